@@ -1,0 +1,1 @@
+"""An AI-chat SaaS built as a billing firewall with a chat on top."""
