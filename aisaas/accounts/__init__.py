@@ -1,0 +1,1 @@
+"""Who somebody is: accounts, sessions, the principal of a call."""

@@ -1,0 +1,73 @@
+"""Sessions: an opaque id in the browser, tokens on the server.
+
+The cookie's value is 256 random bits; the database knows only its hash. The auth server's tokens
+are encrypted with a key derived from SESSION_SECRET, so that a leaked backup signs nobody in.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from http.cookies import CookieError, SimpleCookie
+
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+SESSION_LIFETIME_SECONDS = 30 * 24 * 3600
+TOKEN_BYTES = 32
+MAX_COOKIE_HEADER = 16_384
+
+
+def cookie_name(*, app_env: str, secure: bool) -> str:
+    """The cookie's name carries its environment: one of another environment is simply not found.
+
+    `__Host-` makes browsers insist on Secure, Path=/ and no Domain; it needs https.
+    """
+    return f"{'__Host-' if secure else ''}aisaas_{app_env}_session"
+
+
+def new_token() -> str:
+    return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+def hash_token(token: str) -> bytes:
+    # The token is random, so a plain fast hash gives nothing away.
+    return hashlib.sha256(token.encode()).digest()
+
+
+def token_from(cookie_header: str | None, name: str) -> str | None:
+    """The session token in a raw `Cookie:` header, or None; rubbish is no session."""
+    if not cookie_header or len(cookie_header) > MAX_COOKIE_HEADER:
+        return None
+    for part in cookie_header.split(";"):
+        # One cookie at a time: a malformed neighbour must not hide ours.
+        if part.strip().partition("=")[0] != name:
+            continue
+        try:
+            morsel = SimpleCookie(part.strip()).get(name)
+        except CookieError:
+            return None
+        return morsel.value if morsel else None
+    return None
+
+
+class TokenCipher:
+    """Encrypts auth tokens at rest."""
+
+    def __init__(self, session_secret: str) -> None:
+        key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"aisaas session tokens").derive(
+            session_secret.encode()
+        )
+        self._fernet = Fernet(base64.urlsafe_b64encode(key))
+
+    def seal(self, text: str) -> bytes:
+        return self._fernet.encrypt(text.encode())
+
+    def open(self, sealed: bytes) -> str | None:
+        """The text, or None when it was sealed with another secret."""
+        try:
+            return self._fernet.decrypt(sealed).decode()
+        except InvalidToken:
+            return None

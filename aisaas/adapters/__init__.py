@@ -1,0 +1,1 @@
+"""The only importers of vendor SDKs, a file each, behind the protocols of `ports`."""

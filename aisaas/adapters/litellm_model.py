@@ -1,0 +1,186 @@
+"""The one door to model providers, through LiteLLM.
+
+LiteLLM takes seconds and 170 MB to import, so it is imported in a thread, once, when it is first
+needed or warmed. Prices are read from the map inside the installed package, without importing it:
+they change with a pinned version, never over the network.
+
+Measured on LiteLLM 1.106.2: a stream which its upstream closes without a finish reason is reported
+as finished, with invented usage. So finish reasons and usage are taken from what the provider
+really sent (`received_finish_reason`, `chunks`), not from the synthetic closing chunk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import json
+import logging
+import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from decimal import Decimal
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+from aisaas.errors import ProviderError
+from aisaas.ports import Admitted, Chunk, Finish, Model, Price, Text, Usage
+from aisaas.settings import Settings
+
+MILLION = Decimal(1_000_000)
+CONNECT_AND_READ_SECONDS = 600.0
+TOKEN_ENCODING = "o200k_base"  # noqa: S105
+
+
+def _package_dir() -> Path:
+    spec = importlib.util.find_spec("litellm")
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeError("litellm is not installed")
+    return Path(spec.submodule_search_locations[0])
+
+
+@cache
+def _price_map() -> Mapping[str, Mapping[str, Any]]:
+    path = _package_dir() / "model_prices_and_context_window_backup.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _encoding() -> Any:
+    # LiteLLM ships the tokenizer's tables; without them the tokenizer would fetch them.
+    os.environ.setdefault(
+        "TIKTOKEN_CACHE_DIR", str(_package_dir() / "litellm_core_utils" / "tokenizers")
+    )
+    tiktoken = importlib.import_module("tiktoken")
+    return tiktoken.get_encoding(TOKEN_ENCODING)
+
+
+def _import_litellm() -> Any:
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    litellm = importlib.import_module("litellm")
+    litellm.telemetry = False
+    litellm.suppress_debug_info = True
+    # Its loggers print prompts and headers at lower levels.
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    _encoding()
+    return litellm
+
+
+class LiteLLMModel:
+    """Implements `ports.LanguageModel`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._loading: asyncio.Task[Any] | None = None
+        self._access: dict[str, dict[str, str]] = _access(settings)
+
+    async def warm(self) -> None:
+        """Import LiteLLM now, off the event loop, so that the first user doesn't wait for it."""
+        if self._loading is None:
+            self._loading = asyncio.create_task(asyncio.to_thread(_import_litellm))
+        await asyncio.shield(self._loading)
+
+    def price_of(self, upstream: str) -> Price | None:
+        prices = _price_map()
+        entry = prices.get(upstream) or prices.get(upstream.partition("/")[2])
+        if entry is None:
+            return None
+        into, out = entry.get("input_cost_per_token"), entry.get("output_cost_per_token")
+        if into is None or out is None:
+            return None
+        cached = entry.get("cache_read_input_token_cost", into)
+        return Price(
+            input_usd=Decimal(str(into)) * MILLION,
+            output_usd=Decimal(str(out)) * MILLION,
+            cached_input_usd=Decimal(str(cached)) * MILLION,
+            version=f"litellm-{version('litellm')}",
+        )
+
+    def count_tokens(self, text: str) -> int:
+        return len(_encoding().encode_ordinary(text))
+
+    async def stream(self, admitted: Admitted, model: Model) -> AsyncGenerator[Chunk]:
+        if model not in admitted.models:
+            raise ValueError(f"{model.id} was not admitted")
+        await self.warm()
+        assert self._loading is not None
+        litellm = self._loading.result()
+        try:
+            upstream: Any = await litellm.acompletion(
+                model=model.upstream,
+                messages=[{"role": t.speaker, "content": t.text} for t in admitted.prompt],
+                max_tokens=min(admitted.max_tokens, model.max_output),
+                stream=True,
+                stream_options={"include_usage": True},
+                timeout=CONNECT_AND_READ_SECONDS,
+                # Retries would be calls that no guard saw; falling back is the reply's decision.
+                max_retries=0,
+                num_retries=0,
+                **self._access[model.provider],
+            )
+            async with aclosing(upstream):
+                async for chunk in _read(upstream):
+                    yield chunk
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except Exception as error:  # noqa: BLE001
+            # The vendor raises dozens of types, some with the prompt in their text: only the type
+            # and the status go on.
+            status = getattr(error, "status_code", None)
+            raise ProviderError(type(error).__name__, f"status {status}") from None
+
+
+async def _read(upstream: Any) -> AsyncGenerator[Chunk]:
+    reported: Usage | None = None
+    async for chunk in upstream:
+        choices = chunk.choices
+        text = choices[0].delta.content if choices else None
+        if text:
+            yield Text(text)
+        usage = _provider_usage(upstream, reported)
+        if usage is not None:
+            reported = usage
+            yield usage
+    usage = _provider_usage(upstream, reported)
+    if usage is not None:
+        yield usage
+    finish = upstream.received_finish_reason or upstream.intermittent_finish_reason
+    if finish:
+        yield Finish(str(finish))
+
+
+def _provider_usage(upstream: Any, reported: Usage | None) -> Usage | None:
+    """Usage of the newest chunk that carries the provider's own, if it says something new."""
+    # The list holds what came from the provider; the closing chunk LiteLLM makes is not in it.
+    for chunk in reversed(cast("list[Any]", upstream.chunks[-2:])):
+        found = getattr(chunk, "usage", None)
+        if found is None:
+            continue
+        details = getattr(found, "prompt_tokens_details", None)
+        usage = Usage(
+            prompt_tokens=int(found.prompt_tokens or 0),
+            completion_tokens=int(found.completion_tokens or 0),
+            cached_prompt_tokens=int(getattr(details, "cached_tokens", 0) or 0),
+        )
+        return usage if usage != reported else None
+    return None
+
+
+def _access(settings: Settings) -> dict[str, dict[str, str]]:
+    """Address and key by provider; they are read nowhere else."""
+    found: dict[str, dict[str, str]] = {}
+    for provider, key, base in (
+        ("openai", settings.openai_api_key, settings.openai_api_base),
+        ("anthropic", settings.anthropic_api_key, settings.anthropic_api_base),
+        ("ollama", None, settings.ollama_api_base),
+        ("demo", settings.demo_api_key, settings.demo_api_base),
+    ):
+        access: dict[str, str] = {}
+        if key is not None:
+            access["api_key"] = key.get_secret_value()
+        if base is not None:
+            access["api_base"] = base
+        found[provider] = access
+    return found

@@ -1,0 +1,56 @@
+"""Redis connections, bounded: redis-py's own defaults let a call hang for 10 s and more.
+
+Policy for an outage: what guards a call raises DependencyError within COMMAND_SECONDS, and the
+caller refuses; what only carries text or signals is logged and retried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from aisaas.errors import DependencyError
+
+COMMAND_SECONDS = 0.25
+MAX_CONNECTIONS = 64
+
+
+def make_redis(url: str) -> Redis:
+    """A client whose every command answers or fails within COMMAND_SECONDS."""
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=MAX_CONNECTIONS,
+        timeout=COMMAND_SECONDS,
+        socket_connect_timeout=COMMAND_SECONDS,
+        socket_timeout=COMMAND_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+    )
+    return Redis(connection_pool=pool)
+
+
+def make_listening_redis(url: str, *, block_seconds: float) -> Redis:
+    """A client for commands that wait for something to happen, `block_seconds` at most."""
+    return Redis.from_url(
+        url,
+        socket_connect_timeout=COMMAND_SECONDS,
+        socket_timeout=block_seconds + 2,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+    )
+
+
+@asynccontextmanager
+async def bounded() -> AsyncGenerator[None]:
+    """Redis' errors as ours, and one deadline for connecting and answering together."""
+    try:
+        async with asyncio.timeout(COMMAND_SECONDS):
+            yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise DependencyError("redis") from error

@@ -1,0 +1,125 @@
+# pyright: standard
+"""Running replies in Redis streams: an entry is (offset, text), facts are in a hash beside it.
+
+The log is what a settling process has when the one that ran the reply is gone, and what followers
+in other processes read. It holds text for an hour at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from uuid import UUID
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from aisaas.adapters.redis_client import bounded
+from aisaas.errors import DependencyError
+from aisaas.ports import LogEntry, LoggedReply, Usage
+
+KEEP_RUNNING_SECONDS = 3600
+# Followers in other processes still read the end for a while.
+KEEP_CLOSED_SECONDS = 120
+BLOCK_MS = 5000
+PAGE = 500
+
+
+class RedisReplyLog:
+    """Implements `ports.ReplyLog`."""
+
+    def __init__(self, redis: Redis, listening: Redis, *, prefix: str) -> None:
+        self._redis = redis
+        self._listening = listening
+        self._prefix = prefix
+
+    async def append(self, message_id: UUID, entries: Sequence[LogEntry]) -> None:
+        stream = self._stream(message_id)
+        async with bounded(), self._redis.pipeline(transaction=True) as pipe:
+            for entry in entries:
+                pipe.xadd(stream, {"o": entry.offset, "t": entry.text})
+            pipe.expire(stream, KEEP_RUNNING_SECONDS)
+            await pipe.execute()
+
+    async def note(
+        self, message_id: UUID, *, model: str | None = None, usage: Usage | None = None
+    ) -> None:
+        facts: dict[str, str | int] = {}
+        if model is not None:
+            facts["model"] = model
+        if usage is not None:
+            facts |= {
+                "prompt": usage.prompt_tokens,
+                "completion": usage.completion_tokens,
+                "cached": usage.cached_prompt_tokens,
+            }
+        key = self._facts(message_id)
+        async with bounded(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(key, mapping=facts)
+            pipe.expire(key, KEEP_RUNNING_SECONDS)
+            await pipe.execute()
+
+    async def read(self, message_id: UUID) -> LoggedReply | None:
+        async with bounded():
+            entries: Any = await self._redis.xrange(self._stream(message_id))
+            facts: Any = await self._redis.hgetall(self._facts(message_id))  # pyright: ignore[reportGeneralTypeIssues]
+        if not entries and not facts:
+            return None
+        text = ""
+        for _, fields in entries:
+            text = _merge(text, _entry(fields))
+        found = {key.decode(): value.decode() for key, value in facts.items()}
+        usage = None
+        if "prompt" in found:
+            usage = Usage(int(found["prompt"]), int(found["completion"]), int(found["cached"]))
+        closed = bool(entries) and b"end" in entries[-1][1]
+        return LoggedReply(text=text, model=found.get("model"), usage=usage, closed=closed)
+
+    async def follow(self, message_id: UUID, offset: int) -> AsyncIterator[LogEntry]:
+        last = "0-0"
+        stream = self._stream(message_id)
+        while True:
+            try:
+                answer: Any = await self._listening.xread(
+                    {stream: last}, count=PAGE, block=BLOCK_MS
+                )
+            except (RedisError, OSError, TimeoutError) as error:
+                raise DependencyError("redis") from error
+            if not answer:
+                # Nothing for a while: the follower decides whether the reply still runs.
+                return
+            for entry_id, fields in answer[0][1]:
+                last = entry_id
+                if b"end" in fields:
+                    return
+                entry = _entry(fields)
+                end = entry.offset + len(entry.text)
+                if end > offset:
+                    start = max(entry.offset, offset)
+                    yield LogEntry(start, entry.text[start - entry.offset :])
+                    offset = end
+
+    async def close(self, message_id: UUID) -> None:
+        stream = self._stream(message_id)
+        async with bounded(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.xadd(stream, {"end": 1})
+            pipe.expire(stream, KEEP_CLOSED_SECONDS)
+            pipe.expire(self._facts(message_id), KEEP_CLOSED_SECONDS)
+            await pipe.execute()
+
+    def _stream(self, message_id: UUID) -> str:
+        return f"{self._prefix}:reply:{{{message_id}}}:text"
+
+    def _facts(self, message_id: UUID) -> str:
+        return f"{self._prefix}:reply:{{{message_id}}}:facts"
+
+
+def _entry(fields: dict[bytes, bytes]) -> LogEntry:
+    if b"t" not in fields:
+        return LogEntry(0, "")
+    return LogEntry(int(fields[b"o"]), fields[b"t"].decode())
+
+
+def _merge(text: str, entry: LogEntry) -> str:
+    # An append whose answer was lost is sent again, so entries may overlap.
+    return text[: entry.offset] + entry.text if entry.text else text

@@ -1,0 +1,1 @@
+"""What admins steer, and the record of it."""

@@ -1,0 +1,215 @@
+"""Billing's tables and values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+from aisaas.ports import Model, Outcome, Purpose
+
+Timestamp = sa.DateTime(timezone=True)
+Usd = sa.Numeric(14, 6)
+
+
+class QuotaPeriod(SQLModel, table=True):
+    """A user's allowance in one period. The period is a key: nothing is ever reset."""
+
+    __tablename__ = "quota_periods"  # pyright: ignore[reportAssignmentType]
+
+    user_id: UUID = Field(primary_key=True)
+    period_key: str = Field(primary_key=True)
+    period_start: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    period_end: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    token_limit: int = Field(sa_type=sa.BigInteger)
+    used: int = Field(default=0, sa_type=sa.BigInteger)
+    reserved: int = Field(default=0, sa_type=sa.BigInteger)
+    created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    updated_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+class ReservationRow(SQLModel, table=True):
+    """What a running call holds. A lease: whoever stops renewing it is settled by the recovery."""
+
+    __tablename__ = "reservations"  # pyright: ignore[reportAssignmentType]
+
+    id: UUID = Field(primary_key=True)
+    user_id: UUID
+    conversation_id: UUID | None = None
+    message_id: UUID | None = None
+    purpose: str
+    plan: str
+    model: str
+    period_key: str
+    tokens: int = Field(sa_type=sa.BigInteger)
+    cost_usd: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
+    prompt_estimate: int
+    prompt_count: int
+    max_tokens: int
+    weight: Decimal = Field(sa_type=sa.Numeric(10, 4))  # pyright: ignore[reportArgumentType]
+    spend_day: date
+    free_tier: bool
+    state: str = "open"
+    lease_expires_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    closed_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+class UsageRecord(SQLModel, table=True):
+    """A line of the ledger: append-only, and a receipt that explains its own cost."""
+
+    __tablename__ = "usage_records"  # pyright: ignore[reportAssignmentType]
+
+    id: UUID = Field(primary_key=True)
+    reservation_id: UUID
+    user_id: UUID
+    conversation_id: UUID | None = None
+    message_id: UUID | None = None
+    purpose: str
+    plan: str
+    model: str
+    provider: str
+    prompt_tokens: int
+    cached_prompt_tokens: int = 0
+    completion_tokens: int
+    total_tokens: int = Field(
+        sa_column=sa.Column(
+            sa.Integer, sa.Computed("prompt_tokens + completion_tokens"), nullable=False
+        )
+    )
+    counted_by: str
+    weight: Decimal = Field(sa_type=sa.Numeric(10, 4))  # pyright: ignore[reportArgumentType]
+    quota_tokens: int = Field(sa_type=sa.BigInteger)
+    period_key: str
+    input_usd_per_million: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
+    output_usd_per_million: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
+    price_version: str
+    cost_usd: Decimal = Field(sa_type=sa.Numeric(10, 6))  # pyright: ignore[reportArgumentType]
+    outcome: str
+    stripe_meter_event_id: str | None = None
+    created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+class OutboxRow(SQLModel, table=True):
+    """The intent to report a ledger line to the meter, made in the same transaction."""
+
+    __tablename__ = "usage_outbox"  # pyright: ignore[reportAssignmentType]
+
+    id: UUID = Field(primary_key=True)
+    usage_record_id: UUID
+    user_id: UUID
+    identifier: str
+    stripe_customer_id: str
+    tokens: int = Field(sa_type=sa.BigInteger)
+    event_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    state: str = "pending"
+    attempts: int = 0
+    next_attempt_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    last_error: str | None = None
+    sent_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+class SpendDay(SQLModel, table=True):
+    """Money spent and held on a day (UTC), by the free tier and in total."""
+
+    __tablename__ = "spend_days"  # pyright: ignore[reportAssignmentType]
+
+    day: date = Field(primary_key=True)
+    scope: str = Field(primary_key=True)
+    spent_usd: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
+    reserved_usd: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
+
+
+class Subscription(SQLModel, table=True):
+    """Stripe's subscription as last seen."""
+
+    __tablename__ = "subscriptions"  # pyright: ignore[reportAssignmentType]
+
+    id: str = Field(primary_key=True)
+    user_id: UUID
+    stripe_customer_id: str
+    status: str
+    plan: str
+    price_id: str | None = None
+    item_id: str | None = None
+    current_period_start: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    current_period_end: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    cancel_at_period_end: bool = False
+    trial_end: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    past_due_since: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    updated_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+class ProcessedWebhookEvent(SQLModel, table=True):
+    """A webhook event whose effects are in the database, committed together with this row."""
+
+    __tablename__ = "processed_webhook_events"  # pyright: ignore[reportAssignmentType]
+
+    id: str = Field(primary_key=True)
+    type: str
+    created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Quota tokens of the running period. `left` never goes below zero."""
+
+    used: int
+    reserved: int
+    limit: int
+    period_end: datetime
+
+    @property
+    def left(self) -> int:
+        return max(self.limit - self.used - self.reserved, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a call wants to hold, at worst."""
+
+    request_id: UUID
+    user_id: UUID
+    conversation_id: UUID | None
+    message_id: UUID | None
+    purpose: Purpose
+    plan: str
+    models: tuple[Model, ...]
+    prompt_estimate: int
+    prompt_count: int
+    max_tokens: int
+    min_tokens: int
+    token_limit: int
+    # None: this call doesn't count as one of the parallel replies.
+    parallel: int | None
+    free_tier: bool
+    # Kill switches any of which stops this call.
+    switches: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a call used, to be booked once."""
+
+    request_id: UUID
+    user_id: UUID
+    conversation_id: UUID | None
+    message_id: UUID | None
+    purpose: Purpose
+    plan: str
+    model: Model
+    # Quota tokens per token: never more than the model that was asked for weighs.
+    weight: Decimal
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    completion_tokens: int
+    counted_by: str
+    outcome: Outcome
+    # The Stripe customer whose meter this goes to; None for the free tier.
+    metered_customer: str | None

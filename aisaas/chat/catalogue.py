@@ -1,0 +1,161 @@
+"""The models on sale, as data: `catalogue.json`, or the file MODEL_CATALOGUE names.
+
+Every model has a price, from LiteLLM's bundled map unless the entry overrides it; one without is
+refused when the instance starts. What is on offer is what a configured provider serves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from aisaas.errors import ConfigurationError
+from aisaas.ports import Model, Price
+from aisaas.settings import Settings
+
+BUNDLED = Path(__file__).with_name("catalogue.json")
+
+Usd = Annotated[Decimal, Field(ge=0, max_digits=14, decimal_places=6)]
+
+
+class PriceEntry(BaseModel):
+    """USD per million tokens."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    input_usd: Usd
+    output_usd: Usd
+    cached_input_usd: Usd | None = None
+    version: str = "override"
+
+
+class ModelEntry(BaseModel):
+    """A line of the catalogue file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\S+$")]
+    label: Annotated[str, Field(min_length=1, max_length=80)]
+    provider: Annotated[str, Field(pattern=r"^(openai|anthropic|ollama|demo)$")]
+    upstream: Annotated[str, Field(min_length=1)]
+    context_window: Annotated[int, Field(ge=256)]
+    max_output: Annotated[int, Field(ge=1)]
+    weight: Annotated[Decimal, Field(gt=0, max_digits=10, decimal_places=4)]
+    plans: Annotated[frozenset[str], Field(min_length=1)]
+    fallback: str | None = None
+    price: PriceEntry | None = None
+
+
+class Catalogue:
+    """What can be asked for, and what stands in for it."""
+
+    def __init__(self, models: Sequence[Model], *, default: str | None) -> None:
+        self._models = {model.id: model for model in models}
+        self._default = default
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return {model.id: model.label for model in self._models.values()}
+
+    def for_plan(self, plan: str) -> Sequence[Model]:
+        """In the catalogue's order."""
+        return [model for model in self._models.values() if plan in model.plans]
+
+    def default_for(self, plan: str) -> Model:
+        offered = self.for_plan(plan)
+        return next((model for model in offered if model.id == self._default), offered[0])
+
+    def find(self, model_id: str, plan: str) -> Model | None:
+        """None for what isn't sold on this plan: nothing else stands in for an unknown model."""
+        model = self._models.get(model_id)
+        return model if model is not None and plan in model.plans else None
+
+    def get(self, model_id: str) -> Model | None:
+        return self._models.get(model_id)
+
+    def with_fallbacks(self, model: Model) -> tuple[Model, ...]:
+        """The model and what may answer in its place, in order."""
+        chain = [model]
+        while (following := self._models.get(chain[-1].fallback or "")) and following not in chain:
+            chain.append(following)
+        return tuple(chain)
+
+
+def load_catalogue(
+    settings: Settings, price_of: Callable[[str], Price | None], plan_ids: Sequence[str]
+) -> Catalogue:
+    """Read the file, price it, keep what the configured providers serve.
+
+    Raises:
+        ConfigurationError: unreadable, malformed, unpriced, or nothing left for some plan.
+    """
+    path = settings.model_catalogue or BUNDLED
+    try:
+        entries = TypeAdapter(list[ModelEntry]).validate_python(
+            json.loads(path.read_text(encoding="utf-8"))
+        )
+    except (OSError, ValueError, ValidationError) as error:
+        raise ConfigurationError(
+            (f"MODEL_CATALOGUE: {path.name} can't be used: {_first_line(error)}",)
+        ) from error
+    entries += _ollama_entries(settings)
+
+    problems: list[str] = []
+    models: list[Model] = []
+    for entry in entries:
+        if entry.provider not in settings.providers():
+            continue
+        price = _price(entry, price_of)
+        if price is None:
+            problems.append(
+                f"MODEL_CATALOGUE: no price is known for {entry.id}; give it a price or remove it"
+            )
+            continue
+        models.append(Model(price=price, **entry.model_dump(exclude={"price"}, mode="python")))
+    catalogue = Catalogue(models, default=settings.default_model)
+    if settings.default_model and catalogue.get(settings.default_model) is None:
+        problems.append(f"DEFAULT_MODEL: {settings.default_model} is not an available model")
+    problems += [
+        f"MODEL_CATALOGUE: no available model is sold on the plan {plan}"
+        for plan in plan_ids
+        if not catalogue.for_plan(plan)
+    ]
+    if problems:
+        raise ConfigurationError(tuple(problems))
+    return catalogue
+
+
+def _price(entry: ModelEntry, price_of: Callable[[str], Price | None]) -> Price | None:
+    if entry.price is None:
+        return price_of(entry.upstream)
+    own = entry.price
+    cached = own.input_usd if own.cached_input_usd is None else own.cached_input_usd
+    return Price(own.input_usd, own.output_usd, cached, own.version)
+
+
+def _ollama_entries(settings: Settings) -> list[ModelEntry]:
+    """Models on the operator's own machine: what they cost is their electricity, so 0 here."""
+    return [
+        ModelEntry(
+            id=f"ollama/{name}",
+            label=f"{name} (Ollama)",
+            provider="ollama",
+            upstream=f"ollama_chat/{name}",
+            context_window=8192,
+            max_output=4096,
+            weight=Decimal(1),
+            plans=frozenset({"free", "pro"}),
+            price=PriceEntry(input_usd=Decimal(0), output_usd=Decimal(0), version="own-machine"),
+        )
+        for name in settings.ollama_models
+        if settings.ollama_api_base
+    ]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

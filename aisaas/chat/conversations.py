@@ -1,0 +1,105 @@
+"""Open, rename, delete, restore: what users do with their conversations, under their identity."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.accounts.models import Principal
+from aisaas.chat import store
+from aisaas.chat.models import Conversation, ConversationPage
+from aisaas.db.user import UserDatabase
+from aisaas.errors import DependencyError, MessageInvalid, NotFound, Unavailable
+
+PAGE_LIMIT = 100
+TITLE_CHARS = 200
+
+
+class Conversations:
+    def __init__(self, user: UserDatabase) -> None:
+        self._user = user
+
+    async def list(
+        self, principal: Principal, *, before: Conversation | None = None, limit: int = 50
+    ) -> Sequence[Conversation]:
+        """The most recently used first; `before` continues after the last one of a page."""
+        async with self._as(principal) as session:
+            return await store.list_conversations(
+                session, principal.user_id, before=before, limit=min(limit, PAGE_LIMIT)
+            )
+
+    async def open(
+        self,
+        principal: Principal,
+        conversation_id: UUID,
+        *,
+        before: UUID | None = None,
+        limit: int = 30,
+    ) -> ConversationPage:
+        """The newest messages, or those before a message.
+
+        Raises:
+            NotFound: there is none, it is deleted, or it is somebody else's: the same answer.
+        """
+        limit = min(limit, PAGE_LIMIT)
+        async with self._as(principal) as session:
+            conversation = await store.find_conversation(
+                session, principal.user_id, conversation_id
+            )
+            if conversation is None:
+                raise NotFound
+            # One more than asked for tells whether there is an older page.
+            newest = await store.newest_messages(
+                session, conversation_id, before=before, limit=limit + 1
+            )
+        return ConversationPage(
+            conversation, tuple(reversed(newest[:limit])), has_older=len(newest) > limit
+        )
+
+    async def rename(self, principal: Principal, conversation_id: UUID, title: str) -> str:
+        """The title as stored: one line, 200 characters at most."""
+        clean = " ".join(title.split())[:TITLE_CHARS]
+        if not clean:
+            raise MessageInvalid("Give the conversation a name.")
+        if not clean.isprintable():
+            raise MessageInvalid("That name has characters that can't be used.")
+        async with self._as(principal) as session:
+            if not await store.change_conversation(
+                session, principal.user_id, conversation_id, title=clean
+            ):
+                raise NotFound
+        return clean
+
+    async def set_model(self, principal: Principal, conversation_id: UUID, model_id: str) -> None:
+        async with self._as(principal) as session:
+            if not await store.change_conversation(
+                session, principal.user_id, conversation_id, model=model_id[:TITLE_CHARS]
+            ):
+                raise NotFound
+
+    async def delete(self, principal: Principal, conversation_id: UUID) -> None:
+        """Gone from sight at once, for good after a while (jobs.purge_deleted)."""
+        await self._set_deleted(principal, conversation_id, deleted=True)
+
+    async def restore(self, principal: Principal, conversation_id: UUID) -> None:
+        await self._set_deleted(principal, conversation_id, deleted=False)
+
+    async def _set_deleted(
+        self, principal: Principal, conversation_id: UUID, *, deleted: bool
+    ) -> None:
+        async with self._as(principal) as session:
+            if not await store.set_deleted(
+                session, principal.user_id, conversation_id, deleted=deleted
+            ):
+                raise NotFound
+
+    @asynccontextmanager
+    async def _as(self, principal: Principal) -> AsyncGenerator[AsyncSession]:
+        try:
+            async with self._user.as_user(principal.user_id) as session:
+                yield session
+        except DependencyError as error:
+            raise Unavailable from error

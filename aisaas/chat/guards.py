@@ -1,0 +1,281 @@
+"""The guards: everything that must say yes before a provider hears of a call.
+
+GUARDS run in order, cheap and pure first, writing last. Each returns what the next ones need or
+raises a refusal; whatever refuses leaves nothing consumed. This is the only module that constructs
+`Admitted`, and the model port takes nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from aisaas.accounts.models import Principal
+from aisaas.admin.limits import scopes_of
+from aisaas.billing.models import Claim
+from aisaas.billing.quota import Quota
+from aisaas.chat import prompt as prompts
+from aisaas.chat import store
+from aisaas.chat.catalogue import Catalogue
+from aisaas.chat.models import Conversation, Message
+from aisaas.db.user import UserDatabase
+from aisaas.errors import (
+    DependencyError,
+    MessageInvalid,
+    MessageTooLarge,
+    ModelUnavailable,
+    NotFound,
+    RateLimitedDay,
+    RateLimitedMinute,
+    SpendingPaused,
+    Suspended,
+    Unavailable,
+)
+from aisaas.ports import Admitted, Model, Purpose, RateLimiter, RateLimits, Turn
+
+log = logging.getLogger(__name__)
+
+# More turns than these are never read back into a prompt.
+HISTORY_MESSAGES = 400
+# An answer shorter than this is not worth starting; a title is.
+MIN_REPLY_TOKENS = 16
+MIN_TITLE_TOKENS = 8
+# Control characters that no message needs; tab and line breaks stay.
+ALLOWED_CONTROLS = "\t\n\r"
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What the guards ask."""
+
+    user: UserDatabase
+    quota: Quota
+    limiter: RateLimiter
+    catalogue: Catalogue
+    count_tokens: Callable[[str], int]
+    max_message_chars: int
+    max_reply_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call on its way through the guards. The later fields are filled by them."""
+
+    principal: Principal
+    purpose: Purpose
+    text: str
+    model_id: str
+    conversation_id: UUID | None
+    # The question that is answered once more; None for a new one.
+    question_id: UUID | None = None
+    message_id: UUID | None = None
+    max_tokens: int | None = None
+    turns: tuple[Turn, ...] | None = None
+    request_id: UUID = field(default_factory=uuid4)
+    conversation: Conversation | None = None
+    question: Message | None = None
+    history: Sequence[Message] = ()
+    models: tuple[Model, ...] = ()
+    prompt: prompts.Prompt | None = None
+
+
+Guard = Callable[[Door, Call], Awaitable[Call]]
+
+
+async def message_is_valid(door: Door, call: Call) -> Call:
+    if len(call.text) > door.max_message_chars:
+        raise MessageTooLarge(
+            f"That message has {len(call.text):,} characters; {door.max_message_chars:,} is the "
+            "most. Shorten it or send it in parts."
+        )
+    if not call.text.strip():
+        raise MessageInvalid
+    for char in call.text:
+        category = unicodedata.category(char)
+        if category == "Cs" or (category == "Cc" and char not in ALLOWED_CONTROLS):
+            raise MessageInvalid("That message has characters that can't be sent. Remove them.")
+    return call
+
+
+async def conversation_is_theirs(door: Door, call: Call) -> Call:
+    if call.conversation_id is None:
+        return call
+    user_id = call.principal.user_id
+    question: Message | None = None
+    try:
+        async with door.user.as_user(user_id) as session:
+            conversation = await store.find_conversation(session, user_id, call.conversation_id)
+            if conversation is None:
+                raise NotFound
+            if call.question_id is not None:
+                question = await store.find_message(session, user_id, call.question_id)
+                if (
+                    question is None
+                    or question.role != "user"
+                    or question.conversation_id != conversation.id
+                ):
+                    raise NotFound("That message doesn't exist any more.")
+            newest = await store.newest_messages(
+                session, conversation.id, before=call.question_id, limit=HISTORY_MESSAGES
+            )
+    except DependencyError as error:
+        raise Unavailable from error
+    return replace(
+        call, conversation=conversation, question=question, history=tuple(reversed(newest))
+    )
+
+
+async def account_in_good_standing(_: Door, call: Call) -> Call:
+    if call.principal.suspended:
+        raise Suspended
+    return call
+
+
+async def model_allowed_and_priced(door: Door, call: Call) -> Call:
+    plan = door.quota.plan_of(call.principal)
+    model = door.catalogue.find(call.model_id, plan.id)
+    if model is None:
+        raise ModelUnavailable
+    # A fallback must be allowed to this user as well, whoever stands in.
+    chain = [m for m in door.catalogue.with_fallbacks(model) if plan.id in m.plans]
+    return replace(call, models=tuple(chain))
+
+
+async def spending_not_paused(door: Door, call: Call) -> Call:
+    """The kill switches, as they were when the principal was read: milliseconds ago."""
+    engaged = call.principal.switches
+    if not engaged:
+        return call
+    plan = door.quota.plan_of(call.principal).id
+    open_models = tuple(
+        model
+        for model in call.models
+        if not engaged & scopes_of(plan=plan, model=model.id, provider=model.provider)
+    )
+    if not open_models or open_models[0] is not call.models[0]:
+        raise SpendingPaused
+    return replace(call, models=open_models)
+
+
+async def fits_the_context_window(door: Door, call: Call) -> Call:
+    wanted = call.max_tokens or min(door.max_reply_tokens, call.models[0].max_output)
+    smallest = min(model.context_window for model in call.models)
+    # At least half the window is for the prompt, however long answers may be.
+    budget = max(smallest - wanted, smallest // 2)
+    if call.turns is not None:
+        built = prompts.Prompt(
+            call.turns, prompts.count(call.turns), prompts.upper_estimate(call.turns), 0
+        )
+        if built.upper_estimate > budget:
+            raise MessageTooLarge
+    else:
+        question = Turn("user", call.text, door.count_tokens(call.text))
+        found = prompts.build(call.history, question, budget=budget, count_tokens=door.count_tokens)
+        if found is None:
+            raise MessageTooLarge("That message is longer than this model can read. Shorten it.")
+        built = found
+    return replace(call, prompt=built, max_tokens=min(wanted, smallest - built.upper_estimate))
+
+
+async def within_rates(door: Door, call: Call) -> Call:
+    """Counts the request. From here on, a refusal must give it back (see `admit`)."""
+    if call.purpose != "reply":
+        # Nobody asks for a title: there is one for each conversation at most.
+        return call
+    plan, principal = door.quota.plan_of(call.principal), call.principal
+    own_minute, own_day = principal.requests_per_minute, principal.requests_per_day
+    limits = RateLimits(
+        plan.rates.per_minute if own_minute is None else own_minute,
+        plan.rates.per_day if own_day is None else own_day,
+    )
+    try:
+        decision = await door.limiter.acquire(principal.user_id, call.request_id, limits)
+    except DependencyError as error:
+        raise Unavailable from error
+    if decision.limited_by is not None:
+        refusal = RateLimitedMinute if decision.limited_by == "minute" else RateLimitedDay
+        raise refusal(retry_at=datetime.now(UTC) + timedelta(seconds=decision.retry_after))
+    return call
+
+
+GUARDS: tuple[Guard, ...] = (
+    message_is_valid,
+    account_in_good_standing,
+    model_allowed_and_priced,
+    spending_not_paused,
+    conversation_is_theirs,
+    fits_the_context_window,
+    within_rates,
+)
+
+
+async def admit(door: Door, call: Call) -> tuple[Call, Admitted]:
+    """Run the guards, then hold the worst case of the call.
+
+    Raises:
+        Refusal: nothing was consumed: no rate, no quota, no money.
+    """
+    for guard in GUARDS:
+        call = await guard(door, call)
+    assert call.prompt is not None
+    assert call.max_tokens is not None
+    plan = door.quota.plan_of(call.principal)
+    claim = Claim(
+        request_id=call.request_id,
+        user_id=call.principal.user_id,
+        conversation_id=call.conversation_id,
+        message_id=call.message_id,
+        purpose=call.purpose,
+        plan=plan.id,
+        models=call.models,
+        prompt_estimate=call.prompt.upper_estimate,
+        prompt_count=call.prompt.count,
+        max_tokens=call.max_tokens,
+        min_tokens=MIN_REPLY_TOKENS if call.purpose == "reply" else MIN_TITLE_TOKENS,
+        token_limit=door.quota.limit_of(call.principal),
+        parallel=plan.parallel_replies if call.purpose == "reply" else None,
+        free_tier=not plan.metered,
+        # Asked once more where it counts: the principal may be minutes old when a title is made.
+        switches=scopes_of(plan=plan.id, model=call.models[0].id, provider=call.models[0].provider),
+    )
+    try:
+        granted = await door.quota.reserve(claim)
+    except BaseException:
+        await _give_back_rate(door, call)
+        raise
+    return call, Admitted(
+        request_id=call.request_id,
+        user_id=call.principal.user_id,
+        purpose=call.purpose,
+        plan=plan.id,
+        models=call.models,
+        prompt=call.prompt.turns,
+        prompt_count=call.prompt.count,
+        max_tokens=granted,
+        history_cut=call.prompt.history_cut,
+        metered_customer=call.principal.metered_customer if plan.metered else None,
+    )
+
+
+async def give_back(door: Door, call: Call) -> None:
+    """Undo an admission whose call was never made."""
+    await _give_back_rate(door, call)
+    try:
+        await door.quota.release(call.request_id)
+    except DependencyError:
+        # Its lease runs out, and the recovery releases it.
+        log.warning("reservation %s left to its lease", call.request_id)
+
+
+async def _give_back_rate(door: Door, call: Call) -> None:
+    if call.purpose != "reply":
+        return
+    try:
+        await door.limiter.release(call.principal.user_id, call.request_id)
+    except DependencyError:
+        # Redis went away in between; the entry leaves the minute's window by itself.
+        log.warning("rate of request %s not given back", call.request_id)

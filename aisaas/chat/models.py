@@ -1,0 +1,78 @@
+"""Chat's tables and values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+Timestamp = sa.DateTime(timezone=True)
+
+
+class Conversation(SQLModel, table=True):
+    __tablename__ = "conversations"  # pyright: ignore[reportAssignmentType]
+
+    id: UUID = Field(primary_key=True)
+    user_id: UUID
+    title: str = "New Conversation"
+    model: str
+    last_message_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    deleted_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    updated_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+class Message(SQLModel, table=True):
+    """A message. A reply's text is written when it settles; until then it is in the reply log."""
+
+    __tablename__ = "messages"  # pyright: ignore[reportAssignmentType]
+
+    id: UUID = Field(primary_key=True)
+    conversation_id: UUID
+    user_id: UUID
+    role: str
+    content: str = ""
+    status: str = "done"
+    reply_to: UUID | None = None
+    model: str | None = None
+    answered_by: str | None = None
+    token_count: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost_usd: Decimal | None = Field(default=None, sa_type=sa.Numeric(10, 6))  # pyright: ignore[reportArgumentType]
+    history_cut: int = 0
+    error_code: str | None = None
+    created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    updated_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationPage:
+    """The newest messages of a conversation, oldest first; `has_older` when there are more above."""
+
+    conversation: Conversation
+    messages: Sequence[Message]
+    has_older: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A reply that has begun."""
+
+    conversation_id: UUID
+    new_conversation: bool
+    question: Message
+    reply: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Text of a running reply from `offset` (characters) on."""
+
+    offset: int
+    text: str

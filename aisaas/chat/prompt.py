@@ -1,0 +1,98 @@
+"""What is sent to the model: the newest turns that fit its context window.
+
+A turn is a question with its answer, and is never split. Of several answers to one question
+(retries) the last with any text counts.
+
+Two counts are made of a prompt. `count` is the best estimate, and what an aborted call is charged.
+`upper_estimate` is what is reserved: no tokenizer here knows every vendor's rule, so it takes the
+dearer of two rules and a tenth more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from aisaas.chat.models import Message
+from aisaas.ports import Turn
+
+SYSTEM_TEXT = (
+    "You are a helpful assistant. Answer clearly and to the point, in the language of the "
+    "question. Use Markdown where it helps; write formulas as LaTeX between $ or $$."
+)
+# What a message costs besides its text: role, separators.
+MESSAGE_OVERHEAD = 4
+PROMPT_OVERHEAD = 8
+CHARS_PER_TOKEN = 4
+SAFETY = 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """`history_cut` counts the messages that were left out, from the oldest."""
+
+    turns: tuple[Turn, ...]
+    count: int
+    upper_estimate: int
+    history_cut: int
+
+
+def count(turns: Sequence[Turn]) -> int:
+    return sum(turn.tokens + MESSAGE_OVERHEAD for turn in turns) + PROMPT_OVERHEAD
+
+
+def upper_estimate(turns: Sequence[Turn]) -> int:
+    per_turn = (
+        max(turn.tokens, math.ceil(len(turn.text.encode()) / CHARS_PER_TOKEN)) + MESSAGE_OVERHEAD
+        for turn in turns
+    )
+    return math.ceil((sum(per_turn) + PROMPT_OVERHEAD) * SAFETY)
+
+
+def build(
+    history: Sequence[Message],
+    question: Turn,
+    *,
+    budget: int,
+    count_tokens: Callable[[str], int],
+) -> Prompt | None:
+    """The prompt for `question`, or None when even alone it does not fit `budget` tokens.
+
+    Args:
+        history: the conversation so far, oldest first, without the question.
+        budget: tokens of the context window that the prompt may take, by the upper estimate.
+    """
+    system = Turn("system", SYSTEM_TEXT, count_tokens(SYSTEM_TEXT))
+    kept: list[Turn] = [question]
+    if upper_estimate([system, *kept]) > budget:
+        return None
+    groups = _turns(history)
+    cut = 0
+    for index in range(len(groups) - 1, -1, -1):
+        candidate = [*groups[index], *kept]
+        if upper_estimate([system, *candidate]) > budget:
+            cut = sum(len(group) for group in groups[: index + 1])
+            break
+        kept = candidate
+    turns = (system, *kept)
+    return Prompt(turns, count(turns), upper_estimate(turns), cut)
+
+
+def _turns(history: Sequence[Message]) -> list[list[Turn]]:
+    """Questions with their answers, oldest first; a question without an answer stands alone."""
+    answers: dict[UUID, Message] = {}
+    for message in history:
+        if message.role == "assistant" and message.content and message.reply_to is not None:
+            answers[message.reply_to] = message
+    groups: list[list[Turn]] = []
+    for message in history:
+        if message.role != "user":
+            continue
+        group = [Turn("user", message.content, message.token_count)]
+        answer = answers.get(message.id)
+        if answer is not None:
+            group.append(Turn("assistant", answer.content, answer.token_count))
+        groups.append(group)
+    return groups

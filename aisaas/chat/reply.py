@@ -1,0 +1,305 @@
+"""One running reply: from the model to the log, to whoever follows, to its settling.
+
+A reply belongs to this process and to its message, not to a tab. A pump task owns the upstream
+call, so that stopping cancels exactly that. Text becomes visible to followers only after it was
+appended to the reply log: what somebody saw survives this process.
+
+Outages: without Redis in the middle of a reply the text goes on to followers here, and only a crash
+before Redis is back could lose it. A failing provider is replaced by the next admitted model until
+the first text; after it, what came is kept and the reply is interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from uuid import UUID
+
+from aisaas.chat.models import Segment
+from aisaas.chat.settle import Produced, settle
+from aisaas.db.service import ServiceDatabase
+from aisaas.errors import DependencyError, ProviderError
+from aisaas.ports import (
+    Admitted,
+    Chunk,
+    Finish,
+    LanguageModel,
+    LogEntry,
+    Model,
+    Outcome,
+    ReplyLog,
+    Text,
+    Usage,
+)
+
+log = logging.getLogger(__name__)
+
+# Text is made visible this often; shorter is smoother and costs a round trip to Redis each time.
+FLUSH_SECONDS = 0.05
+# A provider that sends far more than was asked for is cut: nothing it sends is unbounded.
+MAX_CHARS_PER_TOKEN = 64
+MAX_CHARS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyParts:
+    """What running a reply needs."""
+
+    service: ServiceDatabase
+    model: LanguageModel
+    log: ReplyLog
+    count_tokens: Callable[[str], int]
+    first_token_seconds: float
+    token_gap_seconds: float
+
+
+class _End:
+    """The pump's last word: the upstream call is over, with an error or without."""
+
+    def __init__(self, error: ProviderError | None) -> None:
+        self.error = error
+
+
+class _Stop:
+    """Somebody asked for the end."""
+
+    def __init__(self, outcome: Outcome, reason: str | None = None) -> None:
+        self.outcome: Outcome = outcome
+        self.reason = reason
+
+
+class RunningReply:
+    """A reply in this process. `text[:visible]` is what followers may see."""
+
+    def __init__(
+        self, parts: ReplyParts, admitted: Admitted, conversation_id: UUID, message_id: UUID
+    ) -> None:
+        self.admitted = admitted
+        self.conversation_id = conversation_id
+        self.message_id = message_id
+        self.produced: Produced | None = None
+        self._parts = parts
+        self._text = ""
+        self._visible = 0
+        self._logged = 0
+        self._over = False
+        self._changed = asyncio.Event()
+        self._more = asyncio.Event()
+        self._queue: asyncio.Queue[Chunk | _End | _Stop] = asyncio.Queue()
+        self._pump: asyncio.Task[None] | None = None
+        self._stop: _Stop | None = None
+        self._answering: Model | None = None
+        self._usage: Usage | None = None
+        self._finished = False
+        self._started = False
+        self._lost = False
+
+    # Followers
+
+    async def follow(self, offset: int) -> AsyncIterator[Segment]:
+        """Visible text from `offset` on, until the reply has settled."""
+        while True:
+            changed = self._changed
+            if self._visible > offset:
+                text = self._text[offset : self._visible]
+                yield Segment(offset, text)
+                offset += len(text)
+                continue
+            if self._over:
+                return
+            await changed.wait()
+
+    def text_from(self, offset: int) -> Segment:
+        return Segment(offset, self._text[offset : self._visible])
+
+    def stop(self, outcome: Outcome = "stopped", reason: str | None = None) -> None:
+        """Abort the upstream call now; what came so far is kept and settled."""
+        if self._stop is not None or self._over:
+            return
+        self._stop = _Stop(outcome, reason)
+        if self._pump is not None:
+            self._pump.cancel()
+        self._queue.put_nowait(self._stop)
+
+    def lose(self) -> None:
+        """Another process took this reply over: end without settling."""
+        self._lost = True
+        self.stop("interrupted", "lease_lost")
+
+    # The task
+
+    async def run(self) -> None:
+        """Produce, then settle, whatever happens. Cancelling it settles as interrupted."""
+        flusher = asyncio.create_task(self._flush_as_text_comes())
+        try:
+            produced = await self._produce()
+        except asyncio.CancelledError:
+            produced = self._result("interrupted", "shutdown")
+        except Exception:
+            log.exception("reply %s failed in our own code", self.message_id)
+            produced = self._result("interrupted" if self._text else "failed", "internal")
+        await self._abort_pump()
+        flusher.cancel()
+        await asyncio.gather(flusher, return_exceptions=True)
+        await self._flush()
+        self.produced = produced
+        try:
+            if not self._lost:
+                await settle(
+                    self._parts.service,
+                    self.admitted,
+                    produced,
+                    conversation_id=self.conversation_id,
+                    message_id=self.message_id,
+                    count_tokens=self._parts.count_tokens,
+                )
+        finally:
+            self._over = True
+            self._wake()
+            await self._close_log()
+
+    async def _produce(self) -> Produced:
+        error: ProviderError | None = None
+        for model in self.admitted.models:
+            self._answering = model
+            self._usage = None
+            self._finished = False
+            error = await self._attempt(model)
+            if self._stop is not None:
+                return self._result(self._stop.outcome, self._stop.reason)
+            if error is None and self._finished:
+                return self._result("done")
+            kind = error.kind if error is not None else "cut"
+            log.warning("model %s: %s after %d characters", model.id, kind, len(self._text))
+            if self._text:
+                return self._result("interrupted", kind)
+            # Nothing was shown yet, so another model may answer instead.
+        self._answering = None
+        return self._result("failed", error.kind if error is not None else "cut")
+
+    async def _attempt(self, model: Model) -> ProviderError | None:
+        self._queue = asyncio.Queue()
+        if self._stop is not None:
+            return None
+        self._started = False
+        self._pump = asyncio.create_task(self._pump_upstream(model, self._queue))
+        try:
+            return await self._read_until_end()
+        finally:
+            await self._abort_pump()
+
+    async def _read_until_end(self) -> ProviderError | None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._parts.first_token_seconds
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    item = await self._queue.get()
+            except TimeoutError:
+                return ProviderError("timeout")
+            match item:
+                case Text(text):
+                    self._take(text)
+                    if len(self._text) > self._limit():
+                        return ProviderError("overrun")
+                    deadline = loop.time() + self._parts.token_gap_seconds
+                case Usage():
+                    self._started = True
+                    self._usage = item
+                    await self._note(usage=item)
+                case Finish():
+                    self._finished = True
+                case _End():
+                    return item.error
+                case _Stop():
+                    return None
+
+    async def _pump_upstream(
+        self, model: Model, queue: asyncio.Queue[Chunk | _End | _Stop]
+    ) -> None:
+        error: ProviderError | None = None
+        # From here on the provider may be working for us, whether or not it has answered.
+        self._started = True
+        try:
+            async with aclosing(self._parts.model.stream(self.admitted, model)) as chunks:
+                async for chunk in chunks:
+                    queue.put_nowait(chunk)
+        except ProviderError as caught:
+            error = caught
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("model adapter failed")
+            error = ProviderError("adapter")
+        queue.put_nowait(_End(error))
+
+    def _take(self, text: str) -> None:
+        self._text += text
+        self._more.set()
+
+    def _limit(self) -> int:
+        return min(self.admitted.max_tokens * MAX_CHARS_PER_TOKEN, MAX_CHARS)
+
+    async def _abort_pump(self) -> None:
+        pump, self._pump = self._pump, None
+        if pump is None:
+            return
+        pump.cancel()
+        await asyncio.gather(pump, return_exceptions=True)
+
+    def _result(self, outcome: Outcome, error_code: str | None = None) -> Produced:
+        return Produced(
+            outcome=outcome,
+            text=self._text,
+            answered=self._answering,
+            usage=self._usage,
+            complete=self._finished,
+            started=self._started,
+            error_code=error_code,
+        )
+
+    # The log
+
+    async def _flush_as_text_comes(self) -> None:
+        noted: Model | None = None
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            if self._answering is not noted and self._answering is not None:
+                noted = self._answering
+                await self._note(model=noted.id)
+            await self._flush()
+            await asyncio.sleep(FLUSH_SECONDS)
+
+    async def _flush(self) -> None:
+        end = len(self._text)
+        if end == self._logged:
+            return
+        entry = LogEntry(self._logged, self._text[self._logged : end])
+        try:
+            await self._parts.log.append(self.message_id, [entry])
+            self._logged = end
+        except DependencyError:
+            # What is missing in the log goes there with the next flush that gets through.
+            log.warning("reply %s goes on without its log", self.message_id)
+        self._visible = end
+        self._wake()
+
+    async def _note(self, *, model: str | None = None, usage: Usage | None = None) -> None:
+        try:
+            await self._parts.log.note(self.message_id, model=model, usage=usage)
+        except DependencyError:
+            log.warning("reply %s goes on without its log", self.message_id)
+
+    async def _close_log(self) -> None:
+        try:
+            await self._parts.log.close(self.message_id)
+        except DependencyError:
+            log.warning("log of reply %s left to expire", self.message_id)
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

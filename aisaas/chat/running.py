@@ -1,0 +1,108 @@
+"""The replies that run in this process: started here, stopped and followed by id, leases renewed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+from uuid import UUID
+
+from aisaas.billing.quota import Quota
+from aisaas.billing.store import LEASE_SECONDS
+from aisaas.chat.reply import ReplyParts, RunningReply
+from aisaas.errors import DependencyError
+from aisaas.ports import Admitted, Signals
+
+log = logging.getLogger(__name__)
+
+STOP_TOPIC = "stop-reply"
+RENEW_SECONDS = LEASE_SECONDS / 3
+
+
+class RunningReplies:
+    """A registry, and the tasks that belong to this process rather than to a tab."""
+
+    def __init__(self, parts: ReplyParts, quota: Quota, signals: Signals) -> None:
+        self._parts = parts
+        self._quota = quota
+        self._signals = signals
+        self._replies: dict[UUID, RunningReply] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing = False
+
+    @property
+    def closing(self) -> bool:
+        """True once the process is shutting down: no new reply starts."""
+        return self._closing
+
+    def start(self, admitted: Admitted, conversation_id: UUID, message_id: UUID) -> RunningReply:
+        reply = RunningReply(self._parts, admitted, conversation_id, message_id)
+        self._replies[message_id] = reply
+        task = self.spawn(reply.run())
+        task.add_done_callback(lambda _: self._replies.pop(message_id, None))
+        return reply
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run something that must outlive the tab which caused it; waited for at shutdown."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def get(self, message_id: UUID) -> RunningReply | None:
+        return self._replies.get(message_id)
+
+    async def stop(self, message_id: UUID) -> None:
+        """Stop a reply wherever it runs."""
+        reply = self._replies.get(message_id)
+        if reply is not None:
+            reply.stop()
+            return
+        await self._signals.send(STOP_TOPIC, str(message_id))
+
+    async def listen_for_stops(self) -> None:
+        """Stops asked for in other processes. Runs until cancelled."""
+        async for subject in self._signals.receive(STOP_TOPIC):
+            try:
+                reply = self._replies.get(UUID(subject))
+            except ValueError:
+                continue
+            if reply is not None:
+                reply.stop()
+
+    async def renew_leases(self) -> None:
+        """Tell the database that these replies are alive. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            held = {reply.admitted.request_id: reply for reply in self._replies.values()}
+            if not held:
+                continue
+            try:
+                alive = await self._quota.renew_leases(list(held))
+            except DependencyError:
+                # Settling goes on trying too; if another process takes one over, exactly one books.
+                log.warning("leases not renewed: the database does not answer")
+                continue
+            for request_id, reply in held.items():
+                if request_id not in alive and reply.produced is None:
+                    log.warning("reply %s was taken over", reply.message_id)
+                    reply.lose()
+
+    async def shut_down(self, grace_seconds: float) -> None:
+        """Let replies finish for a while, then settle what is left as interrupted."""
+        self._closing = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_seconds)
+        for reply in list(self._replies.values()):
+            reply.stop("interrupted", "shutdown")
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_seconds or LEASE_SECONDS)
+        for task in list(self._tasks):
+            log.warning("a task did not end in time; the recovery settles what it held")
+            task.cancel()
+
+    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a task of a reply failed", exc_info=error)

@@ -1,0 +1,225 @@
+"""Sending a message, from the click to the last word: admit, start, follow, settle.
+
+    admit    every guard says yes, and the worst case is reserved      (guards.py)
+    start    the question and an empty reply are stored; the reply runs (reply.py)
+    follow   any tab reads it, from wherever it is                     (here)
+    settle   text, ledger, outbox and reservation in one transaction   (settle.py)
+
+Then the conversation gets a title, through the same door (titles.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from aisaas.accounts.models import Principal
+from aisaas.chat import store
+from aisaas.chat.guards import Call, Door, admit, give_back
+from aisaas.chat.models import Message, Segment, Started
+from aisaas.chat.running import RunningReplies
+from aisaas.chat.titles import UNTITLED, make_title
+from aisaas.db.service import ServiceDatabase
+from aisaas.db.user import UserDatabase
+from aisaas.errors import DependencyError, NotFound, Unavailable
+from aisaas.ports import LanguageModel, ReplyLog
+
+log = logging.getLogger(__name__)
+
+# How long a follower of a reply that runs elsewhere waits between two looks at the database.
+ELSEWHERE_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ChatParts:
+    door: Door
+    user: UserDatabase
+    service: ServiceDatabase
+    model: LanguageModel
+    log: ReplyLog
+    running: RunningReplies
+
+
+class Chat:
+    """Conversations with models, behind the guards."""
+
+    def __init__(self, parts: ChatParts) -> None:
+        self._parts = parts
+        self._titles: dict[UUID, asyncio.Task[str | None]] = {}
+
+    async def send(
+        self, principal: Principal, text: str, *, conversation_id: UUID | None, model: str
+    ) -> Started:
+        """Send a message and start its reply; a new conversation when no id is given.
+
+        Raises:
+            Refusal: nothing was stored and nothing was consumed.
+        """
+        call = Call(
+            principal=principal,
+            purpose="reply",
+            text=text,
+            model_id=model,
+            conversation_id=conversation_id,
+            message_id=uuid4(),
+        )
+        return await self._shielded(self._admit_and_start(call))
+
+    async def retry(
+        self, principal: Principal, message_id: UUID, *, model: str | None = None
+    ) -> Started:
+        """Answer the same question once more; the earlier reply stays, and stays paid for."""
+        earlier = await self.message(principal, message_id)
+        if earlier.role != "assistant" or earlier.reply_to is None:
+            raise NotFound("That message can't be retried.")
+        question = await self.message(principal, earlier.reply_to)
+        call = Call(
+            principal=principal,
+            purpose="reply",
+            text=question.content,
+            model_id=model or earlier.model or "",
+            conversation_id=earlier.conversation_id,
+            question_id=question.id,
+            message_id=uuid4(),
+        )
+        return await self._shielded(self._admit_and_start(call))
+
+    async def follow(
+        self, principal: Principal, message_id: UUID, offset: int = 0
+    ) -> AsyncIterator[Segment]:
+        """Text of a reply from `offset` (characters) on, until it is over, wherever it runs."""
+        message = await self.message(principal, message_id)
+        running = self._parts.running.get(message_id)
+        if running is not None:
+            async for segment in running.follow(offset):
+                yield segment
+            return
+        while message.status == "streaming":
+            try:
+                async for entry in self._parts.log.follow(message_id, offset):
+                    yield Segment(entry.offset, entry.text)
+                    offset = entry.offset + len(entry.text)
+            except DependencyError:
+                log.info("following reply %s without its log", message_id)
+            await asyncio.sleep(ELSEWHERE_POLL_SECONDS)
+            message = await self.message(principal, message_id)
+        if len(message.content) > offset:
+            yield Segment(offset, message.content[offset:])
+
+    async def text_from(self, principal: Principal, message_id: UUID, offset: int) -> Segment:
+        """What a tab missed: the text from `offset` as it stands now."""
+        message = await self.message(principal, message_id)
+        offset = max(offset, 0)
+        running = self._parts.running.get(message_id)
+        if running is not None:
+            return running.text_from(offset)
+        if message.status == "streaming":
+            try:
+                logged = await self._parts.log.read(message_id)
+            except DependencyError as error:
+                raise Unavailable from error
+            return Segment(offset, logged.text[offset:] if logged else "")
+        return Segment(offset, message.content[offset:])
+
+    async def message(self, principal: Principal, message_id: UUID) -> Message:
+        """The stored message. Raises NotFound when it isn't theirs."""
+        try:
+            async with self._parts.user.as_user(principal.user_id) as session:
+                message = await store.find_message(session, principal.user_id, message_id)
+        except DependencyError as error:
+            raise Unavailable from error
+        if message is None:
+            raise NotFound("That message doesn't exist any more.")
+        return message
+
+    async def stop(self, principal: Principal, message_id: UUID) -> None:
+        """Stop a running reply; what came so far is kept and paid for."""
+        message = await self.message(principal, message_id)
+        if message.status != "streaming":
+            return
+        try:
+            await self._parts.running.stop(message_id)
+        except DependencyError as error:
+            raise Unavailable from error
+
+    async def title_ready(self, principal: Principal, conversation_id: UUID) -> str | None:
+        """Wait for a title that is being made here; None when there is none to come."""
+        task = self._titles.get(conversation_id)
+        if task is None:
+            return None
+        async with self._parts.user.as_user(principal.user_id) as session:
+            if await store.find_conversation(session, principal.user_id, conversation_id) is None:
+                raise NotFound
+        return await asyncio.shield(task)
+
+    async def _shielded(self, work: object) -> Started:
+        # A tab that goes away between the reservation and the start must not leave half of it.
+        task = self._parts.running.spawn(work)  # pyright: ignore[reportArgumentType]
+        return await asyncio.shield(task)
+
+    async def _admit_and_start(self, call: Call) -> Started:
+        if self._parts.running.closing:
+            raise Unavailable("The server is restarting. Nothing was used; try again in a moment.")
+        call, admitted = await admit(self._parts.door, call)
+        assert call.message_id is not None
+        try:
+            started = await self._store(call)
+        except BaseException as error:
+            await give_back(self._parts.door, call)
+            if isinstance(error, DependencyError):
+                raise Unavailable from error
+            raise
+        self._parts.running.start(admitted, started.conversation_id, started.reply.id)
+        if call.conversation is None or call.conversation.title == UNTITLED:
+            self._title_when_answered(call, started)
+        return started
+
+    async def _store(self, call: Call) -> Started:
+        assert call.message_id is not None
+        assert call.prompt is not None
+        conversation_id = call.conversation_id or uuid4()
+        async with self._parts.user.as_user(call.principal.user_id) as session:
+            question, reply = await store.start_reply(
+                session,
+                user_id=call.principal.user_id,
+                conversation_id=conversation_id,
+                new_conversation=call.conversation_id is None,
+                model=call.models[0].id,
+                question_id=call.question_id or uuid4(),
+                question=call.text if call.question_id is None else None,
+                question_tokens=call.prompt.turns[-1].tokens,
+                reply_id=call.message_id,
+            )
+        return Started(
+            conversation_id=conversation_id,
+            new_conversation=call.conversation_id is None,
+            question=question,
+            reply=reply,
+        )
+
+    def _title_when_answered(self, call: Call, started: Started) -> None:
+        conversation_id = started.conversation_id
+        if conversation_id in self._titles:
+            return
+
+        async def title() -> str | None:
+            # After the answer, so that the title never takes the allowance away from it.
+            running = self._parts.running.get(started.reply.id)
+            if running is not None:
+                async for _ in running.follow(0):
+                    pass
+            return await make_title(
+                self._parts.door,
+                self._parts.service,
+                self._parts.model,
+                call.principal,
+                conversation_id,
+                call.text,
+            )
+
+        task = self._parts.running.spawn(title())
+        self._titles[conversation_id] = task
+        task.add_done_callback(lambda _: self._titles.pop(conversation_id, None))

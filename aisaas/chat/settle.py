@@ -1,0 +1,146 @@
+"""Settling: one transaction for the reply's text, the ledger, the outbox and the reservation.
+
+Whoever closes the reservation writes; everybody who comes later (a retry after a lost answer, the
+recovery of another process) finds it closed and writes nothing. So a reply is booked exactly once.
+
+What is charged, by how the reply ended:
+- the provider reported usage and finished: the provider's counts;
+- stopped or cut: its prompt count if it came, else our count of the prompt, plus the counted text;
+- no text through the provider's fault: nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from aisaas.billing.models import Charge
+from aisaas.billing.quota import book, charged_weight
+from aisaas.chat import store
+from aisaas.db.service import ServiceDatabase
+from aisaas.errors import DependencyError
+from aisaas.ports import Admitted, Model, Outcome, Usage
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = (0.1, 0.3, 1.0, 3.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """What came of a call. `answered` is None when no model sent anything."""
+
+    outcome: Outcome
+    text: str
+    answered: Model | None
+    usage: Usage | None
+    # The provider said it was finished, so its usage covers everything.
+    complete: bool
+    # The call reached a provider and was not refused by it.
+    started: bool
+    error_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    completion_tokens: int
+    counted_by: str
+
+
+def counts(produced: Produced, prompt_count: int, count_tokens: Callable[[str], int]) -> Counts:
+    """Tokens to charge, by the rules above."""
+    usage = produced.usage
+    if usage is not None and produced.complete:
+        return Counts(
+            usage.prompt_tokens, usage.cached_prompt_tokens, usage.completion_tokens, "provider"
+        )
+    nobody_got_anything = not produced.text and produced.outcome in {"failed", "interrupted"}
+    if nobody_got_anything or not produced.started:
+        return Counts(0, 0, 0, "estimate")
+    prompt = usage.prompt_tokens if usage is not None else prompt_count
+    cached = usage.cached_prompt_tokens if usage is not None else 0
+    return Counts(prompt, cached, count_tokens(produced.text), "estimate")
+
+
+async def settle(
+    database: ServiceDatabase,
+    admitted: Admitted,
+    produced: Produced,
+    *,
+    conversation_id: UUID | None,
+    message_id: UUID | None,
+    count_tokens: Callable[[str], int],
+) -> bool:
+    """Book a call, and end its reply if it has one. False when somebody else had settled it.
+
+    Keeps trying while the database is away, for as long as this process lives; after that the
+    reservation's lease runs out and the recovery settles from the log.
+    """
+    attempt = 0
+    while True:
+        try:
+            return await _settle_once(
+                database, admitted, produced, conversation_id, message_id, count_tokens
+            )
+        except DependencyError:
+            delay = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
+            log.warning("settling %s waits for the database", admitted.request_id)
+            await asyncio.sleep(delay)
+            attempt += 1
+
+
+async def _settle_once(
+    database: ServiceDatabase,
+    admitted: Admitted,
+    produced: Produced,
+    conversation_id: UUID | None,
+    message_id: UUID | None,
+    count_tokens: Callable[[str], int],
+) -> bool:
+    asked = admitted.models[0]
+    answered = produced.answered or asked
+    tokens = counts(produced, admitted.prompt_count, count_tokens)
+    async with database.transaction() as session:
+        cost = await book(
+            session,
+            Charge(
+                request_id=admitted.request_id,
+                user_id=admitted.user_id,
+                conversation_id=conversation_id,
+                message_id=message_id,
+                purpose=admitted.purpose,
+                plan=admitted.plan,
+                model=answered,
+                weight=charged_weight(asked, answered),
+                prompt_tokens=tokens.prompt_tokens,
+                cached_prompt_tokens=tokens.cached_prompt_tokens,
+                completion_tokens=tokens.completion_tokens,
+                counted_by=tokens.counted_by,
+                outcome=produced.outcome,
+                metered_customer=admitted.metered_customer,
+            ),
+        )
+        if cost is None:
+            return False
+        if message_id is not None:
+            await store.end_reply(
+                session,
+                store.Ending(
+                    message_id=message_id,
+                    content=produced.text,
+                    status=produced.outcome,
+                    answered_by=produced.answered.id if produced.answered else None,
+                    token_count=count_tokens(produced.text),
+                    prompt_tokens=tokens.prompt_tokens,
+                    completion_tokens=tokens.completion_tokens,
+                    cost_usd=cost,
+                    history_cut=admitted.history_cut,
+                    error_code=produced.error_code,
+                ),
+            )
+    return True

@@ -1,0 +1,258 @@
+"""All of chat's SQL. What users do runs under their identity; `settle` and the recovery don't."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select, tuple_
+
+from aisaas.chat.models import Conversation, Message
+
+# Conversations ------------------------------------------------------------------------------------
+
+
+async def list_conversations(
+    session: AsyncSession, user_id: UUID, *, before: Conversation | None, limit: int
+) -> Sequence[Conversation]:
+    query = (
+        select(Conversation)
+        .where(col(Conversation.user_id) == user_id, col(Conversation.deleted_at).is_(None))
+        .order_by(col(Conversation.last_message_at).desc(), col(Conversation.id).desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(
+            tuple_(col(Conversation.last_message_at), col(Conversation.id))
+            < tuple_(before.last_message_at, before.id)
+        )
+    return (await session.scalars(query)).all()
+
+
+async def find_conversation(
+    session: AsyncSession, user_id: UUID, conversation_id: UUID
+) -> Conversation | None:
+    """Theirs and not deleted. The user id is asked for besides row level security, not instead."""
+    query = select(Conversation).where(
+        col(Conversation.id) == conversation_id,
+        col(Conversation.user_id) == user_id,
+        col(Conversation.deleted_at).is_(None),
+    )
+    return (await session.scalars(query)).first()
+
+
+async def change_conversation(
+    session: AsyncSession,
+    user_id: UUID,
+    conversation_id: UUID,
+    *,
+    title: str | None = None,
+    model: str | None = None,
+) -> bool:
+    row = await session.execute(
+        text(
+            """
+            update public.conversations
+            set title = coalesce(:title, title), model = coalesce(:model, model)
+            where id = :id and user_id = :user_id and deleted_at is null returning 1
+            """
+        ),
+        {"id": conversation_id, "user_id": user_id, "title": title, "model": model},
+    )
+    return row.first() is not None
+
+
+async def set_deleted(
+    session: AsyncSession, user_id: UUID, conversation_id: UUID, *, deleted: bool
+) -> bool:
+    row = await session.execute(
+        text(
+            """
+            update public.conversations
+            set deleted_at = case when :deleted then now() end
+            where id = :id and user_id = :user_id and (deleted_at is null) = :deleted returning 1
+            """
+        ),
+        {"id": conversation_id, "user_id": user_id, "deleted": deleted},
+    )
+    return row.first() is not None
+
+
+async def purge_deleted(session: AsyncSession, older_than_seconds: float) -> int:
+    rows = await session.execute(
+        text(
+            """
+            delete from public.conversations
+            where deleted_at < now() - make_interval(secs => :seconds) returning 1
+            """
+        ),
+        {"seconds": older_than_seconds},
+    )
+    return len(rows.all())
+
+
+# Messages -----------------------------------------------------------------------------------------
+
+
+async def newest_messages(
+    session: AsyncSession, conversation_id: UUID, *, before: UUID | None, limit: int
+) -> Sequence[Message]:
+    """Newest first."""
+    query = (
+        select(Message)
+        .where(col(Message.conversation_id) == conversation_id)
+        .order_by(col(Message.created_at).desc(), col(Message.id).desc())
+        .limit(limit)
+    )
+    if before is not None:
+        edge = (
+            select(col(Message.created_at), col(Message.id))
+            .where(col(Message.id) == before, col(Message.conversation_id) == conversation_id)
+            .subquery()
+        )
+        query = query.where(
+            tuple_(col(Message.created_at), col(Message.id))
+            < select(edge.c.created_at, edge.c.id).scalar_subquery()
+        )
+    return (await session.scalars(query)).all()
+
+
+async def find_message(session: AsyncSession, user_id: UUID, message_id: UUID) -> Message | None:
+    query = select(Message).where(col(Message.id) == message_id, col(Message.user_id) == user_id)
+    return (await session.scalars(query)).first()
+
+
+async def start_reply(
+    session: AsyncSession,
+    *,
+    user_id: UUID,
+    conversation_id: UUID,
+    new_conversation: bool,
+    model: str,
+    question_id: UUID,
+    question: str | None,
+    question_tokens: int,
+    reply_id: UUID,
+) -> tuple[Message, Message]:
+    """The user's message and the empty reply, in one transaction under the user's identity.
+
+    `question` is None when an existing message is answered once more.
+    """
+    ids = {"id": conversation_id, "user_id": user_id, "model": model}
+    if new_conversation:
+        await session.execute(
+            text(
+                "insert into public.conversations (id, user_id, model)"
+                " values (:id, :user_id, :model)"
+            ),
+            ids,
+        )
+    else:
+        await session.execute(
+            text(
+                "update public.conversations set model = :model, last_message_at = now()"
+                " where id = :id and user_id = :user_id"
+            ),
+            ids,
+        )
+    if question is not None:
+        await session.execute(
+            text(
+                """
+                insert into public.messages (id, conversation_id, user_id, role, content, status,
+                  model, token_count)
+                values (:message_id, :id, :user_id, 'user', :content, 'done', :model, :tokens)
+                """
+            ),
+            ids | {"message_id": question_id, "content": question, "tokens": question_tokens},
+        )
+    await session.execute(
+        text(
+            """
+            insert into public.messages (id, conversation_id, user_id, role, content, status,
+              model, reply_to)
+            values (:message_id, :id, :user_id, 'assistant', '', 'streaming', :model, :reply_to)
+            """
+        ),
+        ids | {"message_id": reply_id, "reply_to": question_id},
+    )
+    asked = await find_message(session, user_id, question_id)
+    reply = await find_message(session, user_id, reply_id)
+    if asked is None or reply is None:
+        raise AssertionError("a message that was just inserted is not visible to its owner")
+    return asked, reply
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a reply ended, as it is shown."""
+
+    message_id: UUID
+    content: str
+    status: str
+    answered_by: str | None
+    token_count: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: Decimal
+    history_cut: int | None
+    error_code: str | None
+
+
+async def end_reply(session: AsyncSession, ending: Ending) -> None:
+    """Only a reply that is still streaming ends: the first ending is the one that counts."""
+    await session.execute(
+        text(
+            """
+            update public.messages
+            set content = :content, status = :status, answered_by = :answered_by,
+              token_count = :token_count, prompt_tokens = :prompt_tokens,
+              completion_tokens = :completion_tokens, cost_usd = :cost_usd,
+              history_cut = coalesce(:history_cut, history_cut), error_code = :error_code
+            where id = :message_id and status = 'streaming'
+            """
+        ),
+        {name: getattr(ending, name) for name in Ending.__slots__},
+    )
+
+
+async def end_orphans(session: AsyncSession, older_than_seconds: float) -> int:
+    """Replies that stream for nobody: their reservation is closed or was never there."""
+    rows = await session.execute(
+        text(
+            """
+            update public.messages m set status = 'interrupted', error_code = 'process_lost'
+            where m.status = 'streaming'
+              and m.created_at < clock_timestamp() - make_interval(secs => :seconds)
+              and not exists (
+                select 1 from public.reservations r where r.message_id = m.id and r.state = 'open'
+              )
+            returning 1
+            """
+        ),
+        {"seconds": older_than_seconds},
+    )
+    return len(rows.all())
+
+
+async def set_title(
+    session: AsyncSession, conversation_id: UUID, title: str, *, instead_of: str
+) -> bool:
+    """False when the user named it meanwhile: theirs stays."""
+    row = await session.execute(
+        text(
+            "update public.conversations set title = :title"
+            " where id = :id and title = :old returning 1"
+        ),
+        {"id": conversation_id, "title": title, "old": instead_of},
+    )
+    return row.first() is not None
+
+
+async def database_time(session: AsyncSession) -> datetime:
+    return (await session.execute(text("select clock_timestamp()"))).scalar_one()

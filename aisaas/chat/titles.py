@@ -1,0 +1,122 @@
+"""A conversation's title: one single call through the same door as everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from uuid import UUID, uuid4
+
+from aisaas.accounts.models import Principal
+from aisaas.chat import store
+from aisaas.chat.guards import Call, Door, admit
+from aisaas.chat.prompt import MESSAGE_OVERHEAD
+from aisaas.chat.settle import Produced, settle
+from aisaas.db.service import ServiceDatabase
+from aisaas.errors import ProviderError, Refusal
+from aisaas.ports import Admitted, Finish, LanguageModel, Text, Turn, Usage
+
+log = logging.getLogger(__name__)
+
+UNTITLED = "New Conversation"
+INSTRUCTION = (
+    "Write a title of two to six words for a conversation that starts with the following "
+    "message. Answer with the title only: no quotes, no full stop."
+)
+QUESTION_CHARS = 1000
+TITLE_TOKENS = 24
+TITLE_CHARS = 80
+TITLE_SECONDS = 20.0
+
+
+async def make_title(
+    door: Door,
+    service: ServiceDatabase,
+    model: LanguageModel,
+    principal: Principal,
+    conversation_id: UUID,
+    question: str,
+) -> str | None:
+    """Name a conversation; the new title, or None when it has one by now.
+
+    A refused or failed call costs nobody a title: it then is the question's first words.
+    """
+    title = await _ask_model(door, service, model, principal, conversation_id, question)
+    title = title or _first_words(question)
+    async with service.transaction() as session:
+        changed = await store.set_title(session, conversation_id, title, instead_of=UNTITLED)
+    return title if changed else None
+
+
+async def _ask_model(
+    door: Door,
+    service: ServiceDatabase,
+    model: LanguageModel,
+    principal: Principal,
+    conversation_id: UUID,
+    question: str,
+) -> str:
+    excerpt = question[:QUESTION_CHARS]
+    turns = (
+        Turn("system", INSTRUCTION, door.count_tokens(INSTRUCTION) + MESSAGE_OVERHEAD),
+        Turn("user", excerpt, door.count_tokens(excerpt) + MESSAGE_OVERHEAD),
+    )
+    cheapest = door.catalogue.default_for(door.quota.plan_of(principal).id)
+    call = Call(
+        principal=principal,
+        purpose="title",
+        text=excerpt,
+        model_id=cheapest.id,
+        conversation_id=None,
+        max_tokens=TITLE_TOKENS,
+        turns=turns,
+        request_id=uuid4(),
+    )
+    try:
+        _, admitted = await admit(door, call)
+    except Refusal as refusal:
+        log.info("no title by the model: %s", refusal.code)
+        return ""
+    produced = await _complete(model, admitted)
+    await settle(
+        service,
+        admitted,
+        produced,
+        conversation_id=conversation_id,
+        message_id=None,
+        count_tokens=door.count_tokens,
+    )
+    return " ".join(produced.text.split()).strip(" \"'“”.#*")[:TITLE_CHARS]
+
+
+async def _complete(model: LanguageModel, admitted: Admitted) -> Produced:
+    text, usage, finished = "", None, False
+    error: str | None = None
+    answering = admitted.models[0]
+    try:
+        async with asyncio.timeout(TITLE_SECONDS):
+            async for chunk in model.stream(admitted, answering):
+                match chunk:
+                    case Text():
+                        text += chunk.text
+                    case Usage():
+                        usage = chunk
+                    case Finish():
+                        finished = True
+    except (ProviderError, TimeoutError) as caught:
+        error = caught.kind if isinstance(caught, ProviderError) else "timeout"
+    return Produced(
+        outcome="done" if finished else ("interrupted" if text else "failed"),
+        text=text,
+        answered=answering,
+        usage=usage,
+        complete=finished,
+        started=True,
+        error_code=error,
+    )
+
+
+def _first_words(question: str) -> str:
+    line = " ".join(question.split())
+    if len(line) <= TITLE_CHARS // 2:
+        return line or UNTITLED
+    return line[: TITLE_CHARS // 2].rsplit(" ", 1)[0] + "…"

@@ -1,0 +1,69 @@
+"""`python -m aisaas.embedded.auth` serves; with `--migrate` it makes the tables and ends."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from aisaas.embedded.auth.app import build_app
+from aisaas.embedded.auth.config import (
+    Config,
+    MisconfiguredError,
+    read_config,
+    read_database_url,
+)
+from aisaas.embedded.auth.database import Database
+from aisaas.embedded.auth.errors import AuthError
+from aisaas.embedded.auth.passwords import Passwords
+from aisaas.embedded.auth.services import Services
+from aisaas.embedded.auth.tokens import load_keyring
+from aisaas.embedded.serving import CannotStartError, log, serve, set_up_logging
+
+MISCONFIGURED = 2
+FAILED = 1
+
+
+async def migrate(database_url: str) -> None:
+    database = Database(database_url)
+    try:
+        await database.apply_schema()
+    finally:
+        await database.close()
+    log("schema applied")
+
+
+async def run(config: Config) -> None:
+    database = Database(config.database_url)
+    passwords = Passwords()
+    try:
+        await database.apply_schema()
+        async with database.transaction() as connection:
+            keyring = await load_keyring(connection, config.issuer)
+        app = build_app(Services(config, database, keyring, passwords))
+        await serve(app, name="auth", port=config.port)
+    finally:
+        passwords.close()
+        await database.close()
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    set_up_logging()
+    if arguments and list(arguments) != ["--migrate"]:
+        sys.stderr.write("usage: python -m aisaas.embedded.auth [--migrate]\n")
+        return MISCONFIGURED
+    try:
+        if arguments:
+            asyncio.run(migrate(read_database_url(environment)))
+        else:
+            asyncio.run(run(read_config(environment)))
+    except MisconfiguredError as error:
+        sys.stderr.write(f"auth: {error}\n")
+        return MISCONFIGURED
+    except (CannotStartError, AuthError) as error:
+        sys.stderr.write(f"auth: {error}\n")
+        return FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

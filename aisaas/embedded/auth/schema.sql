@@ -1,0 +1,128 @@
+-- The tables of schema `auth`. Applied at every start, in one transaction: each statement may find
+-- its work done already. `users` has the columns of hosted Supabase that a product may rely on; the
+-- other tables are this server's own business.
+
+create table if not exists auth.users (
+  id                   uuid primary key default gen_random_uuid(),
+  instance_id          uuid,
+  aud                  varchar(255),
+  role                 varchar(255),
+  email                varchar(255),
+  encrypted_password   varchar(255),
+  email_confirmed_at   timestamptz,
+  invited_at           timestamptz,
+  confirmation_sent_at timestamptz,
+  recovery_sent_at     timestamptz,
+  email_change         varchar(255),
+  email_change_sent_at timestamptz,
+  last_sign_in_at      timestamptz,
+  raw_app_meta_data    jsonb,
+  raw_user_meta_data   jsonb,
+  is_super_admin       boolean,
+  created_at           timestamptz default now(),
+  updated_at           timestamptz default now(),
+  phone                text unique,
+  phone_confirmed_at   timestamptz,
+  confirmed_at         timestamptz generated always as
+                         (least(email_confirmed_at, phone_confirmed_at)) stored,
+  banned_until         timestamptz,
+  deleted_at           timestamptz,
+  is_sso_user          boolean not null default false,
+  is_anonymous         boolean not null default false
+);
+create unique index if not exists users_email_key on auth.users (lower(email))
+  where not is_sso_user;
+create index if not exists users_created_at_idx on auth.users (created_at desc);
+
+create table if not exists auth.identities (
+  id              uuid primary key default gen_random_uuid(),
+  provider_id     text not null,
+  user_id         uuid not null references auth.users on delete cascade,
+  identity_data   jsonb not null,
+  provider        text not null,
+  last_sign_in_at timestamptz,
+  created_at      timestamptz not null default now(),
+  updated_at      timestamptz not null default now(),
+  unique (provider_id, provider)
+);
+create index if not exists identities_user_id_idx on auth.identities (user_id);
+
+create table if not exists auth.sessions (
+  id           uuid primary key default gen_random_uuid(),
+  user_id      uuid not null references auth.users on delete cascade,
+  method       text not null,
+  created_at   timestamptz not null default now(),
+  updated_at   timestamptz not null default now(),
+  refreshed_at timestamptz,
+  user_agent   text
+);
+create index if not exists sessions_user_id_idx on auth.sessions (user_id);
+
+create table if not exists auth.refresh_tokens (
+  id         bigint generated always as identity primary key,
+  token_hash bytea not null unique,
+  session_id uuid not null references auth.sessions on delete cascade,
+  created_at timestamptz not null default now(),
+  revoked_at timestamptz
+);
+-- At most one live token in a session, whatever runs at the same time.
+create unique index if not exists refresh_tokens_live_key on auth.refresh_tokens (session_id)
+  where revoked_at is null;
+create index if not exists refresh_tokens_session_id_idx on auth.refresh_tokens (session_id);
+
+create table if not exists auth.one_time_tokens (
+  id             uuid primary key default gen_random_uuid(),
+  user_id        uuid not null references auth.users on delete cascade,
+  purpose        text not null check (purpose in ('confirmation', 'recovery', 'email_change')),
+  link_hash      bytea not null unique,
+  code_hash      bytea not null,
+  relates_to     text not null,
+  wrong_codes    integer not null default 0,
+  code_challenge text,
+  challenge_kind text check (challenge_kind in ('s256', 'plain')),
+  created_at     timestamptz not null default now(),
+  unique (user_id, purpose)
+);
+
+create table if not exists auth.flow_state (
+  id             uuid primary key default gen_random_uuid(),
+  user_id        uuid not null references auth.users on delete cascade,
+  auth_code_hash bytea not null unique,
+  code_challenge text not null,
+  challenge_kind text not null check (challenge_kind in ('s256', 'plain')),
+  method         text not null,
+  created_at     timestamptz not null default now()
+);
+
+create table if not exists auth.mailbox (
+  id         bigint generated always as identity primary key,
+  recipient  text not null,
+  kind       text not null,
+  subject    text not null,
+  body       text not null,
+  code       text not null,
+  token_hash text not null,
+  link       text not null,
+  created_at timestamptz not null default now()
+);
+
+create table if not exists auth.embedded_signing_keys (
+  kid          text primary key,
+  private_key  text not null,
+  chain_secret bytea not null,
+  created_at   timestamptz not null default now()
+);
+
+-- As on hosted, migrations (which run as `postgres`) may refer to users and hang triggers on them.
+-- Keys and mail are nobody else's.
+do $$
+begin
+  if exists (select from pg_catalog.pg_roles where rolname = 'postgres') then
+    grant usage on schema auth to postgres;
+    grant select, insert, update, delete, references, trigger
+      on auth.users, auth.identities, auth.sessions to postgres;
+    revoke all on auth.refresh_tokens, auth.one_time_tokens, auth.flow_state, auth.mailbox,
+      auth.embedded_signing_keys from postgres;
+  end if;
+end
+$$;

@@ -1,0 +1,102 @@
+"""Become another program, tied to the life of the process that asked for it.
+
+Run as a script: `launch.py PARENT SIGNAL IDENTITY -- program arguments…`. Linux delivers SIGNAL to
+the program when its parent ends, however it ends, kill -9 included. It is a script, not a
+`preexec_fn`, because Python code between fork and exec is not safe in a process with threads.
+
+IDENTITY says as whom: `same`; `userns` (root only: a user namespace in which root's files look
+owned by an ordinary user, for programs which refuse root, without adding a user to the system);
+`nobody` (root only: really become uid 65534, where namespaces are forbidden).
+
+Where the kernel offers no parent-death signal (macOS) the script stays as a watchdog instead: it
+looks twice a second whether its parent is still there. A kill -9 of the watchdog itself then
+leaves the program running.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+CLONE_NEWUSER = 0x10000000
+NOBODY = 65534
+SEPARATOR = "--"
+GRACE_SECONDS = 15
+
+
+def _libc_call(name: str, *arguments: int) -> None:
+    if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def die_with_parent(signal_number: int = signal.SIGTERM) -> None:
+    """Ask the kernel to send this process `signal_number` when its parent ends (Linux only)."""
+    if sys.platform == "linux":
+        _libc_call("prctl", PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
+
+
+def _enter_user_namespace() -> None:
+    user, group = os.getuid(), os.getgid()
+    _libc_call("unshare", CLONE_NEWUSER)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{NOBODY} {user} 1")
+    Path("/proc/self/gid_map").write_text(f"{NOBODY} {group} 1")
+
+
+def _become_nobody() -> None:
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
+IDENTITIES = {
+    "same": lambda: None,
+    "userns": _enter_user_namespace,
+    "nobody": _become_nobody,
+}
+
+
+def _watch(parent: int, stop: int, argv: list[str]) -> int:
+    """Run the program as a child, pass signals on, and stop it when the parent is gone."""
+    child = subprocess.Popen(argv)  # noqa: S603  # our own argument list
+
+    def pass_on(number: int, _frame: object) -> None:
+        child.send_signal(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+        signal.signal(number, pass_on)
+    while child.poll() is None:
+        if os.getppid() != parent:
+            child.send_signal(stop)
+            try:
+                return child.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+        time.sleep(0.5)
+    return child.wait()
+
+
+def main(arguments: list[str]) -> int:
+    split = arguments.index(SEPARATOR)
+    parent, stop, identity = arguments[:split]
+    argv = arguments[split + 1 :]
+    # Changing identity clears the parent-death signal, so it comes first.
+    IDENTITIES[identity]()
+    if sys.platform != "linux":
+        return _watch(int(parent), int(stop), argv)
+    die_with_parent(int(stop))
+    # A parent that died before the signal was armed leaves nobody to tell us any more.
+    if os.getppid() == int(parent):
+        os.execvp(argv[0], argv)  # noqa: S606  # no shell is the point
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,270 @@
+"""Child processes which answer on a port, and none of which outlives us.
+
+Invariant: every child is started through `launch.py`, in a process group of its own, from one
+thread that never ends. The group keeps the terminal's Ctrl-C for us alone, so that things stop in
+order; the one thread matters because Linux ties the parent-death signal to the parent *thread*.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aisaas.embedded import launch
+from aisaas.embedded.errors import StackError
+from aisaas.embedded.folder import explained
+
+HOST = "127.0.0.1"
+POLL_SECONDS = 0.03
+STOP_SECONDS = 15.0
+
+die_with_parent = launch.die_with_parent
+_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What to run, and how to know that it answers."""
+
+    name: str
+    title: str
+    port: int
+    argv: Sequence[str]
+    log: Path
+    answers: Callable[[], bool]
+    env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    cwd: Path | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_seconds: float = STOP_SECONDS
+    start_seconds: float = 30.0
+    identity: str = "same"
+
+
+class Process:
+    """One service, started and stopped any number of times on the same port."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self.alive and self._child else None
+
+    @property
+    def alive(self) -> bool:
+        return self._child is not None and self._child.poll() is None
+
+    @property
+    def wanted(self) -> bool:
+        """True from `start` until `stop`: a process that is wanted and not alive has died."""
+        return self._child is not None
+
+    def start(self) -> None:
+        """Start it and wait until it answers.
+
+        Raises:
+            StackError: it ended, or didn't answer in time; the end of its log is quoted.
+        """
+        self.spawn()
+        self.wait_until_it_answers()
+
+    def spawn(self) -> None:
+        if self.alive:
+            return
+        service = self.service
+        with explained(service.log), service.log.open("ab") as log:
+            self._child = spawn(
+                service.argv,
+                stop_signal=service.stop_signal,
+                identity=service.identity,
+                env=service.env,
+                cwd=service.cwd,
+                output=log.fileno(),
+            )
+
+    def wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + self.service.start_seconds
+        while not self.service.answers():
+            if not self.alive:
+                raise StackError(self._did_not_start("ended at once"))
+            if time.monotonic() > deadline:
+                waited = f"did not answer within {self.service.start_seconds:.0f} s"
+                self.stop()
+                raise StackError(self._did_not_start(waited))
+            time.sleep(POLL_SECONDS)
+
+    def _did_not_start(self, what: str) -> str:
+        tail = last_lines(self.service.log)
+        if "No space left on device" in tail:
+            return (
+                f"{self.service.title} could not start because the disk is full. Free some "
+                f"space and start again; what was stored before is intact. Log: {self.service.log}"
+            )
+        quoted = f" Its last words were: {tail}" if tail else ""
+        return f"{self.service.title} {what}.{quoted} The whole log is {self.service.log}."
+
+    def stop(self, seconds: float | None = None) -> None:
+        """End it in an orderly way, or by force after `seconds`; returns when it is gone."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        if child.poll() is None:
+            _signal_tree(child.pid, signal.SIGCONT)
+            child.send_signal(self.service.stop_signal)
+            try:
+                child.wait(self.service.stop_seconds if seconds is None else seconds)
+            except subprocess.TimeoutExpired:
+                _signal_tree(child.pid, signal.SIGKILL)
+                child.wait()
+        _signal_group(child.pid, signal.SIGKILL)
+
+    def kill(self) -> None:
+        """End it and all it started with SIGKILL, as a crash would."""
+        if self._child is not None:
+            _signal_tree(self._child.pid, signal.SIGKILL)
+            self._child.wait()
+            _signal_group(self._child.pid, signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Freeze it and all it started: its port accepts, and nothing ever answers."""
+        if self._child is not None:
+            _signal_tree(self._child.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        if self._child is not None:
+            _signal_tree(self._child.pid, signal.SIGCONT)
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    output: int,
+    stop_signal: signal.Signals = signal.SIGTERM,
+    identity: str = "same",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a program that gets `stop_signal` when this process ends, however it ends."""
+    wrapped = [
+        *(sys.executable, "-I", "-S", launch.__file__),
+        *(str(os.getpid()), str(int(stop_signal)), identity, launch.SEPARATOR),
+        *argv,
+    ]
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603  # our own argument list, no shell
+            wrapped,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
+        )
+
+    return _spawner.submit(start).result()
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    identity: str = "same",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    log: Path,
+) -> int:
+    """Run a program to its end with its output in `log`; it is ended when we are interrupted."""
+    with explained(log), log.open("ab") as output:
+        child = spawn(argv, identity=identity, env=env, cwd=cwd, output=output.fileno())
+    try:
+        return child.wait()
+    finally:
+        if child.poll() is None:
+            _signal_tree(child.pid, signal.SIGKILL)
+            child.wait()
+
+
+def free_port(avoid: Collection[int] = (), prefer: int | None = None) -> int:
+    """A port of 127.0.0.1 that nobody listens on; `prefer` if it is one."""
+    if prefer is not None and prefer not in avoid and is_free(prefer):
+        return prefer
+    while True:
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            port: int = probe.getsockname()[1]
+        if port not in avoid:
+            return port
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # Connections of a former run still in TIME_WAIT don't make a port unusable.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def last_lines(log: Path, count: int = 3) -> str:
+    if not log.exists():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 4096))
+        lines = file.read().decode(errors="replace").splitlines()
+    return " / ".join(line.strip() for line in lines if line.strip())[-600:] if count else ""
+
+
+def process_tree(pid: int) -> list[int]:
+    """`pid` and its descendants, parents first.
+
+    Needed beside process groups because Postgres gives each backend a group of its own.
+    """
+    children: dict[int, list[int]] = {}
+    for child, parent in _parents():
+        children.setdefault(parent, []).append(child)
+    tree = [pid]
+    for member in tree:
+        tree.extend(children.get(member, ()))
+    return tree
+
+
+def _parents() -> list[tuple[int, int]]:
+    if sys.platform == "linux":
+        found: list[tuple[int, int]] = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            # Processes come and go while we look.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                stat = (entry / "stat").read_text()
+                # The command's name may contain spaces and brackets; fields start after its end.
+                found.append((int(entry.name), int(stat.rpartition(")")[2].split()[1])))
+        return found
+    listing = subprocess.run(
+        ["/bin/ps", "-axo", "pid=,ppid="], capture_output=True, text=True, check=True
+    )
+    return [(int(a), int(b)) for a, b in (line.split() for line in listing.stdout.splitlines())]
+
+
+def _signal_tree(pid: int, number: signal.Signals) -> None:
+    for member in process_tree(pid):
+        # Ended since we looked: what we wanted of it anyway, or nothing to wake.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member, number)
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    # An empty group is the usual case: nothing was left over.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number)

@@ -1,0 +1,263 @@
+"""The embedded parts together: which there are, in what order they start, what they offer.
+
+`run` holds one Stack for as long as the product runs; tests hold one and cause outages with it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import sys
+from collections.abc import Callable, Collection, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Self
+
+from aisaas.embedded import postgres, valkey
+from aisaas.embedded.errors import StackError
+from aisaas.embedded.folder import DataFolder
+from aisaas.embedded.postgres import Postgres
+from aisaas.embedded.processes import HOST, Process, Service, free_port, is_free, last_lines, run
+from aisaas.embedded.valkey import Valkey
+
+AUTH = "auth"
+DEMO_MODEL = "demo_model"
+TITLES = {
+    postgres.NAME: postgres.TITLE,
+    valkey.NAME: valkey.TITLE,
+    AUTH: "Sign-in server",
+    DEMO_MODEL: "Demo model",
+}
+# In the order in which they start; they stop the other way round.
+PARTS = tuple(TITLES)
+PORT_ATTEMPTS = 3
+
+Step = Callable[[str], AbstractContextManager[None]]
+
+
+class Stack:
+    """The wanted parts, with their data in `data_dir`.
+
+    `env` is filled by `start` and says where everything is and with what keys, under the names
+    that the product's settings use. The stack holds the lock of the folder from `start` to `stop`.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        parts: Collection[str] = PARTS,
+        *,
+        site_url: str = "http://127.0.0.1:3000",
+        autoconfirm: bool = True,
+        avoid_ports: Collection[int] = (),
+    ) -> None:
+        if unknown := set(parts) - set(PARTS):
+            raise ValueError(f"no such part: {sorted(unknown)}")
+        if AUTH in parts and postgres.NAME not in parts:
+            raise ValueError("the sign-in server keeps its users in the embedded Postgres")
+        self.folder = DataFolder(data_dir)
+        self.parts = tuple(name for name in PARTS if name in parts)
+        self.env: dict[str, str] = {}
+        self._site_url = site_url
+        self._autoconfirm = autoconfirm
+        self._avoid = set(avoid_ports)
+        self._secrets: dict[str, str] = {}
+        self._postgres: Postgres | None = None
+        self.processes: dict[str, Process] = {}
+
+    @property
+    def pids(self) -> dict[str, int]:
+        return {name: p.pid for name, p in self.processes.items() if p.pid is not None}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # All of them
+
+    def start(self, part: str | None = None, *, step: Step = lambda _: nullcontext()) -> None:
+        """Start everything, or one part again on the port it had.
+
+        Raises:
+            StackError: it could not be done; what was started meanwhile is stopped.
+        """
+        if part is not None:
+            self.processes[part].start()
+            return
+        self.folder.prepare()
+        self.folder.lock()
+        try:
+            has_data = postgres.data_path(self.folder).exists()
+            self._secrets = self.folder.secrets(kept=has_data and postgres.NAME in self.parts)
+            self.env["SESSION_SECRET"] = self._secrets["session_secret"]
+            for name in self.parts:
+                with step(TITLES[name]):
+                    self._start_first_time(name)
+            self._remember_ports()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop everything, last started first, and let go of the folder."""
+        for name in reversed(list(self.processes)):
+            self.stop(name)
+        self.folder.unlock()
+
+    def stop(self, part: str | None = None) -> None:
+        """Stop one part in an orderly way, or everything."""
+        if part is None:
+            self.close()
+        else:
+            self.processes[part].stop()
+
+    # Outages
+
+    def kill(self, part: str) -> None:
+        """End a part like a crash does; `start(part)` brings it back on the same port."""
+        self.processes[part].kill()
+
+    def pause(self, part: str) -> None:
+        """Freeze a part: its port still accepts connections, but nobody answers."""
+        self.processes[part].pause()
+
+    def resume(self, part: str) -> None:
+        self.processes[part].resume()
+
+    # One by one
+
+    def _start_first_time(self, name: str) -> None:
+        starters: dict[str, Callable[[int], Process]] = {
+            postgres.NAME: self._start_postgres,
+            valkey.NAME: self._start_valkey,
+            AUTH: self._start_auth,
+            DEMO_MODEL: self._start_demo_model,
+        }
+        prefer = self._former_ports().get(name)
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            port = free_port(self._avoid, prefer)
+            try:
+                self.processes[name] = starters[name](port)
+            except StackError:
+                # Somebody took the port between our look and the start: a rare race.
+                if attempt < PORT_ATTEMPTS and not is_free(port):
+                    continue
+                raise
+            self._avoid.add(port)
+            return
+
+    def _start_postgres(self, port: int) -> Process:
+        self._postgres = Postgres(self.folder, self._secrets, port)
+        self._postgres.prepare()
+        with _undone(self._postgres.process):
+            self._postgres.start()
+        self.env |= {
+            "DATABASE_URL": self._postgres.url("app_rw"),
+            "SERVICE_DATABASE_URL": self._postgres.url("app_service"),
+            "MIGRATION_DATABASE_URL": self._postgres.url("postgres"),
+        }
+        return self._postgres.process
+
+    def _start_valkey(self, port: int) -> Process:
+        server = Valkey(self.folder, self._secrets, port)
+        with _undone(server.process):
+            server.start()
+        self.env["REDIS_URL"] = server.url
+        return server.process
+
+    def _start_auth(self, port: int) -> Process:
+        assert self._postgres is not None
+        url = f"http://{HOST}:{port}"
+        env = os.environ | {
+            "AUTH_DATABASE_URL": self._postgres.url("supabase_auth_admin"),
+            "AUTH_PORT": str(port),
+            "AUTH_PUBLIC_URL": url,
+            "AUTH_SITE_URL": self._site_url,
+            "AUTH_PUBLISHABLE_KEY": self._secrets["publishable_key"],
+            "AUTH_SECRET_KEY": self._secrets["secret_key"],
+            "AUTH_AUTOCONFIRM": "true" if self._autoconfirm else "false",
+        }
+        log = self.folder.log(AUTH)
+        argv = [sys.executable, "-m", "aisaas.embedded.auth"]
+        if run([*argv, "--migrate"], env=env, cwd=_source_root(), log=log) != 0:
+            raise StackError(
+                f"The tables of the sign-in server could not be made: {last_lines(log)} "
+                f"(log: {log})"
+            )
+        process = self._python(AUTH, port, argv, env, "/auth/v1/health")
+        self.env |= {
+            "SUPABASE_URL": url,
+            "SUPABASE_PUBLISHABLE_KEY": self._secrets["publishable_key"],
+            "SUPABASE_SECRET_KEY": self._secrets["secret_key"],
+            "MAILBOX_URL": f"{url}/mailbox",
+        }
+        return process
+
+    def _start_demo_model(self, port: int) -> Process:
+        key = self._secrets["demo_key"]
+        env = os.environ | {"DEMO_PORT": str(port), "DEMO_API_KEY": key}
+        argv = [sys.executable, "-m", "aisaas.embedded.demo_model"]
+        process = self._python(DEMO_MODEL, port, argv, env, "/health")
+        self.env |= {"DEMO_API_BASE": f"http://{HOST}:{port}/v1", "DEMO_API_KEY": key}
+        return process
+
+    def _python(
+        self, name: str, port: int, argv: list[str], env: Mapping[str, str], health: str
+    ) -> Process:
+        process = Process(
+            Service(
+                name=name,
+                title=TITLES[name],
+                port=port,
+                argv=argv,
+                env=env,
+                cwd=_source_root(),
+                log=self.folder.log(name),
+                answers=lambda: answers_http(port, health),
+                stop_signal=signal.SIGTERM,
+            )
+        )
+        with _undone(process):
+            process.start()
+        return process
+
+    # Ports: the same at each start where possible, since links in mails carry them
+
+    def _former_ports(self) -> dict[str, int]:
+        if not (self.folder.path / "ports.json").exists():
+            return {}
+        return self.folder.read_json("ports.json")
+
+    def _remember_ports(self) -> None:
+        ports = {name: process.service.port for name, process in self.processes.items()}
+        self.folder.write_json("ports.json", self._former_ports() | ports)
+
+
+def answers_http(port: int, path: str) -> bool:
+    """Whether `path` answers with success; a refusal or a silence is a no."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status < http.client.BAD_REQUEST
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _undone(process: Process) -> Generator[None]:
+    """Stop a process whose start was interrupted or failed, before anybody holds it."""
+    try:
+        yield
+    except BaseException:
+        process.stop()
+        raise
+
+
+def _source_root() -> Path:
+    return Path(__file__).resolve().parents[2]

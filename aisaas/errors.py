@@ -1,0 +1,133 @@
+"""What can go wrong, as a tree.
+
+    AisaasError
+    ├── ConfigurationError        the environment is not fit to start with
+    ├── DependencyError           a part the product stands on did not answer
+    │   └── ProviderError         the model's provider failed; `retryable` before the first token
+    ├── AuthError                 sign-up, sign-in or session trouble, with the auth server's code
+    └── Refusal                   an expected "no": a code, a sentence, maybe a time to come back
+        ├── Unauthenticated       unauthenticated
+        ├── MessageInvalid        message_invalid
+        ├── MessageTooLarge       message_too_large
+        ├── NotFound              not_found
+        ├── Suspended             suspended
+        ├── SpendingPaused        spending_paused
+        ├── ModelUnavailable      model_unavailable
+        ├── RateLimitedMinute     rate_limited_minute
+        ├── RateLimitedDay        rate_limited_day
+        ├── Busy                  busy
+        ├── QuotaExceeded         quota_exceeded
+        └── Unavailable           unavailable
+
+A refusal is shown to the user as it is; anything else is logged and shown as `unavailable`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+
+class AisaasError(Exception):
+    """The root of what this product raises itself."""
+
+
+class ConfigurationError(AisaasError):
+    """The environment is not fit to start with; `problems` has a line for each variable."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class DependencyError(AisaasError):
+    """A part the product stands on (database, Redis, auth) did not answer."""
+
+
+class ProviderError(DependencyError):
+    """The model's provider failed. `kind` is for the log and the metrics, not for the user."""
+
+    def __init__(self, kind: str, detail: str = "") -> None:
+        self.kind = kind
+        super().__init__(f"{kind}: {detail}" if detail else kind)
+
+
+class AuthError(AisaasError):
+    """The auth server said no. `code` is its own error code, `sentence` is for the user."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        self.code = code
+        self.sentence = sentence
+        super().__init__(f"{code}: {sentence}")
+
+
+class Refusal(AisaasError):
+    """An expected "no". Nothing was consumed by the call that raised it."""
+
+    code: ClassVar[str]
+    default: ClassVar[str]
+
+    def __init__(self, sentence: str | None = None, *, retry_at: datetime | None = None) -> None:
+        self.sentence = sentence or self.default
+        self.retry_at = retry_at
+        super().__init__(f"{self.code}: {self.sentence}")
+
+
+class Unauthenticated(Refusal):
+    code = "unauthenticated"
+    default = "You are signed out. Sign in to go on."
+
+
+class MessageInvalid(Refusal):
+    code = "message_invalid"
+    default = "That message can't be sent. Write some text and try again."
+
+
+class MessageTooLarge(Refusal):
+    code = "message_too_large"
+    default = "That message is too long. Shorten it or send it in parts."
+
+
+class NotFound(Refusal):
+    code = "not_found"
+    default = "That conversation doesn't exist, or it isn't yours."
+
+
+class Suspended(Refusal):
+    code = "suspended"
+    default = "This account is suspended. Write to support to have it looked at."
+
+
+class SpendingPaused(Refusal):
+    code = "spending_paused"
+    default = "New replies are paused for now. Nothing is wrong with your account."
+
+
+class ModelUnavailable(Refusal):
+    code = "model_unavailable"
+    default = "That model isn't available to you. Pick another one."
+
+
+class RateLimitedMinute(Refusal):
+    code = "rate_limited_minute"
+    default = "That's as many messages as a minute allows."
+
+
+class RateLimitedDay(Refusal):
+    code = "rate_limited_day"
+    default = "That's as many messages as a day allows."
+
+
+class Busy(Refusal):
+    code = "busy"
+    default = "Your other replies are still running. Stop one, or wait for it to finish."
+
+
+class QuotaExceeded(Refusal):
+    code = "quota_exceeded"
+    default = "Your tokens for this month are used up."
+
+
+class Unavailable(Refusal):
+    code = "unavailable"
+    default = "Something we depend on isn't answering. Nothing was used; try again in a moment."

@@ -1,0 +1,32 @@
+"""Settles replies whose process is gone, and purges what users deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from aisaas.chat.recover import Recovery
+from aisaas.errors import DependencyError
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS = 5.0
+PURGE_EVERY_SECONDS = 3600.0
+
+
+async def recover_replies(recovery: Recovery) -> None:
+    """Runs until cancelled. An outage is waited out: what is abandoned now still is then."""
+    loop = asyncio.get_running_loop()
+    purge_at = loop.time()
+    while True:
+        try:
+            await recovery.run_once()
+            if loop.time() >= purge_at:
+                await recovery.purge_deleted()
+                purge_at = loop.time() + PURGE_EVERY_SECONDS
+        except DependencyError as error:
+            log.warning("recovery waits: %s", error)
+        except Exception:
+            # A surprise in one round must not end recovery for good.
+            log.exception("recovery failed")
+        await asyncio.sleep(EVERY_SECONDS)

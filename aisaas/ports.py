@@ -1,0 +1,254 @@
+"""What the domains need from the outside, and the frozen values that cross.
+
+Adapters stand behind these protocols, one vendor each; their fakes are product code with the same
+contract suite. `Admitted` is the passed checks as a type: the model port takes nothing else, and
+only `chat.guards` constructs it (a test reads the sources to hold that).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal, Protocol
+from uuid import UUID
+
+Purpose = Literal["reply", "title"]
+Speaker = Literal["system", "user", "assistant"]
+ReplyStatus = Literal["streaming", "done", "stopped", "interrupted", "failed"]
+Outcome = Literal["done", "stopped", "interrupted", "failed"]
+
+# Models -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """USD per million tokens; `version` names where it comes from."""
+
+    input_usd: Decimal
+    output_usd: Decimal
+    cached_input_usd: Decimal
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model of the catalogue, priced. Tokens are the unit of every size."""
+
+    id: str
+    label: str
+    provider: str
+    upstream: str
+    context_window: int
+    max_output: int
+    weight: Decimal
+    plans: frozenset[str]
+    fallback: str | None
+    price: Price
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message as the model sees it."""
+
+    speaker: Speaker
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A call that every guard let through, and the reservation that pays for it.
+
+    `models` are what may be called, in order: the one asked for, then its fallbacks; the
+    reservation's money covers the dearest of them. `max_tokens` bounds the completion.
+    """
+
+    request_id: UUID
+    user_id: UUID
+    purpose: Purpose
+    plan: str
+    models: tuple[Model, ...]
+    prompt: tuple[Turn, ...]
+    # The best count of the prompt, charged when the provider's own never came.
+    prompt_count: int
+    max_tokens: int
+    history_cut: int
+    # The Stripe customer whose meter this goes to; None for the free tier.
+    metered_customer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The next piece of the completion."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts as the provider reported them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_prompt_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The provider said why it ended: `stop`, `length`, `content_filter`, …"""
+
+    reason: str
+
+
+Chunk = Text | Usage | Finish
+
+
+class LanguageModel(Protocol):
+    """The one door to providers."""
+
+    def stream(self, admitted: Admitted, model: Model) -> AsyncGenerator[Chunk]:
+        """Call `model` (one of `admitted.models`) and yield what it sends.
+
+        The iterator ends when the provider's answer ends; without a `Finish` it was cut.
+        Closing it (`aclose`, or cancelling the task that iterates) aborts the upstream call.
+
+        Raises:
+            ProviderError: refused, unreachable, too slow, or rubbish.
+        """
+        ...
+
+    def price_of(self, upstream: str) -> Price | None:
+        """The price of an upstream model, or None when nothing is known about it."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text by a local tokenizer, an estimate for other vendors' models."""
+        ...
+
+
+# Rates --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """Requests a user may start."""
+
+    per_minute: int
+    per_day: int
+
+
+@dataclass(frozen=True, slots=True)
+class RateDecision:
+    """`limited_by` is None when the request may go on; else `retry_after` seconds are to be waited."""
+
+    limited_by: Literal["minute", "day"] | None
+    retry_after: float = 0.0
+
+
+class RateLimiter(Protocol):
+    async def acquire(self, user_id: UUID, request_id: UUID, limits: RateLimits) -> RateDecision:
+        """Count a request in every window or in none; the same request id counts once.
+
+        Raises:
+            DependencyError: within 300 ms, when it can't tell. Callers refuse.
+        """
+        ...
+
+    async def release(self, user_id: UUID, request_id: UUID) -> None:
+        """Give back what a request that was refused later had taken."""
+        ...
+
+
+# Replies in progress ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """A piece of a reply: `offset` counts characters from the reply's start."""
+
+    offset: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedReply:
+    """What the log holds of a reply. `model` answered; `usage` is the provider's, if it came."""
+
+    text: str
+    model: str | None
+    usage: Usage | None
+    closed: bool
+
+
+class ReplyLog(Protocol):
+    """Text of running replies, outside the process: for other processes and for recovery."""
+
+    async def append(self, message_id: UUID, entries: Sequence[LogEntry]) -> None: ...
+
+    async def note(
+        self, message_id: UUID, *, model: str | None = None, usage: Usage | None = None
+    ) -> None:
+        """Remember facts that a settling process would need."""
+        ...
+
+    async def read(self, message_id: UUID) -> LoggedReply | None: ...
+
+    def follow(self, message_id: UUID, offset: int) -> AsyncIterator[LogEntry]:
+        """Text from `offset` on, until the reply is closed."""
+        ...
+
+    async def close(self, message_id: UUID) -> None:
+        """No more text comes; followers end, and the log expires soon."""
+        ...
+
+
+class Signals(Protocol):
+    """Small facts between processes: stop this reply, this user's sessions changed."""
+
+    async def send(self, topic: str, subject: str) -> None: ...
+
+    def receive(self, topic: str) -> AsyncIterator[str]: ...
+
+
+# Accounts -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AuthUser:
+    """A user as the auth server knows them."""
+
+    id: UUID
+    email: str
+    email_confirmed: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AuthSession:
+    """Tokens of one sign-in. They never leave the server."""
+
+    user: AuthUser
+    access_token: str
+    refresh_token: str
+    expires_at: datetime
+
+
+class Identity(Protocol):
+    """The auth server. Every method raises AuthError when it says no, DependencyError when it
+    doesn't answer."""
+
+    async def sign_up(self, email: str, password: str, full_name: str) -> AuthSession | None:
+        """Make an account; None when it has to be confirmed by mail first."""
+        ...
+
+    async def sign_in(self, email: str, password: str) -> AuthSession: ...
+
+    async def refresh(self, refresh_token: str) -> AuthSession: ...
+
+    async def get_user(self, access_token: str) -> AuthUser:
+        """Ask the server: sees revocation, bans and deletion, which a decoded token never does."""
+        ...
+
+    async def sign_out(self, access_token: str) -> None: ...

@@ -1,0 +1,22 @@
+"""What Granian's worker runs: the app, tied to the life of the server that started it.
+
+Granian's workers survive a kill -9 of their master; without this they would hold the port.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aisaas.embedded.launch import die_with_parent
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+
+def app() -> ASGIApp:
+    """The ASGI application, for `granian --factory`."""
+    die_with_parent()
+    # Imported in the worker only: the app module builds the pages as it is imported.
+    from aisaas.aisaas import app as pages  # noqa: PLC0415
+
+    return pages()

@@ -1,0 +1,373 @@
+"""The only reader of the environment: one frozen object, valid or not there at all.
+
+`load()` reads the process environment and `.env`, and reports everything that is missing or
+malformed together, by variable. Secrets are `SecretStr`; `browser_values()` is the allow-list of
+what may reach a browser.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from aisaas.errors import ConfigurationError
+
+AppEnv = Literal["development", "preview", "production"]
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+MIN_SECRET_LENGTH = 32
+# Where to get each value; `.env.example` says the same in prose, the error report quotes these.
+WHERE_TO_GET_IT = {
+    "DATABASE_URL": "Supabase dashboard > Connect > Transaction pooler; postgresql://user:password@host:port/db",
+    "SERVICE_DATABASE_URL": "like DATABASE_URL, for the login that may act as service_role",
+    "MIGRATION_DATABASE_URL": "Supabase dashboard > Connect > Direct or Session pooler",
+    "REDIS_URL": "your Redis host: redis://:password@host:6379/0, rediss:// for TLS",
+    "SUPABASE_URL": "Supabase dashboard > Project Settings > Data API: https://<project>.supabase.co",
+    "SUPABASE_PUBLISHABLE_KEY": "Supabase dashboard > Project Settings > API Keys: sb_publishable_…",
+    "SUPABASE_SECRET_KEY": "Supabase dashboard > Project Settings > API Keys: sb_secret_…",
+    "SESSION_SECRET": "make one: python -c 'import secrets; print(secrets.token_urlsafe(48))'",
+    "OPENAI_API_KEY": "platform.openai.com > API keys: sk-…",
+    "ANTHROPIC_API_KEY": "console.anthropic.com > API keys: sk-ant-…",
+    "STRIPE_SECRET_KEY": "Stripe dashboard > Developers > API keys: sk_test_… or sk_live_…",
+    "STRIPE_WEBHOOK_SECRET": "Stripe dashboard > Developers > Webhooks: whsec_…",
+    "APP_URL": "the address users type, for example https://chat.example.com",
+}
+
+
+def _blank_to_none(value: object) -> object:
+    """An empty variable in `.env` means "not set", never an empty key."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+class Settings(BaseSettings):
+    """What the operator decided. Field `x_y` is the variable `X_Y`."""
+
+    model_config = SettingsConfigDict(
+        env_file=PROJECT_ROOT / ".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+    )
+
+    # The instance
+    app_env: AppEnv = "development"
+    app_name: Annotated[str, Field(min_length=1, max_length=60)] = "AI SaaS"
+    port: Annotated[int, Field(ge=1, le=65535)] = 3000
+    app_url: str | None = None
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    aisaas_data_dir: Path = PROJECT_ROOT / ".aisaas"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    shutdown_grace_seconds: Annotated[float, Field(ge=0, le=600)] = 10
+    session_secret: SecretStr | None = None
+
+    # Dependencies
+    database_url: SecretStr | None = None
+    service_database_url: SecretStr | None = None
+    migration_database_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    supabase_url: str | None = None
+    supabase_publishable_key: SecretStr | None = None
+    supabase_secret_key: SecretStr | None = None
+    mailbox_url: str | None = None
+    # Names of the parts `aisaas run` started itself, comma separated; set by it, not by hand.
+    embedded_parts: Annotated[tuple[str, ...], NoDecode] = ()
+
+    # Models
+    openai_api_key: SecretStr | None = None
+    openai_api_base: str | None = None
+    anthropic_api_key: SecretStr | None = None
+    anthropic_api_base: str | None = None
+    ollama_api_base: str | None = None
+    ollama_models: Annotated[tuple[str, ...], NoDecode] = ("llama3.2",)
+    demo_api_base: str | None = None
+    demo_api_key: SecretStr | None = None
+    default_model: str | None = None
+    model_catalogue: Path | None = None
+    first_token_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
+    token_gap_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
+    max_reply_tokens: Annotated[int, Field(ge=1, le=128_000)] = 4096
+    max_message_chars: Annotated[int, Field(ge=1, le=1_000_000)] = 32_000
+
+    # Limits and caps
+    free_requests_per_minute: Annotated[int, Field(ge=1)] = 10
+    free_requests_per_day: Annotated[int, Field(ge=1)] = 100
+    free_tokens_per_month: Annotated[int, Field(ge=0)] = 10_000
+    free_parallel_replies: Annotated[int, Field(ge=1)] = 3
+    pro_requests_per_minute: Annotated[int, Field(ge=1)] = 30
+    pro_requests_per_day: Annotated[int, Field(ge=1)] = 2_000
+    pro_tokens_per_month: Annotated[int, Field(ge=0)] = 2_000_000
+    pro_parallel_replies: Annotated[int, Field(ge=1)] = 3
+    free_tier_daily_usd: Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=6)] = Decimal(
+        5
+    )
+    total_daily_usd: Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=6)] = Decimal(50)
+
+    # Payments
+    stripe_secret_key: SecretStr | None = None
+    stripe_webhook_secret: SecretStr | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _blank_is_unset(cls, value: object) -> object:
+        return _blank_to_none(value)
+
+    @field_validator("allowed_origins", "embedded_parts", "ollama_models", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return () if value is None else value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _exact_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not _is_origin(origin):
+                raise _problem(
+                    f"{origin!r} is not an exact origin; write scheme, host and port only, "
+                    "like https://chat.example.com, and no wildcard"
+                )
+        return value
+
+    @field_validator("app_url")
+    @classmethod
+    def _app_url_is_origin(cls, value: str | None) -> str | None:
+        if value is not None and not _is_origin(value):
+            raise _problem("write scheme, host and port only, like https://chat.example.com")
+        return value
+
+    @field_validator("database_url", "service_database_url", "migration_database_url")
+    @classmethod
+    def _postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parts = _split(value.get_secret_value())
+            if parts.scheme not in {"postgresql", "postgres"} or not parts.hostname:
+                raise _problem("should look like postgresql://user:password@host:port/database")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parts = _split(value.get_secret_value())
+            if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
+                raise _problem("should look like redis://:password@host:6379/0")
+        return value
+
+    @field_validator(
+        "supabase_url", "openai_api_base", "anthropic_api_base", "ollama_api_base", "demo_api_base"
+    )
+    @classmethod
+    def _http_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            parts = _split(value)
+            if parts.scheme not in {"http", "https"} or not parts.hostname:
+                raise _problem("should look like https://host or http://host:port")
+        return value.rstrip("/") if value else value
+
+    @field_validator("session_secret")
+    @classmethod
+    def _long_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < MIN_SECRET_LENGTH:
+            raise _problem(f"needs at least {MIN_SECRET_LENGTH} characters")
+        return value
+
+    @field_validator("supabase_publishable_key")
+    @classmethod
+    def _not_a_secret_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and value.get_secret_value().startswith("sb_secret_"):
+            raise _problem("this is a secret key; the publishable one starts with sb_publishable_")
+        return value
+
+    @field_validator("supabase_secret_key")
+    @classmethod
+    def _not_a_publishable_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and value.get_secret_value().startswith("sb_publishable_"):
+            raise _problem("this is the publishable key; the secret one starts with sb_secret_")
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        problems = [*self._missing(), *self._mixed_environments()]
+        if problems:
+            # One custom error carries all of them, so that they are reported together.
+            raise PydanticCustomError("settings", "{text}", {"text": "\n".join(problems)})
+        return self
+
+    def _missing(self) -> list[str]:
+        missing: list[str] = []
+        required = ["database_url", "redis_url", "supabase_url", "supabase_publishable_key"]
+        required += ["supabase_secret_key", "session_secret"]
+        if self.app_env != "development":
+            required.append("app_url")
+        missing += [name.upper() for name in required if getattr(self, name) is None]
+        lines = [f"{name}: is not set" for name in missing]
+        if not self.providers():
+            lines.append(
+                "OPENAI_API_KEY: no model provider is set; give OPENAI_API_KEY, "
+                "ANTHROPIC_API_KEY or OLLAMA_API_BASE"
+            )
+        return lines
+
+    def _mixed_environments(self) -> list[str]:
+        problems: list[str] = []
+        stripe = self.stripe_secret_key.get_secret_value() if self.stripe_secret_key else ""
+        if stripe.startswith(("sk_live_", "rk_live_")) and self.app_env != "production":
+            problems.append(
+                f"STRIPE_SECRET_KEY: is a live key, and APP_ENV is {self.app_env}; "
+                "live keys belong in production only"
+            )
+        if self.app_env == "development":
+            return problems
+        if stripe.startswith(("sk_test_", "rk_test_")) and self.app_env == "production":
+            problems.append("STRIPE_SECRET_KEY: is a test key, and APP_ENV is production")
+        if self.embedded_parts or self.demo_api_base:
+            problems.append(
+                f"EMBEDDED_PARTS: nothing is embedded in {self.app_env}; "
+                "set the variables of the real parts"
+            )
+        if self.app_env == "production":
+            for name in ("app_url", "supabase_url", "openai_api_base", "anthropic_api_base"):
+                url: str | None = getattr(self, name)
+                if url and urlsplit(url).scheme != "https":
+                    problems.append(f"{name.upper()}: must be https in production")
+            if any(urlsplit(origin).scheme != "https" for origin in self.allowed_origins):
+                problems.append("ALLOWED_ORIGINS: must be https in production")
+        for name, url in self._locations().items():
+            if self.app_env == "production" and _is_local(url):
+                problems.append(
+                    f"{name.upper()}: points to this machine, and APP_ENV is production"
+                )
+        return problems
+
+    def _locations(self) -> dict[str, str]:
+        plain = {"app_url": self.app_url, "supabase_url": self.supabase_url}
+        secret = {
+            "database_url": self.database_url,
+            "service_database_url": self.service_database_url,
+            "migration_database_url": self.migration_database_url,
+        }
+        found = {name: value for name, value in plain.items() if value}
+        return found | {name: v.get_secret_value() for name, v in secret.items() if v}
+
+    # What the rest of the code asks for
+
+    @property
+    def url(self) -> str:
+        """The address users type, without a trailing slash."""
+        return self.app_url or f"http://127.0.0.1:{self.port}"
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Every origin a socket or a form may come from, exactly."""
+        own = (self.url,)
+        if self.app_env == "development" and self.app_url is None:
+            own += (f"http://localhost:{self.port}",)
+        return own + self.allowed_origins
+
+    @property
+    def secure_cookies(self) -> bool:
+        return self.url.startswith("https://")
+
+    def providers(self) -> frozenset[str]:
+        """The model providers that can be called."""
+        configured = {
+            "openai": self.openai_api_key,
+            "anthropic": self.anthropic_api_key,
+            "ollama": self.ollama_api_base,
+            "demo": self.demo_api_base,
+        }
+        return frozenset(name for name, value in configured.items() if value)
+
+    def secrets(self) -> tuple[tuple[str, str], ...]:
+        """(variable, value) of every secret, to prove that none reached the front end.
+
+        The publishable key is a SecretStr only so that it stays out of logs; it is no secret.
+        """
+        found: list[tuple[str, str]] = []
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr) and name != "supabase_publishable_key":
+                found.append((name.upper(), value.get_secret_value()))
+        return tuple(found)
+
+    def browser_values(self) -> dict[str, str]:
+        """The allow-list: all that a built page may contain of these settings."""
+        return {"app_name": self.app_name}
+
+
+def _is_origin(text: str) -> bool:
+    parts = _split(text)
+    return (
+        parts.scheme in {"http", "https"}
+        and bool(parts.hostname)
+        and "*" not in text
+        and text == f"{parts.scheme}://{parts.netloc}"
+        and "@" not in parts.netloc
+    )
+
+
+def _is_local(url: str) -> bool:
+    host = _split(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def _split(url: str):
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises on a port that is no number
+    except ValueError as error:
+        raise _problem("is not a URL") from error
+    return parts
+
+
+def _problem(text: str) -> PydanticCustomError:
+    return PydanticCustomError("settings", "{text}", {"text": text})
+
+
+def _lines(error: ErrorDetails) -> list[str]:
+    if not error["loc"]:
+        return error["msg"].splitlines()
+    variable = str(error["loc"][0]).upper()
+    # The message only, never the input: the input may be a secret.
+    return [f"{variable}: {error['msg']}"]
+
+
+def load(**overrides: object) -> Settings:
+    """Read the environment.
+
+    Raises:
+        ConfigurationError: with every problem, one line a variable, and where to get the value.
+    """
+    try:
+        return Settings(**overrides)  # pyright: ignore[reportArgumentType]
+    except ValidationError as error:
+        lines: list[str] = []
+        for detail in error.errors(include_url=False, include_context=False, include_input=False):
+            lines += _lines(detail)
+        for index, line in enumerate(lines):
+            hint = WHERE_TO_GET_IT.get(line.split(":", 1)[0])
+            lines[index] = f"{line} ({hint})" if hint else line
+        raise ConfigurationError(tuple(lines)) from None
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return load()

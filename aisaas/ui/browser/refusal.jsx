@@ -1,0 +1,53 @@
+// An expected "no". The sentence is announced once; the clock beside it counts silently.
+import { useEffect, useState } from "react";
+
+const DAY = 86400;
+
+function remaining(at, now) {
+  return Math.max(0, Math.ceil((Date.parse(at) - now) / 1000));
+}
+
+function clock(seconds) {
+  const two = (n) => String(n).padStart(2, "0");
+  const hours = Math.floor(seconds / 3600);
+  const minutes = Math.floor(seconds / 60) % 60;
+  return hours
+    ? `${hours}:${two(minutes)}:${two(seconds % 60)}`
+    : `${minutes}:${two(seconds % 60)}`;
+}
+
+function wait(at, seconds) {
+  if (seconds === 0) return "You can try again now.";
+  if (seconds < DAY) return `You can try again in ${clock(seconds)}.`;
+  const date = new Date(at).toLocaleDateString(undefined, { day: "numeric", month: "long" });
+  const days = Math.ceil(seconds / DAY);
+  return `You can try again on ${date}, in ${days} ${days === 1 ? "day" : "days"}.`;
+}
+
+export function Refusal({ refusal, onDismiss }) {
+  const [now, setNow] = useState(() => Date.now());
+  const at = refusal?.retry_at;
+  useEffect(() => {
+    if (!at) return undefined;
+    setNow(Date.now());
+    const timer = setInterval(() => setNow(Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, [at, refusal?.nonce]);
+  if (!refusal?.code) return null;
+  return (
+    <div className="alert" role="alert" data-code={refusal.code}>
+      <div className="alert-text">
+        <span>{refusal.sentence}</span>{" "}
+        {at && (
+          <span className="alert-clock" role="timer" aria-live="off">
+            {wait(at, remaining(at, now))}
+          </span>
+        )}{" "}
+        {refusal.href && <a href={refusal.href}>{refusal.action}</a>}
+      </div>
+      <button type="button" className="icon-button" aria-label="Dismiss" onClick={() => onDismiss()}>
+        <span className="icon icon-close" aria-hidden="true" />
+      </button>
+    </div>
+  );
+}

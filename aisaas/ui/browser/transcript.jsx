@@ -1,0 +1,311 @@
+// The messages of one conversation. The whole text of each lives here; the server sends a page of
+// stored messages, then short overlapping segments of the running reply, which are merged by their
+// offset. What is missing is asked for: React may skip a segment, a network may lose some.
+import { memo, useCallback, useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from "react";
+import { Markdown } from "$/components/own/markdown.jsx";
+
+const NEAR_END_PX = 64;
+const ASK_AGAIN_MS = 1500;
+const COPIED_MS = 1600;
+
+// Offsets count code points, as the server does; JavaScript counts UTF-16 units.
+const points = (text) => {
+  let count = 0;
+  for (const _ of text) count += 1;
+  return count;
+};
+
+// The messages we hold, by id. Merging is idempotent: the same props twice change nothing.
+class Store {
+  constructor() {
+    this.messages = new Map();
+    this.older = false;
+  }
+
+  add(view) {
+    if (!view?.id) return;
+    const held = this.messages.get(view.id);
+    const { text, ...rest } = view;
+    const message = { text: "", length: 0, ...held, ...rest };
+    if (text && (!held || held.length === 0)) {
+      message.text = text;
+      message.length = points(text);
+    }
+    this.messages.set(view.id, message);
+  }
+
+  addPage(page) {
+    for (const view of page?.items ?? []) this.add(view);
+    if (page?.items) this.older = page.older;
+  }
+
+  // Returns [message id, offset] when text between what we hold and the segment is missing.
+  merge([key, offset, text]) {
+    if (!key) return null;
+    const id = [...this.messages.keys()].find((candidate) => candidate.startsWith(key));
+    if (!id) return null;
+    const message = this.messages.get(id);
+    if (offset > message.length) return [id, message.length];
+    const fresh = Array.from(text).slice(message.length - offset);
+    if (fresh.length > 0) {
+      this.messages.set(id, {
+        ...message,
+        text: message.text + fresh.join(""),
+        length: message.length + fresh.length,
+      });
+    }
+    return null;
+  }
+
+  // A reply that ended shorter here than on the server.
+  unfinished() {
+    for (const message of this.messages.values()) {
+      if (message.size != null && message.length < message.size) return [message.id, message.length];
+    }
+    return null;
+  }
+
+  inOrder() {
+    return [...this.messages.values()].sort(
+      (a, b) => a.at.localeCompare(b.at) || Number(a.role !== "user") - Number(b.role !== "user"),
+    );
+  }
+}
+
+function useStore({ conversation, page, question, reply, segment, missing }) {
+  const held = useRef({ conversation: null, store: null });
+  return useMemo(() => {
+    if (held.current.conversation !== conversation || !held.current.store) {
+      held.current = { conversation, store: new Store() };
+    }
+    const { store } = held.current;
+    if (page?.conversation === conversation) store.addPage(page);
+    if (question?.conversation === conversation) {
+      store.add(question);
+      store.add(reply);
+    }
+    store.merge(missing ?? []);
+    const gap = store.merge(segment ?? []) ?? store.unfinished();
+    return { messages: store.inOrder(), older: store.older, gap };
+  }, [conversation, page, question, reply, segment, missing]);
+}
+
+function useGap(gap, onGap) {
+  const asked = useRef(0);
+  const [, again] = useReducer((n) => n + 1, 0);
+  useEffect(() => {
+    if (!gap) return undefined;
+    const wait = asked.current + ASK_AGAIN_MS - Date.now();
+    if (wait <= 0) {
+      asked.current = Date.now();
+      onGap(gap[0], gap[1]);
+    }
+    const timer = setTimeout(again, Math.max(wait, 0) + ASK_AGAIN_MS);
+    return () => clearTimeout(timer);
+  });
+}
+
+function useCopied() {
+  const [copied, setCopied] = useState(false);
+  const copy = useCallback(async (text) => {
+    try {
+      await navigator.clipboard.writeText(text);
+      setCopied(true);
+      setTimeout(() => setCopied(false), COPIED_MS);
+    } catch {
+      setCopied(false);
+    }
+  }, []);
+  return [copied, copy];
+}
+
+function Facts({ message }) {
+  return (
+    <span className="facts">
+      {message.model && <span>{message.model}</span>}
+      {message.fallback && <span className="facts-fallback">{message.fallback}</span>}
+      {message.tokens && <span>{message.tokens}</span>}
+      {message.cost && <span>{message.cost}</span>}
+    </span>
+  );
+}
+
+const Message = memo(function Message({ message, canRetry, onRetry }) {
+  const [copied, copy] = useCopied();
+  const user = message.role === "user";
+  const streaming = message.status === "streaming";
+  return (
+    <article
+      className={user ? "message message-user" : "message message-reply"}
+      data-role={message.role}
+      data-status={message.status}
+      data-id={message.id}
+      aria-label={user ? "You" : "Reply"}
+      aria-busy={streaming}
+    >
+      {message.cut && <p className="message-cut">{message.cut}</p>}
+      {user ? (
+        <div className="bubble">{message.text}</div>
+      ) : (
+        <div className="reply-text">
+          {message.text && <Markdown text={message.text} streaming={streaming} />}
+          {streaming && !message.text && (
+            <span className="thinking">
+              <span className="visually-hidden">Waiting for the first words</span>
+            </span>
+          )}
+        </div>
+      )}
+      {message.note && <p className="message-note">{message.note}</p>}
+      {!streaming && (
+        <footer className="message-foot">
+          {!user && <Facts message={message} />}
+          <span className="message-actions">
+            {message.text && (
+              <button
+                type="button"
+                className="icon-button"
+                aria-label={user ? "Copy message" : "Copy reply"}
+                onClick={() => copy(message.text)}
+              >
+                <span className={copied ? "icon icon-check" : "icon icon-copy"} aria-hidden="true" />
+              </button>
+            )}
+            {canRetry && (
+              <button type="button" className="button button-small" onClick={() => onRetry(message.id)}>
+                <span className="icon icon-retry" aria-hidden="true" /> Retry
+              </button>
+            )}
+          </span>
+        </footer>
+      )}
+    </article>
+  );
+});
+
+const ENDINGS = {
+  done: "The reply is complete.",
+  stopped: "The reply was stopped.",
+  interrupted: "The reply was interrupted.",
+  failed: "The reply failed.",
+};
+
+function Announcer({ reply }) {
+  const running = useRef("");
+  const [said, setSaid] = useState("");
+  useEffect(() => {
+    if (reply?.status === "streaming") {
+      running.current = reply.id;
+      setSaid("");
+    } else if (reply?.id && running.current === reply.id) {
+      running.current = "";
+      setSaid(ENDINGS[reply.status] ?? "");
+    }
+  }, [reply]);
+  return (
+    <div className="visually-hidden" role="status" aria-live="polite">
+      {said}
+    </div>
+  );
+}
+
+// Stays at the end while the reader is there, lets go when they scroll up, and keeps the place
+// when older messages are put above it.
+function useScroll(messages, conversation) {
+  const frame = useRef(null);
+  const content = useRef(null);
+  const place = useRef({ pinned: true, first: null, height: 0 });
+  const [away, setAway] = useState(false);
+
+  const toEnd = useCallback((behavior = "auto") => {
+    place.current.pinned = true;
+    setAway(false);
+    frame.current?.scrollTo({ top: frame.current.scrollHeight, behavior });
+  }, []);
+
+  const onScroll = useCallback(() => {
+    const box = frame.current;
+    const pinned = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_END_PX;
+    place.current.pinned = pinned;
+    setAway(!pinned);
+  }, []);
+
+  const last = messages.at(-1);
+  const asked = last?.status === "streaming" ? last.id : "";
+  useLayoutEffect(() => toEnd(), [conversation, asked, toEnd]);
+
+  const first = messages[0]?.id ?? null;
+  useLayoutEffect(() => {
+    const box = frame.current;
+    const was = place.current;
+    if (was.first && first !== was.first && !was.pinned) {
+      box.scrollTop += box.scrollHeight - was.height;
+    }
+    if (was.pinned) box.scrollTop = box.scrollHeight;
+    was.first = first;
+    was.height = box.scrollHeight;
+  });
+
+  useEffect(() => {
+    const observer = new ResizeObserver(() => {
+      const box = frame.current;
+      if (box && place.current.pinned) box.scrollTop = box.scrollHeight;
+    });
+    observer.observe(content.current);
+    observer.observe(frame.current);
+    return () => observer.disconnect();
+  }, []);
+
+  return { frame, content, away, onScroll, toEnd };
+}
+
+function Older({ first, onOlder }) {
+  const [asked, setAsked] = useState(null);
+  return (
+    <button
+      type="button"
+      className="button button-small load-older"
+      aria-disabled={asked === first}
+      onClick={() => {
+        if (asked === first) return;
+        setAsked(first);
+        onOlder(first);
+      }}
+    >
+      {asked === first ? "Loading…" : "Load earlier"}
+    </button>
+  );
+}
+
+export function Transcript({ onGap, onRetry, onOlder, children, ...props }) {
+  const { messages, older, gap } = useStore(props);
+  const { conversation, reply } = props;
+  useGap(gap, onGap);
+  const { frame, content, away, onScroll, toEnd } = useScroll(messages, conversation);
+  const last = messages.at(-1);
+  const retryable = ["stopped", "interrupted", "failed"].includes(last?.status);
+  return (
+    <div className="transcript-frame">
+      <div ref={frame} className="transcript" onScroll={onScroll} tabIndex={-1}>
+        <div ref={content} className="transcript-column">
+          {older && messages.length > 0 && <Older first={messages[0].id} onOlder={onOlder} />}
+          {messages.length === 0 && children}
+          {messages.map((message) => (
+            <Message
+              key={message.id}
+              message={message}
+              canRetry={retryable && message === last}
+              onRetry={onRetry}
+            />
+          ))}
+        </div>
+      </div>
+      {away && (
+        <button type="button" className="button jump" onClick={() => toEnd("smooth")}>
+          <span className="icon icon-down" aria-hidden="true" /> Jump to latest
+        </button>
+      )}
+      <Announcer reply={reply} />
+    </div>
+  );
+}

@@ -1,0 +1,1 @@
+"""What you used, and when it renews."""

@@ -1,0 +1,197 @@
+"""Builds the adapters and the domains' services once, from settings."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+
+from pydantic import SecretStr
+
+from aisaas.accounts.identity import Accounts
+from aisaas.accounts.sessions import TokenCipher, cookie_name
+from aisaas.adapters.litellm_model import LiteLLMModel
+from aisaas.adapters.redis_client import make_listening_redis, make_redis
+from aisaas.adapters.redis_limiter import RedisLimiter
+from aisaas.adapters.redis_reply_log import BLOCK_MS, RedisReplyLog
+from aisaas.adapters.redis_signals import RedisSignals
+from aisaas.adapters.supabase_identity import SupabaseIdentity
+from aisaas.admin.limits import KillSwitches
+from aisaas.billing.plans import plans
+from aisaas.billing.quota import Quota, Usage
+from aisaas.chat.catalogue import Catalogue, load_catalogue
+from aisaas.chat.conversations import Conversations
+from aisaas.chat.guards import Door
+from aisaas.chat.recover import Recovery
+from aisaas.chat.reply import ReplyParts
+from aisaas.chat.running import RunningReplies
+from aisaas.chat.send import Chat, ChatParts
+from aisaas.db.engine import make_engine
+from aisaas.db.service import ServiceDatabase
+from aisaas.db.user import UserDatabase
+from aisaas.jobs.recover_replies import recover_replies
+from aisaas.settings import Settings, settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything the user interface, the routes and the jobs call."""
+
+    settings: Settings
+    cookie: str
+    accounts: Accounts
+    conversations: Conversations
+    chat: Chat
+    quota: Quota
+    usage: Usage
+    catalogue: Catalogue
+    switches: KillSwitches
+    recovery: Recovery
+    running: RunningReplies
+    model: LiteLLMModel
+    _closers: tuple[object, ...]
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        for closer in self._closers:
+            await closer()  # pyright: ignore[reportGeneralTypeIssues, reportCallIssue, reportUnknownVariableType]
+
+
+def _reveal(secret: SecretStr | None) -> str:
+    """A setting that `Settings` has already required."""
+    assert secret is not None
+    return secret.get_secret_value()
+
+
+def build(config: Settings) -> Services:
+    """Construct everything; connects to nothing.
+
+    Raises:
+        ConfigurationError: the catalogue is unfit.
+    """
+    database_url = _reveal(config.database_url)
+    user_engine = make_engine(database_url)
+    service_url = config.service_database_url
+    service_engine = make_engine(service_url.get_secret_value() if service_url else database_url)
+    user, service = UserDatabase(user_engine), ServiceDatabase(service_engine)
+
+    redis = make_redis(_reveal(config.redis_url))
+    listening = make_listening_redis(_reveal(config.redis_url), block_seconds=BLOCK_MS / 1000)
+    prefix = f"aisaas:{config.app_env}"
+    reply_log = RedisReplyLog(redis, listening, prefix=prefix)
+    limiter = RedisLimiter(redis, prefix=prefix)
+    signals = RedisSignals(redis, listening, prefix=prefix)
+
+    assert config.supabase_url is not None
+    identity = SupabaseIdentity(config.supabase_url, _reveal(config.supabase_publishable_key))
+    model = LiteLLMModel(config)
+    sold = plans(config)
+    catalogue = load_catalogue(config, model.price_of, tuple(sold))
+    quota = Quota(
+        service,
+        user,
+        sold,
+        free_cap=config.free_tier_daily_usd,
+        total_cap=config.total_daily_usd,
+    )
+    running = RunningReplies(
+        ReplyParts(
+            service=service,
+            model=model,
+            log=reply_log,
+            count_tokens=model.count_tokens,
+            first_token_seconds=config.first_token_timeout_seconds,
+            token_gap_seconds=config.token_gap_timeout_seconds,
+        ),
+        quota,
+        signals,
+    )
+    door = Door(
+        user=user,
+        quota=quota,
+        limiter=limiter,
+        catalogue=catalogue,
+        count_tokens=model.count_tokens,
+        max_message_chars=config.max_message_chars,
+        max_reply_tokens=config.max_reply_tokens,
+    )
+    cookie = cookie_name(app_env=config.app_env, secure=config.secure_cookies)
+    return Services(
+        settings=config,
+        cookie=cookie,
+        accounts=Accounts(
+            service,
+            identity,
+            TokenCipher(_reveal(config.session_secret)),
+            cookie=cookie,
+            first_account_is_admin="auth" in config.embedded_parts,
+        ),
+        conversations=Conversations(user),
+        chat=Chat(ChatParts(door, user, service, model, reply_log, running)),
+        quota=quota,
+        usage=Usage(user),
+        catalogue=catalogue,
+        switches=KillSwitches(service),
+        recovery=Recovery(
+            service,
+            reply_log,
+            catalogue,
+            model.count_tokens,
+            running_here=lambda message_id: running.get(message_id) is not None,
+        ),
+        running=running,
+        model=model,
+        _closers=(
+            user_engine.dispose,
+            service_engine.dispose,
+            redis.aclose,
+            listening.aclose,
+            identity.close,
+        ),
+    )
+
+
+@lru_cache(maxsize=1)
+def services() -> Services:
+    """The services of this process."""
+    return build(settings())
+
+
+@asynccontextmanager
+async def lifespan() -> AsyncGenerator[None]:
+    """The process's life: warm up and run the jobs; at the end let replies finish, then let go."""
+    async with running_services(services()):
+        yield
+
+
+@asynccontextmanager
+async def running_services(these: Services) -> AsyncGenerator[None]:
+    """Jobs and listeners of `these` run inside the block."""
+    work = (
+        these.model.warm(),
+        these.running.listen_for_stops(),
+        these.running.renew_leases(),
+        recover_replies(these.recovery),
+    )
+    tasks = [asyncio.create_task(job) for job in work]
+    for task in tasks:
+        task.add_done_callback(_report)
+    try:
+        yield
+    finally:
+        # Leases are renewed until the last reply has settled.
+        await these.running.shut_down(these.settings.shutdown_grace_seconds)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await these.close()
+
+
+def _report(task: asyncio.Task[object]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a background job ended", exc_info=error)

