@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -29,13 +25,11 @@ from aisaas.chat.recover import Recovery
 from aisaas.chat.reply import ReplyParts
 from aisaas.chat.running import RunningReplies
 from aisaas.chat.send import Chat, ChatParts
+from aisaas.chat.settle import Settler
 from aisaas.db.engine import make_engine
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
-from aisaas.jobs.recover_replies import recover_replies
 from aisaas.settings import Settings, settings
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,12 +93,12 @@ def build(config: Settings) -> Services:
         free_cap=config.free_tier_daily_usd,
         total_cap=config.total_daily_usd,
     )
+    settler = Settler(service, model.count_tokens)
     running = RunningReplies(
         ReplyParts(
-            service=service,
+            settler=settler,
             model=model,
             log=reply_log,
-            count_tokens=model.count_tokens,
             first_token_seconds=config.first_token_timeout_seconds,
             token_gap_seconds=config.token_gap_timeout_seconds,
         ),
@@ -132,7 +126,7 @@ def build(config: Settings) -> Services:
             first_account_is_admin="auth" in config.embedded_parts,
         ),
         conversations=Conversations(user),
-        chat=Chat(ChatParts(door, user, service, model, reply_log, running)),
+        chat=Chat(ChatParts(door, user, settler, model, reply_log, running)),
         quota=quota,
         usage=Usage(user),
         catalogue=catalogue,
@@ -160,38 +154,3 @@ def build(config: Settings) -> Services:
 def services() -> Services:
     """The services of this process."""
     return build(settings())
-
-
-@asynccontextmanager
-async def lifespan() -> AsyncGenerator[None]:
-    """The process's life: warm up and run the jobs; at the end let replies finish, then let go."""
-    async with running_services(services()):
-        yield
-
-
-@asynccontextmanager
-async def running_services(these: Services) -> AsyncGenerator[None]:
-    """Jobs and listeners of `these` run inside the block."""
-    work = (
-        these.model.warm(),
-        these.running.listen_for_stops(),
-        these.running.renew_leases(),
-        recover_replies(these.recovery),
-    )
-    tasks = [asyncio.create_task(job) for job in work]
-    for task in tasks:
-        task.add_done_callback(_report)
-    try:
-        yield
-    finally:
-        # Leases are renewed until the last reply has settled.
-        await these.running.shut_down(these.settings.shutdown_grace_seconds)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await these.close()
-
-
-def _report(task: asyncio.Task[object]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("a background job ended", exc_info=error)

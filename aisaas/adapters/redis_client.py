@@ -1,3 +1,4 @@
+# pyright: standard
 """Redis connections, bounded: redis-py's own defaults let a call hang for 10 s and more.
 
 Policy for an outage: what guards a call raises DependencyError within COMMAND_SECONDS, and the

@@ -1,3 +1,4 @@
+# pyright: standard
 """Requests a minute (exact log) and a day (sliding counter), in one atomic round trip.
 
 All windows count a request or none does, by Redis' own clock, and a request id counts once, so a

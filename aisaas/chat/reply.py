@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from uuid import UUID
 
 from aisaas.chat.models import Segment
-from aisaas.chat.settle import Produced, settle
-from aisaas.db.service import ServiceDatabase
+from aisaas.chat.settle import Produced, Settler
 from aisaas.errors import DependencyError, ProviderError
 from aisaas.ports import (
     Admitted,
@@ -48,10 +47,9 @@ MAX_CHARS = 1_000_000
 class ReplyParts:
     """What running a reply needs."""
 
-    service: ServiceDatabase
+    settler: Settler
     model: LanguageModel
     log: ReplyLog
-    count_tokens: Callable[[str], int]
     first_token_seconds: float
     token_gap_seconds: float
 
@@ -84,7 +82,7 @@ class RunningReply:
         self._parts = parts
         self._text = ""
         self._visible = 0
-        self._logged = 0
+        self._logged: int = 0
         self._over = False
         self._changed = asyncio.Event()
         self._more = asyncio.Event()
@@ -148,13 +146,11 @@ class RunningReply:
         self.produced = produced
         try:
             if not self._lost:
-                await settle(
-                    self._parts.service,
+                await self._parts.settler.settle(
                     self.admitted,
                     produced,
                     conversation_id=self.conversation_id,
                     message_id=self.message_id,
-                    count_tokens=self._parts.count_tokens,
                 )
         finally:
             self._over = True

@@ -21,8 +21,8 @@ from aisaas.chat import store
 from aisaas.chat.guards import Call, Door, admit, give_back
 from aisaas.chat.models import Message, Segment, Started
 from aisaas.chat.running import RunningReplies
+from aisaas.chat.settle import Settler
 from aisaas.chat.titles import UNTITLED, make_title
-from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.errors import DependencyError, NotFound, Unavailable
 from aisaas.ports import LanguageModel, ReplyLog
@@ -37,7 +37,7 @@ ELSEWHERE_POLL_SECONDS = 0.5
 class ChatParts:
     door: Door
     user: UserDatabase
-    service: ServiceDatabase
+    settler: Settler
     model: LanguageModel
     log: ReplyLog
     running: RunningReplies
@@ -213,7 +213,7 @@ class Chat:
                     pass
             return await make_title(
                 self._parts.door,
-                self._parts.service,
+                self._parts.settler,
                 self._parts.model,
                 call.principal,
                 conversation_id,

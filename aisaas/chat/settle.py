@@ -67,80 +67,82 @@ def counts(produced: Produced, prompt_count: int, count_tokens: Callable[[str], 
     return Counts(prompt, cached, count_tokens(produced.text), "estimate")
 
 
-async def settle(
-    database: ServiceDatabase,
-    admitted: Admitted,
-    produced: Produced,
-    *,
-    conversation_id: UUID | None,
-    message_id: UUID | None,
-    count_tokens: Callable[[str], int],
-) -> bool:
-    """Book a call, and end its reply if it has one. False when somebody else had settled it.
+class Settler:
+    """Books calls as the service."""
 
-    Keeps trying while the database is away, for as long as this process lives; after that the
-    reservation's lease runs out and the recovery settles from the log.
-    """
-    attempt = 0
-    while True:
-        try:
-            return await _settle_once(
-                database, admitted, produced, conversation_id, message_id, count_tokens
-            )
-        except DependencyError:
-            delay = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
-            log.warning("settling %s waits for the database", admitted.request_id)
-            await asyncio.sleep(delay)
-            attempt += 1
+    def __init__(self, database: ServiceDatabase, count_tokens: Callable[[str], int]) -> None:
+        self._database = database
+        self._count_tokens = count_tokens
 
+    async def settle(
+        self,
+        admitted: Admitted,
+        produced: Produced,
+        *,
+        conversation_id: UUID | None,
+        message_id: UUID | None,
+    ) -> bool:
+        """Book a call, and end its reply if it has one. False when somebody else had settled it.
 
-async def _settle_once(
-    database: ServiceDatabase,
-    admitted: Admitted,
-    produced: Produced,
-    conversation_id: UUID | None,
-    message_id: UUID | None,
-    count_tokens: Callable[[str], int],
-) -> bool:
-    asked = admitted.models[0]
-    answered = produced.answered or asked
-    tokens = counts(produced, admitted.prompt_count, count_tokens)
-    async with database.transaction() as session:
-        cost = await book(
-            session,
-            Charge(
-                request_id=admitted.request_id,
-                user_id=admitted.user_id,
-                conversation_id=conversation_id,
-                message_id=message_id,
-                purpose=admitted.purpose,
-                plan=admitted.plan,
-                model=answered,
-                weight=charged_weight(asked, answered),
-                prompt_tokens=tokens.prompt_tokens,
-                cached_prompt_tokens=tokens.cached_prompt_tokens,
-                completion_tokens=tokens.completion_tokens,
-                counted_by=tokens.counted_by,
-                outcome=produced.outcome,
-                metered_customer=admitted.metered_customer,
-            ),
-        )
-        if cost is None:
-            return False
-        if message_id is not None:
-            await store.end_reply(
+        Keeps trying while the database is away, for as long as this process lives; after that the
+        reservation's lease runs out and the recovery settles from the log.
+        """
+        attempt = 0
+        while True:
+            try:
+                return await self._settle_once(admitted, produced, conversation_id, message_id)
+            except DependencyError:
+                delay = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
+                log.warning("settling %s waits for the database", admitted.request_id)
+                await asyncio.sleep(delay)
+                attempt += 1
+
+    async def _settle_once(
+        self,
+        admitted: Admitted,
+        produced: Produced,
+        conversation_id: UUID | None,
+        message_id: UUID | None,
+    ) -> bool:
+        asked = admitted.models[0]
+        answered = produced.answered or asked
+        tokens = counts(produced, admitted.prompt_count, self._count_tokens)
+        async with self._database.transaction() as session:
+            cost = await book(
                 session,
-                store.Ending(
+                Charge(
+                    request_id=admitted.request_id,
+                    user_id=admitted.user_id,
+                    conversation_id=conversation_id,
                     message_id=message_id,
-                    content=produced.text,
-                    status=produced.outcome,
-                    answered_by=produced.answered.id if produced.answered else None,
-                    token_count=count_tokens(produced.text),
+                    purpose=admitted.purpose,
+                    plan=admitted.plan,
+                    model=answered,
+                    weight=charged_weight(asked, answered),
                     prompt_tokens=tokens.prompt_tokens,
+                    cached_prompt_tokens=tokens.cached_prompt_tokens,
                     completion_tokens=tokens.completion_tokens,
-                    cost_usd=cost,
-                    history_cut=admitted.history_cut,
-                    error_code=produced.error_code,
+                    counted_by=tokens.counted_by,
+                    outcome=produced.outcome,
+                    metered_customer=admitted.metered_customer,
                 ),
             )
-    return True
+            if cost is None:
+                return False
+            if message_id is not None:
+                await store.end_reply(
+                    session,
+                    store.Ending(
+                        message_id=message_id,
+                        content=produced.text,
+                        status=produced.outcome,
+                        answered_by=produced.answered.id if produced.answered else None,
+                        token_count=self._count_tokens(produced.text),
+                        prompt_tokens=tokens.prompt_tokens,
+                        completion_tokens=tokens.completion_tokens,
+                        cost_usd=cost,
+                        history_cut=admitted.history_cut,
+                        error_code=produced.error_code,
+                    ),
+                )
+        return True

@@ -10,8 +10,7 @@ from aisaas.accounts.models import Principal
 from aisaas.chat import store
 from aisaas.chat.guards import Call, Door, admit
 from aisaas.chat.prompt import MESSAGE_OVERHEAD
-from aisaas.chat.settle import Produced, settle
-from aisaas.db.service import ServiceDatabase
+from aisaas.chat.settle import Produced, Settler
 from aisaas.errors import ProviderError, Refusal
 from aisaas.ports import Admitted, Finish, LanguageModel, Text, Turn, Usage
 
@@ -30,7 +29,7 @@ TITLE_SECONDS = 20.0
 
 async def make_title(
     door: Door,
-    service: ServiceDatabase,
+    settler: Settler,
     model: LanguageModel,
     principal: Principal,
     conversation_id: UUID,
@@ -40,16 +39,16 @@ async def make_title(
 
     A refused or failed call costs nobody a title: it then is the question's first words.
     """
-    title = await _ask_model(door, service, model, principal, conversation_id, question)
+    title = await _ask_model(door, settler, model, principal, conversation_id, question)
     title = title or _first_words(question)
-    async with service.transaction() as session:
+    async with door.user.as_user(principal.user_id) as session:
         changed = await store.set_title(session, conversation_id, title, instead_of=UNTITLED)
     return title if changed else None
 
 
 async def _ask_model(
     door: Door,
-    service: ServiceDatabase,
+    settler: Settler,
     model: LanguageModel,
     principal: Principal,
     conversation_id: UUID,
@@ -77,14 +76,7 @@ async def _ask_model(
         log.info("no title by the model: %s", refusal.code)
         return ""
     produced = await _complete(model, admitted)
-    await settle(
-        service,
-        admitted,
-        produced,
-        conversation_id=conversation_id,
-        message_id=None,
-        count_tokens=door.count_tokens,
-    )
+    await settler.settle(admitted, produced, conversation_id=conversation_id, message_id=None)
     return " ".join(produced.text.split()).strip(" \"'“”.#*")[:TITLE_CHARS]
 
 

@@ -22,8 +22,9 @@ def upgrade(url: str) -> None:
         DependencyError: it did not answer, or refused a statement.
     """
     # Imported here: only the command line needs it, and it is slow to import.
-    from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
+
+    from alembic import command  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
@@ -33,5 +34,3 @@ def upgrade(url: str) -> None:
     except SQLAlchemyError as error:
         first_line = str(getattr(error, "orig", error)).splitlines()[0]
         raise DependencyError(f"migrating the database: {first_line}") from error
-
-

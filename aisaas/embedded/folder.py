@@ -59,6 +59,8 @@ class Running:
     model_base: str | None
     data_dir: str
     pids: dict[str, int] = field(default_factory=dict[str, int])
+    # What the embedded parts told the app, so that other commands can act beside it.
+    env: dict[str, str] = field(default_factory=dict[str, str])
 
 
 class DataFolder:
@@ -104,6 +106,8 @@ class DataFolder:
         Raises:
             StackError: another instance holds it.
         """
+        if self._lock is not None:
+            return
         path = self.path / "lock"
         with explained(path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

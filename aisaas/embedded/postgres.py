@@ -71,6 +71,7 @@ class Postgres:
                 # A database that crashed replays its log first.
                 start_seconds=120,
                 identity=self._identity,
+                prepare=self._clear_stale_pid,
             )
         )
 
@@ -106,7 +107,6 @@ class Postgres:
         with explained(self._data):
             self._check_version()
             self._own()
-            self._clear_stale_pid()
 
     def start(self) -> None:
         """Start it on its port and bring roles and schemas to what hosted has."""

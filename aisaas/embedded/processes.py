@@ -47,6 +47,8 @@ class Service:
     stop_seconds: float = STOP_SECONDS
     start_seconds: float = 30.0
     identity: str = "same"
+    # What has to be put right before each start, for instance after a crash.
+    prepare: Callable[[], None] = lambda: None
 
 
 class Process:
@@ -82,6 +84,7 @@ class Process:
         if self.alive:
             return
         service = self.service
+        service.prepare()
         with explained(service.log), service.log.open("ab") as log:
             self._child = spawn(
                 service.argv,
@@ -219,12 +222,39 @@ def is_free(port: int) -> bool:
 
 
 def last_lines(log: Path, count: int = 3) -> str:
+    """The end of a log as one line, short enough to quote in a sentence."""
     if not log.exists():
         return ""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 4096))
         lines = file.read().decode(errors="replace").splitlines()
-    return " / ".join(line.strip() for line in lines if line.strip())[-600:] if count else ""
+    told = [line.strip() for line in lines if line.strip()]
+    return " / ".join(told[-count:])[-600:]
+
+
+def port_holder(port: int) -> str | None:
+    """Who listens on a port of this machine, for people: `pid 12, python3 -m http.server`."""
+    if sys.platform != "linux":
+        return None
+    sockets = _listening_sockets(port)
+    for entry in Path("/proc").glob("[0-9]*"):
+        # Other users' processes don't show their files, and processes end while we look.
+        with contextlib.suppress(OSError):
+            if any(link.readlink().name in sockets for link in (entry / "fd").iterdir()):
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                return f"pid {entry.name}, {command.strip()[:80]}"
+    return None
+
+
+def _listening_sockets(port: int) -> set[str]:
+    listening = "0A"
+    found: set[str] = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if state == listening and int(local.rpartition(":")[2], 16) == port:
+                found.add(f"socket:[{rest[5]}]")
+    return found
 
 
 def process_tree(pid: int) -> list[int]:

@@ -381,7 +381,6 @@ grant select (id, user_id, status, plan, current_period_start, current_period_en
 -- The server. The ledger and the audit log take no UPDATE and no DELETE from anyone.
 grant select, update on public.profiles to service_role;
 grant select, delete on public.conversations to service_role;
-grant update (title) on public.conversations to service_role;
 grant select, update on public.messages to service_role;
 grant select, insert, update on public.quota_periods to service_role;
 grant select, insert, update on public.reservations to service_role;

@@ -1,0 +1,89 @@
+"""The commands. Each module has `configure(parser)` and `execute(arguments) -> exit code`.
+
+Invariant: only the chosen command's module is imported, so that `--help` and `status` are instant;
+what goes wrong is one paragraph on stderr, and its stack trace goes to a log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from aisaas.cli.screen import complain
+from aisaas.embedded.errors import StackError
+from aisaas.embedded.folder import explain
+from aisaas.errors import AisaasError, ConfigurationError
+
+COMMANDS = {
+    "run": "start everything on this machine and keep it running until Ctrl-C",
+    "stop": "stop the running instance",
+    "status": "show where the running instance and its parts are",
+    "check": "validate the environment and reach every part, a line each",
+    "migrate": "bring the database to the newest schema",
+    "build": "build the front end if something it is made of has changed",
+}
+INTERRUPTED = 130
+FAILED = 1
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m aisaas",
+        description="An AI chat behind a billing firewall. Settings come from the environment "
+        "and from .env; .env.example lists them all.",
+    )
+    choices = parser.add_subparsers(dest="command", required=True, metavar="command")
+    chosen = next((word for word in argv if word in COMMANDS), None)
+    for name, text in COMMANDS.items():
+        subparser = choices.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        if name == chosen:
+            importlib.import_module(f"aisaas.cli.{name}").configure(subparser)
+    arguments = parser.parse_args(argv)
+    return _guarded(importlib.import_module(f"aisaas.cli.{arguments.command}"), arguments)
+
+
+def _guarded(command: object, arguments: argparse.Namespace) -> int:
+    try:
+        return command.execute(arguments)  # pyright: ignore
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except ConfigurationError as error:
+        complain("The settings are not fit to start with:")
+        for problem in error.problems:
+            complain(f"  {problem}")
+        complain("Set them in the environment or in .env; .env.example explains each.")
+    except (StackError, AisaasError) as error:
+        _log_trace()
+        complain(str(error))
+    except OSError as error:
+        where = _log_trace()
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            complain(explain(error, Path.cwd()))
+        else:
+            complain(f"Something unexpected went wrong: {error}. {where}")
+    except Exception as error:  # noqa: BLE001  # the last line of defence; the trace is kept
+        where = _log_trace()
+        complain(f"Something unexpected went wrong: {type(error).__name__}: {error}. {where}")
+    return FAILED
+
+
+def _log_trace() -> str:
+    """Keep the stack trace where a developer finds it; say where."""
+    from aisaas.cli.environment import data_dir  # noqa: PLC0415  # reads .env; not for --help
+
+    path = data_dir() / "logs" / "errors.log"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as log:
+            log.write(f"--- {time.strftime('%Y-%m-%dT%H:%M:%S%z')} {sys.argv[1:]}\n")
+            log.write(traceback.format_exc())
+    except OSError as error:
+        return f"The stack trace could not be kept either: {error}."
+    return f"The stack trace is in {path}."

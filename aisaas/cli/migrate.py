@@ -1,0 +1,28 @@
+"""`migrate`: bring the database to the newest schema."""
+
+from __future__ import annotations
+
+import argparse
+
+from aisaas.cli.environment import adopt, configured, running
+from aisaas.cli.screen import say
+from aisaas.db.migrate import upgrade
+from aisaas.errors import ConfigurationError
+from aisaas.settings import WHERE_TO_GET_IT
+
+VARIABLE = "MIGRATION_DATABASE_URL"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        f"Connects with {VARIABLE}, as the owner of schema public, through a direct or session "
+        "connection. With nothing set, the embedded database of a running instance is meant."
+    )
+
+
+def execute(_: argparse.Namespace) -> int:
+    adopt(running())
+    configured_here = configured() if VARIABLE in configured() else _adopted()
+    upgrade(configured_here[VARIABLE])
+    say("The database has the newest schema.")
+    return 0

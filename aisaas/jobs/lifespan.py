@@ -1,0 +1,48 @@
+"""The process's life: warm up, run the jobs; at the end let replies finish, then let go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from aisaas.jobs.recover_replies import recover_replies
+from aisaas.wiring import Services, services
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def lifespan() -> AsyncGenerator[None]:
+    """For the app: the services of this process are alive inside the block."""
+    async with running(services()):
+        yield
+
+
+@asynccontextmanager
+async def running(these: Services) -> AsyncGenerator[None]:
+    """Jobs and listeners of `these` run inside the block; replies settle at its end."""
+    work = (
+        these.model.warm(),
+        these.running.listen_for_stops(),
+        these.running.renew_leases(),
+        recover_replies(these.recovery),
+    )
+    tasks = [asyncio.create_task(job) for job in work]
+    for task in tasks:
+        task.add_done_callback(_report)
+    try:
+        yield
+    finally:
+        # Leases are renewed until the last reply has settled.
+        await these.running.shut_down(these.settings.shutdown_grace_seconds)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await these.close()
+
+
+def _report(task: asyncio.Task[object]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a background job ended", exc_info=error)

@@ -1,0 +1,110 @@
+"""Refusals and surprises, as the user sees them.
+
+Every handler goes through `shown`: a refusal becomes a notice with its code, sentence and time to
+come back; anything else is logged and becomes `unavailable`. Nothing the user typed is touched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import reflex as rx
+
+from aisaas.errors import Refusal, Unauthenticated, Unavailable
+from aisaas.ui import routes
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+S = TypeVar("S", bound=rx.State)
+
+SIGN_IN = "Sign in"
+# A link out of some refusals: code to address and label.
+WAYS_OUT = {Unauthenticated.code: (routes.LOGIN, SIGN_IN)}
+
+
+@dataclasses.dataclass(frozen=True)
+class RefusalView:
+    """`nonce` names the attempt that was refused, so that the composer knows it is its own."""
+
+    code: str = ""
+    sentence: str = ""
+    retry_at: str = ""
+    nonce: str = ""
+    href: str = ""
+    action: str = ""
+
+
+def refusal_view(refusal: Refusal, *, nonce: str = "", path: str = routes.CHAT) -> RefusalView:
+    href, action = WAYS_OUT.get(refusal.code, ("", ""))
+    return RefusalView(
+        code=refusal.code,
+        sentence=refusal.sentence,
+        retry_at=refusal.retry_at.isoformat() if refusal.retry_at else "",
+        nonce=nonce,
+        href=routes.login_for(path) if href == routes.LOGIN else href,
+        action=action,
+    )
+
+
+class Notices(rx.State):
+    """The one refusal in view."""
+
+    refusal: RefusalView = RefusalView()
+
+    @rx.event
+    def dismiss(self) -> None:
+        self.refusal = RefusalView()
+
+
+async def show(state: rx.State, refusal: Refusal, nonce: object = "") -> None:
+    notices = await state.get_state(Notices)
+    notices.refusal = refusal_view(
+        refusal,
+        nonce=nonce if isinstance(nonce, str) else "",
+        path=state.router.url.path,
+    )
+
+
+async def clear(state: rx.State) -> None:
+    notices = await state.get_state(Notices)
+    if notices.refusal.code:
+        notices.refusal = RefusalView()
+
+
+def shown(
+    handler: Callable[Concatenate[S, P], Awaitable[Any]],
+) -> Callable[Concatenate[S, P], Awaitable[Any]]:
+    """Show what `handler` raises. A `nonce` argument of the handler travels with the refusal."""
+
+    @functools.wraps(handler)
+    async def with_notices(self: S, *args: P.args, **kwargs: P.kwargs) -> Any:
+        try:
+            return await handler(self, *args, **kwargs)
+        except Refusal as refusal:
+            await show(self, refusal, kwargs.get("nonce"))
+        except Exception:
+            log.exception("%s failed", handler.__qualname__)
+            await show(self, Unavailable(), kwargs.get("nonce"))
+        return None
+
+    return with_notices
+
+
+def pages_need_sign_in(
+    handler: Callable[Concatenate[S, P], Awaitable[Any]],
+) -> Callable[Concatenate[S, P], Awaitable[Any]]:
+    """For the handler that loads a protected page: without a session, go and sign in, then return."""
+
+    @functools.wraps(handler)
+    async def or_sign_in(self: S, *args: P.args, **kwargs: P.kwargs) -> Any:
+        try:
+            return await handler(self, *args, **kwargs)
+        except Unauthenticated:
+            return rx.redirect(routes.login_for(self.router.url.path), replace=True)
+
+    return or_sign_in

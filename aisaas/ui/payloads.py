@@ -1,0 +1,69 @@
+"""What a browser sends, checked. Any client can call any handler with anything.
+
+Each reader raises a refusal that the user would also get for an honest mistake.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import StringConstraints, TypeAdapter, ValidationError
+
+from aisaas.errors import MessageInvalid, ModelUnavailable, NotFound
+
+# Far above any offset of a stored reply, far below what would hurt.
+MAX_OFFSET = 10_000_000
+
+_id = TypeAdapter[UUID](UUID)
+_offset = TypeAdapter[int](int)
+_text = TypeAdapter[str](str)
+_title = TypeAdapter[str](
+    Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
+)
+_name = TypeAdapter[str](Annotated[str, StringConstraints(min_length=1, max_length=120)])
+
+
+def identifier(value: object) -> UUID:
+    try:
+        return _id.validate_python(value)
+    except ValidationError:
+        raise NotFound from None
+
+
+def identifier_or_new(value: object) -> UUID | None:
+    """None for a conversation that doesn't exist yet."""
+    return None if value in ("", None) else identifier(value)
+
+
+def offset(value: object) -> int:
+    try:
+        return min(max(_offset.validate_python(value, strict=True), 0), MAX_OFFSET)
+    except ValidationError:
+        return 0
+
+
+def message_text(value: object) -> str:
+    try:
+        return _text.validate_python(value, strict=True)
+    except ValidationError:
+        raise MessageInvalid from None
+
+
+def title(value: object) -> str:
+    try:
+        return _title.validate_python(value)
+    except ValidationError:
+        raise MessageInvalid("A title has 1 to 120 characters.") from None
+
+
+def model_id(value: object) -> str:
+    try:
+        return _name.validate_python(value)
+    except ValidationError:
+        raise ModelUnavailable from None
+
+
+def nonce(value: object) -> str:
+    """A name the browser gave its attempt; it comes back to that browser only."""
+    return value[:64] if isinstance(value, str) else ""

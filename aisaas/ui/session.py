@@ -1,0 +1,114 @@
+"""Who this tab belongs to: resolved from the cookie on the server, in every handler.
+
+The state behind a tab outlives a sign-out and a sign-in, so it is bound to a user. Invariant: before
+a state is shown to a browser, `OwnerOnly` has compared it with the cookie, and emptied it when
+they differ; a handler that meets another user's state refuses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import reflex as rx
+from reflex.middleware import Middleware
+from reflex.state import BaseState, StateUpdate
+from reflex_base.event import Event, EventSpec
+
+from aisaas.accounts.models import Principal
+from aisaas.billing.models import Allowance
+from aisaas.errors import Refusal, Unauthenticated
+from aisaas.ui import routes
+from aisaas.wiring import services
+
+_HYDRATES = frozenset({"hydrate", "hydrate_and_load"})
+
+
+@dataclasses.dataclass(frozen=True)
+class MeterView:
+    """The allowance, as the meter shows it. Tokens; `resets_at` is ISO 8601."""
+
+    used: int = 0
+    limit: int = 0
+    percent: int = 0
+    level: str = "calm"
+    label: str = ""
+    resets_at: str = ""
+
+
+FULL, NEARLY_FULL = 100, 80
+
+
+def meter_view(allowance: Allowance) -> MeterView:
+    used, limit = max(allowance.used, 0), max(allowance.limit, 0)
+    percent = FULL if used >= limit else used * FULL // limit
+    level = "full" if percent >= FULL else "near" if percent >= NEARLY_FULL else "calm"
+    return MeterView(
+        # A meter's value may not lie above its maximum.
+        used=min(used, limit),
+        limit=limit,
+        percent=percent,
+        level=level,
+        label=f"{used:,} of {limit:,} tokens",
+        resets_at=allowance.period_end.isoformat(),
+    )
+
+
+class Session(rx.State):
+    """The signed-in user, as far as the browser needs to know them."""
+
+    ready: bool = False
+    owner: str = ""
+    name: str = ""
+    email: str = ""
+    meter: MeterView = MeterView()
+
+    @rx.event
+    async def leave_if_signed_in(self) -> EventSpec | None:
+        """An auth page has nothing for somebody who is signed in."""
+        try:
+            await principal_of(self)
+        except Refusal:
+            return None
+        return rx.redirect(routes.DASHBOARD, replace=True)
+
+
+async def principal_of(state: rx.State) -> Principal:
+    """Who is asking, from the cookie of this tab's connection.
+
+    Raises:
+        Unauthenticated: nobody, or somebody other than this tab's state belongs to.
+    """
+    principal = await services().accounts.principal(state.router.headers.cookie)
+    session = await state.get_state(Session)
+    if session.owner and session.owner != str(principal.user_id):
+        raise Unauthenticated
+    return principal
+
+
+async def show_account(state: rx.State, principal: Principal) -> None:
+    """Bind the state to `principal` and show their name and allowance."""
+    session = await state.get_state(Session)
+    session.owner = str(principal.user_id)
+    session.name = principal.full_name or principal.email
+    session.email = principal.email
+    session.meter = meter_view(await services().quota.allowance(principal))
+    session.ready = True
+
+
+class OwnerOnly(Middleware):
+    """Empties a tab's state when the cookie names somebody else, before anything is sent of it."""
+
+    async def preprocess(self, app: rx.App, state: BaseState, event: Event) -> StateUpdate | None:
+        if event.name.rsplit(".", 1)[-1] in _HYDRATES:
+            session = await state.get_state(Session)
+            if session.owner and session.owner != await _owner_by_cookie(state):
+                state._get_root_state().reset()  # noqa: SLF001
+        return None
+
+
+async def _owner_by_cookie(state: BaseState) -> str:
+    try:
+        principal = await services().accounts.principal(state.router.headers.cookie)
+    except Refusal:
+        return ""
+    return str(principal.user_id)
