@@ -6,7 +6,7 @@ table in schema `private`, and leave everything outside `public` and `private` t
 
 from __future__ import annotations
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import Connection
 from sqlmodel import SQLModel
 
@@ -56,7 +56,9 @@ def require_supabase_objects(connection: Connection) -> None:
 
 def run() -> None:
     url = context.config.attributes["url"]
-    engine = create_engine(driver_url(url), connect_args={"prepare_threshold": None})
+    engine = create_engine(
+        driver_url(url), poolclass=NullPool, connect_args={"prepare_threshold": None}
+    )
     with engine.connect() as connection:
         require_supabase_objects(connection)
         connection.execute(text("select pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
@@ -77,7 +79,6 @@ def run() -> None:
             connection.rollback()
             connection.execute(text("select pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})
             connection.commit()
-    engine.dispose()
 
 
 run()

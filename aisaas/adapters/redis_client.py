@@ -33,7 +33,7 @@ def make_redis(url: str) -> Redis:
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
     )
-    return Redis(connection_pool=pool)
+    return Redis.from_pool(pool)
 
 
 def make_listening_redis(url: str, *, block_seconds: float) -> Redis:

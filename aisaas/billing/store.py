@@ -190,14 +190,17 @@ async def claim_abandoned(session: AsyncSession, limit: int) -> Sequence[Abandon
             """
             update public.reservations r
             set lease_expires_at = now() + make_interval(secs => :lease)
-            from public.profiles p
-            where p.id = r.user_id and r.id in (
+            where r.id in (
               select id from public.reservations
               where state = 'open' and lease_expires_at < now()
               order by lease_expires_at limit :limit for update skip locked
             )
             returning r.id as request_id, r.user_id, r.conversation_id, r.message_id, r.purpose,
-              r.plan, r.model, r.prompt_count, p.stripe_customer_id as metered_customer
+              r.plan, r.model, r.prompt_count,
+              -- None on the free tier, and once the account is gone: its reservation still settles.
+              case when not r.free_tier then (
+                select p.stripe_customer_id from public.profiles p where p.id = r.user_id
+              ) end as metered_customer
             """
         ),
         {"lease": LEASE_SECONDS, "limit": limit},

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -86,6 +86,7 @@ class RunningReply:
         self._over = False
         self._changed = asyncio.Event()
         self._more = asyncio.Event()
+        self._ending = asyncio.Event()
         self._queue: asyncio.Queue[Chunk | _End | _Stop] = asyncio.Queue()
         self._pump: asyncio.Task[None] | None = None
         self._stop: _Stop | None = None
@@ -140,8 +141,10 @@ class RunningReply:
             log.exception("reply %s failed in our own code", self.message_id)
             produced = self._result("interrupted" if self._text else "failed", "internal")
         await self._abort_pump()
-        flusher.cancel()
-        await asyncio.gather(flusher, return_exceptions=True)
+        # Asked to end, not cancelled: a cancelled write leaves open whether it was written.
+        self._ending.set()
+        self._more.set()
+        await flusher
         await self._flush()
         self.produced = produced
         try:
@@ -261,14 +264,16 @@ class RunningReply:
 
     async def _flush_as_text_comes(self) -> None:
         noted: Model | None = None
-        while True:
+        while not self._ending.is_set():
             await self._more.wait()
             self._more.clear()
             if self._answering is not noted and self._answering is not None:
                 noted = self._answering
                 await self._note(model=noted.id)
             await self._flush()
-            await asyncio.sleep(FLUSH_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await self._ending.wait()
 
     async def _flush(self) -> None:
         end = len(self._text)

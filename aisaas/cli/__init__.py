@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from aisaas.cli.screen import complain
 from aisaas.embedded.errors import StackError
@@ -49,9 +50,9 @@ def main(argv: Sequence[str]) -> int:
     return _guarded(importlib.import_module(f"aisaas.cli.{arguments.command}"), arguments)
 
 
-def _guarded(command: object, arguments: argparse.Namespace) -> int:
+def _guarded(command: ModuleType, arguments: argparse.Namespace) -> int:
     try:
-        return command.execute(arguments)  # pyright: ignore
+        return command.execute(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
     except ConfigurationError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from aisaas.cli.environment import adopt, configured, running
 from aisaas.cli.screen import say
@@ -22,7 +23,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(_: argparse.Namespace) -> int:
     adopt(running())
-    configured_here = configured() if VARIABLE in configured() else _adopted()
-    upgrade(configured_here[VARIABLE])
+    url = os.environ.get(VARIABLE) or configured().get(VARIABLE)
+    if not url:
+        raise ConfigurationError(
+            (f"{VARIABLE}: is not set, and nothing is running here ({WHERE_TO_GET_IT[VARIABLE]})",)
+        )
+    upgrade(url)
     say("The database has the newest schema.")
     return 0

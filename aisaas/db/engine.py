@@ -7,6 +7,7 @@ no identity runs as `anon`.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -30,6 +31,7 @@ POOL_OVERFLOW = 20
 POOL_WAIT_SECONDS = 2.0
 CONNECT_SECONDS = 2
 STATEMENT_TIMEOUT = "5s"
+TRANSACTION_SECONDS = 6.0
 
 _SET_IDENTITY = text(
     "select set_config('role', :role, true), set_config('request.jwt.claims', :claims, true),"
@@ -54,6 +56,8 @@ def make_engine(url: str) -> AsyncEngine:
         pool_timeout=POOL_WAIT_SECONDS,
         pool_pre_ping=False,
         pool_recycle=1800,
+        # Errors are logged; what users wrote is not.
+        hide_parameters=True,
         connect_args={
             # Prepared statements would break behind a transaction-mode pooler.
             "prepare_threshold": None,
@@ -106,15 +110,30 @@ async def transaction(
     info = {"role": role, "claims": claims, "synchronous_commit": "on" if durable else "off"}
     try:
         async with (
+            # The server's own statement timeout is no help when the server is what hangs.
+            asyncio.timeout(TRANSACTION_SECONDS),
             AsyncSession(
                 engine, sync_session_class=_IdentitySession, expire_on_commit=False, info=info
             ) as session,
-            session.begin(),
         ):
+            await _begin(session)
             yield session
-    except (TimeoutError, OperationalError, InterfaceError, PoolTimeout, OSError) as error:
+            await session.commit()
+    except (OperationalError, InterfaceError, PoolTimeout, OSError, TimeoutError) as error:
         raise DependencyError("database") from error
     except DBAPIError as error:
         if error.connection_invalidated or isinstance(error.orig, psycopg.OperationalError):
             raise DependencyError("database") from error
         raise
+
+
+async def _begin(session: AsyncSession) -> None:
+    """Take a connection and the identity. A connection that died in the pool is replaced once:
+    nothing has been done on it yet."""
+    try:
+        await session.connection()
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        await session.rollback()
+        await session.connection()

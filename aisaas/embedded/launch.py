@@ -1,20 +1,22 @@
-"""Become another program, tied to the life of the process that asked for it.
+"""Run another program, tied to the life of the process that asked for it.
 
-Run as a script: `launch.py PARENT SIGNAL IDENTITY -- program arguments…`. Linux delivers SIGNAL to
-the program when its parent ends, however it ends, kill -9 included. It is a script, not a
-`preexec_fn`, because Python code between fork and exec is not safe in a process with threads.
+Run as a script: `launch.py PARENT SIGNAL IDENTITY MODE -- program arguments…`. It is a script, not
+a `preexec_fn`, because Python code between fork and exec is not safe in a process with threads.
+
+MODE `become`, for servers: turns into the program, and Linux delivers SIGNAL to it when its parent
+ends, however it ends, kill -9 included. MODE `watch`, for builds and the like, which start programs
+of their own that would survive: stays as their parent, looks whether its own is still there, and
+ends the whole process group when it isn't. Where the kernel offers no parent-death signal (macOS)
+servers are watched too; a kill -9 of such a watcher leaves its program running.
 
 IDENTITY says as whom: `same`; `userns` (root only: a user namespace in which root's files look
 owned by an ordinary user, for programs which refuse root, without adding a user to the system);
 `nobody` (root only: really become uid 65534, where namespaces are forbidden).
-
-Where the kernel offers no parent-death signal (macOS) the script stays as a watchdog instead: it
-looks twice a second whether its parent is still there. A kill -9 of the watchdog itself then
-leaves the program running.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -27,7 +29,10 @@ PR_SET_PDEATHSIG = 1
 CLONE_NEWUSER = 0x10000000
 NOBODY = 65534
 SEPARATOR = "--"
+BECOME = "become"
+WATCH = "watch"
 GRACE_SECONDS = 15
+LOOK_SECONDS = 0.1
 
 
 def _libc_call(name: str, *arguments: int) -> None:
@@ -64,8 +69,9 @@ IDENTITIES = {
 
 
 def _watch(parent: int, stop: int, argv: list[str]) -> int:
-    """Run the program as a child, pass signals on, and stop it when the parent is gone."""
-    child = subprocess.Popen(argv)  # noqa: S603  # our own argument list
+    """Run the program as a child, pass signals on, and end the group when the parent is gone."""
+    # One thread, so far and as far as this script goes: here the hook is safe.
+    child = subprocess.Popen(argv, preexec_fn=die_with_parent)  # noqa: S603, PLW1509
 
     def pass_on(number: int, _frame: object) -> None:
         child.send_signal(number)
@@ -75,21 +81,21 @@ def _watch(parent: int, stop: int, argv: list[str]) -> int:
     while child.poll() is None:
         if os.getppid() != parent:
             child.send_signal(stop)
-            try:
-                return child.wait(GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                child.kill()
-        time.sleep(0.5)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(GRACE_SECONDS)
+            # What it left behind, or itself if it did not listen; and this watcher.
+            os.killpg(0, signal.SIGKILL)
+        time.sleep(LOOK_SECONDS)
     return child.wait()
 
 
 def main(arguments: list[str]) -> int:
     split = arguments.index(SEPARATOR)
-    parent, stop, identity = arguments[:split]
+    parent, stop, identity, mode = arguments[:split]
     argv = arguments[split + 1 :]
     # Changing identity clears the parent-death signal, so it comes first.
     IDENTITIES[identity]()
-    if sys.platform != "linux":
+    if mode == WATCH or sys.platform != "linux":
         return _watch(int(parent), int(stop), argv)
     die_with_parent(int(stop))
     # A parent that died before the signal was armed leaves nobody to tell us any more.

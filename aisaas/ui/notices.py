@@ -95,7 +95,7 @@ def shown(
     return with_notices
 
 
-def pages_need_sign_in(
+def shown_on_load(
     handler: Callable[Concatenate[S, P], Awaitable[Any]],
 ) -> Callable[Concatenate[S, P], Awaitable[Any]]:
     """For the handler that loads a protected page: without a session, go and sign in, then return."""
@@ -107,4 +107,4 @@ def pages_need_sign_in(
         except Unauthenticated:
             return rx.redirect(routes.login_for(self.router.url.path), replace=True)
 
-    return or_sign_in
+    return shown(or_sign_in)

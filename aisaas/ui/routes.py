@@ -13,7 +13,7 @@ HOME = "/"
 LOGIN = "/login"
 SIGNUP = "/signup"
 CHAT = "/chat"
-CHAT_ROUTE = "/chat/[[conversation]]"
+CHAT_ROUTE = "/chat/[[thread]]"
 DASHBOARD = "/dashboard"
 
 SIGN_IN = "/api/session/sign-in"

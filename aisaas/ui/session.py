@@ -102,7 +102,7 @@ class OwnerOnly(Middleware):
         if event.name.rsplit(".", 1)[-1] in _HYDRATES:
             session = await state.get_state(Session)
             if session.owner and session.owner != await _owner_by_cookie(state):
-                state._get_root_state().reset()  # noqa: SLF001
+                state._get_root_state().reset()
         return None
 
 

@@ -6,12 +6,8 @@ custom properties in `theme.css`, each with its light and its dark value side by
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import reflex as rx
 from reflex.style import color_mode, toggle_color_mode
-
-STYLESHEET = Path(__file__).with_name("theme.css")
 
 HEAD = [
     rx.el.link(rel="icon", href="/favicon.svg", type="image/svg+xml"),

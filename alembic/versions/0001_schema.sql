@@ -147,8 +147,10 @@ create trigger messages_touch before update on public.messages
 
 -- Money ------------------------------------------------------------------------------------------
 
+-- Like the ledger, the two tables of the allowance outlive the account: a reply that is still running
+-- when its account is deleted has to settle, and what it holds of the day's caps to be given back.
 create table public.quota_periods (
-  user_id uuid not null references public.profiles (id) on delete cascade,
+  user_id uuid not null,
   -- 'month:2026-11' or a subscription item's period: a key, so there is nothing to reset.
   period_key text not null,
   period_start timestamptz not null,
@@ -166,7 +168,7 @@ create trigger quota_periods_touch before update on public.quota_periods
 
 create table public.reservations (
   id uuid primary key,
-  user_id uuid not null references public.profiles (id) on delete cascade,
+  user_id uuid not null,
   conversation_id uuid,
   message_id uuid,
   purpose text not null check (purpose in ('reply', 'title')),
@@ -187,8 +189,7 @@ create table public.reservations (
   lease_expires_at timestamptz not null,
   created_at timestamptz not null default now(),
   closed_at timestamptz,
-  foreign key (user_id, period_key) references public.quota_periods (user_id, period_key)
-    on delete cascade,
+  foreign key (user_id, period_key) references public.quota_periods (user_id, period_key),
   check ((state = 'open') = (closed_at is null))
 );
 create index reservations_user_created_idx on public.reservations (user_id, created_at desc);
@@ -311,6 +312,7 @@ alter table public.processed_webhook_events enable row level security;
 alter table public.audit_log enable row level security;
 alter table private.sessions enable row level security;
 alter table private.kill_switches enable row level security;
+alter table private.alembic_version enable row level security;
 
 create policy own_profile_read on public.profiles for select to authenticated
   using (id = (select auth.uid()));
@@ -356,8 +358,11 @@ revoke all on all tables in schema public from public, anon, authenticated, serv
 revoke all on all tables in schema private from public, anon, authenticated, service_role;
 alter default privileges in schema public
   revoke all on tables from anon, authenticated, service_role;
+-- Not `in schema public`: what everybody may execute by default can only be taken back for all
+-- schemas at once.
+alter default privileges revoke execute on functions from public;
 alter default privileges in schema public
-  revoke execute on functions from public, anon, authenticated, service_role;
+  revoke execute on functions from anon, authenticated, service_role;
 alter default privileges in schema public
   revoke all on sequences from anon, authenticated, service_role;
 revoke execute on all functions in schema private from public;

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from aisaas.embedded.auth import account, admin, grants, links, mail
 from aisaas.embedded.auth.call import Call
 from aisaas.embedded.auth.config import LOOPBACK_NAMES
+from aisaas.embedded.auth.database import unavailable
 from aisaas.embedded.auth.errors import VERSION_HEADER, AuthError, GatewayError, invalid, render
 from aisaas.embedded.auth.services import Services
 from aisaas.embedded.serving import log
@@ -140,6 +141,9 @@ async def _answer(services: Services, action: Action, request: Request, *, keyed
         )
     except AuthError as error:
         return render(error, version)
+    except psycopg.OperationalError:
+        log("database unavailable", failed=True, path=request.url.path)
+        return render(unavailable(), version)
     except psycopg.Error:
         log("database error", failed=True, path=request.url.path)
         failure = AuthError(

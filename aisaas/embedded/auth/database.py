@@ -41,12 +41,12 @@ class Database:
         try:
             await asyncio.wait_for(self._slots.acquire(), WAIT_SECONDS)
         except TimeoutError as error:
-            raise _unavailable() from error
+            raise unavailable() from error
         try:
             try:
                 connection = await self._take()
             except psycopg.OperationalError as error:
-                raise _unavailable() from error
+                raise unavailable() from error
             try:
                 async with connection.transaction():
                     yield connection
@@ -91,7 +91,7 @@ class Database:
             self._idle.append((connection, time.monotonic()))
 
 
-def _unavailable() -> AuthError:
+def unavailable() -> AuthError:
     return AuthError(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "unexpected_failure",

@@ -226,7 +226,11 @@ async def confirm(connection: Connection, user_id: UUID) -> None:
 
 
 async def set_email(connection: Connection, user_id: UUID, email: str) -> None:
-    """A confirmed new address. Raises psycopg's `UniqueViolation` when it is taken."""
+    """A confirmed new address. Raises psycopg's `UniqueViolation` when it is taken.
+
+    Mail that went to the old address proves nothing any more.
+    """
+    await connection.execute("delete from auth.one_time_tokens where user_id = %s", [user_id])
     data = Jsonb({"email": email})
     await connection.execute(
         """

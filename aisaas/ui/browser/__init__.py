@@ -1,45 +1,21 @@
-"""The product's own React components, and how they get into the build.
+"""The product's own React components.
 
 They exist for what must not wait for the server: typing, growing text, scrolling, counting down.
-Each is a file beside this one; `OwnComponents` copies them into the front end's sources, so that
-none is served as a file of its own.
+Each is a file beside this one; `own_components` copies them into the front end's sources.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import reflex as rx
-from reflex.plugins import Plugin
-from reflex_base.plugins import CommonContext
 
-from aisaas.ui import theme
-
-_HERE = Path(__file__).parent
-_FOLDER = "components/own"
 # Exact versions: the markdown that a model writes goes through these.
 MARKDOWN = ["streamdown@2.7.1", "@streamdown/math@1.0.3", "katex@0.16.47", "lowlight@3.3.0"]
 
 
-class OwnComponents(Plugin):
-    """Puts the JSX files and the stylesheet among the front end's sources."""
-
-    def get_static_assets(
-        self, **context: Unpack[CommonContext]
-    ) -> Sequence[tuple[Path, str | bytes]]:
-        scripts = [
-            (Path(_FOLDER) / path.name, path.read_text("utf-8")) for path in _HERE.glob("*.jsx")
-        ]
-        return [*scripts, (Path("styles/theme.css"), theme.STYLESHEET.read_text("utf-8"))]
-
-    def get_stylesheet_paths(self, **context: Unpack[CommonContext]) -> Sequence[str]:
-        return ["./theme.css"]
-
-
 def _library(name: str) -> str:
-    return f"$/{_FOLDER}/{name}.jsx"
+    return f"$/components/own/{name}.jsx"
 
 
 class AuthForm(rx.Component):
@@ -97,11 +73,13 @@ class Conversations(rx.Component):
 
     current: rx.Var[str]
     items: rx.Var[Any]
+    more: rx.Var[bool]
     undo: rx.Var[Any]
 
     on_rename: rx.EventHandler[lambda conversation_id, title: [conversation_id, title]]
     on_delete: rx.EventHandler[lambda conversation_id: [conversation_id]]
     on_restore: rx.EventHandler[lambda conversation_id: [conversation_id]]
+    on_more: rx.EventHandler[lambda: []]
 
 
 class Refusal(rx.Component):

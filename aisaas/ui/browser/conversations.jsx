@@ -121,7 +121,7 @@ function Undo({ undo, onRestore }) {
   );
 }
 
-export function Conversations({ current, items, undo, onRename, onDelete, onRestore }) {
+export function Conversations({ current, items, more, undo, onRename, onDelete, onRestore, onMore }) {
   const navigate = useNavigate();
   const [open, setOpen] = useState(false);
   const toggle = useRef(null);
@@ -184,6 +184,11 @@ export function Conversations({ current, items, undo, onRename, onDelete, onRest
               </ul>
             </section>
           ))}
+          {more && (
+            <button type="button" className="text-button" onClick={() => onMore()}>
+              Show older conversations
+            </button>
+          )}
         </div>
       </nav>
       <Undo undo={undo} onRestore={onRestore} />

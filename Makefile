@@ -1,0 +1,75 @@
+# `make run` needs Python 3.11 or later, make and a package index; everything else it brings.
+
+# The first python that is new enough, unless PYTHON says which.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+PY := $(VENV)/bin/python
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# A variable that is set but empty is no choice of a port.
+ifeq ($(strip $(PORT)),)
+unexport PORT
+endif
+
+# pip with a sign of life and without its hundreds of lines; $(1) is the file with the pins.
+# The stamp is a copy of the pins, so that a checkout which only touches files installs nothing.
+define install
+cmp -s $(1).txt $(VENV)/$(1).installed || { \
+	printf 'Installing the packages of $(1).txt '; \
+	$(PY) -m pip install --quiet --quiet --require-hashes -r $(1).txt & pip=$$!; \
+	trap 'kill $$pip; exit 130' INT TERM; \
+	while kill -0 $$pip 2>/dev/null; do printf '.'; sleep 1; done; \
+	wait $$pip && echo ' done' && cp $(1).txt $(VENV)/$(1).installed; }
+endef
+
+.PHONY: run test check fix lock clean venv venv-dev help
+
+help:
+	@echo 'make run     start everything at http://127.0.0.1:3000 (PORT=3001 make run for another port)'
+	@echo 'make test    run the tests'
+	@echo 'make check   look at style, types and architecture; changes nothing'
+	@echo 'make fix     repair what can be repaired automatically'
+	@echo 'make lock    pin the dependencies anew, after requirements*.in has changed'
+	@echo 'make clean   remove what was built or installed here; data in .aisaas stays'
+
+run: venv
+	@$(PY) -m aisaas run
+
+test: venv-dev
+	@$(PY) -m tests.chromium
+	@$(PY) -m pytest
+
+check: venv-dev
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/pyright
+	@$(VENV)/bin/lint-imports
+
+fix: venv-dev
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+# Nothing younger than a week: a poisoned release is usually found within days.
+lock: venv
+	@$(PY) -m pip install --quiet uv
+	@since=$$($(PY) -c 'import datetime as d; print(d.datetime.now(d.UTC).date() - d.timedelta(7))'); \
+	for name in requirements requirements-dev; do \
+		$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--no-emit-index-url --no-emit-find-links --no-header --exclude-newer "$$since" \
+			--output-file $$name.txt $$name.in || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) .web .states .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A virtual environment whose making was interrupted has no working pip.
+venv:
+	@test -n '$(PYTHON)' || { echo 'Python 3.11 or later was not found. Install it, or say where it is: make run PYTHON=/path/to/python3' >&2; exit 1; }
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
+		echo 'The virtual environment could not be made. On Debian and Ubuntu it needs the package python3-venv.' >&2; exit 1; }
+	@$(call install,requirements)
+
+venv-dev: venv
+	@$(call install,requirements-dev)

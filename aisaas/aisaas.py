@@ -1,0 +1,42 @@
+"""The app: its pages, its routes, its life. No logic."""
+
+from __future__ import annotations
+
+import reflex as rx
+from starlette.applications import Starlette
+
+from aisaas.api.app import api_routes
+from aisaas.api.security_headers import SecurityHeaders
+from aisaas.jobs.lifespan import lifespan
+from aisaas.ui import landing, not_found, routes, theme
+from aisaas.ui.account import page as account
+from aisaas.ui.chat import page as chat
+from aisaas.ui.chat.state import Chat
+from aisaas.ui.dashboard import page as dashboard
+from aisaas.ui.dashboard.state import Dashboard
+from aisaas.ui.session import OwnerOnly, Session
+from aisaas.ui.settings import APP_NAME
+
+# Reflex calls each transformer with the app so far: headers go around everything, and the routes
+# are found before the pages.
+app = rx.App(
+    head_components=theme.HEAD,
+    html_lang="en",
+    reset_style=False,
+    toaster=None,
+    app_wraps={},
+    api_transformer=[Starlette(routes=api_routes()), SecurityHeaders],
+)
+app.add_middleware(OwnerOnly(), index=0)
+app.register_lifespan_task(lifespan)
+
+PAGES = (
+    (routes.HOME, landing.page, APP_NAME, None),
+    (routes.LOGIN, account.login, f"Sign in · {APP_NAME}", Session.leave_if_signed_in),
+    (routes.SIGNUP, account.signup, f"Make an account · {APP_NAME}", Session.leave_if_signed_in),
+    (routes.CHAT_ROUTE, chat.page, f"Chat · {APP_NAME}", Chat.load),
+    (routes.DASHBOARD, dashboard.page, f"Usage · {APP_NAME}", Dashboard.load),
+    ("/404", not_found.page, f"Not found · {APP_NAME}", None),
+)
+for route, page, title, on_load in PAGES:
+    app.add_page(page, route=route, title=title, on_load=on_load)

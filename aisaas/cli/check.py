@@ -1,0 +1,122 @@
+"""`check`: validates the settings and reaches every part, a line each."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+import psycopg
+import redis
+
+from aisaas.cli import frontend
+from aisaas.cli.environment import adopt, configured, running
+from aisaas.cli.parts import plan
+from aisaas.cli.screen import say
+from aisaas.embedded.stack import TITLES
+from aisaas.settings import Settings, load
+
+TIMEOUT_SECONDS = 5
+NAME_WIDTH = 18
+
+
+class _TroubleError(Exception):
+    """Why a part cannot be used."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Ends with 1 when something is wrong. Model providers are not called."
+
+
+def execute(_: argparse.Namespace) -> int:
+    planned = plan(configured())
+    _line("settings", f"valid, for {planned.settings.app_env}")
+    instance = running()
+    if planned.embedded and instance is None:
+        for name in planned.embedded:
+            _line(TITLES[name], "embedded; `make run` starts it")
+        settings, unreachable = planned.settings, set(planned.embedded)
+    else:
+        adopt(instance)
+        settings, unreachable = load(), set[str]()
+    outcomes = [
+        _reach(title, probe) for title, part, probe in _probes(settings) if part not in unreachable
+    ]
+    _line("front end", "built" if frontend.is_current(settings) else "`make run` will build it")
+    return 0 if all(outcomes) else 1
+
+
+def _line(name: str, text: str) -> None:
+    say(f"{name:<{NAME_WIDTH}} {text}")
+
+
+def _reach(title: str, probe: Callable[[], str]) -> bool:
+    try:
+        _line(title, probe())
+    except _TroubleError as trouble:
+        _line(title, f"TROUBLE: {trouble}")
+        return False
+    return True
+
+
+def _probes(settings: Settings) -> list[tuple[str, str, Callable[[], str]]]:
+    database, service = settings.database_url, settings.service_database_url
+    cache = settings.redis_url
+    assert database is not None
+    assert service is not None
+    assert cache is not None
+    probes: list[tuple[str, str, Callable[[], str]]] = [
+        ("Database", "postgres", lambda: _database(database.get_secret_value())),
+        ("Database (jobs)", "postgres", lambda: _database(service.get_secret_value())),
+        ("Redis", "valkey", lambda: _redis(cache.get_secret_value())),
+        ("Sign-in", "auth", lambda: _auth(settings)),
+    ]
+    if demo := settings.demo_api_base:
+        probes.append(
+            ("Demo model", "demo_model", lambda: _get(f"{demo.removesuffix('/v1')}/health"))
+        )
+    return probes
+
+
+def _database(url: str) -> str:
+    try:
+        with psycopg.connect(url, connect_timeout=TIMEOUT_SECONDS) as connection:
+            row = connection.execute("select current_user, current_setting('server_version')")
+            user, version = row.fetchone() or ("?", "?")
+    except psycopg.Error as error:
+        raise _TroubleError(" ".join(str(error).split())) from error
+    return f"ok, as {user}, PostgreSQL {version}"
+
+
+def _redis(url: str) -> str:
+    client = redis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
+        url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
+    )
+    try:
+        client.ping()  # pyright: ignore[reportUnknownMemberType]
+    except redis.RedisError as error:
+        raise _TroubleError(str(error)) from error
+    finally:
+        client.close()
+    return "ok"
+
+
+def _auth(settings: Settings) -> str:
+    key = settings.supabase_publishable_key
+    assert key is not None
+    return _get(f"{settings.supabase_url}/auth/v1/health", {"apikey": key.get_secret_value()})
+
+
+def _get(url: str, headers: dict[str, str] | None = None) -> str:
+    # Settings have only let http and https addresses through.
+    request = urllib.request.Request(url, headers=headers or {})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):  # noqa: S310
+            return "ok"
+    except urllib.error.HTTPError as error:
+        with error:
+            raise _TroubleError(f"{url} answers {error.code} {error.reason}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _TroubleError(f"{url} does not answer: {error}") from error

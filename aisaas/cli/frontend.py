@@ -1,0 +1,113 @@
+"""The front end's build: when it is needed, how it is made, and that it leaks nothing.
+
+Invariants: a build counts only when its stamp was written, which happens last, after the search
+for secrets; the stamp covers everything the build is made of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+from aisaas.cli.leaks import find_leaks
+from aisaas.cli.node import node_environment
+from aisaas.embedded.errors import StackError
+from aisaas.embedded.folder import DataFolder, explained
+from aisaas.embedded.processes import last_lines, run
+from aisaas.settings import PROJECT_ROOT, Settings
+
+BUILD = PROJECT_ROOT / ".web" / "build"
+CLIENT = BUILD / "client"
+# Beside what is served, and inside the folder which Reflex empties when it begins.
+STAMP = BUILD / "stamp.json"
+LOCK = PROJECT_ROOT / "reflex.lock"
+# Pages are Python: they render plans, prices and sentences of other packages too. What cannot
+# reach a page is left out, so that work on it needs no new build.
+SERVER_ONLY = {"adapters", "api", "cli", "db", "embedded", "jobs"}
+OTHER_SOURCES = ("rxconfig.py", "requirements.txt")
+
+REFLEX = {
+    "REFLEX_USE_NPM": "true",
+    "REFLEX_TELEMETRY_ENABLED": "false",
+    "REFLEX_CHECK_LATEST_VERSION": "false",
+}
+
+
+def is_current(settings: Settings) -> bool:
+    """Whether the finished build was made of what is there now."""
+    if not STAMP.is_file() or not (CLIENT / "index.html").is_file():
+        return False
+    return json.loads(STAMP.read_text()) == _stamp(_sources(settings))
+
+
+def build(settings: Settings, folder: DataFolder) -> None:
+    """Make the front end, with the settings this process has in its environment.
+
+    Raises:
+        StackError: it could not be made, or a secret was found in it.
+    """
+    # Of the sources as they are before the build, so that an edit during it leads to another.
+    sources = _sources(settings)
+    log = folder.log("build")
+    with explained(PROJECT_ROOT / ".web"):
+        # Reflex removes it too, but only after minutes of installing and compiling.
+        STAMP.unlink(missing_ok=True)
+        env = node_environment(folder.path / "node") | REFLEX
+        command = [sys.executable, "-m", "reflex", "export", "--frontend-only", "--no-zip"]
+        status = run(command, env=env, cwd=PROJECT_ROOT, log=log)
+    if status != 0 or not (CLIENT / "index.html").is_file():
+        raise StackError(_failed(log))
+    if leaks := find_leaks(CLIENT, settings.secrets()):
+        raise StackError(
+            "The front end contains secrets, so it is not served: "
+            + "; ".join(leaks[:10])
+            + ". Whoever opened the page could read them. Take them out of the pages' code; if "
+            "this build was ever published, replace the keys."
+        )
+    with explained(STAMP):
+        draft = STAMP.with_suffix(".tmp")
+        draft.write_text(json.dumps(_stamp(sources)))
+        draft.replace(STAMP)
+
+
+def _failed(log: Path) -> str:
+    tail = last_lines(log)
+    if "ENOSPC" in tail or "No space left on device" in tail:
+        return (
+            f"The disk of {PROJECT_ROOT} is full, so the front end could not be built; it needs "
+            "about 300 MB. Free some space and start again."
+        )
+    return f"The front end could not be built. It said: {tail} The whole log is {log}."
+
+
+def _stamp(sources: str) -> dict[str, str]:
+    # The lock apart, because the first build writes it.
+    return {"sources": sources, "lock": _digest(sorted(LOCK.glob("*.json")))}
+
+
+def _sources(settings: Settings) -> str:
+    paths = [PROJECT_ROOT / name for name in OTHER_SOURCES]
+    paths += _source_files(PROJECT_ROOT / "aisaas", SERVER_ONLY)
+    # Reflex links the components' own files into assets/external while it builds.
+    paths += _source_files(PROJECT_ROOT / "assets", {"external"})
+    values = json.dumps(settings.browser_values(), sort_keys=True)
+    return hashlib.sha256(f"{_digest(paths)}{values}".encode()).hexdigest()
+
+
+def _source_files(folder: Path, without: set[str]) -> Generator[Path]:
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and parts[0] not in without and "__pycache__" not in parts:
+            yield path
+
+
+def _digest(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(PROJECT_ROOT)}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()

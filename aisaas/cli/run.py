@@ -1,0 +1,221 @@
+"""`run`: everything on this machine, from nothing to a served page, until Ctrl-C.
+
+Invariant: cheap checks come before long steps, and whatever was started is stopped in order, also
+when a later step fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from aisaas.cli import frontend
+from aisaas.cli.environment import configured, data_dir
+from aisaas.cli.parts import plan
+from aisaas.cli.screen import say, step
+from aisaas.embedded import postgres, valkey
+from aisaas.embedded.errors import StackError
+from aisaas.embedded.folder import DataFolder, Running
+from aisaas.embedded.processes import (
+    HOST,
+    Process,
+    Service,
+    is_free,
+    last_lines,
+    port_holder,
+)
+from aisaas.embedded.processes import run as run_to_end
+from aisaas.embedded.stack import AUTH, TITLES, Stack, answers_http
+from aisaas.embedded.supervisor import Supervisor, impatient, interruptible
+from aisaas.settings import PROJECT_ROOT, Settings, load
+
+APP = "app"
+# Beyond the time replies in progress get to finish.
+STOP_MARGIN_SECONDS = 5.0
+START_SECONDS = 60.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Parts that are not configured (DATABASE_URL, REDIS_URL, SUPABASE_URL, a model provider) "
+        "are started here, with their data in AISAAS_DATA_DIR. PORT is 3000 unless set."
+    )
+
+
+def execute(_: argparse.Namespace) -> int:
+    with interruptible():
+        return _run()
+
+
+def _run() -> int:
+    planned = plan(configured())
+    port = planned.settings.port
+    stack = Stack(
+        data_dir(),
+        planned.embedded,
+        site_url=planned.settings.url,
+        avoid_ports=[port],
+    )
+    stack.folder.prepare()
+    stack.folder.lock()
+    try:
+        _require_port(port)
+        return _start_and_watch(stack)
+    finally:
+        stack.folder.forget_running()
+        stack.folder.unlock()
+
+
+def _require_port(port: int) -> None:
+    if not is_free(port):
+        holder = port_holder(port)
+        raise StackError(
+            f"Port {port} is in use{f' ({holder})' if holder else ''}. Stop that, or choose "
+            f"another with `PORT={port + 1} make run`. Nothing was started."
+        )
+
+
+def _start_and_watch(stack: Stack) -> int:
+    say("Starting")
+    started: list[Process] = []
+    with ExitStack() as undo:
+        undo.callback(_stop, started)
+        try:
+            stack.start(step=step)
+            started += stack.processes.values()
+            env = _environment(stack)
+            settings = load()
+            _migrate(stack.folder, env)
+            _build(settings, stack.folder)
+            app = Process(_app(settings, stack.folder, env))
+            started.append(app)
+            with step("App"):
+                app.start()
+            described = _Description(stack, settings, app)
+            described.write()
+            described.show()
+            Supervisor(started, say=say, changed=described.write).watch()
+        except KeyboardInterrupt:
+            say("\nStopping: replies in progress may finish, then the parts end.")
+    say("Stopped. Nothing of it is left running.")
+    return 0
+
+
+def _stop(started: list[Process]) -> None:
+    with impatient(started):
+        for process in reversed(started):
+            process.stop()
+
+
+def _environment(stack: Stack) -> dict[str, str]:
+    """What every child gets, and this process too: the operator's word first, then the parts'."""
+    added = {name: v for name, v in stack.env.items() if name not in configured()}
+    os.environ.update(added)
+    os.environ["EMBEDDED_PARTS"] = ",".join(stack.parts)
+    return dict(os.environ)
+
+
+def _migrate(folder: DataFolder, env: Mapping[str, str]) -> None:
+    if "MIGRATION_DATABASE_URL" not in env and "MIGRATION_DATABASE_URL" not in configured():
+        say("  Database schema: left alone, because MIGRATION_DATABASE_URL is not set.")
+        return
+    log = folder.log("migrate")
+    with step("Database schema"):
+        command = [sys.executable, "-m", "aisaas", "migrate"]
+        if run_to_end(command, env=env, cwd=PROJECT_ROOT, log=log) != 0:
+            raise StackError(
+                f"The database could not be brought to the newest schema: {last_lines(log)} "
+                f"(log: {log})"
+            )
+
+
+def _build(settings: Settings, folder: DataFolder) -> None:
+    if frontend.is_current(settings):
+        return
+    title = "Front end" if frontend.CLIENT.exists() else "Front end (the first takes a minute)"
+    with step(title):
+        frontend.build(settings, folder)
+
+
+def _app(settings: Settings, folder: DataFolder, env: Mapping[str, str]) -> Service:
+    grace = settings.shutdown_grace_seconds + STOP_MARGIN_SECONDS
+    return Service(
+        name=APP,
+        title="App",
+        port=settings.port,
+        argv=[
+            *(sys.executable, "-m", "granian", "--interface", "asgi"),
+            *("--factory", "aisaas.serve:app"),
+            *("--host", HOST, "--port", str(settings.port)),
+            *("--workers-kill-timeout", str(max(1, int(grace)))),
+        ],
+        env={**env, **frontend.REFLEX, **SERVE},
+        cwd=PROJECT_ROOT,
+        log=folder.log(APP),
+        answers=lambda: answers_http(settings.port, "/ping"),
+        stop_seconds=grace + STOP_MARGIN_SECONDS,
+        start_seconds=START_SECONDS,
+    )
+
+
+# Reflex's own switches for: production, the pages are compiled already, serve them here.
+SERVE = {
+    "REFLEX_ENV_MODE": "prod",
+    "__REFLEX_SKIP_COMPILE": "true",
+    "__REFLEX_MOUNT_FRONTEND_COMPILED_APP": "true",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """The running instance, for `status` and for the screen."""
+
+    stack: Stack
+    settings: Settings
+    app: Process
+
+    def write(self) -> None:
+        settings, stack = self.settings, self.stack
+        stack.folder.write_running(
+            Running(
+                url=settings.url,
+                database_url=_reveal(settings.database_url),
+                service_database_url=_reveal(settings.service_database_url),
+                redis_url=_reveal(settings.redis_url),
+                auth_url=f"{settings.supabase_url}/auth/v1",
+                mailbox_url=settings.mailbox_url,
+                model_base=settings.demo_api_base,
+                data_dir=str(stack.folder.path),
+                pids={**stack.pids, APP: self.app.pid or 0, "supervisor": os.getpid()},
+                env={**stack.env, "EMBEDDED_PARTS": ",".join(stack.parts)},
+            )
+        )
+
+    def show(self) -> None:
+        settings, embedded = self.settings, self.stack.parts
+        real = {
+            postgres.NAME: ("Database", _reveal(settings.database_url)),
+            valkey.NAME: ("Redis", _reveal(settings.redis_url)),
+            AUTH: ("Sign-in", settings.supabase_url or ""),
+        }
+        say(f"\n  Open {settings.url}\n")
+        say(f"  Embedded   {', '.join(TITLES[name] for name in embedded) or 'nothing'}")
+        for name, (title, address) in real.items():
+            if name not in embedded:
+                say(f"  {title:<10} {urlsplit(address).hostname}")
+        say(f"  Models     {', '.join(sorted(settings.providers()))}")
+        say(f"  Data       {self.stack.folder.path}")
+        if settings.mailbox_url:
+            say(f"  Mail       {settings.mailbox_url}  (nothing is sent; read it there)")
+        say("  Stop       Ctrl-C\n")
+
+
+def _reveal(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""

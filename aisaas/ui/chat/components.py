@@ -1,0 +1,85 @@
+"""The parts of the chat page, wired to its state."""
+
+from __future__ import annotations
+
+import reflex as rx
+
+from aisaas.ui.browser import Composer, Conversations, Refusal, Transcript
+from aisaas.ui.chat.state import Chat, Sidebar
+from aisaas.ui.chat.stream import Tail
+from aisaas.ui.notices import Notices
+from aisaas.ui.session import Session
+
+
+def conversations() -> rx.Component:
+    return Conversations.create(
+        current=Chat.current,
+        items=Sidebar.items,
+        more=Sidebar.more,
+        undo=Sidebar.undo,
+        on_rename=Sidebar.rename,
+        on_delete=Sidebar.delete,
+        on_restore=Sidebar.restore,
+        on_more=Sidebar.show_more,
+    )
+
+
+def transcript() -> rx.Component:
+    return Transcript.create(
+        welcome(),
+        conversation=Chat.current,
+        page=Chat.page,
+        question=Chat.question,
+        reply=Chat.reply,
+        segment=Tail.s,
+        missing=Tail.g,
+        on_gap=Tail.fill_gap,
+        on_retry=Chat.retry,
+        on_older=Chat.load_earlier,
+    )
+
+
+def welcome() -> rx.Component:
+    return rx.el.div(
+        rx.el.h1("What are you thinking about?"),
+        rx.el.p(
+            "Ask, paste, sketch. You see what each reply takes, and you can stop one at any time; "
+            "only what was produced counts."
+        ),
+        class_name="welcome",
+    )
+
+
+def refusal() -> rx.Component:
+    return Refusal.create(refusal=Notices.refusal, on_dismiss=Notices.dismiss)
+
+
+def composer() -> rx.Component:
+    return Composer.create(
+        conversation=Chat.current,
+        owner=Session.owner,
+        model=Chat.model,
+        models=Chat.models,
+        reply=Chat.reply,
+        accepted=Chat.accepted,
+        refusal=Notices.refusal,
+        on_send=Chat.send,
+        on_stop=Chat.stop,
+        on_model=Chat.choose_model,
+    )
+
+
+def skeleton() -> rx.Component:
+    """The page's outline while it is not known who is asking."""
+    line = rx.el.div(class_name="skeleton")
+    return rx.el.div(
+        rx.el.div(*([line] * 5), class_name="sidebar skeleton-column"),
+        rx.el.div(
+            rx.el.div(class_name="bar"),
+            rx.el.div(*([line] * 4), class_name="skeleton-column skeleton-transcript"),
+            class_name="chat-body",
+        ),
+        class_name="chat-page",
+        aria_busy="true",
+        aria_label="Loading",
+    )

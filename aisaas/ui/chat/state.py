@@ -1,0 +1,242 @@
+"""The chat page's state: translates between the browser and `chat.send`, and decides nothing.
+
+The transcript is not a list that grows here. `page` holds what was loaded, `question` and `reply`
+the turn in progress, and the text of a running reply passes through `stream.Tail`; the browser
+puts them together, so nothing that it has is sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID, uuid4
+
+import reflex as rx
+from reflex.event import EventSpec
+
+from aisaas.accounts.models import Principal
+from aisaas.chat.models import ConversationPage, Message, Started
+from aisaas.errors import NotFound, Refusal
+from aisaas.ui import notices, payloads, routes
+from aisaas.ui.chat import view
+from aisaas.ui.chat.stream import relay_to_tab
+from aisaas.ui.session import principal_of, show_account
+from aisaas.wiring import services
+
+# A reply's last word is followed shortly by its receipt.
+SETTLE_POLL_SECONDS = 0.1
+SETTLE_POLLS = 100
+LISTED = 50
+
+
+class Sidebar(rx.State):
+    """The conversations, newest first."""
+
+    items: list[view.ConversationView] = []  # noqa: RUF012
+    undo: view.UndoView = view.UndoView()
+    more: bool = False
+
+    @rx.event
+    @notices.shown
+    async def rename(self, conversation_id: str, title: str) -> None:
+        wanted, title = payloads.identifier(conversation_id), payloads.title(title)
+        await services().conversations.rename(await principal_of(self), wanted, title)
+        self.items = view.retitled(self.items, str(wanted), title)
+
+    @rx.event
+    @notices.shown
+    async def delete(self, conversation_id: str) -> EventSpec | None:
+        wanted = payloads.identifier(conversation_id)
+        await services().conversations.delete(await principal_of(self), wanted)
+        gone = [item for item in self.items if item.id == str(wanted)]
+        self.items = [item for item in self.items if item.id != str(wanted)]
+        self.undo = view.UndoView(str(wanted), gone[0].title if gone else "", uuid4().hex)
+        chat = await self.get_state(Chat)
+        return rx.redirect(routes.CHAT) if chat.current == str(wanted) else None
+
+    @rx.event
+    @notices.shown
+    async def restore(self, conversation_id: str) -> EventSpec | None:
+        wanted = payloads.identifier(conversation_id)
+        principal = await principal_of(self)
+        await services().conversations.restore(principal, wanted)
+        self.undo = view.UndoView()
+        await list_conversations(self, principal)
+        return rx.redirect(routes.conversation(wanted))
+
+    @rx.event
+    @notices.shown
+    async def show_more(self) -> None:
+        await list_conversations(self, await principal_of(self), limit=len(self.items) + LISTED)
+
+
+class Chat(rx.State):
+    """The open conversation and the turn in progress."""
+
+    current: str = ""
+    model: str = ""
+    models: list[view.ModelView] = []  # noqa: RUF012
+    page: view.PageView = view.PageView()
+    question: view.MessageView | None = None
+    reply: view.MessageView | None = None
+    accepted: str = ""
+    # The conversation that `send` has just made and is moving this tab to.
+    _arriving: str = ""
+
+    @rx.event
+    @notices.shown_on_load
+    async def load(self) -> list[EventSpec] | None:
+        principal = await principal_of(self)
+        await show_account(self, principal)
+        await list_conversations(self, principal)
+        asked = self.router.page.params.get("thread", "")
+        arrived, self._arriving = self._arriving == asked and bool(asked), ""
+        if arrived:
+            return None
+        await notices.clear(self)
+        show_models(self, principal)
+        return await open_conversation(self, principal, payloads.identifier_or_new(asked))
+
+    @rx.event
+    @notices.shown
+    async def load_earlier(self, message_id: str) -> None:
+        before = payloads.identifier(message_id)
+        principal, current = await principal_of(self), payloads.identifier(self.current)
+        older = await services().conversations.open(principal, current, before=before)
+        self.page = view.page_view(older, services().catalogue.labels, {})
+
+    @rx.event
+    @notices.shown
+    async def send(self, text: str, conversation: str, nonce: str) -> list[EventSpec]:
+        await notices.clear(self)
+        started = await services().chat.send(
+            await principal_of(self),
+            payloads.message_text(text),
+            conversation_id=payloads.identifier_or_new(conversation),
+            model=payloads.model_id(self.model),
+        )
+        self.accepted = payloads.nonce(nonce)
+        return show_started(self, started)
+
+    @rx.event
+    @notices.shown
+    async def retry(self, message_id: str) -> list[EventSpec]:
+        await notices.clear(self)
+        earlier = payloads.identifier(message_id)
+        started = await services().chat.retry(
+            await principal_of(self), earlier, model=payloads.model_id(self.model)
+        )
+        return show_started(self, started)
+
+    @rx.event
+    @notices.shown
+    async def stop(self, message_id: str) -> None:
+        wanted = payloads.identifier(message_id)
+        await services().chat.stop(await principal_of(self), wanted)
+
+    @rx.event
+    @notices.shown
+    async def choose_model(self, model: str) -> None:
+        chosen = payloads.model_id(model)
+        principal = await principal_of(self)
+        if self.current:
+            conversation = payloads.identifier(self.current)
+            await services().conversations.set_model(principal, conversation, chosen)
+        self.model = chosen
+
+    @rx.event(background=True)
+    async def follow(self, message_id: str, offset: int) -> None:
+        try:
+            async with self:
+                principal = await principal_of(self)
+            await follow_reply(self, principal, payloads.identifier(message_id), offset)
+        except Refusal as refusal:
+            async with self:
+                await notices.show(self, refusal)
+
+
+async def list_conversations(state: rx.State, principal: Principal, *, limit: int = LISTED) -> None:
+    sidebar = await state.get_state(Sidebar)
+    rows = await services().conversations.list(principal, limit=limit + 1)
+    items = [view.conversation_view(row) for row in rows[:limit]]
+    # An equal list is not sent again.
+    if items != list(sidebar.items):
+        sidebar.items = items
+    if sidebar.more != (len(rows) > limit):
+        sidebar.more = len(rows) > limit
+
+
+def show_models(chat: Chat, principal: Principal) -> None:
+    models = services().catalogue.for_plan(principal.plan)
+    chat.models = view.model_views(models)
+    if chat.model not in {model.id for model in models}:
+        chat.model = services().catalogue.default_for(principal.plan).id
+
+
+async def open_conversation(
+    chat: Chat, principal: Principal, conversation_id: UUID | None
+) -> list[EventSpec] | None:
+    """Show a conversation from the database, and follow the reply that runs in it."""
+    chat.current, chat.page, chat.question, chat.reply = "", view.PageView(), None, None
+    if conversation_id is None:
+        return None
+    page = await services().conversations.open(principal, conversation_id)
+    running = await _running_text(principal, page)
+    chat.current = str(conversation_id)
+    chat.page = view.page_view(page, services().catalogue.labels, running)
+    if page.conversation.model in {model.id for model in chat.models}:
+        chat.model = page.conversation.model
+    return [_follow(chat, message, len(running[message.id])) for message in _running(page)[-1:]]
+
+
+def show_started(chat: Chat, started: Started) -> list[EventSpec]:
+    labels = services().catalogue.labels
+    chat.question = view.message_view(started.question, labels)
+    events = [_follow(chat, started.reply, 0)]
+    if started.new_conversation:
+        chat.current = chat._arriving = str(started.conversation_id)
+        events.append(rx.redirect(routes.conversation(chat.current), replace=True))
+    return events
+
+
+def _follow(chat: Chat, reply: Message, offset: int) -> EventSpec:
+    chat.reply = view.message_view(reply, services().catalogue.labels, with_text=False)
+    return Chat.follow(str(reply.id), offset)
+
+
+def _running(page: ConversationPage) -> list[Message]:
+    return [message for message in page.messages if message.status == "streaming"]
+
+
+async def _running_text(principal: Principal, page: ConversationPage) -> dict[object, str]:
+    return {
+        message.id: (await services().chat.text_from(principal, message.id, 0)).text
+        for message in _running(page)
+    }
+
+
+async def follow_reply(chat: Chat, principal: Principal, message_id: UUID, offset: object) -> None:
+    """Relay a reply to this tab to its end; then its receipt, the allowance and a new title."""
+    start = payloads.offset(offset)
+    segments = services().chat.follow(principal, message_id, start)
+    if not await relay_to_tab(segments, message_id, start):
+        return
+    message = await _settled(principal, message_id)
+    async with chat:
+        if chat.reply is not None and chat.reply.id == str(message_id):
+            labels = services().catalogue.labels
+            chat.reply = view.message_view(message, labels, with_text=False)
+        await show_account(chat, principal)
+    title = await services().chat.title_ready(principal, message.conversation_id)
+    if title is not None:
+        async with chat:
+            await list_conversations(chat, principal)
+            await show_account(chat, principal)
+
+
+async def _settled(principal: Principal, message_id: UUID) -> Message:
+    for _ in range(SETTLE_POLLS):
+        message = await services().chat.message(principal, message_id)
+        if message.status != "streaming":
+            return message
+        await asyncio.sleep(SETTLE_POLL_SECONDS)
+    raise NotFound("The end of this reply hasn't arrived. Reload the page to see it.")

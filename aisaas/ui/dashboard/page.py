@@ -1,0 +1,26 @@
+"""What you used, and when it renews."""
+
+from __future__ import annotations
+
+import reflex as rx
+
+from aisaas.ui import layout
+from aisaas.ui.dashboard import components
+
+
+def page() -> rx.Component:
+    return layout.gate(
+        rx.el.div(
+            layout.app_bar(),
+            rx.el.main(
+                rx.el.h1("Usage"),
+                components.refusal(),
+                components.allowance(),
+                components.usage(),
+                id="content",
+                class_name="dashboard-main",
+            ),
+            class_name="page",
+        ),
+        components.skeleton(),
+    )

@@ -1,0 +1,111 @@
+"""What pages share: the brand, the bar at the top, the allowance, the gate before protected pages."""
+
+from __future__ import annotations
+
+import reflex as rx
+from reflex_components_core.core.banner import connect_errors
+
+from aisaas.ui import routes, theme
+from aisaas.ui.browser import Offline, When
+from aisaas.ui.session import Session
+from aisaas.ui.settings import APP_NAME
+
+
+def brand() -> rx.Component:
+    return rx.el.a(
+        rx.el.span(class_name="brand-mark", aria_hidden="true"),
+        rx.el.span(APP_NAME),
+        href=routes.HOME,
+        class_name="brand",
+    )
+
+
+def offline_banner() -> rx.Component:
+    return Offline.create(errors=connect_errors)
+
+
+def public_page(*children: rx.Component, links: tuple[rx.Component, ...] = ()) -> rx.Component:
+    """A page for anybody."""
+    return rx.el.div(
+        rx.el.header(
+            brand(),
+            rx.el.nav(*links, theme.color_mode_button(), class_name="bar-links", aria_label="Site"),
+            class_name="bar bar-public",
+        ),
+        rx.el.main(*children, id="content", class_name="public-main"),
+        class_name="page",
+    )
+
+
+def meter() -> rx.Component:
+    """How much of the allowance is used."""
+    view = Session.meter
+    return rx.el.div(
+        rx.el.div(
+            rx.el.svg(
+                rx.el.rect(width=view.percent.to_string(), height="1"),
+                view_box="0 0 100 1",
+                custom_attrs={"preserveAspectRatio": "none"},
+            ),
+            aria_label="Tokens used",
+            class_name="meter-track",
+            custom_attrs={
+                "role": "meter",
+                "aria-valuemin": 0,
+                "aria-valuenow": view.used,
+                "aria-valuemax": view.limit,
+                "aria-valuetext": view.label,
+            },
+        ),
+        rx.el.span(view.label, class_name="meter-label", aria_hidden="true"),
+        class_name="meter",
+        custom_attrs={"data-level": view.level},
+    )
+
+
+def sign_out() -> rx.Component:
+    """A native form: the page that follows is a new one, with a new connection."""
+    return rx.el.form(
+        rx.el.button("Sign out", type="submit", class_name="text-button"),
+        action=routes.SIGN_OUT,
+        method="post",
+    )
+
+
+def account_menu() -> rx.Component:
+    return rx.el.details(
+        rx.el.summary(
+            rx.el.span(class_name="icon icon-user", aria_hidden="true"),
+            rx.el.span(Session.name, class_name="account-name"),
+            aria_label="Account",
+            class_name="icon-button account-summary",
+        ),
+        rx.el.div(
+            rx.el.p(Session.name, class_name="account-title"),
+            rx.el.p(Session.email, class_name="account-email"),
+            rx.el.a("Chat", href=routes.CHAT),
+            rx.el.a("Usage", href=routes.DASHBOARD),
+            class_name="account-panel",
+        ),
+        class_name="account",
+    )
+
+
+def app_bar(*leading: rx.Component) -> rx.Component:
+    return rx.el.header(
+        *leading,
+        brand(),
+        rx.el.div(
+            meter(), theme.color_mode_button(), account_menu(), sign_out(), class_name="bar-links"
+        ),
+        class_name="bar bar-app",
+    )
+
+
+def gate(page: rx.Component, skeleton: rx.Component) -> rx.Component:
+    """Nothing of a protected page before the server knows who is asking."""
+    return rx.fragment(rx.cond(Session.ready, page, skeleton), offline_banner())
+
+
+def when(at: rx.Var[str] | str, show: str = "date") -> rx.Component:
+    return When.create(at=at, show=show)

@@ -1,0 +1,54 @@
+"""Reflex's configuration, from our settings.
+
+The state manager: memory in development, where one process serves one developer; Redis elsewhere,
+where several processes may. What a tab's state holds can always be rebuilt from the cookie and the
+database, so a restart loses nothing either way.
+
+A build needs no settings: what is read here besides the name concerns the running server.
+"""
+
+from __future__ import annotations
+
+import os
+
+import reflex as rx
+
+from aisaas.errors import ConfigurationError
+from aisaas.settings import Settings, settings
+from aisaas.ui.one_origin import PLACEHOLDER, OneOrigin
+from aisaas.ui.own_components import OwnComponents
+
+# A dead socket has to be noticed before the tab that lost it comes back; defaults are 25 and 120 s.
+os.environ.setdefault("REFLEX_SOCKET_INTERVAL", "5")
+os.environ.setdefault("REFLEX_SOCKET_TIMEOUT", "5")
+
+
+def _server(config: Settings) -> dict[str, object]:
+    shared = config.app_env != "development"
+    return {
+        "backend_port": config.port,
+        "frontend_port": config.port,
+        "cors_allowed_origins": list(config.origins),
+        "state_manager_mode": "redis" if shared else "memory",
+        "redis_url": config.redis_url.get_secret_value() if shared and config.redis_url else None,
+    }
+
+
+def _server_or_build() -> dict[str, object]:
+    try:
+        return _server(settings())
+    except ConfigurationError:
+        # The front end can be built where no secret is; such a process accepts no origin.
+        return {"cors_allowed_origins": []}
+
+
+config = rx.Config(
+    app_name="aisaas",
+    api_url=PLACEHOLDER,
+    backend_host="127.0.0.1",
+    telemetry_enabled=False,
+    show_built_with_reflex=False,
+    plugins=[OwnComponents(), OneOrigin()],
+    disable_plugins=[rx.plugins.SitemapPlugin],
+    **_server_or_build(),  # pyright: ignore[reportArgumentType]
+)

@@ -1,0 +1,107 @@
+"""Who may do what to which table: the whole of it, as data. The tests compare it with the catalog
+and try all of it out; a table that isn't here fails them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# What happens when somebody touches a row that belongs to Ada. A letter: the verb works
+# (s select, i insert, u update, d delete). 0: it runs and reaches nothing. -: it is refused.
+# An insert by somebody else is one that names Ada as the owner.
+MATRIX = """
+table                            anonymous  stranger  owner  service
+private.alembic_version          ----       ----      ----   ----
+private.kill_switches            ----       ----      ----   siud
+private.sessions                 ----       ----      ----   siud
+public.audit_log                 ----       ----      ----   si--
+public.conversations             ----       0-0-      siu-   s--d
+public.messages                  ----       0---      si--   s-u-
+public.processed_webhook_events  ----       ----      ----   si--
+public.profiles                  ----       0-0-      s-u-   s-u-
+public.quota_periods             ----       0---      s---   siu-
+public.reservations              ----       0---      s---   siu-
+public.spend_days                ----       ----      ----   siu-
+public.subscriptions             ----       0---      s---   siu-
+public.usage_outbox              ----       ----      ----   siu-
+public.usage_records             ----       0---      s---   si--
+"""
+
+VERBS = ("select", "insert", "update", "delete")
+WHO = ("anonymous", "stranger", "owner", "service")
+
+# Columns, where it isn't all or none of them: (table, database role, verb) -> columns.
+COLUMNS = {
+    ("public.conversations", "authenticated", "insert"): "id user_id title model",
+    ("public.conversations", "authenticated", "update"): "title model last_message_at deleted_at",
+    ("public.messages", "authenticated", "insert"): (
+        "id conversation_id user_id role content status reply_to model token_count"
+    ),
+    ("public.profiles", "authenticated", "select"): (
+        "id email full_name avatar_url role plan subscription_status created_at updated_at"
+    ),
+    ("public.profiles", "authenticated", "update"): "full_name avatar_url",
+    ("public.reservations", "authenticated", "select"): (
+        "id user_id conversation_id message_id purpose model tokens state created_at"
+    ),
+    ("public.subscriptions", "authenticated", "select"): (
+        "id user_id status plan current_period_start current_period_end cancel_at_period_end"
+        " trial_end"
+    ),
+}
+
+# Functions of ours, and the roles which may call them. Triggers need no grant to fire.
+FUNCTIONS: dict[str, frozenset[str]] = {
+    "private.close_reservation": frozenset({"service_role"}),
+    "private.profile_follows_email": frozenset(),
+    "private.profile_for_new_user": frozenset(),
+    "private.reserve": frozenset({"service_role"}),
+    "private.touch_updated_at": frozenset(),
+}
+
+# Database role -> the persons of the matrix who act as it.
+ROLES = {"anon": "anonymous", "authenticated": "owner", "service_role": "service"}
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """One cell of the matrix."""
+
+    table: str
+    who: str
+    verb: str
+    mark: str
+
+    @property
+    def refused(self) -> bool:
+        return self.mark == "-"
+
+    @property
+    def rows(self) -> int:
+        """How many of Ada's rows the verb reaches."""
+        return 0 if self.mark == "0" else 1
+
+
+def _cells() -> dict[tuple[str, str, str], Expected]:
+    header, *lines = MATRIX.strip().splitlines()
+    assert tuple(header.split()[1:]) == WHO
+    found: dict[tuple[str, str, str], Expected] = {}
+    for line in lines:
+        table, *marks = line.split()
+        for who, row in zip(WHO, marks, strict=True):
+            for verb, mark in zip(VERBS, row, strict=True):
+                assert mark in {verb[0], "0", "-"}, line
+                found[table, who, verb] = Expected(table, who, verb, mark)
+    return found
+
+
+CELLS = _cells()
+TABLES = frozenset(table for table, _, _ in CELLS)
+
+
+def columns(table: str, role: str, verb: str, every: frozenset[str]) -> frozenset[str]:
+    """The columns a role may select, insert or update; `every` are those the table has."""
+    listed = COLUMNS.get((table, role, verb))
+    if listed is not None:
+        return frozenset(listed.split())
+    return frozenset() if CELLS[table, ROLES[role], verb].refused else every

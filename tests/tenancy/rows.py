@@ -1,0 +1,165 @@
+"""A valid row for each table, belonging to somebody: for seeding, and for trying to insert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+Row = Mapping[str, object]
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+END = datetime(2026, 2, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Person:
+    """A user and one conversation of theirs; the seeded rows are found again by `rows`."""
+
+    id: UUID = field(default_factory=uuid4)
+    conversation: UUID = field(default_factory=uuid4)
+    question: UUID = field(default_factory=uuid4)
+    usage: UUID = field(default_factory=uuid4)
+    period: str = field(default_factory=lambda: f"period-{uuid4()}")
+    rows: dict[str, Row] = field(default_factory=dict)
+
+    @property
+    def email(self) -> str:
+        return f"{self.id}@example.com"
+
+
+def conversation(person: Person) -> Row:
+    return {"id": uuid4(), "user_id": person.id, "title": "Tea", "model": "demo"}
+
+
+def message(person: Person) -> Row:
+    return {
+        "id": uuid4(),
+        "conversation_id": person.conversation,
+        "user_id": person.id,
+        "role": "user",
+        "content": "How long should it steep?",
+        "status": "done",
+        "reply_to": None,
+        "model": "demo",
+    }
+
+
+def quota_period(person: Person) -> Row:
+    return {
+        "user_id": person.id,
+        "period_key": f"period-{uuid4()}",
+        "period_start": START,
+        "period_end": END,
+        "token_limit": 1000,
+    }
+
+
+def reservation(person: Person) -> Row:
+    return {
+        "id": uuid4(),
+        "user_id": person.id,
+        "purpose": "reply",
+        "plan": "free",
+        "model": "demo",
+        "period_key": person.period,
+        "tokens": 0,
+        "cost_usd": Decimal(0),
+        "prompt_estimate": 1,
+        "prompt_count": 1,
+        "max_tokens": 1,
+        "weight": Decimal(1),
+        "spend_day": date(2026, 1, 1),
+        "free_tier": True,
+        "state": "released",
+        "lease_expires_at": END,
+        "closed_at": END,
+    }
+
+
+def usage_record(person: Person) -> Row:
+    return {
+        "id": uuid4(),
+        "reservation_id": uuid4(),
+        "user_id": person.id,
+        "purpose": "reply",
+        "plan": "free",
+        "model": "demo",
+        "provider": "demo",
+        "prompt_tokens": 3,
+        "completion_tokens": 4,
+        "counted_by": "provider",
+        "weight": Decimal(1),
+        "quota_tokens": 7,
+        "period_key": person.period,
+        "input_usd_per_million": Decimal(1),
+        "output_usd_per_million": Decimal(1),
+        "price_version": "tests",
+        "cost_usd": Decimal("0.000007"),
+        "outcome": "done",
+    }
+
+
+def outbox_row(person: Person) -> Row:
+    return {
+        "id": uuid4(),
+        "usage_record_id": person.usage,
+        "user_id": person.id,
+        "identifier": str(uuid4()),
+        "stripe_customer_id": "cus_tests",
+        "tokens": 7,
+        "event_at": START,
+        # Not due, so that no delivery ever takes it.
+        "state": "sent",
+    }
+
+
+def subscription(person: Person) -> Row:
+    return {
+        "id": f"sub_{uuid4()}",
+        "user_id": person.id,
+        "stripe_customer_id": "cus_tests",
+        "status": "active",
+        "plan": "pro",
+    }
+
+
+def session(person: Person) -> Row:
+    return {
+        "id": uuid4(),
+        "token_hash": uuid4().bytes,
+        "user_id": person.id,
+        "access_token": b"sealed",
+        "refresh_token": b"sealed",
+        "access_expires_at": END,
+        "expires_at": END,
+    }
+
+
+ROWS: Mapping[str, Callable[[Person], Row]] = {
+    "private.alembic_version": lambda _: {"version_num": "0000"},
+    "private.kill_switches": lambda _: {"scope": f"model:{uuid4()}", "reason": "tests"},
+    "private.sessions": session,
+    "public.audit_log": lambda person: {
+        "id": uuid4(),
+        "actor": "tests",
+        "action": "look",
+        "subject": f"user:{person.id}",
+    },
+    "public.conversations": conversation,
+    "public.messages": message,
+    "public.processed_webhook_events": lambda _: {"id": f"evt_{uuid4()}", "type": "tests"},
+    # A profile is made by the sign-up; this is one more for the same person.
+    "public.profiles": lambda person: {"id": person.id, "email": person.email},
+    "public.quota_periods": quota_period,
+    "public.reservations": reservation,
+    "public.spend_days": lambda _: {
+        "day": date(1900 + uuid4().int % 90, 1 + uuid4().int % 12, 1 + uuid4().int % 28),
+        "scope": "total",
+    },
+    "public.subscriptions": subscription,
+    "public.usage_outbox": outbox_row,
+    "public.usage_records": usage_record,
+}

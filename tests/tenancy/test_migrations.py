@@ -1,0 +1,157 @@
+"""The migrations, and the models beside them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from psycopg import sql
+from sqlalchemy.dialects import postgresql
+from sqlmodel import SQLModel
+
+import aisaas.wiring  # noqa: F401  (imports every model)
+from aisaas.db.engine import driver_url
+from aisaas.db.migrate import upgrade
+from aisaas.embedded.stack import Stack
+from aisaas.errors import ConfigurationError, DependencyError
+from tests.tenancy.conftest import RELATIONS, Catalog
+
+DIALECT = postgresql.dialect()
+
+# The least that a Supabase database has.
+SUPABASE = """
+    create schema auth;
+    create table auth.users (id uuid primary key, email text, raw_user_meta_data jsonb);
+    create function auth.uid() returns uuid language sql stable as $$
+      select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid $$;
+    grant usage on schema auth to anon, authenticated, service_role;
+"""
+SNAPSHOT = """
+    select c.oid::text, c.relname, c.relacl::text, c.relrowsecurity::text from pg_class c
+      where c.relnamespace in ('public'::regnamespace, 'private'::regnamespace)
+    union all
+    select p.oid::text, p.proname, p.proacl::text, md5(p.prosrc) from pg_proc p
+      where p.pronamespace in ('public'::regnamespace, 'private'::regnamespace)
+    union all
+    select oid::text, polname, polqual::text, polwithcheck::text from pg_policy
+    order by 1
+"""
+
+
+@contextmanager
+def _database(stack: Stack, prepare: str = "") -> Generator[str]:
+    """One more database on the same server; its address as the owner of the schema."""
+    url = stack.env["MIGRATION_DATABASE_URL"]
+    name = f"tests_{uuid4().hex}"
+    other = urlsplit(url)._replace(path=f"/{name}").geturl()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        try:
+            if prepare:
+                with psycopg.connect(other, autocommit=True) as inside:
+                    inside.execute(prepare)  # pyright: ignore[reportArgumentType, reportCallIssue]
+            yield other
+        finally:
+            connection.execute(
+                sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
+            )
+
+
+def test_migrating_twice_changes_nothing(stack: Stack, schema_owner: psycopg.Connection) -> None:
+    before = schema_owner.execute(SNAPSHOT).fetchall()
+    upgrade(stack.env["MIGRATION_DATABASE_URL"])
+    assert schema_owner.execute(SNAPSHOT).fetchall() == before != []
+
+
+def test_two_migrators_at_once_wait_for_each_other(stack: Stack, catalog: Catalog) -> None:
+    program = "import sys; from aisaas.db.migrate import upgrade; upgrade(sys.argv[1])"
+    with _database(stack, SUPABASE) as url:
+        both = [
+            subprocess.Popen([sys.executable, "-c", program, url], stderr=subprocess.PIPE)
+            for _ in range(2)
+        ]
+        failures = [process.communicate()[1].decode() for process in both]
+        assert [process.returncode for process in both] == [0, 0], failures
+        with psycopg.connect(url) as connection:
+            assert {row[0] for row in connection.execute(RELATIONS)} == set(catalog)
+            versions = connection.execute("select version_num from private.alembic_version")
+            assert len(versions.fetchall()) == 1
+
+
+def test_database_that_is_no_supabase_database_is_refused_and_left_alone(stack: Stack) -> None:
+    with _database(stack) as url:
+        with pytest.raises(ConfigurationError) as caught:
+            upgrade(url)
+        (problem,) = caught.value.problems
+        assert problem.startswith("DATABASE_URL: ")
+        assert "auth.users" in problem
+        assert "auth.uid()" in problem
+        assert "must be a Supabase database" in problem
+        with psycopg.connect(url) as connection:
+            assert connection.execute(RELATIONS).fetchall() == []
+
+
+def test_migration_that_can_not_reach_its_database_says_so_without_the_password(
+    stack: Stack,
+) -> None:
+    parts = urlsplit(stack.env["MIGRATION_DATABASE_URL"])
+    nobody_there = parts._replace(netloc=parts.netloc.rpartition(":")[0] + ":1").geturl()
+    with pytest.raises(DependencyError) as caught:
+        upgrade(nobody_there)
+    assert "migrating the database" in str(caught.value)
+    assert str(parts.password) not in str(caught.value)
+
+
+# Models and tables
+
+
+def _type(found: sa.types.TypeEngine[object]) -> str:
+    """A type as the database spells it; text of any kind is one."""
+    spelt = found.compile(dialect=DIALECT)
+    return "TEXT" if spelt == "VARCHAR" else spelt
+
+
+def test_models_and_tables_have_the_same_columns(
+    stack: Stack,
+) -> None:
+    engine = sa.create_engine(driver_url(stack.env["MIGRATION_DATABASE_URL"]))
+    try:
+        inspector = sa.inspect(engine)
+        stored = {
+            f"{schema}.{table}": {
+                column["name"]: (_type(column["type"]), column["nullable"])
+                for column in inspector.get_columns(table, schema)
+            }
+            for schema in ("public", "private")
+            for table in inspector.get_table_names(schema)
+            # Alembic's own.
+            if table != "alembic_version"
+        }
+        keys = {
+            name: set(
+                inspector.get_pk_constraint(name.split(".")[1], name.split(".")[0])[
+                    "constrained_columns"
+                ]
+            )
+            for name in stored
+        }
+    finally:
+        engine.dispose()
+    models = {
+        f"{table.schema or 'public'}.{table.name}": {
+            column.name: (_type(column.type), column.nullable) for column in table.columns
+        }
+        for table in SQLModel.metadata.tables.values()
+    }
+    assert models == stored
+    assert keys == {
+        f"{table.schema or 'public'}.{table.name}": {column.name for column in table.primary_key}
+        for table in SQLModel.metadata.tables.values()
+    }

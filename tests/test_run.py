@@ -1,0 +1,379 @@
+"""The command line: what it decides and refuses before anything long is done."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from aisaas.cli import environment, frontend, leaks, main, parts
+from aisaas.embedded.folder import DataFolder, Running
+from aisaas.embedded.processes import HOST, free_port
+from aisaas.errors import ConfigurationError
+from aisaas.settings import Settings, load
+
+EVERY_PART = ("postgres", "valkey", "auth", "demo_model")
+REAL_DATABASE = {
+    "DATABASE_URL": "postgresql://app_rw:pw@db.example.com/postgres",
+    "SERVICE_DATABASE_URL": "postgresql://app_service:pw@db.example.com/postgres",
+    "MIGRATION_DATABASE_URL": "postgresql://postgres:pw@db.example.com/postgres",
+}
+REAL_AUTH = {
+    "SUPABASE_URL": "https://project.supabase.co",
+    "SUPABASE_PUBLISHABLE_KEY": "sb_publishable_x",
+    "SUPABASE_SECRET_KEY": "sb_secret_x",
+}
+REAL_REDIS = {"REDIS_URL": "redis://:pw@redis.example.com:6379/0"}
+
+Set = Callable[..., dict[str, str]]
+
+
+@pytest.fixture(autouse=True)
+def no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """Neither this machine's variables nor a developer's `.env` reach these tests."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setitem(Settings.model_config, "env_file", tmp_path / ".env")
+    monkeypatch.setattr(environment, "PROJECT_ROOT", tmp_path)
+    environment.configured.cache_clear()
+    yield
+    environment.configured.cache_clear()
+
+
+@pytest.fixture
+def configure(monkeypatch: pytest.MonkeyPatch) -> Set:
+    def set_all(**values: str) -> dict[str, str]:
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+        environment.configured.cache_clear()
+        return dict(environment.configured())
+
+    return set_all
+
+
+# What is embedded
+
+
+def test_everything_is_embedded_when_nothing_is_configured(configure: Set) -> None:
+    assert parts.plan(configure()).embedded == EVERY_PART
+
+
+@pytest.mark.parametrize(
+    ("configured", "embedded"),
+    [
+        (REAL_REDIS, ("postgres", "auth", "demo_model")),
+        ({"OPENAI_API_KEY": "sk-1"}, ("postgres", "valkey", "auth")),
+        ({"OLLAMA_API_BASE": "http://127.0.0.1:11434"}, ("postgres", "valkey", "auth")),
+        (REAL_DATABASE | REAL_AUTH, ("valkey", "demo_model")),
+        (REAL_DATABASE | REAL_AUTH | REAL_REDIS | {"ANTHROPIC_API_KEY": "k"}, ()),
+        ({"REDIS_URL": "  "}, EVERY_PART),
+    ],
+)
+def test_what_is_configured_is_not_embedded(
+    configure: Set, configured: dict[str, str], embedded: tuple[str, ...]
+) -> None:
+    assert parts.plan(configure(**configured)).embedded == embedded
+
+
+@pytest.mark.parametrize(
+    ("configured", "variable"),
+    [
+        (REAL_DATABASE, "SUPABASE_URL"),
+        (REAL_AUTH, "DATABASE_URL"),
+        ({"SERVICE_DATABASE_URL": REAL_DATABASE["SERVICE_DATABASE_URL"]}, "SERVICE_DATABASE_URL"),
+        ({"SUPABASE_SECRET_KEY": "sb_secret_x"}, "SUPABASE_SECRET_KEY"),
+    ],
+)
+def test_half_configured_parts_are_refused_by_name(
+    configure: Set, configured: dict[str, str], variable: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        parts.plan(configure(**configured))
+    assert any(problem.startswith(f"{variable}:") for problem in refused.value.problems)
+
+
+def test_nothing_is_embedded_in_production(configure: Set) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        parts.plan(configure(APP_ENV="production"))
+    named = {problem.split(":")[0] for problem in refused.value.problems}
+    assert named >= {"DATABASE_URL", "REDIS_URL", "SUPABASE_URL", "SESSION_SECRET", "APP_URL"}
+
+
+def test_dotenv_is_read_and_the_process_environment_wins(tmp_path: Path, configure: Set) -> None:
+    (tmp_path / ".env").write_text(
+        "# comment\nport=3999\nREDIS_URL=\nAPP_NAME='From the file'\nOPENAI_API_KEY=sk-$HOME\n"
+    )
+    planned = parts.plan(configure(PORT="4000"))
+    assert planned.settings.port == 4000
+    assert planned.settings.app_name == "From the file"
+    assert planned.embedded == ("postgres", "valkey", "auth")
+    assert environment.configured()["OPENAI_API_KEY"] == "sk-$HOME"
+
+
+# What is refused before anything is started
+
+
+def test_occupied_port_is_named_with_a_way_out(
+    configure: Set, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        configure(PORT=str(port), AISAAS_DATA_DIR=str(tmp_path / "data"))
+        assert main(["run"]) == 1
+    told = capsys.readouterr().err
+    assert f"Port {port} is in use (pid {os.getpid()}" in told
+    assert f"PORT={port + 1} make run" in told
+    assert not (tmp_path / "data" / "secrets.json").exists()
+    assert DataFolder(tmp_path / "data").holder() is None
+
+
+def test_second_start_names_the_first(
+    configure: Set, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(PORT=str(free_port()), AISAAS_DATA_DIR=str(tmp_path))
+    first = running_in(tmp_path)
+    assert main(["run"]) == 1
+    told = capsys.readouterr().err
+    assert f"already running at http://127.0.0.1:3000, pid {os.getpid()}" in told
+    first.unlock()
+
+
+def test_malformed_settings_are_all_named_together(
+    configure: Set, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(PORT="many", REDIS_URL="http://x", SESSION_SECRET="short")
+    assert main(["run"]) == 1
+    told = capsys.readouterr().err
+    assert all(f"  {name}: " in told for name in ("PORT", "REDIS_URL", "SESSION_SECRET"))
+    assert "Traceback" not in told
+
+
+def test_trouble_is_a_paragraph_and_its_trace_is_kept(
+    configure: Set, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.json").write_text("{")
+    (tmp_path / "lock").touch()
+    configure(AISAAS_DATA_DIR=str(tmp_path))
+    held = DataFolder(tmp_path)
+    held.lock()
+    (tmp_path / "run.json").write_text("{")
+    assert main(["status"]) == 1
+    held.unlock()
+    told = capsys.readouterr().err
+    assert "run.json is damaged" in told
+    assert "Traceback" not in told
+    assert "Traceback" in (tmp_path / "logs" / "errors.log").read_text()
+
+
+# Other commands
+
+
+def running_in(folder: Path) -> DataFolder:
+    held = DataFolder(folder)
+    held.prepare()
+    held.lock()
+    held.write_running(
+        Running(
+            url="http://127.0.0.1:3000",
+            database_url="postgresql://a",
+            service_database_url="postgresql://b",
+            redis_url="redis://c",
+            auth_url="http://d/auth/v1",
+            mailbox_url="http://d/mailbox",
+            model_base="http://e/v1",
+            data_dir=str(folder),
+            pids={"app": 1},
+            env={"SUPABASE_SECRET_KEY": "sb_secret_never_shown"},
+        )
+    )
+    return held
+
+
+def test_status_tells_where_everything_is(
+    configure: Set, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(AISAAS_DATA_DIR=str(tmp_path))
+    held = running_in(tmp_path)
+    assert main(["status", "--json"]) == 0
+    held.unlock()
+    told = json.loads(capsys.readouterr().out)
+    assert told.keys() == {
+        *("url", "database_url", "service_database_url", "redis_url", "auth_url"),
+        *("mailbox_url", "model_base", "data_dir", "pids"),
+    }
+
+
+def test_status_and_stop_say_when_nothing_is_running(
+    configure: Set, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(AISAAS_DATA_DIR=str(tmp_path / "data"))
+    assert main(["status"]) == 1
+    assert "Nothing is running" in capsys.readouterr().err
+    assert main(["stop"]) == 0
+    assert not (tmp_path / "data").exists()
+
+
+def test_check_names_what_does_not_answer(
+    configure: Set, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    nobody = {name: f"postgresql://a:b@{HOST}:{port}/x" for name in REAL_DATABASE}
+    redis_url, auth = f"redis://{HOST}:{port}", {"SUPABASE_URL": f"http://{HOST}:{port}"}
+    configure(**nobody, **REAL_AUTH | auth, REDIS_URL=redis_url, SESSION_SECRET="x" * 40)
+    assert main(["check"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["settings", "valid,", "for", "development"]
+    troubled = [line.split("  ")[0] for line in lines if "TROUBLE" in line]
+    assert troubled == ["Database", "Database (jobs)", "Redis", "Sign-in"]
+
+
+def test_help_needs_no_settings_and_no_heavy_imports() -> None:
+    asked = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "aisaas", "--help"],
+        env={"PATH": os.environ["PATH"]},
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "start everything on this machine" in asked.stdout
+    for heavy in ("reflex", "sqlalchemy", "litellm", "psycopg", "pydantic"):
+        assert f"| {heavy}\n" not in asked.stderr
+
+
+# The front end
+
+
+@dataclass(frozen=True)
+class Project:
+    root: Path
+    settings: Settings
+
+    def write(self, name: str, text: str) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def finish_build(self) -> None:
+        self.write(".web/build/client/index.html", "<html>")
+        frontend.STAMP.write_text(json.dumps(frontend._stamp(frontend._sources(self.settings))))
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configure: Set) -> Project:
+    monkeypatch.setattr(frontend, "PROJECT_ROOT", tmp_path)
+    monkeypatch.setattr(frontend, "LOCK", tmp_path / "reflex.lock")
+    monkeypatch.setattr(frontend, "CLIENT", tmp_path / ".web/build/client")
+    monkeypatch.setattr(frontend, "STAMP", tmp_path / ".web/build/stamp.json")
+    made = Project(tmp_path, parts.plan(configure()).settings)
+    for name in ("rxconfig.py", "requirements.txt", "aisaas/ui/page.py", "aisaas/db/engine.py"):
+        made.write(name, "1")
+    made.write("assets/logo.svg", "1")
+    made.write("reflex.lock/package-lock.json", "1")
+    made.finish_build()
+    return made
+
+
+def test_finished_build_is_kept_while_nothing_changes(project: Project) -> None:
+    assert frontend.is_current(project.settings)
+    project.write("aisaas/db/engine.py", "no page can show this")
+    project.write("assets/external/linked.jsx", "made by the build itself")
+    assert frontend.is_current(project.settings)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("aisaas/ui/page.py", "aisaas/ui/new.jsx", "aisaas/billing/plans.py", "assets/logo.svg"),
+        *("rxconfig.py", "requirements.txt", "reflex.lock/package-lock.json"),
+    ],
+)
+def test_change_of_anything_it_is_made_of_asks_for_a_build(project: Project, name: str) -> None:
+    project.write(name, "2")
+    assert not frontend.is_current(project.settings)
+
+
+def test_client_visible_setting_asks_for_a_build_and_a_port_does_not(
+    project: Project, configure: Set
+) -> None:
+    assert frontend.is_current(parts.plan(configure(PORT="4567")).settings)
+    assert not frontend.is_current(parts.plan(configure(APP_NAME="Another")).settings)
+
+
+def test_build_without_its_stamp_is_not_taken_for_complete(project: Project) -> None:
+    frontend.STAMP.unlink()
+    assert not frontend.is_current(project.settings)
+
+
+# Secrets in the front end
+
+
+def fake(*parts_of_it: str) -> str:
+    """A key-shaped value, assembled so that this file does not look like a leak to a scanner."""
+    return "".join(parts_of_it)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        fake("sk-", "proj-1234567890abcdefABCDEF12"),
+        fake("sk-", "ant-api03-1234567890abcdefABCDEF"),
+        fake("sk_", "live_1234567890abcdef"),
+        fake("sk_", "test_1234567890abcdef"),
+        fake("rk_", "live_1234567890abcdef"),
+        fake("whsec_", "1234567890abcdef"),
+        fake("sb_", "secret_1234567890abcdef"),
+        fake("postgresql://postgres:", "hunter2@db.example.com/postgres"),
+        fake("redis://:", "hunter2@redis.example.com"),
+        fake("-----BEGIN RSA ", "PRIVATE KEY-----"),
+        "eyJhbGciOiJIUzI1NiJ9."
+        + base64.urlsafe_b64encode(b'{"role":"service_role"}').decode().rstrip("=")
+        + ".c2lnbmF0dXJl",
+    ],
+)
+def test_key_shaped_text_is_found_and_not_repeated(tmp_path: Path, content: str) -> None:
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "page.js").write_text(f"const x=`{content}`;")
+    found = leaks.find_leaks(tmp_path, [])
+    assert len(found) == 1
+    assert found[0].startswith("assets/page.js: ")
+    assert content not in found[0]
+
+
+def test_value_of_a_secret_is_found_in_every_spelling(tmp_path: Path) -> None:
+    url = "postgresql://u:p%40ssword-long@h/db"
+    for index, spelling in enumerate(
+        [url, "p%40ssword-long", "p@ssword-long", base64.b64encode(b"p@ssword-long").decode()]
+    ):
+        (tmp_path / f"{index}.js").write_text(f"x('{spelling}')")
+    found = leaks.find_leaks(tmp_path, [("DATABASE_URL", url), ("OTHER", "not-in-there")])
+    named = [line for line in found if line.endswith("the value of DATABASE_URL")]
+    assert len(named) == 4
+    assert not any("OTHER" in line for line in found)
+
+
+def test_ordinary_code_is_no_leak(tmp_path: Path) -> None:
+    (tmp_path / "page.js").write_text(
+        "task-list-item-with-a-long-name1 disk-1234567890123456789012 'sk-circle' "
+        "sb_publishable_1234567890abcdef https://example.com:443/a@b pk_live_1234567890abcdef"
+    )
+    assert leaks.find_leaks(tmp_path, [("SHORT", "page")]) == []
+
+
+def test_settings_name_their_secrets_for_the_search(configure: Set) -> None:
+    configure(
+        **REAL_DATABASE, **REAL_AUTH, **REAL_REDIS, SESSION_SECRET="s" * 40, OPENAI_API_KEY="k"
+    )
+    assert {name for name, _ in load().secrets()} == {
+        *(*REAL_DATABASE, "REDIS_URL", "SUPABASE_SECRET_KEY", "SESSION_SECRET", "OPENAI_API_KEY"),
+    }

@@ -1,0 +1,125 @@
+"""A browser tab without a browser: signs up over HTTP, speaks to the socket, counts every byte."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+
+ROOT = "reflex___state____state"
+CHAT = f"{ROOT}.aisaas___ui___chat___state____chat"
+TAIL = f"{ROOT}.aisaas___ui___chat___stream____tail"
+MARKER = "_rx_state_"
+NAMESPACE = "/_event"
+
+
+async def sign_up(url: str) -> str:
+    """A new account; the value of the Cookie header of its session."""
+    form = {
+        "full_name": "Wire Test",
+        "email": f"wire-{uuid4().hex[:12]}@example.com",
+        "password": "a password for a test",
+    }
+    headers = {"Origin": url, "Accept": "application/json"}
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(f"{url}/api/session/sign-up", data=form, headers=headers)
+        answer.raise_for_status()
+        return "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+
+
+class Tab:
+    """One tab: its vars as the server sent them, and the reply as a browser would put it together."""
+
+    def __init__(self, socket: ClientConnection, path: str) -> None:
+        self._socket = socket
+        self.path = path
+        self.vars: dict[str, dict[str, Any]] = {}
+        self.frames: list[tuple[float, int]] = []
+        self.windows: list[tuple[float, int, str]] = []
+        self.text = ""
+        self._changed = asyncio.Condition()
+
+    @property
+    def received(self) -> int:
+        """Bytes of all frames so far, without the few of the web socket's own framing."""
+        return sum(size for _, size in self.frames)
+
+    def var(self, state: str, name: str) -> Any:
+        return self.vars.get(state, {}).get(name + MARKER)
+
+    async def emit(self, handler: str, **payload: Any) -> None:
+        event = {"name": handler, "payload": payload, "router_data": self._router_data()}
+        await self._socket.send(f"42{NAMESPACE},{json.dumps(['event', event])}")
+
+    async def until(self, happened: Any, seconds: float = 30) -> None:
+        async with asyncio.timeout(seconds), self._changed:
+            await self._changed.wait_for(happened)
+
+    async def send(self, text: str, conversation: str = "") -> None:
+        await self.emit(f"{CHAT}.send", text=text, conversation=conversation, nonce=uuid4().hex)
+
+    def status(self) -> str:
+        return (self.var(CHAT, "reply") or {}).get("status", "")
+
+    async def open(self) -> None:
+        event = {
+            "name": f"{ROOT}.hydrate_and_load",
+            "payload": {},
+            "router_data": self._router_data(),
+        }
+        await self._socket.send(f"40{NAMESPACE},{json.dumps({'event': event})}")
+
+    async def read(self) -> None:
+        async for frame in self._socket:
+            assert isinstance(frame, str)
+            self.frames.append((time.monotonic(), len(frame.encode())))
+            if frame == "2":
+                await self._socket.send("3")
+            elif frame.startswith(f"42{NAMESPACE},"):
+                name, body = json.loads(frame.removeprefix(f"42{NAMESPACE},"))
+                if name == "event":
+                    await self._apply(body)
+
+    async def _apply(self, update: dict[str, Any]) -> None:
+        for state, changes in update.get("delta", {}).items():
+            self.vars.setdefault(state, {}).update(changes)
+            for piece in ("s", "g"):
+                if state == TAIL and changes.get(piece + MARKER, [""])[0]:
+                    self._merge(*changes[piece + MARKER])
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _merge(self, _key: str, offset: int, text: str) -> None:
+        self.windows.append((time.monotonic(), offset, text))
+        if offset <= len(self.text):
+            self.text += text[len(self.text) - offset :]
+
+    def _router_data(self) -> dict[str, Any]:
+        return {"pathname": self.path, "asPath": self.path, "query": {}}
+
+
+@asynccontextmanager
+async def open_tab(
+    url: str, cookie: str, path: str = "/chat", token: str | None = None
+) -> AsyncIterator[Tab]:
+    address = f"{url.replace('http', 'ws', 1)}{NAMESPACE}/?EIO=4&transport=websocket"
+    address += f"&token={token or uuid4()}"
+    headers = {"Cookie": cookie, "Origin": url}
+    async with connect(
+        address, additional_headers=headers, compression=None, max_size=None
+    ) as socket:
+        tab = Tab(socket, path)
+        reader = asyncio.create_task(tab.read())
+        try:
+            await tab.open()
+            yield tab
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
