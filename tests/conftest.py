@@ -9,6 +9,17 @@ import pytest
 
 from aisaas.db.migrate import upgrade
 from aisaas.embedded.stack import Stack
+from aisaas.settings import Settings
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_environment() -> Generator[None]:
+    """Neither the developer's shell nor their `.env` decides what is tested, or lends its keys."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in Settings.model_fields:
+            patch.delenv(name.upper(), raising=False)
+        patch.setitem(Settings.model_config, "env_file", None)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -16,5 +27,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
     """Postgres, Valkey, the sign-in server and the demo model, migrated and at full speed."""
     os.environ["DEMO_TOKENS_PER_SECOND"] = "0"
     with Stack(tmp_path_factory.mktemp("aisaas")) as running:
+        upgrade(running.env["MIGRATION_DATABASE_URL"])
+        yield running
+
+
+@pytest.fixture(scope="session")
+def spare_stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
+    """A second install, for what would disturb the others: outages, and the very first account."""
+    parts = ("postgres", "valkey", "auth")
+    with Stack(tmp_path_factory.mktemp("spare"), parts) as running:
         upgrade(running.env["MIGRATION_DATABASE_URL"])
         yield running

@@ -227,7 +227,7 @@ def test_check_names_what_does_not_answer(
     configure: Set, capsys: pytest.CaptureFixture[str]
 ) -> None:
     port = free_port()
-    nobody = {name: f"postgresql://a:b@{HOST}:{port}/x" for name in REAL_DATABASE}
+    nobody = dict.fromkeys(REAL_DATABASE, f"postgresql://a:b@{HOST}:{port}/x")
     redis_url, auth = f"redis://{HOST}:{port}", {"SUPABASE_URL": f"http://{HOST}:{port}"}
     configure(**nobody, **REAL_AUTH | auth, REDIS_URL=redis_url, SESSION_SECRET="x" * 40)
     assert main(["check"]) == 1

@@ -13,6 +13,12 @@ STEPS = (
     ("Is there room?", "The most a reply could cost is set aside before the model is called."),
     ("Is it sane?", "Daily ceilings for free accounts and for everybody hold whatever happens."),
 )
+RECEIPT = (
+    ("Signed in", "Ada"),
+    ("This minute", "4 of 10"),
+    ("This month", "248 of 10,000"),
+    ("Today, all free accounts", "$1.12 of $5"),
+)
 PROMISES = (
     (
         "Counted once",
@@ -41,19 +47,36 @@ def page() -> rx.Component:
 
 def _hero() -> rx.Component:
     return rx.el.section(
-        rx.el.p("AI chat with a spending conscience", class_name="eyebrow"),
-        rx.el.h1("Talk to good models. Never wake up to a bad bill."),
-        rx.el.p(
-            f"{APP_NAME} puts a firewall between curiosity and cost: no model is called before "
-            "identity, pace, allowance and spending limits have all said yes.",
-            class_name="lead",
-        ),
         rx.el.div(
-            rx.el.a("Start for free", href=routes.SIGNUP, class_name="button button-primary"),
-            rx.el.a("I have an account", href=routes.LOGIN, class_name="button"),
-            class_name="hero-actions",
+            rx.el.p("AI chat with a spending conscience", class_name="eyebrow"),
+            rx.el.h1("Talk to good models. Never wake up to a bad bill."),
+            rx.el.p(
+                f"{APP_NAME} puts a firewall between curiosity and cost: no model is called before "
+                "identity, pace, allowance and spending limits have all said yes.",
+                class_name="lead",
+            ),
+            rx.el.div(
+                rx.el.a("Start for free", href=routes.SIGNUP, class_name="button button-primary"),
+                rx.el.a("I have an account", href=routes.LOGIN, class_name="button"),
+                class_name="hero-actions",
+            ),
         ),
-        class_name="hero",
+        _receipt(),
+        class_name="hero hero-with-receipt",
+    )
+
+
+def _receipt() -> rx.Component:
+    """One message's way through the firewall, as an example."""
+    return rx.el.aside(
+        rx.el.p("One message, for example", class_name="receipt-title"),
+        rx.el.dl(*(rx.el.div(rx.el.dt(check), rx.el.dd(value)) for check, value in RECEIPT)),
+        rx.el.p(rx.el.span("178 tokens"), rx.el.span("$0.000078"), class_name="receipt-total"),
+        rx.el.p(
+            "The eleventh in a minute waits for 0:24, and costs nothing.", class_name="receipt-note"
+        ),
+        class_name="receipt",
+        aria_label="Example of a receipt",
     )
 
 

@@ -37,16 +37,21 @@ def public_page(*children: rx.Component, links: tuple[rx.Component, ...] = ()) -
     )
 
 
+def bar(percent: rx.Var[int]) -> rx.Component:
+    """A horizontal bar; drawn, because a width in a style would be one more inline style."""
+    return rx.el.svg(
+        rx.el.rect(width=percent.to_string(), height="1"),
+        view_box="0 0 100 1",
+        custom_attrs={"preserveAspectRatio": "none"},
+    )
+
+
 def meter() -> rx.Component:
     """How much of the allowance is used."""
     view = Session.meter
     return rx.el.div(
         rx.el.div(
-            rx.el.svg(
-                rx.el.rect(width=view.percent.to_string(), height="1"),
-                view_box="0 0 100 1",
-                custom_attrs={"preserveAspectRatio": "none"},
-            ),
+            bar(view.percent),
             aria_label="Tokens used",
             class_name="meter-track",
             custom_attrs={

@@ -32,6 +32,11 @@ def conversation(conversation_id: object) -> str:
     return f"{CHAT}/{conversation_id}"
 
 
+def conversation_in(path: str) -> str:
+    """The id in a chat page's address, unchecked; empty for a new conversation."""
+    return path.removeprefix(CHAT).strip("/")
+
+
 def own_path(target: object, default: str = DASHBOARD) -> str:
     """`target` if it is a path of this site that is worth returning to, else `default`."""
     if not isinstance(target, str) or len(target) > MAX_PATH:

@@ -94,9 +94,7 @@ async def test_stopped_reply_keeps_and_bills_what_was_shown(
     assert (await services.quota.allowance(ada)).reserved == 0
 
 
-async def test_stopping_aborts_the_upstream_call(
-    services: Services, account: Account
-) -> None:
+async def test_stopping_aborts_the_upstream_call(services: Services, account: Account) -> None:
     ada = await account()
     started = await services.chat.send(ada, "stall after 3", conversation_id=None, model="demo")
     async for segment in services.chat.follow(ada, started.reply.id):
@@ -115,12 +113,10 @@ async def test_reply_that_fails_before_its_first_word_costs_nothing(
     started = await services.chat.send(ada, command, conversation_id=None, model="demo")
     shown, stored = await whole(services, ada, started)
     assert (shown, stored.status, stored.cost_usd) == ("", "failed", Decimal(0))
-    assert not database(
-        "select 1 from usage_records where message_id = %s", started.reply.id
-    )
-    assert database(
-        "select state from reservations where message_id = %s", started.reply.id
-    ) == [("released",)]
+    assert not database("select 1 from usage_records where message_id = %s", started.reply.id)
+    assert database("select state from reservations where message_id = %s", started.reply.id) == [
+        ("released",)
+    ]
 
 
 @pytest.mark.parametrize("command", ["cut after 40", "fail after 40"])
@@ -198,7 +194,9 @@ async def test_oldest_turns_are_left_out_when_the_window_is_full(
     cut = 0
     for number in range(12):
         started = await services.chat.send(
-            ada, f"Question {number} " + "word " * 60, conversation_id=conversation,
+            ada,
+            f"Question {number} " + "word " * 60,
+            conversation_id=conversation,
             model="small-window",
         )
         conversation = started.conversation_id

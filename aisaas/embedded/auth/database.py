@@ -22,7 +22,7 @@ CONNECTIONS = 8
 WAIT_SECONDS = 10.0
 CONNECT_SECONDS = 5
 # A connection that lay idle for longer is asked whether it still lives.
-FRESH_SECONDS = 2.0
+FRESH_SECONDS = 0.1
 SCHEMA_LOCK = 7_411_906_325_118_402
 
 

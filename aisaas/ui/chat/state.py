@@ -88,7 +88,7 @@ class Chat(rx.State):
         principal = await principal_of(self)
         await show_account(self, principal)
         await list_conversations(self, principal)
-        asked = self.router.page.params.get("thread", "")
+        asked = routes.conversation_in(self.router.url.path)
         arrived, self._arriving = self._arriving == asked and bool(asked), ""
         if arrived:
             return None

@@ -1,0 +1,168 @@
+"""What happens when things die: the process, Redis, the database, the sign-in server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from aisaas.embedded.stack import Stack
+from aisaas.errors import Unavailable
+from aisaas.wiring import Services
+from tests.chat.conftest import EMBEDDED, Account, Build, whole
+
+Database = Callable[..., list[tuple[object, ...]]]
+
+
+async def test_killed_process_loses_neither_shown_text_nor_usage(
+    services: Services, stack: Stack, build_services: Build, database: Database, catalogue: Path
+) -> None:
+    signed_in = await services.accounts.sign_up(
+        f"{uuid4().hex}@example.com", "a long enough password", "Ada", user_agent="tests"
+    )
+    assert signed_in is not None
+    cookie = f"{services.cookie}={signed_in.token}"
+    settings = {name.lower(): value for name, value in stack.env.items()}
+    settings |= {
+        "embedded_parts": EMBEDDED,
+        "model_catalogue": str(catalogue),
+        "default_model": "demo",
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.chat.reply_process",
+        env=os.environ | {"TEST_SETTINGS": json.dumps(settings), "TEST_COOKIE": cookie},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    reply_id = UUID(json.loads(await process.stdout.readline()))
+    shown = ""
+    while len(shown) < 300:
+        shown += json.loads(await process.stdout.readline())
+    process.kill()
+    async for line in process.stdout:
+        shown += json.loads(line) if line.endswith(b"\n") else ""
+    await process.wait()
+
+    ada = await services.accounts.principal(cookie)
+    assert (await services.chat.message(ada, reply_id)).status == "streaming"
+    # A second tab reads on, in another process, and its lease has not run out yet.
+    assert (await services.chat.text_from(ada, reply_id, 0)).text.startswith(shown)
+    assert await services.recovery.run_once() == 0
+
+    database("update reservations set lease_expires_at = now() where message_id = %s", reply_id)
+    async with build_services() as elsewhere:
+        settled = await asyncio.gather(services.recovery.run_once(), elsewhere.recovery.run_once())
+    # Jobs of running processes take part too, so it may be none of these two; never twice.
+    assert sum(settled) <= 1
+    for _ in range(100):
+        stored = await services.chat.message(ada, reply_id)
+        if stored.status != "streaming":
+            break
+        await asyncio.sleep(0.1)
+    assert (stored.status, stored.error_code) == ("interrupted", "process_lost")
+    assert stored.content.startswith(shown)
+    ((lines, completion),) = database(
+        "select count(*), max(completion_tokens) from usage_records where message_id = %s", reply_id
+    )
+    assert (lines, completion) == (1, services.model.count_tokens(stored.content))
+    assert database("select state from reservations where message_id = %s", reply_id) == [
+        ("settled",)
+    ]
+    again = await services.chat.retry(ada, reply_id)
+    await services.chat.stop(ada, again.reply.id)
+    await whole(services, ada, again)
+
+
+@pytest.mark.parametrize("outage", ["kill", "pause"])
+async def test_without_redis_calls_are_refused_reading_works_and_running_replies_finish(
+    services: Services, account: Account, stack: Stack, outage: str
+) -> None:
+    ada = await account()
+    started = await services.chat.send(
+        ada, "long 200 speed 200", conversation_id=None, model="demo"
+    )
+    getattr(stack, outage)("valkey")
+    try:
+        with pytest.raises(Unavailable):
+            await services.chat.send(ada, "hello", conversation_id=None, model="demo")
+        page = await services.conversations.open(ada, started.conversation_id)
+        assert len(page.messages) == 2
+        shown, stored = await whole(services, ada, started)
+        assert (stored.status, stored.content) == ("done", shown)
+    finally:
+        if outage == "kill":
+            stack.start("valkey")
+        else:
+            stack.resume("valkey")
+    again = await services.chat.send(ada, "hello", conversation_id=None, model="demo")
+    _, stored = await whole(services, ada, again)
+    assert stored.status == "done"
+
+
+async def test_without_the_database_nothing_is_called_and_a_running_reply_settles_when_it_is_back(
+    services: Services, account: Account, stack: Stack, database: Database
+) -> None:
+    ada = await account()
+    started = await services.chat.send(
+        ada, "long 150 speed 300", conversation_id=None, model="demo"
+    )
+    stack.kill("postgres")
+    try:
+        with pytest.raises(Unavailable):
+            await services.chat.send(ada, "hello", conversation_id=None, model="demo")
+        running = services.running.get(started.reply.id)
+        assert running is not None
+        while running.produced is None:
+            await asyncio.sleep(0.05)
+    finally:
+        stack.start("postgres")
+    for _ in range(200):
+        if services.running.get(started.reply.id) is None:
+            break
+        await asyncio.sleep(0.05)
+    _, stored = await whole(services, ada, started)
+    assert (stored.status, stored.completion_tokens) == ("done", 150)
+    assert database(
+        "select count(*) from usage_records where message_id = %s", started.reply.id
+    ) == [(1,)]
+
+
+async def test_flushing_redis_lets_nobody_spend_more(
+    services: Services, account: Account, database: Database
+) -> None:
+    import dataclasses
+
+    import redis.asyncio
+
+    ada = dataclasses.replace(await account(), tokens_per_month=3000)
+    client = redis.asyncio.Redis.from_url(services.settings.redis_url.get_secret_value())  # pyright: ignore[reportOptionalMemberAccess]
+    refused = 0
+
+    async def one(number: int) -> None:
+        nonlocal refused
+        if number % 20 == 10:
+            await client.flushall()
+        try:
+            started = await services.chat.send(ada, "long 100", conversation_id=None, model="demo")
+            await whole(services, ada, started)
+        except Exception:  # noqa: BLE001
+            refused += 1
+
+    await asyncio.gather(*(one(number) for number in range(100)))
+    await client.aclose()
+    while (await services.quota.allowance(ada)).reserved:
+        await asyncio.sleep(0.05)
+    ((used,),) = database(
+        "select sum(quota_tokens) from usage_records where user_id = %s", ada.user_id
+    )
+    assert 0 < used <= 3000  # pyright: ignore[reportOperatorIssue]
+    assert refused > 0
+    assert (await services.quota.allowance(ada)).used == used
