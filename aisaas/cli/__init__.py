@@ -27,6 +27,7 @@ COMMANDS = {
     "status": "show where the running instance and its parts are",
     "check": "validate the environment and reach every part, a line each",
     "migrate": "bring the database to the newest schema",
+    "switch": "the kill switch: stop new calls for everything, a plan, a model or a provider",
     "build": "build the front end if something it is made of has changed",
 }
 INTERRUPTED = 130

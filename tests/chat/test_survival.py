@@ -62,10 +62,7 @@ async def test_killed_process_loses_neither_shown_text_nor_usage(
         settled = await asyncio.gather(services.recovery.run_once(), elsewhere.recovery.run_once())
     # Jobs of running processes take part too, so it may be none of these two; never twice.
     assert sum(settled) <= 1
-    for _ in range(100):
-        stored = await services.chat.message(ada, reply_id)
-        if stored.status != "streaming":
-            break
+    while (stored := await services.chat.message(ada, reply_id)).status == "streaming":
         await asyncio.sleep(0.1)
     assert (stored.status, stored.error_code) == ("interrupted", "process_lost")
     assert stored.content.startswith(shown)

@@ -1,0 +1,56 @@
+"""The adapters on the real servers. Those that go through outages have a server to themselves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from aisaas.adapters.redis_client import make_listening_redis, make_redis
+from aisaas.adapters.redis_limiter import RedisLimiter
+from aisaas.adapters.redis_reply_log import RedisReplyLog
+from aisaas.adapters.supabase_identity import SupabaseIdentity
+from aisaas.embedded.stack import Stack
+from tests.parts import AuthAdmin
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def redis(spare_stack: Stack) -> AsyncGenerator[Redis]:
+    client = make_redis(spare_stack.env["REDIS_URL"])
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"tests:{uuid4()}"
+
+
+@pytest.fixture
+def limiter(redis: Redis, prefix: str) -> RedisLimiter:
+    return RedisLimiter(redis, prefix=prefix)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def reply_log(redis: Redis, prefix: str, spare_stack: Stack) -> AsyncGenerator[RedisReplyLog]:
+    listening = make_listening_redis(spare_stack.env["REDIS_URL"], block_seconds=5)
+    yield RedisReplyLog(redis, listening, prefix=prefix)
+    await listening.aclose()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def identity(spare_stack: Stack) -> AsyncGenerator[SupabaseIdentity]:
+    env = spare_stack.env
+    adapter = SupabaseIdentity(env["SUPABASE_URL"], env["SUPABASE_PUBLISHABLE_KEY"])
+    yield adapter
+    await adapter.close()
+
+
+@pytest.fixture
+def auth_admin(spare_stack: Stack) -> Generator[AuthAdmin]:
+    admin = AuthAdmin(spare_stack)
+    yield admin
+    admin.close()

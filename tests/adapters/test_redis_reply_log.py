@@ -1,0 +1,186 @@
+"""The reply log's contract: what was appended is what is read, from anywhere, in any cutting."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from uuid import UUID, uuid4
+
+import pytest
+from redis.asyncio import Redis
+
+from aisaas.adapters.redis_reply_log import RedisReplyLog
+from aisaas.embedded.stack import Stack
+from aisaas.errors import DependencyError
+from aisaas.ports import LogEntry, LoggedReply, Usage
+from tests.parts import Outage, outage
+
+HANGS_SECONDS = 3
+# Characters of one to four bytes, some of several characters; nothing may be cut within one.
+SPEECH = "Plain, ümläut, 漢字, 👩‍👩‍👧‍👦🇫🇷, \x00 and \r\n, `$x$`. "
+
+
+@pytest.fixture
+def message_id() -> UUID:
+    return uuid4()
+
+
+def _cut(text: str, dice: random.Random) -> list[LogEntry]:
+    """Consecutive entries of one to nine characters."""
+    entries: list[LogEntry] = []
+    offset = 0
+    while offset < len(text):
+        piece = text[offset : offset + dice.randint(1, 9)]
+        entries.append(LogEntry(offset, piece))
+        offset += len(piece)
+    return entries
+
+
+async def _followed(log: RedisReplyLog, message_id: UUID, offset: int) -> str:
+    """What a follower from `offset` gets, in one piece and without a gap."""
+    text = ""
+    async for entry in log.follow(message_id, offset):
+        assert entry.offset == offset + len(text)
+        assert entry.text
+        text += entry.text
+    return text
+
+
+async def test_unknown_reply_is_nothing(reply_log: RedisReplyLog, message_id: UUID) -> None:
+    assert await reply_log.read(message_id) is None
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_text_cut_anywhere_comes_back_whole(
+    seed: int, reply_log: RedisReplyLog, message_id: UUID
+) -> None:
+    dice = random.Random(seed)
+    text = SPEECH * 4
+    for entry in _cut(text, dice):
+        await reply_log.append(message_id, [entry])
+    assert await reply_log.read(message_id) == LoggedReply(text, None, None, closed=False)
+    await reply_log.close(message_id)
+    assert await reply_log.read(message_id) == LoggedReply(text, None, None, closed=True)
+    for offset in (0, 1, dice.randrange(len(text)), len(text) - 1, len(text)):
+        assert await _followed(reply_log, message_id, offset) == text[offset:]
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_entries_that_were_sent_again_are_read_once(
+    seed: int, reply_log: RedisReplyLog, message_id: UUID
+) -> None:
+    """An append whose answer got lost is sent again, longer by what came meanwhile."""
+    dice = random.Random(seed)
+    text = SPEECH * 2
+    for entry in _cut(text, dice):
+        again = max(entry.offset - dice.randint(0, 12), 0)
+        for start in (again, entry.offset):
+            await reply_log.append(
+                message_id, [LogEntry(start, text[start : entry.offset + len(entry.text)])]
+            )
+    await reply_log.close(message_id)
+    read = await reply_log.read(message_id)
+    assert read is not None
+    assert read.text == text
+    assert await _followed(reply_log, message_id, 0) == text
+    assert await _followed(reply_log, message_id, 17) == text[17:]
+
+
+async def test_followers_get_the_text_as_it_comes_and_end_with_it(
+    reply_log: RedisReplyLog, message_id: UUID
+) -> None:
+    text = SPEECH * 20
+    early = [asyncio.create_task(_followed(reply_log, message_id, 0)) for _ in range(5)]
+    for entry in _cut(text, random.Random(1)):
+        await reply_log.append(message_id, [entry])
+    late = asyncio.create_task(_followed(reply_log, message_id, 40))
+    await reply_log.close(message_id)
+    assert await asyncio.gather(*early) == [text] * 5
+    assert await late == text[40:]
+
+
+async def test_reply_of_more_entries_than_a_page_is_followed_to_its_end(
+    reply_log: RedisReplyLog, message_id: UUID
+) -> None:
+    entries = [LogEntry(number, chr(97 + number % 26)) for number in range(1300)]
+    await reply_log.append(message_id, entries)
+    await reply_log.close(message_id)
+    text = "".join(entry.text for entry in entries)
+    assert await _followed(reply_log, message_id, 0) == text
+    read = await reply_log.read(message_id)
+    assert read is not None
+    assert read.text == text
+
+
+async def test_facts_are_kept_beside_the_text(reply_log: RedisReplyLog, message_id: UUID) -> None:
+    await reply_log.note(message_id, model="demo")
+    assert await reply_log.read(message_id) == LoggedReply("", "demo", None, closed=False)
+    await reply_log.note(message_id, usage=Usage(12, 0))
+    await reply_log.append(message_id, [LogEntry(0, "Hi")])
+    await reply_log.note(message_id, usage=Usage(12, 34, 5))
+    assert await reply_log.read(message_id) == LoggedReply(
+        "Hi", "demo", Usage(12, 34, 5), closed=False
+    )
+
+
+async def test_replies_do_not_mix(reply_log: RedisReplyLog) -> None:
+    first, second = uuid4(), uuid4()
+    await reply_log.append(first, [LogEntry(0, "one")])
+    await reply_log.append(second, [LogEntry(0, "two")])
+    await reply_log.close(first)
+    assert await reply_log.read(first) == LoggedReply("one", None, None, closed=True)
+    assert await reply_log.read(second) == LoggedReply("two", None, None, closed=False)
+
+
+async def test_text_is_kept_for_an_hour_at_most_and_shorter_once_it_is_over(
+    reply_log: RedisReplyLog, redis: Redis, prefix: str, message_id: UUID
+) -> None:
+    await reply_log.append(message_id, [LogEntry(0, "Hi")])
+    await reply_log.note(message_id, model="demo")
+
+    async def longest() -> int:
+        keys = [key async for key in redis.scan_iter(f"{prefix}:*")]
+        assert len(keys) == 2
+        kept = [await redis.ttl(key) for key in keys]
+        assert min(kept) > 0
+        return max(kept)
+
+    assert await longest() <= 3600
+    await reply_log.close(message_id)
+    assert await longest() <= 120
+
+
+@pytest.mark.parametrize("kind", ["stopped", "paused"])
+async def test_outage_is_told_and_what_was_logged_before_is_still_there(
+    kind: Outage, reply_log: RedisReplyLog, message_id: UUID, spare_stack: Stack
+) -> None:
+    await reply_log.append(message_id, [LogEntry(0, "before ")])
+    with outage(spare_stack, "valkey", kind):
+        async with asyncio.timeout(HANGS_SECONDS):
+            answers = await asyncio.gather(
+                reply_log.append(message_id, [LogEntry(7, "during ")]),
+                reply_log.note(message_id, model="demo"),
+                reply_log.read(message_id),
+                reply_log.close(uuid4()),
+                return_exceptions=True,
+            )
+        assert {type(answer) for answer in answers} == {DependencyError}
+    # Whoever could not append sends it again, with what came meanwhile.
+    await reply_log.append(message_id, [LogEntry(7, "during and after")])
+    await reply_log.close(message_id)
+    read = await reply_log.read(message_id)
+    assert read is not None
+    assert read.text == "before during and after"
+
+
+async def test_follower_hears_of_an_outage(
+    reply_log: RedisReplyLog, message_id: UUID, spare_stack: Stack
+) -> None:
+    await reply_log.append(message_id, [LogEntry(0, "Hi")])
+    following = reply_log.follow(message_id, 0)
+    assert await anext(aiter(following)) == LogEntry(0, "Hi")
+    with (
+        outage(spare_stack, "valkey", "stopped"),
+        pytest.raises(DependencyError),
+    ):
+        await anext(aiter(following))
