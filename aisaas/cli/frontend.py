@@ -16,7 +16,7 @@ from aisaas.cli.leaks import find_leaks
 from aisaas.cli.node import node_environment
 from aisaas.embedded.errors import StackError
 from aisaas.embedded.folder import DataFolder, explained
-from aisaas.embedded.processes import last_lines, run
+from aisaas.embedded.processes import last_lines, run, tells_of_full_disk
 from aisaas.settings import PROJECT_ROOT, Settings
 
 BUILD = PROJECT_ROOT / ".web" / "build"
@@ -74,12 +74,12 @@ def build(settings: Settings, folder: DataFolder) -> None:
 
 
 def _failed(log: Path) -> str:
-    tail = last_lines(log)
-    if "ENOSPC" in tail or "No space left on device" in tail:
+    if tells_of_full_disk(log):
         return (
             f"The disk of {PROJECT_ROOT} is full, so the front end could not be built; it needs "
             "about 300 MB. Free some space and start again."
         )
+    tail = last_lines(log)
     return f"The front end could not be built. It said: {tail} The whole log is {log}."
 
 

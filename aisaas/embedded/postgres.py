@@ -24,7 +24,7 @@ from psycopg import sql
 from aisaas.embedded.errors import StackError
 from aisaas.embedded.folder import SUPERUSER_PASSWORD, DataFolder, explained
 from aisaas.embedded.launch import NOBODY
-from aisaas.embedded.processes import HOST, Process, Service, last_lines, run
+from aisaas.embedded.processes import HOST, Process, Service, last_lines, run, tells_of_full_disk
 
 NAME = "postgres"
 TITLE = "Postgres"
@@ -153,7 +153,7 @@ class Postgres:
 
     def _no_cluster(self, log: Path) -> str:
         tail = last_lines(log)
-        if "No space left on device" in tail:
+        if tells_of_full_disk(log):
             return (
                 f"The disk of {self._folder.path} is full, so the database could not be made. "
                 "Free some space and start again."

@@ -26,6 +26,7 @@ from aisaas.embedded.folder import explained
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.03
 STOP_SECONDS = 15.0
+TAIL_BYTES = 16_384
 
 die_with_parent = launch.die_with_parent
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
@@ -57,6 +58,7 @@ class Process:
     def __init__(self, service: Service) -> None:
         self.service = service
         self._child: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
 
     @property
     def pid(self) -> int | None:
@@ -86,6 +88,7 @@ class Process:
         service = self.service
         service.prepare()
         with explained(service.log), service.log.open("ab") as log:
+            self._log_start = log.tell()
             self._child = spawn(
                 service.argv,
                 stop_signal=service.stop_signal,
@@ -107,12 +110,12 @@ class Process:
             time.sleep(POLL_SECONDS)
 
     def _did_not_start(self, what: str) -> str:
-        tail = last_lines(self.service.log)
-        if "No space left on device" in tail:
+        if tells_of_full_disk(self.service.log, self._log_start):
             return (
                 f"{self.service.title} could not start because the disk is full. Free some "
                 f"space and start again; what was stored before is intact. Log: {self.service.log}"
             )
+        tail = last_lines(self.service.log, self._log_start)
         quoted = f" Its last words were: {tail}" if tail else ""
         return f"{self.service.title} {what}.{quoted} The whole log is {self.service.log}."
 
@@ -187,11 +190,11 @@ def run(
     cwd: Path | None = None,
     log: Path,
 ) -> int:
-    """Run a program to its end with its output in `log`.
+    """Run a program to its end with its output in `log`, and nothing else in there.
 
     When we are interrupted or end, it ends at once, with everything it started.
     """
-    with explained(log), log.open("ab") as output:
+    with explained(log), log.open("wb") as output:
         child = spawn(
             argv,
             stop_signal=signal.SIGKILL,
@@ -233,15 +236,23 @@ def is_free(port: int) -> bool:
     return True
 
 
-def last_lines(log: Path, count: int = 3) -> str:
+def last_lines(log: Path, since: int = 0, count: int = 3) -> str:
     """The end of a log as one line, short enough to quote in a sentence."""
+    told = [line.strip() for line in _tail(log, since).splitlines() if line.strip()]
+    return " / ".join(told[-count:])[-600:]
+
+
+def tells_of_full_disk(log: Path, since: int = 0) -> bool:
+    tail = _tail(log, since)
+    return "No space left on device" in tail or "ENOSPC" in tail
+
+
+def _tail(log: Path, since: int) -> str:
     if not log.exists():
         return ""
     with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 4096))
-        lines = file.read().decode(errors="replace").splitlines()
-    told = [line.strip() for line in lines if line.strip()]
-    return " / ".join(told[-count:])[-600:]
+        file.seek(max(since, log.stat().st_size - TAIL_BYTES))
+        return file.read().decode(errors="replace")
 
 
 def port_holder(port: int) -> str | None:
