@@ -16,19 +16,27 @@ const REHYPE = [
 ];
 const PLUGINS = { math: createMathPlugin({ singleDollarTextMath: false, errorColor: "inherit" }) };
 
-// Models write \( \) and \[ \]; the parser knows $$. Code is left alone.
+// Models write \( \), \[ \] and $ $; the parser knows $$. A single dollar opens a formula only when
+// it reads like one, so that prices stay prices. Code is left alone.
 const CODE = /(```[\s\S]*?(?:```|$)|`[^`\n]*`)/;
+const DISPLAY = /\\\[([\s\S]*?)\\\]/g;
+const INLINE = /\\\(([\s\S]*?)\\\)/g;
+const DOLLARS = /(^|[^\\$\w])\$(?![\s$])([^$\n]*?[^$\s\\])\$(?![$\w])/g;
+const FORMULA = /[\\^_=+*/<>{}]|^[A-Za-z]$/;
+
 function withMath(text) {
-  if (!text.includes("\\(") && !text.includes("\\[")) return text;
+  if (!/\\[([]|\$/.test(text)) return text;
   return text
     .split(CODE)
-    .map((part, index) =>
-      index % 2
-        ? part
-        : part
-            .replace(/\\\[([\s\S]*?)\\\]/g, (_, inner) => `\n$$\n${inner.trim()}\n$$\n`)
-            .replace(/\\\(([\s\S]*?)\\\)/g, (_, inner) => "$$" + inner.trim() + "$$"),
-    )
+    .map((part, index) => {
+      if (index % 2) return part;
+      return part
+        .replace(DISPLAY, (_, inner) => `\n$$\n${inner.trim()}\n$$\n`)
+        .replace(INLINE, (_, inner) => `$$${inner.trim()}$$`)
+        .replace(DOLLARS, (found, before, inner) =>
+          FORMULA.test(inner) ? `${before}$$${inner}$$` : found,
+        );
+    })
     .join("");
 }
 

@@ -80,10 +80,8 @@ function useStore({ conversation, page, question, reply, segment, missing }) {
     }
     const { store } = held.current;
     if (page?.conversation === conversation) store.addPage(page);
-    if (question?.conversation === conversation) {
-      store.add(question);
-      store.add(reply);
-    }
+    if (question?.conversation === conversation) store.add(question);
+    if (reply?.conversation === conversation) store.add(reply);
     store.merge(missing ?? []);
     const gap = store.merge(segment ?? []) ?? store.unfinished();
     return { messages: store.inOrder(), older: store.older, gap };

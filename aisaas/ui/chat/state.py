@@ -79,8 +79,9 @@ class Chat(rx.State):
     question: view.MessageView | None = None
     reply: view.MessageView | None = None
     accepted: str = ""
-    # The conversation that `send` has just made and is moving this tab to.
-    _arriving: str = ""
+    # The conversation that `send` has just made, and the connection it is moving there: a page
+    # that was loaded anew has to be filled anew.
+    _arriving: tuple[str, str] = ("", "")
 
     @rx.event
     @notices.shown_on_load
@@ -89,7 +90,8 @@ class Chat(rx.State):
         await show_account(self, principal)
         await list_conversations(self, principal)
         asked = routes.conversation_in(self.router.url.path)
-        arrived, self._arriving = self._arriving == asked and bool(asked), ""
+        here = (asked, self.router.session.session_id)
+        arrived, self._arriving = self._arriving == here, ("", "")
         if arrived:
             return None
         await notices.clear(self)
