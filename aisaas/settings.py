@@ -8,13 +8,22 @@ what may reach a browser.
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -25,6 +34,9 @@ AppEnv = Literal["development", "preview", "production"]
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 MIN_SECRET_LENGTH = 32
+STRIPE_TEST_KEYS = ("sk_test_", "rk_test_")
+STRIPE_LIVE_KEYS = ("sk_live_", "rk_live_")
+STRIPE_KEYS = STRIPE_TEST_KEYS + STRIPE_LIVE_KEYS
 # Where to get each value; `.env.example` says the same in prose, the error report quotes these.
 WHERE_TO_GET_IT = {
     "DATABASE_URL": "Supabase dashboard > Connect > Transaction pooler; postgresql://user:password@host:port/db",
@@ -43,9 +55,15 @@ WHERE_TO_GET_IT = {
 }
 
 
-def _blank_to_none(value: object) -> object:
-    """An empty variable in `.env` means "not set", never an empty key."""
-    return None if isinstance(value, str) and not value.strip() else value
+# As browsers write the Origin header: lower case, no path, no user, no default port.
+ORIGIN = re.compile(
+    r"(?P<scheme>https?)://(?:[a-z0-9_]+(?:[.-]+[a-z0-9_]+)*|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+)
+ORIGIN_SHAPE = (
+    "write it as browsers do, like https://chat.example.com: scheme, host in lower case, and the "
+    "port only where it isn't the usual one"
+)
+DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 class Settings(BaseSettings):
@@ -118,15 +136,20 @@ class Settings(BaseSettings):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _blank_is_unset(cls, value: object) -> object:
-        return _blank_to_none(value)
+    def _blank_is_unset(cls, value: object, info: ValidationInfo) -> object:
+        """A blank variable means "not set"; blanks around a value came with pasting it."""
+        if isinstance(value, str):
+            value = value.strip()
+            if not value and info.field_name is not None:
+                return cls.model_fields[info.field_name].get_default()
+        return value
 
     @field_validator("allowed_origins", "embedded_parts", "ollama_models", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
-        return () if value is None else value
+        return value
 
     @field_validator("allowed_origins")
     @classmethod
@@ -134,8 +157,7 @@ class Settings(BaseSettings):
         for origin in value:
             if not _is_origin(origin):
                 raise _problem(
-                    f"{origin!r} is not an exact origin; write scheme, host and port only, "
-                    "like https://chat.example.com, and no wildcard"
+                    f"{origin!r} is not an exact origin; {ORIGIN_SHAPE}, and no wildcard"
                 )
         return value
 
@@ -143,7 +165,7 @@ class Settings(BaseSettings):
     @classmethod
     def _app_url_is_origin(cls, value: str | None) -> str | None:
         if value is not None and not _is_origin(value):
-            raise _problem("write scheme, host and port only, like https://chat.example.com")
+            raise _problem(ORIGIN_SHAPE)
         return value
 
     @field_validator("database_url", "service_database_url", "migration_database_url")
@@ -173,7 +195,24 @@ class Settings(BaseSettings):
             parts = _split(value)
             if parts.scheme not in {"http", "https"} or not parts.hostname:
                 raise _problem("should look like https://host or http://host:port")
+            if parts.username or parts.password:
+                # This value is no SecretStr: it is shown in status and logs.
+                raise _problem("must not carry a user or a password")
         return value.rstrip("/") if value else value
+
+    @field_validator("stripe_secret_key")
+    @classmethod
+    def _stripe_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(STRIPE_KEYS):
+            raise _problem(f"should start with one of {', '.join(STRIPE_KEYS)}")
+        return value
+
+    @field_validator("stripe_webhook_secret")
+    @classmethod
+    def _webhook_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith("whsec_"):
+            raise _problem("should start with whsec_")
+        return value
 
     @field_validator("session_secret")
     @classmethod
@@ -222,20 +261,21 @@ class Settings(BaseSettings):
     def _mixed_environments(self) -> list[str]:
         problems: list[str] = []
         stripe = self.stripe_secret_key.get_secret_value() if self.stripe_secret_key else ""
-        if stripe.startswith(("sk_live_", "rk_live_")) and self.app_env != "production":
+        if stripe.startswith(STRIPE_LIVE_KEYS) and self.app_env != "production":
             problems.append(
                 f"STRIPE_SECRET_KEY: is a live key, and APP_ENV is {self.app_env}; "
                 "live keys belong in production only"
             )
         if self.app_env == "development":
             return problems
-        if stripe.startswith(("sk_test_", "rk_test_")) and self.app_env == "production":
+        if stripe.startswith(STRIPE_TEST_KEYS) and self.app_env == "production":
             problems.append("STRIPE_SECRET_KEY: is a test key, and APP_ENV is production")
-        if self.embedded_parts or self.demo_api_base:
-            problems.append(
-                f"EMBEDDED_PARTS: nothing is embedded in {self.app_env}; "
-                "set the variables of the real parts"
-            )
+        problems += [
+            f"{name.upper()}: nothing is embedded in {self.app_env}; "
+            "set the variables of the real parts"
+            for name in ("embedded_parts", "demo_api_base", "mailbox_url")
+            if getattr(self, name)
+        ]
         if self.app_env == "production":
             for name in ("app_url", "supabase_url", "openai_api_base", "anthropic_api_base"):
                 url: str | None = getattr(self, name)
@@ -253,6 +293,7 @@ class Settings(BaseSettings):
     def _locations(self) -> dict[str, str]:
         plain = {"app_url": self.app_url, "supabase_url": self.supabase_url}
         secret = {
+            "redis_url": self.redis_url,
             "database_url": self.database_url,
             "service_database_url": self.service_database_url,
             "migration_database_url": self.migration_database_url,
@@ -307,18 +348,16 @@ class Settings(BaseSettings):
 
 
 def _is_origin(text: str) -> bool:
-    parts = _split(text)
+    found = ORIGIN.fullmatch(text)
     return (
-        parts.scheme in {"http", "https"}
-        and bool(parts.hostname)
-        and "*" not in text
-        and text == f"{parts.scheme}://{parts.netloc}"
-        and "@" not in parts.netloc
+        found is not None
+        and found["port"] != DEFAULT_PORTS[found["scheme"]]
+        and bool(_split(text).hostname)
     )
 
 
 def _is_local(url: str) -> bool:
-    host = _split(url).hostname or ""
+    host = (_split(url).hostname or "").rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -358,13 +397,33 @@ def load(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # pyright: ignore[reportArgumentType]
     except ValidationError as error:
-        lines: list[str] = []
-        for detail in error.errors(include_url=False, include_context=False, include_input=False):
-            lines += _lines(detail)
-        for index, line in enumerate(lines):
-            hint = WHERE_TO_GET_IT.get(line.split(":", 1)[0])
-            lines[index] = f"{line} ({hint})" if hint else line
-        raise ConfigurationError(tuple(lines)) from None
+        raise ConfigurationError(tuple(_problems(error, overrides))) from None
+
+
+def _problems(error: ValidationError, overrides: Mapping[str, object]) -> list[str]:
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    lines = [line for detail in details for line in _lines(detail)]
+    if malformed := {str(detail["loc"][0]) for detail in details if detail["loc"]}:
+        # What spans several variables is only looked at when each is sound. So look once more as
+        # if the malformed ones weren't set, to report everything together.
+        unset = {name: Settings.model_fields[name].get_default() for name in malformed}
+        try:
+            Settings(**{**overrides, **unset})  # pyright: ignore[reportArgumentType]
+        except ValidationError as whole:
+            named = {name.upper() for name in malformed}
+            found = whole.errors(include_url=False, include_context=False, include_input=False)
+            lines += [
+                line
+                for detail in found
+                for line in detail["msg"].splitlines()
+                if line.split(":", 1)[0] not in named
+            ]
+    return [_with_hint(line) for line in lines]
+
+
+def _with_hint(line: str) -> str:
+    hint = WHERE_TO_GET_IT.get(line.split(":", 1)[0])
+    return f"{line} ({hint})" if hint else line
 
 
 @lru_cache(maxsize=1)

@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.models import Principal
 
+FIRST_ACCOUNT = "first account of an embedded install"
+
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
@@ -171,20 +173,21 @@ async def revoke(session: AsyncSession, session_id: UUID) -> None:
 
 
 async def make_first_admin(session: AsyncSession, user_id: UUID) -> bool:
-    """Make this account an admin if it is the only one there is. True when it became one."""
-    # The lock makes "the only one" true for one of two simultaneous sign-ups.
+    """Make this account an admin if none ever was. True when it became one."""
+    # Of simultaneous sign-ups the lock's first holder wins. Counting accounts instead would leave
+    # none: by now, each of them may see the other's.
     await session.execute(text("select pg_advisory_xact_lock(hashtext('aisaas.first_admin'))"))
     row = await session.execute(
         text(
             """
             update public.profiles set role = 'admin'
-            where id = :user_id and not exists (
-              select 1 from public.profiles other where other.id <> :user_id
-            )
+            where id = :user_id
+              and not exists (select 1 from public.profiles where role = 'admin')
+              and not exists (select 1 from public.audit_log where reason = :reason)
             returning 1
             """
         ),
-        {"user_id": user_id},
+        {"user_id": user_id, "reason": FIRST_ACCOUNT},
     )
     if row.first() is None:
         return False
@@ -193,9 +196,9 @@ async def make_first_admin(session: AsyncSession, user_id: UUID) -> bool:
             """
             insert into public.audit_log (actor, action, subject, before, after, reason)
             values ('system', 'role.set', :subject, '{"role": "user"}', '{"role": "admin"}',
-              'first account of an embedded install')
+              :reason)
             """
         ),
-        {"subject": f"user:{user_id}"},
+        {"subject": f"user:{user_id}", "reason": FIRST_ACCOUNT},
     )
     return True

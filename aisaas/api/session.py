@@ -7,6 +7,7 @@ are JSON for the page's own form; without JavaScript the form still works by red
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 from urllib.parse import urlencode, urlsplit
 
@@ -23,6 +24,8 @@ from aisaas.errors import AuthError, DependencyError, Unavailable
 from aisaas.wiring import services
 
 log = logging.getLogger(__name__)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 HOME = "/chat"
 MAX_BODY = 16_384
@@ -123,16 +126,31 @@ async def sign_out(request: Request) -> Response:
 
 def routes() -> list[Route]:
     return [
-        Route("/api/session/sign-in", sign_in, methods=["POST"]),
-        Route("/api/session/sign-up", sign_up, methods=["POST"]),
-        Route("/api/session/sign-out", sign_out, methods=["POST"]),
+        Route(f"/api/session/{name}", _told(endpoint), methods=["POST"])
+        for name, endpoint in (("sign-in", sign_in), ("sign-up", sign_up), ("sign-out", sign_out))
     ]
+
+
+def _told(endpoint: Endpoint) -> Endpoint:
+    """A form that is not even looked at is refused in JSON, too, to whoever asked for JSON."""
+
+    async def told(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except HTTPException as error:
+            if not _wants_json(request):
+                raise
+            return JSONResponse(
+                {"code": "form_refused", "message": error.detail}, error.status_code
+            )
+
+    return told
 
 
 async def _own_form(request: Request) -> FormData:
     _require_own_origin(request)
     length = request.headers.get("content-length", "")
-    if not length.isdigit() or int(length) > MAX_BODY:
+    if not length.isdecimal() or int(length) > MAX_BODY:
         raise HTTPException(413, "That form is too large.")
     return await request.form(max_files=0, max_fields=20)
 

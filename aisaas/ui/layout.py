@@ -6,7 +6,7 @@ import reflex as rx
 from reflex_components_core.core.banner import connect_errors
 
 from aisaas.ui import routes, theme
-from aisaas.ui.browser import Offline, When
+from aisaas.ui.browser import Offline, SignOut, When
 from aisaas.ui.session import Session
 from aisaas.ui.settings import APP_NAME
 
@@ -68,15 +68,6 @@ def meter() -> rx.Component:
     )
 
 
-def sign_out() -> rx.Component:
-    """A native form: the page that follows is a new one, with a new connection."""
-    return rx.el.form(
-        rx.el.button("Sign out", type="submit", class_name="text-button"),
-        action=routes.SIGN_OUT,
-        method="post",
-    )
-
-
 def account_menu() -> rx.Component:
     return rx.el.details(
         rx.el.summary(
@@ -101,7 +92,11 @@ def app_bar(*leading: rx.Component) -> rx.Component:
         *leading,
         brand(),
         rx.el.div(
-            meter(), theme.color_mode_button(), account_menu(), sign_out(), class_name="bar-links"
+            meter(),
+            theme.color_mode_button(),
+            account_menu(),
+            SignOut.create(action=routes.SIGN_OUT),
+            class_name="bar-links",
         ),
         class_name="bar bar-app",
     )

@@ -68,6 +68,18 @@ async def _times(limiter: RedisLimiter, user_id: UUID, limits: RateLimits, calls
     return Counter(decision.limited_by for decision in decisions)
 
 
+async def _certainly(
+    limiter: RedisLimiter, user_id: UUID, request_id: UUID, limits: RateLimits
+) -> RateDecision:
+    """Ask until there is an answer: on a busy machine a burst may take longer than a call waits.
+    The same id counts once, so asking again is safe, whatever became of the first try."""
+    while True:
+        try:
+            return await limiter.acquire(user_id, request_id, limits)
+        except DependencyError:
+            await asyncio.sleep(0.05)
+
+
 # The minute
 
 
@@ -102,7 +114,7 @@ async def test_100_calls_at_once_are_admitted_exactly_as_often_as_allowed(
 ) -> None:
     limits = RateLimits(10, ROOMY)
     decisions = await asyncio.gather(
-        *(limiter.acquire(user_id, uuid4(), limits) for _ in range(100))
+        *(_certainly(limiter, user_id, uuid4(), limits) for _ in range(100))
     )
     assert Counter(each.limited_by for each in decisions) == {None: 10, "minute": 90}
     assert await windows.counted() == (10, 10)
@@ -205,7 +217,7 @@ async def test_same_request_counts_once_however_often_it_is_asked(
 ) -> None:
     limits, request_id = RateLimits(1, 1), uuid4()
     answers = await asyncio.gather(
-        *(limiter.acquire(user_id, request_id, limits) for _ in range(20))
+        *(_certainly(limiter, user_id, request_id, limits) for _ in range(20))
     )
     assert set(answers) == {RateDecision(None)}
     assert await windows.counted() == (1, 1)
@@ -261,7 +273,9 @@ async def test_outage_is_told_at_once_and_forgotten_when_it_is_over(
     # Calls that Redis had already read when it froze may have been counted, never too few.
     in_minute, in_day = await windows.counted()
     assert 2 <= in_minute == in_day <= 10
-    answers = await asyncio.gather(*(limiter.acquire(user_id, uuid4(), limits) for _ in range(20)))
+    answers = await asyncio.gather(
+        *(_certainly(limiter, user_id, uuid4(), limits) for _ in range(20))
+    )
     assert Counter(each.limited_by for each in answers)[None] == 10 - in_minute
 
 

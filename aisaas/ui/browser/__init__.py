@@ -27,6 +27,15 @@ class AuthForm(rx.Component):
     mode: rx.Var[str]
 
 
+class SignOut(rx.Component):
+    """The button that ends the session."""
+
+    library = _library("sign_out")
+    tag = "SignOut"
+
+    action: rx.Var[str]
+
+
 class Transcript(rx.Component):
     """The messages of one conversation. Keeps the whole text of each; the server sends pieces."""
 

@@ -131,7 +131,6 @@ const element = (Tag) =>
 const COMPONENTS = {
   code: Code,
   inlineCode: element("code"),
-  pre: ({ children }) => children,
   table: Table,
   a: ({ href, children }) =>
     href && LINKS.some((prefix) => href.startsWith(prefix)) ? (

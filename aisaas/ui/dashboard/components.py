@@ -30,6 +30,9 @@ def allowance() -> rx.Component:
     return rx.el.section(
         rx.el.h2("This period"),
         rx.el.p(Session.meter.label, class_name="figure"),
+        rx.el.div(
+            layout.bar(Session.meter.percent), class_name="allowance-bar", aria_hidden="true"
+        ),
         rx.el.p("Renews on ", layout.when(Session.meter.resets_at), ".", class_name="quiet"),
         rx.el.a("Go to chat", href=routes.CHAT, class_name="button button-primary"),
         class_name="card allowance-card",

@@ -1,0 +1,170 @@
+"""Servers that speak the providers' streaming protocols, over real sockets, as told by a test.
+
+The bodies follow the public API references of OpenAI (chat completions), Anthropic (messages) and
+Ollama (chat); `cut_after` closes the connection cleanly in the middle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+WORDS = ("Once", " upon", " a", " time", ",", " tokens", " were", " free", ".")
+
+
+@dataclass
+class Provider:
+    """What the server does, and what it saw."""
+
+    protocol: str
+    status: int = 200
+    cut_after: int | None = None
+    stall_after: int | None = None
+    cached: int = 0
+    report_usage: bool = True
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    aborted: asyncio.Event = field(default_factory=asyncio.Event)
+    url: str = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            length = next(
+                int(line.split(":")[1])
+                for line in head.split("\r\n")
+                if line.lower().startswith("content-length")
+            )
+            self.paths.append(head.split(" ")[1])
+            self.requests.append(json.loads(await reader.readexactly(length)))
+            if self.status != 200:
+                body = json.dumps({"error": {"message": "no", "type": "server_error"}}).encode()
+                writer.write(
+                    f"HTTP/1.1 {self.status} No\r\ncontent-type: application/json\r\n"
+                    f"content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode()
+                    + body
+                )
+                return
+            kind = "application/x-ndjson" if self.protocol == "ollama" else "text/event-stream"
+            writer.write(
+                f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\nconnection: close\r\n\r\n".encode()
+            )
+            await self._stream(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            self.aborted.set()
+        finally:
+            writer.close()
+
+    async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines = getattr(self, f"_{self.protocol}")()
+        words = 0
+        for line, is_word in lines:
+            if is_word and words == self.stall_after:
+                # The client hanging up is the only way out of a stall.
+                await reader.read()
+                self.aborted.set()
+                return
+            if is_word and words == self.cut_after:
+                return
+            words += is_word
+            writer.write(line.encode())
+            await writer.drain()
+
+    def _openai(self) -> list[tuple[str, bool]]:
+        def chunk(delta: dict[str, Any], finish: str | None = None) -> str:
+            body = {
+                "id": "c1",
+                "object": "chat.completion.chunk",
+                "created": 1,
+                "model": "m",
+                "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+            }
+            return f"data: {json.dumps(body)}\n\n"
+
+        usage = {
+            "id": "c1",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "m",
+            "choices": [],
+            "usage": {
+                "prompt_tokens": 40,
+                "completion_tokens": 9,
+                "total_tokens": 49,
+                "prompt_tokens_details": {"cached_tokens": self.cached},
+            },
+        }
+        lines = [(chunk({"role": "assistant", "content": ""}), False)]
+        lines += [(chunk({"content": word}), True) for word in WORDS]
+        lines.append((chunk({}, "stop"), False))
+        if self.report_usage:
+            lines.append((f"data: {json.dumps(usage)}\n\n", False))
+        return [*lines, ("data: [DONE]\n\n", False)]
+
+    def _anthropic(self) -> list[tuple[str, bool]]:
+        def event(name: str, body: dict[str, Any]) -> str:
+            return f"event: {name}\ndata: {json.dumps({'type': name} | body)}\n\n"
+
+        usage = {
+            "input_tokens": 40,
+            "output_tokens": 1,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": self.cached,
+        }
+        message = {
+            "id": "m1",
+            "type": "message",
+            "role": "assistant",
+            "content": [],
+            "model": "m",
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": usage,
+        }
+        lines = [
+            (event("message_start", {"message": message}), False),
+            (
+                event(
+                    "content_block_start",
+                    {"index": 0, "content_block": {"type": "text", "text": ""}},
+                ),
+                False,
+            ),
+        ]
+        for word in WORDS:
+            delta = {"index": 0, "delta": {"type": "text_delta", "text": word}}
+            lines.append((event("content_block_delta", delta), True))
+        lines.append((event("content_block_stop", {"index": 0}), False))
+        ending = {
+            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "usage": {"output_tokens": 9},
+        }
+        return [*lines, (event("message_delta", ending), False), (event("message_stop", {}), False)]
+
+    def _ollama(self) -> list[tuple[str, bool]]:
+        def line(content: str, **rest: object) -> str:
+            body = {
+                "model": "m",
+                "created_at": "2026-01-01T00:00:00Z",
+                "message": {"role": "assistant", "content": content},
+                "done": False,
+            }
+            return json.dumps(body | rest) + "\n"
+
+        lines = [(line(word), True) for word in WORDS]
+        ending = line("", done=True, done_reason="stop", prompt_eval_count=40, eval_count=9)
+        return [*lines, (ending, False)]
+
+
+@asynccontextmanager
+async def provider(protocol: str, **behaviour: Any) -> AsyncGenerator[Provider]:
+    """A provider that listens on loopback inside the block."""
+    made = Provider(protocol, **behaviour)
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        yield made

@@ -1,0 +1,59 @@
+"""Where a visitor may be sent."""
+
+from __future__ import annotations
+
+import pytest
+
+from aisaas.ui import routes
+
+
+@pytest.mark.parametrize(
+    "path", ["/chat", "/chat/5b1c", "/dashboard?month=5", "/settings#name", "/a/b-c_d.e~f"]
+)
+def test_own_paths_are_returned_to(path: str) -> None:
+    assert routes.own_path(path) == path
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "",
+        "chat",
+        "//evil.example",
+        "///evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "/a\\b",
+        "https://evil.example",
+        "javascript:alert(1)",
+        "/%2F/evil.example",
+        "/%5Cevil.example",
+        "/%252Fevil.example",
+        "/chat\nSet-Cookie: a=b",
+        "/chat\x00",
+        " /chat",
+        "/" + "a" * 600,
+        None,
+        7,
+        ["/chat"],
+    ],
+)
+def test_anything_else_becomes_the_default(target: object) -> None:
+    assert routes.own_path(target) == routes.DASHBOARD
+
+
+@pytest.mark.parametrize("page", ["/login", "/signup", "/login?redirectTo=/chat", "/login/"])
+def test_nobody_is_sent_from_sign_in_to_sign_in(page: str) -> None:
+    assert routes.own_path(page) == routes.DASHBOARD
+
+
+def test_sign_in_comes_back() -> None:
+    assert routes.login_for("/chat/5b1c") == "/login?redirectTo=/chat/5b1c"
+    assert routes.login_for("/chat?a=b&c=d") == "/login?redirectTo=/chat%3Fa%3Db%26c%3Dd"
+    assert routes.login_for("//evil.example") == "/login?redirectTo=/chat"
+
+
+def test_a_chat_address_names_its_conversation() -> None:
+    assert routes.conversation_in("/chat") == ""
+    assert routes.conversation_in("/chat/") == ""
+    assert routes.conversation_in(routes.conversation("5b1c")) == "5b1c"

@@ -1,0 +1,59 @@
+"""What every response forbids."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from aisaas.api.security_headers import caching, headers, inline_scripts, policy
+from aisaas.settings import Settings
+
+
+def directives(value: str) -> dict[str, list[str]]:
+    parts = [directive.split() for directive in value.split("; ")]
+    return {name: sources for name, *sources in parts}
+
+
+def test_no_script_but_ours_runs() -> None:
+    script = "window.ours = 1"
+    found = directives(policy(["https://chat.example.com"], [script]))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert found["script-src"] == ["'self'", f"'sha256-{digest}'"]
+    assert found["object-src"] == found["frame-ancestors"] == ["'none'"]
+    assert found["base-uri"] == found["form-action"] == ["'self'"]
+
+
+def test_sockets_of_our_own_origins_are_allowed() -> None:
+    found = directives(policy(["https://chat.example.com", "http://127.0.0.1:3000"], []))
+    assert found["connect-src"] == ["'self'", "wss://chat.example.com", "ws://127.0.0.1:3000"]
+
+
+def test_inline_scripts_are_found_in_the_built_pages(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text(
+        '<script>one()</script><script src="/a.js"></script><script type="module" async="">two()'
+        "</script><script></script>"
+    )
+    assert inline_scripts(tmp_path) == ["one()", "two()"]
+
+
+@pytest.mark.parametrize(("env", "sent"), [("production", True), ("preview", False)])
+def test_https_is_remembered_in_production_only(env: str, sent: bool) -> None:
+    config = Settings.model_construct(app_env=env, app_url="https://chat.example.com")  # type: ignore[arg-type]
+    assert ("Strict-Transport-Security" in headers(config, [])) is sent
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "kind", "expected"),
+    [
+        ("/assets/a-1b2c.js", 200, "text/javascript", "public, max-age=31536000, immutable"),
+        ("/assets/gone.js", 404, "text/html", "no-store"),
+        ("/chat", 200, "text/html; charset=utf-8", "no-store"),
+        ("/api/session/sign-in", 303, "", "no-store"),
+        ("/favicon.svg", 200, "image/svg+xml", "no-cache"),
+    ],
+)
+def test_only_hashed_files_are_kept(path: str, status: int, kind: str, expected: str) -> None:
+    assert caching(path, status, kind) == expected

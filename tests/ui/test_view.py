@@ -1,0 +1,146 @@
+"""Rows to what is shown."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import pytest
+
+from aisaas.billing.models import Allowance, UsageRecord
+from aisaas.chat.models import Conversation, ConversationPage, Message
+from aisaas.errors import QuotaExceeded, Unauthenticated
+from aisaas.ui.chat import view
+from aisaas.ui.dashboard.view import usage_view
+from aisaas.ui.notices import refusal_view
+from aisaas.ui.session import meter_view
+
+NOW = datetime(2031, 5, 4, 12, 30, tzinfo=UTC)
+LABELS = {"m-large": "Large", "m-small": "Small"}
+
+
+def message(**values: object) -> Message:
+    given: dict[str, object] = {
+        "id": uuid4(),
+        "conversation_id": uuid4(),
+        "user_id": uuid4(),
+        "role": "assistant",
+        "status": "done",
+        "content": "text",
+        "created_at": NOW,
+        "updated_at": NOW,
+    }
+    return Message.model_construct(**(given | values))
+
+
+def test_a_reply_shows_its_receipt() -> None:
+    shown = view.message_view(
+        message(
+            model="m-large",
+            answered_by="m-large",
+            prompt_tokens=1200,
+            completion_tokens=34,
+            cost_usd=Decimal("0.000780"),
+        ),
+        LABELS,
+    )
+    assert (shown.model, shown.tokens, shown.cost) == ("Large", "1,200 + 34 tokens", "$0.00078")
+    assert shown.fallback == shown.note == shown.cut == ""
+
+
+def test_a_fallback_is_named() -> None:
+    shown = view.message_view(message(model="m-large", answered_by="m-small"), LABELS)
+    assert shown.model == "Small"
+    assert shown.fallback == "Large was unavailable; answered by Small"
+
+
+def test_a_cut_history_is_mentioned() -> None:
+    assert view.message_view(message(history_cut=3), LABELS).cut == view.CUT
+
+
+@pytest.mark.parametrize("status", ["stopped", "interrupted", "failed"])
+def test_an_ending_before_the_end_is_explained(status: str) -> None:
+    assert view.message_view(message(status=status), LABELS).note
+
+
+def test_a_running_reply_has_no_final_length() -> None:
+    assert view.message_view(message(status="streaming", content=""), LABELS).size is None
+    assert view.message_view(message(content="für"), LABELS).size == 3
+
+
+def test_text_is_left_out_where_the_browser_has_it() -> None:
+    assert view.message_view(message(), LABELS, with_text=False).text is None
+
+
+def test_a_page_has_the_running_replys_text_so_far() -> None:
+    running = message(status="streaming", content="")
+    page = ConversationPage(
+        conversation=Conversation.model_construct(id=running.conversation_id),
+        messages=[message(role="user", content="question"), running],
+        has_older=True,
+    )
+    shown = view.page_view(page, LABELS, {running.id: "so far"})
+    assert [item.text for item in shown.items] == ["question", "so far"]
+    assert shown.older
+
+
+@pytest.mark.parametrize(
+    ("usd", "shown"),
+    [
+        (None, ""),
+        (Decimal(0), "$0"),
+        (Decimal("0.000001"), "$0.000001"),
+        (Decimal("0.5"), "$0.50"),
+        (Decimal(12), "$12.00"),
+    ],
+)
+def test_costs_keep_what_the_ledger_keeps(usd: Decimal | None, shown: str) -> None:
+    assert view.cost(usd) == shown
+
+
+@pytest.mark.parametrize(
+    ("used", "limit", "percent", "level"),
+    [
+        (0, 10_000, 0, "calm"),
+        (7_999, 10_000, 79, "calm"),
+        (8_000, 10_000, 80, "near"),
+        (9_999, 10_000, 99, "near"),
+        (10_000, 10_000, 100, "full"),
+        (10_400, 10_000, 100, "full"),
+        (0, 0, 100, "full"),
+    ],
+)
+def test_the_meter_stays_within_its_scale(used: int, limit: int, percent: int, level: str) -> None:
+    shown = meter_view(Allowance(used=used, reserved=0, limit=limit, period_end=NOW))
+    assert (shown.percent, shown.level) == (percent, level)
+    assert 0 <= shown.used <= shown.limit
+    assert shown.label == f"{used:,} of {limit:,} tokens"
+
+
+def test_a_refusal_says_when_to_come_back() -> None:
+    shown = refusal_view(QuotaExceeded(retry_at=NOW), nonce="n1")
+    assert (shown.code, shown.retry_at) == ("quota_exceeded", "2031-05-04T12:30:00+00:00")
+    assert shown.nonce == "n1"
+
+
+def test_a_lost_session_leads_to_sign_in_and_back() -> None:
+    shown = refusal_view(Unauthenticated(), path="/chat/5b1c")
+    assert shown.href == "/login?redirectTo=/chat/5b1c"
+
+
+def test_a_ledger_line_is_readable() -> None:
+    record = UsageRecord.model_construct(
+        id=UUID(int=1),
+        created_at=NOW,
+        purpose="title",
+        model="m-small",
+        prompt_tokens=1000,
+        completion_tokens=5,
+        quota_tokens=2010,
+        cost_usd=Decimal("0.000153"),
+        outcome="interrupted",
+    )
+    shown = usage_view(record, LABELS)
+    assert (shown.purpose, shown.model, shown.outcome) == ("Title", "Small", "Cut off")
+    assert (shown.tokens, shown.counted, shown.cost) == ("1,000 + 5", "2,010", "$0.000153")
