@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aisaas.embedded.launch import die_with_parent
+from aisaas.logs import configure
+from aisaas.settings import settings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 def app() -> ASGIApp:
     """The ASGI application, for `granian --factory`."""
     die_with_parent()
+    config = settings()
+    configure(config.log_level, (value for _, value in config.secrets()))
     # Imported in the worker only: the app module builds the pages as it is imported.
     from aisaas.aisaas import app as pages  # noqa: PLC0415
 

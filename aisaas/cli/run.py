@@ -212,6 +212,8 @@ class _Description:
                 say(f"  {title:<10} {urlsplit(address).hostname}")
         say(f"  Models     {', '.join(sorted(settings.providers()))}")
         say(f"  Data       {self.stack.folder.path}")
+        if AUTH in embedded:
+            say("  Accounts   the first one made here is an admin")
         if settings.mailbox_url:
             say(f"  Mail       {settings.mailbox_url}  (nothing is sent; read it there)")
         say("  Stop       Ctrl-C\n")
