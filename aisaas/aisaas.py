@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from aisaas.api.app import api_routes
 from aisaas.api.security_headers import SecurityHeaders
 from aisaas.jobs.lifespan import lifespan
-from aisaas.ui import landing, not_found, routes, theme
+from aisaas.ui import landing, not_found, notices, routes, theme
 from aisaas.ui.account import page as account
 from aisaas.ui.chat import page as chat
 from aisaas.ui.chat.state import Chat
@@ -25,6 +25,7 @@ app = rx.App(
     reset_style=False,
     toaster=None,
     app_wraps={},
+    backend_exception_handler=notices.unexpected,
     api_transformer=[Starlette(routes=api_routes()), SecurityHeaders],
 )
 app.add_middleware(OwnerOnly(), index=0)

@@ -134,6 +134,14 @@ class Settings(BaseSettings):
     stripe_secret_key: SecretStr | None = None
     stripe_webhook_secret: SecretStr | None = None
 
+    @field_validator("allowed_origins", "embedded_parts", "ollama_models", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    # Of validators that run before, the one declared last is the first.
     @field_validator("*", mode="before")
     @classmethod
     def _blank_is_unset(cls, value: object, info: ValidationInfo) -> object:
@@ -142,13 +150,6 @@ class Settings(BaseSettings):
             value = value.strip()
             if not value and info.field_name is not None:
                 return cls.model_fields[info.field_name].get_default()
-        return value
-
-    @field_validator("allowed_origins", "embedded_parts", "ollama_models", mode="before")
-    @classmethod
-    def _split_commas(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
     @field_validator("allowed_origins")

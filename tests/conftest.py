@@ -7,6 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
+from aisaas.adapters import redis_client
 from aisaas.db.migrate import upgrade
 from aisaas.embedded.stack import Stack
 from aisaas.settings import Settings
@@ -38,3 +39,9 @@ def spare_stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
     with Stack(tmp_path_factory.mktemp("spare"), parts) as running:
         upgrade(running.env["MIGRATION_DATABASE_URL"])
         yield running
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy with something else for a moment must not look like an outage."""
+    monkeypatch.setattr(redis_client, "COMMAND_SECONDS", 5.0)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import asyncio
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, TypeVar
 from uuid import UUID
 
 import httpx
 
 from aisaas.embedded.stack import Stack
+from aisaas.errors import DependencyError
 
+Answer = TypeVar("Answer")
 Outage = Literal["stopped", "paused"]
 
 
@@ -28,6 +31,15 @@ def outage(stack: Stack, part: str, kind: Outage) -> Generator[None]:
             stack.start(part)
         else:
             stack.resume(part)
+
+
+async def answered(call: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Ask until there is an answer, for calls that are safe to repeat."""
+    while True:
+        try:
+            return await call()
+        except DependencyError:
+            await asyncio.sleep(0.05)
 
 
 class AuthAdmin:

@@ -11,7 +11,7 @@ from uuid import UUID
 from aisaas.billing.quota import Quota
 from aisaas.billing.store import LEASE_SECONDS
 from aisaas.chat.reply import ReplyParts, RunningReply
-from aisaas.errors import DependencyError
+from aisaas.errors import DependencyError, Refusal
 from aisaas.ports import Admitted, Signals
 
 log = logging.getLogger(__name__)
@@ -104,5 +104,8 @@ class RunningReplies:
 
     def _task_ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        # A refusal is the caller's to show; only surprises are the log's.
+        if not isinstance(error, Refusal):
             log.error("a task of a reply failed", exc_info=error)

@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 # How long a follower of a reply that runs elsewhere waits between two looks at the database.
 ELSEWHERE_POLL_SECONDS = 0.5
+# A burst waits its turn here instead of in the pools behind, whose deadlines tell an outage from a
+# busy moment.
+ADMISSIONS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Chat:
     def __init__(self, parts: ChatParts) -> None:
         self._parts = parts
         self._titles: dict[UUID, asyncio.Task[str | None]] = {}
+        self._admissions = asyncio.Semaphore(ADMISSIONS_AT_ONCE)
 
     async def send(
         self, principal: Principal, text: str, *, conversation_id: UUID | None, model: str
@@ -163,6 +167,10 @@ class Chat:
     async def _admit_and_start(self, call: Call) -> Started:
         if self._parts.running.closing:
             raise Unavailable("The server is restarting. Nothing was used; try again in a moment.")
+        async with self._admissions:
+            return await self._admit_in_turn(call)
+
+    async def _admit_in_turn(self, call: Call) -> Started:
         call, admitted = await admit(self._parts.door, call)
         assert call.message_id is not None
         try:

@@ -28,7 +28,7 @@ Role = Literal["anon", "authenticated", "service_role"]
 POOL_SIZE = 10
 POOL_OVERFLOW = 20
 # A caller that can't get a connection by then is told `unavailable` instead of being kept waiting.
-POOL_WAIT_SECONDS = 2.0
+POOL_WAIT_SECONDS = 5.0
 CONNECT_SECONDS = 2
 STATEMENT_TIMEOUT = "5s"
 TRANSACTION_SECONDS = 6.0

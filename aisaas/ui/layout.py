@@ -37,10 +37,10 @@ def public_page(*children: rx.Component, links: tuple[rx.Component, ...] = ()) -
     )
 
 
-def bar(percent: rx.Var[int]) -> rx.Component:
+def bar(percent: rx.Var[int] | int) -> rx.Component:
     """A horizontal bar; drawn, because a width in a style would be one more inline style."""
     return rx.el.svg(
-        rx.el.rect(width=percent.to_string(), height="1"),
+        rx.el.rect(width=percent, height=1),
         view_box="0 0 100 1",
         custom_attrs={"preserveAspectRatio": "none"},
     )
@@ -74,7 +74,7 @@ def account_menu() -> rx.Component:
             rx.el.span(class_name="icon icon-user", aria_hidden="true"),
             rx.el.span(Session.name, class_name="account-name"),
             aria_label="Account",
-            class_name="icon-button account-summary",
+            class_name="icon-button",
         ),
         rx.el.div(
             rx.el.p(Session.name, class_name="account-title"),

@@ -85,14 +85,35 @@ def shown(
     async def with_notices(self: S, *args: P.args, **kwargs: P.kwargs) -> Any:
         try:
             return await handler(self, *args, **kwargs)
-        except Refusal as refusal:
-            await show(self, refusal, kwargs.get("nonce"))
-        except Exception:
-            log.exception("%s failed", handler.__qualname__)
-            await show(self, Unavailable(), kwargs.get("nonce"))
+        except Exception as error:
+            await show(self, _as_refusal(error, handler), kwargs.get("nonce"))
         return None
 
     return with_notices
+
+
+def shown_from_background(
+    handler: Callable[Concatenate[S, P], Awaitable[None]],
+) -> Callable[Concatenate[S, P], Awaitable[None]]:
+    """The same for a task that doesn't hold the state's lock."""
+
+    @functools.wraps(handler)
+    async def with_notices(self: S, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            await handler(self, *args, **kwargs)
+        except Exception as error:
+            refusal = _as_refusal(error, handler)
+            async with self:
+                await show(self, refusal)
+
+    return with_notices
+
+
+def _as_refusal(error: Exception, handler: Callable[..., Any]) -> Refusal:
+    if isinstance(error, Refusal):
+        return error
+    log.error("%s failed", handler.__qualname__, exc_info=error)
+    return Unavailable()
 
 
 def shown_on_load(
@@ -108,3 +129,8 @@ def shown_on_load(
             return rx.redirect(routes.login_for(self.router.url.path), replace=True)
 
     return shown(or_sign_in)
+
+
+def unexpected(exception: Exception) -> None:
+    """What no handler showed. Reflex's own answer would be a script, which our policy forbids."""
+    log.error("an event failed outside its handler", exc_info=exception)

@@ -17,9 +17,28 @@ from aisaas.embedded.stack import Stack
 from tests.parts import AuthAdmin
 
 
+@pytest.fixture
+def real_deadlines() -> None:
+    """For tests of an outage: calls wait as long as they do for users."""
+
+
+@pytest.fixture(autouse=True)
+def _deadlines(request: pytest.FixtureRequest) -> None:
+    if "real_deadlines" not in request.fixturenames:
+        request.getfixturevalue("patience")
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def redis(spare_stack: Stack) -> AsyncGenerator[Redis]:
     client = make_redis(spare_stack.env["REDIS_URL"])
+    yield client
+    await client.aclose()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def probe(spare_stack: Stack) -> AsyncGenerator[Redis]:
+    """A patient client, to look with."""
+    client = Redis.from_url(spare_stack.env["REDIS_URL"])
     yield client
     await client.aclose()
 

@@ -13,7 +13,7 @@ from aisaas.adapters.redis_reply_log import RedisReplyLog
 from aisaas.embedded.stack import Stack
 from aisaas.errors import DependencyError
 from aisaas.ports import LogEntry, LoggedReply, Usage
-from tests.parts import Outage, outage
+from tests.parts import Outage, answered, outage
 
 HANGS_SECONDS = 3
 # Characters of one to four bytes, some of several characters; nothing may be cut within one.
@@ -133,15 +133,15 @@ async def test_replies_do_not_mix(reply_log: RedisReplyLog) -> None:
 
 
 async def test_text_is_kept_for_an_hour_at_most_and_shorter_once_it_is_over(
-    reply_log: RedisReplyLog, redis: Redis, prefix: str, message_id: UUID
+    reply_log: RedisReplyLog, probe: Redis, prefix: str, message_id: UUID
 ) -> None:
     await reply_log.append(message_id, [LogEntry(0, "Hi")])
     await reply_log.note(message_id, model="demo")
 
     async def longest() -> int:
-        keys = [key async for key in redis.scan_iter(f"{prefix}:*")]
+        keys = [key async for key in probe.scan_iter(f"{prefix}:*")]
         assert len(keys) == 2
-        kept = [await redis.ttl(key) for key in keys]
+        kept = [await probe.ttl(key) for key in keys]
         assert min(kept) > 0
         return max(kept)
 
@@ -150,11 +150,12 @@ async def test_text_is_kept_for_an_hour_at_most_and_shorter_once_it_is_over(
     assert await longest() <= 120
 
 
+@pytest.mark.usefixtures("real_deadlines")
 @pytest.mark.parametrize("kind", ["stopped", "paused"])
 async def test_outage_is_told_and_what_was_logged_before_is_still_there(
     kind: Outage, reply_log: RedisReplyLog, message_id: UUID, spare_stack: Stack
 ) -> None:
-    await reply_log.append(message_id, [LogEntry(0, "before ")])
+    await answered(lambda: reply_log.append(message_id, [LogEntry(0, "before ")]))
     with outage(spare_stack, "valkey", kind):
         async with asyncio.timeout(HANGS_SECONDS):
             answers = await asyncio.gather(
@@ -166,9 +167,8 @@ async def test_outage_is_told_and_what_was_logged_before_is_still_there(
             )
         assert {type(answer) for answer in answers} == {DependencyError}
     # Whoever could not append sends it again, with what came meanwhile.
-    await reply_log.append(message_id, [LogEntry(7, "during and after")])
-    await reply_log.close(message_id)
-    read = await reply_log.read(message_id)
+    await answered(lambda: reply_log.append(message_id, [LogEntry(7, "during and after")]))
+    read = await answered(lambda: reply_log.read(message_id))
     assert read is not None
     assert read.text == "before during and after"
 

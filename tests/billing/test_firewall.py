@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from uuid import UUID, uuid4
 
+import pytest
 from redis.asyncio import Redis
 
 from aisaas.accounts.models import Principal
@@ -60,6 +61,7 @@ def _worst_case(billing: Billing, user_id: UUID) -> int:
     return int(str(tokens))
 
 
+@pytest.mark.usefixtures("patience")
 async def test_200_messages_at_once_and_a_flushed_redis_never_get_above_the_allowance(
     stack: Stack, billing: Billing
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -20,8 +21,8 @@ NOW = datetime(2031, 5, 4, 12, 30, tzinfo=UTC)
 LABELS = {"m-large": "Large", "m-small": "Small"}
 
 
-def message(**values: object) -> Message:
-    given: dict[str, object] = {
+def message(**values: Any) -> Message:
+    given: dict[str, Any] = {
         "id": uuid4(),
         "conversation_id": uuid4(),
         "user_id": uuid4(),
@@ -31,7 +32,7 @@ def message(**values: object) -> Message:
         "created_at": NOW,
         "updated_at": NOW,
     }
-    return Message.model_construct(**(given | values))
+    return Message(**(given | values))
 
 
 def test_a_reply_shows_its_receipt() -> None:
@@ -75,8 +76,9 @@ def test_text_is_left_out_where_the_browser_has_it() -> None:
 
 def test_a_page_has_the_running_replys_text_so_far() -> None:
     running = message(status="streaming", content="")
+    row: dict[str, Any] = {"id": running.conversation_id}
     page = ConversationPage(
-        conversation=Conversation.model_construct(id=running.conversation_id),
+        conversation=Conversation(**row),
         messages=[message(role="user", content="question"), running],
         has_older=True,
     )
@@ -130,17 +132,18 @@ def test_a_lost_session_leads_to_sign_in_and_back() -> None:
 
 
 def test_a_ledger_line_is_readable() -> None:
-    record = UsageRecord.model_construct(
-        id=UUID(int=1),
-        created_at=NOW,
-        purpose="title",
-        model="m-small",
-        prompt_tokens=1000,
-        completion_tokens=5,
-        quota_tokens=2010,
-        cost_usd=Decimal("0.000153"),
-        outcome="interrupted",
-    )
+    values: dict[str, Any] = {
+        "id": UUID(int=1),
+        "created_at": NOW,
+        "purpose": "title",
+        "model": "m-small",
+        "prompt_tokens": 1000,
+        "completion_tokens": 5,
+        "quota_tokens": 2010,
+        "cost_usd": Decimal("0.000153"),
+        "outcome": "interrupted",
+    }
+    record = UsageRecord(**values)
     shown = usage_view(record, LABELS)
     assert (shown.purpose, shown.model, shown.outcome) == ("Title", "Small", "Cut off")
     assert (shown.tokens, shown.counted, shown.cost) == ("1,000 + 5", "2,010", "$0.000153")

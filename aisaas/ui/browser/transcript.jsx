@@ -134,7 +134,7 @@ const Message = memo(function Message({ message, canRetry, onRetry }) {
   const streaming = message.status === "streaming";
   return (
     <article
-      className={user ? "message message-user" : "message message-reply"}
+      className={user ? "message message-user" : "message"}
       data-role={message.role}
       data-status={message.status}
       data-id={message.id}
@@ -145,7 +145,7 @@ const Message = memo(function Message({ message, canRetry, onRetry }) {
       {user ? (
         <div className="bubble">{message.text}</div>
       ) : (
-        <div className="reply-text">
+        <div>
           {message.text && <Markdown text={message.text} streaming={streaming} />}
           {streaming && !message.text && (
             <span className="thinking">

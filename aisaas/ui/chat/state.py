@@ -11,11 +11,11 @@ import asyncio
 from uuid import UUID, uuid4
 
 import reflex as rx
-from reflex.event import EventSpec
+from reflex.event import EventSpec, EventType
 
 from aisaas.accounts.models import Principal
 from aisaas.chat.models import ConversationPage, Message, Started
-from aisaas.errors import NotFound, Refusal
+from aisaas.errors import NotFound
 from aisaas.ui import notices, payloads, routes
 from aisaas.ui.chat import view
 from aisaas.ui.chat.stream import relay_to_tab
@@ -85,13 +85,13 @@ class Chat(rx.State):
 
     @rx.event
     @notices.shown_on_load
-    async def load(self) -> list[EventSpec] | None:
+    async def load(self) -> list[EventType[()]] | None:
         principal = await principal_of(self)
         await show_account(self, principal)
         await list_conversations(self, principal)
         asked = routes.conversation_in(self.router.url.path)
         here = (asked, self.router.session.session_id)
-        arrived, self._arriving = self._arriving == here, ("", "")
+        arrived, self._arriving = bool(asked) and self._arriving == here, ("", "")
         if arrived:
             return None
         await notices.clear(self)
@@ -108,7 +108,7 @@ class Chat(rx.State):
 
     @rx.event
     @notices.shown
-    async def send(self, text: str, conversation: str, nonce: str) -> list[EventSpec]:
+    async def send(self, text: str, conversation: str, nonce: str) -> list[EventType[()]]:
         await notices.clear(self)
         started = await services().chat.send(
             await principal_of(self),
@@ -121,7 +121,7 @@ class Chat(rx.State):
 
     @rx.event
     @notices.shown
-    async def retry(self, message_id: str) -> list[EventSpec]:
+    async def retry(self, message_id: str) -> list[EventType[()]]:
         await notices.clear(self)
         earlier = payloads.identifier(message_id)
         started = await services().chat.retry(
@@ -146,14 +146,12 @@ class Chat(rx.State):
         self.model = chosen
 
     @rx.event(background=True)
+    @notices.shown_from_background
     async def follow(self, message_id: str, offset: int) -> None:
-        try:
-            async with self:
-                principal = await principal_of(self)
-            await follow_reply(self, principal, payloads.identifier(message_id), offset)
-        except Refusal as refusal:
-            async with self:
-                await notices.show(self, refusal)
+        wanted = payloads.identifier(message_id)
+        async with self:
+            principal = await principal_of(self)
+        await follow_reply(self, principal, wanted, offset)
 
 
 async def list_conversations(state: rx.State, principal: Principal, *, limit: int = LISTED) -> None:
@@ -176,7 +174,7 @@ def show_models(chat: Chat, principal: Principal) -> None:
 
 async def open_conversation(
     chat: Chat, principal: Principal, conversation_id: UUID | None
-) -> list[EventSpec] | None:
+) -> list[EventType[()]] | None:
     """Show a conversation from the database, and follow the reply that runs in it."""
     chat.current, chat.page, chat.question, chat.reply = "", view.PageView(), None, None
     if conversation_id is None:
@@ -190,17 +188,18 @@ async def open_conversation(
     return [_follow(chat, message, len(running[message.id])) for message in _running(page)[-1:]]
 
 
-def show_started(chat: Chat, started: Started) -> list[EventSpec]:
+def show_started(chat: Chat, started: Started) -> list[EventType[()]]:
     labels = services().catalogue.labels
     chat.question = view.message_view(started.question, labels)
     events = [_follow(chat, started.reply, 0)]
     if started.new_conversation:
-        chat.current = chat._arriving = str(started.conversation_id)
+        chat.current = str(started.conversation_id)
+        chat._arriving = (chat.current, chat.router.session.session_id)
         events.append(rx.redirect(routes.conversation(chat.current), replace=True))
     return events
 
 
-def _follow(chat: Chat, reply: Message, offset: int) -> EventSpec:
+def _follow(chat: Chat, reply: Message, offset: int) -> EventType[()]:
     chat.reply = view.message_view(reply, services().catalogue.labels, with_text=False)
     return Chat.follow(str(reply.id), offset)
 

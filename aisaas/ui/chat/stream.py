@@ -41,6 +41,7 @@ class Pace:
     """
 
     tick: float = 0.1
+    grain: float = 0.002
     enough: int = 48
     age: float = 0.2
     least: int = 28
@@ -90,9 +91,11 @@ class Outbox:
         )
 
     def wait(self, now: float) -> float:
-        """Seconds until what is pending comes of age, if that is within a tick."""
+        """Seconds until it is worth looking again: a tick, or less when what is pending ages."""
         rest = self._pace.age - (now - self._since)
-        return rest if self._pending and 0 < rest < self._pace.tick else self._pace.tick
+        if not self._pending or rest <= 0:
+            return self._pace.tick
+        return min(rest + self._pace.grain, self._pace.tick)
 
     def take(self, now: float) -> Segment:
         """The next window: what was sent a moment ago, and all that is pending."""

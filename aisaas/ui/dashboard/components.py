@@ -43,7 +43,7 @@ def usage() -> rx.Component:
     return rx.el.section(
         rx.el.h2("Recent calls"),
         rx.cond(
-            Dashboard.rows.length() > 0,
+            Dashboard.rows,
             rx.el.div(
                 _table(),
                 class_name="table-scroll",

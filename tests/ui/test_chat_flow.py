@@ -1,0 +1,295 @@
+"""What a person does, in a real Chromium against the whole product: one account's way through it.
+
+Each test leaves the page as a person would find it, and no page may break the security policy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator
+from uuid import uuid4
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
+
+PASSWORD = "a password for a test"
+SLOW = "long 300 speed 60"
+
+pytestmark = pytest.mark.timeout(400)
+SignUp = Callable[..., Page]
+
+
+@pytest.fixture
+def context(chromium: Browser, url: str) -> Generator[BrowserContext]:
+    context = chromium.new_context(base_url=url, viewport={"width": 1280, "height": 800})
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    complaints: list[str] = []
+
+    def listen(page: Page) -> None:
+        page.on("console", lambda message: complaints.extend(_complaint(message)))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+
+    context.on("page", listen)
+    yield context
+    context.close()
+    assert complaints == []
+
+
+def _complaint(message: ConsoleMessage) -> list[str]:
+    """What should not be said. The browser itself notes refused forms and broken connections."""
+    noted = ("server responded with a status of 4", "net::ERR_INTERNET_DISCONNECTED")
+    if message.type != "error" or any(note in message.text for note in noted):
+        return []
+    return [message.text]
+
+
+@pytest.fixture
+def sign_up(context: BrowserContext) -> SignUp:
+    def as_somebody_new(path: str = "/signup?redirectTo=/chat") -> Page:
+        page = context.new_page()
+        page.goto(path)
+        page.get_by_role("textbox", name="Full name").fill("Ada Lovelace")
+        page.get_by_role("textbox", name="Email").fill(f"ada-{uuid4().hex[:10]}@example.com")
+        page.get_by_role("textbox", name="Password").fill(PASSWORD)
+        page.get_by_role("button", name="Create account").click()
+        page.wait_for_url(re.compile(r"//[^/]+/chat$"))
+        return page
+
+    return as_somebody_new
+
+
+def say(page: Page, text: str) -> Locator:
+    """Send a message; the reply to it."""
+    replies = page.locator("article[data-role=assistant]")
+    before = replies.count()
+    page.get_by_role("textbox", name="Message").fill(text)
+    page.get_by_role("textbox", name="Message").press("Enter")
+    expect(replies).to_have_count(before + 1)
+    return replies.last
+
+
+def ends(reply: Locator, status: str) -> None:
+    expect(reply).to_have_attribute("data-status", status, timeout=30_000)
+
+
+def is_as_stored(page: Page, reply: Locator) -> None:
+    shown = reply.text_content() or ""
+    page.reload()
+    ends(reply, "done")
+    expect(reply).to_have_text(shown)
+
+
+def meter(page: Page) -> int:
+    value = page.get_by_role("meter", name="Tokens used").get_attribute("aria-valuenow")
+    return int(value or -1)
+
+
+def test_a_stranger_signs_up_and_is_answered(sign_up: SignUp) -> None:
+    page = sign_up()
+    assert meter(page) == 0
+    reply = say(page, "table")
+    ends(reply, "done")
+    expect(reply.get_by_role("table")).to_be_visible()
+    expect(reply).to_contain_text("tokens")
+    expect(page).to_have_url(re.compile(r"/chat/[0-9a-f-]{36}$"))
+    expect(page.get_by_role("textbox", name="Message")).to_have_value("")
+    expect(page.get_by_role("meter", name="Tokens used")).not_to_have_attribute(
+        "aria-valuenow", "0"
+    )
+    listed = page.get_by_role("navigation", name="Conversations").get_by_role("link")
+    expect(listed).to_have_count(1)
+    expect(listed).not_to_have_text("New Conversation")
+
+
+def test_markdown_is_shown_and_nothing_in_it_runs(sign_up: SignUp) -> None:
+    page = sign_up()
+    reply = say(page, "code")
+    ends(reply, "done")
+    expect(reply.locator(".hljs-keyword").first).to_be_visible()
+    reply.get_by_role("button", name="Copy code").first.click()
+    assert "def" in page.evaluate("navigator.clipboard.readText()")
+    formulas = say(page, "math")
+    ends(formulas, "done")
+    expect(formulas.locator(".katex").first).to_be_visible()
+
+
+def test_a_reply_is_stopped_and_asked_for_again(sign_up: SignUp) -> None:
+    page = sign_up()
+    reply = say(page, SLOW)
+    expect(reply).to_contain_text("A long answer")
+    page.get_by_role("button", name="Stop").click()
+    ends(reply, "stopped")
+    page.get_by_role("button", name="Retry").click()
+    replies = page.locator("article[data-role=assistant]")
+    expect(replies).to_have_count(2)
+    ends(replies.last, "done")
+
+
+def test_a_reload_in_the_middle_loses_nothing(sign_up: SignUp) -> None:
+    page = sign_up()
+    reply = say(page, SLOW)
+    expect(reply).to_contain_text("A long answer")
+    expect(page).to_have_url(re.compile(r"/chat/[0-9a-f-]{36}$"))
+    seen = reply.inner_text()
+    page.reload()
+    again = page.locator("article[data-role=assistant]")
+    expect(again).to_have_count(1)
+    expect(again).to_contain_text(seen[:40])
+    ends(again, "done")
+    # What came in pieces over two page loads is what is stored.
+    is_as_stored(page, again)
+
+
+def test_a_second_tab_follows_the_same_reply(sign_up: SignUp, context: BrowserContext) -> None:
+    page = sign_up()
+    reply = say(page, SLOW)
+    expect(page).to_have_url(re.compile(r"/chat/[0-9a-f-]{36}$"))
+    other = context.new_page()
+    other.goto(page.url)
+    followed = other.locator("article[data-role=assistant]")
+    expect(followed).to_have_count(1)
+    ends(reply, "done")
+    ends(followed, "done")
+    expect(followed).to_have_text(reply.text_content() or "")
+
+
+def test_a_broken_connection_is_made_up_for(sign_up: SignUp, context: BrowserContext) -> None:
+    page = sign_up()
+    reply = say(page, SLOW)
+    expect(reply).to_contain_text("A long answer")
+    context.set_offline(True)
+    page.evaluate("window.dispatchEvent(new Event('pagehide'))")
+    page.wait_for_timeout(1000)
+    context.set_offline(False)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    ends(reply, "done")
+    is_as_stored(page, reply)
+
+
+def test_a_refused_message_stays_where_it_was_typed(sign_up: SignUp) -> None:
+    page = sign_up()
+    box = page.get_by_role("textbox", name="Message")
+    too_long = "x" * 33_000
+    box.fill(too_long)
+    box.press("Enter")
+    alert = page.get_by_role("alert")
+    expect(alert).to_have_attribute("data-code", "message_too_large")
+    expect(box).to_have_value(too_long)
+    assert meter(page) == 0
+    for _ in range(6):
+        ends(say(page, "long 900 speed 0"), "done")
+        if meter(page) > 5000:
+            break
+    box.fill("one more, with care")
+    box.press("Enter")
+    while not alert.count() and meter(page) < 6000:
+        page.wait_for_timeout(300)
+        box.fill("one more, with care")
+        box.press("Enter")
+    expect(alert).to_have_attribute("data-code", "quota_exceeded")
+    expect(alert).to_contain_text("You can try again")
+    expect(box).to_have_value("one more, with care")
+    page.reload()
+    expect(box).to_have_value("one more, with care")
+
+
+def test_conversations_are_renamed_deleted_and_brought_back(sign_up: SignUp) -> None:
+    page = sign_up()
+    ends(say(page, "table"), "done")
+    row = page.get_by_role("navigation", name="Conversations").get_by_role("link")
+    expect(row).not_to_have_text("New Conversation")
+    row.hover()
+    page.get_by_role("button", name="Rename").click()
+    page.get_by_role("textbox", name="New title").fill("About tables, in general")
+    page.keyboard.press("Enter")
+    expect(row).to_have_text("About tables, in general")
+    row.hover()
+    page.get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+    page.get_by_role("button", name="Undo").click()
+    expect(row).to_have_text("About tables, in general")
+    expect(page.locator("article")).to_have_count(2)
+    page.get_by_role("button", name="New chat").click()
+    expect(page.locator("article")).to_have_count(0)
+
+
+def test_long_conversations_load_their_newest_page_first(sign_up: SignUp) -> None:
+    page = sign_up()
+    for _ in range(17):
+        ends(say(page, "long 8 speed 0"), "done")
+    page.reload()
+    messages = page.locator("article")
+    expect(messages).to_have_count(30)
+    first = messages.first
+    top = first.get_attribute("data-id")
+    page.locator(".transcript").evaluate("box => box.scrollTo(0, 0)")
+    expect(page.get_by_role("button", name="Jump to latest")).to_be_visible()
+    before = first.bounding_box()
+    page.get_by_role("button", name="Load earlier").click()
+    expect(messages).to_have_count(34)
+    after = page.locator(f"article[data-id='{top}']").bounding_box()
+    assert before
+    assert after
+    # What was being read stays where it was.
+    assert abs(after["y"] - before["y"]) < 60
+    expect(page.get_by_role("button", name="Load earlier")).to_have_count(0)
+    page.get_by_role("button", name="Jump to latest").click()
+    expect(messages.last).to_be_in_viewport()
+
+
+def test_enter_sends_and_shift_enter_breaks(sign_up: SignUp) -> None:
+    page = sign_up()
+    box = page.get_by_role("textbox", name="Message")
+    box.press_sequentially("one")
+    box.press("Shift+Enter")
+    box.press_sequentially("two")
+    expect(box).to_have_value("one\ntwo")
+    box.press("Enter")
+    expect(page.locator("article[data-role=user]")).to_have_text("one\ntwo")
+
+
+def test_signing_out_ends_it_everywhere(sign_up: SignUp, context: BrowserContext) -> None:
+    page = sign_up()
+    ends(say(page, "table"), "done")
+    other = context.new_page()
+    other.goto("/chat")
+    box = other.get_by_role("textbox", name="Message")
+    expect(box).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url(re.compile(r"/$"))
+    box.fill("still here?")
+    box.press("Enter")
+    expect(other.get_by_role("alert")).to_have_attribute("data-code", "unauthenticated")
+    expect(box).to_have_value("still here?")
+    other.goto("/dashboard")
+    other.wait_for_url("**/login?redirectTo=/dashboard")
+    expect(other.get_by_role("meter")).to_have_count(0)
+
+
+def test_a_wrong_password_is_said_and_the_address_stays(context: BrowserContext) -> None:
+    page = context.new_page()
+    page.goto("/login?redirectTo=https://evil.example")
+    page.get_by_role("textbox", name="Email").fill("nobody@example.com")
+    page.get_by_role("textbox", name="Password").fill("not it")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_have_attribute("data-code", "invalid_credentials")
+    expect(page.get_by_role("textbox", name="Email")).to_have_value("nobody@example.com")
+
+
+def test_who_is_signed_in_has_no_business_at_the_sign_in(sign_up: SignUp) -> None:
+    page = sign_up()
+    page.goto("/login")
+    page.wait_for_url("**/dashboard")
+    expect(page.get_by_role("heading", name="Usage")).to_be_visible()
+
+
+@pytest.mark.parametrize("path", ["/", "/login", "/signup", "/nowhere"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_public_pages_fit_and_obey_the_policy(
+    context: BrowserContext, path: str, width: int
+) -> None:
+    page = context.new_page()
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(path)
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
