@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from aisaas.chat.models import Message
-from aisaas.ports import Turn
+from aisaas.ports import Speaker, Turn
 
 SYSTEM_TEXT = (
     "You are a helpful assistant. Answer clearly and to the point, in the language of the "
@@ -68,7 +68,7 @@ def build(
     kept: list[Turn] = [question]
     if upper_estimate([system, *kept]) > budget:
         return None
-    groups = _turns(history)
+    groups = _turns(history, count_tokens)
     cut = 0
     for index in range(len(groups) - 1, -1, -1):
         candidate = [*groups[index], *kept]
@@ -80,8 +80,13 @@ def build(
     return Prompt(turns, count(turns), upper_estimate(turns), cut)
 
 
-def _turns(history: Sequence[Message]) -> list[list[Turn]]:
+def _turns(history: Sequence[Message], count_tokens: Callable[[str], int]) -> list[list[Turn]]:
     """Questions with their answers, oldest first; a question without an answer stands alone."""
+
+    def turn(speaker: Speaker, message: Message) -> Turn:
+        # Nobody has counted a message whose reply did not settle in the ordinary way.
+        return Turn(speaker, message.content, message.token_count or count_tokens(message.content))
+
     answers: dict[UUID, Message] = {}
     for message in history:
         if message.role == "assistant" and message.content and message.reply_to is not None:
@@ -90,9 +95,9 @@ def _turns(history: Sequence[Message]) -> list[list[Turn]]:
     for message in history:
         if message.role != "user":
             continue
-        group = [Turn("user", message.content, message.token_count)]
+        group = [turn("user", message)]
         answer = answers.get(message.id)
         if answer is not None:
-            group.append(Turn("assistant", answer.content, answer.token_count))
+            group.append(turn("assistant", answer))
         groups.append(group)
     return groups

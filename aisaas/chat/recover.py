@@ -123,6 +123,7 @@ class Recovery:
                         status="interrupted",
                         answered_by=produced.answered.id if produced.answered else None,
                         token_count=self._count_tokens(produced.text),
+                        question_tokens=None,
                         prompt_tokens=prompt_tokens,
                         completion_tokens=completion_tokens,
                         cost_usd=cost,

@@ -187,7 +187,6 @@ class Chat:
 
     async def _store(self, call: Call) -> Started:
         assert call.message_id is not None
-        assert call.prompt is not None
         conversation_id = call.conversation_id or uuid4()
         async with self._parts.user.as_user(call.principal.user_id) as session:
             question, reply = await store.start_reply(
@@ -198,7 +197,6 @@ class Chat:
                 model=call.models[0].id,
                 question_id=call.question_id or uuid4(),
                 question=call.text if call.question_id is None else None,
-                question_tokens=call.prompt.turns[-1].tokens,
                 reply_id=call.message_id,
             )
         return Started(

@@ -138,6 +138,7 @@ class Settler:
                         status=produced.outcome,
                         answered_by=produced.answered.id if produced.answered else None,
                         token_count=self._count_tokens(produced.text),
+                        question_tokens=admitted.prompt[-1].tokens,
                         prompt_tokens=tokens.prompt_tokens,
                         completion_tokens=tokens.completion_tokens,
                         cost_usd=cost,

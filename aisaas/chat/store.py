@@ -136,7 +136,6 @@ async def start_reply(
     model: str,
     question_id: UUID,
     question: str | None,
-    question_tokens: int,
     reply_id: UUID,
 ) -> tuple[Message, Message]:
     """The user's message and the empty reply, in one transaction under the user's identity.
@@ -164,12 +163,11 @@ async def start_reply(
         await session.execute(
             text(
                 """
-                insert into public.messages (id, conversation_id, user_id, role, content, status,
-                  model, token_count)
-                values (:message_id, :id, :user_id, 'user', :content, 'done', :model, :tokens)
+                insert into public.messages (id, conversation_id, user_id, role, content, status, model)
+                values (:message_id, :id, :user_id, 'user', :content, 'done', :model)
                 """
             ),
-            ids | {"message_id": question_id, "content": question, "tokens": question_tokens},
+            ids | {"message_id": question_id, "content": question},
         )
     await session.execute(
         text(
@@ -197,6 +195,8 @@ class Ending:
     status: str
     answered_by: str | None
     token_count: int
+    # Tokens of the question; None when whoever settles doesn't know.
+    question_tokens: int | None
     prompt_tokens: int
     completion_tokens: int
     cost_usd: Decimal
@@ -209,12 +209,18 @@ async def end_reply(session: AsyncSession, ending: Ending) -> None:
     await session.execute(
         text(
             """
-            update public.messages
-            set content = :content, status = :status, answered_by = :answered_by,
-              token_count = :token_count, prompt_tokens = :prompt_tokens,
-              completion_tokens = :completion_tokens, cost_usd = :cost_usd,
-              history_cut = coalesce(:history_cut, history_cut), error_code = :error_code
-            where id = :message_id and status = 'streaming'
+            with ended as (
+              update public.messages
+              set content = :content, status = :status, answered_by = :answered_by,
+                token_count = :token_count, prompt_tokens = :prompt_tokens,
+                completion_tokens = :completion_tokens, cost_usd = :cost_usd,
+                history_cut = coalesce(:history_cut, history_cut), error_code = :error_code
+              where id = :message_id and status = 'streaming'
+              returning reply_to
+            )
+            update public.messages question
+            set token_count = coalesce(cast(:question_tokens as integer), question.token_count)
+            from ended where question.id = ended.reply_to
             """
         ),
         {name: getattr(ending, name) for name in Ending.__slots__},

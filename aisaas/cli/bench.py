@@ -17,7 +17,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     wire.add_argument("--speed", type=int, default=50, help="tokens a second (50); 0: unpaced")
     for kind in (stop, wire):
         kind.add_argument("--json", action="store_true", help="for a script")
-    parser.epilog = "`stop` starts parts of its own; `wire` needs the running instance's demo model."
+    parser.epilog = (
+        "`stop` starts parts of its own; `wire` needs the running instance's demo model."
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:

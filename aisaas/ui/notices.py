@@ -85,7 +85,7 @@ def shown(
     async def with_notices(self: S, *args: P.args, **kwargs: P.kwargs) -> Any:
         try:
             return await handler(self, *args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the user is told, the log has the rest
             await show(self, _as_refusal(error, handler), kwargs.get("nonce"))
         return None
 
@@ -101,7 +101,7 @@ def shown_from_background(
     async def with_notices(self: S, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             await handler(self, *args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the user is told, the log has the rest
             refusal = _as_refusal(error, handler)
             async with self:
                 await show(self, refusal)

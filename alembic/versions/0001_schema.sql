@@ -121,6 +121,7 @@ create table public.messages (
   reply_to uuid,
   model text,
   answered_by text,
+  -- Counted by the server when the reply settles, and not the user's to write: it is charged for.
   token_count integer not null default 0 check (token_count >= 0),
   prompt_tokens integer check (prompt_tokens >= 0),
   completion_tokens integer check (completion_tokens >= 0),
@@ -374,7 +375,7 @@ grant select on public.conversations to authenticated;
 grant insert (id, user_id, title, model) on public.conversations to authenticated;
 grant update (title, model, last_message_at, deleted_at) on public.conversations to authenticated;
 grant select on public.messages to authenticated;
-grant insert (id, conversation_id, user_id, role, content, status, reply_to, model, token_count)
+grant insert (id, conversation_id, user_id, role, content, status, reply_to, model)
   on public.messages to authenticated;
 grant select on public.quota_periods to authenticated;
 grant select (id, user_id, conversation_id, message_id, purpose, model, tokens, state, created_at)

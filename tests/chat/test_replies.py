@@ -338,3 +338,16 @@ def test_usage_is_charged_by_how_the_reply_ended() -> None:
     assert (stopped.prompt_tokens, stopped.completion_tokens) == (99, 0)
     failed = counts(produced("failed", "", reported, complete=False), 99, len)
     assert (failed.prompt_tokens, failed.completion_tokens) == (0, 0)
+
+
+async def test_tokens_of_a_question_are_counted_by_the_server_when_it_settles(
+    services: Services, account: Account, database: Database
+) -> None:
+    ada = await account()
+    text = "How many tokens is this sentence?"
+    started = await services.chat.send(ada, text, conversation_id=None, model="demo")
+    assert database("select token_count from messages where id = %s", started.question.id) == [(0,)]
+    await whole(services, ada, started)
+    assert database("select token_count from messages where id = %s", started.question.id) == [
+        (services.model.count_tokens(text),)
+    ]

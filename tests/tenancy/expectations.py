@@ -35,7 +35,7 @@ COLUMNS = {
     ("public.conversations", "authenticated", "insert"): "id user_id title model",
     ("public.conversations", "authenticated", "update"): "title model last_message_at deleted_at",
     ("public.messages", "authenticated", "insert"): (
-        "id conversation_id user_id role content status reply_to model token_count"
+        "id conversation_id user_id role content status reply_to model"
     ),
     ("public.profiles", "authenticated", "select"): (
         "id email full_name avatar_url role plan subscription_status created_at updated_at"
