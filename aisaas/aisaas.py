@@ -7,6 +7,7 @@ from starlette.applications import Starlette
 
 from aisaas.api.app import api_routes
 from aisaas.api.security_headers import SecurityHeaders
+from aisaas.api.sign_in_first import SignInFirst
 from aisaas.jobs.lifespan import lifespan
 from aisaas.ui import landing, not_found, notices, routes, theme
 from aisaas.ui.account import page as account
@@ -26,7 +27,7 @@ app = rx.App(
     toaster=None,
     app_wraps={},
     backend_exception_handler=notices.unexpected,
-    api_transformer=[Starlette(routes=api_routes()), SecurityHeaders],
+    api_transformer=[Starlette(routes=api_routes()), SignInFirst, SecurityHeaders],
 )
 app.add_middleware(OwnerOnly(), index=0)
 app.register_lifespan_task(lifespan)

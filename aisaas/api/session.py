@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Annotated
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, EmailStr, Field, ValidationError
 from starlette.datastructures import FormData
@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from aisaas.accounts.identity import SignedIn
 from aisaas.accounts.sessions import SESSION_LIFETIME_SECONDS
+from aisaas.api.paths import own_path
 from aisaas.errors import AuthError, DependencyError, Unavailable
 from aisaas.wiring import services
 
@@ -27,9 +28,7 @@ log = logging.getLogger(__name__)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-HOME = "/chat"
 MAX_BODY = 16_384
-MAX_PATH = 2048
 SEE_OTHER = 303
 AUTH_STATUS = {"over_request_rate_limit": 429, "user_already_exists": 409, "email_exists": 409}
 
@@ -50,21 +49,6 @@ FIELD_SENTENCES = {
     "password": "Write a password of at most 256 characters.",
     "full_name": "Write a name of at most 120 characters.",
 }
-
-
-def own_path(value: object) -> str:
-    """A path on this site to go on to, or the default: never another site."""
-    if (
-        not isinstance(value, str)
-        or not value.startswith("/")
-        or value.startswith(("//", "/api/"))
-        or "\\" in value
-        or len(value) > MAX_PATH
-        or not value.isprintable()
-    ):
-        return HOME
-    parts = urlsplit(value)
-    return value if not parts.scheme and not parts.netloc else HOME
 
 
 async def sign_in(request: Request) -> Response:

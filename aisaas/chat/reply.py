@@ -226,6 +226,8 @@ class RunningReply:
             async with aclosing(self._parts.model.stream(self.admitted, model)) as chunks:
                 async for chunk in chunks:
                     queue.put_nowait(chunk)
+                    # What is buffered comes without waiting: everybody else gets a turn as well.
+                    await asyncio.sleep(0)
         except ProviderError as caught:
             error = caught
         except asyncio.CancelledError:

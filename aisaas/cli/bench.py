@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from aisaas.cli.screen import say
+from aisaas.cli.environment import running
+from aisaas.cli.screen import complain, say
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +31,11 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         from aisaas.bench.wire import measure as measure_wire  # noqa: PLC0415
 
-        result = measure_wire(arguments.tokens, arguments.speed)
+        instance = running()
+        if instance is None:
+            complain("Nothing is running here to measure. Start it with `make run`.")
+            return 1
+        result = measure_wire(instance, arguments.tokens, arguments.speed)
     if arguments.json:
         say(json.dumps(result))
     else:

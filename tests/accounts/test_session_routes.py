@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 
-from aisaas.api.session import HOME, own_path, routes
+from aisaas.api.paths import CHAT as HOME
+from aisaas.api.paths import own_path
+from aisaas.api.session import routes
 from aisaas.embedded.stack import Stack
 from aisaas.errors import Unauthenticated
 from aisaas.settings import settings

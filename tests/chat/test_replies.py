@@ -128,7 +128,9 @@ async def test_stream_without_a_finish_reason_is_interrupted_not_done(
     shown, stored = await whole(services, ada, started)
     assert stored.status == "interrupted"
     assert stored.content == shown
-    assert len(split_tokens(shown)) == 40
+    # An aborted connection may take along what was on its way.
+    words = len(split_tokens(shown))
+    assert words == 40 if command.startswith("cut") else 0 < words <= 40
     assert stored.completion_tokens == services.model.count_tokens(shown)
     assert stored.prompt_tokens is not None
     assert stored.prompt_tokens > 0

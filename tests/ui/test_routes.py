@@ -39,12 +39,12 @@ def test_own_paths_are_returned_to(path: str) -> None:
     ],
 )
 def test_anything_else_becomes_the_default(target: object) -> None:
-    assert routes.own_path(target) == routes.DASHBOARD
+    assert routes.own_path(target) == routes.CHAT
 
 
 @pytest.mark.parametrize("page", ["/login", "/signup", "/login?redirectTo=/chat", "/login/"])
 def test_nobody_is_sent_from_sign_in_to_sign_in(page: str) -> None:
-    assert routes.own_path(page) == routes.DASHBOARD
+    assert routes.own_path(page) == routes.CHAT
 
 
 def test_sign_in_comes_back() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
@@ -20,11 +20,11 @@ MARKER = "_rx_state_"
 NAMESPACE = "/_event"
 
 
-async def sign_up(url: str) -> str:
+async def sign_up(url: str, email: str) -> str:
     """A new account; the value of the Cookie header of its session."""
     form = {
         "full_name": "Wire Test",
-        "email": f"wire-{uuid4().hex[:12]}@example.com",
+        "email": email,
         "password": "a password for a test",
     }
     headers = {"Origin": url, "Accept": "application/json"}
@@ -58,9 +58,9 @@ class Tab:
         event = {"name": handler, "payload": payload, "router_data": self._router_data()}
         await self._socket.send(f"42{NAMESPACE},{json.dumps(['event', event])}")
 
-    async def until(self, happened: Any, seconds: float = 30) -> None:
+    async def until(self, happened: Callable[[], object], seconds: float = 30) -> None:
         async with asyncio.timeout(seconds), self._changed:
-            await self._changed.wait_for(happened)
+            await self._changed.wait_for(lambda: bool(happened()))
 
     async def send(self, text: str, conversation: str = "") -> None:
         await self.emit(f"{CHAT}.send", text=text, conversation=conversation, nonce=uuid4().hex)
@@ -78,7 +78,8 @@ class Tab:
 
     async def read(self) -> None:
         async for frame in self._socket:
-            assert isinstance(frame, str)
+            if not isinstance(frame, str):
+                continue
             self.frames.append((time.monotonic(), len(frame.encode())))
             if frame == "2":
                 await self._socket.send("3")
@@ -108,7 +109,7 @@ class Tab:
 @asynccontextmanager
 async def open_tab(
     url: str, cookie: str, path: str = "/chat", token: str | None = None
-) -> AsyncIterator[Tab]:
+) -> AsyncGenerator[Tab]:
     address = f"{url.replace('http', 'ws', 1)}{NAMESPACE}/?EIO=4&transport=websocket"
     address += f"&token={token or uuid4()}"
     headers = {"Cookie": cookie, "Origin": url}

@@ -1,0 +1,48 @@
+"""Where a visitor may be sent.
+
+Invariant: a target that came from outside is used only when it is a page of this site; anything
+else becomes the default.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, unquote
+
+CHAT = "/chat"
+DASHBOARD = "/dashboard"
+LOGIN = "/login"
+SIGNUP = "/signup"
+AUTH_PAGES = (LOGIN, SIGNUP)
+PROTECTED = (CHAT, DASHBOARD)
+API = "/api/"
+
+MAX_PATH = 512
+# A path, a query, nothing that a browser could read as another host or a control character.
+_OWN_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x1f\x7f]*\Z")
+
+
+def own_path(target: object, default: str = CHAT) -> str:
+    """`target` if it is a page of this site that is worth going to, else `default`."""
+    if not isinstance(target, str) or len(target) > MAX_PATH:
+        return default
+    if " " in target or not target.isprintable():
+        return default
+    # Encoded tricks count as what they decode to; twice, because a proxy may decode once.
+    for reading in (target, unquote(target), unquote(unquote(target))):
+        if not _OWN_PATH.match(reading) or reading.startswith(API):
+            return default
+    return default if is_auth_page(target) else target
+
+
+def is_auth_page(path: str) -> bool:
+    return path.split("?", 1)[0].split("#", 1)[0].rstrip("/") in AUTH_PAGES
+
+
+def is_protected(path: str) -> bool:
+    return any(path == page or path.startswith(f"{page}/") for page in PROTECTED)
+
+
+def login_for(path: str) -> str:
+    """The sign-in page that comes back to `path`."""
+    return f"{LOGIN}?redirectTo={quote(own_path(path), safe='/')}"
