@@ -60,6 +60,7 @@ class Session(rx.State):
     owner: str = ""
     name: str = ""
     email: str = ""
+    admin: bool = False
     meter: MeterView = MeterView()
 
     @rx.event
@@ -91,6 +92,7 @@ async def show_account(state: rx.State, principal: Principal) -> None:
     session.owner = str(principal.user_id)
     session.name = principal.full_name or principal.email
     session.email = principal.email
+    session.admin = principal.is_admin
     session.meter = meter_view(await services().quota.allowance(principal))
     session.ready = True
 

@@ -46,6 +46,21 @@ def welcome() -> rx.Component:
             "Ask, paste, sketch. You see what each reply takes, and you can stop one at any time; "
             "only what was produced counts."
         ),
+        rx.cond(
+            Chat.model.startswith("demo"),
+            rx.el.p(
+                "This is a demo model with canned answers. Write ",
+                rx.el.code("help"),
+                " to see what it can do.",
+                class_name="hint",
+            ),
+        ),
+        rx.cond(
+            Session.admin,
+            rx.el.p(
+                "You are an admin: the first account of a new install is one.", class_name="hint"
+            ),
+        ),
         class_name="welcome",
     )
 
