@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
+import psycopg
 import pytest
+import pytest_asyncio
 
 from aisaas.adapters import redis_client
 from aisaas.db.migrate import upgrade
 from aisaas.embedded.stack import Stack
-from aisaas.settings import Settings
+from aisaas.jobs.lifespan import running
+from aisaas.settings import Settings, load
+from aisaas.wiring import Services, build
+from tests.services import EMBEDDED, Build, Database, write_catalogue
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,3 +52,51 @@ def spare_stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is busy with something else for a moment must not look like an outage."""
     monkeypatch.setattr(redis_client, "COMMAND_SECONDS", 5.0)
+
+
+@pytest.fixture(scope="session")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_catalogue(tmp_path_factory.mktemp("catalogue") / "catalogue.json")
+
+
+@pytest.fixture(scope="session")
+def build_services(stack: Stack, catalogue: Path) -> Build:
+    """Services of one more process; settings by keyword."""
+
+    @asynccontextmanager
+    async def make(**overrides: object) -> AsyncGenerator[Services]:
+        values: dict[str, object] = {name.lower(): value for name, value in stack.env.items()}
+        values |= {
+            "embedded_parts": EMBEDDED,
+            "model_catalogue": catalogue,
+            "default_model": "demo",
+            "shutdown_grace_seconds": 0.2,
+            "free_tokens_per_month": 1_000_000,
+            "free_requests_per_minute": 1000,
+            "free_requests_per_day": 10_000,
+            "free_tier_daily_usd": 1000,
+            "total_daily_usd": 1000,
+        }
+        services = build(load(**(values | overrides)))
+        async with running(services):
+            yield services
+
+    return make
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def services(build_services: Build) -> AsyncGenerator[Services]:
+    async with build_services() as made:
+        yield made
+
+
+@pytest.fixture
+def database(stack: Stack) -> Database:
+    """Runs SQL as the schema's owner: to look, and to age things."""
+
+    def run(sql: str, *args: object) -> list[tuple[object, ...]]:
+        with psycopg.connect(stack.env["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
+            cursor = connection.execute(sql, args)  # pyright: ignore[reportArgumentType, reportCallIssue]
+            return cursor.fetchall() if cursor.description else []
+
+    return run

@@ -16,9 +16,8 @@ import aisaas
 from aisaas.accounts.models import Principal
 from aisaas.errors import QuotaExceeded, RateLimitedDay, RateLimitedMinute, Refusal, SpendingPaused
 from aisaas.wiring import Services
-from tests.chat.conftest import Account, Build, new_principal, whole
+from tests.services import Account, Build, Database, new_principal, whole
 
-Database = Callable[..., list[tuple[object, ...]]]
 Make = Callable[[Principal], Principal]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
@@ -13,9 +12,7 @@ from aisaas.embedded.demo_model.tokens import count_prompt, split_tokens
 from aisaas.errors import Busy, NotFound
 from aisaas.ports import Outcome, Usage
 from aisaas.wiring import Services
-from tests.chat.conftest import Account, Build, whole
-
-Database = Callable[..., list[tuple[object, ...]]]
+from tests.services import Account, Build, Database, whole
 
 
 async def test_finished_reply_is_stored_as_shown_and_booked_by_the_providers_counts(
@@ -152,7 +149,7 @@ async def test_retry_answers_the_same_question_again_and_keeps_the_first_try(
 
 @pytest.mark.parametrize("command", ["silent 60", "stall after 6"])
 async def test_silent_provider_is_given_up_on(build_services: Build, command: str) -> None:
-    from tests.chat.conftest import new_principal
+    from tests.services import new_principal
 
     async with build_services(
         first_token_timeout_seconds=0.3, token_gap_timeout_seconds=0.3
@@ -297,7 +294,7 @@ async def test_nobody_reads_stops_or_retries_another_users_reply(
 async def test_shutdown_settles_running_replies_as_interrupted(
     build_services: Build, services: Services
 ) -> None:
-    from tests.chat.conftest import new_principal
+    from tests.services import new_principal
 
     async with build_services() as ending:
         ada = await new_principal(ending)

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -15,9 +14,7 @@ import pytest
 from aisaas.embedded.stack import Stack
 from aisaas.errors import Unavailable
 from aisaas.wiring import Services
-from tests.chat.conftest import EMBEDDED, Account, Build, whole
-
-Database = Callable[..., list[tuple[object, ...]]]
+from tests.services import EMBEDDED, Account, Build, Database, whole
 
 
 async def test_killed_process_loses_neither_shown_text_nor_usage(
