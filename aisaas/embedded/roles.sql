@@ -28,6 +28,9 @@ $$;
 grant anon, authenticated, service_role to postgres with admin option;
 grant anon, authenticated to app_rw;
 grant service_role to app_service;
+-- Whoever connects with the service's address by hand sees what the service sees; our own
+-- transactions say their role anyway.
+alter role app_service set role to 'service_role';
 
 alter database postgres owner to postgres;
 alter database postgres set search_path to "$user", public, extensions;

@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import reflex as rx
 
 from aisaas.errors import Refusal, Unauthenticated, Unavailable
-from aisaas.ui import routes
+from aisaas.ui import payloads, routes
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ async def show(state: rx.State, refusal: Refusal, nonce: object = "") -> None:
     notices = await state.get_state(Notices)
     notices.refusal = refusal_view(
         refusal,
-        nonce=nonce if isinstance(nonce, str) else "",
+        nonce=payloads.nonce(nonce),
         path=state.router.url.path,
     )
 

@@ -12,7 +12,7 @@ from aisaas.embedded.demo_model.tokens import count_prompt, split_tokens
 from aisaas.errors import Busy, NotFound
 from aisaas.ports import Outcome, Usage
 from aisaas.wiring import Services
-from tests.services import Account, Build, Database, whole
+from tests.services import Account, Build, Database, new_principal, whole
 
 
 async def test_finished_reply_is_stored_as_shown_and_booked_by_the_providers_counts(
@@ -149,8 +149,6 @@ async def test_retry_answers_the_same_question_again_and_keeps_the_first_try(
 
 @pytest.mark.parametrize("command", ["silent 60", "stall after 6"])
 async def test_silent_provider_is_given_up_on(build_services: Build, command: str) -> None:
-    from tests.services import new_principal
-
     async with build_services(
         first_token_timeout_seconds=0.3, token_gap_timeout_seconds=0.3
     ) as impatient:
@@ -294,8 +292,6 @@ async def test_nobody_reads_stops_or_retries_another_users_reply(
 async def test_shutdown_settles_running_replies_as_interrupted(
     build_services: Build, services: Services
 ) -> None:
-    from tests.services import new_principal
-
     async with build_services() as ending:
         ada = await new_principal(ending)
         started = await ending.chat.send(

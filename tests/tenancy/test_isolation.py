@@ -249,14 +249,20 @@ async def test_transaction_without_an_identity_is_anonymous_and_sees_nothing(
         await engine.dispose()
 
 
-@pytest.mark.parametrize("login", ["DATABASE_URL", "SERVICE_DATABASE_URL"])
-def test_login_itself_reads_nothing_before_it_takes_an_identity(
-    stack: Stack, catalog: Catalog, login: str
+def test_login_of_requests_reads_nothing_before_it_takes_an_identity(
+    stack: Stack, catalog: Catalog
 ) -> None:
-    with psycopg.connect(stack.env[login], autocommit=True) as connection:
+    with psycopg.connect(stack.env["DATABASE_URL"], autocommit=True) as connection:
         for table in catalog:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(f"select 1 from {table}")  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def test_login_of_the_service_is_the_service_and_nothing_more(stack: Stack) -> None:
+    with psycopg.connect(stack.env["SERVICE_DATABASE_URL"], autocommit=True) as connection:
+        assert connection.execute("select current_user").fetchone() == ("service_role",)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("delete from public.usage_records")
 
 
 @pytest.mark.parametrize(

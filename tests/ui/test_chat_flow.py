@@ -6,82 +6,16 @@ Each test leaves the page as a person would find it, and no page may break the s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
-from uuid import uuid4
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
+from playwright.sync_api import BrowserContext, expect
 
-PASSWORD = "a password for a test"
+from tests.ui.conftest import SignUp
+from tests.ui.pages import ends, is_as_stored, meter, say
+
 SLOW = "long 300 speed 60"
 
 pytestmark = pytest.mark.timeout(400)
-SignUp = Callable[..., Page]
-
-
-@pytest.fixture
-def context(chromium: Browser, url: str) -> Generator[BrowserContext]:
-    context = chromium.new_context(base_url=url, viewport={"width": 1280, "height": 800})
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    complaints: list[str] = []
-
-    def listen(page: Page) -> None:
-        page.on("console", lambda message: complaints.extend(_complaint(message)))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-
-    context.on("page", listen)
-    yield context
-    context.close()
-    assert complaints == []
-
-
-def _complaint(message: ConsoleMessage) -> list[str]:
-    """What should not be said. The browser itself notes refused forms and broken connections."""
-    noted = ("server responded with a status of 4", "net::ERR_INTERNET_DISCONNECTED")
-    if message.type != "error" or any(note in message.text for note in noted):
-        return []
-    return [message.text]
-
-
-@pytest.fixture
-def sign_up(context: BrowserContext) -> SignUp:
-    def as_somebody_new(path: str = "/signup?redirectTo=/chat") -> Page:
-        page = context.new_page()
-        page.goto(path)
-        page.get_by_role("textbox", name="Full name").fill("Ada Lovelace")
-        page.get_by_role("textbox", name="Email").fill(f"ada-{uuid4().hex[:10]}@example.com")
-        page.get_by_role("textbox", name="Password").fill(PASSWORD)
-        page.get_by_role("button", name="Create account").click()
-        page.wait_for_url(re.compile(r"//[^/]+/chat$"))
-        return page
-
-    return as_somebody_new
-
-
-def say(page: Page, text: str) -> Locator:
-    """Send a message; the reply to it."""
-    replies = page.locator("article[data-role=assistant]")
-    before = replies.count()
-    page.get_by_role("textbox", name="Message").fill(text)
-    page.get_by_role("textbox", name="Message").press("Enter")
-    expect(replies).to_have_count(before + 1)
-    return replies.last
-
-
-def ends(reply: Locator, status: str) -> None:
-    expect(reply).to_have_attribute("data-status", status, timeout=30_000)
-
-
-def is_as_stored(page: Page, reply: Locator) -> None:
-    shown = reply.text_content() or ""
-    page.reload()
-    ends(reply, "done")
-    expect(reply).to_have_text(shown)
-
-
-def meter(page: Page) -> int:
-    value = page.get_by_role("meter", name="Tokens used").get_attribute("aria-valuenow")
-    return int(value or -1)
 
 
 def test_a_stranger_signs_up_and_is_answered(sign_up: SignUp) -> None:

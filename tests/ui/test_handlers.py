@@ -1,16 +1,20 @@
 """Handlers as any client can call them: with any payload, from any session.
 
-They run in Reflex's own event processor, in memory, without a browser and without a server.
+They run in Reflex's own event processor, in memory, without a browser; what they call are the real
+services on the real parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
+import pytest_asyncio
 import reflex as rx
 from reflex.istate.manager.memory import StateManagerMemory
 from reflex_base.event import Event
@@ -18,21 +22,25 @@ from reflex_base.event.processor import BaseStateEventProcessor
 from reflex_base.registry import RegistrationContext
 from reflex_base.utils.format import format_event_handler
 
-from aisaas.errors import QuotaExceeded
+from aisaas.accounts.models import Principal
+from aisaas.chat.models import Message
 from aisaas.ui.chat.state import Chat, Sidebar
 from aisaas.ui.chat.stream import Tail
+from aisaas.ui.chat.view import stream_key
 from aisaas.ui.dashboard.state import Dashboard
 from aisaas.ui.notices import Notices
 from aisaas.ui.session import OwnerOnly, Session
-from tests.ui.conftest import ADA, NOW, Recorded, principal
+from aisaas.wiring import Services
+from tests.services import Database, new_member, whole
 
 MARKER = "_rx_state_"
-ID = str(UUID(int=7))
+TABLES = ("conversations", "messages", "reservations", "usage_records")
+A_NAME = "'; drop table messages; --"
 JUNK: list[Any] = [
     None,
     "",
     "x" * 100_000,
-    "'; drop table messages; --",
+    A_NAME,
     -1,
     2**80,
     1.5,
@@ -41,7 +49,7 @@ JUNK: list[Any] = [
     [[]],
     {},
     {"$ne": None},
-    {"id": ID},
+    {"id": str(UUID(int=7))},
 ]
 HANDLERS: dict[Any, tuple[str, ...]] = {
     Chat.send: ("text", "conversation", "nonce"),
@@ -55,6 +63,68 @@ HANDLERS: dict[Any, tuple[str, ...]] = {
     Sidebar.restore: ("conversation_id",),
     Tail.fill_gap: ("message_id", "offset"),
 }
+WITH_IDS = [handler for handler in HANDLERS if handler is not Chat.choose_model]
+
+
+def by_name(handler: Any) -> str:
+    return handler.fn.__qualname__
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody with a conversation; `words` stand in nobody else's."""
+
+    principal: Principal
+    cookie: str
+    words: str
+    conversation: str
+    reply: Message
+
+    def payload(self, handler: Any) -> dict[str, Any]:
+        """What their own browser could send to `handler`."""
+        theirs = {
+            "text": "hello",
+            "conversation": self.conversation,
+            "conversation_id": self.conversation,
+            "message_id": str(self.reply.id),
+            "nonce": "n1",
+            "title": "A title",
+            "model": "demo",
+            "offset": 0,
+        }
+        return {name: theirs[name] for name in HANDLERS[handler]}
+
+
+async def who_talked(services: Services) -> Person:
+    member, words = await new_member(services), f"stored before {uuid4().hex}"
+    sent = await services.chat.send(member.principal, words, conversation_id=None, model="demo")
+    _, reply = await whole(services, member.principal, sent)
+    await services.chat.title_ready(member.principal, sent.conversation_id)
+    return Person(member.principal, member.cookie, words, str(sent.conversation_id), reply)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def ada(services: Services) -> Person:
+    return await who_talked(services)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def eve(services: Services) -> Person:
+    return await who_talked(services)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def untouched(database: Database, ada: Person, eve: Person) -> AsyncGenerator[None]:
+    """Whatever the test does, nothing that belongs to the two changes."""
+
+    def belongings() -> list[list[tuple[object, ...]]]:
+        owners = [ada.principal.user_id, eve.principal.user_id]
+        sql = "select row::text from {} row where user_id = any(%s) order by 1"
+        return [database(sql.format(table), owners) for table in TABLES]
+
+    before = belongings()
+    yield
+    assert belongings() == before
 
 
 class Tab:
@@ -85,7 +155,7 @@ class Tab:
 
 
 @asynccontextmanager
-async def open_tab(cookie: str = "ada") -> AsyncIterator[Tab]:
+async def open_tab(cookie: str) -> AsyncIterator[Tab]:
     processor = BaseStateEventProcessor(middleware=RegistrationContext.get().app)
     processor.configure(state_manager=StateManagerMemory())
     async with processor:
@@ -122,100 +192,218 @@ def test_every_handler_that_takes_something_is_tried_with_junk() -> None:
     assert public_handlers() == tried | without_arguments
 
 
-@pytest.mark.parametrize("handler", HANDLERS, ids=lambda handler: handler.fn.__qualname__)
-async def test_junk_is_refused_and_reaches_nothing(domain: Recorded, handler: Any) -> None:
+@pytest.mark.parametrize("handler", HANDLERS, ids=by_name)
+@pytest.mark.usefixtures("domain", "untouched")
+async def test_junk_is_refused_and_changes_nothing(ada: Person, handler: Any) -> None:
     for junk in JUNK:
-        async with open_tab() as tab:
-            await tab.call(handler, "/chat", **dict.fromkeys(HANDLERS[handler], junk))
-        for name, arguments in domain.calls:
-            # Text and model names go to the guards as they are: refusing them is their business.
-            assert name in {"send", "open"} or all(
-                isinstance(argument, UUID | str | int) and not isinstance(argument, bool)
-                for argument in arguments
-            ), (name, junk)
-            if name not in {"send", "open"}:
-                assert isinstance(arguments[0], UUID), (name, junk)
+        async with open_tab(ada.cookie) as tab:
+            await tab.call(Chat.load)
+            await tab.call(handler, **dict.fromkeys(HANDLERS[handler], junk))
+            # Whether there is a model of that name is asked when it is used.
+            if (handler, junk) != (Chat.choose_model, A_NAME):
+                expected = {"not_found", "message_invalid", "model_unavailable"}
+                assert tab.refused in expected, repr(junk)[:80]
 
 
-@pytest.mark.parametrize("handler", HANDLERS, ids=lambda handler: handler.fn.__qualname__)
-async def test_unexpected_arguments_end_as_a_notice(domain: Recorded, handler: Any) -> None:
-    async with open_tab() as tab:
-        await tab.call(handler, surprise=1)
+@pytest.mark.usefixtures("domain", "untouched")
+async def test_a_model_that_is_not_theirs_answers_nothing(ada: Person) -> None:
+    for model in (A_NAME, "gpt-4o", "demo-large"):
+        async with open_tab(ada.cookie) as tab:
+            await tab.call(Chat.load)
+            await tab.call(Chat.choose_model, model=model)
+            await tab.call(Chat.send, text="hello", conversation="", nonce="n1")
+            assert tab.refused == "model_unavailable"
+
+
+@pytest.mark.usefixtures("domain", "untouched")
+async def test_a_junk_offset_is_the_beginning_or_the_end(ada: Person) -> None:
+    async with open_tab(ada.cookie) as tab:
+        for junk in JUNK:
+            await tab.call(Tail.fill_gap, message_id=str(ada.reply.id), offset=junk)
+            assert not tab.refused
+            assert tab.vars["tail.g"][2] == ("" if junk == 2**80 else ada.reply.content)
+
+
+@pytest.mark.parametrize("title", [junk for junk in JUNK if junk != A_NAME], ids=type)
+@pytest.mark.usefixtures("domain", "untouched")
+async def test_a_junk_title_is_refused(ada: Person, title: Any) -> None:
+    async with open_tab(ada.cookie) as tab:
+        await tab.call(Sidebar.rename, conversation_id=ada.conversation, title=title)
+        assert tab.refused == "message_invalid"
+
+
+async def test_text_is_only_text(domain: Services) -> None:
+    ada = await who_talked(domain)
+    async with open_tab(ada.cookie) as tab:
+        await tab.call(Chat.load, path=f"/chat/{ada.conversation}")
+        await tab.call(Sidebar.rename, conversation_id=ada.conversation, title=A_NAME)
+        await tab.call(Chat.send, text=A_NAME, conversation=ada.conversation, nonce="n1")
+    page = await domain.conversations.open(ada.principal, UUID(ada.conversation))
+    assert page.conversation.title == A_NAME
+    assert [m.content for m in page.messages if m.role == "user"] == [ada.words, A_NAME]
+
+
+@pytest.mark.parametrize("handler", HANDLERS, ids=by_name)
+@pytest.mark.usefixtures("domain", "untouched")
+async def test_unexpected_arguments_end_as_a_notice(ada: Person, handler: Any) -> None:
+    async with open_tab(ada.cookie) as tab:
+        await tab.call(handler, **ada.payload(handler), surprise=1)
         assert tab.refused == "unavailable"
-    assert domain.calls == []
 
 
-@pytest.mark.parametrize("handler", HANDLERS, ids=lambda handler: handler.fn.__qualname__)
-async def test_nobody_gets_anywhere_without_a_session(domain: Recorded, handler: Any) -> None:
-    async with open_tab(cookie="nobody") as tab:
-        good = {"text": "hi", "nonce": "n", "title": "t", "model": "m", "offset": 0}
-        await tab.call(handler, **{name: good.get(name, ID) for name in HANDLERS[handler]})
-        assert tab.refused == "unauthenticated"
-    assert domain.calls == []
+@pytest.mark.parametrize("handler", HANDLERS, ids=by_name)
+@pytest.mark.usefixtures("untouched")
+async def test_nobody_gets_anywhere_without_a_session(
+    domain: Services, ada: Person, handler: Any
+) -> None:
+    left = await new_member(domain)
+    await domain.accounts.sign_out(left.cookie)
+    for cookie in ("", f"{domain.cookie}=nobody", left.cookie):
+        async with open_tab(cookie) as tab:
+            await tab.call(handler, **ada.payload(handler))
+            assert tab.refused == "unauthenticated"
+            assert ada.words not in str(tab.deltas)
 
 
-async def test_a_state_is_emptied_before_somebody_else_sees_it(domain: Recorded) -> None:
-    domain.cookies["eve"] = principal(UUID(int=666))
-    async with open_tab() as tab:
-        await tab.call(Chat.load, path=f"/chat/{ID}")
-        assert "stored before" in str(tab.vars)
-        tab.cookie, tab.deltas = "eve", []
+@pytest.mark.parametrize("handler", WITH_IDS, ids=by_name)
+@pytest.mark.usefixtures("domain", "untouched")
+async def test_ids_of_somebody_else_lead_nowhere(ada: Person, eve: Person, handler: Any) -> None:
+    async with open_tab(eve.cookie) as tab:
+        await tab.call(Chat.load, path=f"/chat/{eve.conversation}")
+        await tab.call(handler, **ada.payload(handler))
+        # A place in another conversation is before everything in one's own.
+        assert tab.refused == ("" if handler is Chat.load_earlier else "not_found")
+        assert ada.words not in str(tab.deltas)
+        assert ada.reply.content not in str(tab.deltas)
+
+
+@pytest.mark.usefixtures("domain", "untouched")
+async def test_the_address_of_somebody_elses_conversation_shows_nothing(
+    ada: Person, eve: Person
+) -> None:
+    async with open_tab(eve.cookie) as tab:
+        await tab.call(Chat.load, path=f"/chat/{ada.conversation}")
+        assert tab.refused == "not_found"
+        assert ada.words not in str(tab.deltas)
+
+
+@pytest.mark.usefixtures("domain")
+async def test_a_state_is_emptied_before_somebody_else_sees_it(ada: Person, eve: Person) -> None:
+    async with open_tab(ada.cookie) as tab:
+        await tab.call(Chat.load, path=f"/chat/{ada.conversation}")
+        assert ada.words in str(tab.vars)
+        tab.cookie, tab.deltas = eve.cookie, []
         await tab.call(rx.State.hydrate_and_load)
         assert tab.deltas
-        assert "stored before" not in str(tab.deltas)
-        assert str(ADA) not in str(tab.deltas)
+        assert ada.words not in str(tab.deltas)
+        assert str(ada.principal.user_id) not in str(tab.deltas)
 
 
-async def test_another_users_state_is_not_used(domain: Recorded) -> None:
-    domain.cookies["eve"] = principal(UUID(int=666))
-    async with open_tab() as tab:
-        await tab.call(Chat.load)
-        assert tab.vars["session.owner"] == str(ADA)
-        tab.cookie = "eve"
-        await tab.call(Chat.stop, message_id=ID)
+async def test_another_users_state_is_not_used(domain: Services, eve: Person) -> None:
+    ada = await new_member(domain)
+    sent = await domain.chat.send(
+        ada.principal, "long 4000 speed 40", conversation_id=None, model="demo"
+    )
+    async with open_tab(ada.cookie) as tab:
+        await tab.call(Dashboard.load)
+        assert tab.vars["session.owner"] == str(ada.principal.user_id)
+        tab.cookie = eve.cookie
+        await tab.call(Chat.stop, message_id=str(sent.reply.id))
         assert tab.refused == "unauthenticated"
-    assert not any(name == "stop" for name, _ in domain.calls)
+        running = await domain.chat.message(ada.principal, sent.reply.id)
+        assert running.status == "streaming"
+        tab.cookie = ada.cookie
+        await tab.call(Chat.stop, message_id=str(sent.reply.id))
+    _, stopped = await whole(domain, ada.principal, sent)
+    assert stopped.status == "stopped"
 
 
-async def test_a_refused_send_says_why_and_for_which_attempt(domain: Recorded) -> None:
-    domain.refuse = QuotaExceeded(retry_at=NOW)
-    async with open_tab() as tab:
+@pytest.mark.parametrize("nonce", ["n1", "", "x" * 100_000, 7, None, ["n1"]], ids=type)
+async def test_a_refused_send_says_why_and_for_which_attempt(
+    domain: Services, database: Database, nonce: Any
+) -> None:
+    ada = await new_member(domain)
+    database("update profiles set tokens_per_month = 0 where id = %s", ada.principal.user_id)
+    async with open_tab(ada.cookie) as tab:
         await tab.call(Chat.load)
-        await tab.call(Chat.send, text="hello", conversation="", nonce="n1")
+        await tab.call(Chat.send, text="hello", conversation="", nonce=nonce)
         refusal = tab.vars["notices.refusal"]
-        assert (refusal.code, refusal.nonce) == ("quota_exceeded", "n1")
-        assert refusal.retry_at == NOW.isoformat()
+        assert refusal.code == "quota_exceeded"
+        assert refusal.nonce == (nonce[:64] if isinstance(nonce, str) else "")
+        assert datetime.fromisoformat(refusal.retry_at) > datetime.now(UTC)
         # The composer empties itself only for an accepted attempt.
         assert tab.vars.get("chat.accepted", "") == ""
+    assert not database("select 1 from messages where user_id = %s", ada.principal.user_id)
 
 
-async def test_a_reply_streams_without_the_transcript(domain: Recorded) -> None:
-    domain.words = tuple(f"word {n} " for n in range(40))
-    async with open_tab() as tab:
-        await tab.call(Chat.load, path=f"/chat/{ID}")
-        assert "stored before" in str(tab.vars["chat.page"])
+async def test_a_reply_streams_without_the_transcript(domain: Services) -> None:
+    ada = await who_talked(domain)
+    async with open_tab(ada.cookie) as tab:
+        await tab.call(Chat.load, path=f"/chat/{ada.conversation}")
+        assert ada.words in str(tab.vars["chat.page"])
         tab.deltas.clear()
-        await tab.call(Chat.send, text="hello", conversation=ID, nonce="n1")
+        await tab.call(
+            Chat.send, text="long 60 speed 200", conversation=ada.conversation, nonce="n1"
+        )
         assert tab.vars["chat.accepted"] == "n1"
         assert tab.vars["chat.reply"].status == "done"
         assert tab.vars["chat.reply"].text is None
-        assert "stored before" not in str(tab.deltas)
+        assert ada.words not in str(tab.deltas)
+        assert "chat.page" not in {
+            f"{state.rsplit('____', 1)[-1]}.{name.removesuffix(MARKER)}"
+            for delta in tab.deltas
+            for state, changes in delta.items()
+            for name in changes
+        }
 
 
-async def test_the_window_goes_out_by_itself_under_the_name_the_browser_knows(
-    domain: Recorded,
+async def test_windows_go_out_by_themselves_under_the_name_the_browser_knows(
+    domain: Services,
 ) -> None:
     """The contract with reflex: `emit_delta` takes a state's full name and marked var names."""
     state, var = Tail.get_full_name(), "s" + MARKER
-    domain.words = ("All of it at once.",)
-    async with open_tab() as tab:
-        await tab.call(Chat.load, path=f"/chat/{ID}")
-        await tab.call(Chat.send, text="hello", conversation=ID, nonce="n1")
+    ada = await who_talked(domain)
+    async with open_tab(ada.cookie) as tab:
+        await tab.call(Chat.load, path=f"/chat/{ada.conversation}")
+        await tab.call(
+            Chat.send, text="long 60 speed 200", conversation=ada.conversation, nonce="n1"
+        )
         windows = [delta for delta in tab.deltas if delta.get(state, {}).get(var, [""])[0]]
-        assert windows == [{state: {var: ["00000000", 0, "All of it at once."]}}]
+        reply = UUID(tab.vars["chat.reply"].id)
+    text = ""
+    for window in windows:
+        assert window.keys() == {state}
+        assert window[state].keys() == {var}
+        key, offset, piece = window[state][var]
+        assert key == stream_key(reply)
+        assert offset <= len(text)
+        text += piece[len(text) - offset :]
+    assert len(windows) > 1
+    assert text == (await domain.chat.message(ada.principal, reply)).content
 
 
-async def test_a_gap_is_filled_from_its_offset(domain: Recorded) -> None:
-    async with open_tab() as tab:
-        await tab.call(Tail.fill_gap, message_id=ID, offset=5)
-        assert tab.vars["tail.g"] == ["00000000", 5, ", world"]
+@pytest.mark.usefixtures("domain", "untouched")
+async def test_a_gap_is_filled_from_its_offset(ada: Person) -> None:
+    async with open_tab(ada.cookie) as tab:
+        await tab.call(Tail.fill_gap, message_id=str(ada.reply.id), offset=5)
+        assert tab.vars["tail.g"] == [stream_key(ada.reply.id), 5, ada.reply.content[5:]]
+
+
+async def test_a_gap_in_a_running_reply_is_filled_with_what_there_is(domain: Services) -> None:
+    ada = await new_member(domain)
+    sent = await domain.chat.send(
+        ada.principal, "long 4000 speed 200", conversation_id=None, model="demo"
+    )
+    shown = ""
+    async for segment in domain.chat.follow(ada.principal, sent.reply.id):
+        shown += segment.text
+        if len(shown) > 50:
+            break
+    async with open_tab(ada.cookie) as tab:
+        await tab.call(Tail.fill_gap, message_id=str(sent.reply.id), offset=5)
+        key, offset, text = tab.vars["tail.g"]
+    assert (key, offset) == (stream_key(sent.reply.id), 5)
+    assert text.startswith(shown[5:])
+    await domain.chat.stop(ada.principal, sent.reply.id)
+    _, stored = await whole(domain, ada.principal, sent)
+    assert stored.content[5:].startswith(text)

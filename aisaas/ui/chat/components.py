@@ -49,9 +49,7 @@ def welcome() -> rx.Component:
         rx.cond(
             Chat.model.startswith("demo"),
             rx.el.p(
-                "This is a demo model with canned answers. Write ",
-                rx.el.code("help"),
-                " to see what it can do.",
+                "This is a demo model with canned answers. Write “help” to see what it can do.",
                 class_name="hint",
             ),
         ),

@@ -1,0 +1,83 @@
+"""What tests do with the services: sign somebody up, follow a reply; and models beyond the bundled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from aisaas.accounts.models import Principal
+from aisaas.chat.catalogue import BUNDLED
+from aisaas.chat.models import Message, Started
+from aisaas.wiring import Services
+
+EMBEDDED = "postgres,valkey,auth,demo_model"
+CATALOGUE = [
+    {
+        "id": "broken",
+        "label": "Broken",
+        "provider": "demo",
+        "upstream": "openai/no-such-model",
+        "context_window": 16000,
+        "max_output": 4096,
+        "weight": "3",
+        "plans": ["free", "pro"],
+        "fallback": "demo",
+        "price": {"input_usd": "100", "output_usd": "100"},
+    },
+    {
+        "id": "small-window",
+        "label": "Small window",
+        "provider": "demo",
+        "upstream": "openai/demo",
+        "context_window": 1000,
+        "max_output": 400,
+        "weight": "1",
+        "plans": ["free", "pro"],
+        "fallback": None,
+        "price": {"input_usd": "1", "output_usd": "1"},
+    },
+]
+
+Build = Callable[..., AbstractAsyncContextManager[Services]]
+Account = Callable[..., Awaitable[Principal]]
+Database = Callable[..., list[tuple[object, ...]]]
+
+
+@dataclass(frozen=True)
+class Member:
+    """Somebody who signed up; `cookie` is what their browser sends."""
+
+    principal: Principal
+    cookie: str
+
+
+def write_catalogue(path: Path) -> Path:
+    """The bundled models, one whose provider fails, and one that reads little."""
+    path.write_text(json.dumps(json.loads(BUNDLED.read_text()) + CATALOGUE))
+    return path
+
+
+async def new_member(services: Services) -> Member:
+    signed_in = await services.accounts.sign_up(
+        f"{uuid4().hex}@example.com", "a long enough password", "Ada", user_agent="tests"
+    )
+    assert signed_in is not None
+    cookie = f"{services.cookie}={signed_in.token}"
+    return Member(await services.accounts.principal(cookie), cookie)
+
+
+async def new_principal(services: Services) -> Principal:
+    return (await new_member(services)).principal
+
+
+async def whole(services: Services, principal: Principal, started: Started) -> tuple[str, Message]:
+    """Follow a reply to its end: what was shown, and what is stored."""
+    shown = ""
+    async for segment in services.chat.follow(principal, started.reply.id):
+        assert segment.offset == len(shown)
+        shown += segment.text
+    return shown, await services.chat.message(principal, started.reply.id)

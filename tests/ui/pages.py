@@ -1,0 +1,31 @@
+"""What a person does on the chat page, and what they see of it."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Locator, Page, expect
+
+
+def say(page: Page, text: str) -> Locator:
+    """Send a message; the reply to it."""
+    replies = page.locator("article[data-role=assistant]")
+    before = replies.count()
+    page.get_by_role("textbox", name="Message").fill(text)
+    page.get_by_role("textbox", name="Message").press("Enter")
+    expect(replies).to_have_count(before + 1)
+    return replies.last
+
+
+def ends(reply: Locator, status: str) -> None:
+    expect(reply).to_have_attribute("data-status", status, timeout=30_000)
+
+
+def is_as_stored(page: Page, reply: Locator) -> None:
+    shown = reply.text_content() or ""
+    page.reload()
+    ends(reply, "done")
+    expect(reply).to_have_text(shown)
+
+
+def meter(page: Page) -> int:
+    value = page.get_by_role("meter", name="Tokens used").get_attribute("aria-valuenow")
+    return int(value or -1)
