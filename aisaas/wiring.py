@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -31,6 +32,8 @@ from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.settings import Settings, settings
 
+Closer = Callable[[], Awaitable[object]]
+
 
 @dataclass(frozen=True)
 class Services:
@@ -48,12 +51,12 @@ class Services:
     recovery: Recovery
     running: RunningReplies
     model: LiteLLMModel
-    _closers: tuple[object, ...]
+    _closers: tuple[Closer, ...]
 
     async def close(self) -> None:
         """Let go of every connection."""
         for closer in self._closers:
-            await closer()  # pyright: ignore[reportGeneralTypeIssues, reportCallIssue, reportUnknownVariableType]
+            await closer()
 
 
 def _reveal(secret: SecretStr | None) -> str:
@@ -62,55 +65,79 @@ def _reveal(secret: SecretStr | None) -> str:
     return secret.get_secret_value()
 
 
+@dataclass(frozen=True, slots=True)
+class _Adapters:
+    """One of each vendor, and how to let go of them."""
+
+    user: UserDatabase
+    service: ServiceDatabase
+    limiter: RedisLimiter
+    reply_log: RedisReplyLog
+    signals: RedisSignals
+    identity: SupabaseIdentity
+    model: LiteLLMModel
+    closers: tuple[Closer, ...]
+
+
+def _adapters(config: Settings) -> _Adapters:
+    database_url = _reveal(config.database_url)
+    user_engine = make_engine(database_url)
+    service_engine = make_engine(_reveal(config.service_database_url or config.database_url))
+    redis_url = _reveal(config.redis_url)
+    redis = make_redis(redis_url)
+    listening = make_listening_redis(redis_url, block_seconds=BLOCK_MS / 1000)
+    prefix = f"aisaas:{config.app_env}"
+    assert config.supabase_url is not None
+    identity = SupabaseIdentity(config.supabase_url, _reveal(config.supabase_publishable_key))
+    return _Adapters(
+        user=UserDatabase(user_engine),
+        service=ServiceDatabase(service_engine),
+        limiter=RedisLimiter(redis, prefix=prefix),
+        reply_log=RedisReplyLog(redis, listening, prefix=prefix),
+        signals=RedisSignals(redis, listening, prefix=prefix),
+        identity=identity,
+        model=LiteLLMModel(config),
+        closers=(
+            user_engine.dispose,
+            service_engine.dispose,
+            redis.aclose,
+            listening.aclose,
+            identity.close,
+        ),
+    )
+
+
 def build(config: Settings) -> Services:
     """Construct everything; connects to nothing.
 
     Raises:
         ConfigurationError: the catalogue is unfit.
     """
-    database_url = _reveal(config.database_url)
-    user_engine = make_engine(database_url)
-    service_url = config.service_database_url
-    service_engine = make_engine(service_url.get_secret_value() if service_url else database_url)
-    user, service = UserDatabase(user_engine), ServiceDatabase(service_engine)
-
-    redis = make_redis(_reveal(config.redis_url))
-    listening = make_listening_redis(_reveal(config.redis_url), block_seconds=BLOCK_MS / 1000)
-    prefix = f"aisaas:{config.app_env}"
-    reply_log = RedisReplyLog(redis, listening, prefix=prefix)
-    limiter = RedisLimiter(redis, prefix=prefix)
-    signals = RedisSignals(redis, listening, prefix=prefix)
-
-    assert config.supabase_url is not None
-    identity = SupabaseIdentity(config.supabase_url, _reveal(config.supabase_publishable_key))
-    model = LiteLLMModel(config)
+    to = _adapters(config)
     sold = plans(config)
-    catalogue = load_catalogue(config, model.price_of, tuple(sold))
+    catalogue = load_catalogue(config, to.model.price_of, tuple(sold))
     quota = Quota(
-        service,
-        user,
+        to.service,
+        to.user,
         sold,
         free_cap=config.free_tier_daily_usd,
         total_cap=config.total_daily_usd,
     )
-    settler = Settler(service, model.count_tokens)
-    running = RunningReplies(
-        ReplyParts(
-            settler=settler,
-            model=model,
-            log=reply_log,
-            first_token_seconds=config.first_token_timeout_seconds,
-            token_gap_seconds=config.token_gap_timeout_seconds,
-        ),
-        quota,
-        signals,
+    settler = Settler(to.service, to.model.count_tokens)
+    reply_parts = ReplyParts(
+        settler=settler,
+        model=to.model,
+        log=to.reply_log,
+        first_token_seconds=config.first_token_timeout_seconds,
+        token_gap_seconds=config.token_gap_timeout_seconds,
     )
+    running = RunningReplies(reply_parts, quota, to.signals)
     door = Door(
-        user=user,
+        user=to.user,
         quota=quota,
-        limiter=limiter,
+        limiter=to.limiter,
         catalogue=catalogue,
-        count_tokens=model.count_tokens,
+        count_tokens=to.model.count_tokens,
         max_message_chars=config.max_message_chars,
         max_reply_tokens=config.max_reply_tokens,
     )
@@ -119,34 +146,28 @@ def build(config: Settings) -> Services:
         settings=config,
         cookie=cookie,
         accounts=Accounts(
-            service,
-            identity,
+            to.service,
+            to.identity,
             TokenCipher(_reveal(config.session_secret)),
             cookie=cookie,
             first_account_is_admin="auth" in config.embedded_parts,
         ),
-        conversations=Conversations(user),
-        chat=Chat(ChatParts(door, user, settler, model, reply_log, running)),
+        conversations=Conversations(to.user),
+        chat=Chat(ChatParts(door, to.user, settler, to.model, to.reply_log, running)),
         quota=quota,
-        usage=Usage(user),
+        usage=Usage(to.user),
         catalogue=catalogue,
-        switches=KillSwitches(service),
+        switches=KillSwitches(to.service),
         recovery=Recovery(
-            service,
-            reply_log,
+            to.service,
+            to.reply_log,
             catalogue,
-            model.count_tokens,
+            settler,
             running_here=lambda message_id: running.get(message_id) is not None,
         ),
         running=running,
-        model=model,
-        _closers=(
-            user_engine.dispose,
-            service_engine.dispose,
-            redis.aclose,
-            listening.aclose,
-            identity.close,
-        ),
+        model=to.model,
+        _closers=to.closers,
     )
 
 

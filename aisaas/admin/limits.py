@@ -25,31 +25,27 @@ class KillSwitches:
         self._database = database
 
     async def engage(self, scope: str, *, actor: str, reason: str) -> bool:
-        async with self._database.transaction() as session:
-            changed = await store.engage(session, scope, reason)
-            if changed:
-                await store.audit(
-                    session,
-                    actor=actor,
-                    action="kill_switch.engage",
-                    subject=scope,
-                    before={"engaged": False},
-                    after={"engaged": True},
-                    reason=reason,
-                )
-            return changed
+        """True when it was not engaged before."""
+        return await self._turn(scope, on=True, actor=actor, reason=reason)
 
     async def lift(self, scope: str, *, actor: str, reason: str) -> bool:
+        """True when it was engaged."""
+        return await self._turn(scope, on=False, actor=actor, reason=reason)
+
+    async def _turn(self, scope: str, *, on: bool, actor: str, reason: str) -> bool:
         async with self._database.transaction() as session:
-            changed = await store.lift(session, scope)
+            if on:
+                changed = await store.engage(session, scope, reason)
+            else:
+                changed = await store.lift(session, scope)
             if changed:
                 await store.audit(
                     session,
                     actor=actor,
-                    action="kill_switch.lift",
+                    action="kill_switch.engage" if on else "kill_switch.lift",
                     subject=scope,
-                    before={"engaged": True},
-                    after={"engaged": False},
+                    before={"engaged": not on},
+                    after={"engaged": on},
                     reason=reason,
                 )
             return changed

@@ -178,6 +178,7 @@ class Abandoned:
     purpose: Purpose
     plan: str
     model: str
+    weight: Decimal
     prompt_count: int
     metered_customer: str | None
 
@@ -196,7 +197,7 @@ async def claim_abandoned(session: AsyncSession, limit: int) -> Sequence[Abandon
               order by lease_expires_at limit :limit for update skip locked
             )
             returning r.id as request_id, r.user_id, r.conversation_id, r.message_id, r.purpose,
-              r.plan, r.model, r.prompt_count,
+              r.plan, r.model, r.weight, r.prompt_count,
               -- None on the free tier, and once the account is gone: its reservation still settles.
               case when not r.free_tier then (
                 select p.stripe_customer_id from public.profiles p where p.id = r.user_id

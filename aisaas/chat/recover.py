@@ -12,15 +12,13 @@ from decimal import Decimal
 from uuid import UUID
 
 from aisaas.billing import store as billing_store
-from aisaas.billing.models import Charge
-from aisaas.billing.quota import book, charged_weight
 from aisaas.billing.store import Abandoned
 from aisaas.chat import store
 from aisaas.chat.catalogue import Catalogue
-from aisaas.chat.settle import Produced, counts
+from aisaas.chat.settle import Owed, Produced, Settler
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError
-from aisaas.ports import LoggedReply, Model, ReplyLog
+from aisaas.ports import LoggedReply, Model, Price, ReplyLog
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +34,14 @@ class Recovery:
         service: ServiceDatabase,
         reply_log: ReplyLog,
         catalogue: Catalogue,
-        count_tokens: Callable[[str], int],
+        settler: Settler,
         *,
         running_here: Callable[[UUID], bool],
     ) -> None:
         self._service = service
         self._log = reply_log
         self._catalogue = catalogue
-        self._count_tokens = count_tokens
+        self._settler = settler
         self._running_here = running_here
 
     async def run_once(self) -> int:
@@ -73,64 +71,21 @@ class Recovery:
             return await store.purge_deleted(session, PURGE_AFTER_SECONDS)
 
     async def _settle(self, item: Abandoned) -> bool:
+        asked = self._catalogue.get(item.model) or _retired(item)
         logged = await self._log.read(item.message_id) if item.message_id is not None else None
-        asked = self._catalogue.get(item.model)
-        if asked is None:
-            # The model left the catalogue since: nothing can be priced, so nothing is charged.
-            log.error("reservation %s is for an unknown model %s", item.request_id, item.model)
-        produced = _produced(logged, asked, self._catalogue)
-        answered = produced.answered or asked
-        async with self._service.transaction() as session:
-            if answered is None or asked is None:
-                cost = (
-                    Decimal(0)
-                    if await billing_store.close_reservation(
-                        session, item.request_id, quota_tokens=0, cost_usd=Decimal(0)
-                    )
-                    else None
-                )
-                prompt_tokens = completion_tokens = 0
-            else:
-                tokens = counts(produced, item.prompt_count, self._count_tokens)
-                prompt_tokens, completion_tokens = tokens.prompt_tokens, tokens.completion_tokens
-                cost = await book(
-                    session,
-                    Charge(
-                        request_id=item.request_id,
-                        user_id=item.user_id,
-                        conversation_id=item.conversation_id,
-                        message_id=item.message_id,
-                        purpose=item.purpose,
-                        plan=item.plan,
-                        model=answered,
-                        weight=charged_weight(asked, answered),
-                        prompt_tokens=tokens.prompt_tokens,
-                        cached_prompt_tokens=tokens.cached_prompt_tokens,
-                        completion_tokens=tokens.completion_tokens,
-                        counted_by=tokens.counted_by,
-                        outcome="interrupted",
-                        metered_customer=item.metered_customer,
-                    ),
-                )
-            if cost is None:
-                return False
-            if item.message_id is not None:
-                await store.end_reply(
-                    session,
-                    store.Ending(
-                        message_id=item.message_id,
-                        content=produced.text,
-                        status="interrupted",
-                        answered_by=produced.answered.id if produced.answered else None,
-                        token_count=self._count_tokens(produced.text),
-                        question_tokens=None,
-                        prompt_tokens=prompt_tokens,
-                        completion_tokens=completion_tokens,
-                        cost_usd=cost,
-                        history_cut=None,
-                        error_code="process_lost",
-                    ),
-                )
+        owed = Owed(
+            request_id=item.request_id,
+            user_id=item.user_id,
+            conversation_id=item.conversation_id,
+            message_id=item.message_id,
+            purpose=item.purpose,
+            plan=item.plan,
+            asked=asked,
+            prompt_count=item.prompt_count,
+            metered_customer=item.metered_customer,
+        )
+        if not await self._settler.settle_once(owed, self._produced(logged, asked)):
+            return False
         if item.message_id is not None:
             try:
                 await self._log.close(item.message_id)
@@ -138,17 +93,40 @@ class Recovery:
                 log.warning("log of reply %s left to expire", item.message_id)
         return True
 
+    def _produced(self, logged: LoggedReply | None, asked: Model) -> Produced:
+        text = logged.text if logged is not None else ""
+        answering = logged.model if logged is not None else None
+        answered = self._catalogue.get(answering) if answering is not None else None
+        return Produced(
+            outcome="interrupted",
+            text=text,
+            answered=answered or (asked if text else None),
+            usage=logged.usage if logged is not None else None,
+            # The process may have died between the provider's last word and the settling; without
+            # knowing, its prompt count is used and the text is counted.
+            complete=False,
+            started=True,
+            error_code="process_lost",
+        )
 
-def _produced(logged: LoggedReply | None, asked: Model | None, catalogue: Catalogue) -> Produced:
-    answered = catalogue.get(logged.model) if logged is not None and logged.model else None
-    return Produced(
-        outcome="interrupted",
-        text=logged.text if logged is not None else "",
-        answered=answered or (asked if logged is not None and logged.text else None),
-        usage=logged.usage if logged is not None else None,
-        # The process may have died between the provider's last word and the settling; without
-        # knowing, its prompt count is used and the text is counted.
-        complete=False,
-        started=True,
-        error_code="process_lost",
+
+def _retired(item: Abandoned) -> Model:
+    """A model that left the catalogue between the call and now, and took its price along.
+
+    Its tokens are booked and counted by the weight they were reserved with; the ledger says
+    `unknown` for the price, and the log asks for an operator.
+    """
+    log.error("call %s was to %s, which has no price any more", item.request_id, item.model)
+    nothing = Decimal(0)
+    return Model(
+        id=item.model,
+        label=item.model,
+        provider="unknown",
+        upstream=item.model,
+        context_window=0,
+        max_output=0,
+        weight=item.weight,
+        plans=frozenset(),
+        fallback=None,
+        price=Price(nothing, nothing, nothing, version="unknown"),
     )

@@ -22,7 +22,7 @@ from aisaas.billing.quota import book, charged_weight
 from aisaas.chat import store
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError
-from aisaas.ports import Admitted, Model, Outcome, Usage
+from aisaas.ports import Admitted, Model, Outcome, Purpose, Usage
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,26 @@ def counts(produced: Produced, prompt_count: int, count_tokens: Callable[[str], 
     return Counts(prompt, cached, count_tokens(produced.text), "estimate")
 
 
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A call to be settled, by the process that made it or by one that found it abandoned.
+
+    `history_cut` and `question_tokens` are None where whoever settles doesn't know them.
+    """
+
+    request_id: UUID
+    user_id: UUID
+    conversation_id: UUID | None
+    message_id: UUID | None
+    purpose: Purpose
+    plan: str
+    asked: Model
+    prompt_count: int
+    metered_customer: str | None
+    history_cut: int | None = None
+    question_tokens: int | None = None
+
+
 class Settler:
     """Books calls as the service."""
 
@@ -87,62 +107,67 @@ class Settler:
         Keeps trying while the database is away, for as long as this process lives; after that the
         reservation's lease runs out and the recovery settles from the log.
         """
+        owed = Owed(
+            request_id=admitted.request_id,
+            user_id=admitted.user_id,
+            conversation_id=conversation_id,
+            message_id=message_id,
+            purpose=admitted.purpose,
+            plan=admitted.plan,
+            asked=admitted.models[0],
+            prompt_count=admitted.prompt_count,
+            metered_customer=admitted.metered_customer,
+            history_cut=admitted.history_cut,
+            question_tokens=admitted.prompt[-1].tokens,
+        )
         attempt = 0
         while True:
             try:
-                return await self._settle_once(admitted, produced, conversation_id, message_id)
+                return await self.settle_once(owed, produced)
             except DependencyError:
                 delay = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
                 log.warning("settling %s waits for the database", admitted.request_id)
                 await asyncio.sleep(delay)
                 attempt += 1
 
-    async def _settle_once(
-        self,
-        admitted: Admitted,
-        produced: Produced,
-        conversation_id: UUID | None,
-        message_id: UUID | None,
-    ) -> bool:
-        asked = admitted.models[0]
-        answered = produced.answered or asked
-        tokens = counts(produced, admitted.prompt_count, self._count_tokens)
+    async def settle_once(self, owed: Owed, produced: Produced) -> bool:
+        """One try, in one transaction. Raises DependencyError when it is not known to be done."""
+        answered = produced.answered or owed.asked
+        tokens = counts(produced, owed.prompt_count, self._count_tokens)
+        charge = Charge(
+            request_id=owed.request_id,
+            user_id=owed.user_id,
+            conversation_id=owed.conversation_id,
+            message_id=owed.message_id,
+            purpose=owed.purpose,
+            plan=owed.plan,
+            model=answered,
+            weight=charged_weight(owed.asked, answered),
+            prompt_tokens=tokens.prompt_tokens,
+            cached_prompt_tokens=tokens.cached_prompt_tokens,
+            completion_tokens=tokens.completion_tokens,
+            counted_by=tokens.counted_by,
+            outcome=produced.outcome,
+            metered_customer=owed.metered_customer,
+        )
         async with self._database.transaction() as session:
-            cost = await book(
-                session,
-                Charge(
-                    request_id=admitted.request_id,
-                    user_id=admitted.user_id,
-                    conversation_id=conversation_id,
-                    message_id=message_id,
-                    purpose=admitted.purpose,
-                    plan=admitted.plan,
-                    model=answered,
-                    weight=charged_weight(asked, answered),
-                    prompt_tokens=tokens.prompt_tokens,
-                    cached_prompt_tokens=tokens.cached_prompt_tokens,
-                    completion_tokens=tokens.completion_tokens,
-                    counted_by=tokens.counted_by,
-                    outcome=produced.outcome,
-                    metered_customer=admitted.metered_customer,
-                ),
-            )
+            cost = await book(session, charge)
             if cost is None:
                 return False
-            if message_id is not None:
+            if owed.message_id is not None:
                 await store.end_reply(
                     session,
                     store.Ending(
-                        message_id=message_id,
+                        message_id=owed.message_id,
                         content=produced.text,
                         status=produced.outcome,
                         answered_by=produced.answered.id if produced.answered else None,
                         token_count=self._count_tokens(produced.text),
-                        question_tokens=admitted.prompt[-1].tokens,
+                        question_tokens=owed.question_tokens,
                         prompt_tokens=tokens.prompt_tokens,
                         completion_tokens=tokens.completion_tokens,
                         cost_usd=cost,
-                        history_cut=admitted.history_cut,
+                        history_cut=owed.history_cut,
                         error_code=produced.error_code,
                     ),
                 )

@@ -15,7 +15,7 @@ from typing import Literal
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import event, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
@@ -72,11 +72,13 @@ class _IdentitySession(Session):
 
 
 @event.listens_for(_IdentitySession, "after_begin")
-def _take_identity(session: Session, transaction: SessionTransaction, connection: object) -> None:
+def _take_identity(
+    session: Session, transaction: SessionTransaction, connection: Connection
+) -> None:
     if transaction.nested:
         return
     info = session.info
-    connection.execute(  # type: ignore[attr-defined]
+    connection.execute(
         _SET_IDENTITY,
         {
             "role": info.get("role", "anon"),

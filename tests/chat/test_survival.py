@@ -160,3 +160,37 @@ async def test_flushing_redis_lets_nobody_spend_more(
     assert 0 < used <= 3000  # pyright: ignore[reportOperatorIssue]
     assert refused > 0
     assert (await services.quota.allowance(ada)).used == used
+
+
+async def test_lost_reply_of_a_model_that_is_sold_no_more_is_still_counted(
+    build_services: Build, database: Database
+) -> None:
+    from tests.chat.conftest import new_principal
+
+    async with build_services() as leaving:
+        ada = await new_principal(leaving)
+        started = await leaving.chat.send(
+            ada, "long 400 speed 200", conversation_id=None, model="demo"
+        )
+        async for segment in leaving.chat.follow(ada, started.reply.id):
+            if segment.text:
+                running = leaving.running.get(started.reply.id)
+                assert running is not None
+                # It ends without settling, as if its process were gone.
+                running.lose()
+        database(
+            "update reservations set model = 'gone-1', lease_expires_at = now()"
+            " where message_id = %s",
+            started.reply.id,
+        )
+        while (stored := await leaving.chat.message(ada, started.reply.id)).status == "streaming":
+            await leaving.recovery.run_once()
+            await asyncio.sleep(0.05)
+    assert stored.status == "interrupted"
+    ((model, completion, cost, version),) = database(
+        "select model, completion_tokens, cost_usd, price_version from usage_records"
+        " where message_id = %s",
+        started.reply.id,
+    )
+    assert (model, version, cost) == ("demo", "demo-1", stored.cost_usd)
+    assert completion == leaving.model.count_tokens(stored.content) > 0

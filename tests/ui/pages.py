@@ -15,6 +15,26 @@ def say(page: Page, text: str) -> Locator:
     return replies.last
 
 
+def refused(page: Page, text: str, code: str) -> Locator:
+    """Send a message that is refused: the alert says why, and the text stays. The alert."""
+    box = page.get_by_role("textbox", name="Message")
+    box.fill(text)
+    box.press("Enter")
+    alert = page.get_by_role("alert")
+    expect(alert).to_have_attribute("data-code", code)
+    expect(box).to_have_value(text)
+    expect(page.get_by_role("button", name="Send")).to_have_attribute("aria-disabled", "false")
+    return alert
+
+
+def answered(page: Page, text: str) -> Locator:
+    """Send a message that is answered to the end; the reply to it."""
+    reply = say(page, text)
+    ends(reply, "done")
+    expect(page.get_by_role("textbox", name="Message")).to_have_value("")
+    return reply
+
+
 def ends(reply: Locator, status: str) -> None:
     expect(reply).to_have_attribute("data-status", status, timeout=30_000)
 
