@@ -60,6 +60,7 @@ def build(settings: Settings, folder: DataFolder) -> None:
         status = run(command, env=env, cwd=PROJECT_ROOT, log=log)
     if status != 0 or not (CLIENT / "index.html").is_file():
         raise StackError(_failed(log))
+    _settle_order(LOCK / "package.json")
     if leaks := find_leaks(CLIENT, settings.secrets()):
         raise StackError(
             "The front end contains secrets, so it is not served: "
@@ -71,6 +72,15 @@ def build(settings: Settings, folder: DataFolder) -> None:
         draft = STAMP.with_suffix(".tmp")
         draft.write_text(json.dumps(_stamp(sources)))
         draft.replace(STAMP)
+
+
+def _settle_order(manifest: Path) -> None:
+    """Reflex writes the same manifest in another order after a first build than after a later one;
+    a checkout must not look changed for that."""
+    written = json.loads(manifest.read_text())
+    settled = json.dumps(written, indent=2, sort_keys=True) + "\n"
+    with explained(manifest):
+        manifest.write_text(settled)
 
 
 def _failed(log: Path) -> str:

@@ -132,27 +132,31 @@ async def test_kill_switch_stops_the_next_call_and_lifting_it_lets_it_through(
     tight: Services, database: Database
 ) -> None:
     ada = await new_principal(tight)
+    drill = f"drill {uuid4()}"
     for scope in ("all", "plan:free", "model:demo", "provider:demo"):
-        assert await tight.switches.engage(scope, actor="test", reason="drill")
+        assert await tight.switches.engage(scope, actor="test", reason=drill)
         try:
             # The principal was read before: the reservation asks once more.
             with pytest.raises(SpendingPaused):
                 await tight.chat.send(ada, "hello", conversation_id=None, model="demo")
         finally:
-            assert await tight.switches.lift(scope, actor="test", reason="drill over")
+            assert await tight.switches.lift(scope, actor="test", reason=drill)
     started = await tight.chat.send(ada, "hello", conversation_id=None, model="demo")
     await whole(tight, ada, started)
-    actions = database(
-        "select action from audit_log where reason like 'drill%%' order by created_at"
-    )
+    actions = database("select action from audit_log where reason = %s order by created_at", drill)
     assert [row[0] for row in actions] == ["kill_switch.engage", "kill_switch.lift"] * 4
 
 
-@pytest.mark.parametrize("cap", ["free_tier_daily_usd", "total_daily_usd"])
+@pytest.mark.parametrize(
+    ("cap", "scope"), [("free_tier_daily_usd", "free"), ("total_daily_usd", "total")]
+)
 async def test_daily_cap_refuses_before_the_provider_is_called(
-    build_services: Build, database: Database, cap: str
+    build_services: Build, database: Database, cap: str, scope: str
 ) -> None:
-    spent = database("select coalesce(max(spent_usd), 0) from spend_days where day = current_date")
+    spent = database(
+        "select coalesce(max(spent_usd), 0) from spend_days where day = current_date and scope = %s",
+        scope,
+    )
     async with build_services(**{cap: spent[0][0]}) as capped:
         ada = await new_principal(capped)
         with pytest.raises(SpendingPaused) as caught:
