@@ -174,12 +174,22 @@ class Usage:
             raise Unavailable from error
 
 
+def _too_few(left: int) -> str | None:
+    """Why not, although the meter shows a rest."""
+    if left == 0:
+        return None
+    return (
+        f"The {left:,} tokens left this month are too few for this message with what was said "
+        "before. A new chat needs fewer."
+    )
+
+
 def _refusal(answer: store.Reserved) -> Refusal:
     match answer.refusal:
         case "busy":
             return Busy()
         case "quota_exceeded":
-            return QuotaExceeded(retry_at=answer.retry_at)
+            return QuotaExceeded(_too_few(answer.tokens_left), retry_at=answer.retry_at)
         case "paused":
             return SpendingPaused()
         case "free_tier_spent":

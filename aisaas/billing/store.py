@@ -33,6 +33,7 @@ class Reserved:
 
     refusal: str | None
     max_tokens: int
+    tokens_left: int
     retry_at: datetime | None
 
 
@@ -72,7 +73,9 @@ async def reserve(
         .mappings()
         .one()
     )
-    return Reserved(row["refusal"], row["max_tokens"] or 0, row["retry_at"])
+    return Reserved(
+        row["refusal"], row["max_tokens"] or 0, row["tokens_left"] or 0, row["retry_at"]
+    )
 
 
 async def close_reservation(
