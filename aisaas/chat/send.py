@@ -150,14 +150,26 @@ class Chat:
             raise Unavailable from error
 
     async def title_ready(self, principal: Principal, conversation_id: UUID) -> str | None:
-        """Wait for a title that is being made here; None when there is none to come."""
+        """The conversation's title, once it has one that is not the first; None if none comes.
+
+        Waits for a title that is being made in this process.
+        """
+        # Looked up before the database: a title that ends in between is then read from there.
         task = self._titles.get(conversation_id)
-        if task is None:
-            return None
-        async with self._parts.user.as_user(principal.user_id) as session:
-            if await store.find_conversation(session, principal.user_id, conversation_id) is None:
-                raise NotFound
-        return await asyncio.shield(task)
+        try:
+            async with self._parts.user.as_user(principal.user_id) as session:
+                found = await store.find_conversation(session, principal.user_id, conversation_id)
+        except DependencyError as error:
+            raise Unavailable from error
+        if found is None:
+            raise NotFound
+        if task is not None:
+            try:
+                return await asyncio.shield(task)
+            except DependencyError:
+                # Whoever owns the task has it in the log; the conversation keeps its first title.
+                return None
+        return found.title if found.title != UNTITLED else None
 
     async def _shielded(self, work: object) -> Started:
         # A tab that goes away between the reservation and the start must not leave half of it.
