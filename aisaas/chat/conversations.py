@@ -15,6 +15,7 @@ from aisaas.db.user import UserDatabase
 from aisaas.errors import DependencyError, MessageInvalid, NotFound, Unavailable
 
 PAGE_LIMIT = 100
+LIST_LIMIT = 1000
 TITLE_CHARS = 200
 
 
@@ -22,13 +23,11 @@ class Conversations:
     def __init__(self, user: UserDatabase) -> None:
         self._user = user
 
-    async def list(
-        self, principal: Principal, *, before: Conversation | None = None, limit: int = 50
-    ) -> Sequence[Conversation]:
-        """The most recently used first; `before` continues after the last one of a page."""
+    async def list(self, principal: Principal, *, limit: int = 50) -> Sequence[Conversation]:
+        """The most recently used first."""
         async with self._as(principal) as session:
             return await store.list_conversations(
-                session, principal.user_id, before=before, limit=min(limit, PAGE_LIMIT)
+                session, principal.user_id, limit=min(limit, LIST_LIMIT)
             )
 
     async def open(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -18,7 +17,7 @@ from aisaas.chat.models import Conversation, Message
 
 
 async def list_conversations(
-    session: AsyncSession, user_id: UUID, *, before: Conversation | None, limit: int
+    session: AsyncSession, user_id: UUID, *, limit: int
 ) -> Sequence[Conversation]:
     query = (
         select(Conversation)
@@ -26,11 +25,6 @@ async def list_conversations(
         .order_by(col(Conversation.last_message_at).desc(), col(Conversation.id).desc())
         .limit(limit)
     )
-    if before is not None:
-        query = query.where(
-            tuple_(col(Conversation.last_message_at), col(Conversation.id))
-            < tuple_(before.last_message_at, before.id)
-        )
     return (await session.scalars(query)).all()
 
 
@@ -258,7 +252,3 @@ async def set_title(
         {"id": conversation_id, "title": title, "old": instead_of},
     )
     return row.first() is not None
-
-
-async def database_time(session: AsyncSession) -> datetime:
-    return (await session.execute(text("select clock_timestamp()"))).scalar_one()

@@ -270,6 +270,18 @@ async def test_missed_text_is_read_from_any_offset(services: Services, account: 
         assert segment.text == shown[offset:]
 
 
+async def test_whoever_has_many_conversations_can_list_them_all(
+    services: Services, account: Account, database: Database
+) -> None:
+    ada = await account()
+    database(
+        "insert into conversations (user_id, model) select %s, 'demo' from generate_series(1, 250)",
+        ada.user_id,
+    )
+    assert len(await services.conversations.list(ada, limit=50)) == 50
+    assert len(await services.conversations.list(ada, limit=251)) == 250
+
+
 async def test_nobody_reads_stops_or_retries_another_users_reply(
     services: Services, account: Account
 ) -> None:

@@ -156,6 +156,8 @@ class Chat(rx.State):
 
 async def list_conversations(state: rx.State, principal: Principal, *, limit: int = LISTED) -> None:
     sidebar = await state.get_state(Sidebar)
+    # Whoever has asked for more keeps seeing it.
+    limit = max(limit, len(sidebar.items))
     rows = await services().conversations.list(principal, limit=limit + 1)
     items = [view.conversation_view(row) for row in rows[:limit]]
     # An equal list is not sent again.
