@@ -47,6 +47,8 @@ WHERE_TO_GET_IT = {
     "SUPABASE_PUBLISHABLE_KEY": "Supabase dashboard > Project Settings > API Keys: sb_publishable_…",
     "SUPABASE_SECRET_KEY": "Supabase dashboard > Project Settings > API Keys: sb_secret_…",
     "SESSION_SECRET": "make one: python -c 'import secrets; print(secrets.token_urlsafe(48))'",
+    "CAPTCHA_SITE_KEY": "your captcha provider's dashboard; its secret key belongs into Supabase",
+    "CAPTCHA_PROVIDER": "turnstile or hcaptcha, the one that is set up in Supabase",
     "OPENAI_API_KEY": "platform.openai.com > API keys: sk-…",
     "ANTHROPIC_API_KEY": "console.anthropic.com > API keys: sk-ant-…",
     "STRIPE_SECRET_KEY": "Stripe dashboard > Developers > API keys: sk_test_… or sk_live_…",
@@ -63,6 +65,19 @@ ORIGIN_SHAPE = (
     "write it as browsers do, like https://chat.example.com: scheme, host in lower case, and the "
     "port only where it isn't the usual one"
 )
+# Sign-in providers by the names that Supabase gives them, and as users know them.
+OAUTH_PROVIDERS = {
+    "apple": "Apple",
+    "azure": "Microsoft",
+    "bitbucket": "Bitbucket",
+    "discord": "Discord",
+    "facebook": "Facebook",
+    "github": "GitHub",
+    "gitlab": "GitLab",
+    "google": "Google",
+    "linkedin_oidc": "LinkedIn",
+    "slack_oidc": "Slack",
+}
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
@@ -100,6 +115,20 @@ class Settings(BaseSettings):
     # Names of the parts `aisaas run` started itself, comma separated; set by it, not by hand.
     embedded_parts: Annotated[tuple[str, ...], NoDecode] = ()
 
+    # Accounts
+    sign_up_mode: Literal["open", "invitation", "closed"] = "open"
+    oauth_providers: Annotated[tuple[str, ...], NoDecode] = ()
+    captcha_provider: Literal["turnstile", "hcaptcha"] | None = None
+    captcha_site_key: Annotated[str, Field(max_length=200)] | None = None
+    # Whether the embedded sign-in server wants addresses confirmed by mail.
+    embedded_confirm_email: bool = False
+    trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
+    sign_in_tries_per_account: Annotated[int, Field(ge=1)] = 10
+    sign_in_tries_per_address: Annotated[int, Field(ge=1)] = 100
+    sign_ups_per_address: Annotated[int, Field(ge=1)] = 20
+    mails_per_account: Annotated[int, Field(ge=1)] = 5
+    mails_per_address: Annotated[int, Field(ge=1)] = 30
+
     # Models
     openai_api_key: SecretStr | None = None
     openai_api_base: str | None = None
@@ -134,7 +163,9 @@ class Settings(BaseSettings):
     stripe_secret_key: SecretStr | None = None
     stripe_webhook_secret: SecretStr | None = None
 
-    @field_validator("allowed_origins", "embedded_parts", "ollama_models", mode="before")
+    @field_validator(
+        "allowed_origins", "embedded_parts", "ollama_models", "oauth_providers", mode="before"
+    )
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):
@@ -168,6 +199,14 @@ class Settings(BaseSettings):
         if value is not None and not _is_origin(value):
             raise _problem(ORIGIN_SHAPE)
         return value
+
+    @field_validator("oauth_providers")
+    @classmethod
+    def _known_providers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in value if name not in OAUTH_PROVIDERS]:
+            known = ", ".join(sorted(OAUTH_PROVIDERS))
+            raise _problem(f"doesn't know {', '.join(unknown)}; it knows {known}")
+        return tuple(dict.fromkeys(value))
 
     @field_validator("database_url", "service_database_url", "migration_database_url")
     @classmethod
@@ -250,6 +289,8 @@ class Settings(BaseSettings):
         required += ["supabase_secret_key", "session_secret"]
         if self.app_env != "development":
             required.append("app_url")
+        if self.captcha_provider or self.captcha_site_key:
+            required += ["captcha_provider", "captcha_site_key"]
         missing += [name.upper() for name in required if getattr(self, name) is None]
         lines = [f"{name}: is not set" for name in missing]
         if not self.providers():
@@ -274,7 +315,7 @@ class Settings(BaseSettings):
         problems += [
             f"{name.upper()}: nothing is embedded in {self.app_env}; "
             "set the variables of the real parts"
-            for name in ("embedded_parts", "demo_api_base", "mailbox_url")
+            for name in ("embedded_parts", "embedded_confirm_email", "demo_api_base", "mailbox_url")
             if getattr(self, name)
         ]
         if self.app_env == "production":
@@ -345,7 +386,13 @@ class Settings(BaseSettings):
 
     def browser_values(self) -> dict[str, str]:
         """The allow-list: all that a built page may contain of these settings."""
-        return {"app_name": self.app_name}
+        return {
+            "app_name": self.app_name,
+            "sign_up_mode": self.sign_up_mode,
+            "oauth_providers": ",".join(self.oauth_providers),
+            "captcha_provider": self.captcha_provider or "",
+            "captcha_site_key": self.captcha_site_key or "",
+        }
 
 
 def _is_origin(text: str) -> bool:

@@ -326,11 +326,42 @@ def test_no_secret_is_shown_by_printing_or_dumping(environment: pytest.MonkeyPat
 
 def test_whatever_is_named_like_a_secret_is_kept_like_one() -> None:
     for name, field in Settings.model_fields.items():
+        if name == "captcha_site_key":
+            # Every visitor's browser has it; what it is a key to is the captcha's own page.
+            continue
         secretive = name.endswith(("_key", "_secret", "database_url", "redis_url"))
         assert (SecretStr in get_args(field.annotation)) == secretive, name
 
 
 def test_browser_gets_the_allow_list_and_no_secret(environment: pytest.MonkeyPatch) -> None:
     values = _load(environment, PRODUCTION).browser_values()
-    assert values == {"app_name": "AI SaaS"}
+    assert values == {
+        "app_name": "AI SaaS",
+        "sign_up_mode": "open",
+        "oauth_providers": "",
+        "captcha_provider": "",
+        "captcha_site_key": "",
+    }
     assert CANARY not in str(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("CAPTCHA_SITE_KEY", "site", "CAPTCHA_PROVIDER: is not set"),
+        ("CAPTCHA_PROVIDER", "turnstile", "CAPTCHA_SITE_KEY: is not set"),
+        ("OAUTH_PROVIDERS", "google,nobody", "OAUTH_PROVIDERS: doesn't know nobody"),
+        ("EMBEDDED_CONFIRM_EMAIL", "true", "EMBEDDED_CONFIRM_EMAIL: nothing is embedded"),
+    ],
+)
+def test_half_a_captcha_and_unknown_providers_are_refused(
+    environment: pytest.MonkeyPatch, name: str, value: str, complaint: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        _load(environment, PRODUCTION | {name: value})
+    assert complaint in str(refused.value)
+
+
+def test_sign_in_providers_are_named_once(environment: pytest.MonkeyPatch) -> None:
+    settings = _load(environment, PRODUCTION | {"OAUTH_PROVIDERS": "github, google,github"})
+    assert settings.oauth_providers == ("github", "google")
