@@ -27,7 +27,7 @@ from aisaas.chat.reply import ReplyParts
 from aisaas.chat.running import RunningReplies
 from aisaas.chat.send import Chat, ChatParts
 from aisaas.chat.settle import Settler
-from aisaas.db.engine import make_engine
+from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.settings import Settings, settings
@@ -43,6 +43,7 @@ class Services:
     cookie: str
     accounts: Accounts
     conversations: Conversations
+    door: Door
     chat: Chat
     quota: Quota
     usage: Usage
@@ -81,8 +82,8 @@ class _Adapters:
 
 def _adapters(config: Settings) -> _Adapters:
     database_url = _reveal(config.database_url)
-    user_engine = make_engine(database_url)
-    service_engine = make_engine(_reveal(config.service_database_url or config.database_url))
+    user_login = Login(database_url)
+    service_login = Login(_reveal(config.service_database_url or config.database_url))
     redis_url = _reveal(config.redis_url)
     redis = make_redis(redis_url)
     listening = make_listening_redis(redis_url, block_seconds=BLOCK_MS / 1000)
@@ -90,16 +91,16 @@ def _adapters(config: Settings) -> _Adapters:
     assert config.supabase_url is not None
     identity = SupabaseIdentity(config.supabase_url, _reveal(config.supabase_publishable_key))
     return _Adapters(
-        user=UserDatabase(user_engine),
-        service=ServiceDatabase(service_engine),
+        user=UserDatabase(user_login),
+        service=ServiceDatabase(service_login),
         limiter=RedisLimiter(redis, prefix=prefix),
         reply_log=RedisReplyLog(redis, listening, prefix=prefix),
         signals=RedisSignals(redis, listening, prefix=prefix),
         identity=identity,
         model=LiteLLMModel(config),
         closers=(
-            user_engine.dispose,
-            service_engine.dispose,
+            user_login.close,
+            service_login.close,
             redis.aclose,
             listening.aclose,
             identity.close,
@@ -153,6 +154,7 @@ def build(config: Settings) -> Services:
             first_account_is_admin="auth" in config.embedded_parts,
         ),
         conversations=Conversations(to.user),
+        door=door,
         chat=Chat(ChatParts(door, to.user, settler, to.model, to.reply_log, running)),
         quota=quota,
         usage=Usage(to.user),

@@ -90,10 +90,10 @@ class Accounts:
         token = token_from(cookie_header, self._cookie)
         if token is None:
             return
+        live = await self._database.ask(store.find_session(hash_token(token)), durable=False)
+        if live is None:
+            return
         async with self._database.transaction() as db:
-            live = await store.find_session(db, hash_token(token))
-            if live is None:
-                return
             await store.revoke(db, live.principal.session_id)
         access_token = self._cipher.open(live.access_token)
         if access_token is None:
@@ -123,8 +123,7 @@ class Accounts:
 
     async def _find(self, token_hash: bytes) -> LiveSession:
         try:
-            async with self._database.transaction(durable=False) as db:
-                live = await store.find_session(db, token_hash)
+            live = await self._database.ask(store.find_session(token_hash), durable=False)
         except DependencyError as error:
             raise Unavailable from error
         if live is None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, LiteralString
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.models import Principal
+from aisaas.db.engine import Question, Row
 
 FIRST_ACCOUNT = "first account of an embedded install"
 
@@ -26,48 +29,38 @@ class LiveSession:
     access_expires_in: float
 
 
-_FIND = text(
-    """
+_FIND: LiteralString = """
     select s.id as session_id, s.access_token, s.refresh_token,
       extract(epoch from clock_timestamp() - s.verified_at)::float8 as verified_seconds_ago,
       extract(epoch from s.access_expires_at - clock_timestamp())::float8 as access_expires_in,
       p.id as user_id, p.email, p.full_name, p.avatar_url, p.role, p.plan, p.subscription_status,
       p.suspended_at is not null as suspended,
-      p.requests_per_minute, p.requests_per_day, p.tokens_per_month, p.stripe_customer_id,
+      p.requests_per_minute, p.requests_per_day, p.tokens_per_month,
+      p.stripe_customer_id as metered_customer,
       coalesce((select array_agg(k.scope) from private.kill_switches k), '{}') as switches
     from private.sessions s join public.profiles p on p.id = s.user_id
-    where s.token_hash = :token_hash and s.revoked_at is null and s.expires_at > now()
+    where s.token_hash = %(token_hash)s and s.revoked_at is null and s.expires_at > now()
     """
+_SESSION_ONLY = (
+    "access_token",
+    "refresh_token",
+    "verified_seconds_ago",
+    "access_expires_in",
 )
 
 
-async def find_session(session: AsyncSession, token_hash: bytes) -> LiveSession | None:
-    row = (await session.execute(_FIND, {"token_hash": token_hash})).mappings().first()
-    if row is None:
+def find_session(token_hash: bytes) -> Question[LiveSession | None]:
+    return Question(((_FIND, {"token_hash": token_hash}),), _live_session)
+
+
+def _live_session(answers: Sequence[Sequence[Row]]) -> LiveSession | None:
+    [rows] = answers
+    if not rows:
         return None
-    principal = Principal(
-        user_id=row["user_id"],
-        session_id=row["session_id"],
-        email=row["email"],
-        full_name=row["full_name"],
-        avatar_url=row["avatar_url"],
-        role=row["role"],
-        plan=row["plan"],
-        subscription_status=row["subscription_status"],
-        suspended=row["suspended"],
-        requests_per_minute=row["requests_per_minute"],
-        requests_per_day=row["requests_per_day"],
-        tokens_per_month=row["tokens_per_month"],
-        metered_customer=row["stripe_customer_id"],
-        switches=frozenset(row["switches"]),
-    )
-    return LiveSession(
-        principal=principal,
-        access_token=row["access_token"],
-        refresh_token=row["refresh_token"],
-        verified_seconds_ago=row["verified_seconds_ago"],
-        access_expires_in=row["access_expires_in"],
-    )
+    row: dict[str, Any] = dict(rows[0])
+    own = {name: row.pop(name) for name in _SESSION_ONLY}
+    row["switches"] = frozenset(row["switches"])
+    return LiveSession(Principal(**row), **own)
 
 
 async def add_session(

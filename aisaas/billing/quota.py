@@ -100,10 +100,10 @@ class Quota:
         """
         try:
             # Not durable: a lost reservation belongs to a process that died with the database.
-            async with self._service.transaction(durable=False) as session:
-                answer = await store.reserve(
-                    session, claim, free_cap=self._free_cap, total_cap=self._total_cap
-                )
+            answer = await self._service.ask(
+                store.reserve(claim, free_cap=self._free_cap, total_cap=self._total_cap),
+                durable=False,
+            )
         except DependencyError as error:
             raise Unavailable from error
         if answer.refusal is None:
@@ -119,8 +119,8 @@ class Quota:
 
     async def release(self, request_id: UUID) -> None:
         """Give everything back; nothing was used."""
-        async with self._service.transaction() as session:
-            await store.close_reservation(session, request_id, quota_tokens=0, cost_usd=Decimal(0))
+        # Not durable: if this is lost, its lease runs out, and the recovery releases it.
+        await self._service.ask(store.release(request_id), durable=False)
 
     async def renew_leases(self, request_ids: Sequence[UUID]) -> frozenset[UUID]:
         async with self._service.transaction(durable=False) as session:

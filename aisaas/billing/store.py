@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import LiteralString
 from uuid import UUID
 
 from sqlalchemy import text
@@ -13,18 +14,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from aisaas.billing.models import Allowance, Charge, Claim, UsageRecord
+from aisaas.db.engine import Question
 from aisaas.ports import Purpose
 
 LEASE_SECONDS = 15.0
 
-_RESERVE = text(
+_RESERVE: LiteralString = """
+    select refusal, coalesce(max_tokens, 0) as max_tokens, coalesce(tokens_left, 0) as tokens_left,
+      retry_at
+    from private.reserve(
+      %(id)s, %(user_id)s, %(conversation_id)s, %(message_id)s, %(purpose)s, %(plan)s, %(model)s,
+      %(prompt)s, %(prompt_count)s, %(max)s, %(min)s, %(weight)s, %(input_usd)s, %(output_usd)s,
+      null, null, null, %(token_limit)s, %(parallel)s, %(free)s, %(free_cap)s, %(total_cap)s,
+      %(lease)s, %(scopes)s)
     """
-    select refusal, max_tokens, tokens_left, retry_at from private.reserve(
-      :id, :user_id, :conversation_id, :message_id, :purpose, :plan, :model, :prompt, :prompt_count, :max, :min,
-      :weight, :input_usd, :output_usd, null, null, null, :token_limit, :parallel, :free,
-      :free_cap, :total_cap, :lease, :scopes)
-    """
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,45 +40,37 @@ class Reserved:
     retry_at: datetime | None
 
 
-async def reserve(
-    session: AsyncSession, claim: Claim, *, free_cap: Decimal, total_cap: Decimal
-) -> Reserved:
-    row = (
-        (
-            await session.execute(
-                _RESERVE,
-                {
-                    "id": claim.request_id,
-                    "user_id": claim.user_id,
-                    "conversation_id": claim.conversation_id,
-                    "message_id": claim.message_id,
-                    "purpose": claim.purpose,
-                    "plan": claim.plan,
-                    "model": claim.models[0].id,
-                    "prompt": claim.prompt_estimate,
-                    "prompt_count": claim.prompt_count,
-                    "max": claim.max_tokens,
-                    "min": claim.min_tokens,
-                    "weight": claim.models[0].weight,
-                    # A fallback may be dearer for us than what was asked for: hold for the dearest.
-                    "input_usd": max(model.price.input_usd for model in claim.models),
-                    "output_usd": max(model.price.output_usd for model in claim.models),
-                    "token_limit": claim.token_limit,
-                    "parallel": claim.parallel,
-                    "free": claim.free_tier,
-                    "free_cap": free_cap,
-                    "total_cap": total_cap,
-                    "lease": LEASE_SECONDS,
-                    "scopes": list(claim.switches),
-                },
-            )
-        )
-        .mappings()
-        .one()
-    )
-    return Reserved(
-        row["refusal"], row["max_tokens"] or 0, row["tokens_left"] or 0, row["retry_at"]
-    )
+def reserve(claim: Claim, *, free_cap: Decimal, total_cap: Decimal) -> Question[Reserved]:
+    parameters = {
+        "id": claim.request_id,
+        "user_id": claim.user_id,
+        "conversation_id": claim.conversation_id,
+        "message_id": claim.message_id,
+        "purpose": claim.purpose,
+        "plan": claim.plan,
+        "model": claim.models[0].id,
+        "prompt": claim.prompt_estimate,
+        "prompt_count": claim.prompt_count,
+        "max": claim.max_tokens,
+        "min": claim.min_tokens,
+        "weight": claim.models[0].weight,
+        # A fallback may be dearer for us than what was asked for: hold for the dearest.
+        "input_usd": max(model.price.input_usd for model in claim.models),
+        "output_usd": max(model.price.output_usd for model in claim.models),
+        "token_limit": claim.token_limit,
+        "parallel": claim.parallel,
+        "free": claim.free_tier,
+        "free_cap": free_cap,
+        "total_cap": total_cap,
+        "lease": LEASE_SECONDS,
+        "scopes": list(claim.switches),
+    }
+    return Question(((_RESERVE, parameters),), lambda answers: Reserved(**answers[0][0]))
+
+
+def release(request_id: UUID) -> Question[bool]:
+    query: LiteralString = "select private.close_reservation(%(id)s, 0, 0) as closed"
+    return Question(((query, {"id": request_id}),), lambda answers: answers[0][0]["closed"])
 
 
 async def close_reservation(

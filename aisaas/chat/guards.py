@@ -8,8 +8,8 @@ raises a refusal; whatever refuses leaves nothing consumed. This is the only mod
 from __future__ import annotations
 
 import logging
-import unicodedata
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -21,7 +21,7 @@ from aisaas.billing.quota import Quota
 from aisaas.chat import prompt as prompts
 from aisaas.chat import store
 from aisaas.chat.catalogue import Catalogue
-from aisaas.chat.models import Conversation, Message
+from aisaas.chat.models import Thread
 from aisaas.db.user import UserDatabase
 from aisaas.errors import (
     DependencyError,
@@ -44,8 +44,8 @@ HISTORY_MESSAGES = 400
 # An answer shorter than this is not worth starting; a title is.
 MIN_REPLY_TOKENS = 16
 MIN_TITLE_TOKENS = 8
-# Control characters that no message needs; tab and line breaks stay.
-ALLOWED_CONTROLS = "\t\n\r"
+# Control characters that no message needs (tab and line breaks stay), and halves of surrogate pairs.
+UNSENDABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,7 @@ class Call:
     max_tokens: int | None = None
     turns: tuple[Turn, ...] | None = None
     request_id: UUID = field(default_factory=uuid4)
-    conversation: Conversation | None = None
-    question: Message | None = None
-    history: Sequence[Message] = ()
+    thread: Thread | None = None
     models: tuple[Model, ...] = ()
     prompt: prompts.Prompt | None = None
 
@@ -94,10 +92,8 @@ async def message_is_valid(door: Door, call: Call) -> Call:
         )
     if not call.text.strip():
         raise MessageInvalid
-    for char in call.text:
-        category = unicodedata.category(char)
-        if category == "Cs" or (category == "Cc" and char not in ALLOWED_CONTROLS):
-            raise MessageInvalid("That message has characters that can't be sent. Remove them.")
+    if UNSENDABLE.search(call.text):
+        raise MessageInvalid("That message has characters that can't be sent. Remove them.")
     return call
 
 
@@ -105,28 +101,18 @@ async def conversation_is_theirs(door: Door, call: Call) -> Call:
     if call.conversation_id is None:
         return call
     user_id = call.principal.user_id
-    question: Message | None = None
+    wanted = store.read_thread(
+        user_id, call.conversation_id, call.question_id, limit=HISTORY_MESSAGES
+    )
     try:
-        async with door.user.as_user(user_id) as session:
-            conversation = await store.find_conversation(session, user_id, call.conversation_id)
-            if conversation is None:
-                raise NotFound
-            if call.question_id is not None:
-                question = await store.find_message(session, user_id, call.question_id)
-                if (
-                    question is None
-                    or question.role != "user"
-                    or question.conversation_id != conversation.id
-                ):
-                    raise NotFound("That message doesn't exist any more.")
-            newest = await store.newest_messages(
-                session, conversation.id, before=call.question_id, limit=HISTORY_MESSAGES
-            )
+        thread = await door.user.ask_as(user_id, wanted)
     except DependencyError as error:
         raise Unavailable from error
-    return replace(
-        call, conversation=conversation, question=question, history=tuple(reversed(newest))
-    )
+    if thread is None:
+        raise NotFound
+    if not thread.question_found:
+        raise NotFound("That message doesn't exist any more.")
+    return replace(call, thread=thread)
 
 
 async def account_in_good_standing(_: Door, call: Call) -> Call:
@@ -174,7 +160,8 @@ async def fits_the_context_window(door: Door, call: Call) -> Call:
             raise MessageTooLarge
     else:
         question = Turn("user", call.text, door.count_tokens(call.text))
-        found = prompts.build(call.history, question, budget=budget, count_tokens=door.count_tokens)
+        said = call.thread.said if call.thread else ()
+        found = prompts.build(said, question, budget=budget, count_tokens=door.count_tokens)
         if found is None:
             raise MessageTooLarge("That message is longer than this model can read. Shorten it.")
         built = found

@@ -52,6 +52,29 @@ class Message(SQLModel, table=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What a prompt needs of a message."""
+
+    id: UUID
+    role: str
+    content: str
+    reply_to: UUID | None
+    token_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """What a call continues: messages oldest first, up to the question that is answered again.
+
+    `question_found` is False when that question isn't one of this conversation.
+    """
+
+    title: str
+    question_found: bool
+    said: tuple[Said, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ConversationPage:
     """The newest messages of a conversation, oldest first; `has_older` when there are more above."""
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from aisaas.chat.models import Message
+from aisaas.chat.models import Said
 from aisaas.ports import Speaker, Turn
 
 SYSTEM_TEXT = (
@@ -44,15 +44,20 @@ def count(turns: Sequence[Turn]) -> int:
 
 
 def upper_estimate(turns: Sequence[Turn]) -> int:
-    per_turn = (
-        max(turn.tokens, math.ceil(len(turn.text.encode()) / CHARS_PER_TOKEN)) + MESSAGE_OVERHEAD
-        for turn in turns
-    )
-    return math.ceil((sum(per_turn) + PROMPT_OVERHEAD) * SAFETY)
+    return _with_safety(sum(_most(turn) for turn in turns))
+
+
+def _most(turn: Turn) -> int:
+    by_length = math.ceil(len(turn.text.encode()) / CHARS_PER_TOKEN)
+    return max(turn.tokens, by_length) + MESSAGE_OVERHEAD
+
+
+def _with_safety(tokens: int) -> int:
+    return math.ceil((tokens + PROMPT_OVERHEAD) * SAFETY)
 
 
 def build(
-    history: Sequence[Message],
+    history: Sequence[Said],
     question: Turn,
     *,
     budget: int,
@@ -65,29 +70,29 @@ def build(
         budget: tokens of the context window that the prompt may take, by the upper estimate.
     """
     system = Turn("system", SYSTEM_TEXT, count_tokens(SYSTEM_TEXT))
-    kept: list[Turn] = [question]
-    if upper_estimate([system, *kept]) > budget:
+    estimate = _most(system) + _most(question)
+    if _with_safety(estimate) > budget:
         return None
     groups = _turns(history, count_tokens)
-    cut = 0
-    for index in range(len(groups) - 1, -1, -1):
-        candidate = [*groups[index], *kept]
-        if upper_estimate([system, *candidate]) > budget:
-            cut = sum(len(group) for group in groups[: index + 1])
+    first = len(groups)
+    while first > 0:
+        estimate += sum(_most(turn) for turn in groups[first - 1])
+        if _with_safety(estimate) > budget:
             break
-        kept = candidate
-    turns = (system, *kept)
+        first -= 1
+    cut = sum(len(group) for group in groups[:first])
+    turns = (system, *(turn for group in groups[first:] for turn in group), question)
     return Prompt(turns, count(turns), upper_estimate(turns), cut)
 
 
-def _turns(history: Sequence[Message], count_tokens: Callable[[str], int]) -> list[list[Turn]]:
+def _turns(history: Sequence[Said], count_tokens: Callable[[str], int]) -> list[list[Turn]]:
     """Questions with their answers, oldest first; a question without an answer stands alone."""
 
-    def turn(speaker: Speaker, message: Message) -> Turn:
+    def turn(speaker: Speaker, message: Said) -> Turn:
         # Nobody has counted a message whose reply did not settle in the ordinary way.
         return Turn(speaker, message.content, message.token_count or count_tokens(message.content))
 
-    answers: dict[UUID, Message] = {}
+    answers: dict[UUID, Said] = {}
     for message in history:
         if message.role == "assistant" and message.content and message.reply_to is not None:
             answers[message.reply_to] = message

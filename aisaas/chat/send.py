@@ -193,7 +193,7 @@ class Chat:
                 raise Unavailable from error
             raise
         self._parts.running.start(admitted, started.conversation_id, started.reply.id)
-        if call.conversation is None or call.conversation.title == UNTITLED:
+        if call.thread is None or call.thread.title == UNTITLED:
             self._title_when_answered(call, started)
         return started
 

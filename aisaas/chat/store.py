@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import LiteralString
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select, tuple_
 
-from aisaas.chat.models import Conversation, Message
+from aisaas.chat.models import Conversation, Message, Said, Thread
+from aisaas.db.engine import Question, Row
 
 # Conversations ------------------------------------------------------------------------------------
 
@@ -114,6 +116,39 @@ async def newest_messages(
             < select(edge.c.created_at, edge.c.id).scalar_subquery()
         )
     return (await session.scalars(query)).all()
+
+
+_THREAD: LiteralString = """
+    select c.title, %(question_id)s::uuid is null or exists (
+      select 1 from public.messages m
+      where m.id = %(question_id)s and m.conversation_id = c.id and m.role = 'user'
+    ) as question_found
+    from public.conversations c
+    where c.id = %(id)s and c.user_id = %(user_id)s and c.deleted_at is null
+    """
+_SAID: LiteralString = """
+    select id, role, content, reply_to, token_count from public.messages
+    where conversation_id = %(id)s and (%(question_id)s::uuid is null or (created_at, id) < (
+      select created_at, id from public.messages
+      where id = %(question_id)s and conversation_id = %(id)s
+    ))
+    order by created_at desc, id desc limit %(limit)s
+    """
+
+
+def read_thread(
+    user_id: UUID, conversation_id: UUID, question_id: UUID | None, *, limit: int
+) -> Question[Thread | None]:
+    """The newest `limit` messages of their conversation; None when it isn't theirs, or deleted."""
+    ids = {"id": conversation_id, "user_id": user_id, "question_id": question_id}
+
+    def read(answers: Sequence[Sequence[Row]]) -> Thread | None:
+        found, said = answers
+        if not found:
+            return None
+        return Thread(**found[0], said=tuple(Said(**row) for row in reversed(said)))
+
+    return Question(((_THREAD, ids), (_SAID, ids | {"limit": limit})), read)
 
 
 async def find_message(session: AsyncSession, user_id: UUID, message_id: UUID) -> Message | None:

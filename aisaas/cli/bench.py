@@ -16,11 +16,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     wire = kinds.add_parser("wire", help="bytes on the wire for each byte of a streamed reply")
     wire.add_argument("--tokens", type=int, default=4000, help="length of the reply (4000)")
     wire.add_argument("--speed", type=int, default=50, help="tokens a second (50); 0: unpaced")
-    for kind in (stop, wire):
+    guard = kinds.add_parser("guard", help="how long a call stands at the door")
+    guard.add_argument("--rounds", type=int, default=2000, help="calls one by one (2000)")
+    guard.add_argument("--seconds", type=float, default=20, help="at 300 calls a second (20)")
+    for kind in (stop, wire, guard):
         kind.add_argument("--json", action="store_true", help="for a script")
-    parser.epilog = (
-        "`stop` starts parts of its own; `wire` needs the running instance's demo model."
-    )
+    parser.epilog = "`stop` and `guard` start parts of their own; `wire` needs the running instance's demo model."
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -28,6 +29,10 @@ def execute(arguments: argparse.Namespace) -> int:
         from aisaas.bench.stop import measure as measure_stop  # noqa: PLC0415
 
         result = measure_stop(arguments.rounds)
+    elif arguments.kind == "guard":
+        from aisaas.bench.guard import measure as measure_guard  # noqa: PLC0415
+
+        result = measure_guard(arguments.rounds, arguments.seconds)
     else:
         from aisaas.bench.wire import measure as measure_wire  # noqa: PLC0415
 

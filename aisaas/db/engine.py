@@ -1,43 +1,66 @@
-"""Engines and what is common to every transaction.
+"""Connections of one login, and what is common to every transaction.
 
 The role is set per transaction and ends with it, so the same code works through a
 transaction-mode pooler and nothing is left on a pooled connection. A transaction which was given
 no identity runs as `anon`.
+
+There are two ways in. `transaction` is for everything that needs more than one step. `ask` is one
+round trip, for the door, where every call passes: through the ORM's session the same statement
+takes several times as long.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+import re
+import select
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, LiteralString, TypeVar, cast
 from uuid import UUID
 
 import psycopg
+from psycopg.rows import dict_row
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, SessionTransaction
 
 from aisaas.errors import DependencyError
 
 Role = Literal["anon", "authenticated", "service_role"]
+# A statement for the driver, with its parameters: `%(name)s`.
+Statement = tuple[LiteralString, Mapping[str, object]]
+Row = Mapping[str, Any]
+T = TypeVar("T")
 
 POOL_SIZE = 10
 POOL_OVERFLOW = 20
+ASKING_POOL_SIZE = 8
 # A caller that can't get a connection by then is told `unavailable` instead of being kept waiting.
 POOL_WAIT_SECONDS = 5.0
 CONNECT_SECONDS = 2
 STATEMENT_TIMEOUT = "5s"
 TRANSACTION_SECONDS = 6.0
 
-_SET_IDENTITY = text(
-    "select set_config('role', :role, true), set_config('request.jwt.claims', :claims, true),"
-    " set_config('statement_timeout', :timeout, true),"
-    " set_config('synchronous_commit', :sync, true)"
+_IDENTITY: LiteralString = (
+    "select set_config('role', %(role)s, true),"
+    " set_config('request.jwt.claims', %(claims)s, true),"
+    " set_config('statement_timeout', %(timeout)s, true),"
+    " set_config('synchronous_commit', %(sync)s, true)"
 )
+_SET_IDENTITY = text(re.sub(r"%\((\w+)\)s", r":\1", _IDENTITY))
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[T]):
+    """Statements that go together, and how to read the rows of each, in order."""
+
+    statements: tuple[Statement, ...]
+    read: Callable[[Sequence[Sequence[Row]]], T]
 
 
 def driver_url(url: str) -> str:
@@ -48,11 +71,89 @@ def driver_url(url: str) -> str:
     return f"postgresql+psycopg://{rest}"
 
 
-def make_engine(url: str) -> AsyncEngine:
+def claims_of(user_id: UUID) -> str:
+    """The claims `auth.uid()` reads, as hosted Supabase's own gateway sets them."""
+    return json.dumps({"sub": str(user_id), "role": "authenticated"})
+
+
+class Login:
+    """The connections of one database login. Connects when it is first used."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = _make_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW)
+        # Of their own, because switching a connection between the two ways costs as much as asking.
+        self._asking = _make_engine(
+            url,
+            pool_size=ASKING_POOL_SIZE,
+            max_overflow=0,
+            isolation_level="AUTOCOMMIT",
+            pool_reset_on_return=None,
+        )
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+        await self._asking.dispose()
+
+    @asynccontextmanager
+    async def transaction(
+        self, role: Role, *, claims: str = "{}", durable: bool = True
+    ) -> AsyncGenerator[AsyncSession]:
+        """One transaction, committed where the block ends and rolled back when it raises.
+
+        Args:
+            role: what the transaction runs as.
+            claims: JSON for `request.jwt.claims`.
+            durable: False trades the last moment before a crash of the database for latency.
+
+        Raises:
+            DependencyError: the database did not answer; nothing was committed as far as is known.
+        """
+        async with (
+            _outage_told(),
+            AsyncSession(
+                self._engine,
+                sync_session_class=_IdentitySession,
+                expire_on_commit=False,
+                info={"identity": _identity(role, claims, durable=durable)},
+            ) as session,
+        ):
+            await _begin(session)
+            yield session
+            await session.commit()
+
+    async def ask(
+        self, role: Role, question: Question[T], *, claims: str = "{}", durable: bool = True
+    ) -> T:
+        """One transaction in one round trip; arguments and errors as for `transaction`."""
+        async with _outage_told(), self._driver_connection() as connection:
+            cursors: list[psycopg.AsyncCursor[Row]] = []
+            # What is sent in a pipeline is one transaction, and nothing waits before its end. The
+            # identity goes first, so row level security holds for everything behind it.
+            async with connection.pipeline():
+                await connection.execute(_IDENTITY, _identity(role, claims, durable=durable))
+                for query, parameters in question.statements:
+                    cursor: psycopg.AsyncCursor[Row] = connection.cursor(row_factory=dict_row)
+                    cursors.append(await cursor.execute(query, parameters))
+            return question.read([await cursor.fetchall() for cursor in cursors])
+
+    @asynccontextmanager
+    async def _driver_connection(self) -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
+        async with self._asking.connect() as pooled:
+            driver = await _driver_of(pooled)
+            if _is_dead(driver):
+                await pooled.invalidate()
+                driver = await _driver_of(pooled)
+            try:
+                yield driver
+            except BaseException:
+                # Whatever state a failure left it in, nobody shall inherit it.
+                await pooled.invalidate()
+                raise
+
+
+def _make_engine(url: str, **options: Any) -> AsyncEngine:
     return create_async_engine(
         driver_url(url),
-        pool_size=POOL_SIZE,
-        max_overflow=POOL_OVERFLOW,
         pool_timeout=POOL_WAIT_SECONDS,
         pool_pre_ping=False,
         pool_recycle=1800,
@@ -64,7 +165,23 @@ def make_engine(url: str) -> AsyncEngine:
             "connect_timeout": CONNECT_SECONDS,
             "application_name": "aisaas",
         },
+        **options,
     )
+
+
+async def _driver_of(pooled: AsyncConnection) -> psycopg.AsyncConnection[Any]:
+    return cast(
+        "psycopg.AsyncConnection[Any]", (await pooled.get_raw_connection()).driver_connection
+    )
+
+
+def _is_dead(connection: psycopg.AsyncConnection[Any]) -> bool:
+    """On an idle connection only its end can be waiting to be read. Costs no round trip."""
+    if connection.closed:
+        return True
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class _IdentitySession(Session):
@@ -77,51 +194,34 @@ def _take_identity(
 ) -> None:
     if transaction.nested:
         return
-    info = session.info
-    connection.execute(
-        _SET_IDENTITY,
-        {
-            "role": info.get("role", "anon"),
-            "claims": info.get("claims", "{}"),
-            "timeout": STATEMENT_TIMEOUT,
-            "sync": info.get("synchronous_commit", "on"),
-        },
-    )
+    identity = session.info.get("identity") or _identity("anon", "{}", durable=True)
+    connection.execute(_SET_IDENTITY, identity)
 
 
-def claims_of(user_id: UUID) -> str:
-    """The claims `auth.uid()` reads, as hosted Supabase's own gateway sets them."""
-    return json.dumps({"sub": str(user_id), "role": "authenticated"})
+def _identity(role: Role, claims: str, *, durable: bool) -> dict[str, str]:
+    return {
+        "role": role,
+        "claims": claims,
+        "timeout": STATEMENT_TIMEOUT,
+        "sync": "on" if durable else "off",
+    }
 
 
 @asynccontextmanager
-async def transaction(
-    engine: AsyncEngine, role: Role, *, claims: str = "{}", durable: bool = True
-) -> AsyncGenerator[AsyncSession]:
-    """One transaction, committed where the block ends and rolled back when it raises.
-
-    Args:
-        engine: the login's engine.
-        role: what the transaction runs as.
-        claims: JSON for `request.jwt.claims`.
-        durable: False trades the last moment before a crash of the database for latency.
-
-    Raises:
-        DependencyError: the database did not answer; nothing was committed as far as is known.
-    """
-    info = {"role": role, "claims": claims, "synchronous_commit": "on" if durable else "off"}
+async def _outage_told() -> AsyncGenerator[None]:
+    """An answer that doesn't come, as DependencyError."""
     try:
-        async with (
-            # The server's own statement timeout is no help when the server is what hangs.
-            asyncio.timeout(TRANSACTION_SECONDS),
-            AsyncSession(
-                engine, sync_session_class=_IdentitySession, expire_on_commit=False, info=info
-            ) as session,
-        ):
-            await _begin(session)
-            yield session
-            await session.commit()
-    except (OperationalError, InterfaceError, PoolTimeout, OSError, TimeoutError) as error:
+        # The server's own statement timeout is no help when the server is what hangs.
+        async with asyncio.timeout(TRANSACTION_SECONDS):
+            yield
+    except (
+        OperationalError,
+        InterfaceError,
+        PoolTimeout,
+        psycopg.OperationalError,
+        OSError,
+        TimeoutError,
+    ) as error:
         raise DependencyError("database") from error
     except DBAPIError as error:
         if error.connection_invalidated or isinstance(error.orig, psycopg.OperationalError):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.db.engine import transaction
+from aisaas.db.engine import Login, Question, T
 
 
 class ServiceDatabase:
     """Opens transactions as `service_role`; grants still bound it, so the ledger stays append-only."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, login: Login) -> None:
+        self._login = login
 
     def transaction(self, *, durable: bool = True) -> AbstractAsyncContextManager[AsyncSession]:
-        return transaction(self._engine, "service_role", durable=durable)
+        return self._login.transaction("service_role", durable=durable)
+
+    async def ask(self, question: Question[T], *, durable: bool = True) -> T:
+        """One transaction in one round trip; see `Login.ask`."""
+        return await self._login.ask("service_role", question, durable=durable)

@@ -5,19 +5,23 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.db.engine import claims_of, transaction
+from aisaas.db.engine import Login, Question, T, claims_of
 
 
 class UserDatabase:
     """Opens transactions as one user. It has no way to open one as anybody else's service."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, login: Login) -> None:
+        self._login = login
 
     def as_user(self, user_id: UUID) -> AbstractAsyncContextManager[AsyncSession]:
-        return transaction(self._engine, "authenticated", claims=claims_of(user_id))
+        return self._login.transaction("authenticated", claims=claims_of(user_id))
 
     def as_anonymous(self) -> AbstractAsyncContextManager[AsyncSession]:
-        return transaction(self._engine, "anon")
+        return self._login.transaction("anon")
+
+    async def ask_as(self, user_id: UUID, question: Question[T]) -> T:
+        """One transaction as `user_id` in one round trip; see `Login.ask`."""
+        return await self._login.ask("authenticated", question, claims=claims_of(user_id))

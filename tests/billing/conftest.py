@@ -14,7 +14,7 @@ import pytest_asyncio
 from aisaas.billing.models import Charge, Claim
 from aisaas.billing.plans import Plan
 from aisaas.billing.quota import Quota
-from aisaas.db.engine import make_engine
+from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.embedded.stack import Stack
@@ -141,11 +141,11 @@ def sql(stack: Stack) -> Sql:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def billing(stack: Stack, sql: Sql) -> AsyncGenerator[Billing]:
-    engine = make_engine(stack.env["DATABASE_URL"])
-    service_engine = make_engine(stack.env["SERVICE_DATABASE_URL"])
-    yield Billing(UserDatabase(engine), ServiceDatabase(service_engine), sql)
-    await engine.dispose()
-    await service_engine.dispose()
+    login = Login(stack.env["DATABASE_URL"])
+    service_login = Login(stack.env["SERVICE_DATABASE_URL"])
+    yield Billing(UserDatabase(login), ServiceDatabase(service_login), sql)
+    await login.close()
+    await service_login.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import chain
 from uuid import uuid4
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from aisaas.billing.quota import charged_weight, cost_usd, quota_tokens
 from aisaas.chat import prompt as prompts
-from aisaas.chat.models import Message
+from aisaas.chat.models import Said
 from aisaas.ports import Model, Price, Turn
 from tests.billing.conftest import model
 
@@ -100,22 +99,17 @@ def count_words(text: str) -> int:
     return len(text.split())
 
 
-Exchange = tuple[Message, list[Message]]
+Exchange = tuple[Said, list[Said]]
 words = st.text(alphabet="ab ünß🙂\n", max_size=40)
 
 
-def message(role: str, content: str, *, answers: Message | None = None) -> Message:
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    return Message(
+def message(role: str, content: str, *, answers: Said | None = None) -> Said:
+    return Said(
         id=uuid4(),
-        conversation_id=uuid4(),
-        user_id=uuid4(),
         role=role,
         content=content,
         reply_to=answers.id if answers else None,
         token_count=count_words(content),
-        created_at=now,
-        updated_at=now,
     )
 
 
@@ -131,7 +125,7 @@ def exchanges(draw: st.DrawFn) -> list[Exchange]:
     return made
 
 
-def history_of(talk: list[Exchange]) -> list[Message]:
+def history_of(talk: list[Exchange]) -> list[Said]:
     return [each for asked, answers in talk for each in (asked, *answers)]
 
 

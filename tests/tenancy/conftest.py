@@ -12,7 +12,7 @@ import pytest_asyncio
 from psycopg import sql
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.db.engine import make_engine
+from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.embedded.stack import Stack
@@ -84,12 +84,12 @@ def catalog(schema_owner: psycopg.Connection) -> Catalog:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def cast(stack: Stack, schema_owner: psycopg.Connection) -> AsyncGenerator[Cast]:
-    engine = make_engine(stack.env["DATABASE_URL"])
-    service_engine = make_engine(stack.env["SERVICE_DATABASE_URL"])
+    login = Login(stack.env["DATABASE_URL"])
+    service_login = Login(stack.env["SERVICE_DATABASE_URL"])
     ada, bob = seed(schema_owner), seed(schema_owner)
-    yield Cast(ada, bob, UserDatabase(engine), ServiceDatabase(service_engine))
-    await engine.dispose()
-    await service_engine.dispose()
+    yield Cast(ada, bob, UserDatabase(login), ServiceDatabase(service_login))
+    await login.close()
+    await service_login.close()
     for person in (ada, bob):
         unseed(schema_owner, person)
 

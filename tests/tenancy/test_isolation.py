@@ -6,6 +6,7 @@ import asyncio
 import gc
 import random
 from collections.abc import Mapping
+from typing import LiteralString
 from uuid import UUID, uuid4
 
 import psycopg
@@ -14,7 +15,7 @@ from sqlalchemy import CursorResult, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.db.engine import make_engine, transaction
+from aisaas.db.engine import Login, Question
 from aisaas.db.user import UserDatabase
 from aisaas.embedded.stack import Stack
 from tests.tenancy.conftest import Cast, Catalog
@@ -236,17 +237,17 @@ async def test_deleted_conversation_leaves_ledger_and_allowance(
 async def test_transaction_without_an_identity_is_anonymous_and_sees_nothing(
     stack: Stack, catalog: Catalog
 ) -> None:
-    engine = make_engine(stack.env["DATABASE_URL"])
+    login = Login(stack.env["DATABASE_URL"])
     try:
         for table in catalog:
             with pytest.raises(ProgrammingError, match="permission denied"):
-                async with UserDatabase(engine).as_anonymous() as session:
+                async with UserDatabase(login).as_anonymous() as session:
                     await session.execute(text(f"select 1 from {table}"))
-        async with UserDatabase(engine).as_anonymous() as session:
+        async with UserDatabase(login).as_anonymous() as session:
             who = (await session.execute(text("select current_user, auth.uid()"))).one()
         assert who == ("anon", None)
     finally:
-        await engine.dispose()
+        await login.close()
 
 
 def test_login_of_requests_reads_nothing_before_it_takes_an_identity(
@@ -304,9 +305,14 @@ async def _one(database: UserDatabase, user_id: UUID | None, ending: str) -> Non
             await session.execute(text("select pg_sleep(4)"))
 
 
+WHAT_IS_LEFT = "select current_user as login, coalesce(current_setting('request.jwt.claims', true), '') as claims"
+WHO: LiteralString = "select auth.uid() as uid, current_user::text as role"
+SEEN: LiteralString = "select id from public.profiles"
+
+
 async def test_identity_does_not_leak_between_pooled_transactions(stack: Stack, cast: Cast) -> None:
-    engine = make_engine(stack.env["DATABASE_URL"])
-    database = UserDatabase(engine)
+    login = Login(stack.env["DATABASE_URL"])
+    database = UserDatabase(login)
     # Fixed, so that a failure comes back.
     dice = random.Random(7)
     people = [cast.ada.id, cast.bob.id, None]
@@ -336,28 +342,94 @@ async def test_identity_does_not_leak_between_pooled_transactions(stack: Stack, 
         await asyncio.gather(*(worker() for _ in range(16)))
         assert sum(ended.values()) == len(plan)
         # And nothing stayed behind on the connections, which are looked at without an identity.
-        connections = [await engine.connect() for _ in range(10)]
+        connections = [await login._engine.connect() for _ in range(10)]
         for connection in connections:
-            left = (
-                await connection.execute(
-                    text(
-                        "select current_user, coalesce(current_setting('request.jwt.claims', true), '')"
-                    )
-                )
-            ).one()
+            left = (await connection.execute(text(WHAT_IS_LEFT))).one()
             assert left == ("app_rw", "")
             await connection.close()
     finally:
-        await engine.dispose()
+        await login.close()
         # A connection that was cancelled while it was being made is closed by the collector; the
         # server would wait a minute for its password, and with it whoever drops a database.
         gc.collect()
 
 
-async def test_savepoint_keeps_the_identity_of_its_transaction(cast: Cast, stack: Stack) -> None:
-    engine = make_engine(stack.env["DATABASE_URL"])
+async def test_question_is_asked_under_its_own_identity_and_leaves_none_behind(
+    stack: Stack, cast: Cast
+) -> None:
+    login = Login(stack.env["DATABASE_URL"])
+    database = UserDatabase(login)
+    dice = random.Random(7)
+    who = Question(((WHO, {}), (SEEN, {})), lambda answers: answers)
+    wrong: LiteralString = "select 1 / 0"
+    slow: LiteralString = "select pg_sleep(4)"
+
+    async def one() -> None:
+        user_id, ending = dice.choice([cast.ada.id, cast.bob.id]), dice.random()
+        if ending < 0.2:
+            with pytest.raises(psycopg.DataError):
+                await database.ask_as(user_id, Question(((WHO, {}), (wrong, {})), list))
+        elif ending < 0.3:
+            task = asyncio.create_task(database.ask_as(user_id, Question(((slow, {}),), list)))
+            await asyncio.wait([task], timeout=0.02)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            [[found], seen] = await database.ask_as(user_id, who)
+            assert found == {"uid": user_id, "role": "authenticated"}
+            assert [row["id"] for row in seen] == [user_id]
+
+    async def several() -> None:
+        for _ in range(20):
+            await one()
+
     try:
-        async with UserDatabase(engine).as_user(cast.ada.id) as session:
+        await asyncio.gather(*(several() for _ in range(12)))
+        async with login._asking.connect() as connection:
+            left = (await connection.execute(text(WHAT_IS_LEFT))).one()
+            assert left == ("app_rw", "")
+    finally:
+        await login.close()
+        gc.collect()
+
+
+async def test_all_statements_of_a_question_happen_or_none(cast: Cast) -> None:
+    rename: LiteralString = "update public.profiles set full_name = %(name)s"
+    wrong: LiteralString = "select 1 / %(zero)s"
+    both = Question(((rename, {"name": "Half"}), (wrong, {"zero": 0})), list)
+    with pytest.raises(psycopg.DataError):
+        await cast.user.ask_as(cast.ada.id, both)
+    [[row]] = await cast.user.ask_as(
+        cast.ada.id, Question((("select full_name from public.profiles", {}),), lambda rows: rows)
+    )
+    assert row["full_name"] != "Half"
+
+
+async def test_connection_that_the_server_closed_is_replaced_before_it_is_asked(
+    stack: Stack,
+) -> None:
+    login = Login(stack.env["SERVICE_DATABASE_URL"])
+    pid: LiteralString = "select pg_backend_pid() as pid"
+    question = Question(((pid, {}),), lambda answers: int(answers[0][0]["pid"]))
+    try:
+        before = await login.ask("service_role", question)
+        with psycopg.connect(stack.env["SERVICE_DATABASE_URL"], autocommit=True) as other:
+            other.execute("set role none")
+            other.execute("select pg_terminate_backend(%s)", [before])
+            # Until the server has really let go of it.
+            alive = "select 1 from pg_stat_activity where pid = %s"
+            while other.execute(alive, [before]).fetchone():
+                await asyncio.sleep(0.01)
+        assert await login.ask("service_role", question) != before
+    finally:
+        await login.close()
+
+
+async def test_savepoint_keeps_the_identity_of_its_transaction(cast: Cast, stack: Stack) -> None:
+    login = Login(stack.env["DATABASE_URL"])
+    try:
+        async with UserDatabase(login).as_user(cast.ada.id) as session:
             async with session.begin_nested():
                 await session.execute(text("update profiles set full_name = 'Nested'"))
             with pytest.raises(DBAPIError):
@@ -366,15 +438,15 @@ async def test_savepoint_keeps_the_identity_of_its_transaction(cast: Cast, stack
             who = (await session.execute(text("select auth.uid(), full_name from profiles"))).one()
             assert who == (cast.ada.id, "Nested")
     finally:
-        await engine.dispose()
+        await login.close()
 
 
 async def test_claims_are_data_and_never_sql(stack: Stack) -> None:
-    engine = make_engine(stack.env["DATABASE_URL"])
+    login = Login(stack.env["DATABASE_URL"])
     claims = '{"sub": "x\', true); reset role; --"}'
     try:
         with pytest.raises(DBAPIError, match="invalid input syntax for type uuid"):
-            async with transaction(engine, "authenticated", claims=claims) as session:
+            async with login.transaction("authenticated", claims=claims) as session:
                 await session.execute(text("select id from profiles"))
     finally:
-        await engine.dispose()
+        await login.close()
