@@ -17,6 +17,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import psycopg
+import uvloop
 
 from aisaas.chat.guards import Call, admit, give_back
 from aisaas.db.migrate import upgrade
@@ -28,7 +29,8 @@ from aisaas.wiring import Services, build
 USERS = 40
 MESSAGES = 12
 RATE = 300
-WARM_UP = 300
+WARM_UP_CALLS = 300
+WARM_UP_SECONDS = 2
 QUESTION = "How does a reservation bound what a parallel call may spend? " * 3
 
 
@@ -42,7 +44,8 @@ def measure(rounds: int, seconds: float) -> dict[str, dict[str, float]]:
     """Milliseconds, for `rounds` calls one by one and for `seconds` at RATE calls a second."""
     with tempfile.TemporaryDirectory() as folder, Stack(Path(folder)) as stack:
         upgrade(stack.env["MIGRATION_DATABASE_URL"])
-        return asyncio.run(_measure(stack, rounds, seconds))
+        # On the loop that the server runs on.
+        return uvloop.run(_measure(stack, rounds, seconds))
 
 
 async def _measure(stack: Stack, rounds: int, seconds: float) -> dict[str, dict[str, float]]:
@@ -64,8 +67,9 @@ async def _measure(stack: Stack, rounds: int, seconds: float) -> dict[str, dict[
         # As `serve` does once everything is loaded: what is there now is there to stay.
         gc.collect()
         gc.freeze()
-        await _one_by_one(services, callers, WARM_UP)
+        await _one_by_one(services, callers, WARM_UP_CALLS)
         alone = await _one_by_one(services, callers, rounds)
+        await _at_rate(services, callers, RATE * WARM_UP_SECONDS)
         at_rate = await _at_rate(services, callers, int(RATE * seconds))
     return {"alone": _percentiles(alone), f"at_{RATE}": _percentiles(at_rate)}
 
