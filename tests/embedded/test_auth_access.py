@@ -269,6 +269,25 @@ def test_private_tables_are_closed_to_migrations(auth_database_url: str) -> None
             2,
             ["AUTH_AUTOCONFIRM is neither", "AUTH_JWT_TTL is not"],
         ),
+        (
+            {"AUTH_PROVIDERS": "google,nobody", "AUTH_DISABLE_SIGNUP": "perhaps"},
+            2,
+            ["AUTH_PROVIDERS doesn't know nobody", "AUTH_DISABLE_SIGNUP is neither"],
+        ),
+        (
+            {"AUTH_CAPTCHA_PROVIDER": "riddle", "AUTH_CAPTCHA_VERIFY_URL": "ftp://x"},
+            2,
+            [
+                "AUTH_CAPTCHA_PROVIDER is none of",
+                "AUTH_CAPTCHA_SECRET is missing",
+                "AUTH_CAPTCHA_VERIFY_URL is not an http address",
+            ],
+        ),
+        (
+            {"AUTH_MAIL_LINK": "javascript:{hash}"},
+            2,
+            ["AUTH_MAIL_LINK doesn't know {hash}", "doesn't begin with an address"],
+        ),
         ({"AUTH_PUBLIC_URL": "http://10.0.0.1:9"}, 2, ["not a loopback address"]),
         ({"APP_ENV": "production"}, 1, ["development only"]),
         ({"APP_ENV": "preview"}, 1, ["development only"]),

@@ -10,10 +10,10 @@ from uuid import UUID
 from psycopg.errors import UniqueViolation
 from starlette.responses import JSONResponse, Response
 
-from aisaas.embedded.auth import mail, one_time, sessions, users
+from aisaas.embedded.auth import email_change, mail, one_time, sessions, users
 from aisaas.embedded.auth.call import Body, Call
 from aisaas.embedded.auth.database import Connection
-from aisaas.embedded.auth.errors import EMAIL_EXISTS, AuthError, invalid
+from aisaas.embedded.auth.errors import EMAIL_EXISTS, SIGNUP_DISABLED, AuthError, invalid
 from aisaas.embedded.auth.one_time import Challenge
 from aisaas.embedded.auth.passwords import check_new_password
 from aisaas.embedded.auth.services import Services
@@ -42,6 +42,7 @@ class Changes(Body):
 
 async def sign_up(services: Services, call: Call) -> Response:
     body = await call.read(SignUp)
+    check_open(services)
     if not body.email and not body.phone:
         raise AuthError(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -82,7 +83,7 @@ async def sign_up(services: Services, call: Call) -> Response:
                         user_agent=call.user_agent,
                     )
                 )
-            await mail_confirmation(services, connection, user, call.redirect_to, challenge)
+            await mail_confirmation(services, connection, user, call.wanted_redirect, challenge)
             return JSONResponse(await users.reload_shown(connection, user.id))
     except UniqueViolation as error:
         # Somebody signed up with the same address since we looked.
@@ -107,7 +108,7 @@ async def _sign_up_again(
         raise _already_registered()
     if known.confirmed:
         return JSONResponse(_made_up(known.email or "", data))
-    await mail_confirmation(services, connection, known, call.redirect_to, challenge)
+    await mail_confirmation(services, connection, known, call.wanted_redirect, challenge)
     return JSONResponse(await users.reload_shown(connection, known.id))
 
 
@@ -115,7 +116,7 @@ async def mail_confirmation(
     services: Services,
     connection: Connection,
     user: User,
-    redirect_to: str,
+    redirect_to: str | None,
     challenge: Challenge | None,
 ) -> None:
     email = user.email or ""
@@ -130,6 +131,12 @@ async def mail_confirmation(
     await mail.send(
         connection, services.config, to=email, kind="signup", issued=issued, redirect_to=redirect_to
     )
+
+
+def check_open(services: Services) -> None:
+    """Raises `AuthError` 422 when nobody may make an account; invitations are not asked."""
+    if services.config.disable_signup:
+        raise AuthError(HTTPStatus.UNPROCESSABLE_ENTITY, *SIGNUP_DISABLED)
 
 
 def _already_registered() -> AuthError:
@@ -164,6 +171,7 @@ def _made_up(email: str, data: Mapping[str, Any]) -> dict[str, Any]:
         recovery_sent_at=None,
         email_change=None,
         email_change_sent_at=None,
+        email_change_confirm_status=0,
         last_sign_in_at=None,
         raw_app_meta_data=users.APP_METADATA,
         raw_user_meta_data=_own_metadata(user_id, email, data, verified=False),
@@ -241,22 +249,13 @@ async def _change_email(
     if services.config.autoconfirm:
         await users.set_email(connection, user.id, email)
         return
-    issued = await one_time.issue(
+    await email_change.begin(
+        services,
         connection,
         user,
-        "email_change",
-        relates_to=email,
+        email=email,
+        redirect_to=call.wanted_redirect,
         challenge=challenge,
-        interval=services.config.mail_interval,
-    )
-    await users.announce_email_change(connection, user.id, email)
-    await mail.send(
-        connection,
-        services.config,
-        to=email,
-        kind="email_change",
-        issued=issued,
-        redirect_to=call.redirect_to,
     )
 
 

@@ -15,6 +15,7 @@ from aisaas.embedded.auth import mail, one_time, sessions, users
 from aisaas.embedded.auth.call import Body, Call
 from aisaas.embedded.auth.database import Connection
 from aisaas.embedded.auth.errors import EMAIL_EXISTS, AuthError, invalid
+from aisaas.embedded.auth.one_time import Purpose
 from aisaas.embedded.auth.passwords import check_foreign_hash, check_new_password
 from aisaas.embedded.auth.services import Services
 from aisaas.embedded.auth.users import User
@@ -26,6 +27,15 @@ DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+", re.ASCII)
 DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)", re.ASCII)
 ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 PASSWORD_KINDS = ("signup",)
+# What a link of each kind is redeemed as, and what it proves.
+LINK_KINDS: dict[str, tuple[str, Purpose]] = {
+    "signup": ("signup", "confirmation"),
+    "invite": ("invite", "confirmation"),
+    "magiclink": ("magiclink", "recovery"),
+    "recovery": ("recovery", "recovery"),
+    "email_change_new": ("email_change", "email_change_new"),
+    "email_change_current": ("email_change", "email_change_current"),
+}
 
 
 class Attributes(Body):
@@ -174,7 +184,7 @@ async def invite(services: Services, call: Call) -> Response:
             to=email,
             kind="invite",
             issued=issued,
-            redirect_to=call.redirect_to,
+            redirect_to=call.wanted_redirect,
         )
         return JSONResponse(await users.reload_shown(connection, user.id))
 
@@ -185,15 +195,7 @@ async def generate_link(services: Services, call: Call) -> Response:
     body = await call.read(Link)
     kind = body.type or ""
     email = users.clean_email(body.email)
-    purposes = {
-        "signup": "signup",
-        "invite": "invite",
-        "magiclink": "magiclink",
-        "recovery": "recovery",
-        "email_change_new": "email_change",
-        "email_change_current": "email_change",
-    }
-    if kind not in purposes:
+    if kind not in LINK_KINDS:
         raise invalid(f"Invalid email action link type requested: {kind!r}")
     encrypted = None
     if kind in PASSWORD_KINDS:
@@ -201,16 +203,18 @@ async def generate_link(services: Services, call: Call) -> Response:
             raise invalid("Signup requires a valid password")
         check_new_password(body.password)
         encrypted = await services.passwords.hash(body.password)
-    verification = purposes[kind]
+    if kind == "email_change_current" and not services.config.secure_email_change:
+        raise invalid("Enable secure email change to generate link for current email")
     async with services.database.transaction() as connection:
         user = await _link_user(connection, kind, email, encrypted, body.data or {})
-        relates_to = email
+        relates_to, (verification, purpose) = email, LINK_KINDS[kind]
         if verification == "email_change":
-            relates_to = users.clean_email(body.new_email)
-            await users.announce_email_change(connection, user.id, relates_to)
-        issued = await one_time.issue(
-            connection, user, one_time.PURPOSES[verification][0], relates_to=relates_to
-        )
+            new = users.clean_email(body.new_email)
+            if await users.by_email(connection, new):
+                raise AuthError(HTTPStatus.UNPROCESSABLE_ENTITY, *EMAIL_EXISTS)
+            await users.announce_email_change(connection, user, new)
+            relates_to = new if kind == "email_change_new" else email
+        issued = await one_time.issue(connection, user, purpose, relates_to=relates_to)
         shown = await users.reload_shown(connection, user.id)
     redirect_to = call.redirect_to
     return JSONResponse(

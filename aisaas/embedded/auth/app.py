@@ -12,26 +12,27 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from aisaas.embedded.auth import account, admin, grants, links, mail
-from aisaas.embedded.auth.call import Call
+from aisaas.embedded.auth import account, admin, grants, links, mail, oauth
+from aisaas.embedded.auth.call import Action, Call
+from aisaas.embedded.auth.captcha import guarded
 from aisaas.embedded.auth.config import LOOPBACK_NAMES
 from aisaas.embedded.auth.database import unavailable
-from aisaas.embedded.auth.errors import VERSION_HEADER, AuthError, GatewayError, invalid, render
+from aisaas.embedded.auth.errors import VERSION_HEADER, AuthError, GatewayError, render
+from aisaas.embedded.auth.providers import PROVIDERS
 from aisaas.embedded.auth.services import Services
 from aisaas.embedded.serving import log
-
-Action = Callable[[Services, Call], Awaitable[Response]]
 
 JWKS_SECONDS = 600
 
 
 async def settings(services: Services, _call: Call) -> Response:
-    others = ("apple", "azure", "facebook", "github", "google", "phone", "anonymous_users")
+    config = services.config
+    providers = {name: name in config.providers for name in PROVIDERS}
     return JSONResponse(
         {
-            "external": {"email": True, **dict.fromkeys(others, False)},
-            "disable_signup": False,
-            "mailer_autoconfirm": services.config.autoconfirm,
+            "external": {**providers, "email": True, "phone": False, "anonymous_users": False},
+            "disable_signup": config.disable_signup,
+            "mailer_autoconfirm": config.autoconfirm,
             "phone_autoconfirm": False,
             "sms_provider": "",
             "mfa_enabled": False,
@@ -58,22 +59,18 @@ async def jwks(services: Services, _call: Call) -> Response:
     )
 
 
-async def no_provider(_services: Services, _call: Call) -> Response:
-    raise invalid("Unsupported provider: provider is not enabled")
-
-
 # Method, path below /auth/v1, what to do. Each needs one of the project's keys.
 KEYED: tuple[tuple[str, str, Action], ...] = (
     ("GET", "/settings", settings),
-    ("POST", "/signup", account.sign_up),
+    ("POST", "/signup", guarded(account.sign_up)),
     ("POST", "/token", grants.token),
     ("GET", "/user", account.show),
     ("PUT", "/user", account.change),
     ("POST", "/logout", account.sign_out),
-    ("POST", "/recover", links.recover),
-    ("POST", "/otp", links.one_time_password),
-    ("POST", "/magiclink", links.one_time_password),
-    ("POST", "/resend", links.resend),
+    ("POST", "/recover", guarded(links.recover)),
+    ("POST", "/otp", guarded(links.one_time_password)),
+    ("POST", "/magiclink", guarded(links.one_time_password)),
+    ("POST", "/resend", guarded(links.resend)),
     ("POST", "/verify", links.verify),
     ("POST", "/invite", admin.invite),
     ("GET", "/admin/users", admin.list_users),
@@ -86,7 +83,9 @@ KEYED: tuple[tuple[str, str, Action], ...] = (
 # Reached by browsers, launchers and token readers, which have no key.
 OPEN: tuple[tuple[str, str, Action], ...] = (
     ("GET", "/auth/v1/verify", links.follow_link),
-    ("GET", "/auth/v1/authorize", no_provider),
+    ("GET", "/auth/v1/authorize", oauth.authorize),
+    ("GET", "/provider/{provider}", oauth.show_provider),
+    ("POST", "/provider/{provider}", oauth.decide),
     ("GET", "/auth/v1/health", health),
     ("GET", "/auth/v1/.well-known/jwks.json", jwks),
     ("GET", "/mailbox", mail.as_page),

@@ -2,17 +2,17 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeVar, cast
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
+from starlette.responses import Response
 
-from aisaas.embedded.auth import sessions, users
+from aisaas.embedded.auth import redirects, sessions, users
 from aisaas.embedded.auth.errors import USER_BANNED, AuthError, GatewayError, bad_jwt
 from aisaas.embedded.auth.services import Services
 from aisaas.embedded.auth.tokens import same
@@ -41,20 +41,28 @@ class Call:
     def __init__(self, request: Request, services: Services) -> None:
         self.request = request
         self._services = services
+        self._content: bytes | None = None
 
     # What it carries
 
+    async def content(self) -> bytes:
+        """The body, as often as it is asked for. Raises `AuthError` 413."""
+        if self._content is None:
+            content = bytearray()
+            async for chunk in self.request.stream():
+                content += chunk
+                if len(content) > MAXIMUM_BODY_BYTES:
+                    raise AuthError(
+                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                        "request_too_large",
+                        f"The request body is larger than {MAXIMUM_BODY_BYTES} bytes",
+                    )
+            self._content = bytes(content)
+        return self._content
+
     async def read(self, kind: type[SomeBody]) -> SomeBody:
         """The JSON body. Raises `AuthError` 400 or 413."""
-        content = bytearray()
-        async for chunk in self.request.stream():
-            content += chunk
-            if len(content) > MAXIMUM_BODY_BYTES:
-                raise AuthError(
-                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                    "request_too_large",
-                    f"The request body is larger than {MAXIMUM_BODY_BYTES} bytes",
-                )
+        content = await self.content()
         try:
             value = cast("object", json.loads(content or b"{}", parse_constant=_refuse_constant))
             _check_storable(value)
@@ -71,20 +79,19 @@ class Call:
         return value.replace("\x00", "")
 
     @property
-    def redirect_to(self) -> str:
-        """Where a link in a mail may lead: only to the site's own host, else to its front page."""
-        site = self._services.config.site_url
+    def wanted_redirect(self) -> str | None:
+        """Where the caller wants a link to lead; None when it may not, or when nothing is said."""
         wanted = self.query("redirect_to") or self.request.headers.get("redirect_to", "")
-        try:
-            parts = urlsplit(wanted)
-            allowed = (
-                parts.scheme in ("http", "https")
-                and parts.hostname == urlsplit(site).hostname
-                and "\\" not in wanted
-            )
-        except ValueError:
-            allowed = False
-        return wanted if allowed else site
+        return wanted if redirects.is_allowed(self._services.config, wanted) else None
+
+    @property
+    def redirect_to(self) -> str:
+        """Where a link leads: where the caller wants it to, else to the site's front page."""
+        return self.wanted_redirect or self._services.config.site_url
+
+    @property
+    def client_address(self) -> str:
+        return self.request.client.host if self.request.client else ""
 
     @property
     def user_agent(self) -> str:
@@ -112,6 +119,12 @@ class Call:
         if not same(bearer, self._services.config.publishable_key):
             self._services.keyring.read(bearer)
         raise AuthError(HTTPStatus.FORBIDDEN, "not_admin", "User not allowed")
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the bearer token is the secret key: for what is only spared an administrator."""
+        _, _, token = self.request.headers.get("authorization", "").partition(" ")
+        return same(token.strip(), self._services.config.secret_key)
 
     async def signed_in(self) -> SignedIn:
         """The user and session behind the bearer token, as they are in the database now.
@@ -150,6 +163,9 @@ class Call:
                 "This endpoint requires a valid Bearer token",
             )
         return token.strip()
+
+
+Action = Callable[[Services, Call], Awaitable[Response]]
 
 
 def _bad_json(why: str) -> AuthError:

@@ -66,6 +66,7 @@ def too_soon(seconds: int) -> AuthError:
 
 INVALID_CREDENTIALS = ("invalid_credentials", "Invalid login credentials")
 EMAIL_NOT_CONFIRMED = ("email_not_confirmed", "Email not confirmed")
+SIGNUP_DISABLED = ("signup_disabled", "Signups not allowed for this instance")
 USER_BANNED = ("user_banned", "User is banned")
 EMAIL_EXISTS = (
     "email_exists",

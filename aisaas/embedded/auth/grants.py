@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from aisaas.embedded.auth import one_time, sessions, users
+from aisaas.embedded.auth import captcha, one_time, sessions, users
 from aisaas.embedded.auth.account import phones_refused
 from aisaas.embedded.auth.call import Body, Call
 from aisaas.embedded.auth.errors import (
@@ -36,6 +36,7 @@ class PkceGrant(Body):
 async def token(services: Services, call: Call) -> Response:
     match call.query("grant_type"):
         case "password":
+            await captcha.check(services, call)
             session = await _by_password(services, call)
         case "refresh_token":
             session = await _by_refresh_token(services, call)

@@ -3,16 +3,14 @@
 import uuid
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from psycopg.errors import UniqueViolation
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 
-from aisaas.embedded.auth import mail, one_time, sessions, users
-from aisaas.embedded.auth.account import mail_confirmation, phones_refused
+from aisaas.embedded.auth import email_change, mail, one_time, redirects, sessions, users
+from aisaas.embedded.auth.account import check_open, mail_confirmation, phones_refused
 from aisaas.embedded.auth.call import Body, Call
 from aisaas.embedded.auth.database import Connection
-from aisaas.embedded.auth.errors import EMAIL_EXISTS, USER_BANNED, AuthError, invalid
+from aisaas.embedded.auth.errors import USER_BANNED, AuthError, invalid
 from aisaas.embedded.auth.one_time import Challenge, Redeemed
 from aisaas.embedded.auth.services import Services
 from aisaas.embedded.auth.users import User
@@ -45,7 +43,20 @@ async def recover(services: Services, call: Call) -> Response:
         user = await users.by_email(connection, email, lock=True)
         if user:
             await _mail_link(services, call, connection, user, kind="recovery", challenge=challenge)
+        else:
+            await _work_for_nobody(services, call, connection, email)
     return JSONResponse({})
+
+
+async def _work_for_nobody(
+    services: Services, call: Call, connection: Connection, email: str
+) -> None:
+    """As much as a mail takes, and then undone, so that the time taken tells nothing either."""
+    async with connection.transaction(force_rollback=True):
+        nobody = await users.create(
+            connection, email=email, encrypted_password=None, confirmed=False, user_metadata={}
+        )
+        await _mail_link(services, call, connection, nobody, kind="recovery", challenge=None)
 
 
 async def one_time_password(services: Services, call: Call) -> Response:
@@ -64,17 +75,25 @@ async def one_time_password(services: Services, call: Call) -> Response:
                     "otp_disabled",
                     "Signups not allowed for otp",
                 )
-            user_id = uuid.uuid4()
-            metadata = users.identity_data(user_id, email, verified=False)
+            check_open(services)
+            user_id, confirmed = uuid.uuid4(), services.config.autoconfirm
+            metadata = users.identity_data(user_id, email, verified=confirmed)
             user = await users.create(
                 connection,
                 user_id=user_id,
                 email=email,
                 encrypted_password=None,
-                confirmed=False,
+                confirmed=confirmed,
                 user_metadata={**(body.data or {}), **metadata},
             )
-        await _mail_link(services, call, connection, user, kind="magiclink", challenge=challenge)
+        if user.confirmed or services.config.autoconfirm:
+            await _mail_link(
+                services, call, connection, user, kind="magiclink", challenge=challenge
+            )
+        else:
+            # Whoever hasn't finished signing up is asked to, as on hosted; it signs in just so.
+            check_open(services)
+            await mail_confirmation(services, connection, user, call.wanted_redirect, challenge)
     return JSONResponse({})
 
 
@@ -88,9 +107,18 @@ async def resend(services: Services, call: Call) -> Response:
     async with services.database.transaction() as connection:
         user = await users.by_email(connection, email, lock=True)
         if user and body.type == "signup" and not user.confirmed:
-            await mail_confirmation(services, connection, user, call.redirect_to, None)
+            await mail_confirmation(services, connection, user, call.wanted_redirect, None)
         elif user and body.type == "email_change" and user.email_change:
-            await _mail_link(services, call, connection, user, kind="email_change", challenge=None)
+            await email_change.begin(
+                services,
+                connection,
+                user,
+                email=user.email_change,
+                redirect_to=call.wanted_redirect,
+                challenge=None,
+            )
+        elif user is None:
+            await _work_for_nobody(services, call, connection, email)
     return JSONResponse({})
 
 
@@ -103,7 +131,7 @@ async def _mail_link(
     kind: str,
     challenge: Challenge | None,
 ) -> None:
-    to = (user.email_change if kind == "email_change" else user.email) or ""
+    to = user.email or ""
     issued = await one_time.issue(
         connection,
         user,
@@ -118,7 +146,7 @@ async def _mail_link(
         to=to,
         kind=kind,
         issued=issued,
-        redirect_to=call.redirect_to,
+        redirect_to=call.wanted_redirect,
     )
 
 
@@ -138,12 +166,13 @@ async def verify(services: Services, call: Call) -> Response:
             redeemed = await one_time.redeem_link(connection, body.type, body.token_hash or "")
         else:
             redeemed = await one_time.redeem_code(connection, body.type, email, body.token or "")
-        session = (
-            await _accept(services, call, connection, redeemed) if redeemed is not None else None
-        )
+        done = redeemed is not None and await _prove(services, connection, redeemed)
+        session = await _open(services, call, connection, redeemed) if done and redeemed else None
     # Raised outside, so that the wrong guess is counted.
-    if session is None:
+    if redeemed is None:
         raise one_time.expired()
+    if session is None:
+        return JSONResponse({"code": str(int(HTTPStatus.OK)), "msg": email_change.HALF_DONE})
     return JSONResponse(session, headers={"cache-control": "no-store"})
 
 
@@ -155,59 +184,44 @@ async def follow_link(services: Services, call: Call) -> Response:
         async with services.database.transaction() as connection:
             redeemed = await one_time.redeem_link(connection, kind, call.query("token"))
             if redeemed is None:
-                return _failed(target, "otp_expired", "Email link is invalid or has expired")
+                return redirects.failed(
+                    target, "otp_expired", "Email link is invalid or has expired"
+                )
+            if not await _prove(services, connection, redeemed):
+                message = {"message": email_change.HALF_DONE}
+                return redirects.to(
+                    target, query=message if redeemed.challenge else None, fragment=message
+                )
             if redeemed.challenge:
-                await _prove(connection, redeemed)
                 code = await one_time.begin_flow(
                     connection, redeemed.user_id, redeemed.challenge, kind
                 )
-                return _redirect(target, query={"code": code})
-            session = await _accept(services, call, connection, redeemed)
+                return redirects.to(target, query={"code": code})
+            session = await _open(services, call, connection, redeemed)
     except AuthError as error:
-        return _failed(target, error.code, error.message)
-    parts = ("access_token", "expires_at", "expires_in", "refresh_token", "token_type")
-    return _redirect(target, fragment={**{part: session[part] for part in parts}, "type": kind})
+        return redirects.failed(target, error.code, error.message)
+    return redirects.with_session(target, session, type=kind)
 
 
-def _failed(target: str, code: str, message: str) -> RedirectResponse:
-    why = {"error": "access_denied", "error_code": code, "error_description": message}
-    return _redirect(target, query=why, fragment=why)
+async def _prove(services: Services, connection: Connection, redeemed: Redeemed) -> bool:
+    """Whether having read the mail is enough. It isn't for the first of two of an email change.
 
-
-def _redirect(
-    target: str,
-    *,
-    query: dict[str, Any] | None = None,
-    fragment: dict[str, Any] | None = None,
-) -> RedirectResponse:
-    parts = urlsplit(target)
-    joined = "&".join(filter(None, (parts.query, urlencode(query or {}))))
-    url = urlunsplit((parts.scheme, parts.netloc, parts.path, joined, urlencode(fragment or {})))
-    headers = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
-    return RedirectResponse(url, status_code=HTTPStatus.SEE_OTHER, headers=headers)
-
-
-async def _prove(connection: Connection, redeemed: Redeemed) -> None:
-    """What having read the mail proves. Raises `AuthError` for a banned user or a taken address."""
+    Raises `AuthError` for a banned user or a taken address.
+    """
     user = await users.by_id(connection, redeemed.user_id, lock=True)
     if user is None:
         raise one_time.expired()
     if user.banned:
         raise AuthError(HTTPStatus.FORBIDDEN, *USER_BANNED)
-    if redeemed.purpose != "email_change":
-        await users.confirm(connection, user.id)
-        return
-    try:
-        async with connection.transaction():
-            await users.set_email(connection, user.id, redeemed.relates_to)
-    except UniqueViolation as error:
-        raise AuthError(HTTPStatus.UNPROCESSABLE_ENTITY, *EMAIL_EXISTS) from error
+    if redeemed.purpose in one_time.PURPOSES["email_change"]:
+        return await email_change.confirm(services, connection, user, redeemed)
+    await users.confirm(connection, user.id)
+    return True
 
 
-async def _accept(
+async def _open(
     services: Services, call: Call, connection: Connection, redeemed: Redeemed
 ) -> dict[str, Any]:
-    await _prove(connection, redeemed)
     return await sessions.open_session(
         services, connection, redeemed.user_id, method="otp", user_agent=call.user_agent
     )

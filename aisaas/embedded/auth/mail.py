@@ -1,17 +1,20 @@
 """Mail that never leaves: it lands in a table, and a page shows it."""
 
+import re
 from dataclasses import dataclass
+from datetime import UTC
 from html import escape
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, quote_plus, urlencode, urlsplit
 
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from aisaas.embedded.auth import users
 from aisaas.embedded.auth.call import Call
-from aisaas.embedded.auth.config import Config
+from aisaas.embedded.auth.config import PLACEHOLDER, Config
 from aisaas.embedded.auth.database import Connection, Row
 from aisaas.embedded.auth.one_time import Issued
+from aisaas.embedded.auth.pages import page
 from aisaas.embedded.auth.services import Services
 
 SHOWN = 200
@@ -30,21 +33,50 @@ TEMPLATES = {
     "magiclink": Template("Your sign-in link", "Follow the link to sign in."),
     "recovery": Template("Reset your password", "Follow the link to choose a new password."),
     "email_change": Template("Confirm your new address", "Follow the link to use this address."),
+    "email_change_current": Template(
+        "Confirm the change of your address",
+        "Follow the link to allow that your account moves to another address.",
+    ),
 }
-CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-STYLE = """
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { max-width: 44rem; margin: 2rem auto; padding: 0 1rem; }
-li { margin: 0 0 1rem; }
-small { opacity: .75; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; }
-code { font-size: 1.25rem; letter-spacing: .1em; }
-"""
+RAW = ("confirmation_url", "site_url")
+LONE_PLACEHOLDER = re.compile(r"[^=]*=\{(\w+)\}")
 
 
-def verify_link(config: Config, kind: str, issued: Issued, redirect_to: str) -> str:
-    query = urlencode({"token": issued.token_hash, "type": kind, "redirect_to": redirect_to})
+def verify_link(config: Config, kind: str, issued: Issued, redirect_to: str | None) -> str:
+    """This server's own link, which verifies and leads on: Supabase's ConfirmationURL."""
+    target = redirect_to or config.site_url
+    query = urlencode({"token": issued.token_hash, "type": kind, "redirect_to": target})
     return f"{config.issuer}/verify?{query}"
+
+
+def mail_link(config: Config, kind: str, issued: Issued, redirect_to: str | None) -> str:
+    """The link of a mail, by the template. A parameter that would be empty is left out."""
+    parts = urlsplit(redirect_to or "")
+    path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    values = {
+        "confirmation_url": verify_link(config, kind, issued, redirect_to),
+        "site_url": config.site_url,
+        "token": issued.code,
+        "token_hash": issued.token_hash,
+        "type": kind,
+        "redirect_to": redirect_to or config.site_url,
+        "redirect_path": path,
+    }
+    base, _, query = config.mail_link.partition("?")
+    kept = [part for part in query.split("&") if not _is_empty(part, values)]
+    return _filled("?".join(filter(None, (base, "&".join(kept)))), values)
+
+
+def _is_empty(parameter: str, values: dict[str, str]) -> bool:
+    lone = LONE_PLACEHOLDER.fullmatch(parameter)
+    return lone is not None and not values[lone[1]]
+
+
+def _filled(template: str, values: dict[str, str]) -> str:
+    return PLACEHOLDER.sub(
+        lambda found: values[found[1]] if found[1] in RAW else quote_plus(values[found[1]], "/"),
+        template,
+    )
 
 
 async def send(
@@ -54,12 +86,14 @@ async def send(
     to: str,
     kind: str,
     issued: Issued,
-    redirect_to: str,
+    redirect_to: str | None,
+    template: str | None = None,
 ) -> None:
-    template = TEMPLATES[kind]
-    link = verify_link(config, kind, issued, redirect_to)
+    """`redirect_to` is where the asker wants to be led, where that is allowed."""
+    words = TEMPLATES[template or kind]
+    link = mail_link(config, kind, issued, redirect_to)
     body = (
-        f"{template.text}\n\n{link}\n\nOr enter this code: {issued.code}\n\n"
+        f"{words.text}\n\n{link}\n\nOr enter this code: {issued.code}\n\n"
         "If you didn't ask for this, you can ignore it."
     )
     await connection.execute(
@@ -71,7 +105,7 @@ async def send(
         insert into auth.mailbox (recipient, kind, subject, body, code, token_hash, link)
         values (%s, %s, %s, %s, %s, %s, %s)
         """,
-        [to, kind, template.subject, body, issued.code, issued.token_hash, link],
+        [to, kind, words.subject, body, issued.code, issued.token_hash, link],
     )
 
 
@@ -82,13 +116,41 @@ async def as_json(services: Services, call: Call) -> Response:
 
 
 async def as_page(services: Services, call: Call) -> Response:
-    rows = await _newest(services, call.query("to").lower())
-    items = "".join(
-        f'<li><a href="/mailbox/{row["id"]}">{escape(row["subject"])}</a><br>'
-        f"<small>to {escape(row['recipient'])}, {_time(row)}</small></li>"
-        for row in rows
+    recipient = call.query("to").strip().lower()
+    rows = await _newest(services, recipient)
+    narrow = (
+        '<form class="row search" action="/mailbox"><label>To'
+        f'<input name="to" type="email" value="{escape(recipient)}" autocomplete="off"></label>'
+        "<button>Show</button></form>"
     )
-    return _page("Mailbox", f"<ul>{items}</ul>" if rows else "<p>No mail yet.</p>")
+    everything = '<p><a href="/mailbox">All mail</a></p>' if recipient else ""
+    intro = '<p class="quiet">Nothing leaves this machine. Newest first.</p>'
+    cards = "".join(_card(row) for row in rows) or "<p>No mail yet.</p>"
+    return page("Mailbox", intro + narrow + everything + cards, form_action="'self'")
+
+
+def _card(row: Row) -> str:
+    return (
+        f'<article class="card"><h2><a href="/mailbox/{row["id"]}">{escape(row["subject"])}</a></h2>'
+        f"{_to_and_when(row)}{_link_and_code(row)}</article>"
+    )
+
+
+def _to_and_when(row: Row) -> str:
+    address = row["recipient"]
+    at = row["created_at"].astimezone(UTC)
+    return (
+        f'<p class="quiet">to <a href="/mailbox?to={escape(quote(address))}">{escape(address)}</a>, '
+        f'<time datetime="{users.instant(at)}">{at:%Y-%m-%d %H:%M:%S} UTC</time></p>'
+    )
+
+
+def _link_and_code(row: Row) -> str:
+    link = escape(row["link"])
+    return (
+        f'<p><a class="link" href="{link}" rel="noreferrer">{link}</a></p>'
+        f"<p>Code: <code>{escape(row['code'])}</code></p>"
+    )
 
 
 async def one_as_page(services: Services, call: Call) -> Response:
@@ -99,13 +161,14 @@ async def one_as_page(services: Services, call: Call) -> Response:
         row = await cursor.fetchone()
     back = '<p><a href="/mailbox">All mail</a></p>'
     if row is None:
-        return _page("Not found", f"<p>There is no such message.</p>{back}", status=404)
-    return _page(
+        return page("Not found", f"<p>There is no such message.</p>{back}", status=404)
+    body = escape(row["body"]).replace(
+        escape(row["link"]), f'<a href="{escape(row["link"])}" rel="noreferrer">the link</a>', 1
+    )
+    return page(
         row["subject"],
-        f"<p><small>to {escape(row['recipient'])}, {_time(row)}</small></p>"
-        f'<p><a href="{escape(row["link"])}" rel="noreferrer">{escape(row["subject"])}</a></p>'
-        f"<p>Code: <code>{escape(row['code'])}</code></p>"
-        f"<pre>{escape(row['body'])}</pre>{back}",
+        f'{_to_and_when(row)}<article class="card">{_link_and_code(row)}'
+        f'<pre class="quiet">{body}</pre></article>{back}',
     )
 
 
@@ -131,18 +194,3 @@ def _message(row: Row) -> dict[str, Any]:
         "link": row["link"],
         "created_at": users.instant(row["created_at"]),
     }
-
-
-def _time(row: Row) -> str:
-    return f"{row['created_at']:%Y-%m-%d %H:%M:%S}"
-
-
-def _page(title: str, content: str, *, status: int = 200) -> HTMLResponse:
-    return HTMLResponse(
-        f'<!doctype html><html lang="en"><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style>"
-        f"<h1>{escape(title)}</h1>{content}</html>",
-        status_code=status,
-        headers={"content-security-policy": CSP, "referrer-policy": "no-referrer"},
-    )

@@ -17,7 +17,7 @@ from aisaas.embedded.auth.errors import AuthError, invalid, too_soon
 from aisaas.embedded.auth.tokens import challenge_of, digest, new_code, new_token, same
 from aisaas.embedded.auth.users import User
 
-Purpose = Literal["confirmation", "recovery", "email_change"]
+Purpose = Literal["confirmation", "recovery", "email_change_new", "email_change_current"]
 
 LIFETIME_SECONDS = 3600
 FLOW_LIFETIME_SECONDS = 300
@@ -31,7 +31,7 @@ PURPOSES: dict[str, tuple[Purpose, ...]] = {
     "recovery": ("recovery",),
     "magiclink": ("recovery",),
     "email": ("confirmation", "recovery"),
-    "email_change": ("email_change",),
+    "email_change": ("email_change_new", "email_change_current"),
 }
 
 
@@ -67,6 +67,14 @@ def expired() -> AuthError:
     return AuthError(HTTPStatus.FORBIDDEN, "otp_expired", "Token has expired or is invalid")
 
 
+def check_interval(sent_at: datetime | None, interval: int) -> None:
+    """Raises `AuthError` 429 when the last mail is younger than `interval` seconds."""
+    if sent_at:
+        left = interval - (datetime.now(UTC) - sent_at).total_seconds()
+        if left > 0:
+            raise too_soon(ceil(left))
+
+
 async def issue(
     connection: Connection,
     user: User,
@@ -83,12 +91,10 @@ async def issue(
     sent_at = {
         "confirmation": user.confirmation_sent_at,
         "recovery": user.recovery_sent_at,
-        "email_change": user.email_change_sent_at,
+        "email_change_new": user.email_change_sent_at,
+        "email_change_current": user.email_change_sent_at,
     }[purpose]
-    if sent_at:
-        left = interval - (datetime.now(UTC) - sent_at).total_seconds()
-        if left > 0:
-            raise too_soon(ceil(left))
+    check_interval(sent_at, interval)
     issued = Issued(new_code(), ("pkce_" if challenge else "") + new_token())
     await connection.execute(
         """
@@ -117,7 +123,7 @@ async def issue(
             case when %(p)s = 'confirmation' then now() else confirmation_sent_at end,
           recovery_sent_at = case when %(p)s = 'recovery' then now() else recovery_sent_at end,
           email_change_sent_at =
-            case when %(p)s = 'email_change' then now() else email_change_sent_at end
+            case when %(p)s like 'email_change_%%' then now() else email_change_sent_at end
         where id = %(id)s
         """,
         {"p": purpose, "id": user.id},
@@ -207,7 +213,9 @@ async def finish_flow(connection: Connection, auth_code: str, verifier: str) -> 
         )
     if not row["fresh"]:
         raise AuthError(
-            HTTPStatus.NOT_FOUND, "flow_state_expired", "invalid flow state, flow state has expired"
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "flow_state_expired",
+            "invalid flow state, flow state has expired",
         )
     if not same(challenge_of(verifier, row["challenge_kind"]), row["code_challenge"]):
         raise AuthError(

@@ -15,6 +15,8 @@ create table if not exists auth.users (
   recovery_sent_at     timestamptz,
   email_change         varchar(255),
   email_change_sent_at timestamptz,
+  email_change_confirm_status smallint not null default 0
+                         check (email_change_confirm_status between 0 and 2),
   last_sign_in_at      timestamptz,
   raw_app_meta_data    jsonb,
   raw_user_meta_data   jsonb,
@@ -30,6 +32,10 @@ create table if not exists auth.users (
   is_sso_user          boolean not null default false,
   is_anonymous         boolean not null default false
 );
+-- Folders from before an address was changed from both ends.
+alter table auth.users add column if not exists
+  email_change_confirm_status smallint not null default 0
+    check (email_change_confirm_status between 0 and 2);
 create unique index if not exists users_email_key on auth.users (lower(email))
   where not is_sso_user;
 create index if not exists users_created_at_idx on auth.users (created_at desc);
@@ -73,7 +79,7 @@ create index if not exists refresh_tokens_session_id_idx on auth.refresh_tokens 
 create table if not exists auth.one_time_tokens (
   id             uuid primary key default gen_random_uuid(),
   user_id        uuid not null references auth.users on delete cascade,
-  purpose        text not null check (purpose in ('confirmation', 'recovery', 'email_change')),
+  purpose        text not null,
   link_hash      bytea not null unique,
   code_hash      bytea not null,
   relates_to     text not null,
@@ -83,6 +89,11 @@ create table if not exists auth.one_time_tokens (
   created_at     timestamptz not null default now(),
   unique (user_id, purpose)
 );
+
+alter table auth.one_time_tokens drop constraint if exists one_time_tokens_purpose_check;
+delete from auth.one_time_tokens where purpose = 'email_change';
+alter table auth.one_time_tokens add constraint one_time_tokens_purpose_check
+  check (purpose in ('confirmation', 'recovery', 'email_change_current', 'email_change_new'));
 
 create table if not exists auth.flow_state (
   id             uuid primary key default gen_random_uuid(),

@@ -24,6 +24,8 @@ from aisaas.embedded.auth.errors import bad_jwt
 
 ALGORITHM = "ES256"
 AUDIENCE = "authenticated"
+# No access token passes for a state, nor the other way round.
+STATE_AUDIENCE = "oauth-state"
 KEY_LOCK = 7_411_906_325_118_403
 TOKEN_BYTES = 24
 
@@ -86,6 +88,29 @@ class Keyring:
             raise bad_jwt("token is expired") from error
         except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise bad_jwt("token is malformed") from error
+
+    def sign_state(self, claims: dict[str, Any], *, ttl: int) -> str:
+        """What a browser carries to a provider and back, unchanged."""
+        return jwt.encode(
+            {"aud": STATE_AUDIENCE, "exp": int(time.time()) + ttl, **claims},
+            self._signer.private_key,
+            algorithm=ALGORITHM,
+            headers={"kid": self._signer.kid},
+        )
+
+    def read_state(self, state: str) -> dict[str, Any] | None:
+        """None for a state that was made by somebody else, changed, or is too old."""
+        try:
+            key = self._keys[jwt.get_unverified_header(state).get("kid", "")]
+            return jwt.decode(
+                state,
+                key.private_key.public_key(),
+                algorithms=[ALGORITHM],
+                audience=STATE_AUDIENCE,
+                options={"require": ["exp"]},
+            )
+        except (jwt.PyJWTError, KeyError, ValueError, TypeError):
+            return None
 
     def successor(self, refresh_token: str) -> str:
         digest = hmac.digest(self._chain_secret, refresh_token.encode(), "sha256")

@@ -36,6 +36,7 @@ class User:
     recovery_sent_at: datetime | None
     email_change: str | None
     email_change_sent_at: datetime | None
+    email_change_confirm_status: int
     last_sign_in_at: datetime | None
     raw_app_meta_data: dict[str, Any] | None
     raw_user_meta_data: dict[str, Any] | None
@@ -119,8 +120,12 @@ async def create(
     role: str | None = None,
     user_id: UUID | None = None,
     invited: bool = False,
+    by_email: bool = True,
 ) -> User:
-    """Raises psycopg's `UniqueViolation` on `EMAIL_INDEX` when the address is taken."""
+    """Without `by_email` the new user has no identity yet: the caller adds the provider's.
+
+    Raises psycopg's `UniqueViolation` on `EMAIL_INDEX` when the address is taken.
+    """
     new_id = user_id or uuid.uuid4()
     cursor = await connection.execute(
         """
@@ -143,14 +148,38 @@ async def create(
     )
     row = await cursor.fetchone()
     assert row
+    if by_email:
+        data = identity_data(new_id, email, verified=confirmed)
+        await add_identity(connection, new_id, "email", str(new_id), data)
+    return _user(row)
+
+
+async def add_identity(
+    connection: Connection, user_id: UUID, provider: str, subject: str, data: Mapping[str, Any]
+) -> None:
+    """Raises psycopg's `UniqueViolation` when that subject of the provider is known already."""
     await connection.execute(
         """
         insert into auth.identities (provider_id, user_id, identity_data, provider, last_sign_in_at)
-        values (%s, %s, %s, 'email', now())
+        values (%s, %s, %s, %s, now())
         """,
-        [str(new_id), new_id, Jsonb(identity_data(new_id, email, verified=confirmed))],
+        [subject, user_id, Jsonb(dict(data)), provider],
     )
-    return _user(row)
+
+
+async def list_providers(connection: Connection, user_id: UUID) -> None:
+    """Brings `app_metadata` in step with the identities; the oldest one names the provider."""
+    cursor = await connection.execute(
+        "select provider from auth.identities where user_id = %s"
+        " group by provider order by min(created_at), provider",
+        [user_id],
+    )
+    names = [row["provider"] for row in await cursor.fetchall()]
+    await connection.execute(
+        "update auth.users set updated_at = now(),"
+        " raw_app_meta_data = coalesce(raw_app_meta_data, '{}') || %s where id = %s",
+        [Jsonb({"provider": names[0], "providers": names} if names else {}), user_id],
+    )
 
 
 def identity_data(user_id: UUID, email: str, *, verified: bool) -> dict[str, Any]:
@@ -235,6 +264,7 @@ async def set_email(connection: Connection, user_id: UUID, email: str) -> None:
     await connection.execute(
         """
         update auth.users set email = %s, email_change = null, updated_at = now(),
+          email_change_confirm_status = 0,
           raw_user_meta_data = coalesce(raw_user_meta_data, '{}') || %s
         where id = %s
         """,
@@ -248,10 +278,24 @@ async def set_email(connection: Connection, user_id: UUID, email: str) -> None:
     await confirm(connection, user_id)
 
 
-async def announce_email_change(connection: Connection, user_id: UUID, email: str) -> None:
+async def announce_email_change(connection: Connection, user: User, email: str) -> None:
+    """Nobody has confirmed it yet. What was sent for another new address counts no more."""
+    if user.email_change != email:
+        await connection.execute(
+            "delete from auth.one_time_tokens where user_id = %s and purpose like 'email_change_%%'",
+            [user.id],
+        )
     await connection.execute(
-        "update auth.users set email_change = %s, updated_at = now() where id = %s",
-        [email, user_id],
+        "update auth.users set email_change = %s, email_change_confirm_status = 0,"
+        " updated_at = now() where id = %s",
+        [email, user.id],
+    )
+
+
+async def half_confirm_email_change(connection: Connection, user_id: UUID) -> None:
+    await connection.execute(
+        "update auth.users set email_change_confirm_status = 1, updated_at = now() where id = %s",
+        [user_id],
     )
 
 
@@ -282,6 +326,7 @@ async def delete_softly(connection: Connection, user_id: UUID) -> None:
         update auth.users set deleted_at = coalesce(deleted_at, now()), updated_at = now(),
           email = encode(sha256(convert_to(id::text || coalesce(email, ''), 'UTF8')), 'hex'),
           encrypted_password = null, phone = null, email_change = null,
+          email_change_confirm_status = 0,
           raw_user_meta_data = '{}', raw_app_meta_data = '{}'
         where id = %s
         """,

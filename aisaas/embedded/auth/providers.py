@@ -1,0 +1,26 @@
+"""The third-party providers that Supabase knows, by its name for them and by their own."""
+
+PROVIDERS = {
+    "apple": "Apple",
+    "azure": "Microsoft",
+    "bitbucket": "Bitbucket",
+    "discord": "Discord",
+    "facebook": "Facebook",
+    "figma": "Figma",
+    "fly": "Fly.io",
+    "github": "GitHub",
+    "gitlab": "GitLab",
+    "google": "Google",
+    "kakao": "Kakao",
+    "keycloak": "Keycloak",
+    "linkedin": "LinkedIn",
+    "linkedin_oidc": "LinkedIn",
+    "notion": "Notion",
+    "slack": "Slack",
+    "slack_oidc": "Slack",
+    "spotify": "Spotify",
+    "twitch": "Twitch",
+    "twitter": "Twitter",
+    "workos": "WorkOS",
+    "zoom": "Zoom",
+}
