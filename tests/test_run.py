@@ -100,6 +100,16 @@ def test_half_configured_parts_are_refused_by_name(
     assert any(problem.startswith(f"{variable}:") for problem in refused.value.problems)
 
 
+def test_captcha_is_refused_where_the_sign_in_server_is_embedded(configure: Set) -> None:
+    captcha = {"CAPTCHA_PROVIDER": "turnstile", "CAPTCHA_SITE_KEY": "0x4"}
+    with pytest.raises(ConfigurationError) as refused:
+        parts.plan(configure(**captcha))
+    [problem] = refused.value.problems
+    assert problem.startswith("CAPTCHA_PROVIDER: is set, but the sign-in server is the embedded")
+    hosted = parts.plan(configure(**REAL_DATABASE, **REAL_AUTH, **captcha))
+    assert hosted.settings.captcha_provider == "turnstile"
+
+
 def test_nothing_is_embedded_in_production(configure: Set) -> None:
     with pytest.raises(ConfigurationError) as refused:
         parts.plan(configure(APP_ENV="production"))

@@ -80,6 +80,12 @@ def _impossible(configured: Mapping[str, str], embedded: tuple[str, ...]) -> lis
             "DATABASE_URL, SERVICE_DATABASE_URL and MIGRATION_DATABASE_URL of the same project, "
             "or unset SUPABASE_URL"
         )
+    if stack.AUTH in embedded and configured.get("CAPTCHA_PROVIDER", "").strip():
+        problems.append(
+            "CAPTCHA_PROVIDER: is set, but the sign-in server is the embedded one, which has no "
+            "captcha vendor to ask. Set SUPABASE_URL and its keys, with the captcha switched on "
+            "there, or unset CAPTCHA_PROVIDER and CAPTCHA_SITE_KEY"
+        )
     for part in embedded:
         names = [name.upper() for name in _STAND_INS[part]]
         problems += [

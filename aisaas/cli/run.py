@@ -61,6 +61,10 @@ def _run() -> int:
         data_dir(),
         planned.embedded,
         site_url=planned.settings.url,
+        autoconfirm=not planned.settings.embedded_confirm_email,
+        sign_up_open=planned.settings.sign_up_mode == "open",
+        oauth_providers=planned.settings.oauth_providers,
+        redirect_origins=planned.settings.origins,
         avoid_ports=[port],
     )
     stack.folder.prepare()

@@ -9,8 +9,9 @@ import http.client
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -32,15 +33,29 @@ TITLES = {
 # In the order in which they start; they stop the other way round.
 PARTS = tuple(TITLES)
 PORT_ATTEMPTS = 3
+# Mails lead to the product's own page, which asks before it uses the link up: mail scanners follow
+# links too. Supabase's mail templates can be set to the same.
+MAIL_LINK = "{site_url}/confirm?token_hash={token_hash}&type={type}&redirectTo={redirect_path}"
 
 Step = Callable[[str], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captcha:
+    """A captcha which the sign-in server asks for: `turnstile` or `hcaptcha`, verified at a URL."""
+
+    provider: str
+    secret: str = field(repr=False)
+    verify_url: str
 
 
 class Stack:
     """The wanted parts, with their data in `data_dir`.
 
     `env` is filled by `start` and says where everything is and with what keys, under the names
-    that the product's settings use. The stack holds the lock of the folder from `start` to `stop`.
+    that the product's settings use. What concerns accounts is what a Supabase project is set to:
+    `autoconfirm` spares new addresses their confirmation, `redirect_origins` may be led to besides
+    the site, `mail_interval` is the least number of seconds between two mails of a kind. The stack holds the lock of the folder from `start` to `stop`.
     """
 
     def __init__(
@@ -50,6 +65,11 @@ class Stack:
         *,
         site_url: str = "http://127.0.0.1:3000",
         autoconfirm: bool = True,
+        sign_up_open: bool = True,
+        oauth_providers: Sequence[str] = (),
+        redirect_origins: Collection[str] = (),
+        captcha: Captcha | None = None,
+        mail_interval: int | None = None,
         avoid_ports: Collection[int] = (),
     ) -> None:
         if unknown := set(parts) - set(PARTS):
@@ -59,8 +79,19 @@ class Stack:
         self.folder = DataFolder(data_dir)
         self.parts = tuple(name for name in PARTS if name in parts)
         self.env: dict[str, str] = {}
-        self._site_url = site_url
-        self._autoconfirm = autoconfirm
+        # Empty for a variable that is to have its default, whatever this process was started with.
+        self._auth_env = {
+            "AUTH_SITE_URL": site_url,
+            "AUTH_REDIRECT_URLS": ",".join(f"{origin}/**" for origin in redirect_origins),
+            "AUTH_AUTOCONFIRM": _word(autoconfirm),
+            "AUTH_DISABLE_SIGNUP": _word(not sign_up_open),
+            "AUTH_PROVIDERS": ",".join(oauth_providers),
+            "AUTH_CAPTCHA_PROVIDER": captcha.provider if captcha else "",
+            "AUTH_CAPTCHA_SECRET": captcha.secret if captcha else "",
+            "AUTH_CAPTCHA_VERIFY_URL": captcha.verify_url if captcha else "",
+            "AUTH_MAIL_INTERVAL": "" if mail_interval is None else str(mail_interval),
+            "AUTH_MAIL_LINK": MAIL_LINK,
+        }
         self._avoid = set(avoid_ports)
         self._secrets: dict[str, str] = {}
         self._postgres: Postgres | None = None
@@ -172,14 +203,14 @@ class Stack:
     def _start_auth(self, port: int) -> Process:
         assert self._postgres is not None
         url = f"http://{HOST}:{port}"
-        env = os.environ | {
+        env = {
+            **os.environ,
+            **self._auth_env,
             "AUTH_DATABASE_URL": self._postgres.url("supabase_auth_admin"),
             "AUTH_PORT": str(port),
             "AUTH_PUBLIC_URL": url,
-            "AUTH_SITE_URL": self._site_url,
             "AUTH_PUBLISHABLE_KEY": self._secrets["publishable_key"],
             "AUTH_SECRET_KEY": self._secrets["secret_key"],
-            "AUTH_AUTOCONFIRM": "true" if self._autoconfirm else "false",
         }
         log = self.folder.log(AUTH)
         argv = [sys.executable, "-m", "aisaas.embedded.auth"]
@@ -247,6 +278,10 @@ def answers_http(port: int, path: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _word(value: bool) -> str:
+    return "true" if value else "false"
 
 
 @contextmanager
