@@ -57,24 +57,25 @@ async def account_for(
     await connection.execute(
         "select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"consent {profile.email}"]
     )
-    user_id = await _known(connection, profile)
-    if user_id is not None:
-        await _bring_up_to_date(connection, profile)
-    else:
-        user_id = await _owner(connection, profile.email) if trusted else None
-        if user_id is None:
-            if services.config.disable_signup:
-                raise AuthError(HTTPStatus.UNPROCESSABLE_ENTITY, *SIGNUP_DISABLED)
-            if await users.by_email(connection, profile.email):
-                return _unverified(profile, mailed=False)
-            user_id = await _create(connection, profile)
-        await users.add_identity(
-            connection, user_id, profile.provider, profile.subject, profile.data
-        )
+    known = await _known(connection, profile)
+    user_id = known or (await _owner(connection, profile.email) if trusted else None)
+    if user_id is None:
+        if services.config.disable_signup:
+            raise AuthError(HTTPStatus.UNPROCESSABLE_ENTITY, *SIGNUP_DISABLED)
+        if await users.by_email(connection, profile.email):
+            return _unverified(profile, mailed=False)
+        user_id = await _create(connection, profile)
+    # The user first, then the identities, as whoever opens a session does.
     user = await users.by_id(connection, user_id, lock=True)
     assert user
     if user.banned:
         raise AuthError(HTTPStatus.FORBIDDEN, *USER_BANNED)
+    if known:
+        await _bring_up_to_date(connection, profile)
+    else:
+        await users.add_identity(
+            connection, user_id, profile.provider, profile.subject, profile.data
+        )
     if user.confirmed:
         await users.set_metadata(connection, user, user_metadata=profile.data)
     else:

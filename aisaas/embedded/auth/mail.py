@@ -148,7 +148,7 @@ def _to_and_when(row: Row) -> str:
 def _link_and_code(row: Row) -> str:
     link = escape(row["link"])
     return (
-        f'<p><a class="link" href="{link}" rel="noreferrer">{link}</a></p>'
+        f'<p><a href="{link}" rel="noreferrer">{link}</a></p>'
         f"<p>Code: <code>{escape(row['code'])}</code></p>"
     )
 
@@ -162,13 +162,11 @@ async def one_as_page(services: Services, call: Call) -> Response:
     back = '<p><a href="/mailbox">All mail</a></p>'
     if row is None:
         return page("Not found", f"<p>There is no such message.</p>{back}", status=404)
-    body = escape(row["body"]).replace(
-        escape(row["link"]), f'<a href="{escape(row["link"])}" rel="noreferrer">the link</a>', 1
-    )
+    link, body = escape(row["link"]), escape(row["body"])
+    followed = body.replace(link, f'<a href="{link}" rel="noreferrer">{link}</a>', 1)
     return page(
         row["subject"],
-        f'{_to_and_when(row)}<article class="card">{_link_and_code(row)}'
-        f'<pre class="quiet">{body}</pre></article>{back}',
+        f'{_to_and_when(row)}<article class="card"><pre>{followed}</pre></article>{back}',
     )
 
 

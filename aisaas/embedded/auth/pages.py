@@ -26,12 +26,14 @@ a { color: var(--link); }
 .quiet { color: var(--quiet); font-size: .9rem; }
 .wrong { color: var(--wrong); }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
-  padding: 1rem 1.1rem; margin: 0 0 1rem; }
-pre { white-space: pre-wrap; font: inherit; margin: 1rem 0 0; }
+  padding: 1rem 1.1rem; margin: 1rem 0; }
+.card > :first-child, [type=hidden] + label { margin-top: 0; }
+.card > :last-child { margin-bottom: 0; }
+pre { white-space: pre-wrap; font: inherit; margin: 0; }
 code { font-size: 1.15rem; letter-spacing: .1em; }
 label { display: block; margin: .75rem 0; }
 label.check { display: flex; gap: .6rem; align-items: baseline; }
-input:not([type=checkbox]) { display: block; width: 100%; margin-top: .25rem; }
+input:not([type=checkbox], [type=hidden]) { display: block; width: 100%; margin-top: .25rem; }
 input, button { font: inherit; padding: .5rem .7rem; border-radius: .4rem;
   border: 1px solid light-dark(#858b96, #7b828e); background: var(--card); color: inherit; }
 button { cursor: pointer; min-height: 2.75rem; }
