@@ -4,11 +4,12 @@
     ├── ConfigurationError        the environment is not fit to start with
     ├── DependencyError           a part the product stands on did not answer
     │   └── ProviderError         the model's provider failed; `retryable` before the first token
-    ├── AuthError                 sign-up, sign-in or session trouble, with the auth server's code
+    ├── AuthError                 sign-up, sign-in or account trouble, with a code
     └── Refusal                   an expected "no": a code, a sentence, maybe a time to come back
         ├── Unauthenticated       unauthenticated
         ├── MessageInvalid        message_invalid
         ├── MessageTooLarge       message_too_large
+        ├── NameInvalid           name_invalid
         ├── NotFound              not_found
         ├── Suspended             suspended
         ├── SpendingPaused        spending_paused
@@ -53,11 +54,16 @@ class ProviderError(DependencyError):
 
 
 class AuthError(AisaasError):
-    """The auth server said no. `code` is its own error code, `sentence` is for the user."""
+    """The auth server said no, or we did before asking it.
 
-    def __init__(self, code: str, sentence: str) -> None:
+    `code` is its own error code where it has one, `sentence` is for the user; `retry_after` are
+    seconds to wait, where waiting helps.
+    """
+
+    def __init__(self, code: str, sentence: str, *, retry_after: float | None = None) -> None:
         self.code = code
         self.sentence = sentence
+        self.retry_after = retry_after
         super().__init__(f"{code}: {sentence}")
 
 
@@ -86,6 +92,11 @@ class MessageInvalid(Refusal):
 class MessageTooLarge(Refusal):
     code = "message_too_large"
     default = "That message is too long. Shorten it or send it in parts."
+
+
+class NameInvalid(Refusal):
+    code = "name_invalid"
+    default = "Write a name of at most 120 characters."
 
 
 class NotFound(Refusal):

@@ -8,9 +8,14 @@ from functools import lru_cache
 
 from pydantic import SecretStr
 
-from aisaas.accounts.identity import Accounts
-from aisaas.accounts.sessions import TokenCipher, cookie_name
+from aisaas.accounts import attempts
+from aisaas.accounts.attempts import Attempts
+from aisaas.accounts.identity import AccountRules, Accounts
+from aisaas.accounts.live import LiveSessions
+from aisaas.accounts.pictures import Pictures
+from aisaas.accounts.sessions import Sealer, TokenCipher, cookie_name
 from aisaas.adapters.litellm_model import LiteLLMModel
+from aisaas.adapters.redis_attempts import RedisAttempts
 from aisaas.adapters.redis_client import make_listening_redis, make_redis
 from aisaas.adapters.redis_limiter import RedisLimiter
 from aisaas.adapters.redis_reply_log import BLOCK_MS, RedisReplyLog
@@ -42,6 +47,9 @@ class Services:
     settings: Settings
     cookie: str
     accounts: Accounts
+    pictures: Pictures
+    # Seals what a browser keeps during a visit to a sign-in provider.
+    visits: Sealer
     conversations: Conversations
     door: Door
     chat: Chat
@@ -73,6 +81,7 @@ class _Adapters:
     user: UserDatabase
     service: ServiceDatabase
     limiter: RedisLimiter
+    attempts: RedisAttempts
     reply_log: RedisReplyLog
     signals: RedisSignals
     identity: SupabaseIdentity
@@ -89,11 +98,16 @@ def _adapters(config: Settings) -> _Adapters:
     listening = make_listening_redis(redis_url, block_seconds=BLOCK_MS / 1000)
     prefix = f"aisaas:{config.app_env}"
     assert config.supabase_url is not None
-    identity = SupabaseIdentity(config.supabase_url, _reveal(config.supabase_publishable_key))
+    identity = SupabaseIdentity(
+        config.supabase_url,
+        _reveal(config.supabase_publishable_key),
+        _reveal(config.supabase_secret_key),
+    )
     return _Adapters(
         user=UserDatabase(user_login),
         service=ServiceDatabase(service_login),
         limiter=RedisLimiter(redis, prefix=prefix),
+        attempts=RedisAttempts(redis, prefix=prefix),
         reply_log=RedisReplyLog(redis, listening, prefix=prefix),
         signals=RedisSignals(redis, listening, prefix=prefix),
         identity=identity,
@@ -105,6 +119,26 @@ def _adapters(config: Settings) -> _Adapters:
             listening.aclose,
             identity.close,
         ),
+    )
+
+
+def _accounts(config: Settings, to: _Adapters, *, cookie: str) -> Accounts:
+    secret = _reveal(config.session_secret)
+    live = LiveSessions(to.service, to.identity, TokenCipher(secret), cookie=cookie)
+    limits = attempts.rules(
+        sign_in_tries_per_account=config.sign_in_tries_per_account,
+        sign_in_tries_per_address=config.sign_in_tries_per_address,
+        sign_ups_per_address=config.sign_ups_per_address,
+        mails_per_account=config.mails_per_account,
+        mails_per_address=config.mails_per_address,
+    )
+    rules = AccountRules(
+        sign_up_mode=config.sign_up_mode,
+        oauth_providers=config.oauth_providers,
+        first_account_is_admin="auth" in config.embedded_parts,
+    )
+    return Accounts(
+        to.service, to.user, to.identity, live, Attempts(to.attempts, secret, limits), rules
     )
 
 
@@ -143,19 +177,18 @@ def build(config: Settings) -> Services:
         max_reply_tokens=config.max_reply_tokens,
     )
     cookie = cookie_name(app_env=config.app_env, secure=config.secure_cookies)
+    accounts = _accounts(config, to, cookie=cookie)
     return Services(
         settings=config,
         cookie=cookie,
-        accounts=Accounts(
-            to.service,
-            to.identity,
-            TokenCipher(_reveal(config.session_secret)),
-            cookie=cookie,
-            first_account_is_admin="auth" in config.embedded_parts,
-        ),
+        accounts=accounts,
+        pictures=Pictures(to.user, to.service),
+        visits=Sealer(_reveal(config.session_secret), purpose="aisaas provider visits"),
         conversations=Conversations(to.user),
         door=door,
-        chat=Chat(ChatParts(door, to.user, settler, to.model, to.reply_log, running)),
+        chat=Chat(
+            ChatParts(door, to.user, settler, to.model, to.reply_log, running, ended=accounts.ended)
+        ),
         quota=quota,
         usage=Usage(to.user),
         catalogue=catalogue,
@@ -169,7 +202,7 @@ def build(config: Settings) -> Services:
         ),
         running=running,
         model=to.model,
-        _closers=to.closers,
+        _closers=(accounts.close, *to.closers),
     )
 
 

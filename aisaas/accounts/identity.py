@@ -1,42 +1,83 @@
-"""Sign-up, sign-in, sign-out, and who is asking.
+"""Getting in and out, and what users change about their own accounts.
 
-`principal` is asked on every handler and route. The session row is read each time; the auth server
-is asked again when its last answer is older than RECHECK_SECONDS, so a ban, a deletion or a
-sign-out elsewhere shows within a minute.
+    in       sign-up, sign-in, a mail's link, a sign-in provider; each opens a session (live.py)
+    mail     password reset, sign-in link, confirmation once more
+    change   password, address, name
+    out      this session, another, all others, all
 
-Outages: without the database nobody can be told apart, so calls are refused as `unavailable`.
-Without the auth server, whoever it vouched for within TRUST_SECONDS goes on; then `unavailable`.
+No answer tells whether an address has an account, except to whoever knows its password, reads its
+mail, or signs up where addresses are not confirmed: mails are answered after the same time with the
+same words.
+
+Outages: attempts that can't be counted are not made, and what the auth server would have to decide is
+refused; both as DependencyError, shown as `unavailable`. Sessions can be ended all the same.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import unicodedata
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
-from aisaas.accounts import store
-from aisaas.accounts.models import Principal
-from aisaas.accounts.sessions import (
-    SESSION_LIFETIME_SECONDS,
-    TokenCipher,
-    hash_token,
-    new_token,
-    token_from,
-)
+from aisaas.accounts import devices, store
+from aisaas.accounts.attempts import Attempt, Attempts
+from aisaas.accounts.live import LiveSessions
+from aisaas.accounts.models import OpenedBy, OwnSession, Principal
 from aisaas.accounts.store import LiveSession
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import AuthError, DependencyError, Unauthenticated, Unavailable
-from aisaas.ports import AuthSession, Identity
+from aisaas.db.user import UserDatabase
+from aisaas.errors import (
+    AuthError,
+    DependencyError,
+    NameInvalid,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
+from aisaas.ports import AuthSession, AuthUser, Identity, LinkKind, ProviderVisit
 
 log = logging.getLogger(__name__)
 
-RECHECK_SECONDS = 30
-TRUST_SECONDS = 60
-# An access token that is about to expire is renewed before it is used.
-REFRESH_AHEAD_SECONDS = 30
-REFRESH_CLAIM_SECONDS = 10.0
-REFRESH_POLL_SECONDS = 0.1
+Answer = TypeVar("Answer")
+SignUpMode = Literal["open", "invitation", "closed"]
+Scope = Literal["here", "others", "everywhere"]
+
+MAX_NAME = 120
+# What could tell whether an address has an account is answered after this time, not when it is done.
+FLOOR_SECONDS = 0.8
+# What a mail may be refused for without telling anything about its address.
+TOLD_OF_MAILS = frozenset(
+    {"captcha_failed", "validation_failed", "email_address_invalid", "over_request_rate_limit"}
+)
+MAIL_LIMIT = "over_email_send_rate_limit"
+CLOSED = {
+    "invitation": "Accounts are by invitation here. Ask whoever runs this site for one.",
+    "closed": "Sign-up is closed here at the moment.",
+}
+WRONG_PASSWORD = "That isn't your current password."  # noqa: S105  (a sentence)
+OPENED_BY: dict[LinkKind, OpenedBy] = {
+    "signup": "confirmation",
+    "invite": "invite",
+    "magiclink": "magic_link",
+    "email": "magic_link",
+    "recovery": "recovery",
+    "email_change": "email_change",
+}
+# These prove an account that was there before; none of them can be an install's first.
+OF_OLD_ACCOUNTS: frozenset[OpenedBy] = frozenset({"password", "recovery", "email_change"})
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRules:
+    """What the operator decided."""
+
+    sign_up_mode: SignUpMode = "open"
+    oauth_providers: tuple[str, ...] = ()
+    first_account_is_admin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,60 +90,151 @@ class SignedIn:
 
 
 class Accounts:
-    """The accounts of this instance."""
+    """The accounts of this instance.
+
+    `address` is the network address that asks, as `api.client_address` has it; without one (no
+    network between) only what is counted by account is limited.
+    """
 
     def __init__(
         self,
-        database: ServiceDatabase,
+        service: ServiceDatabase,
+        user: UserDatabase,
         identity: Identity,
-        cipher: TokenCipher,
-        *,
-        cookie: str,
-        first_account_is_admin: bool,
+        live: LiveSessions,
+        attempts: Attempts,
+        rules: AccountRules,
     ) -> None:
-        self._database = database
+        self._service = service
+        self._user = user
         self._identity = identity
-        self._cipher = cipher
-        self._cookie = cookie
-        self._first_account_is_admin = first_account_is_admin
-        # Verifications under way, by session: callers of one session share one.
-        self._checks: dict[UUID, asyncio.Task[None]] = {}
+        self._live = live
+        self._attempts = attempts
+        self._rules = rules
+        # Whether the auth server's last sign-up had to be confirmed by mail.
+        self._confirms_by_mail = False
+        self._late: set[asyncio.Task[Any]] = set()
+
+    async def close(self) -> None:
+        """Wait for what was answered before it was done."""
+        if self._late:
+            await asyncio.wait(self._late)
+
+    # In
 
     async def sign_up(
-        self, email: str, password: str, full_name: str, *, user_agent: str
+        self,
+        email: str,
+        password: str,
+        full_name: str,
+        *,
+        user_agent: str,
+        address: str | None = None,
+        captcha: str | None = None,
+        redirect_to: str | None = None,
     ) -> SignedIn | None:
-        """Make an account and sign it in; None when a mail has to be answered first."""
-        session = await self._identity.sign_up(email, password, full_name)
-        if session is None:
-            return None
-        became_admin = False
-        if self._first_account_is_admin:
-            async with self._database.transaction() as db:
-                became_admin = await store.make_first_admin(db, session.user.id)
-        return await self._open(session, user_agent, became_admin=became_admin)
+        """Make an account and sign it in; None when a mail has to be answered first.
 
-    async def sign_in(self, email: str, password: str, *, user_agent: str) -> SignedIn:
-        """Raises AuthError when the auth server says no."""
-        return await self._open(await self._identity.sign_in(email, password), user_agent)
+        Where addresses are confirmed, one that is taken gets the same answer after the same time.
+        Where they are not, a sign-up either works or doesn't, so a taken address can't be hidden.
+        """
+        if self._rules.sign_up_mode != "open":
+            raise AuthError("signup_disabled", CLOSED[self._rules.sign_up_mode])
+        await self._attempts.count("sign_up", address=address)
+        session = await self._sign_up_evenly(
+            self._identity.sign_up(
+                email, password, full_name, captcha=captcha, redirect_to=redirect_to
+            )
+        )
+        return await self._opened(session, user_agent, "sign_up") if session is not None else None
 
-    async def sign_out(self, cookie_header: str | None) -> None:
-        """End the session here and at the auth server. Ending no session is fine."""
-        token = token_from(cookie_header, self._cookie)
-        if token is None:
-            return
-        live = await self._database.ask(store.find_session(hash_token(token)), durable=False)
-        if live is None:
-            return
-        async with self._database.transaction() as db:
-            await store.revoke(db, live.principal.session_id)
-        access_token = self._cipher.open(live.access_token)
-        if access_token is None:
-            return
-        try:
-            await self._identity.sign_out(access_token)
-        except (AuthError, DependencyError) as error:
-            # Ours is revoked, which is what guards the door; theirs lapses by itself.
-            log.warning("sign-out not confirmed by the auth server: %s", type(error).__name__)
+    async def sign_in(
+        self,
+        email: str,
+        password: str,
+        *,
+        user_agent: str,
+        address: str | None = None,
+        captcha: str | None = None,
+    ) -> SignedIn:
+        """Raises AuthError when the auth server says no, or too many tries were made."""
+        session = await self._by_password(email, password, address=address, captcha=captcha)
+        return await self._opened(session, user_agent, "password")
+
+    async def confirm(self, token_hash: str, kind: LinkKind, *, user_agent: str) -> SignedIn | None:
+        """Redeem a mail's link; None when a change of address needs the other mailbox, too."""
+        session = await self._identity.verify(token_hash, kind)
+        return await self._opened(session, user_agent, OPENED_BY[kind]) if session else None
+
+    async def visit_provider(self, provider: str, *, redirect_to: str) -> ProviderVisit:
+        """Where to sign in elsewhere. Raises NotFound for a provider that isn't set up."""
+        if provider not in self._rules.oauth_providers:
+            raise NotFound("That way to sign in isn't available.")
+        return await self._identity.visit_provider(provider, redirect_to=redirect_to)
+
+    async def return_from_provider(self, code: str, verifier: str, *, user_agent: str) -> SignedIn:
+        """The end of a visit. Who may sign up this way is the auth server's own setting: by now it
+        has made the account."""
+        session = await self._identity.exchange(code, verifier)
+        return await self._opened(session, user_agent, "provider")
+
+    async def invite(self, email: str, *, redirect_to: str) -> AuthUser:
+        """Make an account for somebody and mail them a link to it; the operator's to ask for."""
+        return await self._identity.invite(email, redirect_to=redirect_to)
+
+    # Mail
+
+    async def mail_reset(
+        self,
+        email: str,
+        *,
+        address: str | None = None,
+        captcha: str | None = None,
+        redirect_to: str | None = None,
+    ) -> None:
+        """Mail a link to choose a new password by, if there is such an account."""
+        await self._mail(
+            lambda: self._identity.mail_reset(email, captcha=captcha, redirect_to=redirect_to),
+            email,
+            address,
+        )
+
+    async def mail_sign_in(
+        self,
+        email: str,
+        *,
+        address: str | None = None,
+        captcha: str | None = None,
+        redirect_to: str | None = None,
+    ) -> None:
+        """Mail a link to sign in by. It makes accounts where anybody may make one."""
+        may_sign_up = self._rules.sign_up_mode == "open"
+        await self._mail(
+            lambda: self._identity.mail_sign_in(
+                email, may_sign_up=may_sign_up, captcha=captcha, redirect_to=redirect_to
+            ),
+            email,
+            address,
+        )
+
+    async def mail_confirmation(
+        self,
+        email: str,
+        *,
+        address: str | None = None,
+        captcha: str | None = None,
+        redirect_to: str | None = None,
+    ) -> None:
+        """Mail the link that confirms a sign-up once more, if one waits to be confirmed."""
+        await self._mail(
+            lambda: self._identity.mail_confirmation(
+                email, captcha=captcha, redirect_to=redirect_to
+            ),
+            email,
+            address,
+        )
+
+    # Who is asking
 
     async def principal(self, cookie_header: str | None) -> Principal:
         """Who is asking, as of now.
@@ -111,107 +243,264 @@ class Accounts:
             Unauthenticated: no session, or one that is over.
             Unavailable: it can't be told.
         """
-        token = token_from(cookie_header, self._cookie)
-        if token is None:
-            raise Unauthenticated
-        token_hash = hash_token(token)
-        live = await self._find(token_hash)
-        if live.verified_seconds_ago < RECHECK_SECONDS:
-            return live.principal
-        await self._check_once(live, token_hash)
-        return (await self._find(token_hash)).principal
+        return await self._live.principal(cookie_header)
 
-    async def _find(self, token_hash: bytes) -> LiveSession:
+    def ended(self, session_ids: Collection[UUID]) -> AsyncGenerator[UUID]:
+        """Those of the sessions that are over; see `LiveSessions.ended`."""
+        return self._live.ended(session_ids)
+
+    # Change
+
+    async def change_password(
+        self,
+        principal: Principal,
+        new_password: str,
+        *,
+        current_password: str | None,
+        address: str | None = None,
+        captcha: str | None = None,
+    ) -> None:
+        """Choose a password; all other sessions end.
+
+        The current one is needed, except right after a recovery or an invitation.
+        """
+        if not principal.recovered:
+            await self._prove(principal, current_password, address=address, captcha=captcha)
+        access_token = await self._live.access_token(principal)
+        await self._identity.change_password(access_token, new_password)
+        # If the database is away now, the caller hears of an outage although the password is
+        # changed; the auth server has ended the others, and a recheck finds that out.
+        async with self._service.transaction() as db:
+            await store.revoke_of(db, principal.user_id, but=principal.session_id)
+            await store.forget_recovery(db, principal.session_id)
+        await self._quietly(self._identity.sign_out(access_token, "others"))
+
+    async def change_address(
+        self,
+        principal: Principal,
+        email: str,
+        *,
+        current_password: str,
+        address: str | None = None,
+        captcha: str | None = None,
+        redirect_to: str | None = None,
+    ) -> bool:
+        """Use another address; False when it has to be confirmed by mail first.
+
+        The profile follows by a trigger. Whoever is signed in is told that an address is taken: the
+        auth server makes no secret of it here, and the tries are limited.
+        """
+        await self._attempts.count("mail_from", address=address)
+        await self._prove(principal, current_password, address=address, captcha=captcha)
+        for mailbox in {principal.email.lower(), email.lower()}:
+            await self._attempts.count("mail_to", account=mailbox)
+        access_token = await self._live.access_token(principal)
+        user = await self._identity.change_address(access_token, email, redirect_to=redirect_to)
+        return user.email.lower() == email.lower()
+
+    async def rename(self, principal: Principal, name: str) -> str:
+        """Change the name that is shown; what became of it.
+
+        Raises:
+            NameInvalid: too long, or with characters that can't be shown.
+            Unavailable: the database does not answer.
+        """
+        name = " ".join(name.split())
+        if len(name) > MAX_NAME or any(unicodedata.category(char) in {"Cc", "Cs"} for char in name):
+            raise NameInvalid
         try:
-            live = await self._database.ask(store.find_session(token_hash), durable=False)
+            async with self._user.as_user(principal.user_id) as db:
+                await store.rename(db, principal.user_id, name)
         except DependencyError as error:
             raise Unavailable from error
-        if live is None:
-            raise Unauthenticated
-        return live
+        return name
 
-    async def _check_once(self, live: LiveSession, token_hash: bytes) -> None:
-        session_id = live.principal.session_id
-        task = self._checks.get(session_id)
-        if task is None:
-            task = asyncio.create_task(self._check(live, token_hash))
-            self._checks[session_id] = task
-            task.add_done_callback(lambda _: self._checks.pop(session_id, None))
+    # Out
+
+    async def sessions(self, principal: Principal) -> tuple[OwnSession, ...]:
+        """The user's live sessions, the one used last first."""
         try:
-            # Shielded: the others wait for it too, even if this caller goes away.
-            await asyncio.shield(task)
+            async with self._service.transaction() as db:
+                rows = await store.sessions_of(db, principal.user_id)
         except DependencyError as error:
-            if live.verified_seconds_ago >= TRUST_SECONDS:
-                raise Unavailable from error
+            raise Unavailable from error
+        return tuple(
+            OwnSession(
+                id=row["id"],
+                device=devices.label(row["user_agent"]),
+                opened_by=row["opened_by"],
+                created_at=row["created_at"],
+                last_seen_at=row["last_seen_at"],
+                current=row["id"] == principal.session_id,
+            )
+            for row in rows
+        )
 
-    async def _check(self, live: LiveSession, token_hash: bytes) -> None:
-        session_id = live.principal.session_id
-        access_token = self._cipher.open(live.access_token)
-        try:
-            if access_token is None:
-                raise AuthError("bad_jwt", "sealed with another SESSION_SECRET")
-            if live.access_expires_in < REFRESH_AHEAD_SECONDS:
-                await self._refresh(live, token_hash)
-                return
-            await self._identity.get_user(access_token)
-        except AuthError as error:
-            log.info("session ended by the auth server: %s", error.code)
-            async with self._database.transaction() as db:
-                await store.revoke(db, session_id)
-            raise Unauthenticated from error
-        async with self._database.transaction(durable=False) as db:
-            await store.mark_verified(db, session_id)
+    async def sign_out(self, cookie_header: str | None, scope: Scope = "here") -> None:
+        """End this session, all others, or all; here and at the auth server.
 
-    async def _refresh(self, live: LiveSession, token_hash: bytes) -> None:
-        """Renew the tokens once over all processes; whoever loses the claim waits for the winner."""
-        session_id = live.principal.session_id
-        deadline = asyncio.get_running_loop().time() + REFRESH_CLAIM_SECONDS
-        while True:
-            async with self._database.transaction() as db:
-                claimed = await store.claim_refresh(db, session_id, REFRESH_CLAIM_SECONDS)
-            current = await self._find(token_hash)
-            if current.access_expires_in >= REFRESH_AHEAD_SECONDS:
-                if claimed:
-                    async with self._database.transaction() as db:
-                        await store.drop_claim(db, session_id)
+        Ending no session is fine, except for `others`, which needs one that stays.
+        """
+        if scope == "here":
+            try:
+                live = await self._live.by_cookie(cookie_header)
+            except Unauthenticated:
                 return
-            if claimed:
-                break
-            if asyncio.get_running_loop().time() > deadline:
-                raise DependencyError("auth")
-            await asyncio.sleep(REFRESH_POLL_SECONDS)
-        refresh_token = self._cipher.open(current.refresh_token)
-        if refresh_token is None:
-            raise AuthError("refresh_token_not_found", "sealed with another SESSION_SECRET")
+            await self._live.end(live)
+            return
         try:
-            renewed = await self._identity.refresh(refresh_token)
-        except DependencyError:
-            async with self._database.transaction() as db:
-                await store.drop_claim(db, session_id)
+            live = await self._who_ends(cookie_header)
+        except Unauthenticated:
+            if scope == "everywhere":
+                return
             raise
-        async with self._database.transaction() as db:
-            await store.store_tokens(
-                db,
-                session_id,
-                access_token=self._cipher.seal(renewed.access_token),
-                refresh_token=self._cipher.seal(renewed.refresh_token),
-                access_expires_at=renewed.expires_at,
-            )
+        await self._live.end_many(live, but_this=scope == "others")
 
-    async def _open(
-        self, session: AuthSession, user_agent: str, *, became_admin: bool = False
-    ) -> SignedIn:
-        # Always a new token: a session id that was known before the sign-in is worth nothing.
-        token = new_token()
-        async with self._database.transaction() as db:
-            await store.add_session(
-                db,
-                token_hash=hash_token(token),
-                user_id=session.user.id,
-                access_token=self._cipher.seal(session.access_token),
-                refresh_token=self._cipher.seal(session.refresh_token),
-                access_expires_at=session.expires_at,
-                user_agent=user_agent,
-                lifetime_seconds=SESSION_LIFETIME_SECONDS,
-            )
+    async def end_session(self, cookie_header: str | None, session_id: UUID) -> None:
+        """End one session of the user. Raises NotFound when they have no such session."""
+        live = await self._who_ends(cookie_header)
+        if not await self._live.end_one(live.principal, session_id):
+            raise NotFound("That session has ended already.")
+
+    async def _who_ends(self, cookie_header: str | None) -> LiveSession:
+        try:
+            await self._live.principal(cookie_header)
+        except Unavailable:
+            # Without the auth server, too, somebody who lost a device must get it signed out.
+            log.warning("sessions are ended without asking the auth server first")
+        return await self._live.by_cookie(cookie_header)
+
+    # Their parts
+
+    async def _opened(self, session: AuthSession, user_agent: str, opened_by: OpenedBy) -> SignedIn:
+        became_admin = False
+        if self._rules.first_account_is_admin and opened_by not in OF_OLD_ACCOUNTS:
+            async with self._service.transaction() as db:
+                became_admin = await store.make_first_admin(db, session.user.id)
+        token = await self._live.open(session, user_agent=user_agent, opened_by=opened_by)
         return SignedIn(token=token, user_id=session.user.id, became_admin=became_admin)
+
+    async def _by_password(
+        self, email: str, password: str, *, address: str | None, captcha: str | None
+    ) -> AuthSession:
+        begun = asyncio.get_running_loop().time()
+        # Policy: without the limiter nobody signs in, or guessing would be free meanwhile.
+        attempt = await self._attempts.count("sign_in", account=email, address=address)
+        try:
+            session = await self._identity.sign_in(email, password, captcha=captcha)
+        except AuthError:
+            # An auth server may hash a password only for accounts that exist.
+            await self._until_floor(begun)
+            raise
+        except DependencyError:
+            await self._give_back(attempt)
+            raise
+        await self._give_back(attempt)
+        return session
+
+    async def _give_back(self, attempt: Attempt) -> None:
+        try:
+            await self._attempts.give_back(attempt)
+        except DependencyError:
+            # Redis went away in between; the attempt leaves its windows by itself.
+            log.warning("an attempt was not given back")
+
+    async def _prove(
+        self,
+        principal: Principal,
+        password: str | None,
+        *,
+        address: str | None,
+        captcha: str | None,
+    ) -> None:
+        """The current password, asked for once more; it counts like a sign-in."""
+        if not password:
+            raise AuthError("current_password_wrong", WRONG_PASSWORD)
+        try:
+            session = await self._by_password(
+                principal.email, password, address=address, captcha=captcha
+            )
+        except AuthError as error:
+            if error.code == "invalid_credentials":
+                raise AuthError("current_password_wrong", WRONG_PASSWORD) from error
+            raise
+        # The auth server knows no other way to ask, so this opened a session there.
+        await self._quietly(self._identity.sign_out(session.access_token, "local"))
+        if session.user.id != principal.user_id:
+            raise AuthError("current_password_wrong", WRONG_PASSWORD)
+
+    async def _quietly(self, sign_out: Awaitable[None]) -> None:
+        try:
+            await sign_out
+        except (AuthError, DependencyError) as error:
+            log.warning("sign-out not confirmed by the auth server: %s", type(error).__name__)
+
+    async def _mail(
+        self, send: Callable[[], Awaitable[None]], email: str, address: str | None
+    ) -> None:
+        """Policy: without the limiter no mail is asked for, or flooding would be free meanwhile."""
+        await self._attempts.count("mail_from", address=address)
+        begun = asyncio.get_running_loop().time()
+        task = self._spawn(self._mail_silently(send, email))
+        await asyncio.wait({task}, timeout=FLOOR_SECONDS)
+        await self._until_floor(begun)
+        if task.done():
+            _raise_if_failed(task.result())
+
+    async def _mail_silently(self, send: Callable[[], Awaitable[None]], email: str) -> None:
+        try:
+            await self._attempts.count("mail_to", account=email)
+            await send()
+        except AuthError as error:
+            if error.code in TOLD_OF_MAILS:
+                raise
+            log.info("a mail was asked for and not sent: %s", error.code)
+
+    async def _sign_up_evenly(
+        self, sign_up: Coroutine[Any, Any, AuthSession | None]
+    ) -> AuthSession | None:
+        """The same time for a new and a taken address, where both are answered with a mail."""
+        begun = asyncio.get_running_loop().time()
+        task = self._spawn(sign_up)
+        limit = FLOOR_SECONDS if self._confirms_by_mail else None
+        await asyncio.wait({task}, timeout=limit)
+        if not task.done():
+            return None
+        result = task.result()
+        if isinstance(result, AuthError) and result.code == MAIL_LIMIT:
+            # Somebody signed up with this address a moment ago: theirs to know.
+            result = None
+        _raise_if_failed(result)
+        assert not isinstance(result, Exception)
+        self._confirms_by_mail = result is None
+        if result is None:
+            await self._until_floor(begun)
+        return result
+
+    async def _until_floor(self, begun: float) -> None:
+        passed = asyncio.get_running_loop().time() - begun
+        await asyncio.sleep(max(0.0, FLOOR_SECONDS - passed))
+
+    def _spawn(
+        self, work: Coroutine[Any, Any, Answer]
+    ) -> asyncio.Task[Answer | AuthError | DependencyError]:
+        """Work that goes on when its caller has been answered or has gone away."""
+
+        async def outcome() -> Answer | AuthError | DependencyError:
+            begun = asyncio.get_running_loop().time()
+            try:
+                return await work
+            except (AuthError, DependencyError) as error:
+                late = asyncio.get_running_loop().time() - begun > FLOOR_SECONDS
+                log.log(logging.WARNING if late else logging.INFO, "mail or sign-up: %s", error)
+                return error
+
+        task = asyncio.create_task(outcome())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+        return task
+
+
+def _raise_if_failed(result: object) -> None:
+    if isinstance(result, (AuthError, DependencyError)):
+        raise result

@@ -55,6 +55,33 @@ class SessionRow(SQLModel, table=True):
     last_seen_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     expires_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     revoked_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    opened_by: str = "password"
+    # Until then, the session stands for having read the account's mail a moment ago.
+    recovered_until: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+class ProfilePicture(SQLModel, table=True):
+    """A picture that a user put here. `version` is its hash, and part of its address."""
+
+    __tablename__ = "profile_pictures"  # pyright: ignore[reportAssignmentType]
+
+    user_id: UUID = Field(primary_key=True)
+    version: str = Field(primary_key=True)
+    content: bytes
+    content_type: str
+    created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+OpenedBy = Literal[
+    "sign_up",
+    "password",
+    "confirmation",
+    "magic_link",
+    "recovery",
+    "invite",
+    "email_change",
+    "provider",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +101,24 @@ class Principal:
     requests_per_day: int | None
     tokens_per_month: int | None
     metered_customer: str | None
+    # The session was opened by a recovery or an invitation a moment ago: whoever has it reads the
+    # account's mail, and may choose a password without knowing the current one.
+    recovered: bool
     # Scopes of engaged kill switches, read in the same round trip.
     switches: frozenset[str]
 
     @property
     def is_admin(self) -> bool:
         return self.role == "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSession:
+    """A sign-in of the user, as the list of them shows it."""
+
+    id: UUID
+    device: str
+    opened_by: OpenedBy
+    created_at: datetime
+    last_seen_at: datetime
+    current: bool

@@ -38,7 +38,7 @@ def hash_token(token: str) -> bytes:
 
 
 def token_from(cookie_header: str | None, name: str) -> str | None:
-    """The session token in a raw `Cookie:` header, or None; rubbish is no session."""
+    """The value of one cookie in a raw `Cookie:` header, or None; rubbish is no cookie."""
     if not cookie_header or len(cookie_header) > MAX_COOKIE_HEADER:
         return None
     for part in cookie_header.split(";"):
@@ -53,11 +53,11 @@ def token_from(cookie_header: str | None, name: str) -> str | None:
     return None
 
 
-class TokenCipher:
-    """Encrypts auth tokens at rest."""
+class Sealer:
+    """Encrypts with a key that is derived from SESSION_SECRET for one purpose only."""
 
-    def __init__(self, session_secret: str) -> None:
-        key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"aisaas session tokens").derive(
+    def __init__(self, session_secret: str, *, purpose: str) -> None:
+        key = HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose.encode()).derive(
             session_secret.encode()
         )
         self._fernet = Fernet(base64.urlsafe_b64encode(key))
@@ -66,8 +66,15 @@ class TokenCipher:
         return self._fernet.encrypt(text.encode())
 
     def open(self, sealed: bytes) -> str | None:
-        """The text, or None when it was sealed with another secret."""
+        """The text, or None when it was sealed with another secret or for another purpose."""
         try:
             return self._fernet.decrypt(sealed).decode()
         except InvalidToken:
             return None
+
+
+class TokenCipher(Sealer):
+    """Encrypts auth tokens at rest."""
+
+    def __init__(self, session_secret: str) -> None:
+        super().__init__(session_secret, purpose="aisaas session tokens")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.accounts.models import Principal
+from aisaas.accounts.models import OpenedBy, Principal
 from aisaas.db.engine import Question, Row
 
 FIRST_ACCOUNT = "first account of an embedded install"
@@ -26,81 +26,122 @@ class LiveSession:
     refresh_token: bytes
     # Seconds by the database's clock, so that no process's clock matters.
     verified_seconds_ago: float
+    seen_seconds_ago: float
     access_expires_in: float
 
 
-_FIND: LiteralString = """
+_LIVE: LiteralString = """
     select s.id as session_id, s.access_token, s.refresh_token,
       extract(epoch from clock_timestamp() - s.verified_at)::float8 as verified_seconds_ago,
+      extract(epoch from clock_timestamp() - s.last_seen_at)::float8 as seen_seconds_ago,
       extract(epoch from s.access_expires_at - clock_timestamp())::float8 as access_expires_in,
+      coalesce(s.recovered_until > clock_timestamp(), false) as recovered,
       p.id as user_id, p.email, p.full_name, p.avatar_url, p.role, p.plan, p.subscription_status,
       p.suspended_at is not null as suspended,
       p.requests_per_minute, p.requests_per_day, p.tokens_per_month,
       p.stripe_customer_id as metered_customer,
       coalesce((select array_agg(k.scope) from private.kill_switches k), '{}') as switches
     from private.sessions s join public.profiles p on p.id = s.user_id
-    where s.token_hash = %(token_hash)s and s.revoked_at is null and s.expires_at > now()
+    where s.revoked_at is null and s.expires_at > now()
     """
 _SESSION_ONLY = (
     "access_token",
     "refresh_token",
     "verified_seconds_ago",
+    "seen_seconds_ago",
     "access_expires_in",
 )
 
 
 def find_session(token_hash: bytes) -> Question[LiveSession | None]:
-    return Question(((_FIND, {"token_hash": token_hash}),), _live_session)
+    query: LiteralString = _LIVE + " and s.token_hash = %(token_hash)s"
+
+    def read(answers: Sequence[Sequence[Row]]) -> LiveSession | None:
+        return _live(answers[0][0]) if answers[0] else None
+
+    return Question(((query, {"token_hash": token_hash}),), read)
 
 
-def _live_session(answers: Sequence[Sequence[Row]]) -> LiveSession | None:
-    [rows] = answers
-    if not rows:
-        return None
-    row: dict[str, Any] = dict(rows[0])
+def find_sessions(ids: Collection[UUID]) -> Question[list[LiveSession]]:
+    """Those of the sessions that are live."""
+    query: LiteralString = _LIVE + " and s.id = any(%(ids)s)"
+    return Question(
+        ((query, {"ids": list(ids)}),), lambda answers: [_live(row) for row in answers[0]]
+    )
+
+
+def _live(found: Row) -> LiveSession:
+    row: dict[str, Any] = dict(found)
     own = {name: row.pop(name) for name in _SESSION_ONLY}
     row["switches"] = frozenset(row["switches"])
     return LiveSession(Principal(**row), **own)
 
 
-async def add_session(
-    session: AsyncSession,
-    *,
-    token_hash: bytes,
-    user_id: UUID,
-    access_token: bytes,
-    refresh_token: bytes,
-    access_expires_at: datetime,
-    user_agent: str,
-    lifetime_seconds: int,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session to be stored. Tokens are sealed; `recovered_seconds` is 0 for most."""
+
+    token_hash: bytes
+    user_id: UUID
+    access_token: bytes
+    refresh_token: bytes
+    access_expires_at: datetime
+    user_agent: str
+    opened_by: OpenedBy
+    lifetime_seconds: int
+    recovered_seconds: int
+
+
+async def add_session(session: AsyncSession, new: NewSession) -> None:
     await session.execute(
         text(
             """
             insert into private.sessions (token_hash, user_id, access_token, refresh_token,
-              access_expires_at, user_agent, expires_at)
+              access_expires_at, user_agent, opened_by, expires_at, recovered_until)
             values (:token_hash, :user_id, :access_token, :refresh_token, :access_expires_at,
-              :user_agent, now() + make_interval(secs => :lifetime))
+              :user_agent, :opened_by, now() + make_interval(secs => :lifetime),
+              case when :recovered > 0 then now() + make_interval(secs => :recovered) end)
             """
         ),
         {
-            "token_hash": token_hash,
-            "user_id": user_id,
-            "access_token": access_token,
-            "refresh_token": refresh_token,
-            "access_expires_at": access_expires_at,
-            "user_agent": user_agent[:400],
-            "lifetime": lifetime_seconds,
+            "token_hash": new.token_hash,
+            "user_id": new.user_id,
+            "access_token": new.access_token,
+            "refresh_token": new.refresh_token,
+            "access_expires_at": new.access_expires_at,
+            "user_agent": new.user_agent[:400],
+            "opened_by": new.opened_by,
+            "lifetime": new.lifetime_seconds,
+            "recovered": new.recovered_seconds,
         },
     )
 
 
+async def sessions_of(session: AsyncSession, user_id: UUID) -> Sequence[RowMapping]:
+    """The user's live sessions, the one used last first."""
+    rows = await session.execute(
+        text(
+            """
+            select id, user_agent, opened_by, created_at, last_seen_at from private.sessions
+            where user_id = :user_id and revoked_at is null and expires_at > now()
+            order by last_seen_at desc, created_at desc
+            """
+        ),
+        {"user_id": user_id},
+    )
+    return rows.mappings().all()
+
+
 async def mark_verified(session: AsyncSession, session_id: UUID) -> None:
     await session.execute(
-        text(
-            "update private.sessions set verified_at = clock_timestamp(),"
-            " last_seen_at = clock_timestamp() where id = :id"
-        ),
+        text("update private.sessions set verified_at = clock_timestamp() where id = :id"),
+        {"id": session_id},
+    )
+
+
+async def mark_seen(session: AsyncSession, session_id: UUID) -> None:
+    await session.execute(
+        text("update private.sessions set last_seen_at = clock_timestamp() where id = :id"),
         {"id": session_id},
     )
 
@@ -136,7 +177,7 @@ async def store_tokens(
             update private.sessions
             set access_token = :access_token, refresh_token = :refresh_token,
               access_expires_at = :access_expires_at, verified_at = clock_timestamp(),
-              last_seen_at = clock_timestamp(), refresh_claimed_until = null
+              refresh_claimed_until = null
             where id = :id
             """
         ),
@@ -163,6 +204,78 @@ async def revoke(session: AsyncSession, session_id: UUID) -> None:
         ),
         {"id": session_id},
     )
+
+
+async def revoke_of(session: AsyncSession, user_id: UUID, *, but: UUID | None = None) -> None:
+    """End all of a user's sessions, or all but one."""
+    await session.execute(
+        text(
+            "update private.sessions set revoked_at = now() where user_id = :user_id"
+            " and revoked_at is null and id is distinct from :but"
+        ),
+        {"user_id": user_id, "but": but},
+    )
+
+
+async def forget_recovery(session: AsyncSession, session_id: UUID) -> None:
+    await session.execute(
+        text("update private.sessions set recovered_until = null where id = :id"),
+        {"id": session_id},
+    )
+
+
+async def rename(session: AsyncSession, user_id: UUID, name: str) -> None:
+    await session.execute(
+        text("update public.profiles set full_name = :name where id = :id"),
+        {"name": name, "id": user_id},
+    )
+
+
+async def put_picture(
+    session: AsyncSession,
+    user_id: UUID,
+    *,
+    version: str,
+    content: bytes,
+    content_type: str,
+    address: str,
+) -> None:
+    """In place of whatever was there."""
+    # First, because it locks the profile's row: of two at once one stays, and is the one named.
+    await _set_picture_address(session, user_id, address)
+    await session.execute(
+        text("delete from public.profile_pictures where user_id = :id"), {"id": user_id}
+    )
+    await session.execute(
+        text(
+            "insert into public.profile_pictures (user_id, version, content, content_type)"
+            " values (:id, :version, :content, :type)"
+        ),
+        {"id": user_id, "version": version, "content": content, "type": content_type},
+    )
+
+
+async def remove_picture(session: AsyncSession, user_id: UUID) -> None:
+    await _set_picture_address(session, user_id, None)
+    await session.execute(
+        text("delete from public.profile_pictures where user_id = :id"), {"id": user_id}
+    )
+
+
+async def _set_picture_address(session: AsyncSession, user_id: UUID, address: str | None) -> None:
+    await session.execute(
+        text("update public.profiles set avatar_url = :address where id = :id"),
+        {"address": address, "id": user_id},
+    )
+
+
+async def find_picture(session: AsyncSession, user_id: UUID) -> tuple[bytes, str] | None:
+    row = await session.execute(
+        text("select content, content_type from public.profile_pictures where user_id = :id"),
+        {"id": user_id},
+    )
+    found = row.first()
+    return (bytes(found[0]), str(found[1])) if found is not None else None
 
 
 async def make_first_admin(session: AsyncSession, user_id: UUID) -> bool:

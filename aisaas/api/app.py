@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from aisaas.api import health, session
+from aisaas.api import account, health, providers, session
 
 
 def api_routes() -> list[Route]:
-    return [*health.routes(), *session.routes()]
+    return [*health.routes(), *session.routes(), *providers.routes(), *account.routes()]

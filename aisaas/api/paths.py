@@ -9,12 +9,17 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote
 
+HOME = "/"
 CHAT = "/chat"
 DASHBOARD = "/dashboard"
 LOGIN = "/login"
 SIGNUP = "/signup"
+SETTINGS = "/settings"
+# Open to everybody: a mail's link may be followed by somebody who is signed in.
+RESET = "/reset"
+CONFIRM = "/confirm"
 AUTH_PAGES = (LOGIN, SIGNUP)
-PROTECTED = (CHAT, DASHBOARD)
+PROTECTED = (CHAT, DASHBOARD, SETTINGS)
 API = "/api/"
 
 MAX_PATH = 512

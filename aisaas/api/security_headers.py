@@ -23,11 +23,17 @@ _INLINE_SCRIPT = re.compile(
     r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL | re.IGNORECASE
 )
 YEAR = 31_536_000
+POLICY = "Content-Security-Policy"
 
 PERMISSIONS = ", ".join(
     f"{feature}=()"
     for feature in ("camera", "microphone", "geolocation", "payment", "usb", "browsing-topics")
 )
+# Where a captcha's script, frames and calls come from.
+CAPTCHAS = {
+    "turnstile": ["https://challenges.cloudflare.com"],
+    "hcaptcha": ["https://hcaptcha.com", "https://*.hcaptcha.com"],
+}
 
 
 class SecurityHeaders:
@@ -46,6 +52,9 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 answer = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
+                    if name == POLICY and POLICY in answer:
+                        # A route that forbids more than a page needs has said so itself.
+                        continue
                     answer[name] = value
                 cache = caching(scope["path"], message["status"], answer.get("content-type", ""))
                 answer.setdefault("Cache-Control", cache)
@@ -57,7 +66,7 @@ class SecurityHeaders:
 def headers(config: Settings, scripts: Iterable[str]) -> dict[str, str]:
     """The headers of every response. `scripts` are the inline scripts that may run."""
     found = {
-        "Content-Security-Policy": policy(config.origins, scripts),
+        POLICY: policy(config.origins, scripts, config.captcha_provider),
         "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "DENY",
         "Referrer-Policy": "strict-origin-when-cross-origin",
@@ -70,16 +79,19 @@ def headers(config: Settings, scripts: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def policy(origins: Iterable[str], scripts: Iterable[str]) -> str:
+def policy(origins: Iterable[str], scripts: Iterable[str], captcha: str | None = None) -> str:
+    """`captcha` is the provider whose widget may run, if one is set up."""
+    widget = CAPTCHAS[captcha] if captcha else []
     # `'self'` covers web sockets in current browsers; older ones want them named.
     sockets = [re.sub(r"^http", "ws", origin) for origin in origins]
     directives = {
         "default-src": ["'self'"],
-        "script-src": ["'self'", *sorted({_hash_source(script) for script in scripts})],
+        "script-src": ["'self'", *sorted({_hash_source(script) for script in scripts}), *widget],
         "style-src": ["'self'", "'unsafe-inline'"],
         "img-src": ["'self'", "data:"],
         "font-src": ["'self'", "data:"],
-        "connect-src": ["'self'", *sockets],
+        "connect-src": ["'self'", *sockets, *widget],
+        "frame-src": widget or ["'none'"],
         "object-src": ["'none'"],
         "base-uri": ["'self'"],
         "form-action": ["'self'"],

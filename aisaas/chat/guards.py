@@ -237,6 +237,7 @@ async def admit(door: Door, call: Call) -> tuple[Call, Admitted]:
     return call, Admitted(
         request_id=call.request_id,
         user_id=call.principal.user_id,
+        session_id=call.principal.session_id,
         purpose=call.purpose,
         plan=plan.id,
         models=call.models,

@@ -53,6 +53,17 @@ class RunningReplies:
     def get(self, message_id: UUID) -> RunningReply | None:
         return self._replies.get(message_id)
 
+    def sessions(self) -> frozenset[UUID]:
+        """The sessions that the replies in this process were asked from."""
+        return frozenset(reply.admitted.session_id for reply in self._replies.values())
+
+    def stop_of_session(self, session_id: UUID) -> None:
+        """Stop what a session that is over still has running here; what came is kept and paid."""
+        for reply in list(self._replies.values()):
+            if reply.admitted.session_id == session_id:
+                log.info("reply %s is stopped: its session is over", reply.message_id)
+                reply.stop("stopped", "session_ended")
+
     async def stop(self, message_id: UUID) -> None:
         """Stop a reply wherever it runs."""
         reply = self._replies.get(message_id)

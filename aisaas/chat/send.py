@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from contextlib import aclosing
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
@@ -44,6 +45,8 @@ class ChatParts:
     model: LanguageModel
     log: ReplyLog
     running: RunningReplies
+    # Those of some sessions that are over; see `Accounts.ended`.
+    ended: Callable[[Collection[UUID]], AsyncGenerator[UUID]]
 
 
 class Chat:
@@ -229,6 +232,10 @@ class Chat:
             if running is not None:
                 async for _ in running.follow(0):
                     pass
+            async with aclosing(self._parts.ended([call.principal.session_id])) as ended:
+                async for _ in ended:
+                    # Whoever was signed out or shut out meanwhile causes no more calls.
+                    return None
             return await make_title(
                 self._parts.door,
                 self._parts.settler,

@@ -28,6 +28,7 @@ COMMANDS = {
     "check": "validate the environment and reach every part, a line each",
     "migrate": "bring the database to the newest schema",
     "switch": "the kill switch: stop new calls for everything, a plan, a model or a provider",
+    "invite": "mail somebody an invitation to an account",
     "bench": "measure the figures that the product promises",
     "build": "build the front end if something it is made of has changed",
 }

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from aisaas.jobs.end_replies import end_replies
 from aisaas.jobs.recover_replies import recover_replies
 from aisaas.wiring import Services, services
 
@@ -28,6 +29,7 @@ async def running(these: Services) -> AsyncGenerator[None]:
         these.running.listen_for_stops(),
         these.running.renew_leases(),
         recover_replies(these.recovery),
+        end_replies(these.accounts, these.running),
     )
     tasks = [asyncio.create_task(job) for job in work]
     for task in tasks:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+import httpx
 import psycopg
 import pytest
 import pytest_asyncio
+from starlette.applications import Starlette
 
+from aisaas import wiring
+from aisaas.accounts import identity
 from aisaas.accounts.models import Principal
+from aisaas.api.app import api_routes
 from aisaas.embedded.stack import Stack
-from aisaas.settings import load
+from aisaas.settings import load, settings
 from aisaas.wiring import Services, build
 from tests.parts import AuthAdmin
+
+Install = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 PASSWORD = "a long enough password"
 Sql = Callable[..., list[tuple[object, ...]]]
@@ -30,6 +38,12 @@ class Member:
     cookie: str
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch, patience: None) -> None:
+    """What is answered after a fixed time is answered soon; a busy machine is no outage."""
+    monkeypatch.setattr(identity, "FLOOR_SECONDS", 0.1)
+
+
 def new_email() -> str:
     return f"{uuid4().hex}@example.com"
 
@@ -42,6 +56,42 @@ def build_services(stack: Stack, **overrides: object) -> Services:
         "ollama_api_base": "http://127.0.0.1:9",
     }
     return build(load(**(values | overrides)))
+
+
+@pytest.fixture
+def install(spare_stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """The routes of a process whose environment is this; a browser at its address."""
+
+    @asynccontextmanager
+    async def make(**variables: str) -> AsyncGenerator[httpx.AsyncClient]:
+        named = {
+            "EMBEDDED_PARTS": "postgres,valkey,auth",
+            "OLLAMA_API_BASE": "http://127.0.0.1:9",
+            # All tests come from one address.
+            "SIGN_UPS_PER_ADDRESS": "100000",
+            "SIGN_IN_TRIES_PER_ADDRESS": "100000",
+            "MAILS_PER_ADDRESS": "100000",
+        }
+        for name, value in (spare_stack.env | named | variables).items():
+            monkeypatch.setenv(name, value)
+        settings.cache_clear()
+        wiring.services.cache_clear()
+        transport = httpx.ASGITransport(Starlette(routes=api_routes()))
+        try:
+            async with httpx.AsyncClient(transport=transport, base_url=settings().url) as client:
+                yield client
+        finally:
+            await wiring.services().close()
+            settings.cache_clear()
+            wiring.services.cache_clear()
+
+    return make
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def browser(install: Install) -> AsyncGenerator[httpx.AsyncClient]:
+    async with install() as client:
+        yield client
 
 
 @pytest_asyncio.fixture(loop_scope="session")

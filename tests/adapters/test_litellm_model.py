@@ -45,6 +45,7 @@ def admitted_for(model: Model) -> Admitted:
     return Admitted(
         request_id=uuid4(),
         user_id=uuid4(),
+        session_id=uuid4(),
         purpose="reply",
         plan="free",
         models=(model,),

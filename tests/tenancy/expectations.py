@@ -18,6 +18,7 @@ public.audit_log                 ----       ----      ----   si--
 public.conversations             ----       0-0-      siu-   s--d
 public.messages                  ----       0---      si--   s-u-
 public.processed_webhook_events  ----       ----      ----   si--
+public.profile_pictures          ----       0--0      si-d   s---
 public.profiles                  ----       0-0-      s-u-   s-u-
 public.quota_periods             ----       0---      s---   siu-
 public.reservations              ----       0---      s---   siu-
@@ -36,6 +37,9 @@ COLUMNS = {
     ("public.conversations", "authenticated", "update"): "title model last_message_at deleted_at",
     ("public.messages", "authenticated", "insert"): (
         "id conversation_id user_id role content status reply_to model"
+    ),
+    ("public.profile_pictures", "authenticated", "insert"): (
+        "user_id version content content_type"
     ),
     ("public.profiles", "authenticated", "select"): (
         "id email full_name avatar_url role plan subscription_status created_at updated_at"

@@ -151,6 +151,12 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
     "public.conversations": conversation,
     "public.messages": message,
     "public.processed_webhook_events": lambda _: {"id": f"evt_{uuid4()}", "type": "tests"},
+    "public.profile_pictures": lambda person: {
+        "user_id": person.id,
+        "version": uuid4().hex,
+        "content": b"a picture",
+        "content_type": "image/png",
+    },
     # A profile is made by the sign-up; this is one more for the same person.
     "public.profiles": lambda person: {"id": person.id, "email": person.email},
     "public.quota_periods": quota_period,

@@ -62,6 +62,7 @@ def started(folder: Path, **variables: str) -> Generator[str]:
 def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     """An instance with an allowance of its own, and a pace no test runs into."""
     allowance = {"FREE_TOKENS_PER_MONTH": "6000", "FREE_REQUESTS_PER_MINUTE": "1000"}
+    allowance |= {"SIGN_UPS_PER_ADDRESS": "1000", "MAILS_PER_ADDRESS": "1000"}
     with started(tmp_path_factory.mktemp("run"), **allowance) as address:
         yield address
 

@@ -1,0 +1,284 @@
+"""What all forms have in common: whose they are, how large, what is in them, how they are answered.
+
+Invariants: a form from another origin is refused, so no foreign page acts for a user; no body is read
+beyond its limit, whatever its headers say; nothing the user typed is in an address.
+
+Answers are JSON for the pages' own scripts; without JavaScript the same form works by redirects.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    EmailStr,
+    Field,
+    ValidationError,
+)
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import Message, Receive
+
+from aisaas.accounts.identity import SignedIn
+from aisaas.accounts.models import Principal
+from aisaas.accounts.sessions import SESSION_LIFETIME_SECONDS
+from aisaas.api.client_address import client_address
+from aisaas.api.paths import AUTH_PAGES, CHAT, LOGIN, own_path
+from aisaas.errors import (
+    AuthError,
+    DependencyError,
+    NotFound,
+    Refusal,
+    Unauthenticated,
+    Unavailable,
+)
+from aisaas.wiring import services
+
+log = logging.getLogger(__name__)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Form = TypeVar("Form", bound="OwnForm")
+
+MAX_BODY = 16_384
+MAX_FIELDS = 20
+SEE_OTHER = 303
+UNPROCESSABLE = 422
+TOO_LARGE = 413
+# Where `read` keeps the form's target in the request's scope.
+_TARGET = "aisaas.target"
+UNREAD = "That form is too large."
+
+AUTH_STATUS = {
+    "over_request_rate_limit": 429,
+    "over_email_send_rate_limit": 429,
+    "too_many_tries": 429,
+    "user_already_exists": 409,
+    "email_exists": 409,
+    "signup_disabled": 403,
+}
+REFUSAL_STATUS = {Unauthenticated.code: 401, NotFound.code: 404, Unavailable.code: 503}
+
+FIELD_SENTENCES = {
+    "email": "Write a whole email address, like ada@example.com.",
+    "password": "Write a password of at most 256 characters.",
+    "current_password": "Write your current password.",
+    "new_password": "Write a password of at least 8 and at most 256 characters.",
+    "full_name": "Write a name of at most 120 characters.",
+    "token_hash": "That link isn't whole. Open it from the mail once more.",
+    "type": "That link isn't whole. Open it from the mail once more.",
+    "captcha": "The check that you are human didn't work. Try it once more.",
+    "session": "Choose one of your sessions.",
+    "scope": "Choose which sessions to end.",
+    "picture": "Choose a picture.",
+}
+
+
+def _blank_is_none(value: object) -> object:
+    return None if value == "" else value
+
+
+Email = Annotated[EmailStr, Field(max_length=254)]
+Password = Annotated[str, Field(min_length=1, max_length=256)]
+NewPassword = Annotated[str, Field(min_length=8, max_length=256)]
+Optional = BeforeValidator(_blank_is_none)
+
+
+class OwnForm(BaseModel):
+    """The fields of a form. `captcha` is the widget's answer, where one is set up."""
+
+    model_config = ConfigDict(extra="ignore", str_strip_whitespace=False)
+
+    captcha: Annotated[str | None, Field(max_length=4096), Optional] = None
+
+
+class NotAnsweredError(Exception):
+    """A form that is refused because of its fields."""
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self.fields = fields
+        super().__init__(", ".join(fields))
+
+
+def form_route(path: str, endpoint: Endpoint, *, page: str) -> Route:
+    """A route for a form. What `endpoint` raises becomes its answer; without JavaScript that is
+    `page` with the code in its query."""
+    return Route(path, told(endpoint, page=page), methods=["POST"])
+
+
+def told(endpoint: Endpoint, *, page: str) -> Endpoint:
+    """Refusals and outages as answers, for people and for scripts."""
+
+    async def with_answers(request: Request) -> Response:
+        try:
+            _require_own_origin(request)
+            return await endpoint(request)
+        except HTTPException as error:
+            if not wants_json(request):
+                raise
+            code = "form_refused"
+            return JSONResponse({"code": code, "message": error.detail}, error.status_code)
+        except NotAnsweredError as error:
+            body = {"message": next(iter(error.fields.values())), "fields": dict(error.fields)}
+            return refused(request, page, "validation_failed", body, UNPROCESSABLE)
+        except AuthError as error:
+            status = AUTH_STATUS.get(error.code, 400)
+            answer = refused(request, page, error.code, {"message": error.sentence}, status)
+            if error.retry_after is not None:
+                answer.headers["retry-after"] = str(math.ceil(error.retry_after))
+            return answer
+        except Refusal as error:
+            status = REFUSAL_STATUS.get(error.code, 403)
+            to = LOGIN if isinstance(error, Unauthenticated) else page
+            return refused(request, to, error.code, {"message": error.sentence}, status)
+        except DependencyError:
+            body = {"message": Unavailable.default}
+            return refused(request, page, Unavailable.code, body, 503)
+
+    return with_answers
+
+
+def refused(
+    request: Request, page: str, code: str, body: Mapping[str, object], status: int
+) -> Response:
+    if wants_json(request):
+        return JSONResponse({"code": code, **body}, status)
+    query = {"error": code}
+    if page in AUTH_PAGES and _TARGET in request.scope:
+        query["redirectTo"] = target_of(request)
+    return to_page(page, **query)
+
+
+def done(request: Request, page: str, notice: str, **body: object) -> Response:
+    """A form that worked and leads nowhere else."""
+    return JSONResponse(body) if wants_json(request) else to_page(page, notice=notice)
+
+
+def to_page(page: str, **query: str) -> RedirectResponse:
+    joined = "&" if "?" in page else "?"
+    return RedirectResponse(page + (joined + urlencode(query) if query else ""), SEE_OTHER)
+
+
+async def read(request: Request, form_type: type[Form]) -> Form:
+    """The fields of a form. Raises NotAnsweredError with a sentence for each that is wrong."""
+    async with limited(request, MAX_BODY).form(max_files=0, max_fields=MAX_FIELDS) as form:
+        # Kept for the answer, whatever becomes of the form.
+        request.scope[_TARGET] = _target_in(form)
+        return validated(form_type, dict(form))
+
+
+def validated(form_type: type[Form], fields: Mapping[str, Any]) -> Form:
+    try:
+        return form_type.model_validate(fields)
+    except ValidationError as error:
+        names = dict.fromkeys(str(each["loc"][0]) for each in error.errors() if each["loc"])
+        raise NotAnsweredError(
+            {name: FIELD_SENTENCES.get(name, "Check what you typed.") for name in names}
+        ) from error
+
+
+def limited(request: Request, limit: int) -> Request:
+    """The same request, whose body ends in a refusal when it is larger than `limit` bytes."""
+    length = request.headers.get("content-length", "")
+    if not (length.isascii() and length.isdecimal()) or int(length) > limit:
+        raise HTTPException(TOO_LARGE, UNREAD)
+    return Request(request.scope, _at_most(request.receive, limit))
+
+
+def _at_most(receive: Receive, limit: int) -> Receive:
+    left = limit
+
+    async def counted() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            # The header said less.
+            raise HTTPException(TOO_LARGE, UNREAD)
+        return message
+
+    return counted
+
+
+def _require_own_origin(request: Request) -> None:
+    # Browsers send Origin with every form; whoever sends none is not a browser with our cookie.
+    origin = request.headers.get("origin")
+    if origin is not None and origin not in services().settings.origins:
+        raise HTTPException(403, "That form came from another site.")
+    if origin is None and request.headers.get("sec-fetch-site") not in {None, "same-origin"}:
+        raise HTTPException(403, "That form came from another site.")
+
+
+# Who asks, from where, and where they go
+
+
+async def who(request: Request) -> Principal:
+    return await services().accounts.principal(request.headers.get("cookie"))
+
+
+def address_of(request: Request) -> str:
+    return client_address(request, services().settings.trusted_proxies)
+
+
+def user_agent(request: Request) -> str:
+    return request.headers.get("user-agent", "")
+
+
+def wants_json(request: Request) -> bool:
+    return "application/json" in request.headers.get("accept", "")
+
+
+def origin_of(request: Request) -> str:
+    """Our own origin as this browser knows it; never one that isn't ours."""
+    host = request.headers.get("host", "")
+    origins = services().settings.origins
+    return next((each for each in origins if urlsplit(each).netloc == host), origins[0])
+
+
+def target_of(request: Request) -> str:
+    """Where a form that was read wants to go on: a page of ours, whatever it said."""
+    return request.scope.get(_TARGET, CHAT)
+
+
+def _target_in(form: FormData) -> str:
+    # Mails carry it as an absolute address of ours.
+    target = form.get("redirectTo")
+    if isinstance(target, str):
+        for origin in services().settings.origins:
+            if target == origin or target.startswith(f"{origin}/"):
+                return own_path(target.removeprefix(origin) or "/")
+    return own_path(target)
+
+
+def signed_in(request: Request, result: SignedIn, target: str) -> Response:
+    """Go on with the session's cookie: the only place where it is set."""
+    response: Response
+    if wants_json(request):
+        response = JSONResponse({"redirect": target, "admin": result.became_admin})
+    else:
+        response = RedirectResponse(target, SEE_OTHER)
+    response.set_cookie(
+        services().cookie,
+        result.token,
+        max_age=SESSION_LIFETIME_SECONDS,
+        path="/",
+        secure=services().settings.secure_cookies,
+        httponly=True,
+        samesite="lax",
+    )
+    return response
+
+
+def forget_cookie(response: Response) -> None:
+    response.delete_cookie(
+        services().cookie, path="/", secure=services().settings.secure_cookies, httponly=True
+    )

@@ -1,0 +1,68 @@
+"""`invite`: mails somebody an invitation to an account, through the auth server's admin interface."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+
+from pydantic import EmailStr, TypeAdapter, ValidationError
+
+from aisaas.cli.environment import adopt, running
+from aisaas.cli.screen import complain, say
+from aisaas.errors import AuthError, DependencyError
+from aisaas.ports import AuthUser
+from aisaas.settings import load
+from aisaas.wiring import build
+
+EMAIL = TypeAdapter[str](EmailStr)
+USAGE = 2
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("email", help="whom to invite")
+    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    parser.epilog = (
+        "Works whatever SIGN_UP_MODE is. The link lets its reader choose a password. Inviting "
+        "somebody again who hasn't come yet mails a new link."
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    email: str = arguments.email
+    try:
+        EMAIL.validate_python(email)
+    except ValidationError:
+        return _failed(arguments.json, "email_invalid", f"{email!r} is no email address.", USAGE)
+    adopt(running())
+    try:
+        user = asyncio.run(_invite(email))
+    except AuthError as error:
+        return _failed(arguments.json, error.code, error.sentence, 1)
+    except DependencyError:
+        sentence = "The sign-in server does not answer. `python -m aisaas check` says more."
+        return _failed(arguments.json, "unavailable", sentence, 1)
+    if arguments.json:
+        say(json.dumps({"invited": user.email, "user_id": str(user.id)}))
+    else:
+        say(f"Invited {user.email}.")
+    return 0
+
+
+async def _invite(email: str) -> AuthUser:
+    services = build(load())
+    try:
+        return await services.accounts.invite(
+            email, redirect_to=f"{services.settings.url}/reset?choose=1"
+        )
+    finally:
+        await services.close()
+
+
+def _failed(as_json: bool, code: str, sentence: str, exit_code: int) -> int:
+    if as_json:
+        sys.stdout.write(json.dumps({"code": code, "message": sentence}) + "\n")
+    else:
+        complain(sentence)
+    return exit_code

@@ -1,0 +1,39 @@
+"""Stops the replies of whoever was signed out, suspended, banned or deleted, also without a tab.
+
+Each process looks after its own replies: EVERY_SECONDS and the age at which a session is looked at
+again (accounts/live.py) together stay below a minute.
+
+Outages: without the database or the auth server replies go on; neither is a reason to end anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from aisaas.accounts.identity import Accounts
+from aisaas.chat.running import RunningReplies
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS = 10.0
+
+
+async def end_replies(accounts: Accounts, running: RunningReplies) -> None:
+    """Runs until cancelled."""
+    while True:
+        await asyncio.sleep(EVERY_SECONDS)
+        try:
+            await end_replies_once(accounts, running)
+        except Exception:
+            # A surprise in one round must not leave all later ones out.
+            log.exception("sessions of running replies not looked at")
+
+
+async def end_replies_once(accounts: Accounts, running: RunningReplies) -> None:
+    """One look at the sessions of all replies that run here."""
+    sessions = running.sessions()
+    if not sessions:
+        return
+    async for session_id in accounts.ended(sessions):
+        running.stop_of_session(session_id)
