@@ -23,7 +23,9 @@ from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.adapters.supabase_identity import SupabaseIdentity
 from aisaas.admin.limits import KillSwitches
 from aisaas.billing.plans import plans
-from aisaas.billing.quota import Quota, Usage
+from aisaas.billing.quota import Quota
+from aisaas.billing.refusals import Refusals
+from aisaas.billing.usage import Usage
 from aisaas.chat.catalogue import Catalogue, load_catalogue
 from aisaas.chat.conversations import Conversations
 from aisaas.chat.guards import Door
@@ -55,6 +57,7 @@ class Services:
     chat: Chat
     quota: Quota
     usage: Usage
+    refusals: Refusals
     catalogue: Catalogue
     switches: KillSwitches
     recovery: Recovery
@@ -158,6 +161,7 @@ def build(config: Settings) -> Services:
         free_cap=config.free_tier_daily_usd,
         total_cap=config.total_daily_usd,
     )
+    refusals = Refusals(to.service)
     settler = Settler(to.service, to.model.count_tokens)
     reply_parts = ReplyParts(
         settler=settler,
@@ -187,10 +191,20 @@ def build(config: Settings) -> Services:
         conversations=Conversations(to.user),
         door=door,
         chat=Chat(
-            ChatParts(door, to.user, settler, to.model, to.reply_log, running, ended=accounts.ended)
+            ChatParts(
+                door,
+                to.user,
+                settler,
+                to.model,
+                to.reply_log,
+                running,
+                refusals=refusals,
+                ended=accounts.ended,
+            )
         ),
         quota=quota,
-        usage=Usage(to.user),
+        usage=Usage(to.user, quota.limit_of),
+        refusals=refusals,
         catalogue=catalogue,
         switches=KillSwitches(to.service),
         recovery=Recovery(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -114,6 +115,40 @@ class OutboxRow(SQLModel, table=True):
     created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
 
 
+class UsageDay(SQLModel, table=True):
+    """The ledger, summed by a trigger of its own; nobody else writes here. Days are UTC."""
+
+    __tablename__ = "usage_days"  # pyright: ignore[reportAssignmentType]
+
+    user_id: UUID = Field(primary_key=True)
+    day: date = Field(primary_key=True)
+    period_key: str = Field(primary_key=True)
+    model: str = Field(primary_key=True)
+    plan: str = Field(primary_key=True)
+    purpose: str = Field(primary_key=True)
+    requests: int = Field(sa_type=sa.BigInteger)
+    done: int = Field(sa_type=sa.BigInteger)
+    stopped: int = Field(sa_type=sa.BigInteger)
+    interrupted: int = Field(sa_type=sa.BigInteger)
+    failed: int = Field(sa_type=sa.BigInteger)
+    prompt_tokens: int = Field(sa_type=sa.BigInteger)
+    completion_tokens: int = Field(sa_type=sa.BigInteger)
+    quota_tokens: int = Field(sa_type=sa.BigInteger)
+    cost_usd: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
+
+
+class RefusalRow(SQLModel, table=True):
+    """How often somebody was refused for one reason in one minute; never what they had written."""
+
+    __tablename__ = "refusals"  # pyright: ignore[reportAssignmentType]
+
+    user_id: UUID = Field(primary_key=True)
+    code: str = Field(primary_key=True)
+    minute: datetime = Field(primary_key=True, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    times: int
+    model: str | None = None
+
+
 class SpendDay(SQLModel, table=True):
     """Money spent and held on a day (UTC), by the free tier and in total."""
 
@@ -213,3 +248,73 @@ class Charge:
     outcome: Outcome
     # The Stripe customer whose meter this goes to; None for the free tier.
     metered_customer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DayUse:
+    """What one model took on one day (UTC); `in_period` when it counted against the allowance of
+    now. `tokens` are quota tokens; `replies` leaves titles out."""
+
+    day: date
+    model: str
+    in_period: bool
+    replies: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A receipt: a line of the ledger, and what it was for as far as that still exists."""
+
+    id: UUID
+    at: datetime
+    purpose: Purpose
+    conversation_id: UUID | None
+    # None when the conversation was deleted.
+    title: str | None
+    # What was asked for; None where nobody knows it any more. `model` answered.
+    asked: str | None
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    quota_tokens: int
+    cost_usd: Decimal
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page of receipts begins or ends: a receipt's time, and its id for equal times."""
+
+    at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class CallPage:
+    """Receipts, newest first, and whether there are more in either direction."""
+
+    calls: Sequence[Call]
+    older: bool
+    newer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedDay:
+    """How often one reason refused somebody on one day, and when last."""
+
+    code: str
+    last: datetime
+    times: int
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Everything that somebody's own page of usage shows; `today` is the database's."""
+
+    allowance: Allowance
+    today: date
+    days: Sequence[DayUse]
+    calls: CallPage
+    refused: Sequence[RefusedDay]

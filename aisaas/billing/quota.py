@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.models import Principal
 from aisaas.billing import store
-from aisaas.billing.models import Allowance, Charge, Claim, UsageRecord
+from aisaas.billing.models import Allowance, Charge, Claim
 from aisaas.billing.plans import Plan
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
@@ -158,20 +158,6 @@ async def book(session: AsyncSession, charge: Charge) -> Decimal | None:
             tokens=tokens,
         )
     return cost
-
-
-class Usage:
-    """The ledger as its owner may read it."""
-
-    def __init__(self, user: UserDatabase) -> None:
-        self._user = user
-
-    async def recent(self, principal: Principal, limit: int = 20) -> Sequence[UsageRecord]:
-        try:
-            async with self._user.as_user(principal.user_id) as session:
-                return await store.recent_usage(session, principal.user_id, limit)
-        except DependencyError as error:
-            raise Unavailable from error
 
 
 def _too_few(left: int) -> str | None:

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import LiteralString
 from uuid import UUID
 
+import sqlalchemy as sa
+from pydantic import TypeAdapter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col, select
 
-from aisaas.billing.models import Allowance, Charge, Claim, UsageRecord
+from aisaas.billing.models import (
+    Allowance,
+    Call,
+    CallPage,
+    Charge,
+    Claim,
+    DayUse,
+    Overview,
+    Place,
+    RefusedDay,
+)
 from aisaas.db.engine import Question
 from aisaas.ports import Purpose
 
@@ -232,11 +243,184 @@ async def allowance(session: AsyncSession, user_id: UUID, limit: int) -> Allowan
     return Allowance(row["used"], row["reserved"], limit, row["period_end"])
 
 
-async def recent_usage(session: AsyncSession, user_id: UUID, limit: int) -> Sequence[UsageRecord]:
-    rows = await session.scalars(
-        select(UsageRecord)
-        .where(col(UsageRecord.user_id) == user_id)
-        .order_by(col(UsageRecord.created_at).desc())
-        .limit(limit)
+# The user's own page --------------------------------------------------------------------------------
+
+DAYS = 30
+CALLS = 20
+REFUSED = 30
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Columns of the overview; arrays come as JSON, read by `_overview`."""
+
+    today: date
+    days: tuple[DayUse, ...]
+    calls: tuple[Call, ...]
+    refused: tuple[RefusedDay, ...]
+
+
+_overview = TypeAdapter(_Found)
+_calls = TypeAdapter(tuple[Call, ...])
+
+# One more than a page has, to know whether there are more. Money travels as text: a JSON number
+# would lose digits.
+_CALLS = """
+    select coalesce(json_agg(c order by c.at {order}, c.id {order}), '[]') from (
+      select u.id, u.created_at as at, u.purpose, u.conversation_id, t.title, r.model as asked,
+        u.model, u.prompt_tokens, u.completion_tokens, u.quota_tokens, u.cost_usd::text as cost_usd,
+        u.outcome
+      from public.usage_records u
+        left join public.reservations r on r.id = u.reservation_id
+        left join public.conversations t on t.id = u.conversation_id and t.deleted_at is null
+      where u.user_id = :user_id {place}
+      order by u.created_at {order}, u.id {order} limit :calls
+    ) c
+"""
+_NEWEST = _CALLS.format(order="desc", place="")
+_OLDER = text(
+    _CALLS.format(order="desc", place="and (u.created_at, u.id) < (:at, cast(:id as uuid))")
+)
+_NEWER = text(
+    _CALLS.format(order="asc", place="and (u.created_at, u.id) > (:at, cast(:id as uuid))")
+)
+
+_WHOLE_PAGE = """
+    with clock as (select (now() at time zone 'UTC')::date as today),
+    period as (
+      select q.period_key as key, (q.period_start at time zone 'UTC')::date as starts
+      from public.quota_periods q where q.user_id = :user_id and q.period_end = :period_end
     )
-    return rows.all()
+    select
+      (select today from clock) as today,
+      (
+        select coalesce(json_agg(d), '[]') from (
+          select u.day, u.model, u.period_key is not distinct from (select key from period)
+              as in_period,
+            coalesce(sum(u.requests) filter (where u.purpose = 'reply'), 0)::bigint as replies,
+            sum(u.quota_tokens)::bigint as tokens
+          from public.usage_days u
+          where u.user_id = :user_id and u.day >= least(
+            (select today from clock) - (:days - 1), (select starts from period)
+          )
+          group by 1, 2, 3
+        ) d
+      ) as days,
+      ({newest}) as calls,
+      (
+        select coalesce(json_agg(f order by f.last desc), '[]') from (
+          select code, max(minute) as last, sum(times)::bigint as times,
+            (array_agg(model order by minute desc))[1] as model
+          from public.refusals
+          where user_id = :user_id
+            and minute >= ((select today from clock) - (:days - 1)) at time zone 'UTC'
+          group by code, (minute at time zone 'UTC')::date
+          order by last desc limit :refused
+        ) f
+      ) as refused
+"""
+_OVERVIEW = text(_WHOLE_PAGE.format(newest=_NEWEST))
+
+
+async def overview(session: AsyncSession, user_id: UUID, limit: int) -> Overview:
+    """Two round trips: whichever period the allowance is of, the rest follows it."""
+    left = await allowance(session, user_id, limit)
+    row = await session.execute(
+        _OVERVIEW,
+        {
+            "user_id": user_id,
+            "period_end": left.period_end,
+            "days": DAYS,
+            "calls": CALLS + 1,
+            "refused": REFUSED,
+        },
+    )
+    found = _overview.validate_python(dict(row.mappings().one()))
+    calls = CallPage(found.calls[:CALLS], older=len(found.calls) > CALLS, newer=False)
+    return Overview(left, found.today, found.days, calls, found.refused)
+
+
+async def older_calls(session: AsyncSession, user_id: UUID, place: Place) -> CallPage:
+    found = await _calls_beside(session, _OLDER, user_id, place)
+    return CallPage(found[:CALLS], older=len(found) > CALLS, newer=True)
+
+
+async def newer_calls(session: AsyncSession, user_id: UUID, place: Place) -> CallPage:
+    found = await _calls_beside(session, _NEWER, user_id, place)
+    if len(found) > CALLS:
+        return CallPage(found[:CALLS][::-1], older=True, newer=True)
+    # The newest page is a whole one, whatever was added while others were being read.
+    values = {"user_id": user_id, "calls": CALLS + 1}
+    newest = _calls.validate_python((await session.execute(text(_NEWEST), values)).scalar_one())
+    return CallPage(newest[:CALLS], older=len(newest) > CALLS, newer=False)
+
+
+async def _calls_beside(
+    session: AsyncSession, query: sa.TextClause, user_id: UUID, place: Place
+) -> tuple[Call, ...]:
+    values = {"user_id": user_id, "at": place.at, "id": place.id, "calls": CALLS + 1}
+    return _calls.validate_python((await session.execute(query, values)).scalar_one())
+
+
+# Refusals -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedLately:
+    """Not written yet. `age_seconds` instead of a time: the minute is the database's to name."""
+
+    user_id: UUID
+    code: str
+    age_seconds: float
+    times: int
+    model: str | None
+
+
+async def add_refusals(session: AsyncSession, lately: Sequence[RefusedLately]) -> None:
+    """One statement for all. Who has no account any more has no refusals either."""
+    await session.execute(
+        text(
+            """
+            with said as (
+              select user_id, code, date_trunc('minute', now() - make_interval(secs => age))
+                  as minute,
+                sum(times)::integer as times, (array_agg(model order by age))[1] as model
+              from unnest(cast(:users as uuid[]), cast(:codes as text[]),
+                cast(:ages as double precision[]), cast(:times as integer[]),
+                cast(:models as text[])) as s (user_id, code, age, times, model)
+              group by 1, 2, 3
+            ), known as (
+              select id from public.profiles where id = any(cast(:users as uuid[]))
+              order by id for key share
+            )
+            insert into public.refusals as r (user_id, code, minute, times, model)
+            select s.user_id, s.code, s.minute, s.times, s.model
+            from said s join known k on k.id = s.user_id order by 1, 2, 3
+            on conflict (user_id, code, minute) do update
+              set times = r.times + excluded.times, model = excluded.model
+            """
+        ),
+        {
+            "users": [each.user_id for each in lately],
+            "codes": [each.code for each in lately],
+            "ages": [each.age_seconds for each in lately],
+            "times": [each.times for each in lately],
+            "models": [each.model for each in lately],
+        },
+    )
+
+
+async def purge_refusals(session: AsyncSession, older_than_days: int) -> int:
+    rows = await session.execute(
+        text(
+            """
+            with gone as (
+              delete from public.refusals
+              where minute < now() - make_interval(days => :days) returning 1
+            )
+            select count(*) from gone
+            """
+        ),
+        {"days": older_than_days},
+    )
+    return int(rows.scalar_one())

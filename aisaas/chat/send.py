@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from aisaas.accounts.models import Principal
+from aisaas.billing.refusals import Refusals
 from aisaas.chat import store
 from aisaas.chat.guards import Call, Door, admit, give_back
 from aisaas.chat.models import Message, Segment, Started
@@ -25,7 +26,7 @@ from aisaas.chat.running import RunningReplies
 from aisaas.chat.settle import Settler
 from aisaas.chat.titles import UNTITLED, make_title
 from aisaas.db.user import UserDatabase
-from aisaas.errors import DependencyError, NotFound, Unavailable
+from aisaas.errors import DependencyError, NotFound, Refusal, Unavailable
 from aisaas.ports import LanguageModel, ReplyLog
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class ChatParts:
     model: LanguageModel
     log: ReplyLog
     running: RunningReplies
+    refusals: Refusals
     # Those of some sessions that are over; see `Accounts.ended`.
     ended: Callable[[Collection[UUID]], AsyncGenerator[UUID]]
 
@@ -73,7 +75,7 @@ class Chat:
             conversation_id=conversation_id,
             message_id=uuid4(),
         )
-        return await self._shielded(self._admit_and_start(call))
+        return await self._shielded(self._admit_or_count(call))
 
     async def retry(
         self, principal: Principal, message_id: UUID, *, model: str | None = None
@@ -92,7 +94,7 @@ class Chat:
             question_id=question.id,
             message_id=uuid4(),
         )
-        return await self._shielded(self._admit_and_start(call))
+        return await self._shielded(self._admit_or_count(call))
 
     async def follow(
         self, principal: Principal, message_id: UUID, offset: int = 0
@@ -178,6 +180,17 @@ class Chat:
         # A tab that goes away between the reservation and the start must not leave half of it.
         task = self._parts.running.spawn(work)  # pyright: ignore[reportArgumentType]
         return await asyncio.shield(task)
+
+    async def _admit_or_count(self, call: Call) -> Started:
+        try:
+            return await self._admit_and_start(call)
+        except Refusal as refusal:
+            # The browser may name any model; what it made up is not kept.
+            asked = self._parts.door.catalogue.get(call.model_id)
+            self._parts.refusals.record(
+                call.principal.user_id, refusal.code, asked.id if asked is not None else None
+            )
+            raise
 
     async def _admit_and_start(self, call: Call) -> Started:
         if self._parts.running.closing:

@@ -4,46 +4,91 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Mapping
 
 from aisaas.cli.environment import running
 from aisaas.cli.screen import complain, say
+from aisaas.embedded.folder import Running
+
+Figures = Mapping[str, object]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="what")
     stop = kinds.add_parser("stop", help="how soon Stop aborts the provider's call")
     stop.add_argument("--rounds", type=int, default=50)
-    wire = kinds.add_parser("wire", help="bytes on the wire for each byte of a streamed reply")
-    wire.add_argument("--tokens", type=int, default=4000, help="length of the reply (4000)")
-    wire.add_argument("--speed", type=int, default=50, help="tokens a second (50); 0: unpaced")
     guard = kinds.add_parser("guard", help="how long a call stands at the door")
     guard.add_argument("--rounds", type=int, default=2000, help="calls one by one (2000)")
     guard.add_argument("--seconds", type=float, default=20, help="at 300 calls a second (20)")
-    for kind in (stop, wire, guard):
+    stream = kinds.add_parser("stream", help="how many replies stream at once without lagging")
+    stream.add_argument("--seconds", type=int, default=10, help="length of each reply (10)")
+    stream.add_argument("--workers", type=int, default=1, help="processes of the app (1)")
+    usage = kinds.add_parser("usage", help="how soon a page of usage loads over a long ledger")
+    usage.add_argument("--records", type=int, default=100_000, help="lines of it (100,000)")
+    wire = kinds.add_parser("wire", help="bytes on the wire for each byte of a streamed reply")
+    wire.add_argument("--tokens", type=int, default=4000, help="length of the reply (4000)")
+    wire.add_argument("--speed", type=int, default=50, help="tokens a second (50); 0: unpaced")
+    for kind in kinds.choices.values():
         kind.add_argument("--json", action="store_true", help="for a script")
-    parser.epilog = "`stop` and `guard` start parts of their own; `wire` needs the running instance's demo model."
+    parser.epilog = (
+        "`wire` needs the running instance's demo model; the others start parts of their own, and "
+        "`stream` needs a front end that was built."
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    if arguments.kind == "stop":
-        from aisaas.bench.stop import measure as measure_stop  # noqa: PLC0415
-
-        result = measure_stop(arguments.rounds)
-    elif arguments.kind == "guard":
-        from aisaas.bench.guard import measure as measure_guard  # noqa: PLC0415
-
-        result = measure_guard(arguments.rounds, arguments.seconds)
-    else:
-        from aisaas.bench.wire import measure as measure_wire  # noqa: PLC0415
-
+    if arguments.kind == "wire":
         instance = running()
         if instance is None:
             complain("Nothing is running here to measure. Start it with `make run`.")
             return 1
-        result = measure_wire(instance, arguments.tokens, arguments.speed)
+        result = _wire(arguments, instance)
+    else:
+        result = ALONE[arguments.kind](arguments)
     if arguments.json:
         say(json.dumps(result))
     else:
         for name, value in result.items():
-            say(f"{name:<16}{value}")
+            say(f"{name:<24}{value}")
     return 0
+
+
+# Each is imported only when it is asked for: they bring the whole product along.
+
+
+def _wire(arguments: argparse.Namespace, instance: Running) -> Figures:
+    from aisaas.bench.wire import measure  # noqa: PLC0415
+
+    return measure(instance, arguments.tokens, arguments.speed)
+
+
+def _stop(arguments: argparse.Namespace) -> Figures:
+    from aisaas.bench.stop import measure  # noqa: PLC0415
+
+    return measure(arguments.rounds)
+
+
+def _guard(arguments: argparse.Namespace) -> Figures:
+    from aisaas.bench.guard import measure  # noqa: PLC0415
+
+    return measure(arguments.rounds, arguments.seconds)
+
+
+def _stream(arguments: argparse.Namespace) -> Figures:
+    from aisaas.bench.stream import measure  # noqa: PLC0415
+
+    return measure(arguments.seconds, arguments.workers)
+
+
+def _usage(arguments: argparse.Namespace) -> Figures:
+    from aisaas.bench.usage import measure  # noqa: PLC0415
+
+    return measure(arguments.records)
+
+
+ALONE: dict[str, Callable[[argparse.Namespace], Figures]] = {
+    "stop": _stop,
+    "guard": _guard,
+    "stream": _stream,
+    "usage": _usage,
+}

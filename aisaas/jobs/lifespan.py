@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from aisaas.jobs.end_replies import end_replies
+from aisaas.jobs.record_refusals import record_refusals, record_the_last
 from aisaas.jobs.recover_replies import recover_replies
 from aisaas.wiring import Services, services
 
@@ -30,6 +31,7 @@ async def running(these: Services) -> AsyncGenerator[None]:
         these.running.renew_leases(),
         recover_replies(these.recovery),
         end_replies(these.accounts, these.running),
+        record_refusals(these.refusals),
     )
     tasks = [asyncio.create_task(job) for job in work]
     for task in tasks:
@@ -42,6 +44,7 @@ async def running(these: Services) -> AsyncGenerator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await record_the_last(these.refusals)
         await these.close()
 
 

@@ -86,14 +86,17 @@ async def principal_of(state: rx.State) -> Principal:
     return principal
 
 
-async def show_account(state: rx.State, principal: Principal) -> None:
-    """Bind the state to `principal` and show their name and allowance."""
+async def show_account(
+    state: rx.State, principal: Principal, allowance: Allowance | None = None
+) -> None:
+    """Bind the state to `principal` and show their name and allowance, which is asked for unless
+    it was read already."""
     session = await state.get_state(Session)
     session.owner = str(principal.user_id)
     session.name = principal.full_name or principal.email
     session.email = principal.email
     session.admin = principal.is_admin
-    session.meter = meter_view(await services().quota.allowance(principal))
+    session.meter = meter_view(allowance or await services().quota.allowance(principal))
     session.ready = True
 
 

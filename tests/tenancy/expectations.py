@@ -21,9 +21,11 @@ public.processed_webhook_events  ----       ----      ----   si--
 public.profile_pictures          ----       0--0      si-d   s---
 public.profiles                  ----       0-0-      s-u-   s-u-
 public.quota_periods             ----       0---      s---   siu-
+public.refusals                  ----       0---      s---   siud
 public.reservations              ----       0---      s---   siu-
 public.spend_days                ----       ----      ----   siu-
 public.subscriptions             ----       0---      s---   siu-
+public.usage_days                ----       0---      s---   s---
 public.usage_outbox              ----       ----      ----   siu-
 public.usage_records             ----       0---      s---   si--
 """
@@ -60,6 +62,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "private.profile_follows_email": frozenset(),
     "private.profile_for_new_user": frozenset(),
     "private.reserve": frozenset({"service_role"}),
+    "private.sum_usage_by_day": frozenset(),
     "private.touch_updated_at": frozenset(),
 }
 

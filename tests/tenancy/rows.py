@@ -102,6 +102,26 @@ def usage_record(person: Person) -> Row:
     }
 
 
+def usage_day(person: Person) -> Row:
+    return {
+        "user_id": person.id,
+        "day": date(2026, 1, 1),
+        "period_key": person.period,
+        "model": str(uuid4()),
+        "plan": "free",
+        "purpose": "reply",
+        "requests": 1,
+        "done": 1,
+        "stopped": 0,
+        "interrupted": 0,
+        "failed": 0,
+        "prompt_tokens": 3,
+        "completion_tokens": 4,
+        "quota_tokens": 7,
+        "cost_usd": Decimal("0.000007"),
+    }
+
+
 def outbox_row(person: Person) -> Row:
     return {
         "id": uuid4(),
@@ -160,12 +180,19 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
     # A profile is made by the sign-up; this is one more for the same person.
     "public.profiles": lambda person: {"id": person.id, "email": person.email},
     "public.quota_periods": quota_period,
+    "public.refusals": lambda person: {
+        "user_id": person.id,
+        "code": f"tests_{uuid4()}",
+        "minute": START,
+        "times": 1,
+    },
     "public.reservations": reservation,
     "public.spend_days": lambda _: {
         "day": date(1900 + uuid4().int % 90, 1 + uuid4().int % 12, 1 + uuid4().int % 28),
         "scope": "total",
     },
     "public.subscriptions": subscription,
+    "public.usage_days": usage_day,
     "public.usage_outbox": outbox_row,
     "public.usage_records": usage_record,
 }

@@ -56,7 +56,10 @@ async def _is_refused(cast: Cast, who: str, sql: str, **values: object) -> None:
 # What is somebody else's
 
 
-@pytest.mark.parametrize("table", ["conversations", "messages", "quota_periods", "usage_records"])
+@pytest.mark.parametrize(
+    "table",
+    ["conversations", "messages", "quota_periods", "refusals", "usage_days", "usage_records"],
+)
 async def test_reading_everything_yields_only_ones_own(cast: Cast, table: str) -> None:
     async with cast.acting("owner") as session:
         owners = (await session.execute(text(f"select distinct user_id from {table}"))).all()
@@ -201,6 +204,7 @@ async def test_deleted_account_leaves_ledger_and_allowance_and_nothing_else(
     assert left == {
         "public.quota_periods",
         "public.reservations",
+        "public.usage_days",
         "public.usage_outbox",
         "public.usage_records",
     }

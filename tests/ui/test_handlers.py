@@ -188,6 +188,8 @@ def test_every_handler_that_takes_something_is_tried_with_junk() -> None:
         "Session.leave_if_signed_in",
         "Notices.dismiss",
         "Dashboard.load",
+        "Dashboard.older",
+        "Dashboard.newer",
     }
     assert public_handlers() == tried | without_arguments
 

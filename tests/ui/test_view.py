@@ -5,15 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
-from aisaas.billing.models import Allowance, UsageRecord
+from aisaas.billing.models import Allowance
 from aisaas.chat.models import Conversation, ConversationPage, Message
 from aisaas.errors import QuotaExceeded, Unauthenticated
 from aisaas.ui.chat import view
-from aisaas.ui.dashboard.view import usage_view
 from aisaas.ui.notices import refusal_view
 from aisaas.ui.session import meter_view
 
@@ -129,21 +128,3 @@ def test_a_refusal_says_when_to_come_back() -> None:
 def test_a_lost_session_leads_to_sign_in_and_back() -> None:
     shown = refusal_view(Unauthenticated(), path="/chat/5b1c")
     assert shown.href == "/login?redirectTo=/chat/5b1c"
-
-
-def test_a_ledger_line_is_readable() -> None:
-    values: dict[str, Any] = {
-        "id": UUID(int=1),
-        "created_at": NOW,
-        "purpose": "title",
-        "model": "m-small",
-        "prompt_tokens": 1000,
-        "completion_tokens": 5,
-        "quota_tokens": 2010,
-        "cost_usd": Decimal("0.000153"),
-        "outcome": "interrupted",
-    }
-    record = UsageRecord(**values)
-    shown = usage_view(record, LABELS)
-    assert (shown.purpose, shown.model, shown.outcome) == ("Title", "Small", "Cut off")
-    assert (shown.tokens, shown.counted, shown.cost) == ("1,000 + 5", "2,010", "$0.000153")

@@ -110,6 +110,15 @@ class Offline(rx.Component):
     errors: rx.Var[Any]
 
 
+class UsageChart(rx.Component):
+    """Use by day and model, as bars and as a table."""
+
+    library = _library("usage_chart")
+    tag = "UsageChart"
+
+    chart: rx.Var[Any]
+
+
 class When(rx.Component):
     """A moment, in the reader's own time zone."""
 

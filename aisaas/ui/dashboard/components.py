@@ -5,21 +5,22 @@ from __future__ import annotations
 import reflex as rx
 
 from aisaas.ui import layout, routes
-from aisaas.ui.browser import Refusal
+from aisaas.ui.browser import Refusal, UsageChart
 from aisaas.ui.dashboard.state import Dashboard
-from aisaas.ui.dashboard.view import UsageView
+from aisaas.ui.dashboard.view import CallView, RefusedView, ShareView
 from aisaas.ui.notices import Notices
-from aisaas.ui.session import Session
 
-COLUMNS = (
+RECEIPT = (
     ("When", ""),
-    ("What", ""),
+    ("For", ""),
     ("Model", ""),
-    ("In + out", "number"),
+    ("Tokens in", "number"),
+    ("Tokens out", "number"),
     ("Counted", "number"),
     ("Cost", "number"),
     ("Ending", ""),
 )
+REFUSED = (("Last time", ""), ("Why", ""), ("Model", ""), ("How often", "number"))
 
 
 def refusal() -> rx.Component:
@@ -27,62 +28,201 @@ def refusal() -> rx.Component:
 
 
 def allowance() -> rx.Component:
+    view = Dashboard.allowance
     return rx.el.section(
         rx.el.h2("This period"),
-        rx.el.p(Session.meter.label, class_name="figure"),
-        rx.el.div(
-            layout.bar(Session.meter.percent), class_name="allowance-bar", aria_hidden="true"
+        rx.el.p(
+            rx.el.span(view.used, class_name="figure"),
+            " ",
+            rx.el.span("of ", view.limit, " tokens used", class_name="figure-unit"),
         ),
-        rx.el.p("Renews on ", layout.when(Session.meter.resets_at), ".", class_name="quiet"),
+        rx.el.div(_bar(), class_name="allowance-bar", aria_hidden="true"),
+        rx.el.dl(
+            _fact("Left", view.left),
+            _fact("Held for running replies", view.held),
+            _fact("Renews on", layout.when(view.renews_at)),
+            class_name="facts-list",
+        ),
         rx.el.a("Go to chat", href=routes.CHAT, class_name="button button-primary"),
         class_name="card allowance-card",
+        custom_attrs={"data-level": view.level},
     )
 
 
-def usage() -> rx.Component:
+def _bar() -> rx.Component:
+    view = Dashboard.allowance
+    return rx.el.svg(
+        rx.el.rect(width=view.used_percent, height=1, class_name="bar-used"),
+        rx.el.rect(x=view.used_percent, width=view.held_percent, height=1, class_name="bar-held"),
+        view_box="0 0 100 1",
+        custom_attrs={"preserveAspectRatio": "none"},
+    )
+
+
+def _fact(name: str, value: rx.Var[str] | rx.Component) -> rx.Component:
+    return rx.el.div(rx.el.dt(name), rx.el.dd(value))
+
+
+def by_model() -> rx.Component:
     return rx.el.section(
-        rx.el.h2("Recent calls"),
+        rx.el.h2("This period by model"),
         rx.cond(
-            Dashboard.rows,
-            rx.el.div(
-                _table(),
-                class_name="table-scroll",
-                tab_index=0,
-                role="group",
-                aria_label="Recent calls",
+            Dashboard.shares,
+            rx.el.ul(rx.foreach(Dashboard.shares, _share), class_name="shares"),
+            rx.el.p(
+                "Nothing used yet in this period. What each model takes will show up here.",
+                class_name="quiet",
             ),
-            rx.el.p("Nothing yet. Your first reply will show up here.", class_name="quiet"),
-        ),
-        rx.el.p(
-            "“Counted” is what a call took from your allowance: its tokens times the weight of its "
-            "model. “Cost” is what the call cost us.",
-            class_name="quiet",
         ),
         class_name="card",
     )
 
 
-def _table() -> rx.Component:
-    return rx.el.table(
-        rx.el.thead(
-            rx.el.tr(*(rx.el.th(name, scope="col", class_name=kind) for name, kind in COLUMNS))
+def _share(row: ShareView) -> rx.Component:
+    return rx.el.li(
+        rx.el.div(
+            rx.el.span(class_name="swatch", aria_hidden="true"),
+            rx.el.span(row.label, class_name="share-label"),
+            rx.el.span(row.share, class_name="number"),
+            class_name="share-head",
         ),
-        rx.el.tbody(rx.foreach(Dashboard.rows, _row)),
-        class_name="ledger",
+        rx.el.div(layout.bar(row.percent), class_name="share-bar", aria_hidden="true"),
+        rx.el.p(row.use, class_name="quiet"),
+        key=row.label,
+        custom_attrs={"data-tone": row.tone},
     )
 
 
-def _row(row: UsageView) -> rx.Component:
-    return rx.el.tr(
-        rx.el.td(layout.when(row.at, "minute")),
-        rx.el.td(row.purpose),
-        rx.el.td(row.model),
-        rx.el.td(row.tokens, class_name="number"),
-        rx.el.td(row.counted, class_name="number"),
-        rx.el.td(row.cost, class_name="number"),
-        rx.el.td(row.outcome),
+def by_day() -> rx.Component:
+    return rx.el.section(
+        rx.el.h2("The last 30 days"),
+        UsageChart.create(chart=Dashboard.chart),
+        class_name="card card-wide",
+    )
+
+
+def receipts() -> rx.Component:
+    calls = Dashboard.calls
+    return rx.el.section(
+        rx.el.h2("Recent replies"),
+        rx.cond(
+            calls.rows,
+            rx.fragment(
+                _table(RECEIPT, rx.foreach(calls.rows, _receipt), "Recent replies"),
+                rx.cond(calls.older | calls.newer, _pages()),
+            ),
+            rx.el.p("Nothing yet. Your first reply will show up here.", class_name="quiet"),
+        ),
+        rx.el.p(
+            "“Counted” is what a call took from your allowance: its tokens times the weight of its "
+            "model. “Cost” is what the call cost us. The title of a conversation is a short call of "
+            "its own.",
+            class_name="quiet",
+        ),
+        class_name="card card-wide",
+    )
+
+
+def _receipt(row: CallView) -> rx.Component:
+    return _row(
+        RECEIPT,
+        layout.when(row.at, "minute"),
+        rx.el.span(
+            rx.cond(
+                row.href,
+                rx.el.a(row.title, href=row.href),
+                rx.el.span(row.title, class_name="gone"),
+            ),
+            rx.cond(row.purpose == "Title", rx.el.span("Title", class_name="tag")),
+        ),
+        rx.el.span(
+            row.model,
+            rx.cond(
+                row.instead_of,
+                rx.el.span("instead of ", row.instead_of, class_name="facts-fallback"),
+            ),
+            class_name="cell-model",
+        ),
+        row.tokens_in,
+        row.tokens_out,
+        row.counted,
+        row.cost,
+        row.outcome,
         key=row.id,
     )
+
+
+def _pages() -> rx.Component:
+    calls = Dashboard.calls
+    return rx.el.nav(
+        _turn("Newer", calls.newer, Dashboard.newer),
+        rx.el.span("Page ", calls.page, class_name="quiet", aria_live="polite"),
+        _turn("Older", calls.older, Dashboard.older),
+        class_name="pages",
+        aria_label="Pages of replies",
+    )
+
+
+def _turn(name: str, possible: rx.Var[bool], event: rx.event.EventCallback[()]) -> rx.Component:
+    """Stays where it is when there is nowhere to turn: what has the focus must not vanish."""
+    return rx.el.button(
+        name,
+        type="button",
+        class_name="button button-small",
+        on_click=rx.cond(possible, event, rx.noop()),
+        custom_attrs={"aria-disabled": rx.cond(possible, "false", "true")},
+    )
+
+
+def refused() -> rx.Component:
+    return rx.el.section(
+        rx.el.h2("What was refused"),
+        rx.cond(
+            Dashboard.refused,
+            _table(REFUSED, rx.foreach(Dashboard.refused, _refused), "What was refused"),
+            rx.el.p("Nothing in the last 30 days.", class_name="quiet"),
+        ),
+        rx.el.p(
+            "A refused message took nothing from your allowance. What it said is not kept here.",
+            class_name="quiet",
+        ),
+        class_name="card card-wide",
+    )
+
+
+def _refused(row: RefusedView) -> rx.Component:
+    return _row(
+        REFUSED,
+        layout.when(row.at, "minute"),
+        row.why,
+        rx.cond(row.model, row.model, "–"),
+        row.times,
+        key=row.id,
+    )
+
+
+def _table(columns: tuple[tuple[str, str], ...], rows: rx.Component, label: str) -> rx.Component:
+    """Rows become cards where there is no room; the roles keep it a table there."""
+    heads = (
+        rx.el.th(name, scope="col", role="columnheader", class_name=kind) for name, kind in columns
+    )
+    return rx.el.table(
+        rx.el.thead(rx.el.tr(*heads, role="row"), role="rowgroup"),
+        rx.el.tbody(rows, role="rowgroup"),
+        class_name="ledger",
+        role="table",
+        aria_label=label,
+    )
+
+
+def _row(
+    columns: tuple[tuple[str, str], ...], *cells: rx.Var[str] | rx.Component, key: rx.Var[str]
+) -> rx.Component:
+    filled = (
+        rx.el.td(cell, role="cell", class_name=kind, custom_attrs={"data-label": name})
+        for cell, (name, kind) in zip(cells, columns, strict=True)
+    )
+    return rx.el.tr(*filled, role="row", key=key)
 
 
 def skeleton() -> rx.Component:

@@ -1,25 +1,70 @@
-"""The dashboard's state."""
+"""The dashboard's state: asks once for the whole page, and sends what differs from what is shown."""
 
 from __future__ import annotations
 
 import reflex as rx
 
+from aisaas.billing.models import CallPage, Overview, Place
 from aisaas.ui import notices
 from aisaas.ui.dashboard import view
 from aisaas.ui.session import principal_of, show_account
 from aisaas.wiring import services
 
-SHOWN = 20
-
 
 class Dashboard(rx.State):
-    rows: list[view.UsageView] = []  # noqa: RUF012
+    allowance: view.AllowanceView = view.AllowanceView()
+    chart: view.ChartView = view.ChartView()
+    shares: list[view.ShareView] = []  # noqa: RUF012
+    calls: view.CallsView = view.CallsView()
+    refused: list[view.RefusedView] = []  # noqa: RUF012
+    # The first and the last receipt in view; they never come from the browser.
+    _ends: tuple[Place, Place] | None = None
 
     @rx.event
     @notices.shown_on_load
     async def load(self) -> None:
         principal = await principal_of(self)
-        await show_account(self, principal)
+        found = await services().usage.overview(principal)
+        await show_account(self, principal, found.allowance)
         await notices.clear(self)
-        records = await services().usage.recent(principal, limit=SHOWN)
-        self.rows = [view.usage_view(record, services().catalogue.labels) for record in records]
+        show_overview(self, found)
+
+    @rx.event
+    @notices.shown
+    async def older(self) -> None:
+        principal = await principal_of(self)
+        if self._ends is not None:
+            page = await services().usage.older(principal, self._ends[1])
+            show_calls(self, page, self.calls.page + 1)
+
+    @rx.event
+    @notices.shown
+    async def newer(self) -> None:
+        principal = await principal_of(self)
+        if self._ends is not None:
+            page = await services().usage.newer(principal, self._ends[0])
+            show_calls(self, page, self.calls.page - 1)
+
+
+def show_overview(shown: Dashboard, found: Overview) -> None:
+    labels = services().catalogue.labels
+    _show(shown, "allowance", view.allowance_view(found.allowance))
+    _show(shown, "chart", view.chart_view(found.days, found.today, labels))
+    _show(shown, "shares", view.share_views(found.days, labels))
+    _show(shown, "refused", view.refused_views(found.refused, labels))
+    show_calls(shown, found.calls, 1)
+
+
+def show_calls(shown: Dashboard, page: CallPage, number: int) -> None:
+    if not page.calls and number > 1:
+        # What was there is gone from the end; what is in view stays.
+        return
+    ends = [Place(call.at, call.id) for call in page.calls]
+    shown._ends = (ends[0], ends[-1]) if ends else None
+    _show(shown, "calls", view.calls_view(page, services().catalogue.labels, number))
+
+
+def _show(shown: Dashboard, name: str, value: object) -> None:
+    """An equal value is not sent again."""
+    if getattr(shown, name) != value:
+        setattr(shown, name, value)

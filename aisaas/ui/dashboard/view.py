@@ -1,13 +1,23 @@
-"""Ledger lines to table rows. Pure functions."""
+"""What the database says about use, to what the page shows. Pure functions."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 
-from aisaas.billing.models import UsageRecord
+from aisaas.billing.models import Allowance, Call, CallPage, DayUse, RefusedDay
+from aisaas.errors import Refusal
+from aisaas.ui import routes
 from aisaas.ui.chat.view import cost
+from aisaas.ui.session import meter_view
 
+DAYS = 30
+# More colours than these can't be told apart; the rest is one.
+COLOURS = 5
+OTHER = "Other models"
+DELETED = "Deleted conversation"
 PURPOSES = {"reply": "Reply", "title": "Title"}
 OUTCOMES = {
     "done": "Complete",
@@ -15,30 +25,223 @@ OUTCOMES = {
     "interrupted": "Cut off",
     "failed": "No reply",
 }
+# In the past tense; a code that isn't here says what it said when it refused.
+REASONS = {
+    "busy": "Other replies were still running",
+    "message_invalid": "The message couldn't be sent as it was",
+    "message_too_large": "The message was too long",
+    "model_unavailable": "The model wasn't available to you",
+    "not_found": "The conversation or message didn't exist any more",
+    "quota_exceeded": "Too few tokens were left in the period",
+    "rate_limited_day": "More messages than a day allows",
+    "rate_limited_minute": "More messages than a minute allows",
+    "spending_paused": "New replies were paused",
+    "suspended": "The account was suspended",
+    "unavailable": "Something we depend on didn't answer",
+}
 
 
 @dataclasses.dataclass(frozen=True)
-class UsageView:
-    """A line of the ledger, as its owner reads it."""
+class AllowanceView:
+    """The period in words; the two percents are of the bar's length."""
+
+    used: str = ""
+    held: str = ""
+    left: str = ""
+    limit: str = ""
+    used_percent: int = 0
+    held_percent: int = 0
+    level: str = "calm"
+    renews_at: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class SeriesView:
+    """A model's share of each day, oldest day first; `tone` is its colour, from 1."""
+
+    label: str
+    tone: int
+    tokens: list[int]
+    replies: list[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class ChartView:
+    """Days (UTC, ISO 8601, the last is today) and what was used on them. Without use: no series."""
+
+    days: list[str] = dataclasses.field(default_factory=list)
+    series: list[SeriesView] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShareView:
+    """A model's share of the period."""
+
+    label: str
+    tone: int
+    percent: int
+    share: str
+    use: str
+
+
+@dataclasses.dataclass(frozen=True)
+class CallView:
+    """A receipt, as its owner reads it."""
 
     id: str
     at: str
+    href: str
+    title: str
     purpose: str
     model: str
-    tokens: str
+    instead_of: str
+    tokens_in: str
+    tokens_out: str
     counted: str
     cost: str
     outcome: str
 
 
-def usage_view(record: UsageRecord, labels: Mapping[str, str]) -> UsageView:
-    return UsageView(
-        id=str(record.id),
-        at=record.created_at.isoformat(timespec="seconds"),
-        purpose=PURPOSES.get(record.purpose, record.purpose),
-        model=labels.get(record.model, record.model),
-        tokens=f"{record.prompt_tokens:,} + {record.completion_tokens:,}",
-        counted=f"{record.quota_tokens:,}",
-        cost=cost(record.cost_usd),
-        outcome=OUTCOMES.get(record.outcome, record.outcome),
+@dataclasses.dataclass(frozen=True)
+class CallsView:
+    """A page of receipts, newest first; `page` counts from 1."""
+
+    rows: list[CallView] = dataclasses.field(default_factory=list)
+    older: bool = False
+    newer: bool = False
+    page: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class RefusedView:
+    """How often one reason refused somebody on one day; `at` is the last time."""
+
+    id: str
+    at: str
+    why: str
+    model: str
+    times: str
+
+
+def allowance_view(allowance: Allowance) -> AllowanceView:
+    meter = meter_view(allowance)
+    shown = min(max(allowance.used, 0) + max(allowance.reserved, 0), allowance.limit)
+    taken = shown * 100 // allowance.limit if allowance.limit > 0 else 100
+    return AllowanceView(
+        used=f"{allowance.used:,}",
+        held=f"{allowance.reserved:,}",
+        left=f"{allowance.left:,}",
+        limit=f"{allowance.limit:,}",
+        used_percent=meter.percent,
+        held_percent=max(taken - meter.percent, 0),
+        level=meter.level,
+        renews_at=meter.resets_at,
     )
+
+
+def tones(uses: Sequence[DayUse]) -> Mapping[str, int]:
+    """A colour for each model, the same in every chart: the most used first, the rest share one."""
+    tokens: defaultdict[str, int] = defaultdict(int)
+    for use in uses:
+        tokens[use.model] += use.tokens
+    ranked = sorted(tokens, key=lambda model: (-tokens[model], model))
+    return {model: min(place, COLOURS + 1) for place, model in enumerate(ranked, 1)}
+
+
+def chart_view(uses: Sequence[DayUse], today: date, labels: Mapping[str, str]) -> ChartView:
+    days = [today - timedelta(days=back) for back in reversed(range(DAYS))]
+    place = {day: index for index, day in enumerate(days)}
+    series: dict[int, SeriesView] = {}
+    colour = tones(uses)
+    for use in uses:
+        if use.day not in place:
+            continue
+        tone = colour[use.model]
+        label = _label(use.model, tone, labels)
+        one = series.setdefault(tone, SeriesView(label, tone, [0] * DAYS, [0] * DAYS))
+        one.tokens[place[use.day]] += use.tokens
+        one.replies[place[use.day]] += use.replies
+    return ChartView([day.isoformat() for day in days], [series[tone] for tone in sorted(series)])
+
+
+def share_views(uses: Sequence[DayUse], labels: Mapping[str, str]) -> list[ShareView]:
+    """The period's use by model, the most used first."""
+    colour = tones(uses)
+    tokens: defaultdict[int, int] = defaultdict(int)
+    replies: defaultdict[int, int] = defaultdict(int)
+    names: dict[int, str] = {}
+    for use in uses:
+        if use.in_period:
+            tone = colour[use.model]
+            names[tone] = _label(use.model, tone, labels)
+            tokens[tone] += use.tokens
+            replies[tone] += use.replies
+    whole = sum(tokens.values())
+    return [
+        ShareView(
+            label=names[tone],
+            tone=tone,
+            percent=tokens[tone] * 100 // whole if whole else 0,
+            share=_share(tokens[tone], whole),
+            use=f"{count(tokens[tone], 'token')} · {count(replies[tone], 'reply', 'replies')}",
+        )
+        for tone in sorted(tokens, key=lambda tone: (-tokens[tone], tone))
+    ]
+
+
+def calls_view(page: CallPage, labels: Mapping[str, str], number: int = 1) -> CallsView:
+    return CallsView(
+        rows=[call_view(call, labels) for call in page.calls],
+        older=page.older,
+        newer=page.newer,
+        page=max(number, 1) if page.newer else 1,
+    )
+
+
+def call_view(call: Call, labels: Mapping[str, str]) -> CallView:
+    instead = call.asked is not None and call.asked != call.model
+    return CallView(
+        id=str(call.id),
+        at=call.at.isoformat(timespec="seconds"),
+        href="" if call.title is None else routes.conversation(call.conversation_id),
+        title=DELETED if call.title is None else call.title,
+        purpose=PURPOSES[call.purpose],
+        model=labels.get(call.model, call.model),
+        instead_of=labels.get(call.asked or "", call.asked or "") if instead else "",
+        tokens_in=f"{call.prompt_tokens:,}",
+        tokens_out=f"{call.completion_tokens:,}",
+        counted=f"{call.quota_tokens:,}",
+        cost=cost(call.cost_usd),
+        outcome=OUTCOMES[call.outcome],
+    )
+
+
+def refused_views(days: Sequence[RefusedDay], labels: Mapping[str, str]) -> list[RefusedView]:
+    return [
+        RefusedView(
+            id=f"{day.code} {day.last.isoformat()}",
+            at=day.last.isoformat(timespec="seconds"),
+            why=_reason(day.code),
+            model=labels.get(day.model or "", day.model or ""),
+            times=count(day.times, "time"),
+        )
+        for day in days
+    ]
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _label(model: str, tone: int, labels: Mapping[str, str]) -> str:
+    return OTHER if tone > COLOURS else labels.get(model, model)
+
+
+def _share(part: int, whole: int) -> str:
+    percent = part * 100 / whole if whole else 0.0
+    return "under 1 %" if 0 < percent < 1 else f"{percent:.0f} %"
+
+
+def _reason(code: str) -> str:
+    defaults = {kind.code: kind.default for kind in Refusal.__subclasses__()}
+    return REASONS.get(code) or defaults.get(code, code).rstrip(".")

@@ -1,0 +1,40 @@
+"""Writes the refusals that were counted in this process, and purges old ones."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from aisaas.billing.refusals import Refusals
+from aisaas.errors import DependencyError
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS = 2.0
+PURGE_EVERY_SECONDS = 3600.0
+
+
+async def record_refusals(refusals: Refusals) -> None:
+    """Runs until cancelled. What an outage keeps from being written is written after it."""
+    loop = asyncio.get_running_loop()
+    purge_at = loop.time()
+    while True:
+        try:
+            await refusals.flush()
+            if loop.time() >= purge_at:
+                await refusals.purge()
+                purge_at = loop.time() + PURGE_EVERY_SECONDS
+        except DependencyError as error:
+            log.warning("refusals wait to be recorded: %s", error)
+        except Exception:
+            # A surprise in one round must not end the recording for good.
+            log.exception("recording refusals failed")
+        await asyncio.sleep(EVERY_SECONDS)
+
+
+async def record_the_last(refusals: Refusals) -> None:
+    """At the end of the process: once more, and then no more."""
+    try:
+        await refusals.flush()
+    except DependencyError as error:
+        log.warning("the last refusals are not recorded: %s", error)
