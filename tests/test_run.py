@@ -12,9 +12,10 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
-from aisaas.cli import environment, frontend, leaks, main, parts
+from aisaas.cli import environment, frontend, leaks, main, parts, run
 from aisaas.embedded.folder import DataFolder, Running
 from aisaas.embedded.processes import HOST, free_port
 from aisaas.errors import ConfigurationError
@@ -108,6 +109,26 @@ def test_captcha_is_refused_where_the_sign_in_server_is_embedded(configure: Set)
     assert problem.startswith("CAPTCHA_PROVIDER: is set, but the sign-in server is the embedded")
     hosted = parts.plan(configure(**REAL_DATABASE, **REAL_AUTH, **captcha))
     assert hosted.settings.captcha_provider == "turnstile"
+
+
+def test_what_the_operator_decided_about_accounts_reaches_the_sign_in_server(
+    tmp_path: Path, configure: Set
+) -> None:
+    decided = configure(
+        **REAL_REDIS,
+        OPENAI_API_KEY="sk-1",
+        AISAAS_DATA_DIR=str(tmp_path / "data"),
+        SIGN_UP_MODE="invitation",
+        OAUTH_PROVIDERS="google,github",
+        EMBEDDED_CONFIRM_EMAIL="true",
+    )
+    with run.stack_for(parts.plan(decided)) as stack:
+        assert stack.parts == ("postgres", "auth")
+        key = {"apikey": stack.env["SUPABASE_PUBLISHABLE_KEY"]}
+        told = httpx.get(f"{stack.env['SUPABASE_URL']}/auth/v1/settings", headers=key).json()
+    enabled = {name for name, there in told["external"].items() if there}
+    assert enabled == {"email", "google", "github"}
+    assert (told["disable_signup"], told["mailer_autoconfirm"]) == (True, False)
 
 
 def test_nothing_is_embedded_in_production(configure: Set) -> None:

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from aisaas.cli import frontend
 from aisaas.cli.environment import configured, data_dir
-from aisaas.cli.parts import plan
+from aisaas.cli.parts import Plan, plan
 from aisaas.cli.screen import say, step
 from aisaas.embedded import postgres, valkey
 from aisaas.embedded.errors import StackError
@@ -57,16 +57,7 @@ def execute(_: argparse.Namespace) -> int:
 def _run() -> int:
     planned = plan(configured())
     port = planned.settings.port
-    stack = Stack(
-        data_dir(),
-        planned.embedded,
-        site_url=planned.settings.url,
-        autoconfirm=not planned.settings.embedded_confirm_email,
-        sign_up_open=planned.settings.sign_up_mode == "open",
-        oauth_providers=planned.settings.oauth_providers,
-        redirect_origins=planned.settings.origins,
-        avoid_ports=[port],
-    )
+    stack = stack_for(planned)
     stack.folder.prepare()
     stack.folder.lock()
     try:
@@ -75,6 +66,21 @@ def _run() -> int:
     finally:
         stack.folder.forget_running()
         stack.folder.unlock()
+
+
+def stack_for(planned: Plan) -> Stack:
+    """The embedded parts of a plan, set to what the operator decided."""
+    settings = planned.settings
+    return Stack(
+        data_dir(),
+        planned.embedded,
+        site_url=settings.url,
+        autoconfirm=not settings.embedded_confirm_email,
+        sign_up_open=settings.sign_up_mode == "open",
+        oauth_providers=settings.oauth_providers,
+        redirect_origins=settings.origins,
+        avoid_ports=[settings.port],
+    )
 
 
 def _require_port(port: int) -> None:

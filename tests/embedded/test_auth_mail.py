@@ -1,5 +1,6 @@
 """What the embedded auth server does by mail: links, codes, changes of address, the mailbox."""
 
+import asyncio
 import re
 import time
 from html import escape
@@ -11,6 +12,7 @@ import httpx
 import psycopg
 import pytest
 from supabase import AsyncClient
+from supabase_auth.errors import AuthApiError
 from supabase_auth.types import User
 
 from tests.embedded.auth_client import (
@@ -291,6 +293,8 @@ async def test_resend_replaces_the_confirmation(careful: str, connect: Connect) 
         ("http://127.0.0.1:4000/there", "http://127.0.0.1:4000/there"),
         ("https://evil.example/", SITE),
         ("//evil.example/", SITE),
+        ("http://127.0.0.1:3000;form-action/", SITE),
+        ("http://127.0.0.1/\r\nlocation:x", SITE),
         ("http://127.0.0.1@evil.example/", SITE),
         ("http://evil.example\\@127.0.0.1/", SITE),
         ("javascript:alert(1)", SITE),
@@ -373,6 +377,32 @@ async def test_invitation_is_accepted_once(careful: str, connect: Connect) -> No
     assert await refusal(admin.invite_user_by_email(email)) == (422, "email_exists")
 
 
+async def test_simultaneous_requests_for_a_newcomer_make_one_account(
+    careful: str, connect: Connect
+) -> None:
+    email = new_email()
+    await asyncio.gather(
+        *(connect(careful).auth.sign_in_with_otp({"email": email}) for _ in range(5))
+    )
+    code = (await last_mail(careful, email))["code"]
+    response = await connect(careful).auth.verify_otp(
+        {"email": email, "token": code, "type": "email"}
+    )
+    assert session_of(response).user.email == email
+    invited = new_email()
+    admin = connect(careful, SECRET).auth.admin
+    outcomes = await asyncio.gather(
+        *(admin.invite_user_by_email(invited) for _ in range(5)), return_exceptions=True
+    )
+    refused = [outcome for outcome in outcomes if isinstance(outcome, AuthApiError)]
+    assert {error.code for error in refused} <= {"email_exists"}
+    assert len(refused) < 5
+    unknown = new_email()
+    await asyncio.gather(
+        *(connect(careful).auth.reset_password_for_email(unknown) for _ in range(5))
+    )
+
+
 async def test_magic_link_signs_a_known_person_in(careful: str, connect: Connect) -> None:
     client, email = connect(careful), new_email()
     await connect(careful, SECRET).auth.admin.create_user({"email": email, "email_confirm": True})
@@ -381,6 +411,17 @@ async def test_magic_link_signs_a_known_person_in(careful: str, connect: Connect
     assert mail["type"] == "magiclink"
     response = await client.auth.verify_otp({"token_hash": mail["token_hash"], "type": "magiclink"})
     assert session_of(response).user.email == email
+
+
+async def test_newcomer_gets_a_magic_link_where_nothing_is_to_be_confirmed(
+    server: str, connect: Connect
+) -> None:
+    client, email = connect(server), new_email()
+    await client.auth.sign_in_with_otp({"email": email})
+    mail = await last_mail(server, email)
+    assert mail["type"] == "magiclink"
+    response = await client.auth.verify_otp({"token_hash": mail["token_hash"], "type": "magiclink"})
+    assert session_of(response).user.email_confirmed_at
 
 
 async def test_banned_person_gets_nowhere_by_mail(careful: str, connect: Connect) -> None:

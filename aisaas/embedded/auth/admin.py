@@ -175,18 +175,21 @@ async def invite(services: Services, call: Call) -> Response:
     call.check_admin()
     body = await call.read(Link)
     email = users.clean_email(body.email)
-    async with services.database.transaction() as connection:
-        user = await _invited(connection, email, body.data or {})
-        issued = await one_time.issue(connection, user, "confirmation", relates_to=email)
-        await mail.send(
-            connection,
-            services.config,
-            to=email,
-            kind="invite",
-            issued=issued,
-            redirect_to=call.wanted_redirect,
-        )
-        return JSONResponse(await users.reload_shown(connection, user.id))
+    try:
+        async with services.database.transaction() as connection:
+            user = await _invited(connection, email, body.data or {})
+            issued = await one_time.issue(connection, user, "confirmation", relates_to=email)
+            await mail.send(
+                connection,
+                services.config,
+                to=email,
+                kind="invite",
+                issued=issued,
+                redirect_to=call.wanted_redirect,
+            )
+            return JSONResponse(await users.reload_shown(connection, user.id))
+    except UniqueViolation as error:
+        raise _taken(error) from error
 
 
 async def generate_link(services: Services, call: Call) -> Response:
@@ -205,17 +208,20 @@ async def generate_link(services: Services, call: Call) -> Response:
         encrypted = await services.passwords.hash(body.password)
     if kind == "email_change_current" and not services.config.secure_email_change:
         raise invalid("Enable secure email change to generate link for current email")
-    async with services.database.transaction() as connection:
-        user = await _link_user(connection, kind, email, encrypted, body.data or {})
-        relates_to, (verification, purpose) = email, LINK_KINDS[kind]
-        if verification == "email_change":
-            new = users.clean_email(body.new_email)
-            if await users.by_email(connection, new):
-                raise AuthError(HTTPStatus.UNPROCESSABLE_ENTITY, *EMAIL_EXISTS)
-            await users.announce_email_change(connection, user, new)
-            relates_to = new if kind == "email_change_new" else email
-        issued = await one_time.issue(connection, user, purpose, relates_to=relates_to)
-        shown = await users.reload_shown(connection, user.id)
+    try:
+        async with services.database.transaction() as connection:
+            user = await _link_user(connection, kind, email, encrypted, body.data or {})
+            relates_to, (verification, purpose) = email, LINK_KINDS[kind]
+            if verification == "email_change":
+                new = users.clean_email(body.new_email)
+                if await users.by_email(connection, new):
+                    raise AuthError(HTTPStatus.UNPROCESSABLE_ENTITY, *EMAIL_EXISTS)
+                await users.announce_email_change(connection, user, new)
+                relates_to = new if kind == "email_change_new" else email
+            issued = await one_time.issue(connection, user, purpose, relates_to=relates_to)
+            shown = await users.reload_shown(connection, user.id)
+    except UniqueViolation as error:
+        raise _taken(error) from error
     redirect_to = call.redirect_to
     return JSONResponse(
         {

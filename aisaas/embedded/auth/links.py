@@ -1,9 +1,11 @@
 """Signing in by mail: asking for a link or code, and redeeming it."""
 
 import uuid
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
+from psycopg.errors import UniqueViolation
 from starlette.responses import JSONResponse, Response
 
 from aisaas.embedded.auth import email_change, mail, one_time, redirects, sessions, users
@@ -52,6 +54,14 @@ async def _work_for_nobody(
     services: Services, call: Call, connection: Connection, email: str
 ) -> None:
     """As much as a mail takes, and then undone, so that the time taken tells nothing either."""
+    # Whoever signs up with that address meanwhile is no reason to answer differently.
+    with suppress(UniqueViolation):
+        await _work_and_undo(services, call, connection, email)
+
+
+async def _work_and_undo(
+    services: Services, call: Call, connection: Connection, email: str
+) -> None:
     async with connection.transaction(force_rollback=True):
         nobody = await users.create(
             connection, email=email, encrypted_password=None, confirmed=False, user_metadata={}
@@ -66,6 +76,19 @@ async def one_time_password(services: Services, call: Call) -> Response:
         raise phones_refused("Unsupported phone provider")
     email = users.clean_email(body.email)
     challenge = one_time.read_challenge(body.code_challenge, body.code_challenge_method)
+    try:
+        await _send_one_time_password(services, call, body, email, challenge)
+    except UniqueViolation as error:
+        if error.diag.constraint_name != users.EMAIL_INDEX:
+            raise
+        # Somebody made that account since we looked. Now it is there to write to.
+        await _send_one_time_password(services, call, body, email, challenge)
+    return JSONResponse({})
+
+
+async def _send_one_time_password(
+    services: Services, call: Call, body: Ask, email: str, challenge: Challenge | None
+) -> None:
     async with services.database.transaction() as connection:
         user = await users.by_email(connection, email, lock=True)
         if user is None:
@@ -94,7 +117,6 @@ async def one_time_password(services: Services, call: Call) -> Response:
             # Whoever hasn't finished signing up is asked to, as on hosted; it signs in just so.
             check_open(services)
             await mail_confirmation(services, connection, user, call.wanted_redirect, challenge)
-    return JSONResponse({})
 
 
 async def resend(services: Services, call: Call) -> Response:

@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse
 
 from aisaas.embedded.auth.config import Config
 
+HOST = re.compile(r"[A-Za-z0-9._:-]+")
 WILDCARD = re.compile(r"\*\*|\*|\?")
 WILDCARDS = {"**": ".*", "*": "[^./]*", "?": "[^./]"}
 
@@ -19,9 +20,12 @@ def is_allowed(config: Config, wanted: str) -> bool:
         return False
     try:
         parts = urlsplit(wanted)
+        _ = parts.port  # raises where it is no number
     except ValueError:
         return False
     if parts.scheme not in ("http", "https") or parts.username is not None:
+        return False
+    if not HOST.fullmatch(parts.hostname or ""):
         return False
     if parts.hostname == urlsplit(config.site_url).hostname:
         return True
