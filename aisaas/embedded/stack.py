@@ -55,7 +55,8 @@ class Stack:
     `env` is filled by `start` and says where everything is and with what keys, under the names
     that the product's settings use. What concerns accounts is what a Supabase project is set to:
     `autoconfirm` spares new addresses their confirmation, `redirect_origins` may be led to besides
-    the site, `mail_interval` is the least number of seconds between two mails of a kind. The stack holds the lock of the folder from `start` to `stop`.
+    the site, `mail_interval` is the least number of seconds between two mails of a kind (without
+    it, AUTH_MAIL_INTERVAL of the environment counts, else a minute). The stack holds the lock of the folder from `start` to `stop`.
     """
 
     def __init__(
@@ -89,9 +90,10 @@ class Stack:
             "AUTH_CAPTCHA_PROVIDER": captcha.provider if captcha else "",
             "AUTH_CAPTCHA_SECRET": captcha.secret if captcha else "",
             "AUTH_CAPTCHA_VERIFY_URL": captcha.verify_url if captcha else "",
-            "AUTH_MAIL_INTERVAL": "" if mail_interval is None else str(mail_interval),
             "AUTH_MAIL_LINK": MAIL_LINK,
         }
+        if mail_interval is not None:
+            self._auth_env["AUTH_MAIL_INTERVAL"] = str(mail_interval)
         self._avoid = set(avoid_ports)
         self._secrets: dict[str, str] = {}
         self._postgres: Postgres | None = None
