@@ -56,7 +56,8 @@ class Stack:
     that the product's settings use. What concerns accounts is what a Supabase project is set to:
     `autoconfirm` spares new addresses their confirmation, `redirect_origins` may be led to besides
     the site, `mail_interval` is the least number of seconds between two mails of a kind (without
-    it, AUTH_MAIL_INTERVAL of the environment counts, else a minute). The stack holds the lock of the folder from `start` to `stop`.
+    it, AUTH_MAIL_INTERVAL of the environment counts, else a minute). The stack holds the lock of
+    the folder from `start` to `stop`.
     """
 
     def __init__(
