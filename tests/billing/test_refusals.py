@@ -16,7 +16,7 @@ import pytest_asyncio
 from aisaas.billing import refusals as module
 from aisaas.billing import store
 from aisaas.billing.refusals import Refusals
-from aisaas.db.engine import make_engine
+from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.embedded.stack import Stack
 from aisaas.errors import DependencyError
@@ -163,9 +163,9 @@ async def _running(refusals: Refusals) -> AsyncGenerator[None]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def spare(spare_stack: Stack) -> AsyncGenerator[ServiceDatabase]:
-    engine = make_engine(spare_stack.env["SERVICE_DATABASE_URL"])
-    yield ServiceDatabase(engine)
-    await engine.dispose()
+    login = Login(spare_stack.env["SERVICE_DATABASE_URL"])
+    yield ServiceDatabase(login)
+    await login.close()
 
 
 async def test_outage_delays_the_recording_and_loses_nothing(
