@@ -38,3 +38,6 @@ async def record_the_last(refusals: Refusals) -> None:
         await refusals.flush()
     except DependencyError as error:
         log.warning("the last refusals are not recorded: %s", error)
+    except Exception:
+        # Whatever it is, the process has more to let go of.
+        log.exception("recording the last refusals failed")

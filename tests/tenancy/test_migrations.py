@@ -12,15 +12,18 @@ from uuid import uuid4
 import psycopg
 import pytest
 import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy.dialects import postgresql
 from sqlmodel import SQLModel
 
 import aisaas.wiring  # noqa: F401  (imports every model)
 from aisaas.db.engine import driver_url
-from aisaas.db.migrate import upgrade
+from aisaas.db.migrate import SCRIPTS, upgrade
 from aisaas.embedded.stack import Stack
 from aisaas.errors import ConfigurationError, DependencyError
+from alembic import command
 from tests.tenancy.conftest import RELATIONS, Catalog
 
 DIALECT = postgresql.dialect()
@@ -107,6 +110,43 @@ def test_migration_that_can_not_reach_its_database_says_so_without_the_password(
         upgrade(nobody_there)
     assert "migrating the database" in str(caught.value)
     assert str(parts.password) not in str(caught.value)
+
+
+def test_sums_by_day_begin_with_what_is_in_the_ledger(stack: Stack) -> None:
+    script = Config()
+    script.set_main_option("script_location", str(SCRIPTS))
+    before = ScriptDirectory.from_config(script).get_revision("0004").down_revision
+    assert isinstance(before, str)
+    line = """
+        insert into usage_records (reservation_id, user_id, purpose, plan, model, provider,
+          prompt_tokens, completion_tokens, counted_by, weight, quota_tokens, period_key,
+          input_usd_per_million, output_usd_per_million, price_version, cost_usd, outcome, created_at)
+        select gen_random_uuid(), md5((n % 3)::text)::uuid, (array['reply', 'title'])[1 + n % 2],
+          'free', 'm-' || n % 4, 'demo', n, 2, 'estimate', 1, n + 2, 'p-' || n % 2, 1, 1, 'tests',
+          0.000001 * n, (array['done', 'stopped', 'interrupted', 'failed'])[1 + n % 4],
+          '2026-01-31 20:00Z'::timestamptz + n * interval '1 hour' from generate_series(1, 90) n
+    """
+    summed = """
+        select user_id, (created_at at time zone 'UTC')::date, period_key, model, plan, purpose,
+          count(*), count(*) filter (where outcome = 'done'),
+          count(*) filter (where outcome = 'stopped'),
+          count(*) filter (where outcome = 'interrupted'),
+          count(*) filter (where outcome = 'failed'),
+          sum(prompt_tokens), sum(completion_tokens), sum(quota_tokens), sum(cost_usd)
+        from usage_records group by 1, 2, 3, 4, 5, 6 order by 1, 2, 3, 4, 5, 6
+    """
+    with _database(stack, SUPABASE) as url:
+        script.attributes["url"] = url
+        command.upgrade(script, before)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(line)
+            upgrade(url)
+            days = connection.execute("select * from usage_days order by 1, 2, 3, 4, 5, 6")
+            assert days.fetchall() == connection.execute(summed).fetchall() != []
+            # And goes on with what is added.
+            connection.execute(line)
+            days = connection.execute("select * from usage_days order by 1, 2, 3, 4, 5, 6")
+            assert days.fetchall() == connection.execute(summed).fetchall()
 
 
 # Models and tables

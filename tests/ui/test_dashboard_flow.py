@@ -16,8 +16,6 @@ from tests.ui.conftest import SignUp, started
 from tests.ui.pages import answered, refused
 
 QUICK = "long 8 speed 0"
-# More than a refusal takes to be written.
-WRITTEN_MS = 30_000
 PAGES_OF_TWENTY = 45
 PHONE = {"width": 360, "height": 740}
 

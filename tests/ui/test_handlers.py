@@ -404,3 +404,57 @@ async def test_a_gap_in_a_running_reply_is_filled_with_what_there_is(domain: Ser
     await domain.chat.stop(ada.principal, sent.reply.id)
     _, stored = await whole(domain, ada.principal, sent)
     assert stored.content[5:].startswith(text)
+
+
+# The dashboard
+
+
+@pytest.mark.usefixtures("domain", "untouched")
+async def test_a_page_of_usage_that_has_not_changed_is_not_sent_again(ada: Person) -> None:
+    async with open_tab(ada.cookie) as tab:
+        await tab.call(Dashboard.load, path="/dashboard")
+        assert len(tab.vars["dashboard.calls"].rows) == 2
+        tab.deltas.clear()
+        await tab.call(Dashboard.load, path="/dashboard")
+        assert Dashboard.get_full_name() not in {state for delta in tab.deltas for state in delta}
+
+
+async def test_a_changed_page_of_usage_sends_what_changed(
+    domain: Services, database: Database
+) -> None:
+    ada = await new_member(domain)
+    async with open_tab(ada.cookie) as tab:
+        await tab.call(Dashboard.load, path="/dashboard")
+        tab.deltas.clear()
+        database("update profiles set tokens_per_month = 7 where id = %s", ada.principal.user_id)
+        await tab.call(Dashboard.load, path="/dashboard")
+        (changes,) = [
+            delta[Dashboard.get_full_name()]
+            for delta in tab.deltas
+            if Dashboard.get_full_name() in delta
+        ]
+    assert set(changes) == {"allowance" + MARKER}
+
+
+@pytest.mark.parametrize("turn", [Dashboard.older, Dashboard.newer], ids=by_name)
+@pytest.mark.usefixtures("domain", "untouched")
+async def test_pages_of_usage_are_turned_by_their_owner_only(
+    ada: Person, eve: Person, turn: Any
+) -> None:
+    async with open_tab("") as tab:
+        await tab.call(turn)
+        assert tab.refused == "unauthenticated"
+    async with open_tab(ada.cookie) as tab:
+        # Without a page in view there is nothing to turn.
+        await tab.call(turn)
+        assert not tab.refused
+        assert tab.vars["dashboard.calls"].rows == []
+        await tab.call(Dashboard.load, path="/dashboard")
+        before = tab.vars["dashboard.calls"]
+        await tab.call(turn)
+        assert tab.vars["dashboard.calls"] == before
+        tab.cookie = eve.cookie
+        tab.deltas.clear()
+        await tab.call(turn)
+        assert tab.refused == "unauthenticated"
+        assert not any(Dashboard.get_full_name() in delta for delta in tab.deltas)

@@ -10,6 +10,9 @@ from aisaas.ui.dashboard.state import Dashboard
 from aisaas.ui.dashboard.view import CallView, RefusedView, ShareView
 from aisaas.ui.notices import Notices
 
+# What a var reads as to a type checker.
+Text = rx.Var[str] | str
+
 RECEIPT = (
     ("When", ""),
     ("For", ""),
@@ -59,7 +62,7 @@ def _bar() -> rx.Component:
     )
 
 
-def _fact(name: str, value: rx.Var[str] | rx.Component) -> rx.Component:
+def _fact(name: str, value: Text | rx.Component) -> rx.Component:
     return rx.el.div(rx.el.dt(name), rx.el.dd(value))
 
 
@@ -163,7 +166,9 @@ def _pages() -> rx.Component:
     )
 
 
-def _turn(name: str, possible: rx.Var[bool], event: rx.event.EventCallback[()]) -> rx.Component:
+def _turn(
+    name: str, possible: rx.Var[bool] | bool, event: rx.event.EventCallback[()]
+) -> rx.Component:
     """Stays where it is when there is nowhere to turn: what has the focus must not vanish."""
     return rx.el.button(
         name,
@@ -216,7 +221,7 @@ def _table(columns: tuple[tuple[str, str], ...], rows: rx.Component, label: str)
 
 
 def _row(
-    columns: tuple[tuple[str, str], ...], *cells: rx.Var[str] | rx.Component, key: rx.Var[str]
+    columns: tuple[tuple[str, str], ...], *cells: Text | rx.Component, key: Text
 ) -> rx.Component:
     filled = (
         rx.el.td(cell, role="cell", class_name=kind, custom_attrs={"data-label": name})
