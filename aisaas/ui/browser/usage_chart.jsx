@@ -11,6 +11,7 @@ const LABEL_PX = 52;
 const TICKS = 4;
 const LEAST_BAR_PX = 2;
 const TIP_PX = 208;
+const TIP_GAP_PX = 16;
 // Of a day's width.
 const GAP = 0.3;
 
@@ -71,7 +72,9 @@ function Stack({ at, width, series, measure, y, bottom }) {
 
 function Tip({ day, at, series, measure, x, width }) {
   const box = useRef(null);
-  const left = Math.max(0, Math.min(x - TIP_PX / 2, width - TIP_PX));
+  // Beside the bar, on the side with more room.
+  const wanted = x > width / 2 ? x - TIP_PX - TIP_GAP_PX : x + TIP_GAP_PX;
+  const left = Math.max(0, Math.min(wanted, width - TIP_PX));
   useLayoutEffect(() => {
     box.current.style.transform = `translateX(${left}px)`;
   }, [left]);
@@ -79,7 +82,7 @@ function Tip({ day, at, series, measure, x, width }) {
   return (
     <div ref={box} className="chart-tip" aria-hidden="true">
       <p className="chart-tip-head">
-        <span>{dayName(day, "long")}</span>
+        <span>{dayName(day)}</span>
         <span>{counted(sum(series.map((one) => one[measure][at])), measure)}</span>
       </p>
       {shown.length > 1 &&
@@ -212,7 +215,8 @@ function Legend({ series }) {
 }
 
 function Table({ days, series }) {
-  const rows = days.flatMap((day, n) =>
+  const newestFirst = days.map((day, n) => ({ day, n })).reverse();
+  const rows = newestFirst.flatMap(({ day, n }) =>
     series
       .filter((one) => one.tokens[n] > 0 || one.replies[n] > 0)
       .map((one) => ({ day, label: one.label, tokens: one.tokens[n], replies: one.replies[n] })),
@@ -231,7 +235,7 @@ function Table({ days, series }) {
           </tr>
         </thead>
         <tbody>
-          {rows.reverse().map((row) => (
+          {rows.map((row) => (
             <tr key={`${row.day} ${row.label}`}>
               <th scope="row">{dayName(row.day)}</th>
               <td>{row.label}</td>
