@@ -48,6 +48,15 @@ def spare_stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def confirming_stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
+    """An install whose sign-in server wants addresses confirmed by mail."""
+    parts = ("postgres", "valkey", "auth")
+    with Stack(tmp_path_factory.mktemp("confirming"), parts, autoconfirm=False) as running:
+        upgrade(running.env["MIGRATION_DATABASE_URL"])
+        yield running
+
+
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is busy with something else for a moment must not look like an outage."""

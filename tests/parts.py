@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Literal, TypeVar
+from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import httpx
@@ -60,3 +63,43 @@ class AuthAdmin:
 
     def delete(self, user_id: UUID) -> None:
         self._client.delete(f"/admin/users/{user_id}").raise_for_status()
+
+
+class Mailbox:
+    """What the embedded auth server mailed."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._client = httpx.Client(base_url=stack.env["SUPABASE_URL"])
+
+    def close(self) -> None:
+        self._client.close()
+
+    def to(self, email: str) -> list[dict[str, str]]:
+        """Newest first."""
+        answer = self._client.get("/mailbox.json", params={"to": email.lower()})
+        return answer.raise_for_status().json()["messages"]
+
+    def token(self, email: str, kind: str) -> str:
+        """The token of the newest link of a kind."""
+        return next(mail["token_hash"] for mail in self.to(email) if mail["type"] == kind)
+
+
+def pkce_code(stack: Stack, mailbox: Mailbox, email: str, verifier: str) -> str:
+    """A code such as a visit to a provider ends with, for a challenge of ours."""
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
+    url, key = stack.env["SUPABASE_URL"], stack.env["SUPABASE_PUBLISHABLE_KEY"]
+    asked = httpx.post(
+        f"{url}/auth/v1/otp",
+        headers={"apikey": key},
+        json={
+            "email": email,
+            "code_challenge": challenge.rstrip(b"=").decode(),
+            "code_challenge_method": "s256",
+        },
+    )
+    asked.raise_for_status()
+    link = {"token": mailbox.token(email, "magiclink"), "type": "magiclink"}
+    back = httpx.get(
+        f"{url}/auth/v1/verify", params=link | {"redirect_to": "http://127.0.0.1:3000"}
+    )
+    return parse_qs(urlsplit(back.headers["location"]).query)["code"][0]

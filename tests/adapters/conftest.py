@@ -14,7 +14,7 @@ from aisaas.adapters.redis_limiter import RedisLimiter
 from aisaas.adapters.redis_reply_log import RedisReplyLog
 from aisaas.adapters.supabase_identity import SupabaseIdentity
 from aisaas.embedded.stack import Stack
-from tests.parts import AuthAdmin
+from tests.parts import AuthAdmin, Mailbox
 
 
 @pytest.fixture
@@ -63,7 +63,9 @@ async def reply_log(redis: Redis, prefix: str, spare_stack: Stack) -> AsyncGener
 @pytest_asyncio.fixture(loop_scope="session")
 async def identity(spare_stack: Stack) -> AsyncGenerator[SupabaseIdentity]:
     env = spare_stack.env
-    adapter = SupabaseIdentity(env["SUPABASE_URL"], env["SUPABASE_PUBLISHABLE_KEY"])
+    adapter = SupabaseIdentity(
+        env["SUPABASE_URL"], env["SUPABASE_PUBLISHABLE_KEY"], env["SUPABASE_SECRET_KEY"]
+    )
     yield adapter
     await adapter.close()
 
@@ -73,3 +75,26 @@ def auth_admin(spare_stack: Stack) -> Generator[AuthAdmin]:
     admin = AuthAdmin(spare_stack)
     yield admin
     admin.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def confirming(confirming_stack: Stack) -> AsyncGenerator[SupabaseIdentity]:
+    """The adapter to a server that wants addresses confirmed by mail."""
+    env = confirming_stack.env
+    adapter = SupabaseIdentity(env["SUPABASE_URL"], env["SUPABASE_PUBLISHABLE_KEY"])
+    yield adapter
+    await adapter.close()
+
+
+@pytest.fixture
+def mailbox(spare_stack: Stack) -> Generator[Mailbox]:
+    box = Mailbox(spare_stack)
+    yield box
+    box.close()
+
+
+@pytest.fixture
+def confirming_mailbox(confirming_stack: Stack) -> Generator[Mailbox]:
+    box = Mailbox(confirming_stack)
+    yield box
+    box.close()
