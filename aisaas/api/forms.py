@@ -66,7 +66,7 @@ AUTH_STATUS = {
     "email_exists": 409,
     "signup_disabled": 403,
 }
-REFUSAL_STATUS = {Unauthenticated.code: 401, NotFound.code: 404, Unavailable.code: 503}
+REFUSAL_STATUS = {NotFound.code: 404, Unavailable.code: 503}
 
 FIELD_SENTENCES = {
     "email": "Write a whole email address, like ada@example.com.",
@@ -136,10 +136,13 @@ def told(endpoint: Endpoint, *, page: str) -> Endpoint:
             if error.retry_after is not None:
                 answer.headers["retry-after"] = str(math.ceil(error.retry_after))
             return answer
+        except Unauthenticated as error:
+            if not wants_json(request):
+                return to_page(LOGIN, error=error.code, redirectTo=own_path(page))
+            return refused(request, page, error.code, {"message": error.sentence}, 401)
         except Refusal as error:
             status = REFUSAL_STATUS.get(error.code, 403)
-            to = LOGIN if isinstance(error, Unauthenticated) else page
-            return refused(request, to, error.code, {"message": error.sentence}, status)
+            return refused(request, page, error.code, {"message": error.sentence}, status)
         except DependencyError:
             body = {"message": Unavailable.default}
             return refused(request, page, Unavailable.code, body, 503)

@@ -15,7 +15,7 @@ from aisaas.embedded.stack import Stack
 from aisaas.errors import DependencyError
 from aisaas.wiring import services
 from tests.accounts.browsing import another, asked, cookies, send, signed_in, signed_up, user_of
-from tests.accounts.conftest import PASSWORD, Install, new_email
+from tests.accounts.conftest import PASSWORD, Install, Sql, new_email
 from tests.parts import Mailbox, outage
 
 MAILS = ["magic-link", "reset", "resend"]
@@ -64,14 +64,14 @@ async def test_reset_link_lets_choose_a_password_and_ends_all_other_sessions(
 
 
 async def test_recovery_counts_for_a_quarter_of_an_hour_only(
-    browser: httpx.AsyncClient, mailbox: Mailbox, sql: object
+    browser: httpx.AsyncClient, mailbox: Mailbox, sql: Sql
 ) -> None:
     email = await signed_up(browser)
     await send(browser, "session/reset", email=email)
     link = mailbox.token(email, "recovery")
     await send(browser, "session/confirm", token_hash=link, type="recovery")
     assert (await services().accounts.principal(cookies(browser))).recovered
-    sql(  # pyright: ignore[reportCallIssue]
+    sql(
         "update private.sessions set recovered_until = recovered_until - interval '15 min'"
         " where user_id = %s",
         await user_of(browser),
@@ -201,7 +201,7 @@ async def test_changed_address_is_confirmed_by_the_link(
 
 @pytest.mark.parametrize("mode", ["invitation", "closed"])
 async def test_nobody_signs_up_where_sign_up_is_not_open(
-    install: Install, mailbox: Mailbox, sql: object, mode: str
+    install: Install, mailbox: Mailbox, sql: Sql, mode: str
 ) -> None:
     async with install(SIGN_UP_MODE=mode) as browser:
         email = new_email()
@@ -211,7 +211,7 @@ async def test_nobody_signs_up_where_sign_up_is_not_open(
         assert link.status_code == 200
         await services().accounts.close()
         assert mailbox.to(email) == []
-        assert sql("select 1 from auth.users where email = %s", email) == []  # pyright: ignore[reportCallIssue]
+        assert sql("select 1 from auth.users where email = %s", email) == []
         plain = await browser.post(
             "/api/session/sign-up", data={"email": email, "password": PASSWORD}
         )

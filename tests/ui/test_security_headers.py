@@ -57,3 +57,20 @@ def test_https_is_remembered_in_production_only(env: str, sent: bool) -> None:
 )
 def test_only_hashed_files_are_kept(path: str, status: int, kind: str, expected: str) -> None:
     assert caching(path, status, kind) == expected
+
+
+@pytest.mark.parametrize(
+    ("provider", "sources"),
+    [
+        ("turnstile", ["https://challenges.cloudflare.com"]),
+        ("hcaptcha", ["https://hcaptcha.com", "https://*.hcaptcha.com"]),
+    ],
+)
+def test_captcha_may_run_where_one_is_set_up(provider: str, sources: list[str]) -> None:
+    found = directives(policy(["https://chat.example.com"], [], provider))
+    assert found["script-src"] == ["'self'", *sources]
+    assert found["frame-src"] == sources
+    assert found["connect-src"] == ["'self'", "wss://chat.example.com", *sources]
+    without = policy(["https://chat.example.com"], [])
+    assert not any(source in without for source in sources)
+    assert directives(without)["frame-src"] == ["'none'"]
