@@ -17,7 +17,7 @@ from aisaas.api.forms import (
     Email,
     NewPassword,
     NotAnsweredError,
-    Optional,
+    OrBlank,
     OwnForm,
     Password,
     address_of,
@@ -41,7 +41,7 @@ ADDRESS_SENT = "We sent a link to the new address. Open it to finish the change.
 
 
 class ChangePassword(OwnForm):
-    current_password: Annotated[str | None, Field(max_length=256), Optional] = None
+    current_password: Annotated[str | None, Field(max_length=256), OrBlank] = None
     new_password: NewPassword
 
 

@@ -90,7 +90,7 @@ def _blank_is_none(value: object) -> object:
 Email = Annotated[EmailStr, Field(max_length=254)]
 Password = Annotated[str, Field(min_length=1, max_length=256)]
 NewPassword = Annotated[str, Field(min_length=8, max_length=256)]
-Optional = BeforeValidator(_blank_is_none)
+OrBlank = BeforeValidator(_blank_is_none)
 
 
 class OwnForm(BaseModel):
@@ -98,7 +98,7 @@ class OwnForm(BaseModel):
 
     model_config = ConfigDict(extra="ignore", str_strip_whitespace=False)
 
-    captcha: Annotated[str | None, Field(max_length=4096), Optional] = None
+    captcha: Annotated[str | None, Field(max_length=4096), OrBlank] = None
 
 
 class NotAnsweredError(Exception):

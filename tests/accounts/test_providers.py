@@ -134,7 +134,7 @@ async def test_cookie_that_is_not_ours_is_no_visit(
 ) -> None:
     await visitor.get(VISIT)
     code = back.code(visitor, new_email())
-    headers = {"cookie": f"{services().cookie}_visit={sealed}".encode()}
+    headers = [(b"cookie", f"{services().cookie}_visit={sealed}".encode())]
     async with another(visitor) as other:
         response = await other.get(CALLBACK, params={"code": code}, headers=headers)
         assert asked(response) == {"": "/login", "error": "visit_lost"}

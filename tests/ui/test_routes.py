@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from aisaas.api import paths
 from aisaas.ui import routes
 
 
@@ -57,3 +58,20 @@ def test_a_chat_address_names_its_conversation() -> None:
     assert routes.conversation_in("/chat") == ""
     assert routes.conversation_in("/chat/") == ""
     assert routes.conversation_in(routes.conversation("5b1c")) == "5b1c"
+
+
+@pytest.mark.parametrize(
+    ("path", "protected"),
+    [
+        ("/settings", True),
+        ("/chat/5b1c", True),
+        ("/reset", False),
+        ("/confirm", False),
+        ("/", False),
+    ],
+)
+def test_settings_are_for_who_is_signed_in_and_mail_links_for_everybody(
+    path: str, protected: bool
+) -> None:
+    assert paths.is_protected(path) is protected
+    assert not paths.is_auth_page(path)

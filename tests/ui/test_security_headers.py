@@ -6,9 +6,15 @@ import base64
 import hashlib
 from pathlib import Path
 
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from aisaas.api.security_headers import caching, headers, inline_scripts, policy
+from aisaas.api import security_headers
+from aisaas.api.security_headers import SecurityHeaders, caching, headers, inline_scripts, policy
 from aisaas.settings import Settings
 
 
@@ -74,3 +80,28 @@ def test_captcha_may_run_where_one_is_set_up(provider: str, sources: list[str]) 
     without = policy(["https://chat.example.com"], [])
     assert not any(source in without for source in sources)
     assert directives(without)["frame-src"] == ["'none'"]
+
+
+async def test_route_that_forbids_and_keeps_more_than_a_page_has_its_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def picture(_: Request) -> Response:
+        strict = {"content-security-policy": "default-src 'none'", "cache-control": "private"}
+        return Response(b"", headers=strict)
+
+    async def other(_: Request) -> Response:
+        return Response(b"")
+
+    config = Settings.model_construct(app_url="https://chat.example.com")
+    monkeypatch.setattr(security_headers, "settings", lambda: config)
+    app = Starlette(routes=[Route("/api/picture", picture), Route("/api/other", other)])
+    transport = httpx.ASGITransport(SecurityHeaders(app))
+    async with httpx.AsyncClient(
+        transport=transport, base_url="https://chat.example.com"
+    ) as client:
+        found = (await client.get("/api/picture")).headers
+        usual = (await client.get("/api/other")).headers
+    assert found["content-security-policy"] == "default-src 'none'"
+    assert (found["cache-control"], usual["cache-control"]) == ("private", "no-store")
+    assert "frame-ancestors 'none'" in usual["content-security-policy"]
+    assert found["x-content-type-options"] == usual["x-content-type-options"] == "nosniff"
