@@ -58,6 +58,12 @@ SENTENCES = {
     BUSY: "Too many tries. Wait a minute and try again.",
     "over_email_send_rate_limit": "Too many mails were asked for. Wait a minute and try again.",
 }
+# What a password lacks, by the auth server's own reasons; the first that applies is told.
+WEAK = {
+    "pwned": "That password is known from a data leak. Choose another one.",
+    "characters": "Use letters of both cases, digits and signs in the password.",
+    "length": "Use at least 8 characters for the password.",
+}
 DEFAULT_SENTENCE = "That didn't work. Check what you typed and try again."
 
 
@@ -255,7 +261,8 @@ async def _translated(*, busy_is_outage: bool = False) -> AsyncGenerator[None]:
     try:
         yield
     except AuthWeakPasswordError as error:
-        raise AuthError("weak_password", "Use at least 8 characters for the password.") from error
+        reason = next((name for name in WEAK if name in error.reasons), "length")
+        raise AuthError("weak_password", WEAK[reason]) from error
     except (AuthRetryableError, AuthUnknownError, httpx.HTTPError, OSError) as error:
         raise DependencyError("auth") from error
     except ValidationError as error:

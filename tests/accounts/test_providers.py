@@ -78,6 +78,20 @@ async def test_visit_leads_to_the_auth_server_and_seals_its_secret(
     assert _verifier(visitor) not in cookie + response.headers["location"]
 
 
+async def test_over_https_the_secret_is_bound_to_the_host_too(install: Install) -> None:
+    async with install(OAUTH_PROVIDERS="github", APP_URL="https://chat.example.com") as browser:
+        response = await browser.get(VISIT)
+        query = parse_qs(urlsplit(response.headers["location"]).query)
+        assert query["redirect_to"] == [f"https://chat.example.com{CALLBACK}"]
+        name, _, rest = response.headers["set-cookie"].partition("=")
+        assert name == "__Host-aisaas_development_session_visit"
+        assert "Secure" in rest
+        assert "Path=/;" in rest
+        back = await browser.get(CALLBACK, params={"error": "access_denied"})
+        assert asked(back)["error"] == "access_denied"
+        assert not browser.cookies
+
+
 async def test_visitor_comes_back_signed_in_to_where_they_were_going(
     visitor: httpx.AsyncClient, back: Back
 ) -> None:

@@ -435,6 +435,18 @@ async def test_answer_that_is_not_the_servers_is_an_outage(content: str) -> None
         await _answering(200, content, []).sign_in("ada@example.com", PASSWORD)
 
 
+@pytest.mark.parametrize(
+    ("reasons", "word"),
+    [(["length"], "8 characters"), (["characters", "length"], "digits"), (["pwned"], "leak")],
+)
+async def test_weak_password_is_told_with_what_it_lacks(reasons: list[str], word: str) -> None:
+    refusal = {"code": "weak_password", "message": "", "weak_password": {"reasons": reasons}}
+    with pytest.raises(AuthError) as caught:
+        await _answering(422, json.dumps(refusal), []).sign_up("ada@example.com", "x", "Ada")
+    assert caught.value.code == "weak_password"
+    assert word in caught.value.sentence
+
+
 async def test_first_of_two_confirmations_of_an_address_gives_no_session() -> None:
     half = '{"code": "200", "msg": "Confirmation link accepted."}'
     assert await _answering(200, half, []).verify("token", "email_change") is None
