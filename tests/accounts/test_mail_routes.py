@@ -179,7 +179,7 @@ async def test_sign_up_is_confirmed_by_the_link_and_the_first_becomes_admin(
         assert (principal.email, principal.is_admin, principal.recovered) == (email, True, False)
 
 
-async def test_changed_address_is_confirmed_by_the_link(
+async def test_changed_address_is_confirmed_from_both_mailboxes(
     install: Install, confirming_stack: Stack, confirming_mailbox: Mailbox
 ) -> None:
     async with install(**confirming_stack.env) as browser:
@@ -191,6 +191,11 @@ async def test_changed_address_is_confirmed_by_the_link(
         assert answer.json()["confirm"] is True
         assert (await services().accounts.principal(cookies(browser))).email == old
         link = confirming_mailbox.token(new, "email_change")
+        first = await send(browser, "session/confirm", token_hash=link, type="email_change")
+        assert first.status_code == 200
+        assert "other" in first.json()["message"]
+        assert (await services().accounts.principal(cookies(browser))).email == old
+        link = confirming_mailbox.token(old, "email_change")
         done = await send(browser, "session/confirm", token_hash=link, type="email_change")
         assert done.json()["redirect"].startswith("/settings")
         assert (await services().accounts.principal(cookies(browser))).email == new

@@ -115,7 +115,7 @@ def test_migration_that_can_not_reach_its_database_says_so_without_the_password(
 def test_sums_by_day_begin_with_what_is_in_the_ledger(stack: Stack) -> None:
     script = Config()
     script.set_main_option("script_location", str(SCRIPTS))
-    before = ScriptDirectory.from_config(script).get_revision("0004").down_revision
+    before = ScriptDirectory.from_config(script).get_revision("0003").down_revision
     assert isinstance(before, str)
     line = """
         insert into usage_records (reservation_id, user_id, purpose, plan, model, provider,
