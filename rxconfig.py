@@ -17,6 +17,7 @@ from aisaas.errors import ConfigurationError
 from aisaas.settings import Settings, settings
 from aisaas.ui.one_origin import PLACEHOLDER, OneOrigin
 from aisaas.ui.own_components import OwnComponents
+from aisaas.ui.reconnecting import Reconnecting
 
 # A dead socket has to be noticed before the tab that lost it comes back; defaults are 25 and 120 s.
 os.environ.setdefault("REFLEX_SOCKET_INTERVAL", "5")
@@ -48,7 +49,7 @@ config = rx.Config(
     backend_host="127.0.0.1",
     telemetry_enabled=False,
     show_built_with_reflex=False,
-    plugins=[OwnComponents(), OneOrigin()],
+    plugins=[OwnComponents(), Reconnecting(), OneOrigin()],
     disable_plugins=[rx.plugins.SitemapPlugin],
     **_server_or_build(),  # pyright: ignore[reportArgumentType]
 )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import reflex as rx
+from reflex.state import OnLoadInternalState
+from reflex_base.constants.state import FIELD_MARKER
 from reflex_components_core.core.banner import connect_errors
 
 from aisaas.ui import routes, theme
-from aisaas.ui.browser import Offline, SignOut, When
+from aisaas.ui.browser import Gate, Offline, Refusal, SignOut, When
+from aisaas.ui.notices import Notices
 from aisaas.ui.session import Session
 from aisaas.ui.settings import APP_NAME
 
@@ -103,8 +106,24 @@ def app_bar(*leading: rx.Component) -> rx.Component:
 
 
 def gate(page: rx.Component, skeleton: rx.Component) -> rx.Component:
-    """Nothing of a protected page before the server knows who is asking."""
-    return rx.fragment(rx.cond(Session.ready, page, skeleton), offline_banner())
+    """Nothing of a protected page before the server knows who is asking; then it stays in view."""
+    return rx.fragment(
+        Gate.create(
+            page,
+            rx.fragment(skeleton, rx.el.div(refusal(), class_name="refusal-alone")),
+            ready=Session.ready,
+            session=Session.get_full_name(),
+            ready_var=f"ready{FIELD_MARKER}",
+            live=[Notices.get_full_name()],
+            refusal=Notices.refusal,
+            on_again=OnLoadInternalState.on_load_internal,
+        ),
+        offline_banner(),
+    )
+
+
+def refusal() -> rx.Component:
+    return Refusal.create(refusal=Notices.refusal, on_dismiss=Notices.dismiss)
 
 
 def when(at: rx.Var[str] | str, show: str = "date") -> rx.Component:

@@ -37,6 +37,8 @@ class RefusalView:
     nonce: str = ""
     href: str = ""
     action: str = ""
+    # The page is not loaded yet; the browser asks again by itself.
+    again: bool = False
 
 
 def refusal_view(refusal: Refusal, *, nonce: str = "", path: str = routes.CHAT) -> RefusalView:
@@ -61,13 +63,12 @@ class Notices(rx.State):
         self.refusal = RefusalView()
 
 
-async def show(state: rx.State, refusal: Refusal, nonce: object = "") -> None:
+async def show(
+    state: rx.State, refusal: Refusal, nonce: object = "", *, again: bool = False
+) -> None:
     notices = await state.get_state(Notices)
-    notices.refusal = refusal_view(
-        refusal,
-        nonce=payloads.nonce(nonce),
-        path=state.router.url.path,
-    )
+    view = refusal_view(refusal, nonce=payloads.nonce(nonce), path=state.router.url.path)
+    notices.refusal = dataclasses.replace(view, again=again)
 
 
 async def clear(state: rx.State) -> None:
@@ -127,8 +128,12 @@ def shown_on_load(
             return await handler(self, *args, **kwargs)
         except Unauthenticated:
             return rx.redirect(routes.login_for(self.router.url.path), replace=True)
+        except Exception as error:  # noqa: BLE001 - the user is told, the log has the rest
+            refusal = _as_refusal(error, handler)
+            await show(self, refusal, again=isinstance(refusal, Unavailable))
+        return None
 
-    return shown(or_sign_in)
+    return or_sign_in
 
 
 def unexpected(exception: Exception) -> None:

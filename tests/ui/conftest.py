@@ -17,10 +17,15 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from aisaas import wiring
+from aisaas.bench.instance import Instance, instance
+from aisaas.cli import frontend
 from aisaas.embedded.processes import free_port
-from aisaas.settings import PROJECT_ROOT
+from aisaas.embedded.stack import Stack
+from aisaas.settings import PROJECT_ROOT, load
 from aisaas.wiring import Services
 from tests.chromium import chromium_path
+from tests.network import Network
+from tests.services import EMBEDDED
 
 # The first start builds the front end.
 START_SECONDS = 300
@@ -79,6 +84,38 @@ def _wait_until_it_answers(address: str, process: subprocess.Popen[bytes], log: 
     pytest.fail(f"the app did not start: {log.read_text()[-2000:]}")
 
 
+@pytest.fixture(scope="session")
+def front_end(stack: Stack) -> None:
+    """The pages, built, for processes that tests start themselves."""
+    values: dict[str, object] = {name.lower(): value for name, value in stack.env.items()}
+    settings = load(**(values | {"embedded_parts": EMBEDDED}))
+    if not frontend.is_current(settings):
+        frontend.build(settings, stack.folder)
+
+
+@contextmanager
+def serving(
+    folder: Path, stack: Stack, *, workers: int = 1, app_env: str = "preview", **env: str
+) -> Generator[tuple[Network, Instance]]:
+    """Processes of the product behind a network that a test may break."""
+    with Network([]) as network:
+        settings = {"APP_ENV": app_env, **env}
+        with instance(folder, workers=workers, url=network.url, stack=stack, **settings) as made:
+            network.targets = list(made.ports)
+            yield network, made
+
+
+@contextmanager
+def browsing(chromium: Browser, url: str) -> Generator[BrowserContext]:
+    """A browser of its own (a device), whose pages break no rule of ours."""
+    context = chromium.new_context(base_url=url, viewport={"width": 1280, "height": 800})
+    broken: list[str] = []
+    context.on("weberror", lambda error: broken.append(str(error.error)))
+    yield context
+    context.close()
+    assert broken == []
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Generator[Browser]:
     """For one module: Playwright's loop runs while it is open, and async tests bring their own."""
@@ -115,14 +152,16 @@ def _complaint(message: ConsoleMessage) -> list[str]:
 
 @pytest.fixture
 def sign_up(context: BrowserContext) -> SignUp:
-    def as_somebody_new(path: str = "/signup?redirectTo=/chat") -> Page:
-        page = context.new_page()
-        page.goto(path)
-        page.get_by_role("textbox", name="Full name").fill("Ada Lovelace")
-        page.get_by_role("textbox", name="Email").fill(f"ada-{uuid4().hex[:10]}@example.com")
-        page.get_by_role("textbox", name="Password").fill(PASSWORD)
-        page.get_by_role("button", name="Create account").click()
-        page.wait_for_url(re.compile(r"//[^/]+/chat$"))
-        return page
+    return lambda *path: signed_up(context, *path)
 
-    return as_somebody_new
+
+def signed_up(context: BrowserContext, path: str = "/signup?redirectTo=/chat") -> Page:
+    """A tab of somebody new, on the chat page."""
+    page = context.new_page()
+    page.goto(path)
+    page.get_by_role("textbox", name="Full name").fill("Ada Lovelace")
+    page.get_by_role("textbox", name="Email").fill(f"ada-{uuid4().hex[:10]}@example.com")
+    page.get_by_role("textbox", name="Password").fill(PASSWORD)
+    page.get_by_role("button", name="Create account").click()
+    page.wait_for_url(re.compile(r"//[^/]+/chat$"))
+    return page

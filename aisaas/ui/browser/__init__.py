@@ -68,6 +68,7 @@ class Composer(rx.Component):
     reply: rx.Var[Any]
     accepted: rx.Var[str]
     refusal: rx.Var[Any]
+    errors: rx.Var[Any]
 
     on_send: rx.EventHandler[lambda text, conversation, nonce: [text, conversation, nonce]]
     on_stop: rx.EventHandler[lambda message_id: [message_id]]
@@ -99,6 +100,22 @@ class Refusal(rx.Component):
 
     refusal: rx.Var[Any]
     on_dismiss: rx.EventHandler[lambda: []]
+
+
+class Gate(rx.Component):
+    """Its first child once `ready`, and from then on; before that its second."""
+
+    library = _library("gate")
+    tag = "Gate"
+
+    ready: rx.Var[bool]
+    # Where `ready` is in the store, by the state's full name and the var's; and what is never held.
+    session: rx.Var[str]
+    ready_var: rx.Var[str]
+    live: rx.Var[list[str]]
+    refusal: rx.Var[Any]
+
+    on_again: rx.EventHandler[lambda: []]
 
 
 class Offline(rx.Component):

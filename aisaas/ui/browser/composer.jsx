@@ -55,13 +55,14 @@ function useDraft(box, owner, conversation) {
 }
 
 export function Composer(props) {
-  const { conversation, owner, model, models, reply, accepted, refusal } = props;
+  const { conversation, owner, model, models, reply, accepted, refusal, errors } = props;
   const box = useRef(null);
   const pending = useRef(null);
   const [sending, setSending] = useState(false);
   const [empty, setEmpty] = useState(true);
   const saveDraft = useDraft(box, owner, conversation);
   const streaming = reply?.status === "streaming";
+  const connected = (errors?.length ?? 0) === 0;
 
   const typed = useCallback(() => {
     setEmpty(!box.current.value.trim());
@@ -91,13 +92,14 @@ export function Composer(props) {
   }, [refusal]);
 
   useEffect(() => {
-    if (!sending) return undefined;
+    // Without a connection what was sent waits in the page; sending it again would send it twice.
+    if (!sending || !connected) return undefined;
     const timer = setTimeout(() => {
       pending.current = null;
       setSending(false);
     }, GIVE_UP_MS);
     return () => clearTimeout(timer);
-  }, [sending]);
+  }, [sending, connected]);
 
   // On a touch screen the keyboard must not jump up by itself.
   useEffect(() => {

@@ -19,18 +19,20 @@ const points = (text) => {
 class Store {
   constructor() {
     this.messages = new Map();
+    this.added = new WeakSet();
     this.older = false;
   }
 
+  // A message grows and ends; what is older than what we hold, changes neither text nor ending.
   add(view) {
-    if (!view?.id) return;
+    if (!view?.id || this.added.has(view)) return;
+    this.added.add(view);
     const held = this.messages.get(view.id);
     const { text, ...rest } = view;
-    const message = { text: "", length: 0, ...held, ...rest };
-    if (text && (!held || held.length === 0)) {
-      message.text = text;
-      message.length = points(text);
-    }
+    const stale = view.status === "streaming" && held && held.status !== "streaming";
+    const message = { text: "", length: 0, ...held, ...(stale ? {} : rest) };
+    const length = text ? points(text) : 0;
+    if (length > message.length) Object.assign(message, { text, length });
     this.messages.set(view.id, message);
   }
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import reflex as rx
+from reflex_components_core.core.banner import connect_errors
 
-from aisaas.ui.browser import Composer, Conversations, Refusal, Transcript
+from aisaas.ui.browser import Composer, Conversations, Transcript
 from aisaas.ui.chat.state import Chat, Sidebar
 from aisaas.ui.chat.stream import Tail
 from aisaas.ui.notices import Notices
@@ -63,10 +64,6 @@ def welcome() -> rx.Component:
     )
 
 
-def refusal() -> rx.Component:
-    return Refusal.create(refusal=Notices.refusal, on_dismiss=Notices.dismiss)
-
-
 def composer() -> rx.Component:
     return Composer.create(
         conversation=Chat.current,
@@ -76,6 +73,7 @@ def composer() -> rx.Component:
         reply=Chat.reply,
         accepted=Chat.accepted,
         refusal=Notices.refusal,
+        errors=connect_errors,
         on_send=Chat.send,
         on_stop=Chat.stop,
         on_model=Chat.choose_model,

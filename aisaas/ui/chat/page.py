@@ -17,7 +17,7 @@ def page() -> rx.Component:
                 rx.el.main(
                     components.transcript(),
                     rx.el.div(
-                        components.refusal(), components.composer(), class_name="composer-column"
+                        layout.refusal(), components.composer(), class_name="composer-column"
                     ),
                     id="content",
                     class_name="chat-main",

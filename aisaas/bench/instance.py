@@ -1,0 +1,142 @@
+"""Several processes of the product behind one database and one Redis, as in production.
+
+`run` starts one process with embedded parts; here the same parts stand behind `APP_ENV=preview`,
+where nothing counts as embedded and tabs' states live in Redis. The demo model answers under the
+name of a real provider. The front end must have been built; nothing is built here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aisaas.cli import frontend
+from aisaas.cli.run import SERVE, STOP_MARGIN_SECONDS
+from aisaas.db.migrate import upgrade
+from aisaas.embedded.processes import HOST, Process, Service, free_port
+from aisaas.embedded.stack import Stack, answers_http
+from aisaas.settings import PROJECT_ROOT
+
+GRACE_SECONDS = 2.0
+START_SECONDS = 60.0
+MODEL = "demo"
+CATALOGUE = [
+    {
+        "id": MODEL,
+        "label": "Demo",
+        "provider": "openai",
+        "upstream": "openai/demo",
+        "context_window": 16_000,
+        "max_output": 8192,
+        "weight": "1",
+        "plans": ["free", "pro"],
+        "fallback": None,
+        "price": {"input_usd": "0.15", "output_usd": "0.60", "version": "demo-1"},
+    }
+]
+# Limits that a measurement doesn't run into.
+GENEROUS = {
+    "FREE_TOKENS_PER_MONTH": "1000000000",
+    "FREE_REQUESTS_PER_MINUTE": "1000000",
+    "FREE_REQUESTS_PER_DAY": "1000000",
+    "FREE_TIER_DAILY_USD": "100000",
+    "TOTAL_DAILY_USD": "100000",
+    "SIGN_UPS_PER_ADDRESS": "1000000",
+}
+
+
+@dataclass(frozen=True)
+class Instance:
+    """`url` is where the front end's origin is; `workers` answer at their own ports."""
+
+    stack: Stack
+    url: str
+    workers: tuple[Process, ...]
+    env: Mapping[str, str] = field(repr=False)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(f"http://{HOST}:{worker.service.port}" for worker in self.workers)
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        return tuple(worker.service.port for worker in self.workers)
+
+    @property
+    def pids(self) -> tuple[int | None, ...]:
+        """Of the servers; the processes which run the app are their children."""
+        return tuple(worker.pid for worker in self.workers)
+
+
+@contextmanager
+def instance(
+    folder: Path, *, workers: int, url: str | None = None, stack: Stack | None = None, **env: str
+) -> Generator[Instance]:
+    """Run `workers` processes inside the block.
+
+    Args:
+        folder: for data, logs and the catalogue.
+        workers: how many, each with a port of its own.
+        url: the address users type, when something stands before the workers.
+        stack: parts that are running and migrated already, instead of new ones.
+        env: settings by variable, over the generous defaults.
+    """
+    with ExitStack() as undo:
+        if stack is None:
+            stack = undo.enter_context(Stack(folder / "data"))
+            upgrade(stack.env["MIGRATION_DATABASE_URL"])
+        ports = tuple(free_port() for _ in range(workers))
+        origins = [f"http://{HOST}:{port}" for port in ports]
+        catalogue = folder / "catalogue.json"
+        catalogue.write_text(json.dumps(CATALOGUE))
+        shared = {
+            **{name: value for name, value in stack.env.items() if name not in _EMBEDDED_ONLY},
+            "APP_ENV": "preview",
+            "APP_URL": url or origins[0],
+            "ALLOWED_ORIGINS": ",".join(origins),
+            "OPENAI_API_KEY": stack.env["DEMO_API_KEY"],
+            "OPENAI_API_BASE": stack.env["DEMO_API_BASE"],
+            "MODEL_CATALOGUE": str(catalogue),
+            "DEFAULT_MODEL": MODEL,
+            "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS),
+            **GENEROUS,
+            **env,
+        }
+        processes = tuple(
+            Process(_worker(number, port, shared, folder)) for number, port in enumerate(ports)
+        )
+        for process in processes:
+            undo.callback(process.stop)
+            process.spawn()
+        for process in processes:
+            process.wait_until_it_answers()
+        yield Instance(stack, shared["APP_URL"], processes, shared)
+
+
+_EMBEDDED_ONLY = {"DEMO_API_BASE", "DEMO_API_KEY", "MAILBOX_URL", "EMBEDDED_PARTS"}
+
+
+def _worker(number: int, port: int, settings: Mapping[str, str], folder: Path) -> Service:
+    grace = float(settings["SHUTDOWN_GRACE_SECONDS"]) + STOP_MARGIN_SECONDS
+    inherited = {name: v for name, v in os.environ.items() if name not in _EMBEDDED_ONLY}
+    return Service(
+        name=f"worker{number}",
+        title=f"Worker {number}",
+        port=port,
+        argv=[
+            *(sys.executable, "-m", "granian", "--interface", "asgi"),
+            *("--factory", "aisaas.serve:app", "--host", HOST, "--port", str(port)),
+            *("--workers-kill-timeout", str(max(1, int(grace)))),
+        ],
+        env={**inherited, **settings, "PORT": str(port), **frontend.REFLEX, **SERVE},
+        cwd=PROJECT_ROOT,
+        log=folder / f"worker{number}.log",
+        answers=lambda: answers_http(port, "/ping"),
+        stop_seconds=grace + STOP_MARGIN_SECONDS,
+        start_seconds=START_SECONDS,
+    )

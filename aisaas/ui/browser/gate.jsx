@@ -1,0 +1,77 @@
+// Nothing of a protected page before the server knows who is asking; and once it is shown, it stays.
+//
+// A server that has forgotten this tab (it was restarted, or another one answers) sends an empty
+// state first and the full one a moment later. Between the two, what is behind the gate goes on
+// seeing the last full state. What is asked for meanwhile works: every handler names what it means.
+import { useContext, useEffect, useMemo, useState } from "react";
+import { StateStoreContext } from "$/utils/context-registry";
+
+const ASK_AGAIN_MS = 3000;
+
+// The app's store as it was when `isFull` was last true; the names in `live` are never held back.
+class HeldStore {
+  constructor(store, isFull, live) {
+    Object.assign(this, { store, isFull, live, held: new Map(), listeners: new Map(), due: false });
+    this.getSnapshot = this.getSnapshot.bind(this);
+    this.subscribe = this.subscribe.bind(this);
+    this.refreshSoon = this.refreshSoon.bind(this);
+  }
+
+  getSnapshot(name) {
+    if (this.live.includes(name)) return this.store.getSnapshot(name);
+    if (!this.held.has(name)) this.held.set(name, this.store.getSnapshot(name));
+    return this.held.get(name);
+  }
+
+  subscribe(name, listener) {
+    if (this.live.includes(name)) return this.store.subscribe(name, listener);
+    const leave = this.store.subscribe(name, this.refreshSoon);
+    const listeners = this.listeners.get(name) ?? new Set();
+    this.listeners.set(name, listeners.add(listener));
+    this.refreshSoon();
+    return () => {
+      leave();
+      listeners.delete(listener);
+    };
+  }
+
+  // An update changes several parts, one after the other: looked at when all of them are there.
+  refreshSoon() {
+    if (this.due) return;
+    this.due = true;
+    queueMicrotask(() => {
+      this.due = false;
+      if (!this.isFull()) return;
+      for (const name of this.held.keys()) {
+        const now = this.store.getSnapshot(name);
+        if (now === this.held.get(name)) continue;
+        this.held.set(name, now);
+        for (const listener of this.listeners.get(name) ?? []) listener();
+      }
+    });
+  }
+}
+
+export function Gate({ ready, session, readyVar, live, refusal, onAgain, children }) {
+  const store = useContext(StateStoreContext);
+  const [opened, setOpened] = useState(false);
+  const held = useMemo(
+    () => new HeldStore(store, () => store.getSnapshot(session)[readyVar], live),
+    // `live` is a constant of the page, though a new array each time.
+    [store, session, readyVar],
+  );
+  useEffect(() => {
+    if (ready) setOpened(true);
+    held.refreshSoon();
+  }, [ready, held]);
+  // What is away comes back, and nobody has to reload for it.
+  const waiting = refusal?.again === true;
+  useEffect(() => {
+    if (!waiting) return undefined;
+    const timer = setInterval(onAgain, ASK_AGAIN_MS);
+    return () => clearInterval(timer);
+  }, [waiting, onAgain]);
+  const [page, skeleton] = children;
+  if (!ready && !opened) return skeleton;
+  return <StateStoreContext.Provider value={held}>{page}</StateStoreContext.Provider>;
+}

@@ -1,0 +1,90 @@
+"""How soon a page is connected again: Reflex's own client, with our waits.
+
+Reflex waits up to 2 s between two attempts and up to 20 s for one that nobody answers, and Chromium
+delays the attempts of a page whose web sockets keep failing by up to 5 s. This plugin changes its
+client's source: after a failure the server is asked over HTTP whether it is there, shortly and
+often, and only then a socket is tried. When the browser says that the network is back, the
+connection is renewed: one from before may be dead without anybody having noticed.
+Invariant: a client in which a place to change was not found is a failed build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Unpack
+
+from reflex.constants import Templates
+from reflex.plugins import Plugin
+from reflex_base.plugins import CommonContext
+
+CLIENT = Path("utils/state.js")
+# What nobody answers is given up after this long; slow networks need about a second.
+ATTEMPT_MS = 2500
+# Between two questions, at random so that the tabs of a restarted server don't come as one.
+LEAST_WAIT_MS, SPREAD_MS = 150, 350
+
+_RETRY = """\
+    retry_timer = window.setTimeout(() => {
+      retry_timer = undefined;
+      if (socket.current && !socket.current.connected) {
+        socket.current.reconnect();
+      }
+    }, 200 * failed_attempts); // Incremental backoff
+"""
+_RETRY_SOON = f"""\
+    const wait = () => {LEAST_WAIT_MS} + {SPREAD_MS} * Math.random();
+    const retry = async () => {{
+      const signal = AbortSignal.timeout({ATTEMPT_MS});
+      const answer = await fetch(getBackendURL(env.PING), {{ cache: "no-store", signal }})
+        .catch(() => null);
+      if (!answer?.ok) {{
+        retry_timer = window.setTimeout(retry, wait());
+        return;
+      }}
+      retry_timer = undefined;
+      if (socket.current && !socket.current.connected) {{
+        socket.current.reconnect();
+      }}
+    }};
+    retry_timer = window.setTimeout(retry, wait());
+"""
+_LISTEN = """\
+  document.addEventListener("visibilitychange", checkVisibility);
+"""
+_LISTEN_FOR_MORE = """\
+  document.addEventListener("visibilitychange", checkVisibility);
+  window.addEventListener("online", () => {
+    window.clearTimeout(retry_timer);
+    retry_timer = undefined;
+    socket.current.disconnect();
+    socket.current.wait_connect = false;
+    socket.current.reconnect();
+  });
+"""
+_GIVE_UP = "    reconnection: false,\n"
+_GIVE_UP_SOON = f"    reconnection: false,\n    timeout: {ATTEMPT_MS},\n"
+_CHANGES = {_GIVE_UP: _GIVE_UP_SOON, _RETRY: _RETRY_SOON, _LISTEN: _LISTEN_FOR_MORE}
+
+
+class Reconnecting(Plugin):
+    """Puts the changed client among the front end's sources."""
+
+    def get_static_assets(
+        self, **context: Unpack[CommonContext]
+    ) -> Sequence[tuple[Path, str | bytes]]:
+        source = (Templates.Dirs.WEB_TEMPLATE / CLIENT).read_text("utf-8")
+        return [(CLIENT, reconnects_soon(source))]
+
+
+def reconnects_soon(source: str) -> str:
+    """Reflex's client with our waits.
+
+    Raises:
+        RuntimeError: Reflex has changed its client.
+    """
+    for theirs, ours in _CHANGES.items():
+        if source.count(theirs) != 1:
+            raise RuntimeError(f"{CLIENT} has no single place with {theirs.strip()!r}")
+        source = source.replace(theirs, ours)
+    return source

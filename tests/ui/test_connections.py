@@ -1,0 +1,226 @@
+"""Connections that break while a reply runs, in a real Chromium, with a network in between.
+
+Each time the page comes back to the same conversation by itself: nothing blank, nothing doubled,
+nothing missing, and what was typed meanwhile still there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+
+from aisaas.bench.instance import Instance
+from aisaas.embedded.stack import Stack
+from tests.network import Network
+from tests.ui.conftest import browsing, serving, signed_up
+from tests.ui.pages import ends, say
+from tests.ui.watching import ms_until_it_grows, seen, watch
+
+pytestmark = [pytest.mark.timeout(400), pytest.mark.usefixtures("front_end")]
+
+# Long enough for the breaks below, at the pace of a person who reads fast.
+RUNNING = "long 1500 speed 40"
+TYPED = "typed while it was gone"
+# A moment on an idle machine; the bound is for a busy one.
+BACK_MS = 4000
+
+
+@pytest.fixture(scope="module")
+def served(
+    stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[tuple[Network, Instance]]:
+    """One process whose tabs' states are in its memory: what it forgets is gone."""
+    folder = tmp_path_factory.mktemp("served")
+    with serving(folder, stack, app_env="development") as made:
+        yield made
+
+
+@pytest.fixture
+def network(served: tuple[Network, Instance]) -> Generator[Network]:
+    yield served[0]
+    served[0].restore()
+
+
+@pytest.fixture
+def browser_context(chromium: Browser, network: Network) -> Generator[BrowserContext]:
+    with browsing(chromium, network.url) as context:
+        yield context
+
+
+@pytest.fixture
+def running(browser_context: BrowserContext) -> tuple[Page, Locator]:
+    """Somebody's page with a reply in progress, watched."""
+    return start(signed_up(browser_context))
+
+
+def start(page: Page, text: str = RUNNING) -> tuple[Page, Locator]:
+    reply = say(page, text)
+    expect(reply).to_contain_text("A long answer")
+    expect(page).to_have_url(re.compile(r"/chat/[0-9a-f-]{36}$"))
+    watch(page)
+    return page, reply
+
+
+def type_meanwhile(page: Page) -> None:
+    page.get_by_role("textbox", name="Message").fill(TYPED)
+
+
+def came_back(page: Page, reply: Locator) -> None:
+    """It is whole, was never blank and never shrank; and what was typed is there."""
+    page.get_by_role("button", name="Stop").click()
+    ends(reply, "stopped")
+    found = seen(page)
+    assert found.blank < 1000
+    assert found.shrunk == 0
+    expect(page.get_by_role("textbox", name="Message")).to_have_value(TYPED)
+    shown = reply.locator("> div").text_content()
+    page.reload()
+    ends(reply, "stopped")
+    expect(reply.locator("> div")).to_have_text(shown or "")
+    expect(page.get_by_role("textbox", name="Message")).to_have_value(TYPED)
+
+
+@pytest.mark.parametrize("seconds", [1, 4, 30])
+def test_a_network_that_is_gone_for_a_while(
+    running: tuple[Page, Locator], network: Network, seconds: float
+) -> None:
+    page, reply = running
+    network.refuse()
+    type_meanwhile(page)
+    page.wait_for_timeout(seconds * 1000)
+    if seconds > 3:
+        expect(page.get_by_text("You are offline")).to_be_visible()
+    network.restore()
+    assert ms_until_it_grows(page) < BACK_MS
+    came_back(page, reply)
+
+
+def test_a_connection_that_is_cut_and_at_once_made_again(
+    running: tuple[Page, Locator], network: Network
+) -> None:
+    page, reply = running
+    for _ in range(3):
+        network.cut()
+        type_meanwhile(page)
+        assert ms_until_it_grows(page) < BACK_MS
+    came_back(page, reply)
+
+
+def test_a_network_that_is_silent_and_then_goes_on(
+    running: tuple[Page, Locator], network: Network
+) -> None:
+    page, reply = running
+    network.freeze()
+    type_meanwhile(page)
+    page.wait_for_timeout(15_000)
+    network.restore()
+    assert ms_until_it_grows(page) < BACK_MS
+    came_back(page, reply)
+
+
+def test_a_half_open_connection_is_noticed(
+    running: tuple[Page, Locator], network: Network
+) -> None:
+    page, reply = running
+    network.forget()
+    type_meanwhile(page)
+    page.wait_for_timeout(500)
+    # Two silent intervals of the connection's own heartbeat.
+    assert ms_until_it_grows(page) < 10_000 + BACK_MS
+    network.restore()
+    came_back(page, reply)
+
+
+def test_a_half_open_connection_is_renewed_when_the_browser_is_back_online(
+    running: tuple[Page, Locator], network: Network
+) -> None:
+    page, reply = running
+    network.forget()
+    type_meanwhile(page)
+    page.wait_for_timeout(300)
+    page.evaluate("window.dispatchEvent(new Event('online'))")
+    assert ms_until_it_grows(page) < BACK_MS
+    network.restore()
+    came_back(page, reply)
+
+
+def test_a_server_that_was_restarted_meanwhile(
+    browser_context: BrowserContext, served: tuple[Network, Instance], network: Network
+) -> None:
+    page, reply = start(signed_up(browser_context))
+    (worker,) = served[1].workers
+    type_meanwhile(page)
+    worker.stop()
+    worker.start()
+    # What had come when its grace was over is kept.
+    ends(reply, "interrupted")
+    found = seen(page)
+    assert (found.blank < 1000, found.shrunk) == (True, 0)
+    expect(page.get_by_role("textbox", name="Message")).to_have_value(TYPED)
+    page.get_by_role("button", name="Retry").click()
+    again = page.locator("article[data-role=assistant]").last
+    expect(again).to_contain_text("A long answer")
+    watch(page)
+    came_back(page, again)
+
+
+def test_reload_second_tab_and_second_device_see_the_same(
+    running: tuple[Page, Locator],
+    browser_context: BrowserContext,
+    chromium: Browser,
+    network: Network,
+) -> None:
+    page, reply = running
+    second = browser_context.new_page()
+    second.goto(page.url)
+    with browsing(chromium, network.url) as device:
+        device.add_cookies(browser_context.cookies())  # pyright: ignore[reportArgumentType]
+        third = device.new_page()
+        third.goto(page.url)
+        page.reload()
+        replies = [tab.locator("article[data-role=assistant]") for tab in (page, second, third)]
+        for followed in replies:
+            expect(followed).to_contain_text("A long answer")
+        second.get_by_role("button", name="Stop").click()
+        for followed in replies:
+            ends(followed, "stopped")
+        texts = {followed.locator("> div").text_content() for followed in replies}
+    assert len(texts) == 1
+
+
+def test_a_message_that_was_sent_without_a_network_is_sent_once(
+    browser_context: BrowserContext, network: Network
+) -> None:
+    page = signed_up(browser_context)
+    ends(say(page, "long 8 speed 0"), "done")
+    network.refuse()
+    box = page.get_by_role("textbox", name="Message")
+    box.fill("long 9 speed 0")
+    box.press("Enter")
+    page.wait_for_timeout(21_000)
+    expect(box).to_have_value("long 9 speed 0")
+    box.press("Enter")
+    network.restore()
+    replies = page.locator("article[data-role=assistant]")
+    expect(replies).to_have_count(2)
+    ends(replies.last, "done")
+    expect(box).to_have_value("")
+    page.wait_for_timeout(1000)
+    expect(replies).to_have_count(2)
+
+
+def test_a_reply_that_ran_at_a_reload_stays_ended_when_the_next_one_begins(
+    browser_context: BrowserContext,
+) -> None:
+    page = signed_up(browser_context)
+    start(page, "long 120 speed 40")
+    page.reload()
+    first = page.locator("article[data-role=assistant]").first
+    ends(first, "done")
+    say(page, "long 60 speed 60")
+    expect(first).to_have_attribute("data-status", "done")
+    ends(page.locator("article[data-role=assistant]").last, "done")
+    expect(first).to_have_attribute("data-status", "done")

@@ -1,0 +1,61 @@
+"""What a person sees of the transcript over time, recorded in the page frame by frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from playwright.sync_api import Page
+
+_RECORD = """() => {
+  const seen = { blank: 0, blankSince: null, shrunk: 0, length: 0, grew: performance.now() };
+  window.__seen = seen;
+  const look = (now) => {
+    const replies = document.querySelectorAll("article[data-role=assistant]");
+    if (replies.length) seen.blankSince = null;
+    else seen.blankSince ??= now;
+    if (seen.blankSince !== null) seen.blank = Math.max(seen.blank, now - seen.blankSince);
+    const length = replies.length ? replies[replies.length - 1].textContent.length : 0;
+    if (replies.length && length < seen.length - 40) seen.shrunk += 1;
+    if (length > seen.length) seen.grew = now;
+    if (replies.length) seen.length = length;
+    requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+}"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Milliseconds without any reply in view; how often a text became shorter; its length now."""
+
+    blank: float
+    shrunk: int
+    length: int
+
+
+def watch(page: Page) -> None:
+    """Record from now on; a reload of the page would lose it, and so be noticed."""
+    page.evaluate(_RECORD)
+
+
+def seen(page: Page) -> Seen:
+    found = page.evaluate("() => window.__seen ?? null")
+    assert found is not None, "the page was loaded anew"
+    return Seen(found["blank"], found["shrunk"], found["length"])
+
+
+def ms_until_it_grows(page: Page, timeout: float = 30_000) -> float:
+    """Until the last reply is longer than now."""
+    return page.evaluate(
+        """(timeout) => new Promise((resolve, reject) => {
+          const begun = performance.now(), length = window.__seen.length;
+          const look = () => {
+            const waited = performance.now() - begun;
+            if (window.__seen.length > length) resolve(waited);
+            else if (waited > timeout) reject(new Error("it did not grow"));
+            else setTimeout(look, 10);
+          };
+          look();
+        })""",
+        timeout,
+    )
