@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from playwright.sync_api import Page
 
 _RECORD = """() => {
-  const seen = { blank: 0, blankSince: null, shrunk: 0, length: 0, grew: performance.now() };
+  const seen = { blank: 0, blankSince: null, shrunk: [], text: "", length: 0, grew: performance.now() };
   window.__seen = seen;
   const look = (now) => {
     const replies = document.querySelectorAll("article[data-role=assistant]");
@@ -15,7 +15,9 @@ _RECORD = """() => {
     else seen.blankSince ??= now;
     if (seen.blankSince !== null) seen.blank = Math.max(seen.blank, now - seen.blankSince);
     const length = replies.length ? replies[replies.length - 1].textContent.length : 0;
-    if (replies.length && length < seen.length - 40) seen.shrunk += 1;
+    const text = replies.length ? replies[replies.length - 1].textContent : "";
+    if (replies.length && length < seen.length - 40) seen.shrunk.push([seen.text, text]);
+    seen.text = text;
     if (length > seen.length) seen.grew = now;
     if (replies.length) seen.length = length;
     requestAnimationFrame(look);
@@ -26,10 +28,10 @@ _RECORD = """() => {
 
 @dataclass(frozen=True)
 class Seen:
-    """Milliseconds without any reply in view; how often a text became shorter; its length now."""
+    """Milliseconds without any reply in view; where a text became shorter, before and after; its length now."""
 
     blank: float
-    shrunk: int
+    shrunk: list[tuple[str, str]]
     length: int
 
 

@@ -25,7 +25,8 @@ class HeldStore {
 
   subscribe(name, listener) {
     if (this.live.includes(name)) return this.store.subscribe(name, listener);
-    const leave = this.store.subscribe(name, this.refreshSoon);
+    // A function of its own each time: the store knows its listeners apart by identity.
+    const leave = this.store.subscribe(name, () => this.refreshSoon());
     const listeners = this.listeners.get(name) ?? new Set();
     this.listeners.set(name, listeners.add(listener));
     this.refreshSoon();
