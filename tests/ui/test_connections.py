@@ -174,7 +174,7 @@ def test_reload_second_tab_and_second_device_see_the_same(
     chromium: Browser,
     network: Network,
 ) -> None:
-    page, reply = running
+    page, _ = running
     second = browser_context.new_page()
     second.goto(page.url)
     with browsing(chromium, network.url) as device:
