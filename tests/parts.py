@@ -81,7 +81,11 @@ class Mailbox:
 
     def token(self, email: str, kind: str) -> str:
         """The token of the newest link of a kind."""
-        return next(mail["token_hash"] for mail in self.to(email) if mail["type"] == kind)
+        return self.tokens(email, kind)[0]
+
+    def tokens(self, email: str, kind: str) -> list[str]:
+        """The tokens of all links of a kind, the newest first."""
+        return [mail["token_hash"] for mail in self.to(email) if mail["type"] == kind]
 
 
 def pkce_code(stack: Stack, mailbox: Mailbox, email: str, verifier: str) -> str:

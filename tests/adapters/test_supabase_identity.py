@@ -319,7 +319,11 @@ async def test_address_changes_with_the_click_where_it_is_confirmed(
     assert session is not None
     new = _email()
     assert (await confirming.change_address(session.access_token, new)).email == email
-    renewed = await confirming.verify(confirming_mailbox.token(new, "email_change"), "email_change")
+    # One link, or one for each mailbox: the last one does it.
+    links = confirming_mailbox.tokens(new, "email_change")
+    links += confirming_mailbox.tokens(email, "email_change")
+    *halves, renewed = [await confirming.verify(link, "email_change") for link in links]
+    assert halves == [None] * (len(links) - 1)
     assert renewed is not None
     assert (renewed.user.id, renewed.user.email) == (session.user.id, new)
 
