@@ -225,3 +225,19 @@ def test_a_reply_that_ran_at_a_reload_stays_ended_when_the_next_one_begins(
     expect(first).to_have_attribute("data-status", "done")
     ends(page.locator("article[data-role=assistant]").last, "done")
     expect(first).to_have_attribute("data-status", "done")
+
+
+def test_a_fast_reply_is_shown_without_asking_for_any_of_it_again(
+    browser_context: BrowserContext,
+) -> None:
+    sent: list[str] = []
+    browser_context.on(
+        "page",
+        lambda page: page.on(
+            "websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(str(frame)))
+        ),
+    )
+    page = signed_up(browser_context)
+    ends(say(page, "long 2000 speed 400"), "done")
+    assert any("long 2000" in frame for frame in sent)
+    assert not any("fill_gap" in frame for frame in sent)

@@ -132,6 +132,8 @@ def command_in(messages: Messages) -> Command | None:
 def answer(model: str, messages: Messages, command: Command | None) -> str:
     if command and command.subject == "long":
         return long_answer(command.length or 0)
+    if command and command.subject == "ticks":
+        return " ".join(["0"] * (command.length or 0))
     if command and command.subject:
         return _about(SUBJECTS[command.subject], model)
     if command and command.after is not None:

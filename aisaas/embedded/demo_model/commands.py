@@ -8,7 +8,7 @@ FASTEST = 100_000
 LONGEST_SILENCE = 600
 SLOW = 2.0
 
-Subject = Literal["help", "long", "table", "code", "math"]
+Subject = Literal["help", "long", "ticks", "table", "code", "math"]
 Ending = Literal["stop", "stall", "abort", "cut"]
 
 PLAIN: dict[str, Subject] = {"help": "help", "table": "table", "code": "code", "math": "math"}
@@ -61,6 +61,9 @@ def _step(command: Command, words: list[str]) -> tuple[Command, int] | None:
         case ["long", number, *_] if _is_number(number):
             length = _number("long", number, 1, LONGEST)
             return replace(command, subject="long", length=length), 2
+        case ["ticks", number, *_] if _is_number(number):
+            length = _number("ticks", number, 1, LONGEST)
+            return replace(command, subject="ticks", length=length), 2
         case ["speed", number, *_] if _is_number(number):
             return replace(command, speed=_number("speed", number, 0, FASTEST)), 2
         case ["silent", number, *_] if _is_number(number):

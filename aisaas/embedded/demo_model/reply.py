@@ -44,6 +44,8 @@ class Plan:
     speed: float
     silence: float
     ending: Ending
+    # Each token is the time at which it is sent, so that whoever reads it can tell its lag.
+    ticks: bool
     finish_reason: str
     stream: bool
     include_usage: bool
@@ -87,6 +89,7 @@ def plan_reply(chat: ChatRequest, *, tokens_per_second: float) -> Plan:
         speed=command.speed if command and command.speed is not None else speed,
         silence=command.silence if command else 0.0,
         ending=command.ending if command else "stop",
+        ticks=command is not None and command.subject == "ticks",
         finish_reason=finish_reason,
         stream=chat.stream,
         include_usage=chat.include_usage,
@@ -157,7 +160,7 @@ class Reply(Response):
                 await asyncio.sleep(started + number / plan.speed - time.perf_counter())
             elif number % BURST == 0:
                 await asyncio.sleep(0)
-            await write(event({"content": token}, None))
+            await write(event({"content": _now() if plan.ticks else token}, None))
             self._sent += 1
         match plan.ending:
             case "stall":
@@ -204,6 +207,11 @@ class Reply(Response):
         await send({"type": "http.response.body", "body": half, "more_body": True})
         if plan.ending == "stall":
             await asyncio.Event().wait()
+
+
+def _now() -> str:
+    """Milliseconds on the machine's monotonic clock, which its processes share."""
+    return f" {time.monotonic_ns() // 1_000_000}"
 
 
 async def _until_gone(receive: Receive) -> None:

@@ -40,6 +40,7 @@ HELP = Topic(
 |---|---|
 | `help` | show this list |
 | `long N` | write exactly N tokens of markdown (up to 20,000) |
+| `ticks N` | send N tokens, each of them the time at which it is sent, in milliseconds |
 | `table`, `code`, `math` | show a table, code, formulas |
 | `slow` | write about 2 tokens a second |
 | `speed N` | write N tokens a second, 0 for all at once |

@@ -1,12 +1,11 @@
 """A running reply on its way to one tab.
 
-A state delta carries the whole of a changed var, and React may skip one of two deltas that arrive
-together. So the var `s` holds a short window of the text with its offset: the newest flush and a
-little of what came before it; the browser keeps the whole and merges by offset. What it misses
-nevertheless it asks for (`fill_gap`). Wire bytes are linear in the reply.
+A state delta carries the whole of a changed var. So the var `s` holds a short window of the text,
+the newest flush, with its offset; the browser keeps the whole and merges by offset. What it misses
+it asks for (`fill_gap`). Wire bytes are linear in the reply.
 
-A reader fills the outbox and a timer empties it: awaiting the wire for each token collapses under
-load. Frames go out by `EventContext.emit_delta`, without the state's lock; that is semi-internal
+A reader fills the outbox, and what is in it goes out at its own pace: awaiting the wire for each
+token collapses under load. Frames go out by `EventContext.emit_delta`, without the state's lock; that is semi-internal
 to reflex, and used nowhere else. Invariant: nothing here is needed to know the text again; a tab
 that comes back reads it from the domain.
 """
@@ -15,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import reflex as rx
@@ -33,37 +32,38 @@ from aisaas.wiring import services
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
-    """When to flush. Seconds and characters.
+    """When to flush. Seconds, characters and bytes.
 
-    A frame costs about 120 bytes besides its text, and most text is sent twice, so flushes of
-    fewer than `least` characters would cost more than seven times what they bring. Frames that
-    follow each other within `overlap` seconds may be batched by React, so they repeat each other.
+    A frame goes out as soon as text arrives `gap` after the one before, if it can be paid for: each
+    character of text brings `budget` bytes, and a frame costs `frame` bytes besides its text.
+    Slower text waits until there is enough of it, but never longer than `patience`.
     """
 
-    tick: float = 0.1
-    grain: float = 0.002
-    enough: int = 48
-    age: float = 0.2
-    least: int = 28
+    gap: float = 0.13
+    budget: float = 7.4
+    frame: float = 131.0
     patience: float = 1.0
-    overlap: float = 0.3
+    # On a loaded event loop frames are rarer and larger: `stretch` times what a turn of it takes.
+    stretch: float = 4.0
     slowest: float = 0.5
 
 
 PACE = Pace()
-OVERLAP_FLUSHES = 2
-OVERLAP_CHARS = 400
+# How often a follower without news looks whether its tab is still there.
+IDLE_SECONDS = 1.0
 
 
 class Outbox:
-    """What has been read and not yet sent, and the tail of what was sent."""
+    """What has been read and not yet sent, and when it may go."""
 
     def __init__(self, offset: int, pace: Pace = PACE) -> None:
         self._pace = pace
         self._start = offset
         self._pending = ""
         self._since = 0.0
-        self._sent: deque[tuple[float, str]] = deque(maxlen=OVERLAP_FLUSHES)
+        self._sent_at: float | None = None
+        self._gap = pace.gap
+        self._saved = 0.0
 
     @property
     def end(self) -> int:
@@ -73,38 +73,39 @@ class Outbox:
         if segment.offset > self.end:
             # A hole on our side: start anew behind it; the browser will ask for what is between.
             self._start, self._pending = segment.offset, ""
-            self._sent.clear()
         fresh = segment.text[self.end - segment.offset :]
         if fresh and not self._pending:
             self._since = now
         self._pending += fresh
 
-    def due(self, now: float) -> bool:
+    def due_in(self, now: float) -> float | None:
+        """Seconds until the next frame, 0 for now; None when nothing is pending."""
         if not self._pending:
-            return False
-        age, size = now - self._since, len(self._pending)
-        return (
-            size >= self._pace.enough
-            or (age >= self._pace.age and size >= self._pace.least)
-            or age >= self._pace.patience
-            or not self._sent
-        )
+            return None
+        if self._sent_at is None:
+            return 0.0
+        due = self._sent_at + self._gap
+        if self._left() < 0:
+            due = max(due, self._since + self._pace.patience)
+        return max(due - now, 0.0)
 
-    def wait(self, now: float) -> float:
-        """Seconds until it is worth looking again: a tick, or less when what is pending ages."""
-        rest = self._pace.age - (now - self._since)
-        if not self._pending or rest <= 0:
-            return self._pace.tick
-        return min(rest + self._pace.grain, self._pace.tick)
+    def slow_down(self, turn: float) -> None:
+        """Stretch the gap to what a turn of the event loop takes; it recovers step by step."""
+        wanted = max(self._gap * 0.8, turn * self._pace.stretch)
+        self._gap = min(max(wanted, self._pace.gap), self._pace.slowest)
 
     def take(self, now: float) -> Segment:
-        """The next window: what was sent a moment ago, and all that is pending."""
-        recent = [text for at, text in self._sent if now - at <= self._pace.overlap]
-        before = "".join(recent)[-OVERLAP_CHARS:]
-        window = Segment(self._start - len(before), before + self._pending)
-        self._sent.append((now, self._pending))
+        """The next window: all that is pending."""
+        window = Segment(self._start, self._pending)
+        # Neither debts nor riches add up: a frame pays for itself and at most one more.
+        self._saved = min(max(self._left(), 0.0), self._pace.frame)
+        self._sent_at = now
         self._start, self._pending = self.end, ""
         return window
+
+    def _left(self) -> float:
+        """Bytes of the budget that remain when what is pending has been sent."""
+        return self._saved + (self._pace.budget - 1) * len(self._pending) - self._pace.frame
 
     @property
     def empty(self) -> bool:
@@ -131,20 +132,20 @@ async def relay(
 
     reader = asyncio.create_task(read())
     reader.add_done_callback(lambda _: arrived.set())
-    slower = 0.0
     try:
-        await arrived.wait()
         while wanted():
-            now = loop.time()
-            if outbox.due(now) or (reader.done() and not outbox.empty):
-                await send(outbox.take(now))
+            wait = 0.0 if reader.done() and not outbox.empty else outbox.due_in(loop.time())
+            if wait == 0.0:
+                started = loop.time()
+                await send(outbox.take(started))
+                outbox.slow_down(loop.time() - started)
+                continue
             if reader.done():
                 break
-            started, interval = loop.time(), max(outbox.wait(now), slower)
-            await asyncio.wait((reader,), timeout=interval)
-            # A loop that wakes us late is loaded: fewer, larger frames.
-            late = loop.time() - started - interval
-            slower = min(pace.slowest, max(slower * 0.8, late * 4))
+            arrived.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(IDLE_SECONDS if wait is None else wait):
+                    await arrived.wait()
     finally:
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
