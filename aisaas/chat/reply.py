@@ -37,7 +37,7 @@ from aisaas.ports import (
 log = logging.getLogger(__name__)
 
 # Text is made visible this often; shorter is smoother and costs a round trip to Redis each time.
-FLUSH_SECONDS = 0.07
+FLUSH_SECONDS = 0.065
 # A provider that sends far more than was asked for is cut: nothing it sends is unbounded.
 MAX_CHARS_PER_TOKEN = 64
 MAX_CHARS = 1_000_000

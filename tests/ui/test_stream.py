@@ -10,7 +10,7 @@ import pytest
 
 from aisaas.chat.models import Segment
 from aisaas.chat.reply import FLUSH_SECONDS
-from aisaas.ui.chat.stream import Outbox, Tail, relay
+from aisaas.ui.chat.stream import PACE, Outbox, Tail, relay
 
 # As long as the demo model's tokens are on average.
 TOKEN = "wor"
@@ -41,7 +41,7 @@ def replay(tokens_per_second: float) -> tuple[list[Segment], float]:
             oldest = told / tokens_per_second
         outbox.put(Segment(told * len(TOKEN), TOKEN * (come - told)), now)
         told = come
-        wait = outbox.due_in(now)
+        wait = outbox.due_in(now, fresh=True)
         if wait is not None and wait < FLUSH_SECONDS:
             windows.append(outbox.take(now + wait))
             assert oldest is not None
@@ -80,10 +80,20 @@ def test_a_loaded_event_loop_gets_rarer_and_larger_frames() -> None:
     outbox.take(0.0)
     outbox.slow_down(0.1)
     outbox.put(Segment(1, "e" * 100), 0.01)
-    assert outbox.due_in(0.0) == pytest.approx(0.4)
+    assert outbox.due_in(0.4, fresh=True) == 0.0
+    assert outbox.due_in(0.39, fresh=True) > 0.0
     for _ in range(20):
         outbox.slow_down(0.001)
-    assert outbox.due_in(0.0) == pytest.approx(0.13)
+    assert outbox.due_in(PACE.gap, fresh=True) == 0.0
+
+
+def test_a_frame_waits_a_little_for_text_that_is_about_to_come() -> None:
+    outbox = Outbox(0)
+    outbox.put(Segment(0, "H"), 0.0)
+    outbox.take(0.0)
+    outbox.put(Segment(1, "e" * 100), 0.01)
+    assert outbox.due_in(PACE.gap) == pytest.approx(PACE.grace)
+    assert outbox.due_in(PACE.gap + PACE.grace + 0.001) == 0.0
 
 
 def test_the_first_words_do_not_wait() -> None:

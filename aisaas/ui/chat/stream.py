@@ -5,9 +5,9 @@ the newest flush, with its offset; the browser keeps the whole and merges by off
 it asks for (`fill_gap`). Wire bytes are linear in the reply.
 
 A reader fills the outbox, and what is in it goes out at its own pace: awaiting the wire for each
-token collapses under load. Frames go out by `EventContext.emit_delta`, without the state's lock; that is semi-internal
-to reflex, and used nowhere else. Invariant: nothing here is needed to know the text again; a tab
-that comes back reads it from the domain.
+token collapses under load. Frames go out by `EventContext.emit_delta`, without the state's lock;
+that is semi-internal to reflex, and used nowhere else. Invariant: nothing here is needed to know
+the text again; a tab that comes back reads it from the domain.
 """
 
 from __future__ import annotations
@@ -35,11 +35,14 @@ class Pace:
     """When to flush. Seconds, characters and bytes.
 
     A frame goes out as soon as text arrives `gap` after the one before, if it can be paid for: each
-    character of text brings `budget` bytes, and a frame costs `frame` bytes besides its text.
+    character of text brings `budget` bytes, and a frame costs `frame` bytes besides its text. Text
+    that came earlier waits for what comes next, `grace` at most, so that frames keep step with the
+    reply's own flushes; two clocks that beat against each other would add up their waits.
     Slower text waits until there is enough of it, but never longer than `patience`.
     """
 
-    gap: float = 0.13
+    gap: float = 0.115
+    grace: float = 0.05
     budget: float = 7.4
     frame: float = 131.0
     patience: float = 1.0
@@ -78,8 +81,11 @@ class Outbox:
             self._since = now
         self._pending += fresh
 
-    def due_in(self, now: float) -> float | None:
-        """Seconds until the next frame, 0 for now; None when nothing is pending."""
+    def due_in(self, now: float, *, fresh: bool = False) -> float | None:
+        """Seconds until the next frame, 0 for now; None when nothing is pending.
+
+        `fresh` when text has arrived just now.
+        """
         if not self._pending:
             return None
         if self._sent_at is None:
@@ -87,6 +93,8 @@ class Outbox:
         due = self._sent_at + self._gap
         if self._left() < 0:
             due = max(due, self._since + self._pace.patience)
+        elif not fresh or due > now:
+            due += self._pace.grace
         return max(due - now, 0.0)
 
     def slow_down(self, turn: float) -> None:
@@ -134,7 +142,11 @@ async def relay(
     reader.add_done_callback(lambda _: arrived.set())
     try:
         while wanted():
-            wait = 0.0 if reader.done() and not outbox.empty else outbox.due_in(loop.time())
+            fresh = arrived.is_set()
+            arrived.clear()
+            wait = outbox.due_in(loop.time(), fresh=fresh)
+            if reader.done() and not outbox.empty:
+                wait = 0.0
             if wait == 0.0:
                 started = loop.time()
                 await send(outbox.take(started))
@@ -142,7 +154,6 @@ async def relay(
                 continue
             if reader.done():
                 break
-            arrived.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(IDLE_SECONDS if wait is None else wait):
                     await arrived.wait()
