@@ -17,6 +17,7 @@ import importlib.util
 import json
 import logging
 import os
+import threading
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from decimal import Decimal
@@ -57,9 +58,14 @@ def _encoding() -> Any:
     return tiktoken.get_encoding(TOKEN_ENCODING)
 
 
+# Two threads that import it at once, each meet the half of the other.
+_importing = threading.Lock()
+
+
 def _import_litellm() -> Any:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-    litellm: Any = importlib.import_module("litellm")
+    with _importing:
+        litellm: Any = importlib.import_module("litellm")
     litellm.telemetry = False
     litellm.suppress_debug_info = True
     # Its loggers print prompts and headers at lower levels.

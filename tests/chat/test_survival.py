@@ -7,24 +7,27 @@ import json
 import os
 import sys
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
 from aisaas.embedded.stack import Stack
 from aisaas.errors import Unavailable
 from aisaas.wiring import Services
-from tests.services import EMBEDDED, Account, Build, Database, whole
+from tests.chat.reply_process import POINTS
+from tests.services import EMBEDDED, Account, Build, Database, new_member, whole
 
 
+@pytest.mark.parametrize("point", POINTS)
 async def test_killed_process_loses_neither_shown_text_nor_usage(
-    services: Services, stack: Stack, build_services: Build, database: Database, catalogue: Path
+    services: Services,
+    stack: Stack,
+    build_services: Build,
+    database: Database,
+    catalogue: Path,
+    point: str,
 ) -> None:
-    signed_in = await services.accounts.sign_up(
-        f"{uuid4().hex}@example.com", "a long enough password", "Ada", user_agent="tests"
-    )
-    assert signed_in is not None
-    cookie = f"{services.cookie}={signed_in.token}"
+    member = await new_member(services)
     settings = {name.lower(): value for name, value in stack.env.items()}
     settings |= {
         "embedded_parts": EMBEDDED,
@@ -35,21 +38,31 @@ async def test_killed_process_loses_neither_shown_text_nor_usage(
         sys.executable,
         "-m",
         "tests.chat.reply_process",
-        env=os.environ | {"TEST_SETTINGS": json.dumps(settings), "TEST_COOKIE": cookie},
+        env=os.environ
+        | {
+            "TEST_SETTINGS": json.dumps(settings),
+            "TEST_COOKIE": member.cookie,
+            "TEST_POINT": point,
+        },
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
     reply_id = UUID(json.loads(await process.stdout.readline()))
     shown = ""
-    while len(shown) < 300:
-        shown += json.loads(await process.stdout.readline())
+    while isinstance(told := json.loads(await process.stdout.readline()), str):
+        shown += told
+        if point == "reply" and len(shown) > 300:
+            break
     process.kill()
     async for line in process.stdout:
-        shown += json.loads(line) if line.endswith(b"\n") else ""
+        told = json.loads(line) if line.endswith(b"\n") else ""
+        shown += told if isinstance(told, str) else ""
     await process.wait()
 
-    ada = await services.accounts.principal(cookie)
-    assert (await services.chat.message(ada, reply_id)).status == "streaming"
+    ada = member.principal
+    settled_already = point == "after settling"
+    status = (await services.chat.message(ada, reply_id)).status
+    assert status == ("done" if settled_already else "streaming")
     # A second tab reads on, in another process, and its lease has not run out yet.
     assert (await services.chat.text_from(ada, reply_id, 0)).text.startswith(shown)
     assert await services.recovery.run_once() == 0
@@ -61,12 +74,14 @@ async def test_killed_process_loses_neither_shown_text_nor_usage(
     assert sum(settled) <= 1
     while (stored := await services.chat.message(ada, reply_id)).status == "streaming":
         await asyncio.sleep(0.1)
-    assert (stored.status, stored.error_code) == ("interrupted", "process_lost")
+    expected = ("done", None) if settled_already else ("interrupted", "process_lost")
+    assert (stored.status, stored.error_code) == expected
     assert stored.content.startswith(shown)
     ((lines, completion),) = database(
         "select count(*), max(completion_tokens) from usage_records where message_id = %s", reply_id
     )
-    assert (lines, completion) == (1, services.model.count_tokens(stored.content))
+    produced = 40 if settled_already else services.model.count_tokens(stored.content)
+    assert (lines, completion) == (1, produced)
     assert database("select state from reservations where message_id = %s", reply_id) == [
         ("settled",)
     ]
