@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -19,7 +21,29 @@ log = logging.getLogger(__name__)
 async def lifespan() -> AsyncGenerator[None]:
     """For the app: the services of this process are alive inside the block."""
     async with running(services()):
+        _end_gently(services())
         yield
+
+
+def _end_gently(these: Services) -> None:
+    """On SIGTERM replies finish while their tabs still watch; then the server ends as on SIGINT.
+
+    The server itself stops serving its sockets first and only then runs what is below: to a tab
+    that would look like a connection which is silent for as long as the grace takes.
+    """
+    ending: list[asyncio.Task[None]] = []
+
+    async def end() -> None:
+        try:
+            await these.running.shut_down(these.settings.shutdown_grace_seconds)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def asked() -> None:
+        if not ending:
+            ending.append(asyncio.create_task(end()))
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked)
 
 
 @asynccontextmanager

@@ -121,9 +121,7 @@ def test_a_network_that_is_silent_and_then_goes_on(
     came_back(page, reply)
 
 
-def test_a_half_open_connection_is_noticed(
-    running: tuple[Page, Locator], network: Network
-) -> None:
+def test_a_half_open_connection_is_noticed(running: tuple[Page, Locator], network: Network) -> None:
     page, reply = running
     network.forget()
     type_meanwhile(page)
@@ -234,7 +232,8 @@ def test_a_fast_reply_is_shown_without_asking_for_any_of_it_again(
     browser_context.on(
         "page",
         lambda page: page.on(
-            "websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(str(frame)))
+            "websocket",
+            lambda socket: socket.on("framesent", lambda frame: sent.append(str(frame))),
         ),
     )
     page = signed_up(browser_context)
