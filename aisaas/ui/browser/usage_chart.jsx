@@ -30,7 +30,7 @@ function counted(value, measure) {
 }
 
 function dayName(day, month = "short") {
-  return new Intl.DateTimeFormat("en-GB", { day: "numeric", month, timeZone: "UTC" }).format(
+  return new Intl.DateTimeFormat(undefined, { day: "numeric", month, timeZone: "UTC" }).format(
     new Date(`${day}T00:00:00Z`),
   );
 }
