@@ -45,10 +45,10 @@ def measure(rounds: int, seconds: float) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder, Stack(Path(folder)) as stack:
         upgrade(stack.env["MIGRATION_DATABASE_URL"])
         # On the loop that the server runs on.
-        return uvloop.run(_measure(stack, rounds, seconds))
+        return uvloop.run(measured_on(stack, rounds, seconds))
 
 
-async def _measure(stack: Stack, rounds: int, seconds: float) -> dict[str, dict[str, float]]:
+async def measured_on(stack: Stack, rounds: int, seconds: float) -> dict[str, dict[str, float]]:
     values: dict[str, object] = {name.lower(): value for name, value in stack.env.items()}
     values |= {
         "embedded_parts": ",".join(PARTS),

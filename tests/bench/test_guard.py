@@ -1,0 +1,22 @@
+"""The measurement of the door measures the door. How fast it is belongs to the measurement."""
+
+from __future__ import annotations
+
+from aisaas.bench import guard
+from aisaas.embedded.stack import Stack
+from tests.services import Database
+
+
+async def test_every_measured_call_passed_the_whole_door_and_was_given_back(
+    stack: Stack, database: Database
+) -> None:
+    counted = "select count(*), count(*) filter (where state = 'open') from public.reservations"
+    [[before, open_before]] = database(counted)
+    found = await guard.measured_on(stack, rounds=10, seconds=0.1)
+    assert set(found) == {"alone", "at_300"}
+    for figures in found.values():
+        assert set(figures) == {"p50_ms", "p99_ms"}
+        assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+    calls = guard.WARM_UP_CALLS + 10 + int(guard.RATE * (guard.WARM_UP_SECONDS + 0.1))
+    assert isinstance(before, int)
+    assert database(counted) == [(before + calls, open_before)]
