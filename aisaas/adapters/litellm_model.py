@@ -18,7 +18,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from decimal import Decimal
 from functools import cache
@@ -26,12 +26,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
+
 from aisaas.errors import ProviderError
 from aisaas.ports import Admitted, Chunk, Finish, Model, Price, Text, Usage
 from aisaas.settings import Settings
 
+log = logging.getLogger(__name__)
+
 MILLION = Decimal(1_000_000)
 CONNECT_AND_READ_SECONDS = 600.0
+# No model has a window as large as that.
+MAX_TOKENS = 10_000_000
+# A completion of 128,000 tokens, each in a chunk of its own, is 40 MB.
+MAX_BODY_BYTES = 64_000_000
+MAX_LINE_BYTES = 1_000_000
 TOKEN_ENCODING = "o200k_base"  # noqa: S105
 
 
@@ -66,6 +75,7 @@ def _import_litellm() -> Any:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     with _importing:
         litellm: Any = importlib.import_module("litellm")
+        _bound_every_answer()
     litellm.telemetry = False
     litellm.suppress_debug_info = True
     # Its loggers print prompts and headers at lower levels.
@@ -165,13 +175,66 @@ def _provider_usage(upstream: Any, reported: Usage | None) -> Usage | None:
         if found is None:
             continue
         details = getattr(found, "prompt_tokens_details", None)
-        usage = Usage(
-            prompt_tokens=int(found.prompt_tokens or 0),
-            completion_tokens=int(found.completion_tokens or 0),
-            cached_prompt_tokens=int(getattr(details, "cached_tokens", 0) or 0),
+        counts = (
+            found.prompt_tokens or 0,
+            found.completion_tokens or 0,
+            getattr(details, "cached_tokens", 0) or 0,
         )
+        if not all(isinstance(n, int) and 0 <= n <= MAX_TOKENS for n in counts):
+            # Nonsense is as good as nothing: our own count is used instead.
+            log.warning("absurd usage from a provider is ignored")
+            continue
+        usage = Usage(counts[0], counts[1], min(counts[2], counts[0]))
         return usage if usage != reported else None
     return None
+
+
+class _Bounded(httpx.AsyncByteStream):
+    """A body that fails when it, or one line of it, is longer than any answer: what parses it
+    would keep all of it in memory, and search it again with each part that comes."""
+
+    def __init__(self, body: httpx.AsyncByteStream) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        total = line = 0
+        async for part in self._body:
+            total += len(part)
+            newline = part.rfind(b"\n")
+            line = line + len(part) if newline < 0 else len(part) - newline - 1
+            if max(total - MAX_BODY_BYTES, line - MAX_LINE_BYTES) > 0:
+                raise httpx.ReadError("the answer is longer than any answer is")
+            yield part
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+
+class _BoundedTransport(httpx.AsyncBaseTransport):
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._transport = transport
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._transport.handle_async_request(request)
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        response.stream = _Bounded(response.stream)
+        return response
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
+def _bound_every_answer() -> None:
+    """All of LiteLLM's clients get their transport from one place; a test holds it to that."""
+    handlers: Any = importlib.import_module("litellm.llms.custom_httpx.http_handler")
+    made = handlers.AsyncHTTPHandler.create_async_transport
+
+    def bounded(*args: Any, **kwargs: Any) -> httpx.AsyncBaseTransport:
+        return _BoundedTransport(made(*args, **kwargs) or httpx.AsyncHTTPTransport())
+
+    if not getattr(made, "is_bounded", False):
+        bounded.is_bounded = True  # pyright: ignore[reportFunctionMemberAccess]
+        handlers.AsyncHTTPHandler.create_async_transport = staticmethod(bounded)
 
 
 def _access(settings: Settings) -> dict[str, dict[str, str]]:

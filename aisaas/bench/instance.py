@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aisaas.cli import frontend
-from aisaas.cli.run import SERVE, STOP_MARGIN_SECONDS
+from aisaas.bench.server import app_process
 from aisaas.db.migrate import upgrade
 from aisaas.embedded.processes import HOST, Process, Service, free_port
-from aisaas.embedded.stack import Stack, answers_http
-from aisaas.settings import PROJECT_ROOT
+from aisaas.embedded.stack import Stack
 
 GRACE_SECONDS = 2.0
-START_SECONDS = 60.0
 MODEL = "demo"
 CATALOGUE = [
     {
@@ -122,21 +118,12 @@ _EMBEDDED_ONLY = {"DEMO_API_BASE", "DEMO_API_KEY", "MAILBOX_URL", "EMBEDDED_PART
 
 
 def _worker(number: int, port: int, settings: Mapping[str, str], folder: Path) -> Service:
-    grace = float(settings["SHUTDOWN_GRACE_SECONDS"]) + STOP_MARGIN_SECONDS
     inherited = {name: v for name, v in os.environ.items() if name not in _EMBEDDED_ONLY}
-    return Service(
-        name=f"worker{number}",
-        title=f"Worker {number}",
+    return app_process(
+        f"worker{number}",
+        f"Worker {number}",
         port=port,
-        argv=[
-            *(sys.executable, "-m", "granian", "--interface", "asgi"),
-            *("--factory", "aisaas.serve:app", "--host", HOST, "--port", str(port)),
-            *("--workers-kill-timeout", str(max(1, int(grace)))),
-        ],
-        env={**inherited, **settings, "PORT": str(port), **frontend.REFLEX, **SERVE},
-        cwd=PROJECT_ROOT,
+        grace=float(settings["SHUTDOWN_GRACE_SECONDS"]),
+        env={**inherited, **settings, "PORT": str(port)},
         log=folder / f"worker{number}.log",
-        answers=lambda: answers_http(port, "/ping"),
-        stop_seconds=grace + STOP_MARGIN_SECONDS,
-        start_seconds=START_SECONDS,
     )

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
+from aisaas.bench.server import REFLEX
 from aisaas.cli.leaks import find_leaks
 from aisaas.cli.node import node_environment
 from aisaas.embedded.errors import StackError
@@ -28,12 +29,6 @@ LOCK = PROJECT_ROOT / "reflex.lock"
 # reach a page is left out, so that work on it needs no new build.
 SERVER_ONLY = {"adapters", "api", "cli", "db", "embedded", "jobs"}
 OTHER_SOURCES = ("rxconfig.py", "requirements.txt")
-
-REFLEX = {
-    "REFLEX_USE_NPM": "true",
-    "REFLEX_TELEMETRY_ENABLED": "false",
-    "REFLEX_CHECK_LATEST_VERSION": "false",
-}
 
 
 def is_current(settings: Settings) -> bool:

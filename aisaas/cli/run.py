@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from aisaas.bench.server import app_process
 from aisaas.cli import frontend
 from aisaas.cli.environment import configured, data_dir
 from aisaas.cli.parts import Plan, plan
@@ -24,7 +25,6 @@ from aisaas.embedded import postgres, valkey
 from aisaas.embedded.errors import StackError
 from aisaas.embedded.folder import DataFolder, Running
 from aisaas.embedded.processes import (
-    HOST,
     Process,
     Service,
     is_free,
@@ -32,14 +32,11 @@ from aisaas.embedded.processes import (
     port_holder,
 )
 from aisaas.embedded.processes import run as run_to_end
-from aisaas.embedded.stack import AUTH, TITLES, Stack, answers_http
+from aisaas.embedded.stack import AUTH, TITLES, Stack
 from aisaas.embedded.supervisor import Supervisor, impatient, interruptible
 from aisaas.settings import PROJECT_ROOT, Settings, load
 
 APP = "app"
-# Beyond the time replies in progress get to finish.
-STOP_MARGIN_SECONDS = 5.0
-START_SECONDS = 60.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -155,32 +152,14 @@ def _build(settings: Settings, folder: DataFolder) -> None:
 
 
 def _app(settings: Settings, folder: DataFolder, env: Mapping[str, str]) -> Service:
-    grace = settings.shutdown_grace_seconds + STOP_MARGIN_SECONDS
-    return Service(
-        name=APP,
-        title="App",
+    return app_process(
+        APP,
+        "App",
         port=settings.port,
-        argv=[
-            *(sys.executable, "-m", "granian", "--interface", "asgi"),
-            *("--factory", "aisaas.serve:app"),
-            *("--host", HOST, "--port", str(settings.port)),
-            *("--workers-kill-timeout", str(max(1, int(grace)))),
-        ],
-        env={**env, **frontend.REFLEX, **SERVE},
-        cwd=PROJECT_ROOT,
+        grace=settings.shutdown_grace_seconds,
+        env=env,
         log=folder.log(APP),
-        answers=lambda: answers_http(settings.port, "/ping"),
-        stop_seconds=grace + STOP_MARGIN_SECONDS,
-        start_seconds=START_SECONDS,
     )
-
-
-# Reflex's own switches for: production, the pages are compiled already, serve them here.
-SERVE = {
-    "REFLEX_ENV_MODE": "prod",
-    "__REFLEX_SKIP_COMPILE": "true",
-    "__REFLEX_MOUNT_FRONTEND_COMPILED_APP": "true",
-}
 
 
 @dataclass(frozen=True, slots=True)

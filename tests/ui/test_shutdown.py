@@ -26,8 +26,10 @@ pytestmark = [pytest.mark.timeout(200), pytest.mark.usefixtures("front_end")]
 
 @pytest.fixture
 def served(stack: Stack, tmp_path: Path) -> Generator[Instance]:
-    env = {"SHUTDOWN_GRACE_SECONDS": str(GRACE)}
-    with serving(tmp_path, stack, app_env="development", **env) as (_, made):
+    with serving(tmp_path, stack, app_env="development", SHUTDOWN_GRACE_SECONDS=str(GRACE)) as (
+        _,
+        made,
+    ):
         yield made
 
 

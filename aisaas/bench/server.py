@@ -1,0 +1,50 @@
+"""How a process of the app is started: `run` starts one, measurements and tests several."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from aisaas.embedded.processes import HOST, Service
+from aisaas.embedded.stack import answers_http
+from aisaas.settings import PROJECT_ROOT
+
+# Beyond the time replies in progress get to finish.
+STOP_MARGIN_SECONDS = 5.0
+START_SECONDS = 60.0
+REFLEX = {
+    "REFLEX_USE_NPM": "true",
+    "REFLEX_TELEMETRY_ENABLED": "false",
+    "REFLEX_CHECK_LATEST_VERSION": "false",
+}
+# Reflex's own switches for: production, the pages are compiled already, serve them here.
+_SERVE = {
+    "REFLEX_ENV_MODE": "prod",
+    "__REFLEX_SKIP_COMPILE": "true",
+    "__REFLEX_MOUNT_FRONTEND_COMPILED_APP": "true",
+}
+
+
+def app_process(
+    name: str, title: str, *, port: int, grace: float, env: Mapping[str, str], log: Path
+) -> Service:
+    """The app on `port`; replies in progress get `grace` seconds when it is stopped."""
+    limit = grace + STOP_MARGIN_SECONDS
+    return Service(
+        name=name,
+        title=title,
+        port=port,
+        argv=[
+            *(sys.executable, "-m", "granian", "--interface", "asgi"),
+            *("--factory", "aisaas.serve:app"),
+            *("--host", HOST, "--port", str(port)),
+            *("--workers-kill-timeout", str(max(1, int(limit)))),
+        ],
+        env={**env, **REFLEX, **_SERVE},
+        cwd=PROJECT_ROOT,
+        log=log,
+        answers=lambda: answers_http(port, "/ping"),
+        stop_seconds=limit + STOP_MARGIN_SECONDS,
+        start_seconds=START_SECONDS,
+    )
