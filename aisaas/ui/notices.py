@@ -6,6 +6,7 @@ come back; anything else is logged and becomes `unavailable`. Nothing the user t
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import functools
 import logging
@@ -13,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import reflex as rx
+from reflex_base.constants.state import FIELD_MARKER
+from reflex_base.event.context import EventContext
 
 from aisaas.errors import Refusal, Unauthenticated, Unavailable
 from aisaas.ui import payloads, routes
@@ -23,6 +26,9 @@ P = ParamSpec("P")
 S = TypeVar("S", bound=rx.State)
 
 SIGN_IN = "Sign in"
+# Of a refusal that doesn't know which attempt it is the answer to; the composer knows it too.
+ANY_ATTEMPT = "*"
+_telling: set[asyncio.Task[None]] = set()
 # A link out of some refusals: code to address and label.
 WAYS_OUT = {Unauthenticated.code: (routes.LOGIN, SIGN_IN)}
 
@@ -73,8 +79,8 @@ async def show(
 
 async def clear(state: rx.State) -> None:
     notices = await state.get_state(Notices)
-    if notices.refusal.code:
-        notices.refusal = RefusalView()
+    # Also when there is none here: the browser may show one that no state could be told of.
+    notices.refusal = RefusalView()
 
 
 def shown(
@@ -139,3 +145,9 @@ def shown_on_load(
 def unexpected(exception: Exception) -> None:
     """What no handler showed. Reflex's own answer would be a script, which our policy forbids."""
     log.error("an event failed outside its handler", exc_info=exception)
+    # Without Redis there is no state to write to, but the tab's socket is here.
+    view = dataclasses.replace(refusal_view(Unavailable()), nonce=ANY_ATTEMPT)
+    delta = {Notices.get_full_name(): {f"refusal{FIELD_MARKER}": dataclasses.asdict(view)}}
+    telling = asyncio.create_task(EventContext.get().emit_delta(delta))
+    _telling.add(telling)
+    telling.add_done_callback(_telling.discard)

@@ -85,7 +85,8 @@ export function Composer(props) {
   }, [accepted, owner, typed]);
 
   useEffect(() => {
-    if (pending.current && refusal?.code && refusal.nonce === pending.current.nonce) {
+    const ours = ["*", pending.current?.nonce].includes(refusal?.nonce);
+    if (pending.current && refusal?.code && ours) {
       pending.current = null;
       setSending(false);
     }

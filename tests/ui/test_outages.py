@@ -1,0 +1,75 @@
+"""What the page says and does while a part is away, and that it comes back by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, expect
+
+from aisaas.bench.instance import Instance
+from aisaas.embedded.stack import Stack
+from tests.network import Network
+from tests.parts import Outage, outage
+from tests.ui.conftest import browsing, serving, signed_up
+from tests.ui.pages import ends, refused, say
+from tests.ui.watching import seen, watch
+
+pytestmark = [pytest.mark.timeout(200), pytest.mark.usefixtures("front_end")]
+OUTAGES = pytest.mark.parametrize("kind", ["stopped", "paused"])
+
+
+@pytest.fixture(scope="module", params=["development", "preview"], ids=["memory", "redis"])
+def served(
+    request: pytest.FixtureRequest, stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[tuple[Network, Instance]]:
+    folder = tmp_path_factory.mktemp("outages")
+    with serving(folder, stack, app_env=request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def browser_context(
+    chromium: Browser, served: tuple[Network, Instance]
+) -> Generator[BrowserContext]:
+    with browsing(chromium, served[0].url) as context:
+        yield context
+
+
+@OUTAGES
+def test_without_the_database_a_first_load_says_so_and_fills_by_itself(
+    browser_context: BrowserContext, stack: Stack, kind: Outage
+) -> None:
+    page = signed_up(browser_context)
+    ends(say(page, "long 8 speed 0"), "done")
+    with outage(stack, "postgres", kind):
+        page.reload()
+        alert = page.get_by_role("alert")
+        expect(alert).to_have_attribute("data-code", "unavailable", timeout=20_000)
+    expect(page.locator("article")).to_have_count(2, timeout=20_000)
+    expect(alert).to_have_count(0)
+
+
+@OUTAGES
+def test_without_redis_sending_is_refused_and_what_is_shown_stays(
+    browser_context: BrowserContext, served: tuple[Network, Instance], stack: Stack, kind: Outage
+) -> None:
+    page = signed_up(browser_context)
+    ends(say(page, "long 8 speed 0"), "done")
+    watch(page)
+    frozen_state = kind == "paused" and served[1].env["APP_ENV"] == "preview"
+    with outage(stack, "valkey", kind):
+        if frozen_state:
+            # The tab's own state hangs with it: what was asked for waits, and is done afterwards.
+            page.get_by_role("textbox", name="Message").fill("long 9 speed 0")
+            page.get_by_role("textbox", name="Message").press("Enter")
+            page.wait_for_timeout(1000)
+        else:
+            refused(page, "not now", "unavailable")
+        assert seen(page).blank == 0
+    if not frozen_state:
+        page.get_by_role("textbox", name="Message").fill("long 9 speed 0")
+        page.get_by_role("textbox", name="Message").press("Enter")
+    replies = page.locator("article[data-role=assistant]")
+    expect(replies).to_have_count(2, timeout=20_000)
+    ends(replies.last, "done")
