@@ -209,3 +209,53 @@ async def test_lost_reply_of_a_model_that_is_sold_no_more_is_still_counted(
     )
     assert (model, version, cost) == ("demo", "demo-1", stored.cost_usd)
     assert completion == leaving.model.count_tokens(stored.content) > 0
+
+
+@pytest.mark.parametrize("hours", [-7, 7, 24 * 40])
+async def test_process_whose_clock_is_wrong_keeps_order_leases_periods_and_limits(
+    services: Services, stack: Stack, database: Database, catalogue: Path, hours: int
+) -> None:
+    member = await new_member(services)
+    settings = {name.lower(): value for name, value in stack.env.items()}
+    settings |= {
+        "embedded_parts": EMBEDDED,
+        "model_catalogue": str(catalogue),
+        "default_model": "demo",
+        "free_requests_per_minute": 1,
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.chat.skewed_process",
+        env=os.environ
+        | {
+            "TEST_SKEW": str(hours * 3600),
+            "TEST_SETTINGS": json.dumps(settings),
+            "TEST_COOKIE": member.cookie,
+            "TEST_POINT": "none",
+        },
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    reply_id = UUID(json.loads(await process.stdout.readline()))
+    # While it runs, nobody takes it for abandoned.
+    assert await services.recovery.run_once() == 0
+    await process.wait()
+    ada = member.principal
+    stored = await services.chat.message(ada, reply_id)
+    assert stored.status == "done"
+    ((age, period, now),) = database(
+        "select abs(extract(epoch from now() - m.created_at)) < 60, u.period_key,"
+        " 'month:' || to_char(now() at time zone 'UTC', 'YYYY-MM')"
+        " from messages m join usage_records u on u.message_id = m.id where m.id = %s",
+        reply_id,
+    )
+    assert (age, period) == (True, now)
+    # Its session goes on elsewhere, and what it counted counts here.
+    again = await services.chat.send(
+        ada, "hello", conversation_id=stored.conversation_id, model="demo"
+    )
+    await whole(services, ada, again)
+    page = await services.conversations.open(ada, stored.conversation_id)
+    assert [message.id for message in page.messages][1::2] == [reply_id, again.reply.id]
+    assert (await services.quota.allowance(ada)).used > 0
