@@ -45,6 +45,7 @@ POOL_WAIT_SECONDS = 5.0
 CONNECT_SECONDS = 2
 STATEMENT_TIMEOUT = "5s"
 TRANSACTION_SECONDS = 6.0
+ASK_SECONDS = 2.5
 
 _IDENTITY: LiteralString = (
     "select set_config('role', %(role)s, true),"
@@ -124,7 +125,23 @@ class Login:
     async def ask(
         self, role: Role, question: Question[T], *, claims: str = "{}", durable: bool = True
     ) -> T:
-        """One transaction in one round trip; arguments and errors as for `transaction`."""
+        """One transaction in one round trip; arguments and errors as for `transaction`.
+
+        A server that hangs is told within ASK_SECONDS. The driver then goes on for seconds trying
+        to cancel what it sent, so that is left behind in a task of its own.
+        """
+        task = asyncio.create_task(self._ask(role, question, claims, durable=durable))
+        try:
+            done, _ = await asyncio.wait({task}, timeout=ASK_SECONDS)
+            if not done:
+                raise DependencyError("database")
+            return task.result()
+        finally:
+            if not task.done():
+                task.add_done_callback(_looked_at)
+                task.cancel()
+
+    async def _ask(self, role: Role, question: Question[T], claims: str, *, durable: bool) -> T:
         async with _outage_told(), self._driver_connection() as connection:
             cursors: list[psycopg.AsyncCursor[Row]] = []
             # What is sent in a pipeline is one transaction, and nothing waits before its end. The
@@ -149,6 +166,12 @@ class Login:
                 # Whatever state a failure left it in, nobody shall inherit it.
                 await pooled.invalidate()
                 raise
+
+
+def _looked_at(task: asyncio.Task[Any]) -> None:
+    """Nobody waits for its end any more, so nobody else would look at how it ended."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _make_engine(url: str, **options: Any) -> AsyncEngine:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import pytest
 
+from aisaas.accounts.models import Principal
 from aisaas.accounts.sessions import TokenCipher, cookie_name
+from aisaas.db.engine import ASK_SECONDS
 from aisaas.embedded.stack import Stack
 from aisaas.errors import AuthError, Unauthenticated, Unavailable
 from aisaas.wiring import Services
 from tests.accounts.conftest import PASSWORD, Member, Sql, ask, build_services, sign_up
-from tests.parts import AuthAdmin, outage
+from tests.parts import AuthAdmin, Outage, outage
 
 Age = Callable[..., None]
 Asked = Callable[[str], int]
@@ -286,12 +288,29 @@ async def test_refresh_that_found_no_auth_server_is_made_up_for(
     assert (await ask(services, ada)).user_id == ada.user_id
 
 
-async def test_without_the_database_nobody_can_be_told_apart(
-    services: Services, ada: Member, spare_stack: Stack
+@pytest.mark.parametrize("kind", ["stopped", "paused"])
+async def test_without_the_database_nobody_can_be_told_apart_and_nobody_waits_long(
+    services: Services, ada: Member, spare_stack: Stack, kind: Outage
 ) -> None:
-    with outage(spare_stack, "postgres", "stopped"), pytest.raises(Unavailable):
-        await ask(services, ada)
     assert (await ask(services, ada)).user_id == ada.user_id
+    # Ten at once, so that also those are told who wait for a connection.
+    with outage(spare_stack, "postgres", kind):
+        async with asyncio.timeout(ASK_SECONDS + 1):
+            told = await asyncio.gather(
+                *(ask(services, ada) for _ in range(10)), return_exceptions=True
+            )
+    assert [type(answer) for answer in told] == [Unavailable] * 10
+    back = await answered_in_the_end(lambda: ask(services, ada))
+    assert back.user_id == ada.user_id
+
+
+async def answered_in_the_end(call: Callable[[], Awaitable[Principal]]) -> Principal:
+    """A server that was frozen still has to deal with what was asked of it meanwhile."""
+    while True:
+        try:
+            return await call()
+        except Unavailable:
+            await asyncio.sleep(0.1)
 
 
 # The first account
