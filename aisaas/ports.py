@@ -146,10 +146,12 @@ class RateLimits:
 
 @dataclass(frozen=True, slots=True)
 class RateDecision:
-    """`limited_by` is None when the request may go on; else `retry_after` seconds are to be waited."""
+    """`limited_by` is None when the request may go on; else `retry_after` seconds are to be waited,
+    until `retry_at` by the limiter's clock."""
 
     limited_by: Literal["minute", "day"] | None
     retry_after: float = 0.0
+    retry_at: datetime | None = None
 
 
 class RateLimiter(Protocol):

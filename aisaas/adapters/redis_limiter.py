@@ -8,6 +8,7 @@ they survive a flush (docs/decisions/0003).
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from uuid import UUID
 
 from redis.asyncio import Redis
@@ -17,20 +18,20 @@ from aisaas.ports import RateDecision, RateLimits
 
 # KEYS: minute log, day counter (its name is a prefix; the day's number is appended).
 # ARGV: request id, per minute, per day.
-# Returns {0} or {1, seconds} (minute) or {2, seconds} (day); seconds as a string, since Lua numbers
-# lose their fraction on the way out.
+# Returns {0} or {1, seconds, now} (minute) or {2, seconds, now} (day); the times are strings, since
+# Lua numbers lose their fraction on the way out.
 ACQUIRE = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 local minute, day = KEYS[1], KEYS[2]
 local id, per_minute, per_day = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-if redis.call('ZSCORE', minute, id) then return {0, '0'} end
+if redis.call('ZSCORE', minute, id) then return {0} end
 
 redis.call('ZREMRANGEBYSCORE', minute, '-inf', now - 60)
 if redis.call('ZCARD', minute) >= per_minute then
   local oldest = redis.call('ZRANGE', minute, 0, 0, 'WITHSCORES')
   local wait = oldest[2] and (tonumber(oldest[2]) + 60 - now) or 60
-  return {1, tostring(wait)}
+  return {1, tostring(wait), tostring(now)}
 end
 
 local length = 86400
@@ -48,7 +49,7 @@ if before * (1 - into / length) + current + 1 > per_day then
   else
     wait = length - into
   end
-  return {2, tostring(math.max(wait, 1))}
+  return {2, tostring(math.max(wait, 1)), tostring(now)}
 end
 
 redis.call('ZADD', minute, tostring(now), id)
@@ -56,7 +57,7 @@ redis.call('EXPIRE', minute, 61)
 redis.call('HINCRBY', day, index, 1)
 redis.call('HDEL', day, index - 2)
 redis.call('EXPIRE', day, 2 * length)
-return {0, '0'}
+return {0}
 """
 
 RELEASE = """
@@ -85,10 +86,15 @@ class RedisLimiter:
                 keys=self._keys(user_id),
                 args=[str(request_id), limits.per_minute, limits.per_day],
             )
-        code, seconds = int(answer[0]), float(answer[1])
-        if code == 0:
+        if int(answer[0]) == 0:
             return RateDecision(None)
-        return RateDecision("minute" if code == 1 else "day", seconds)
+        seconds = float(answer[1])
+        return RateDecision(
+            "minute" if int(answer[0]) == 1 else "day",
+            seconds,
+            # Redis' clock, too: ours may be wrong, and nobody would be let in any sooner for it.
+            datetime.fromtimestamp(float(answer[2]) + seconds, tz=UTC),
+        )
 
     async def release(self, user_id: UUID, request_id: UUID) -> None:
         async with bounded():

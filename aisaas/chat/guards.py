@@ -11,7 +11,6 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from aisaas.accounts.models import Principal
@@ -185,7 +184,7 @@ async def within_rates(door: Door, call: Call) -> Call:
         raise Unavailable from error
     if decision.limited_by is not None:
         refusal = RateLimitedMinute if decision.limited_by == "minute" else RateLimitedDay
-        raise refusal(retry_at=datetime.now(UTC) + timedelta(seconds=decision.retry_after))
+        raise refusal(retry_at=decision.retry_at)
     return call
 
 

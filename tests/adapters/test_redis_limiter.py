@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 from collections import Counter
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
@@ -116,6 +117,9 @@ async def test_refusal_tells_when_there_is_room_again(
     refused = await limiter.acquire(user_id, uuid4(), limits)
     assert refused.limited_by == "minute"
     assert 0 < refused.retry_after <= 60
+    assert refused.retry_at is not None
+    until = (refused.retry_at - datetime.now(UTC)).total_seconds()
+    assert until == pytest.approx(refused.retry_after, abs=5)
     await windows.later(refused.retry_after)
     assert (await limiter.acquire(user_id, uuid4(), limits)).limited_by is None
 
