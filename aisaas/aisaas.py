@@ -11,10 +11,13 @@ from aisaas.api.sign_in_first import SignInFirst
 from aisaas.jobs.lifespan import lifespan
 from aisaas.ui import landing, not_found, notices, routes, theme
 from aisaas.ui.account import page as account
+from aisaas.ui.account.state import Recovery
 from aisaas.ui.chat import page as chat
 from aisaas.ui.chat.state import Chat
 from aisaas.ui.dashboard import page as dashboard
 from aisaas.ui.dashboard.state import Dashboard
+from aisaas.ui.profile import page as profile
+from aisaas.ui.profile.state import Profile
 from aisaas.ui.session import OwnerOnly, Session
 from aisaas.ui.settings import APP_NAME
 
@@ -36,8 +39,11 @@ PAGES = (
     (routes.HOME, landing.page, APP_NAME, None),
     (routes.LOGIN, account.login, f"Sign in · {APP_NAME}", Session.leave_if_signed_in),
     (routes.SIGNUP, account.signup, f"Make an account · {APP_NAME}", Session.leave_if_signed_in),
+    (routes.RESET, account.reset, f"Choose a password · {APP_NAME}", Recovery.look),
+    (routes.CONFIRM, account.confirm, f"A link from a mail · {APP_NAME}", None),
     (routes.CHAT_ROUTE, chat.page, f"Chat · {APP_NAME}", Chat.load),
     (routes.DASHBOARD, dashboard.page, f"Usage · {APP_NAME}", Dashboard.load),
+    (routes.SETTINGS, profile.page, f"Settings · {APP_NAME}", Profile.load),
     ("/404", not_found.page, f"Not found · {APP_NAME}", None),
 )
 for route, page, title, on_load in PAGES:

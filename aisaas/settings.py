@@ -385,14 +385,19 @@ class Settings(BaseSettings):
         return tuple(found)
 
     def browser_values(self) -> dict[str, str]:
-        """The allow-list: all that a built page may contain of these settings."""
-        return {
-            "app_name": self.app_name,
+        """The allow-list: all that a browser may know of these settings."""
+        return self.built_values() | {
             "sign_up_mode": self.sign_up_mode,
             "oauth_providers": ",".join(self.oauth_providers),
             "captcha_provider": self.captcha_provider or "",
             "captcha_site_key": self.captcha_site_key or "",
+            # Only where mails don't leave the machine anyway.
+            "mailbox_url": (self.mailbox_url or "") if self.app_env == "development" else "",
         }
+
+    def built_values(self) -> dict[str, str]:
+        """Those of them that a build of the pages contains; another value needs another build."""
+        return {"app_name": self.app_name}
 
 
 def _is_origin(text: str) -> bool:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from aisaas.api import account, health, providers, session
+from aisaas.api import account, health, providers, session, site
 
 
 def api_routes() -> list[Route]:
-    return [*health.routes(), *session.routes(), *providers.routes(), *account.routes()]
+    return [
+        *health.routes(),
+        *site.routes(),
+        *session.routes(),
+        *providers.routes(),
+        *account.routes(),
+    ]

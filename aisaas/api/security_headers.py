@@ -16,6 +16,7 @@ from pathlib import Path
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from aisaas.api.paths import CONFIRM
 from aisaas.settings import PROJECT_ROOT, Settings, settings
 
 BUILT_PAGES = PROJECT_ROOT / ".web" / "build" / "client"
@@ -58,6 +59,9 @@ class SecurityHeaders:
                     answer[name] = value
                 cache = caching(scope["path"], message["status"], answer.get("content-type", ""))
                 answer.setdefault("Cache-Control", cache)
+                if scope["path"].rstrip("/") == CONFIRM:
+                    # Its address has a mail's secret in it until the page has read it.
+                    answer["Referrer-Policy"] = "no-referrer"
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
@@ -87,7 +91,7 @@ def policy(origins: Iterable[str], scripts: Iterable[str], captcha: str | None =
     directives = {
         "default-src": ["'self'"],
         "script-src": ["'self'", *sorted({_hash_source(script) for script in scripts}), *widget],
-        "style-src": ["'self'", "'unsafe-inline'"],
+        "style-src": ["'self'", "'unsafe-inline'", *widget],
         "img-src": ["'self'", "data:"],
         "font-src": ["'self'", "data:"],
         "connect-src": ["'self'", *sockets, *widget],

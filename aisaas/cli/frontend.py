@@ -98,7 +98,7 @@ def _sources(settings: Settings) -> str:
     paths += _source_files(PROJECT_ROOT / "aisaas", SERVER_ONLY)
     # Reflex links the components' own files into assets/external while it builds.
     paths += _source_files(PROJECT_ROOT / "assets", {"external"})
-    values = json.dumps(settings.browser_values(), sort_keys=True)
+    values = json.dumps(settings.built_values(), sort_keys=True)
     return hashlib.sha256(f"{_digest(paths)}{values}".encode()).hexdigest()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import reflex as rx
 
 from aisaas.ui import layout, routes
+from aisaas.ui.browser import MailboxHint
 from aisaas.ui.settings import APP_NAME
 
 STEPS = (
@@ -60,6 +61,7 @@ def _hero() -> rx.Component:
                 rx.el.a("I have an account", href=routes.LOGIN, class_name="button"),
                 class_name="hero-actions",
             ),
+            MailboxHint.create(),
         ),
         _receipt(),
         class_name="hero hero-with-receipt",

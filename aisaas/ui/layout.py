@@ -8,7 +8,7 @@ from reflex_base.constants.state import FIELD_MARKER
 from reflex_components_core.core.banner import connect_errors
 
 from aisaas.ui import routes, theme
-from aisaas.ui.browser import Gate, Offline, Refusal, SignOut, When
+from aisaas.ui.browser import Gate, Offline, Refusal, SignOut, SiteNotice, When
 from aisaas.ui.notices import Notices
 from aisaas.ui.session import Session
 from aisaas.ui.settings import APP_NAME
@@ -71,10 +71,19 @@ def meter() -> rx.Component:
     )
 
 
+def avatar() -> rx.Component:
+    """Beside the name, so it says nothing itself."""
+    return rx.cond(
+        Session.picture,
+        rx.el.img(src=Session.picture, alt="", class_name="avatar"),
+        rx.el.span(Session.initials, class_name="avatar", aria_hidden="true"),
+    )
+
+
 def account_menu() -> rx.Component:
     return rx.el.details(
         rx.el.summary(
-            rx.el.span(class_name="icon icon-user", aria_hidden="true"),
+            avatar(),
             rx.el.span(Session.name, class_name="account-name"),
             aria_label="Account",
             class_name="icon-button",
@@ -84,6 +93,7 @@ def account_menu() -> rx.Component:
             rx.el.p(Session.email, class_name="account-email"),
             rx.el.a("Chat", href=routes.CHAT),
             rx.el.a("Usage", href=routes.DASHBOARD),
+            rx.el.a("Settings", href=routes.SETTINGS),
             class_name="account-panel",
         ),
         class_name="account",
@@ -101,6 +111,7 @@ def app_bar(*leading: rx.Component) -> rx.Component:
             SignOut.create(action=routes.SIGN_OUT),
             class_name="bar-links",
         ),
+        SiteNotice.create(),
         class_name="bar bar-app",
     )
 

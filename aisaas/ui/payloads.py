@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 
-from aisaas.errors import MessageInvalid, ModelUnavailable, NotFound
+from aisaas.errors import MessageInvalid, ModelUnavailable, NameInvalid, NotFound
 
 # Far above any offset of a stored reply, far below what would hurt.
 MAX_OFFSET = 10_000_000
@@ -62,6 +62,14 @@ def model_id(value: object) -> str:
         return _name.validate_python(value)
     except ValidationError:
         raise ModelUnavailable from None
+
+
+def full_name(value: object) -> str:
+    """How long it may be, and of what, `Accounts.rename` decides."""
+    try:
+        return _text.validate_python(value, strict=True)
+    except ValidationError:
+        raise NameInvalid from None
 
 
 def nonce(value: object) -> str:

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from aisaas.api.paths import CHAT, DASHBOARD, LOGIN, SIGNUP, login_for, own_path
+from aisaas.api.paths import (
+    CHAT,
+    CONFIRM,
+    DASHBOARD,
+    HOME,
+    LOGIN,
+    RESET,
+    SETTINGS,
+    SIGNUP,
+    login_for,
+    own_path,
+)
 
-HOME = "/"
 CHAT_ROUTE = "/chat/[[thread]]"
 
-SIGN_IN = "/api/session/sign-in"
-SIGN_UP = "/api/session/sign-up"
 SIGN_OUT = "/api/session/sign-out"
 
 __all__ = [
     "CHAT",
     "CHAT_ROUTE",
+    "CONFIRM",
     "DASHBOARD",
     "HOME",
     "LOGIN",
+    "RESET",
+    "SETTINGS",
     "SIGNUP",
-    "SIGN_IN",
     "SIGN_OUT",
-    "SIGN_UP",
     "conversation",
     "conversation_in",
     "login_for",

@@ -14,6 +14,7 @@ from reflex.middleware.middleware import Middleware
 from reflex.state import BaseState, StateUpdate
 from reflex_base.event import Event, EventSpec
 
+from aisaas.accounts import pictures
 from aisaas.accounts.models import Principal
 from aisaas.billing.models import Allowance
 from aisaas.errors import Refusal, Unauthenticated
@@ -60,6 +61,9 @@ class Session(rx.State):
     owner: str = ""
     name: str = ""
     email: str = ""
+    # The address of a picture they put here, and what stands in its place without one.
+    picture: str = ""
+    initials: str = ""
     admin: bool = False
     meter: MeterView = MeterView()
 
@@ -86,6 +90,18 @@ async def principal_of(state: rx.State) -> Principal:
     return principal
 
 
+def own_picture(principal: Principal) -> str:
+    """Pictures of elsewhere aren't shown: asking for one would tell its host who is here, and when."""
+    address = principal.avatar_url or ""
+    return address if address.startswith(f"{pictures.ADDRESS}/") else ""
+
+
+def initials(name: str) -> str:
+    """Of the first and the last word; of an address, the first letter."""
+    words = [word for word in name.partition("@")[0].split() if word[0].isalnum()]
+    return "".join(word[0].upper() for word in dict.fromkeys((*words[:1], *words[-1:])))
+
+
 async def show_account(
     state: rx.State, principal: Principal, allowance: Allowance | None = None
 ) -> None:
@@ -95,6 +111,8 @@ async def show_account(
     session.owner = str(principal.user_id)
     session.name = principal.full_name or principal.email
     session.email = principal.email
+    session.picture = own_picture(principal)
+    session.initials = initials(session.name)
     session.admin = principal.is_admin
     session.meter = meter_view(allowance or await services().quota.allowance(principal))
     session.ready = True

@@ -1,1 +1,1 @@
-"""Sign in and sign up."""
+"""Getting in: sign in, sign up, a forgotten password, a mail's link."""

@@ -1,20 +1,27 @@
-"""Sign in, and sign up."""
+"""Getting in: sign in, sign up, a forgotten password, a mail's link. The forms say what they are."""
 
 from __future__ import annotations
 
 import reflex as rx
 
 from aisaas.ui import layout
-from aisaas.ui.account.components import auth_card
+from aisaas.ui.account.state import Recovery
+from aisaas.ui.browser import AuthForm, Confirm
 
 
 def login() -> rx.Component:
-    return layout.public_page(
-        auth_card("sign-in", "Welcome back", "Your conversations are where you left them.")
-    )
+    return layout.public_page(AuthForm.create(mode="sign-in"))
 
 
 def signup() -> rx.Component:
+    return layout.public_page(AuthForm.create(mode="sign-up"))
+
+
+def reset() -> rx.Component:
     return layout.public_page(
-        auth_card("sign-up", "Make an account", "Free to start, no card, a clear limit.")
+        AuthForm.create(mode="reset", standing=Recovery.standing, email=Recovery.email)
     )
+
+
+def confirm() -> rx.Component:
+    return layout.public_page(Confirm.create())

@@ -19,12 +19,90 @@ def _library(name: str) -> str:
 
 
 class AuthForm(rx.Component):
-    """A native form to one of our routes, sent by fetch when scripts run."""
+    """Sign in, sign up or reset: native forms to our routes, sent by fetch when scripts run."""
 
     library = _library("auth_form")
     tag = "AuthForm"
 
     mode: rx.Var[str]
+    standing: rx.Var[str]
+    email: rx.Var[str]
+
+
+class Confirm(rx.Component):
+    """Where a mail's link leads: one button, and nothing happens before it is pressed."""
+
+    library = _library("confirm")
+    tag = "Confirm"
+
+
+class MailboxHint(rx.Component):
+    """A link to the mails of an install that sends none."""
+
+    library = _library("site")
+    tag = "MailboxHint"
+
+
+class SiteNotice(rx.Component):
+    """What the page before this one has done, by the code in the address."""
+
+    library = _library("site_notice")
+    tag = "SiteNotice"
+
+
+class NameForm(rx.Component):
+    """The name that is shown."""
+
+    library = _library("profile_forms")
+    tag = "NameForm"
+
+    name: rx.Var[str]
+    saved: rx.Var[int]
+
+    on_save: rx.EventHandler[lambda name: [name]]
+
+
+class PictureForm(rx.Component):
+    """Choose a picture, which is made small before it is sent, or remove it."""
+
+    library = _library("profile_forms")
+    tag = "PictureForm"
+
+    picture: rx.Var[str]
+    initials: rx.Var[str]
+
+    on_changed: rx.EventHandler[lambda: []]
+
+
+class AddressForm(rx.Component):
+    """Sign in with another address."""
+
+    library = _library("profile_forms")
+    tag = "AddressForm"
+
+    email: rx.Var[str]
+
+
+class PasswordForm(rx.Component):
+    """Choose another password."""
+
+    library = _library("profile_forms")
+    tag = "PasswordForm"
+
+    email: rx.Var[str]
+
+    on_changed: rx.EventHandler[lambda: []]
+
+
+class OwnSessions(rx.Component):
+    """Where somebody is signed in, and how to end it."""
+
+    library = _library("own_sessions")
+    tag = "OwnSessions"
+
+    sessions: rx.Var[Any]
+
+    on_changed: rx.EventHandler[lambda: []]
 
 
 class SignOut(rx.Component):

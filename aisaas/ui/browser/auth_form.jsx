@@ -1,119 +1,318 @@
-// A native form to one of our routes; with scripts it is sent by fetch, keeps what was typed, and
-// shows a refusal in place. A full page load follows, because the socket reads the session cookie
-// only when it connects.
-import { useEffect, useRef, useState } from "react";
+// Sign in, sign up, and the way back to a forgotten password.
+import { useState } from "react";
+import { Card, Mailbox } from "$/components/own/auth_card.jsx";
+import {
+  Check,
+  Field,
+  NEW_PASSWORD,
+  PasswordField,
+  Problem,
+  Said,
+  Submit,
+  Username,
+  goOn,
+  useQuery,
+  useSending,
+} from "$/components/own/forms.jsx";
+import { saidIn } from "$/components/own/sentences.jsx";
+import { useSite } from "$/components/own/site.jsx";
 
+const SIGN_IN = "/api/session/sign-in";
+const SIGN_UP = "/api/session/sign-up";
+const MAGIC_LINK = "/api/session/magic-link";
+const RESEND = "/api/session/resend";
+const RESET = "/api/session/reset";
+const PASSWORD = "/api/account/password";
 const MODES = {
-  "sign-in": {
-    action: "/api/session/sign-in",
-    submit: "Sign in",
-    busy: "Signing in…",
-    password: "current-password",
-    other: { href: "/signup", question: "New here?", label: "Make an account" },
-  },
-  "sign-up": {
-    action: "/api/session/sign-up",
-    submit: "Create account",
-    busy: "Creating your account…",
-    password: "new-password",
-    other: { href: "/login", question: "Already have an account?", label: "Go to sign-in" },
-  },
-};
-const NO_ANSWER = {
-  code: "unavailable",
-  message: "We couldn't reach the server. What you typed is still here; try again.",
+  invitation: "Sign-up is by invitation. If you were invited, open the link in the mail.",
+  closed: "Sign-up is closed at the moment. Whoever has an account can still sign in.",
 };
 
-const ownPath = (path) => (/^\/(?![/\\])[^\\\s]*$/.test(path ?? "") ? path : "/chat");
+const targetIn = (query) => new URLSearchParams(query).get("redirectTo") ?? "";
+// Where to go on travels from page to page; what was said doesn't.
+const onward = (path, target) =>
+  target ? `${path}?redirectTo=${encodeURIComponent(target)}` : path;
 
-async function submit(form, action) {
-  let response;
-  try {
-    response = await fetch(action, {
-      method: "POST",
-      body: new URLSearchParams(new FormData(form)),
-      headers: { Accept: "application/json" },
-      credentials: "same-origin",
-    });
-    return { ok: response.ok, body: await response.json() };
-  } catch {
-    return { ok: false, body: NO_ANSWER };
-  }
-}
-
-function Field({ label, hint, ...input }) {
-  const id = `field-${input.name}`;
+function Email(more) {
   return (
-    <div className="field">
-      <label htmlFor={id}>{label}</label>
-      <input id={id} required aria-describedby={hint ? `${id}-hint` : undefined} {...input} />
-      {hint && (
-        <p id={`${id}-hint`} className="hint">
-          {hint}
-        </p>
-      )}
-    </div>
+    <Field
+      label="Email"
+      name="email"
+      type="email"
+      autoComplete="username"
+      inputMode="email"
+      maxLength={254}
+      {...more}
+    />
   );
 }
 
-export function AuthForm({ mode }) {
-  const copy = MODES[mode];
-  const form = useRef(null);
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState(null);
-  const [notice, setNotice] = useState("");
-  const [query, setQuery] = useState("");
-  useEffect(() => setQuery(window.location.search), []);
-  const target = new URLSearchParams(query).get("redirectTo") ?? "";
+function Providers({ site, target }) {
+  if (!site?.providers.length) return null;
+  return (
+    <>
+      <ul className="providers">
+        {site.providers.map(({ name, label }) => (
+          <li key={name}>
+            <a
+              className="button button-wide"
+              href={onward(`/api/session/oauth/${name}`, target)}
+              onClick={() => window.sessionStorage.removeItem("token")}
+            >
+              Continue with {label}
+            </a>
+          </li>
+        ))}
+      </ul>
+      <p className="divider">or</p>
+    </>
+  );
+}
+
+function SignIn() {
+  const site = useSite();
+  const query = useQuery();
+  const said = saidIn(query);
+  const target = targetIn(query);
+  const [mailed, setMailed] = useState(null);
+  const { busy, problem, attempt, send } = useSending(site?.captcha);
+
+  // The same fields go to whichever route the pressed button names.
+  const mail = async (action, form) => {
+    const address = form.elements.email;
+    if (!address.reportValidity()) return;
+    const body = await send(action, new FormData(form));
+    if (body) setMailed({ address: address.value, message: body.message, action });
+  };
+  const onSubmit = async (event) => {
+    event.preventDefault();
+    const form = event.currentTarget;
+    if (event.nativeEvent.submitter?.name === "by_mail") await mail(MAGIC_LINK, form);
+    else await send(SIGN_IN, new FormData(form));
+  };
+  if (mailed) {
+    return <Mailbox site={site} target={target} onBack={() => setMailed(null)} {...mailed} />;
+  }
+  const shown = problem ?? (attempt ? null : said.problem);
+  return (
+    <Card
+      title="Welcome back"
+      lead="Your conversations are where you left them."
+      settled={site !== null}
+    >
+      <form className="auth-form" method="post" action={SIGN_IN} onSubmit={onSubmit}>
+        <Problem problem={shown}>
+          {shown?.code === "email_not_confirmed" && (
+            <button
+              type="button"
+              className="link-button"
+              onClick={(event) => mail(RESEND, event.currentTarget.form)}
+            >
+              Send the mail again
+            </button>
+          )}
+        </Problem>
+        <Said>{!problem && said.notice?.message}</Said>
+        <Providers site={site} target={target} />
+        <input type="hidden" name="redirectTo" value={target} />
+        <Email />
+        <PasswordField
+          label="Password"
+          name="password"
+          autoComplete="current-password"
+          maxLength={256}
+        />
+        <Check site={site} attempt={attempt} />
+        <Submit busy={busy} busyText="One moment…">
+          Sign in
+        </Submit>
+        <button
+          className="button button-wide"
+          type="submit"
+          name="by_mail"
+          formAction={MAGIC_LINK}
+          formNoValidate
+          aria-disabled={busy}
+        >
+          Email me a sign-in link
+        </button>
+        <p className="auth-other">
+          <a href="/reset">Forgot your password?</a>
+        </p>
+        {site?.sign_up_mode === "open" && (
+          <p className="auth-other">
+            New here? <a href={onward("/signup", target)}>Make an account</a>
+          </p>
+        )}
+      </form>
+    </Card>
+  );
+}
+
+function SignUp() {
+  const site = useSite();
+  const query = useQuery();
+  const said = saidIn(query);
+  const target = targetIn(query);
+  const [mailed, setMailed] = useState(null);
+  const { busy, problem, attempt, send } = useSending(site?.captcha);
 
   const onSubmit = async (event) => {
     event.preventDefault();
-    if (busy) return;
-    setBusy(true);
-    setProblem(null);
-    const { ok, body } = await submit(form.current, copy.action);
-    if (ok && body.redirect) {
-      // Whoever used this tab before left a state on the server under this token.
-      window.sessionStorage.removeItem("token");
-      window.location.assign(ownPath(body.redirect));
-      return;
-    }
-    setBusy(false);
-    if (ok) setNotice(body.message ?? "Look into your mailbox to confirm your address.");
-    else setProblem(body.message ? body : NO_ANSWER);
+    const form = event.currentTarget;
+    const body = await send(SIGN_UP, new FormData(form));
+    if (body) setMailed({ address: form.elements.email.value, message: body.message });
   };
-
-  return (
-    <form ref={form} className="auth-form" method="post" action={copy.action} onSubmit={onSubmit}>
-      {problem && (
-        <div className="alert" role="alert" data-code={problem.code}>
-          {problem.message}
-        </div>
-      )}
-      {notice && (
-        <div className="note" role="status">
-          {notice}
-        </div>
-      )}
-      <input type="hidden" name="redirectTo" value={target} />
-      {mode === "sign-up" && (
-        <Field label="Full name" name="full_name" type="text" autoComplete="name" maxLength={120} />
-      )}
-      <Field label="Email" name="email" type="email" autoComplete="email" inputMode="email" />
-      <Field
-        label="Password"
-        name="password"
-        type="password"
-        autoComplete={copy.password}
-        minLength={mode === "sign-up" ? 8 : undefined}
-        hint={mode === "sign-up" ? "At least 8 characters. A sentence is easiest to keep." : undefined}
+  if (mailed) {
+    return (
+      <Mailbox
+        site={site}
+        target={target}
+        action={RESEND}
+        onBack={() => setMailed(null)}
+        {...mailed}
       />
-      <button className="button button-primary button-wide" type="submit" aria-disabled={busy}>
-        {busy ? copy.busy : copy.submit}
-      </button>
-      <p className="auth-other">
-        {copy.other.question} <a href={copy.other.href + query}>{copy.other.label}</a>
-      </p>
-    </form>
+    );
+  }
+  const toSignIn = (
+    <p className="auth-other">
+      Already have an account? <a href={onward("/login", target)}>Go to sign-in</a>
+    </p>
   );
+  if (site && MODES[site.sign_up_mode]) {
+    return (
+      <Card title="Make an account" lead={MODES[site.sign_up_mode]}>
+        {toSignIn}
+      </Card>
+    );
+  }
+  return (
+    <Card
+      title="Make an account"
+      lead="Free to start, no card, a clear limit."
+      settled={site !== null}
+    >
+      <form className="auth-form" method="post" action={SIGN_UP} onSubmit={onSubmit}>
+        <Problem problem={problem ?? (attempt ? null : said.problem)} />
+        <Providers site={site} target={target} />
+        <input type="hidden" name="redirectTo" value={target} />
+        <Field label="Full name" name="full_name" type="text" autoComplete="name" maxLength={120} />
+        <Email />
+        <PasswordField label="Password" {...NEW_PASSWORD} name="password" />
+        <Check site={site} attempt={attempt} />
+        <Submit busy={busy} busyText="Creating your account…">
+          Create account
+        </Submit>
+        {toSignIn}
+      </form>
+    </Card>
+  );
+}
+
+function AskForReset({ over }) {
+  const site = useSite();
+  const query = useQuery();
+  const said = saidIn(query);
+  const [mailed, setMailed] = useState(null);
+  const { busy, problem, attempt, send } = useSending(site?.captcha);
+  const onSubmit = async (event) => {
+    event.preventDefault();
+    const form = event.currentTarget;
+    const body = await send(RESET, new FormData(form));
+    if (body) setMailed({ address: form.elements.email.value, message: body.message });
+  };
+  if (mailed) {
+    return (
+      <Mailbox site={site} target="" action={RESET} onBack={() => setMailed(null)} {...mailed} />
+    );
+  }
+  return (
+    <Card
+      title={over ? "That link is over" : "Forgot your password?"}
+      lead={
+        over
+          ? "Links to choose a password by work once, and for an hour. Ask for a new one."
+          : "We mail you a link by which you choose a new one."
+      }
+      settled={site !== null}
+    >
+      <form className="auth-form" method="post" action={RESET} onSubmit={onSubmit}>
+        <Problem problem={problem ?? (attempt ? null : said.problem)} />
+        <Said>{!problem && said.notice?.message}</Said>
+        <Email />
+        <Check site={site} attempt={attempt} />
+        <Submit busy={busy} busyText="One moment…">
+          Mail me a link
+        </Submit>
+        <p className="auth-other">
+          <a href="/login">Back to sign-in</a>
+        </p>
+      </form>
+    </Card>
+  );
+}
+
+function ChoosePassword({ email, knows }) {
+  const site = useSite();
+  const captcha = knows ? site?.captcha : null;
+  const { busy, problem, attempt, send } = useSending(captcha);
+  const onSubmit = async (event) => {
+    event.preventDefault();
+    const body = await send(PASSWORD, new FormData(event.currentTarget));
+    if (body) goOn("/chat?notice=password_changed");
+  };
+  return (
+    <Card
+      title="Choose a new password"
+      lead="All other sessions will be signed out."
+      settled={site !== null}
+    >
+      <form className="auth-form" method="post" action={PASSWORD} onSubmit={onSubmit}>
+        <Problem problem={problem}>
+          {problem?.code === "unauthenticated" && <a href="/reset">Ask for a new link</a>}
+        </Problem>
+        <Username email={email} />
+        {knows && (
+          <PasswordField
+            label="Current password"
+            name="current_password"
+            autoComplete="current-password"
+            maxLength={256}
+          />
+        )}
+        <PasswordField label="New password" {...NEW_PASSWORD} />
+        {knows && <Check site={site} attempt={attempt} />}
+        <Submit busy={busy} busyText="One moment…">
+          Save the password
+        </Submit>
+        {knows && (
+          <p className="auth-other">
+            <a href="/reset">Forgot the current one?</a>
+          </p>
+        )}
+      </form>
+    </Card>
+  );
+}
+
+// `standing`: "chooses" right after a mail's link, "signed_in" otherwise with a session, "nobody"
+// without; "" while it isn't known.
+function Reset({ standing, email }) {
+  const query = useQuery();
+  const chooses = new URLSearchParams(query).has("choose");
+  if (!chooses) return <AskForReset />;
+  if (standing === "nobody") return <AskForReset over />;
+  if (standing) return <ChoosePassword email={email} knows={standing === "signed_in"} />;
+  return (
+    <Card title="Choose a new password">
+      <div className="skeleton" aria-busy="true" />
+    </Card>
+  );
+}
+
+const PAGES = { "sign-in": SignIn, "sign-up": SignUp, reset: Reset };
+
+export function AuthForm({ mode, ...more }) {
+  const Page = PAGES[mode];
+  return <Page {...more} />;
 }

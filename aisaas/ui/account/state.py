@@ -1,0 +1,30 @@
+"""Whether somebody may choose a password without the current one: after a mail's link, for a while.
+
+This is what the page shows; what may be done, `Accounts.change_password` decides.
+"""
+
+from __future__ import annotations
+
+import reflex as rx
+
+from aisaas.errors import Refusal
+from aisaas.ui.session import principal_of, show_account
+
+
+class Recovery(rx.State):
+    """`standing` is "chooses", "signed_in" or "nobody"; empty while it isn't known."""
+
+    standing: str = ""
+    email: str = ""
+
+    @rx.event
+    async def look(self) -> None:
+        try:
+            principal = await principal_of(self)
+            await show_account(self, principal)
+        except Refusal:
+            # A new link is the way on for a visitor, and also when it can't be told who is asking.
+            self.standing = "nobody"
+            return
+        self.standing = "chooses" if principal.recovered else "signed_in"
+        self.email = principal.email

@@ -1,0 +1,110 @@
+// A mail's link leads here, and does nothing by being opened: programs that look through mail open
+// links too. The link's secret leaves the address as soon as it is read.
+import { useEffect, useState } from "react";
+import { Card } from "$/components/own/auth_card.jsx";
+import { Problem, Submit, useSending } from "$/components/own/forms.jsx";
+
+const CONFIRM = "/api/session/confirm";
+const SIGN_IN = {
+  title: "Sign in",
+  lead: "You asked for a link to sign in by. It works once.",
+  submit: "Sign in",
+  on: { href: "/login", label: "Ask for a new link" },
+};
+const KINDS = {
+  signup: {
+    title: "Welcome",
+    lead: "Confirm that this address is yours, and your account is ready.",
+    submit: "Confirm my address",
+    on: { href: "/login", label: "Sign in, or have the mail sent again" },
+  },
+  magiclink: SIGN_IN,
+  email: SIGN_IN,
+  recovery: {
+    title: "Choose a new password",
+    lead: "You asked for a link because you forgot yours.",
+    submit: "Choose a new password",
+    on: { href: "/reset", label: "Ask for a new link" },
+  },
+  invite: {
+    title: "You are invited",
+    lead: "Accept, and choose a password on the next page.",
+    submit: "Accept the invitation",
+    on: { href: "/login", label: "Go to sign-in" },
+  },
+  email_change: {
+    title: "Change of your address",
+    lead: "Both your old and your new address have to be confirmed, each by its own mail.",
+    submit: "Confirm the change",
+    on: { href: "/settings", label: "Go to settings" },
+  },
+};
+const NOT_WHOLE = { code: "link_not_whole", message: "That link isn't whole. Open it from the mail once more." };
+
+// For this page load: the address doesn't have it any more.
+let link;
+
+function readLink() {
+  if (link === undefined) {
+    const query = new URLSearchParams(window.location.search);
+    const [token, type] = [query.get("token_hash"), query.get("type")];
+    const whole = token && Object.hasOwn(KINDS, type);
+    link = whole ? { token, type, target: query.get("redirectTo") ?? "" } : null;
+    window.history.replaceState(window.history.state, "", window.location.pathname);
+  }
+  return link;
+}
+
+export function Confirm() {
+  const [read, setRead] = useState(undefined);
+  const [halfDone, setHalfDone] = useState("");
+  const { busy, problem, send } = useSending(null);
+  useEffect(() => setRead(readLink()), []);
+
+  if (read === undefined) return <Card title="One moment" settled={false} />;
+  if (read === null) {
+    return (
+      <Card title="That link doesn’t work">
+        <div className="auth-form">
+          <Problem problem={NOT_WHOLE} />
+          <p className="auth-other">
+            <a href="/login">Go to sign-in</a>
+          </p>
+        </div>
+      </Card>
+    );
+  }
+  const kind = KINDS[read.type];
+  if (halfDone) {
+    return (
+      <Card title="One more mail" lead={halfDone}>
+        <p className="auth-other">
+          <a href="/settings">Go to settings</a>
+        </p>
+      </Card>
+    );
+  }
+  const onSubmit = async (event) => {
+    event.preventDefault();
+    const fields = { token_hash: read.token, type: read.type, redirectTo: read.target };
+    const body = await send(CONFIRM, fields);
+    if (body) setHalfDone(body.message);
+  };
+  const over = problem && problem.code !== "unavailable";
+  return (
+    <Card title={kind.title} lead={over ? undefined : kind.lead}>
+      <form className="auth-form" onSubmit={onSubmit}>
+        <Problem problem={problem} />
+        {over ? (
+          <a className="button button-wide" href={kind.on.href}>
+            {kind.on.label}
+          </a>
+        ) : (
+          <Submit busy={busy} busyText="One moment…">
+            {kind.submit}
+          </Submit>
+        )}
+      </form>
+    </Card>
+  );
+}

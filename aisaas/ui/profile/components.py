@@ -1,0 +1,89 @@
+"""The parts of the settings page."""
+
+from __future__ import annotations
+
+import reflex as rx
+from reflex.style import color_mode, set_color_mode
+
+from aisaas.ui.browser import (
+    AddressForm,
+    NameForm,
+    OwnSessions,
+    PasswordForm,
+    PictureForm,
+    Refusal,
+)
+from aisaas.ui.notices import Notices
+from aisaas.ui.profile.state import Profile
+from aisaas.ui.session import Session
+
+THEMES = (("system", "Like the system"), ("light", "Light"), ("dark", "Dark"))
+
+
+def refusal() -> rx.Component:
+    return Refusal.create(refusal=Notices.refusal, on_dismiss=Notices.dismiss)
+
+
+def profile() -> rx.Component:
+    return _card(
+        "Profile",
+        PictureForm.create(
+            picture=Session.picture, initials=Session.initials, on_changed=Profile.load
+        ),
+        NameForm.create(name=Profile.full_name, saved=Profile.saved, on_save=Profile.rename),
+    )
+
+
+def address() -> rx.Component:
+    return _card("Email", AddressForm.create(email=Session.email))
+
+
+def password() -> rx.Component:
+    return _card("Password", PasswordForm.create(email=Session.email, on_changed=Profile.load))
+
+
+def sessions() -> rx.Component:
+    return _card(
+        "Where you are signed in",
+        OwnSessions.create(sessions=Profile.sessions, on_changed=Profile.load),
+    )
+
+
+def colours() -> rx.Component:
+    return _card(
+        "Colours",
+        rx.el.fieldset(
+            rx.el.legend("Colours of the pages in this browser", class_name="visually-hidden"),
+            *(_theme(value, label) for value, label in THEMES),
+            class_name="choices",
+        ),
+    )
+
+
+def _theme(value: str, label: str) -> rx.Component:
+    return rx.el.label(
+        rx.el.input(
+            type="radio",
+            name="colours",
+            value=value,
+            checked=color_mode == value,
+            on_change=set_color_mode(value),  # pyright: ignore[reportArgumentType]
+        ),
+        label,
+        class_name="choice",
+    )
+
+
+def _card(title: str, *children: rx.Component) -> rx.Component:
+    return rx.el.section(rx.el.h2(title), *children, class_name="card settings-card")
+
+
+def skeleton() -> rx.Component:
+    line = rx.el.div(class_name="skeleton")
+    return rx.el.div(
+        rx.el.div(class_name="bar"),
+        rx.el.div(*([line] * 6), class_name="skeleton-column settings-main"),
+        class_name="page",
+        aria_busy="true",
+        aria_label="Loading",
+    )

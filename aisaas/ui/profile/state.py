@@ -1,0 +1,37 @@
+"""The settings page's state: what is shown, and the name. All else is changed by forms (`api`)."""
+
+from __future__ import annotations
+
+import reflex as rx
+
+from aisaas.ui import notices, payloads
+from aisaas.ui.profile import view
+from aisaas.ui.session import principal_of, show_account
+from aisaas.wiring import services
+
+
+class Profile(rx.State):
+    full_name: str = ""
+    sessions: list[view.SessionView] = []  # noqa: RUF012
+    # How often the name was saved, so that the form knows its own.
+    saved: int = 0
+
+    @rx.event
+    @notices.shown_on_load
+    async def load(self) -> None:
+        principal = await principal_of(self)
+        sessions = await services().accounts.sessions(principal)
+        await show_account(self, principal)
+        await notices.clear(self)
+        self.full_name = principal.full_name
+        self.sessions = view.session_views(sessions)
+
+    @rx.event
+    @notices.shown
+    async def rename(self, name: str) -> None:
+        principal = await principal_of(self)
+        accounts = services().accounts
+        self.full_name = await accounts.rename(principal, payloads.full_name(name))
+        self.saved += 1
+        await notices.clear(self)
+        await show_account(self, await principal_of(self))
