@@ -5,15 +5,13 @@ import { MailboxLink } from "$/components/own/site.jsx";
 
 const AGAIN_SECONDS = 60;
 
-// `settled` is false while it isn't known yet what belongs into the card.
-export function Card({ title, lead, settled = true, children }) {
+// `settled` is false while it isn't known yet what belongs into the card. One that `follows` another
+// screen in the same place has the focus: readers and keyboards begin at its top.
+export function Card({ title, lead, settled = true, follows = false, children }) {
   const heading = useRef(null);
-  const first = useRef(title);
   useEffect(() => {
-    // Another screen in the same place: readers and keyboards begin at its top.
-    if (first.current !== title) heading.current?.focus();
-    first.current = title;
-  }, [title]);
+    if (follows) heading.current.focus();
+  }, [follows]);
   return (
     <section className="auth-card" data-settled={settled}>
       <h1 ref={heading} tabIndex={-1}>
@@ -50,7 +48,7 @@ export function Mailbox({ site, address, message, action, target, onBack }) {
     if (body) setSent((count) => count + 1);
   };
   return (
-    <Card title="Look into your mailbox">
+    <Card title="Look into your mailbox" follows>
       <form className="auth-form" onSubmit={onSubmit}>
         <p>{message}</p>
         <p className="mail-address">{address}</p>
@@ -62,9 +60,9 @@ export function Mailbox({ site, address, message, action, target, onBack }) {
         <input type="hidden" name="email" value={address} />
         <input type="hidden" name="redirectTo" value={target} />
         <Check site={site} attempt={attempt} />
-        <p className="hint">
-          Nothing there? It may take a minute, or be in the folder for spam.
-        </p>
+        {!site?.mailbox_url && (
+          <p className="hint">Nothing there? It may take a minute, or be in the folder for spam.</p>
+        )}
         <button className="button button-wide" type="submit" aria-disabled={busy || left > 0}>
           {left > 0 ? `Send it again in ${left} s` : "Send it again"}
         </button>

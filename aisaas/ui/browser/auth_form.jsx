@@ -209,7 +209,7 @@ function SignUp() {
   );
 }
 
-function AskForReset({ over }) {
+function AskForReset({ over = false }) {
   const site = useSite();
   const query = useQuery();
   const said = saidIn(query);
@@ -229,6 +229,7 @@ function AskForReset({ over }) {
   return (
     <Card
       title={over ? "That link is over" : "Forgot your password?"}
+      follows={over}
       lead={
         over
           ? "Links to choose a password by work once, and for an hour. Ask for a new one."
@@ -261,6 +262,8 @@ function ChoosePassword({ email, knows }) {
     const body = await send(PASSWORD, new FormData(event.currentTarget));
     if (body) goOn("/chat?notice=password_changed");
   };
+  // The time in which a mail's link is enough has run out meanwhile.
+  if (!knows && problem?.code === "current_password_wrong") return <AskForReset over />;
   return (
     <Card
       title="Choose a new password"

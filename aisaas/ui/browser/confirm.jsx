@@ -77,7 +77,7 @@ export function Confirm() {
   const kind = KINDS[read.type];
   if (halfDone) {
     return (
-      <Card title="One more mail" lead={halfDone}>
+      <Card key="half" title="One more mail" lead={halfDone} follows>
         <p className="auth-other">
           <a href="/settings">Go to settings</a>
         </p>

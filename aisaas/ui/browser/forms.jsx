@@ -99,7 +99,7 @@ export function Check({ site, attempt }) {
 export function Submit({ busy, children, busyText, small }) {
   return (
     <button
-      className={small ? "button button-primary" : "button button-primary button-wide"}
+      className={small ? "button" : "button button-primary button-wide"}
       type="submit"
       aria-disabled={busy}
     >
