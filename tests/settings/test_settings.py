@@ -333,6 +333,14 @@ def test_whatever_is_named_like_a_secret_is_kept_like_one() -> None:
         assert (SecretStr in get_args(field.annotation)) == secretive, name
 
 
+def test_browser_hears_of_the_mailbox_in_development(environment: pytest.MonkeyPatch) -> None:
+    mailbox = "http://127.0.0.1:4000/mailbox"
+    values = _load(environment, DEVELOPMENT | {"MAILBOX_URL": mailbox})
+    assert values.browser_values()["mailbox_url"] == mailbox
+    # An address that is another one at each start must not ask for another build.
+    assert values.built_values() == {"app_name": "AI SaaS"}
+
+
 def test_browser_gets_the_allow_list_and_no_secret(environment: pytest.MonkeyPatch) -> None:
     values = _load(environment, PRODUCTION).browser_values()
     assert values == {

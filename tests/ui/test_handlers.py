@@ -24,11 +24,13 @@ from reflex_base.utils.format import format_event_handler
 
 from aisaas.accounts.models import Principal
 from aisaas.chat.models import Message
+from aisaas.ui.account.state import Recovery
 from aisaas.ui.chat.state import Chat, Sidebar
 from aisaas.ui.chat.stream import Tail
 from aisaas.ui.chat.view import stream_key
 from aisaas.ui.dashboard.state import Dashboard
 from aisaas.ui.notices import Notices
+from aisaas.ui.profile.state import Profile
 from aisaas.ui.session import OwnerOnly, Session
 from aisaas.wiring import Services
 from tests.services import Database, new_member, whole
@@ -62,8 +64,12 @@ HANDLERS: dict[Any, tuple[str, ...]] = {
     Sidebar.delete: ("conversation_id",),
     Sidebar.restore: ("conversation_id",),
     Tail.fill_gap: ("message_id", "offset"),
+    Profile.rename: ("name",),
 }
-WITH_IDS = [handler for handler in HANDLERS if handler is not Chat.choose_model]
+WITHOUT_IDS = (Chat.choose_model, Profile.rename)
+WITH_IDS = [handler for handler in HANDLERS if handler not in WITHOUT_IDS]
+# Whether there is a model of that name is asked when it is used; a name may be anything short.
+TAKEN = [(Chat.choose_model, A_NAME), (Profile.rename, A_NAME), (Profile.rename, "")]
 
 
 def by_name(handler: Any) -> str:
@@ -91,6 +97,7 @@ class Person:
             "title": "A title",
             "model": "demo",
             "offset": 0,
+            "name": self.principal.full_name,
         }
         return {name: theirs[name] for name in HANDLERS[handler]}
 
@@ -173,7 +180,7 @@ def app() -> rx.App:
 def public_handlers() -> set[str]:
     return {
         f"{state.__name__}.{name}"
-        for state in (Chat, Sidebar, Tail, Session, Notices, Dashboard)
+        for state in (Chat, Sidebar, Tail, Session, Notices, Dashboard, Profile, Recovery)
         for name in state.event_handlers
         # Reflex's own; it sets only vars that have a setter, and none of ours has one.
         if name in vars(state) and name != "setvar"
@@ -190,6 +197,8 @@ def test_every_handler_that_takes_something_is_tried_with_junk() -> None:
         "Dashboard.load",
         "Dashboard.older",
         "Dashboard.newer",
+        "Profile.load",
+        "Recovery.look",
     }
     assert public_handlers() == tried | without_arguments
 
@@ -202,9 +211,8 @@ async def test_junk_is_refused_and_changes_nothing(ada: Person, handler: Any) ->
             await tab.call(Chat.load)
             payload: dict[str, Any] = dict.fromkeys(HANDLERS[handler], junk)
             await tab.call(handler, **payload)
-            # Whether there is a model of that name is asked when it is used.
-            if (handler, junk) != (Chat.choose_model, A_NAME):
-                expected = {"not_found", "message_invalid", "model_unavailable"}
+            if (handler, junk) not in TAKEN:
+                expected = {"not_found", "message_invalid", "model_unavailable", "name_invalid"}
                 assert tab.refused in expected, repr(junk)[:80]
 
 
@@ -300,6 +308,30 @@ async def test_a_state_is_emptied_before_somebody_else_sees_it(ada: Person, eve:
         assert tab.deltas
         assert ada.words not in str(tab.deltas)
         assert str(ada.principal.user_id) not in str(tab.deltas)
+
+
+@pytest.mark.usefixtures("domain")
+async def test_settings_show_ones_own_account_only(domain: Services, eve: Person) -> None:
+    ada = await new_member(domain)
+    async with open_tab(ada.cookie) as tab:
+        await tab.call(Profile.load, path="/settings")
+        (only,) = tab.vars["profile.sessions"]
+        assert (only.id, only.current) == (str(ada.principal.session_id), True)
+        await tab.call(Profile.rename, name="  Augusta  King ")
+        assert tab.vars["profile.full_name"] == tab.vars["session.name"] == "Augusta King"
+        assert tab.vars["session.initials"] == "AK"
+        tab.cookie = eve.cookie
+        await tab.call(Profile.rename, name="Eve")
+        assert tab.refused == "unauthenticated"
+    assert (await domain.accounts.principal(ada.cookie)).full_name == "Augusta King"
+
+
+async def test_a_password_is_chosen_only_with_a_session(domain: Services) -> None:
+    ada = await new_member(domain)
+    for cookie, standing in (("", "nobody"), (ada.cookie, "signed_in")):
+        async with open_tab(cookie) as tab:
+            await tab.call(Recovery.look, path="/reset")
+            assert tab.vars["recovery.standing"] == standing
 
 
 async def test_another_users_state_is_not_used(domain: Services, eve: Person) -> None:

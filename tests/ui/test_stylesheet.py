@@ -66,6 +66,8 @@ def test_bars_stand_out_from_their_ground(theme: int, colour: str) -> None:
         ("amber", "amber-wash"),
         ("amber", "paper"),
         ("red", "red-wash"),
+        ("red", "raised"),
+        ("green-strong", "raised"),
         ("code-keyword", "sunken"),
         ("code-string", "sunken"),
         ("code-number", "sunken"),

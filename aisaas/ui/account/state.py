@@ -8,6 +8,7 @@ from __future__ import annotations
 import reflex as rx
 
 from aisaas.errors import Refusal
+from aisaas.ui import notices
 from aisaas.ui.session import principal_of, show_account
 
 
@@ -18,6 +19,7 @@ class Recovery(rx.State):
     email: str = ""
 
     @rx.event
+    @notices.shown
     async def look(self) -> None:
         try:
             principal = await principal_of(self)

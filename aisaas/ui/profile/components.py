@@ -17,7 +17,7 @@ from aisaas.ui.notices import Notices
 from aisaas.ui.profile.state import Profile
 from aisaas.ui.session import Session
 
-THEMES = (("system", "Like the system"), ("light", "Light"), ("dark", "Dark"))
+THEMES = (("system", "System"), ("light", "Light"), ("dark", "Dark"))
 
 
 def refusal() -> rx.Component:
