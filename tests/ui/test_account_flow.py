@@ -8,7 +8,7 @@ import re
 import struct
 import time
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
@@ -32,14 +32,15 @@ TURNSTILE = """
   const answer = (id) => setTimeout(() => widgets[id].callback(`answer-${++answers}`), 0);
   window.turnstile = {
     render(box, options) {
+      const id = `widget-${Object.keys(widgets).length + 1}`;
       box.textContent = `I am human, says ${options.sitekey}`;
-      widgets.one = options;
-      answer("one");
-      return "one";
+      widgets[id] = options;
+      answer(id);
+      return id;
     },
     reset: answer,
     remove: () => {},
-    growOld: () => widgets.one["expired-callback"](),
+    growOld: () => widgets["widget-1"]["expired-callback"](),
   };
   window[new URL(document.currentScript.src).searchParams.get("onload")]();
 })();
@@ -238,6 +239,23 @@ def test_a_forgotten_password_is_replaced_and_ends_other_sessions(
     expect(theirs.get_by_role("alert")).to_have_attribute("data-code", "invalid_credentials")
     sign_in(theirs, address, ANOTHER)
     theirs.wait_for_url(on("/settings"))
+
+
+def test_a_mail_is_sent_again_after_a_minute(context: BrowserContext) -> None:
+    page = context.new_page()
+    page.goto("/reset")
+    page.get_by_label("Email").fill(somebody())
+    page.get_by_role("button", name="Mail me a link").click()
+    expect(page.get_by_role("button", name=re.compile("Send it again in"))).to_be_visible()
+    # The browser's clock only: nobody else's moves.
+    page.clock.install()
+    page.get_by_role("button", name="Use another address").click()
+    page.get_by_label("Email").fill(somebody())
+    page.get_by_role("button", name="Mail me a link").click()
+    expect(page.get_by_role("button", name=re.compile("Send it again in"))).to_be_visible()
+    page.clock.fast_forward(61_000)
+    page.get_by_role("button", name="Send it again", exact=True).click()
+    expect(page.get_by_role("status").filter(has_text="We sent it once more.")).to_be_visible()
 
 
 def test_choosing_a_password_without_a_session_offers_a_new_link(context: BrowserContext) -> None:
@@ -449,7 +467,14 @@ def test_a_session_ended_from_elsewhere_says_so(
     expect(alert).to_have_attribute("data-code", "unauthenticated")
     alert.get_by_role("link", name="Sign in").click()
     sign_in(theirs, address)
-    theirs.wait_for_url(re.compile("/chat"))
+    theirs.wait_for_url(on("/chat"))
+    page.reload()
+    expect(sessions.get_by_role("listitem")).to_have_count(2)
+    sessions.get_by_role("button", name="Sign out all others").click()
+    expect(sessions.get_by_role("listitem")).to_have_count(1)
+    expect(sessions.get_by_role("status").first).to_have_text("All others are signed out.")
+    theirs.goto("/dashboard")
+    theirs.wait_for_url(on("/login?redirectTo=/dashboard"))
 
 
 def test_everything_is_signed_out_after_a_question(
@@ -524,9 +549,10 @@ def with_captcha(instance: Running, tmp_path_factory: pytest.TempPathFactory) ->
         yield address
 
 
-def test_the_answer_of_a_captcha_goes_along(context: BrowserContext, with_captcha: str) -> None:
-    page, sent = context.new_page(), list[Request]()
-    # The vendor is not asked: its place is taken by a script from its address, which our policy lets in.
+def answers_sent(page: Page) -> Callable[[str], list[str]]:
+    """With a stand-in for the vendor, whom nothing here asks: a script from its address, which our
+    policy lets in. What came with the forms to a route."""
+    sent = list[Request]()
     page.route(
         "https://challenges.cloudflare.com/**",
         lambda route: route.fulfill(body=TURNSTILE, content_type="text/javascript"),
@@ -534,9 +560,15 @@ def test_the_answer_of_a_captcha_goes_along(context: BrowserContext, with_captch
     page.on("request", lambda request: sent.append(request) if request.method == "POST" else None)
 
     def answers(path: str) -> list[str]:
-        forms = [each for each in sent if urlsplit(each.url).path == f"/api/session/{path}"]
+        forms = [each for each in sent if urlsplit(each.url).path == f"/api/{path}"]
         return [parse_qs(each.post_data or "")["captcha"][0] for each in forms]
 
+    return answers
+
+
+def test_the_answer_of_a_captcha_goes_along(context: BrowserContext, with_captcha: str) -> None:
+    page = context.new_page()
+    answers = answers_sent(page)
     page.goto(f"{with_captcha}/login")
     expect(page.get_by_text("I am human, says the-site-key")).to_be_visible()
     answer = page.locator("input[name=captcha]")
@@ -560,9 +592,31 @@ def test_the_answer_of_a_captcha_goes_along(context: BrowserContext, with_captch
     fill_in(page, somebody())
     page.get_by_role("button", name="Create account").click()
     expect(page.get_by_role("heading", name="Look into your mailbox")).to_be_visible()
-    assert answers("sign-in") == ["answer-1"]
-    assert answers("magic-link") == ["answer-3"]
-    assert answers("reset") == answers("sign-up") == ["answer-1"]
+    assert answers("session/sign-in") == ["answer-1"]
+    assert answers("session/magic-link") == ["answer-3"]
+    assert answers("session/reset") == answers("session/sign-up") == ["answer-1"]
+
+
+def test_the_answer_goes_along_where_a_password_is_asked_for(
+    context: BrowserContext, mailbox: Mailbox, with_captcha: str
+) -> None:
+    # The two processes are one install on one host, so the session counts at both.
+    member(context, mailbox)
+    page = context.new_page()
+    answers = answers_sent(page)
+    page.goto(f"{with_captcha}/settings")
+    answered: dict[str, str] = {}
+    for title, button in (("Email", "Change the address"), ("Password", "Change the password")):
+        form = card(page, title)
+        expect(form.locator("input[name=captcha]")).to_have_value(re.compile("answer"))
+        answered[title] = form.locator("input[name=captcha]").input_value()
+        form.get_by_label("Current password", exact=True).fill("wrong")
+        new = "New email" if title == "Email" else "New password"
+        form.get_by_label(new, exact=True).fill(somebody())
+        form.get_by_role("button", name=button).click()
+        expect(form.get_by_role("alert")).to_have_text("That isn't your current password.")
+    assert answers("account/address") == [answered["Email"]]
+    assert answers("account/password") == [answered["Password"]]
 
 
 def test_a_captcha_that_does_not_load_is_no_riddle(
