@@ -114,7 +114,8 @@ def somebody() -> str:
 
 def post(context: BrowserContext, path: str, **fields: str) -> APIResponse:
     """What a form of ours sends; the browser keeps the cookie that comes back."""
-    answer = context.request.post(path, form=fields, headers={"accept": "application/json"})
+    form: dict[str, str | float | bool] = {**fields}
+    answer = context.request.post(path, form=form, headers={"accept": "application/json"})
     assert answer.ok, answer.text()
     return answer
 
@@ -239,6 +240,22 @@ def test_a_forgotten_password_is_replaced_and_ends_other_sessions(
     expect(theirs.get_by_role("alert")).to_have_attribute("data-code", "invalid_credentials")
     sign_in(theirs, address, ANOTHER)
     theirs.wait_for_url(on("/settings"))
+
+
+def test_an_invitation_is_accepted(
+    context: BrowserContext, mailbox: Mailbox, instance: Running
+) -> None:
+    address, key = somebody(), instance.env["SUPABASE_SECRET_KEY"]
+    headers = {"apikey": key, "authorization": f"Bearer {key}"}
+    invited = httpx.post(f"{instance.auth_url}/invite", json={"email": address}, headers=headers)
+    invited.raise_for_status()
+    page = context.new_page()
+    page.goto(mailbox.link(address, "invite"))
+    page.get_by_role("button", name="Accept the invitation").click()
+    page.get_by_label("New password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Save the password").click()
+    page.wait_for_url(on("/chat"))
+    post(context, "/api/session/sign-in", email=address, password=PASSWORD)
 
 
 def test_a_mail_is_sent_again_after_a_minute(context: BrowserContext) -> None:
