@@ -21,6 +21,7 @@ from aisaas.embedded.folder import DataFolder, Running
 from tests.ui.conftest import PASSWORD, started
 
 ANOTHER = "another password for a test"
+NOTE_SECONDS = 10
 MAIL_SECONDS = 10
 TRIES = 5
 CAPTCHA = {"CAPTCHA_PROVIDER": "turnstile", "CAPTCHA_SITE_KEY": "the-site-key"}
@@ -70,10 +71,15 @@ def url(folder: Path) -> Generator[str]:
 
 @pytest.fixture(scope="module")
 def instance(folder: Path, url: str) -> Running:
-    found = DataFolder(folder / "data").running()
-    assert found is not None
-    assert found.url == url
-    return found
+    deadline = time.monotonic() + NOTE_SECONDS
+    while time.monotonic() < deadline:
+        # Written when the app answers, so a moment after somebody could find that out.
+        found = DataFolder(folder / "data").running()
+        if found is not None:
+            assert found.url == url
+            return found
+        time.sleep(0.05)
+    pytest.fail("the instance has not noted where its parts are")
 
 
 class Mailbox:
