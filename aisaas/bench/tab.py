@@ -63,7 +63,8 @@ class Tab:
             await self._changed.wait_for(lambda: bool(happened()))
 
     async def send(self, text: str, conversation: str = "") -> None:
-        await self.emit(f"{CHAT}.send", text=text, conversation=conversation, nonce=uuid4().hex)
+        named = {"nonce": uuid4().hex, "model": self.var(CHAT, "model")}
+        await self.emit(f"{CHAT}.send", text=text, conversation=conversation, **named)
 
     def status(self) -> str:
         return (self.var(CHAT, "reply") or {}).get("status", "")

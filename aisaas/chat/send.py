@@ -14,8 +14,8 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import aclosing
-from dataclasses import dataclass
-from uuid import UUID, uuid4
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4, uuid5
 
 from aisaas.accounts.models import Principal
 from aisaas.billing.refusals import Refusals
@@ -26,7 +26,7 @@ from aisaas.chat.running import RunningReplies
 from aisaas.chat.settle import Settler
 from aisaas.chat.titles import UNTITLED, make_title
 from aisaas.db.user import UserDatabase
-from aisaas.errors import DependencyError, NotFound, Refusal, Unavailable
+from aisaas.errors import DependencyError, MessageInvalid, NotFound, Refusal, Unavailable
 from aisaas.ports import LanguageModel, ReplyLog
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,21 @@ ELSEWHERE_POLL_SECONDS = 0.5
 # A burst waits its turn here instead of in the pools behind, whose deadlines tell an outage from a
 # busy moment.
 ADMISSIONS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """The ids of what a call will store. Those of a named attempt are the same each time, so the
+    primary keys tell that it was there before."""
+
+    conversation: UUID = field(default_factory=uuid4)
+    question: UUID = field(default_factory=uuid4)
+    reply: UUID = field(default_factory=uuid4)
+
+    @classmethod
+    def of(cls, user_id: UUID, attempt: str) -> _Names:
+        # Under the user's own id: a name that is known to somebody else leads nowhere.
+        return cls(*(uuid5(user_id, f"{kind}:{attempt}") for kind in ("chat", "asked", "reply")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +73,47 @@ class Chat:
         self._parts = parts
         self._titles: dict[UUID, asyncio.Task[str | None]] = {}
         self._admissions = asyncio.Semaphore(ADMISSIONS_AT_ONCE)
+        # Named attempts under way, by the id of their reply.
+        self._sending: dict[UUID, asyncio.Task[Started]] = {}
 
     async def send(
-        self, principal: Principal, text: str, *, conversation_id: UUID | None, model: str
+        self,
+        principal: Principal,
+        text: str,
+        *,
+        conversation_id: UUID | None,
+        model: str,
+        attempt: str = "",
     ) -> Started:
         """Send a message and start its reply; a new conversation when no id is given.
+
+        Args:
+            attempt: the sender's name for this attempt. Whoever gets no answer may send it again:
+                the second of the same name is the first, whenever and wherever it arrives.
 
         Raises:
             Refusal: nothing was stored and nothing was consumed.
         """
+        names = _Names.of(principal.user_id, attempt) if attempt else _Names()
         call = Call(
             principal=principal,
             purpose="reply",
             text=text,
             model_id=model,
             conversation_id=conversation_id,
-            message_id=uuid4(),
+            message_id=names.reply,
         )
-        return await self._shielded(self._admit_or_count(call))
+        if not attempt:
+            return await self._shielded(self._admit_or_count(call, names))
+        flight = self._sending.get(names.reply)
+        if flight is None:
+            flight = self._parts.running.spawn(self._send_once(call, names))
+            self._sending[names.reply] = flight
+            flight.add_done_callback(lambda _: self._sending.pop(names.reply, None))
+        started: Started = await asyncio.shield(flight)
+        if started.question.content != text:
+            raise MessageInvalid("That message was changed after it was sent. Send it once more.")
+        return started
 
     async def retry(
         self, principal: Principal, message_id: UUID, *, model: str | None = None
@@ -94,7 +132,7 @@ class Chat:
             question_id=question.id,
             message_id=uuid4(),
         )
-        return await self._shielded(self._admit_or_count(call))
+        return await self._shielded(self._admit_or_count(call, _Names()))
 
     async def follow(
         self, principal: Principal, message_id: UUID, offset: int = 0
@@ -181,9 +219,40 @@ class Chat:
         task = self._parts.running.spawn(work)  # pyright: ignore[reportArgumentType]
         return await asyncio.shield(task)
 
-    async def _admit_or_count(self, call: Call) -> Started:
+    async def _send_once(self, call: Call, names: _Names) -> Started:
+        started = await self._started_before(call, names)
+        if started is not None:
+            return started
         try:
-            return await self._admit_and_start(call)
+            return await self._admit_or_count(call, names)
+        except store.StoredMeanwhileError:
+            # It arrived at another process, too.
+            started = await self._started_before(call, names)
+            if started is None:
+                raise Unavailable from None
+            return started
+
+    async def _started_before(self, call: Call, names: _Names) -> Started | None:
+        """What an attempt of the same name has started. Only the user's own can be found."""
+        user_id = call.principal.user_id
+        try:
+            async with self._parts.user.as_user(user_id) as session:
+                question = await store.find_message(session, user_id, names.question)
+                reply = await store.find_message(session, user_id, names.reply)
+        except DependencyError as error:
+            raise Unavailable from error
+        if question is None or reply is None:
+            return None
+        return Started(
+            conversation_id=reply.conversation_id,
+            new_conversation=call.conversation_id is None,
+            question=question,
+            reply=reply,
+        )
+
+    async def _admit_or_count(self, call: Call, names: _Names) -> Started:
+        try:
+            return await self._admit_and_start(call, names)
         except Refusal as refusal:
             # The browser may name any model; what it made up is not kept.
             asked = self._parts.door.catalogue.get(call.model_id)
@@ -192,17 +261,16 @@ class Chat:
             )
             raise
 
-    async def _admit_and_start(self, call: Call) -> Started:
+    async def _admit_and_start(self, call: Call, names: _Names) -> Started:
         if self._parts.running.closing:
             raise Unavailable("The server is restarting. Nothing was used; try again in a moment.")
         async with self._admissions:
-            return await self._admit_in_turn(call)
+            return await self._admit_in_turn(call, names)
 
-    async def _admit_in_turn(self, call: Call) -> Started:
+    async def _admit_in_turn(self, call: Call, names: _Names) -> Started:
         call, admitted = await admit(self._parts.door, call)
-        assert call.message_id is not None
         try:
-            started = await self._store(call)
+            started = await self._store(call, names)
         except BaseException as error:
             await give_back(self._parts.door, call)
             if isinstance(error, DependencyError):
@@ -213,9 +281,9 @@ class Chat:
             self._title_when_answered(call, started)
         return started
 
-    async def _store(self, call: Call) -> Started:
+    async def _store(self, call: Call, names: _Names) -> Started:
         assert call.message_id is not None
-        conversation_id = call.conversation_id or uuid4()
+        conversation_id = call.conversation_id or names.conversation
         async with self._parts.user.as_user(call.principal.user_id) as session:
             question, reply = await store.start_reply(
                 session,
@@ -223,7 +291,7 @@ class Chat:
                 conversation_id=conversation_id,
                 new_conversation=call.conversation_id is None,
                 model=call.models[0].id,
-                question_id=call.question_id or uuid4(),
+                question_id=call.question_id or names.question,
                 question=call.text if call.question_id is None else None,
                 reply_id=call.message_id,
             )

@@ -8,7 +8,9 @@ from decimal import Decimal
 from typing import LiteralString
 from uuid import UUID
 
+from psycopg.errors import UniqueViolation
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select, tuple_
 
@@ -156,6 +158,10 @@ async def find_message(session: AsyncSession, user_id: UUID, message_id: UUID) -
     return (await session.scalars(query)).first()
 
 
+class StoredMeanwhileError(Exception):
+    """Messages of these ids are there already: of two arrivals of a call, this is the second."""
+
+
 async def start_reply(
     session: AsyncSession,
     *,
@@ -170,8 +176,39 @@ async def start_reply(
     """The user's message and the empty reply, in one transaction under the user's identity.
 
     `question` is None when an existing message is answered once more.
+
+    Raises:
+        StoredMeanwhileError: nothing was stored by this call.
     """
-    ids = {"id": conversation_id, "user_id": user_id, "model": model}
+    try:
+        await _insert_turn(
+            session,
+            {"id": conversation_id, "user_id": user_id, "model": model},
+            new_conversation=new_conversation,
+            question_id=question_id,
+            question=question,
+            reply_id=reply_id,
+        )
+    except IntegrityError as error:
+        if isinstance(error.orig, UniqueViolation):
+            raise StoredMeanwhileError from error
+        raise
+    asked = await find_message(session, user_id, question_id)
+    reply = await find_message(session, user_id, reply_id)
+    if asked is None or reply is None:
+        raise AssertionError("a message that was just inserted is not visible to its owner")
+    return asked, reply
+
+
+async def _insert_turn(
+    session: AsyncSession,
+    ids: dict[str, object],
+    *,
+    new_conversation: bool,
+    question_id: UUID,
+    question: str | None,
+    reply_id: UUID,
+) -> None:
     if new_conversation:
         await session.execute(
             text(
@@ -208,11 +245,6 @@ async def start_reply(
         ),
         ids | {"message_id": reply_id, "reply_to": question_id},
     )
-    asked = await find_message(session, user_id, question_id)
-    reply = await find_message(session, user_id, reply_id)
-    if asked is None or reply is None:
-        raise AssertionError("a message that was just inserted is not visible to its owner")
-    return asked, reply
 
 
 @dataclass(frozen=True, slots=True)

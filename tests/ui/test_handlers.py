@@ -53,8 +53,9 @@ JUNK: list[Any] = [
     {"$ne": None},
     {"id": str(UUID(int=7))},
 ]
+FIRST = {"nonce": "n1", "model": "demo"}
 HANDLERS: dict[Any, tuple[str, ...]] = {
-    Chat.send: ("text", "conversation", "nonce"),
+    Chat.send: ("text", "conversation", "nonce", "model"),
     Chat.retry: ("message_id",),
     Chat.stop: ("message_id",),
     Chat.choose_model: ("model",),
@@ -222,7 +223,7 @@ async def test_a_model_that_is_not_theirs_answers_nothing(ada: Person) -> None:
         async with open_tab(ada.cookie) as tab:
             await tab.call(Chat.load)
             await tab.call(Chat.choose_model, model=model)
-            await tab.call(Chat.send, text="hello", conversation="", nonce="n1")
+            await tab.call(Chat.send, text="hello", conversation="", nonce="n1", model=model)
             assert tab.refused == "model_unavailable"
 
 
@@ -248,7 +249,7 @@ async def test_text_is_only_text(domain: Services) -> None:
     async with open_tab(ada.cookie) as tab:
         await tab.call(Chat.load, path=f"/chat/{ada.conversation}")
         await tab.call(Sidebar.rename, conversation_id=ada.conversation, title=A_NAME)
-        await tab.call(Chat.send, text=A_NAME, conversation=ada.conversation, nonce="n1")
+        await tab.call(Chat.send, text=A_NAME, conversation=ada.conversation, **FIRST)
     page = await domain.conversations.open(ada.principal, UUID(ada.conversation))
     assert page.conversation.title == A_NAME
     assert [m.content for m in page.messages if m.role == "user"] == [ada.words, A_NAME]
@@ -361,7 +362,7 @@ async def test_a_refused_send_says_why_and_for_which_attempt(
     database("update profiles set tokens_per_month = 0 where id = %s", ada.principal.user_id)
     async with open_tab(ada.cookie) as tab:
         await tab.call(Chat.load)
-        await tab.call(Chat.send, text="hello", conversation="", nonce=nonce)
+        await tab.call(Chat.send, text="hello", conversation="", nonce=nonce, model="demo")
         refusal = tab.vars["notices.refusal"]
         assert refusal.code == "quota_exceeded"
         assert refusal.nonce == (nonce[:64] if isinstance(nonce, str) else "")
@@ -371,15 +372,32 @@ async def test_a_refused_send_says_why_and_for_which_attempt(
     assert not database("select 1 from messages where user_id = %s", ada.principal.user_id)
 
 
+async def test_a_message_that_arrives_twice_is_one(domain: Services) -> None:
+    ada = await who_talked(domain)
+    said = {"text": "once", "conversation": ada.conversation, **FIRST}
+    async with open_tab(ada.cookie) as tab:
+        await tab.call(Chat.send, **said)
+        reply = tab.vars["chat.reply"].id
+        await tab.call(Chat.send, **said)
+        assert (tab.vars["chat.reply"].id, tab.refused) == (reply, "")
+    page = await domain.conversations.open(ada.principal, UUID(ada.conversation))
+    assert [m.content for m in page.messages if m.role == "user"] == [ada.words, "once"]
+
+
+async def test_a_tab_that_was_forgotten_answers_before_it_is_loaded_again(domain: Services) -> None:
+    ada = await who_talked(domain)
+    async with open_tab(ada.cookie) as tab:
+        await tab.call(Chat.retry, message_id=str(ada.reply.id))
+        assert (tab.vars["chat.reply"].status, tab.refused) == ("done", "")
+
+
 async def test_a_reply_streams_without_the_transcript(domain: Services) -> None:
     ada = await who_talked(domain)
     async with open_tab(ada.cookie) as tab:
         await tab.call(Chat.load, path=f"/chat/{ada.conversation}")
         assert ada.words in str(tab.vars["chat.page"])
         tab.deltas.clear()
-        await tab.call(
-            Chat.send, text="long 60 speed 200", conversation=ada.conversation, nonce="n1"
-        )
+        await tab.call(Chat.send, text="long 60 speed 200", conversation=ada.conversation, **FIRST)
         assert tab.vars["chat.accepted"] == "n1"
         assert tab.vars["chat.reply"].status == "done"
         assert tab.vars["chat.reply"].text is None
@@ -394,9 +412,7 @@ async def test_windows_go_out_by_themselves_under_the_name_the_browser_knows(
     ada = await who_talked(domain)
     async with open_tab(ada.cookie) as tab:
         await tab.call(Chat.load, path=f"/chat/{ada.conversation}")
-        await tab.call(
-            Chat.send, text="long 60 speed 200", conversation=ada.conversation, nonce="n1"
-        )
+        await tab.call(Chat.send, text="long 60 speed 200", conversation=ada.conversation, **FIRST)
         windows = [delta for delta in tab.deltas if delta.get(state, {}).get(var, [""])[0]]
         reply = UUID(tab.vars["chat.reply"].id)
     text = ""

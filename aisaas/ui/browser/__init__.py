@@ -148,7 +148,9 @@ class Composer(rx.Component):
     refusal: rx.Var[Any]
     errors: rx.Var[Any]
 
-    on_send: rx.EventHandler[lambda text, conversation, nonce: [text, conversation, nonce]]
+    on_send: rx.EventHandler[
+        lambda text, conversation, nonce, model: [text, conversation, nonce, model]
+    ]
     on_stop: rx.EventHandler[lambda message_id: [message_id]]
     on_model: rx.EventHandler[lambda model: [model]]
 

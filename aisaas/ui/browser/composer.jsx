@@ -58,6 +58,8 @@ export function Composer(props) {
   const { conversation, owner, model, models, reply, accepted, refusal, errors } = props;
   const box = useRef(null);
   const pending = useRef(null);
+  // What nobody has answered. Sent again it keeps its name, by which the server knows it.
+  const unanswered = useRef(null);
   const [sending, setSending] = useState(false);
   const [empty, setEmpty] = useState(true);
   const saveDraft = useDraft(box, owner, conversation);
@@ -93,9 +95,10 @@ export function Composer(props) {
   }, [refusal]);
 
   useEffect(() => {
-    // Without a connection what was sent waits in the page; sending it again would send it twice.
+    // Without a connection what was sent waits in the page.
     if (!sending || !connected) return undefined;
     const timer = setTimeout(() => {
+      unanswered.current = pending.current;
       pending.current = null;
       setSending(false);
     }, GIVE_UP_MS);
@@ -110,10 +113,12 @@ export function Composer(props) {
   const send = () => {
     const text = box.current.value;
     if (!text.trim() || streaming || pending.current) return;
-    const nonce = crypto.getRandomValues(new Uint32Array(2)).join("-");
-    pending.current = { text, nonce };
+    const before = unanswered.current;
+    const again = before?.text === text && before.conversation === conversation;
+    const nonce = again ? before.nonce : crypto.getRandomValues(new Uint32Array(4)).join("-");
+    pending.current = { text, conversation, nonce };
     setSending(true);
-    props.onSend(text, conversation, nonce);
+    props.onSend(text, conversation, nonce, model);
     box.current.focus();
   };
 

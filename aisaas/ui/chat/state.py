@@ -108,13 +108,17 @@ class Chat(rx.State):
 
     @rx.event
     @notices.shown
-    async def send(self, text: str, conversation: str, nonce: str) -> list[EventType[()]]:
+    async def send(
+        self, text: str, conversation: str, nonce: str, model: str
+    ) -> list[EventType[()]]:
         await notices.clear(self)
         started = await services().chat.send(
             await principal_of(self),
             payloads.message_text(text),
             conversation_id=payloads.identifier_or_new(conversation),
-            model=payloads.model_id(self.model),
+            # Named by the browser: the state may be a new one that isn't loaded yet.
+            model=payloads.model_id(model),
+            attempt=payloads.nonce(nonce),
         )
         self.accepted = payloads.nonce(nonce)
         return show_started(self, started)
@@ -124,9 +128,9 @@ class Chat(rx.State):
     async def retry(self, message_id: str) -> list[EventType[()]]:
         await notices.clear(self)
         earlier = payloads.identifier(message_id)
-        started = await services().chat.retry(
-            await principal_of(self), earlier, model=payloads.model_id(self.model)
-        )
+        # Of a state that isn't loaded yet nobody has chosen a model: then the one as before.
+        model = payloads.model_id(self.model) if self.models else None
+        started = await services().chat.retry(await principal_of(self), earlier, model=model)
         return show_started(self, started)
 
     @rx.event
