@@ -66,6 +66,12 @@ class Tab:
         named = {"nonce": uuid4().hex, "model": self.var(CHAT, "model")}
         await self.emit(f"{CHAT}.send", text=text, conversation=conversation, **named)
 
+    def begin_anew(self) -> None:
+        """Forget the reply that was followed, for the next one."""
+        self.windows.clear()
+        self.text = ""
+        self.vars[CHAT].pop("reply" + MARKER, None)
+
     def status(self) -> str:
         return (self.var(CHAT, "reply") or {}).get("status", "")
 

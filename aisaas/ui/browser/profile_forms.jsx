@@ -92,7 +92,7 @@ export function AddressForm({ email }) {
         inputMode="email"
         autoComplete="email"
         maxLength={254}
-        hint="It takes effect when you have opened the links we mail to your old and your new address."
+        hint="Where addresses are confirmed, it takes effect when you have opened the links we mail to both."
       />
       <PasswordField
         label="Current password"
