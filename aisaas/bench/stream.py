@@ -116,8 +116,7 @@ async def _level(running: Instance, cookies: Sequence[str], seconds: int) -> Lev
             )
             for number, cookie in enumerate(cookies)
         ]
-        for tab in opened:
-            await _greet(tab)
+        await asyncio.gather(*(_greet(tab) for tab in opened))
         talks = [
             asyncio.create_task(_talk(tab, seconds, delay=seconds * number / len(opened)))
             for number, tab in enumerate(opened)
@@ -150,7 +149,7 @@ def _received(tabs: Sequence[Tab]) -> int:
 async def _greet(tab: Tab) -> None:
     """Begin the conversation, so that what is measured makes no title: most messages don't."""
     await tab.until(lambda: tab.var(CHAT, "models"))
-    await tab.send("hello")
+    await tab.send("long 5 speed 0")
     await tab.until(lambda: tab.status() not in {"", "streaming"})
 
 
