@@ -1,8 +1,9 @@
 """Reflex's configuration, from our settings.
 
-The state manager: memory in development, where one process serves one developer; Redis elsewhere,
-where several processes may. What a tab's state holds can always be rebuilt from the cookie and the
-database, so a restart loses nothing either way.
+A tab's state lives in the memory of the process that its socket is connected to, or in Redis
+(TAB_STATES). Each connection begins with a load that rebuilds it from the cookie and the database, so
+a restart loses nothing and a tab may come to another process either way. In memory, showing a page
+never depends on Redis, and nothing that is unpickled comes from outside the process.
 
 A build needs no settings: what is read here besides the name concerns the running server.
 """
@@ -25,7 +26,7 @@ os.environ.setdefault("REFLEX_SOCKET_TIMEOUT", "5")
 
 
 def _server(config: Settings) -> dict[str, object]:
-    shared = config.app_env != "development"
+    shared = config.tab_states == "redis"
     return {
         "backend_port": config.port,
         "frontend_port": config.port,

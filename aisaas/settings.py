@@ -100,6 +100,8 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     aisaas_data_dir: Path = PROJECT_ROOT / ".aisaas"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    # Where the states of open tabs live. Either way they are rebuilt from cookie and database.
+    tab_states: Literal["memory", "redis"] = "memory"
     shutdown_grace_seconds: Annotated[float, Field(ge=0, le=600)] = 10
     session_secret: SecretStr | None = None
 

@@ -1,8 +1,7 @@
 """Several processes of the product behind one database and one Redis, as in production.
 
 `run` starts one process with embedded parts; here the same parts stand behind `APP_ENV=preview`,
-where nothing counts as embedded and tabs' states live in Redis. The demo model answers under the
-name of a real provider. The front end must have been built; nothing is built here.
+where nothing counts as embedded. The demo model answers under the name of a real provider. The front end must have been built; nothing is built here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How many replies of 50 tokens a second stream at once, each to a tab of its own, without lagging.
 
-The whole path: the demo model over HTTP, LiteLLM, the reply log and the tabs' states in Redis, the
-socket. Each token is the provider's clock when it was sent, so a tab knows by how much it is late.
+The whole path: the demo model over HTTP, LiteLLM, the reply log in Redis, the tabs' states there as
+well unless it is told otherwise, the socket. Each token is the provider's clock when it was sent, so a tab knows by how much it is late.
 Each tab asks again when its reply has ended, so replies begin and settle all the while. The number
 of replies is doubled while 95 % of the tokens arrive within the limit, and then narrowed.
 """
@@ -59,16 +59,19 @@ class Level:
         return self.complete and self.p95_lag_ms < LIMIT_MS
 
 
-def measure(seconds: int, workers: int) -> dict[str, float]:
+def measure(seconds: int, workers: int, tab_states: str) -> dict[str, float]:
     """The highest level that holds, or the lowest one if none does.
 
     Args:
         seconds: how long each reply is.
         workers: processes of the app; tabs are dealt to them in turn.
+        tab_states: where the tabs' states live, `redis` or `memory`.
     """
     with (
         tempfile.TemporaryDirectory() as folder,
-        instance(Path(folder), workers=workers, MAX_REPLY_TOKENS="8192") as running,
+        instance(
+            Path(folder), workers=workers, MAX_REPLY_TOKENS="8192", TAB_STATES=tab_states
+        ) as running,
     ):
         level = asyncio.run(_highest(running, seconds))
     return {

@@ -23,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     stream = kinds.add_parser("stream", help="how many replies stream at once without lagging")
     stream.add_argument("--seconds", type=int, default=10, help="length of each reply (10)")
     stream.add_argument("--workers", type=int, default=1, help="processes of the app (1)")
+    stream.add_argument("--tab-states", choices=("redis", "memory"), default="redis")
     usage = kinds.add_parser("usage", help="how soon a page of usage loads over a long ledger")
     usage.add_argument("--records", type=int, default=100_000, help="lines of it (100,000)")
     wire = kinds.add_parser("wire", help="bytes on the wire for each byte of a streamed reply")
@@ -77,7 +78,7 @@ def _guard(arguments: argparse.Namespace) -> Figures:
 def _stream(arguments: argparse.Namespace) -> Figures:
     from aisaas.bench.stream import measure  # noqa: PLC0415
 
-    return measure(arguments.seconds, arguments.workers)
+    return measure(arguments.seconds, arguments.workers, arguments.tab_states)
 
 
 def _usage(arguments: argparse.Namespace) -> Figures:

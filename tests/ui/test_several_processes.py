@@ -1,4 +1,4 @@
-"""Two processes of the product behind one address, with tabs' states in Redis."""
+"""Two processes of the product behind one address, with tabs' states in memory and in Redis."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Two:
         self.network.cut()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["memory", "redis"])
 def served(
-    stack: Stack, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, stack: Stack, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[tuple[Network, Instance]]:
     folder = tmp_path_factory.mktemp("two")
-    with serving(folder, stack, workers=2) as made:
+    with serving(folder, stack, workers=2, TAB_STATES=request.param) as made:
         yield made
 
 
