@@ -76,10 +76,14 @@ export function Composer(props) {
 
   // Accepted: take out what was sent, keep what was typed after it.
   useLayoutEffect(() => {
-    const sent = pending.current;
-    if (!sent || sent.nonce !== accepted) return;
-    pending.current = null;
-    setSending(false);
+    const sent = [pending.current, unanswered.current].find((each) => each?.nonce === accepted);
+    if (!sent) return;
+    if (sent === pending.current) {
+      pending.current = null;
+      setSending(false);
+    }
+    // An answer may also come after it was given up.
+    if (unanswered.current?.nonce === accepted) unanswered.current = null;
     const text = box.current.value;
     box.current.value = text.startsWith(sent.text) ? text.slice(sent.text.length).trimStart() : text;
     storage.write(draftKey(owner, ""), "");
