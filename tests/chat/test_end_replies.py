@@ -157,19 +157,22 @@ async def test_outage_ends_no_reply(
 
 
 async def test_title_is_not_made_for_a_user_who_was_shut_out_when_the_answer_ended(
-    services: Services, database: Database
+    build_services: Build, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ada = await new_member(services)
-    started = await services.chat.send(
-        ada.principal, "long 60 speed 60", conversation_id=None, model="demo"
-    )
-    await services.accounts.sign_out(ada.cookie)
-    _, stored = await whole(services, ada.principal, started)
-    assert stored.status == "done"
-    await _is_quiet(services)
-    assert database(
-        "select purpose from usage_records where user_id = %s", ada.principal.user_id
-    ) == [("reply",)]
+    # The answer ends before anybody looks whether its session is over.
+    monkeypatch.setattr(job, "EVERY_SECONDS", 3600)
+    async with build_services() as process:
+        ada = await new_member(process)
+        started = await process.chat.send(
+            ada.principal, "long 60 speed 60", conversation_id=None, model="demo"
+        )
+        await process.accounts.sign_out(ada.cookie)
+        _, stored = await whole(process, ada.principal, started)
+        assert stored.status == "done"
+        await _is_quiet(process)
+        assert database(
+            "select purpose from usage_records where user_id = %s", ada.principal.user_id
+        ) == [("reply",)]
 
 
 async def test_process_looks_after_its_replies_by_itself(
