@@ -3,7 +3,10 @@
     AisaasError
     ├── ConfigurationError        the environment is not fit to start with
     ├── DependencyError           a part the product stands on did not answer
-    │   └── ProviderError         the model's provider failed; `retryable` before the first token
+    │   ├── ProviderError         the model's provider failed; `retryable` before the first token
+    │   └── PaymentsError         the payment provider didn't say whether something happened
+    ├── PaymentsRefused           the payment provider said no; asking again doesn't help
+    ├── WebhookInvalid            a webhook's body is not from the payment provider
     ├── AuthError                 sign-up, sign-in or account trouble, with a code
     └── Refusal                   an expected "no": a code, a sentence, maybe a time to come back
         ├── Unauthenticated       unauthenticated
@@ -18,6 +21,8 @@
         ├── RateLimitedDay        rate_limited_day
         ├── Busy                  busy
         ├── QuotaExceeded         quota_exceeded
+        ├── CapReached            cap_reached
+        ├── BillingInvalid        billing_invalid
         └── Unavailable           unavailable
 
 A refusal is shown to the user as it is; anything else is logged and shown as `unavailable`.
@@ -51,6 +56,31 @@ class ProviderError(DependencyError):
     def __init__(self, kind: str, detail: str = "") -> None:
         self.kind = kind
         super().__init__(f"{kind}: {detail}" if detail else kind)
+
+
+class PaymentsError(DependencyError):
+    """The payment provider gave no answer, failed, or had too much to do.
+
+    What was asked for may have happened or not. `retry_after` are seconds, where it said so.
+    """
+
+    def __init__(self, kind: str, *, retry_after: float | None = None) -> None:
+        self.kind = kind
+        self.retry_after = retry_after
+        super().__init__(kind)
+
+
+class PaymentsRefused(AisaasError):
+    """The payment provider said no. `code` is its own; the message is for the log and admins."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        self.message = message
+        super().__init__(f"{code}: {message}")
+
+
+class WebhookInvalid(AisaasError):
+    """A body that the payment provider didn't sign, or that isn't what it sends."""
 
 
 class AuthError(AisaasError):
@@ -137,6 +167,16 @@ class Busy(Refusal):
 class QuotaExceeded(Refusal):
     code = "quota_exceeded"
     default = "Your tokens for this month are used up."
+
+
+class CapReached(Refusal):
+    code = "cap_reached"
+    default = "Your spending cap for this period is reached. Raise it on the billing page to go on."
+
+
+class BillingInvalid(Refusal):
+    code = "billing_invalid"
+    default = "That can't be changed like this. Look at the billing page again."
 
 
 class Unavailable(Refusal):

@@ -7,7 +7,7 @@ only `chat.guards` constructs it (a test reads the sources to hold that).
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -351,4 +351,167 @@ class AttemptLimiter(Protocol):
 
     async def give_back(self, attempt_id: UUID, windows: Sequence[Window]) -> None:
         """Take an attempt out of the count again."""
+        ...
+
+
+# Payments -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PaidSubscription:
+    """A subscription as the payment provider has it at this moment.
+
+    `plan` is what its base price was made for (a plan's id), or None for a price that isn't ours.
+    The period is the base item's. `unpaid_since` is when the invoice that is still open was made.
+    """
+
+    id: str
+    customer_id: str
+    user_id: UUID | None
+    status: str
+    plan: str | None
+    price_id: str | None
+    item_id: str | None
+    period_start: datetime | None
+    period_end: datetime | None
+    # When it is going to end, if somebody has cancelled it.
+    cancel_at: datetime | None
+    trial_end: datetime | None
+    unpaid_since: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentEvent:
+    """A verified event. It is a hint to look at `subscription_id` again, never the truth itself.
+
+    `object` is the event's own object as JSON; `user_id` is what Checkout carried through.
+    """
+
+    id: str
+    type: str
+    live: bool
+    created_at: datetime
+    customer_id: str | None
+    subscription_id: str | None
+    user_id: UUID | None
+    object: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class MeterProblem:
+    """What the provider says of meter events it had accepted and could not count."""
+
+    event_id: str
+    meter_id: str
+    created_at: datetime
+    # How many events failed for which reason: (code, count, identifiers it gave as samples).
+    reasons: tuple[tuple[str, int, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MeterEvent:
+    """Tokens of one call; `identifier` makes sending it twice count once, for 24 hours."""
+
+    identifier: str
+    customer_id: str
+    tokens: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """An invoice. Amounts are in the smallest unit of `currency`."""
+
+    id: str
+    number: str | None
+    status: str
+    currency: str
+    total: int
+    amount_due: int
+    created_at: datetime
+    url: str | None
+    pdf_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceLine:
+    description: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class InvoicePreview:
+    """What the next invoice would be if nothing else happened; `due_at` is when it is made."""
+
+    currency: str
+    total: int
+    due_at: datetime | None
+    lines: tuple[InvoiceLine, ...]
+
+
+class Payments(Protocol):
+    """The payment provider.
+
+    Every method raises PaymentsError when it can't be told whether something happened (no answer,
+    a failure of theirs, too many requests), and PaymentsRefused when the provider said no, which
+    asking again won't change.
+    """
+
+    async def customer(self, user_id: UUID, email: str, name: str) -> str:
+        """The id of the one customer of this user, made on the first call, also when several calls
+        come at once."""
+        ...
+
+    async def checkout(
+        self,
+        user_id: UUID,
+        customer_id: str,
+        plan: str,
+        *,
+        trial_days: int,
+        attempt: str,
+        success_url: str,
+        cancel_url: str,
+    ) -> str:
+        """The address of a page where a plan is subscribed to. The same `attempt` is the same page.
+
+        `success_url` may contain {CHECKOUT_SESSION_ID}.
+        """
+        ...
+
+    async def portal(self, customer_id: str, *, return_url: str) -> str:
+        """The address of a page where a customer manages subscription, cards and invoices."""
+        ...
+
+    async def subscription(self, subscription_id: str) -> PaidSubscription | None:
+        """As it is now; None when there is none by that id."""
+        ...
+
+    async def subscriptions(self, customer_id: str) -> Sequence[PaidSubscription]:
+        """All of a customer, ended ones included; none for a customer that doesn't exist."""
+        ...
+
+    async def invoices(self, customer_id: str, limit: int) -> Sequence[Invoice]:
+        """Newest first; drafts left out."""
+        ...
+
+    async def preview(self, subscription_id: str) -> InvoicePreview | None:
+        """The next invoice of a subscription; None when there won't be one."""
+        ...
+
+    async def report_usage(self, event: MeterEvent) -> bool:
+        """Report a call's tokens; False when the provider knew its identifier already."""
+        ...
+
+    async def reported_usage(self, customer_id: str, start: datetime, end: datetime) -> int:
+        """Tokens that the meter counted from `start` to before `end`, whole minutes both."""
+        ...
+
+    def event(self, body: bytes, signature: str) -> PaymentEvent:
+        """Verify and read a webhook's body. Raises WebhookInvalid."""
+        ...
+
+    async def meter_problem(self, body: bytes, signature: str) -> MeterProblem | None:
+        """Verify and read a thin event; None for one of another type. Raises WebhookInvalid."""
         ...

@@ -53,6 +53,7 @@ WHERE_TO_GET_IT = {
     "ANTHROPIC_API_KEY": "console.anthropic.com > API keys: sk-ant-…",
     "STRIPE_SECRET_KEY": "Stripe dashboard > Developers > API keys: sk_test_… or sk_live_…",
     "STRIPE_WEBHOOK_SECRET": "Stripe dashboard > Developers > Webhooks: whsec_…",
+    "STRIPE_METER_WEBHOOK_SECRET": "Stripe dashboard > Developers > Webhooks, of the thin endpoint: whsec_…",
     "APP_URL": "the address users type, for example https://chat.example.com",
 }
 
@@ -156,6 +157,30 @@ class Settings(BaseSettings):
     pro_requests_per_day: Annotated[int, Field(ge=1)] = 2_000
     pro_tokens_per_month: Annotated[int, Field(ge=0)] = 2_000_000
     pro_parallel_replies: Annotated[int, Field(ge=1)] = 3
+    pro_base_usd: Annotated[Decimal, Field(gt=0, max_digits=8, decimal_places=2)] = Decimal(20)
+    pro_overage_usd_per_million: Annotated[
+        Decimal, Field(gt=0, max_digits=10, decimal_places=4)
+    ] = Decimal(10)
+    pro_overage_cap_usd: Annotated[Decimal, Field(ge=0, max_digits=8, decimal_places=2)] = Decimal(
+        20
+    )
+    pro_trial_days: Annotated[int, Field(ge=0, le=730)] = 14
+    pro_trial_tokens: Annotated[int, Field(ge=0)] = 200_000
+    business_requests_per_minute: Annotated[int, Field(ge=1)] = 60
+    business_requests_per_day: Annotated[int, Field(ge=1)] = 10_000
+    business_tokens_per_month: Annotated[int, Field(ge=0)] = 12_000_000
+    business_parallel_replies: Annotated[int, Field(ge=1)] = 6
+    business_base_usd: Annotated[Decimal, Field(gt=0, max_digits=8, decimal_places=2)] = Decimal(
+        100
+    )
+    business_overage_usd_per_million: Annotated[
+        Decimal, Field(gt=0, max_digits=10, decimal_places=4)
+    ] = Decimal(8)
+    business_overage_cap_usd: Annotated[Decimal, Field(ge=0, max_digits=8, decimal_places=2)] = (
+        Decimal(100)
+    )
+    business_trial_days: Annotated[int, Field(ge=0, le=730)] = 0
+    business_trial_tokens: Annotated[int, Field(ge=0)] = 0
     free_tier_daily_usd: Annotated[Decimal, Field(ge=0, max_digits=12, decimal_places=6)] = Decimal(
         5
     )
@@ -163,7 +188,14 @@ class Settings(BaseSettings):
 
     # Payments
     stripe_secret_key: SecretStr | None = None
+    # Another server that speaks Stripe's protocol; the embedded stand-in is one.
+    stripe_api_base: str | None = None
+    # Several, comma separated, while one is being rotated. Without one its endpoint is off.
     stripe_webhook_secret: SecretStr | None = None
+    stripe_meter_webhook_secret: SecretStr | None = None
+    past_due_grace_days: Annotated[int, Field(ge=0, le=90)] = 7
+    # The start page of the embedded stand-in.
+    payments_url: str | None = None
 
     @field_validator(
         "allowed_origins", "embedded_parts", "ollama_models", "oauth_providers", mode="before"
@@ -229,7 +261,12 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        "supabase_url", "openai_api_base", "anthropic_api_base", "ollama_api_base", "demo_api_base"
+        "supabase_url",
+        "openai_api_base",
+        "anthropic_api_base",
+        "ollama_api_base",
+        "demo_api_base",
+        "stripe_api_base",
     )
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
@@ -249,11 +286,11 @@ class Settings(BaseSettings):
             raise _problem(f"should start with one of {', '.join(STRIPE_KEYS)}")
         return value
 
-    @field_validator("stripe_webhook_secret")
+    @field_validator("stripe_webhook_secret", "stripe_meter_webhook_secret")
     @classmethod
     def _webhook_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().startswith("whsec_"):
-            raise _problem("should start with whsec_")
+        if not all(secret.startswith("whsec_") for secret in _listed(value)):
+            raise _problem("should start with whsec_, each of several")
         return value
 
     @field_validator("session_secret")
@@ -317,11 +354,23 @@ class Settings(BaseSettings):
         problems += [
             f"{name.upper()}: nothing is embedded in {self.app_env}; "
             "set the variables of the real parts"
-            for name in ("embedded_parts", "embedded_confirm_email", "demo_api_base", "mailbox_url")
+            for name in (
+                "embedded_parts",
+                "embedded_confirm_email",
+                "demo_api_base",
+                "mailbox_url",
+                "payments_url",
+            )
             if getattr(self, name)
         ]
         if self.app_env == "production":
-            for name in ("app_url", "supabase_url", "openai_api_base", "anthropic_api_base"):
+            for name in (
+                "app_url",
+                "supabase_url",
+                "openai_api_base",
+                "anthropic_api_base",
+                "stripe_api_base",
+            ):
                 url: str | None = getattr(self, name)
                 if url and urlsplit(url).scheme != "https":
                     problems.append(f"{name.upper()}: must be https in production")
@@ -374,6 +423,16 @@ class Settings(BaseSettings):
         }
         return frozenset(name for name, value in configured.items() if value)
 
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """Any of which may have signed a snapshot event."""
+        return _listed(self.stripe_webhook_secret)
+
+    @property
+    def meter_webhook_secrets(self) -> tuple[str, ...]:
+        """Any of which may have signed a thin event."""
+        return _listed(self.stripe_meter_webhook_secret)
+
     def secrets(self) -> tuple[tuple[str, str], ...]:
         """(variable, value) of every secret, to prove that none reached the front end.
 
@@ -395,11 +454,17 @@ class Settings(BaseSettings):
             "captcha_site_key": self.captcha_site_key or "",
             # Only where mails don't leave the machine anyway.
             "mailbox_url": (self.mailbox_url or "") if self.app_env == "development" else "",
+            "payments_url": (self.payments_url or "") if self.app_env == "development" else "",
         }
 
     def built_values(self) -> dict[str, str]:
         """Those of them that a build of the pages contains; another value needs another build."""
         return {"app_name": self.app_name}
+
+
+def _listed(secret: SecretStr | None) -> tuple[str, ...]:
+    text = secret.get_secret_value() if secret else ""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _is_origin(text: str) -> bool:

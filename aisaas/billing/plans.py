@@ -1,36 +1,68 @@
-"""Plans as data: what each allows."""
+"""Plans as data: what each allows, and what it costs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
 
 from aisaas.ports import RateLimits
 from aisaas.settings import Settings
 
+FREE = "free"
+MILLION = Decimal(1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPrice:
+    """USD a month, and USD per million quota tokens beyond those included.
+
+    `default_cap_usd` bounds what a user spends beyond the base price in a period until they set a
+    cap of their own. A trial has `trial_tokens` and nothing beyond them.
+    """
+
+    base_usd: Decimal
+    overage_usd_per_million: Decimal
+    default_cap_usd: Decimal
+    trial_days: int
+    trial_tokens: int
+
+    def tokens_for(self, usd: Decimal) -> int:
+        """Quota tokens that so much money buys beyond those included."""
+        return int((usd / self.overage_usd_per_million * MILLION).to_integral_value(ROUND_FLOOR))
+
+    def usd_for(self, tokens: int) -> Decimal:
+        """What so many quota tokens cost beyond those included, unrounded."""
+        return tokens * self.overage_usd_per_million / MILLION
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`tokens_per_month` are quota tokens: a model's tokens times its weight."""
+    """`tokens_per_month` are quota tokens (a model's tokens times its weight); they are included in
+    the price of a paid plan, and all there is on the free one, which has no price."""
 
     id: str
     label: str
     rates: RateLimits
     tokens_per_month: int
     parallel_replies: int
-    # Paid usage goes to the meter; the free tier is bounded by its own daily cap instead.
-    metered: bool
+    price: PlanPrice | None = None
+
+    @property
+    def metered(self) -> bool:
+        """Paid usage goes to the meter; the free tier is bounded by its own daily cap instead."""
+        return self.price is not None
 
 
 def plans(settings: Settings) -> Mapping[str, Plan]:
+    """By id, the cheapest first."""
     listed = (
         Plan(
-            id="free",
+            id=FREE,
             label="Free",
             rates=RateLimits(settings.free_requests_per_minute, settings.free_requests_per_day),
             tokens_per_month=settings.free_tokens_per_month,
             parallel_replies=settings.free_parallel_replies,
-            metered=False,
         ),
         Plan(
             id="pro",
@@ -38,7 +70,29 @@ def plans(settings: Settings) -> Mapping[str, Plan]:
             rates=RateLimits(settings.pro_requests_per_minute, settings.pro_requests_per_day),
             tokens_per_month=settings.pro_tokens_per_month,
             parallel_replies=settings.pro_parallel_replies,
-            metered=True,
+            price=PlanPrice(
+                base_usd=settings.pro_base_usd,
+                overage_usd_per_million=settings.pro_overage_usd_per_million,
+                default_cap_usd=settings.pro_overage_cap_usd,
+                trial_days=settings.pro_trial_days,
+                trial_tokens=settings.pro_trial_tokens,
+            ),
+        ),
+        Plan(
+            id="business",
+            label="Business",
+            rates=RateLimits(
+                settings.business_requests_per_minute, settings.business_requests_per_day
+            ),
+            tokens_per_month=settings.business_tokens_per_month,
+            parallel_replies=settings.business_parallel_replies,
+            price=PlanPrice(
+                base_usd=settings.business_base_usd,
+                overage_usd_per_million=settings.business_overage_usd_per_million,
+                default_cap_usd=settings.business_overage_cap_usd,
+                trial_days=settings.business_trial_days,
+                trial_tokens=settings.business_trial_tokens,
+            ),
         ),
     )
     return {plan.id: plan for plan in listed}

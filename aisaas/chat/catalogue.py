@@ -149,7 +149,7 @@ def _ollama_entries(settings: Settings) -> list[ModelEntry]:
             context_window=8192,
             max_output=4096,
             weight=Decimal(1),
-            plans=frozenset({"free", "pro"}),
+            plans=frozenset({"free", "pro", "business"}),
             price=PriceEntry(input_usd=Decimal(0), output_usd=Decimal(0), version="own-machine"),
         )
         for name in settings.ollama_models

@@ -102,7 +102,7 @@ class Billing:
     sql: Sql
 
     def quota(self, *, free_cap: Decimal = PLENTY, total_cap: Decimal = PLENTY) -> Quota:
-        free = Plan("free", "Free", RateLimits(10, 100), 10_000, 3, metered=False)
+        free = Plan("free", "Free", RateLimits(10, 100), 10_000, 3)
         return Quota(
             self.service, self.user, {"free": free}, free_cap=free_cap, total_cap=total_cap
         )

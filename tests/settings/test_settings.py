@@ -350,6 +350,7 @@ def test_browser_gets_the_allow_list_and_no_secret(environment: pytest.MonkeyPat
         "captcha_provider": "",
         "captcha_site_key": "",
         "mailbox_url": "",
+        "payments_url": "",
     }
     assert CANARY not in str(values)
 
