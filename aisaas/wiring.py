@@ -203,7 +203,7 @@ def build(config: Settings) -> Services:
             )
         ),
         quota=quota,
-        usage=Usage(to.user, quota.limit_of),
+        usage=Usage(to.user, quota.limits_of),
         refusals=refusals,
         catalogue=catalogue,
         switches=KillSwitches(to.service),

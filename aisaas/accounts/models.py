@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal
 from uuid import UUID, uuid4
 
@@ -27,6 +28,11 @@ class Profile(SQLModel, table=True):
     plan: str = "free"
     subscription_status: str = "free"
     stripe_customer_id: str | None = None
+    subscription_id: str | None = None
+    period_start: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    period_end: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    plan_ends_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    overage_cap_usd: Decimal | None = Field(default=None, sa_type=sa.Numeric(8, 2))  # pyright: ignore[reportArgumentType]
     requests_per_minute: int | None = None
     requests_per_day: int | None = None
     tokens_per_month: int | None = Field(default=None, sa_type=sa.BigInteger)
@@ -85,8 +91,20 @@ OpenedBy = Literal[
 
 
 @dataclass(frozen=True, slots=True)
+class GrantingSubscription:
+    """The subscription that grants somebody's plan, and its period as last heard of."""
+
+    id: str
+    period_start: datetime
+    period_end: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking, freshly resolved from the session cookie. Ids from the browser are no proof."""
+    """Who is asking, freshly resolved from the session cookie. Ids from the browser are no proof.
+
+    `plan` is what holds at this moment; `read_at` is this moment by the database's clock.
+    """
 
     user_id: UUID
     session_id: UUID
@@ -96,6 +114,12 @@ class Principal:
     role: Literal["user", "admin"]
     plan: str
     subscription_status: str
+    # None on the free plan, and for a plan that was given without one.
+    subscription: GrantingSubscription | None
+    # When the plan ends, if it was cancelled or isn't paid for.
+    plan_ends_at: datetime | None
+    # The user's own spending cap; None for the plan's.
+    overage_cap_usd: Decimal | None
     suspended: bool
     requests_per_minute: int | None
     requests_per_day: int | None
@@ -106,6 +130,7 @@ class Principal:
     recovered: bool
     # Scopes of engaged kill switches, read in the same round trip.
     switches: frozenset[str]
+    read_at: datetime
 
     @property
     def is_admin(self) -> bool:

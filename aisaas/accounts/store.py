@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.accounts.models import OpenedBy, Principal
+from aisaas.accounts.models import GrantingSubscription, OpenedBy, Principal
 from aisaas.db.engine import Question, Row
 
 FIRST_ACCOUNT = "first account of an embedded install"
@@ -36,7 +36,10 @@ _LIVE: LiteralString = """
       extract(epoch from clock_timestamp() - s.last_seen_at)::float8 as seen_seconds_ago,
       extract(epoch from s.access_expires_at - clock_timestamp())::float8 as access_expires_in,
       coalesce(s.recovered_until > clock_timestamp(), false) as recovered,
-      p.id as user_id, p.email, p.full_name, p.avatar_url, p.role, p.plan, p.subscription_status,
+      p.id as user_id, p.email, p.full_name, p.avatar_url, p.role, p.subscription_status,
+      case when p.plan_ends_at <= clock_timestamp() then 'free' else p.plan end as plan,
+      p.plan_ends_at, p.overage_cap_usd, p.subscription_id, p.period_start, p.period_end,
+      clock_timestamp() as read_at,
       p.suspended_at is not null as suspended,
       p.requests_per_minute, p.requests_per_day, p.tokens_per_month,
       p.stripe_customer_id as metered_customer,
@@ -74,7 +77,18 @@ def _live(found: Row) -> LiveSession:
     row: dict[str, Any] = dict(found)
     own = {name: row.pop(name) for name in _SESSION_ONLY}
     row["switches"] = frozenset(row["switches"])
+    row["subscription"] = _granting(
+        row["plan"], row.pop("subscription_id"), row.pop("period_start"), row.pop("period_end")
+    )
     return LiveSession(Principal(**row), **own)
+
+
+def _granting(
+    plan: str, subscription_id: str | None, start: datetime | None, end: datetime | None
+) -> GrantingSubscription | None:
+    if plan == "free" or subscription_id is None or start is None or end is None:
+        return None
+    return GrantingSubscription(subscription_id, start, end)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ OTHERS = 20
 
 # Ninety days of one user, in one statement each; the sums by day are made by the ledger's trigger.
 _SEED = """
-    insert into public.quota_periods (user_id, period_key, period_start, period_end, token_limit)
+    insert into public.quota_periods (user_id, period_key, period_start, period_end, included)
       values (%(user)s, 'month:' || to_char(now() at time zone 'UTC', 'YYYY-MM'),
         date_trunc('month', now() at time zone 'UTC') at time zone 'UTC',
         (date_trunc('month', now() at time zone 'UTC') + interval '1 month') at time zone 'UTC',

@@ -11,6 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
+from aisaas.billing.periods import Period
 from aisaas.ports import Model, Outcome, Purpose
 
 Timestamp = sa.DateTime(timezone=True)
@@ -26,7 +27,9 @@ class QuotaPeriod(SQLModel, table=True):
     period_key: str = Field(primary_key=True)
     period_start: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     period_end: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
-    token_limit: int = Field(sa_type=sa.BigInteger)
+    included: int = Field(sa_type=sa.BigInteger)
+    overage: int = Field(default=0, sa_type=sa.BigInteger)
+    credited: int = Field(default=0, sa_type=sa.BigInteger)
     used: int = Field(default=0, sa_type=sa.BigInteger)
     reserved: int = Field(default=0, sa_type=sa.BigInteger)
     created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
@@ -85,6 +88,7 @@ class UsageRecord(SQLModel, table=True):
     counted_by: str
     weight: Decimal = Field(sa_type=sa.Numeric(10, 4))  # pyright: ignore[reportArgumentType]
     quota_tokens: int = Field(sa_type=sa.BigInteger)
+    credit_tokens: int = Field(default=0, sa_type=sa.BigInteger)
     period_key: str
     input_usd_per_million: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
     output_usd_per_million: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
@@ -191,18 +195,72 @@ class ProcessedWebhookEvent(SQLModel, table=True):
     created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
 
 
+class CreditGrant(SQLModel, table=True):
+    """Tokens that an admin gave somebody; they are used when what is included is used up."""
+
+    __tablename__ = "credit_grants"  # pyright: ignore[reportAssignmentType]
+
+    id: UUID = Field(primary_key=True)
+    user_id: UUID
+    tokens: int = Field(sa_type=sa.BigInteger)
+    spent: int = Field(default=0, sa_type=sa.BigInteger)
+    reason: str
+    granted_by: str
+    expires_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+class CreditUse(SQLModel, table=True):
+    """What one call took of one grant."""
+
+    __tablename__ = "credit_uses"  # pyright: ignore[reportAssignmentType]
+
+    id: UUID = Field(primary_key=True)
+    grant_id: UUID
+    reservation_id: UUID
+    tokens: int = Field(sa_type=sa.BigInteger)
+    created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Quota tokens of a period: what is included, and what may be used beyond it at a price.
+
+    `capped` when it is a spending cap that ends it, be it one of nothing.
+    """
+
+    included: int
+    overage: int = 0
+    capped: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Quota tokens of the running period. `left` never goes below zero."""
+    """Quota tokens of the running period, in the order in which they are used: what is included,
+    then `credits` (those taken in this period and those that are there), then `overage`, which
+    costs extra. `left` and `beyond` never go below zero."""
 
+    period_key: str
+    period_start: datetime
+    period_end: datetime
     used: int
     reserved: int
-    limit: int
-    period_end: datetime
+    included: int
+    credits: int = 0
+    overage: int = 0
+
+    @property
+    def limit(self) -> int:
+        return self.included + self.credits + self.overage
 
     @property
     def left(self) -> int:
         return max(self.limit - self.used - self.reserved, 0)
+
+    @property
+    def beyond(self) -> int:
+        """What was used of the overage."""
+        return max(self.used - self.included - self.credits, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +278,9 @@ class Claim:
     prompt_count: int
     max_tokens: int
     min_tokens: int
-    token_limit: int
+    # None for the calendar month.
+    period: Period | None
+    limits: Limits
     # None: this call doesn't count as one of the parallel replies.
     parallel: int | None
     free_tier: bool

@@ -17,12 +17,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.models import Principal
 from aisaas.billing import store
-from aisaas.billing.models import Allowance, Charge, Claim
-from aisaas.billing.plans import Plan
+from aisaas.billing.models import Allowance, Charge, Claim, Limits
+from aisaas.billing.periods import running
+from aisaas.billing.plans import FREE, MILLION, Plan
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.errors import (
     Busy,
+    CapReached,
     DependencyError,
     QuotaExceeded,
     Refusal,
@@ -31,7 +33,6 @@ from aisaas.errors import (
 )
 from aisaas.ports import Model
 
-MILLION = Decimal(1_000_000)
 MICRO_USD = Decimal("0.000001")
 
 FREE_TIER_SPENT = (
@@ -84,12 +85,34 @@ class Quota:
 
     def plan_of(self, principal: Principal) -> Plan:
         """The principal's plan; one that is no longer sold counts as free."""
-        return self._plans.get(principal.plan, self._plans["free"])
+        return self._plans.get(principal.plan, self._plans[FREE])
 
-    def limit_of(self, principal: Principal) -> int:
-        """Quota tokens a month: the account's own limit if it has one, else the plan's."""
-        own = principal.tokens_per_month
-        return self.plan_of(principal).tokens_per_month if own is None else own
+    def limits_of(self, principal: Principal) -> Limits:
+        """What may be used in a period.
+
+        An account's own limit stands instead of the plan's, with nothing beyond it. Nothing costs
+        extra in a trial, while a payment is due, or without a customer who could be billed for it.
+        """
+        plan = self.plan_of(principal)
+        if principal.tokens_per_month is not None:
+            return Limits(principal.tokens_per_month)
+        if plan.price is None:
+            return Limits(plan.tokens_per_month)
+        if principal.subscription_status == "trialing":
+            return Limits(plan.price.trial_tokens)
+        billable = principal.subscription is not None and principal.metered_customer is not None
+        if not billable or principal.subscription_status == "past_due":
+            return Limits(plan.tokens_per_month)
+        overage = plan.price.tokens_for(self.cap_of(principal))
+        return Limits(plan.tokens_per_month, overage, capped=True)
+
+    def cap_of(self, principal: Principal) -> Decimal:
+        """USD beyond the base price that may be spent in a period; 0 on the free plan."""
+        price = self.plan_of(principal).price
+        if price is None:
+            return Decimal(0)
+        own = principal.overage_cap_usd
+        return price.default_cap_usd if own is None else own
 
     async def reserve(self, claim: Claim) -> int:
         """Hold the worst case and return the completion tokens that may be generated.
@@ -108,12 +131,14 @@ class Quota:
             raise Unavailable from error
         if answer.refusal is None:
             return answer.max_tokens
-        raise _refusal(answer)
+        raise _refusal(answer, claim)
 
     async def allowance(self, principal: Principal) -> Allowance:
         try:
             async with self._user.as_user(principal.user_id) as session:
-                return await store.allowance(session, principal.user_id, self.limit_of(principal))
+                return await store.allowance(
+                    session, principal.user_id, running(principal), self.limits_of(principal)
+                )
         except DependencyError as error:
             raise Unavailable from error
 
@@ -144,38 +169,46 @@ async def book(session: AsyncSession, charge: Charge) -> Decimal | None:
     closed = await store.close_reservation(
         session, charge.request_id, quota_tokens=tokens, cost_usd=cost
     )
-    if not closed:
+    if closed is None:
         return None
     if nothing:
         return Decimal(0)
-    usage_id = await store.add_usage(session, charge, quota_tokens=tokens, cost_usd=cost)
-    if charge.metered_customer is not None:
+    usage_id = await store.add_usage(
+        session, charge, quota_tokens=tokens, credit_tokens=closed.credited, cost_usd=cost
+    )
+    # What credits have paid is nobody's to bill.
+    billed = tokens - closed.credited
+    if charge.metered_customer is not None and billed > 0:
         await store.add_outbox(
             session,
             usage_id,
             user_id=charge.user_id,
             customer=charge.metered_customer,
-            tokens=tokens,
+            tokens=billed,
         )
     return cost
 
 
-def _too_few(left: int) -> str | None:
-    """Why not, although the meter shows a rest."""
+def _used_up(answer: store.Reserved, claim: Claim) -> Refusal:
+    capped = claim.limits.capped
+    refusal = CapReached if capped else QuotaExceeded
+    left = answer.tokens_left
     if left == 0:
-        return None
-    return (
-        f"The {left:,} tokens left this month are too few for this message with what was said "
-        "before. A new chat needs fewer."
+        return refusal(retry_at=answer.retry_at)
+    # Why not, although the meter shows a rest.
+    return refusal(
+        f"The {left:,} tokens left {'below your spending cap' if capped else 'this month'} are too "
+        "few for this message with what was said before. A new chat needs fewer.",
+        retry_at=answer.retry_at,
     )
 
 
-def _refusal(answer: store.Reserved) -> Refusal:
+def _refusal(answer: store.Reserved, claim: Claim) -> Refusal:
     match answer.refusal:
         case "busy":
             return Busy()
         case "quota_exceeded":
-            return QuotaExceeded(_too_few(answer.tokens_left), retry_at=answer.retry_at)
+            return _used_up(answer, claim)
         case "paused":
             return SpendingPaused()
         case "free_tier_spent":

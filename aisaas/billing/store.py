@@ -21,10 +21,12 @@ from aisaas.billing.models import (
     Charge,
     Claim,
     DayUse,
+    Limits,
     Overview,
     Place,
     RefusedDay,
 )
+from aisaas.billing.periods import Period
 from aisaas.db.engine import Question
 from aisaas.ports import Purpose
 
@@ -36,7 +38,7 @@ _RESERVE: LiteralString = """
     from private.reserve(
       %(id)s, %(user_id)s, %(conversation_id)s, %(message_id)s, %(purpose)s, %(plan)s, %(model)s,
       %(prompt)s, %(prompt_count)s, %(max)s, %(min)s, %(weight)s, %(input_usd)s, %(output_usd)s,
-      null, null, null, %(token_limit)s, %(parallel)s, %(free)s, %(free_cap)s, %(total_cap)s,
+      %(period_key)s, %(period_start)s, %(period_end)s, %(included)s, %(overage)s, %(parallel)s, %(free)s, %(free_cap)s, %(total_cap)s,
       %(lease)s, %(scopes)s)
     """
 
@@ -68,7 +70,9 @@ def reserve(claim: Claim, *, free_cap: Decimal, total_cap: Decimal) -> Question[
         # A fallback may be dearer for us than what was asked for: hold for the dearest.
         "input_usd": max(model.price.input_usd for model in claim.models),
         "output_usd": max(model.price.output_usd for model in claim.models),
-        "token_limit": claim.token_limit,
+        **_period(claim.period),
+        "included": claim.limits.included,
+        "overage": claim.limits.overage,
         "parallel": claim.parallel,
         "free": claim.free_tier,
         "free_cap": free_cap,
@@ -79,24 +83,55 @@ def reserve(claim: Claim, *, free_cap: Decimal, total_cap: Decimal) -> Question[
     return Question(((_RESERVE, parameters),), lambda answers: Reserved(**answers[0][0]))
 
 
+def _period(period: Period | None) -> dict[str, object]:
+    return {
+        "period_key": period and period.key,
+        "period_start": period and period.start,
+        "period_end": period and period.end,
+    }
+
+
 def release(request_id: UUID) -> Question[bool]:
-    query: LiteralString = "select private.close_reservation(%(id)s, 0, 0) as closed"
+    query: LiteralString = "select closed from private.close_reservation(%(id)s, 0, 0)"
     return Question(((query, {"id": request_id}),), lambda answers: answers[0][0]["closed"])
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A reservation's end: what of the call credits have paid, and the period as it is now."""
+
+    credited: int
+    period_key: str
+    used: int
+    included: int
+    overage: int
+    period_credited: int
 
 
 async def close_reservation(
     session: AsyncSession, request_id: UUID, *, quota_tokens: int, cost_usd: Decimal
-) -> bool:
-    """False when somebody else closed it: then nothing may be booked."""
-    row = await session.execute(
-        text("select private.close_reservation(:id, :tokens, :cost)"),
+) -> Closed | None:
+    """None when somebody else closed it: then nothing may be booked."""
+    rows = await session.execute(
+        text(
+            """
+            select credited, period_key, used, included, overage, period_credited
+            from private.close_reservation(:id, :tokens, :cost) where closed
+            """
+        ),
         {"id": request_id, "tokens": quota_tokens, "cost": cost_usd},
     )
-    return bool(row.scalar_one())
+    found = rows.mappings().one_or_none()
+    return Closed(**found) if found else None
 
 
 async def add_usage(
-    session: AsyncSession, charge: Charge, *, quota_tokens: int, cost_usd: Decimal
+    session: AsyncSession,
+    charge: Charge,
+    *,
+    quota_tokens: int,
+    credit_tokens: int,
+    cost_usd: Decimal,
 ) -> UUID:
     """Append the ledger line; the period is the reservation's, whenever it settles."""
     row = await session.execute(
@@ -104,11 +139,12 @@ async def add_usage(
             """
             insert into public.usage_records (reservation_id, user_id, conversation_id, message_id,
               purpose, plan, model, provider, prompt_tokens, cached_prompt_tokens,
-              completion_tokens, counted_by, weight, quota_tokens, period_key,
+              completion_tokens, counted_by, weight, quota_tokens, credit_tokens, period_key,
               input_usd_per_million, output_usd_per_million, price_version, cost_usd, outcome,
               created_at)
             select :id, :user_id, :conversation_id, :message_id, :purpose, :plan, :model, :provider,
-              :prompt, :cached, :completion, :counted_by, :weight, :quota_tokens, r.period_key,
+              :prompt, :cached, :completion, :counted_by, :weight, :quota_tokens, :credit_tokens,
+              r.period_key,
               :input_usd, :output_usd, :price_version, :cost, :outcome, now()
             from public.reservations r where r.id = :id
             returning id
@@ -129,6 +165,7 @@ async def add_usage(
             "counted_by": charge.counted_by,
             "weight": charge.weight,
             "quota_tokens": quota_tokens,
+            "credit_tokens": credit_tokens,
             "input_usd": charge.model.price.input_usd,
             "output_usd": charge.model.price.output_usd,
             "price_version": charge.model.price.version,
@@ -142,13 +179,24 @@ async def add_usage(
 async def add_outbox(
     session: AsyncSession, usage_id: UUID, *, user_id: UUID, customer: str, tokens: int
 ) -> None:
-    """The identifier is the ledger line's id, so that sending twice counts once."""
+    """The identifier is the ledger line's id, so that sending twice counts once.
+
+    The time is that of the call's beginning, whenever it settles: it decides which invoice it is on,
+    as the reservation decided which allowance. A subscription that began by another clock a moment
+    after the call it pays for would not be asked for it; so the period's beginning is the earliest.
+    """
     await session.execute(
         text(
             """
             insert into public.usage_outbox (usage_record_id, user_id, identifier,
               stripe_customer_id, tokens, event_at)
-            values (:usage_id, :user_id, :identifier, :customer, :tokens, now())
+            select u.id, :user_id, :identifier, :customer, :tokens,
+              case when q.period_start < now() + interval '4 minutes'
+                then greatest(r.created_at, q.period_start) else r.created_at end
+            from public.usage_records u
+              join public.reservations r on r.id = u.reservation_id
+              join public.quota_periods q on q.user_id = r.user_id and q.period_key = r.period_key
+            where u.id = :usage_id
             """
         ),
         {
@@ -218,29 +266,34 @@ async def claim_abandoned(session: AsyncSession, limit: int) -> Sequence[Abandon
     return [Abandoned(**row) for row in rows.mappings()]
 
 
-async def allowance(session: AsyncSession, user_id: UUID, limit: int) -> Allowance:
-    """The running calendar month's allowance, by the database's clock."""
-    row = (
-        (
-            await session.execute(
-                text(
-                    """
-                    select coalesce(q.used, 0) as used, coalesce(q.reserved, 0) as reserved,
-                      m.ends as period_end
-                    from (select (date_trunc('month', now() at time zone 'UTC')
-                      + interval '1 month') at time zone 'UTC' as ends,
-                      'month:' || to_char(now() at time zone 'UTC', 'YYYY-MM') as key) m
-                    left join public.quota_periods q
-                      on q.user_id = :user_id and q.period_key = m.key
-                    """
-                ),
-                {"user_id": user_id},
-            )
-        )
-        .mappings()
-        .one()
+_ALLOWANCE = text(
+    """
+    with period as (
+      select coalesce(cast(:period_key as text), 'month:' || to_char(m.starts, 'YYYY-MM')) as key,
+        coalesce(cast(:period_start as timestamptz), m.starts at time zone 'UTC') as starts,
+        coalesce(cast(:period_end as timestamptz),
+          (m.starts + interval '1 month') at time zone 'UTC') as ends
+      from (select date_trunc('month', now() at time zone 'UTC') as starts) m
     )
-    return Allowance(row["used"], row["reserved"], limit, row["period_end"])
+    select p.key as period_key, p.starts as period_start, p.ends as period_end,
+      coalesce(q.used, 0) as used, coalesce(q.reserved, 0) as reserved,
+      coalesce(q.credited, 0) + coalesce((
+        select sum(g.tokens - g.spent)::bigint from public.credit_grants g
+        where g.user_id = :user_id and g.spent < g.tokens
+          and (g.expires_at is null or g.expires_at > now())
+      ), 0) as credits
+    from period p
+    left join public.quota_periods q on q.user_id = :user_id and q.period_key = p.key
+    """
+)
+
+
+async def allowance(
+    session: AsyncSession, user_id: UUID, period: Period | None, limits: Limits
+) -> Allowance:
+    """The running period's allowance, by the database's clock."""
+    rows = await session.execute(_ALLOWANCE, {"user_id": user_id, **_period(period)})
+    return Allowance(**rows.mappings().one(), included=limits.included, overage=limits.overage)
 
 
 # The user's own page --------------------------------------------------------------------------------
@@ -288,15 +341,14 @@ _NEWER = text(
 _WHOLE_PAGE = """
     with clock as (select (now() at time zone 'UTC')::date as today),
     period as (
-      select q.period_key as key, (q.period_start at time zone 'UTC')::date as starts
-      from public.quota_periods q where q.user_id = :user_id and q.period_end = :period_end
+      select cast(:period_key as text) as key,
+        (cast(:period_start as timestamptz) at time zone 'UTC')::date as starts
     )
     select
       (select today from clock) as today,
       (
         select coalesce(json_agg(d), '[]') from (
-          select u.day, u.model, u.period_key is not distinct from (select key from period)
-              as in_period,
+          select u.day, u.model, u.period_key = (select key from period) as in_period,
             coalesce(sum(u.requests) filter (where u.purpose = 'reply'), 0)::bigint as replies,
             sum(u.quota_tokens)::bigint as tokens
           from public.usage_days u
@@ -322,14 +374,17 @@ _WHOLE_PAGE = """
 _OVERVIEW = text(_WHOLE_PAGE.format(newest=_NEWEST))
 
 
-async def overview(session: AsyncSession, user_id: UUID, limit: int) -> Overview:
+async def overview(
+    session: AsyncSession, user_id: UUID, period: Period | None, limits: Limits
+) -> Overview:
     """Two round trips: whichever period the allowance is of, the rest follows it."""
-    left = await allowance(session, user_id, limit)
+    left = await allowance(session, user_id, period, limits)
     row = await session.execute(
         _OVERVIEW,
         {
             "user_id": user_id,
-            "period_end": left.period_end,
+            "period_key": left.period_key,
+            "period_start": left.period_start,
             "days": DAYS,
             "calls": CALLS + 1,
             "refused": REFUSED,

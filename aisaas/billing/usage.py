@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.models import Principal
 from aisaas.billing import store
-from aisaas.billing.models import CallPage, Overview, Place
+from aisaas.billing.models import CallPage, Limits, Overview, Place
+from aisaas.billing.periods import running
 from aisaas.db.user import UserDatabase
 from aisaas.errors import DependencyError, Unavailable
 
@@ -21,14 +22,16 @@ from aisaas.errors import DependencyError, Unavailable
 class Usage:
     """Reads; what there is to read is written by settling and by the guards."""
 
-    def __init__(self, user: UserDatabase, limit_of: Callable[[Principal], int]) -> None:
+    def __init__(self, user: UserDatabase, limits_of: Callable[[Principal], Limits]) -> None:
         self._user = user
-        self._limit_of = limit_of
+        self._limits_of = limits_of
 
     async def overview(self, principal: Principal) -> Overview:
         """The allowance, the last days, the newest receipts and the refusals; one transaction."""
         async with self._reading(principal) as session:
-            return await store.overview(session, principal.user_id, self._limit_of(principal))
+            return await store.overview(
+                session, principal.user_id, running(principal), self._limits_of(principal)
+            )
 
     async def older(self, principal: Principal, than: Place) -> CallPage:
         async with self._reading(principal) as session:

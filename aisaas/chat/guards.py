@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 from aisaas.accounts.models import Principal
 from aisaas.admin.limits import scopes_of
 from aisaas.billing.models import Claim
+from aisaas.billing.periods import running
 from aisaas.billing.quota import Quota
 from aisaas.chat import prompt as prompts
 from aisaas.chat import store
@@ -222,7 +223,8 @@ async def admit(door: Door, call: Call) -> tuple[Call, Admitted]:
         prompt_count=call.prompt.count,
         max_tokens=call.max_tokens,
         min_tokens=MIN_REPLY_TOKENS if call.purpose == "reply" else MIN_TITLE_TOKENS,
-        token_limit=door.quota.limit_of(call.principal),
+        period=running(call.principal),
+        limits=door.quota.limits_of(call.principal),
         parallel=plan.parallel_replies if call.purpose == "reply" else None,
         free_tier=not plan.metered,
         # Asked once more where it counts: the principal may be minutes old when a title is made.

@@ -11,7 +11,8 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from aisaas.billing.models import Charge, Claim
+from aisaas.billing.models import Charge, Claim, Limits
+from aisaas.billing.periods import Period
 from aisaas.billing.plans import Plan
 from aisaas.billing.quota import Quota
 from aisaas.db.engine import Login
@@ -48,6 +49,8 @@ def claim(
     max_tokens: int = 400,
     min_tokens: int = 16,
     limit: int = 1_000_000,
+    overage: int = 0,
+    period: Period | None = None,
     parallel: int | None = None,
     free: bool = True,
     of: Model | None = None,
@@ -66,7 +69,8 @@ def claim(
         prompt_count=prompt,
         max_tokens=max_tokens,
         min_tokens=min_tokens,
-        token_limit=limit,
+        period=period,
+        limits=Limits(limit, overage, capped=overage > 0),
         parallel=parallel,
         free_tier=free,
         switches=switches,

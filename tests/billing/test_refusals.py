@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from aisaas.billing import refusals as module
 from aisaas.billing import store
+from aisaas.billing.models import Limits
 from aisaas.billing.refusals import Refusals
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
@@ -140,7 +141,7 @@ async def test_page_groups_refusals_by_reason_and_day_newest_first(
         account,
     )
     async with billing.user.as_user(account) as session:
-        found = (await store.overview(session, account, 1000)).refused
+        found = (await store.overview(session, account, None, Limits(1000))).refused
     assert [(each.code, each.times, each.model) for each in found] == [
         ("busy", 5, "new"),
         ("not_found", 1, None),

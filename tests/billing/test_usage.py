@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing import store
-from aisaas.billing.models import Allowance, Call, CallPage, Charge, Claim, Overview, Place
+from aisaas.billing.models import Call, CallPage, Charge, Claim, Limits, Overview, Place
 from aisaas.billing.quota import book
 from aisaas.ports import Outcome
 from tests.billing.conftest import Billing, Sql, charge, claim, model
@@ -70,7 +70,7 @@ def add_record(sql: Sql) -> AddRecord:
         conversation: UUID | None = None,
     ) -> UUID:
         sql(
-            "insert into quota_periods (user_id, period_key, period_start, period_end, token_limit)"
+            "insert into quota_periods (user_id, period_key, period_start, period_end, included)"
             " values (%s, %s, '2000-01-01', '2000-02-01', 1) on conflict do nothing",
             user_id,
             period,
@@ -121,7 +121,7 @@ def _at(day: date, hour: int = 12) -> datetime:
 
 async def _overview(billing: Billing, user_id: UUID, limit: int = 1000) -> Overview:
     async with billing.user.as_user(user_id) as session:
-        return await store.overview(session, user_id, limit)
+        return await store.overview(session, user_id, None, Limits(limit))
 
 
 # The sums
@@ -239,7 +239,7 @@ async def test_page_is_ones_own_even_for_a_neighbour_in_the_same_database(
 ) -> None:
     add_record(somebody, _at(today))
     async with billing.user.as_user(uuid4()) as session:
-        page = await store.overview(session, somebody, 1000)
+        page = await store.overview(session, somebody, None, Limits(1000))
     assert page.days == ()
     assert page.calls.calls == ()
 
@@ -253,7 +253,7 @@ async def test_days_of_this_period_are_what_the_allowance_counts(
     # The same day, but reserved before the period began.
     add_record(somebody, _at(today, 0), tokens=7)
     page = await _overview(billing, somebody)
-    assert page.allowance == Allowance(100, 0, 1000, page.allowance.period_end)
+    assert (page.allowance.used, page.allowance.reserved, page.allowance.limit) == (100, 0, 1000)
     found = {(use.model, use.in_period): (use.day, use.replies, use.tokens) for use in page.days}
     assert found == {("m-small", True): (today, 1, 100), ("m-large", False): (today, 1, 7)}
 

@@ -102,6 +102,8 @@ def seed(connection: psycopg.Connection) -> Person:
         "public.conversations": {"id": person.conversation},
         "public.messages": {"id": person.question},
         "public.quota_periods": {"period_key": person.period},
+        "public.reservations": {"id": person.reservation},
+        "public.credit_grants": {"id": person.grant},
         "public.usage_records": {"id": person.usage},
     }
     # What others refer to comes first.

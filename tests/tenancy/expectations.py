@@ -16,6 +16,8 @@ private.kill_switches            ----       ----      ----   siud
 private.sessions                 ----       ----      ----   siud
 public.audit_log                 ----       ----      ----   si--
 public.conversations             ----       0-0-      siu-   s--d
+public.credit_grants             ----       0---      s---   siu-
+public.credit_uses               ----       ----      ----   si--
 public.messages                  ----       0---      si--   s-u-
 public.processed_webhook_events  ----       ----      ----   si--
 public.profile_pictures          ----       0--0      si-d   s---
@@ -37,6 +39,10 @@ WHO = ("anonymous", "stranger", "owner", "service")
 COLUMNS = {
     ("public.conversations", "authenticated", "insert"): "id user_id title model",
     ("public.conversations", "authenticated", "update"): "title model last_message_at deleted_at",
+    ("public.credit_grants", "authenticated", "select"): (
+        "id user_id tokens spent expires_at created_at"
+    ),
+    ("public.credit_grants", "service_role", "update"): "spent",
     ("public.messages", "authenticated", "insert"): (
         "id conversation_id user_id role content status reply_to model"
     ),
@@ -45,8 +51,9 @@ COLUMNS = {
     ),
     ("public.profiles", "authenticated", "select"): (
         "id email full_name avatar_url role plan subscription_status created_at updated_at"
+        " subscription_id period_start period_end plan_ends_at overage_cap_usd"
     ),
-    ("public.profiles", "authenticated", "update"): "full_name avatar_url",
+    ("public.profiles", "authenticated", "update"): "full_name avatar_url overage_cap_usd",
     ("public.reservations", "authenticated", "select"): (
         "id user_id conversation_id message_id purpose model tokens state created_at"
     ),

@@ -22,6 +22,8 @@ class Person:
     conversation: UUID = field(default_factory=uuid4)
     question: UUID = field(default_factory=uuid4)
     usage: UUID = field(default_factory=uuid4)
+    reservation: UUID = field(default_factory=uuid4)
+    grant: UUID = field(default_factory=uuid4)
     period: str = field(default_factory=lambda: f"period-{uuid4()}")
     rows: dict[str, Row] = field(default_factory=dict)
 
@@ -53,7 +55,7 @@ def quota_period(person: Person) -> Row:
         "period_key": f"period-{uuid4()}",
         "period_start": START,
         "period_end": END,
-        "token_limit": 1000,
+        "included": 1000,
     }
 
 
@@ -169,6 +171,19 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
         "subject": f"user:{person.id}",
     },
     "public.conversations": conversation,
+    "public.credit_grants": lambda person: {
+        "id": uuid4(),
+        "user_id": person.id,
+        "tokens": 1000,
+        "reason": "tests",
+        "granted_by": "tests",
+    },
+    "public.credit_uses": lambda person: {
+        "id": uuid4(),
+        "grant_id": person.grant,
+        "reservation_id": person.reservation,
+        "tokens": 7,
+    },
     "public.messages": message,
     "public.processed_webhook_events": lambda _: {"id": f"evt_{uuid4()}", "type": "tests"},
     "public.profile_pictures": lambda person: {

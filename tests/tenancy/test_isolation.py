@@ -158,6 +158,9 @@ async def test_update_without_where_touches_only_ones_own(
         "stripe_customer_id = 'cus_somebody'",
         "suspended_at = null",
         "email = 'boss@example.com'",
+        "subscription_id = 'sub_somebody'",
+        "period_end = now() + interval '10 years'",
+        "plan_ends_at = null",
     ],
 )
 async def test_users_can_not_raise_themselves(cast: Cast, change: str) -> None:
@@ -202,6 +205,7 @@ async def test_deleted_account_leaves_ledger_and_allowance_and_nothing_else(
         ).fetchone()
     }
     assert left == {
+        "public.credit_grants",
         "public.quota_periods",
         "public.reservations",
         "public.usage_days",

@@ -49,7 +49,9 @@ CALL = Call(
 
 
 def test_the_allowance_tells_used_from_held() -> None:
-    shown = view.allowance_view(Allowance(2500, 1500, 10_000, NOW))
+    shown = view.allowance_view(
+        Allowance("month", NOW, NOW, used=2500, reserved=1500, included=10_000)
+    )
     assert (shown.used, shown.held, shown.left, shown.limit) == (
         "2,500",
         "1,500",
@@ -72,7 +74,9 @@ def test_the_allowance_tells_used_from_held() -> None:
 def test_the_bar_never_leaves_its_track(
     used: int, reserved: int, limit: int, bar: tuple[int, int], level: str
 ) -> None:
-    shown = view.allowance_view(Allowance(used, reserved, limit, NOW))
+    shown = view.allowance_view(
+        Allowance("month", NOW, NOW, used=used, reserved=reserved, included=limit)
+    )
     assert (shown.used_percent, shown.held_percent) == bar
     assert shown.level == level
 

@@ -25,6 +25,9 @@ NOBODY = Principal(
     role="user",
     plan="free",
     subscription_status="free",
+    subscription=None,
+    plan_ends_at=None,
+    overage_cap_usd=None,
     suspended=False,
     requests_per_minute=None,
     requests_per_day=None,
@@ -32,6 +35,7 @@ NOBODY = Principal(
     metered_customer=None,
     recovered=False,
     switches=frozenset(),
+    read_at=SOME_TIME,
 )
 
 

@@ -113,7 +113,7 @@ def test_costs_keep_what_the_ledger_keeps(usd: Decimal | None, shown: str) -> No
     ],
 )
 def test_the_meter_stays_within_its_scale(used: int, limit: int, percent: int, level: str) -> None:
-    shown = meter_view(Allowance(used=used, reserved=0, limit=limit, period_end=NOW))
+    shown = meter_view(Allowance("month", NOW, NOW, used=used, reserved=0, included=limit))
     assert (shown.percent, shown.level) == (percent, level)
     assert 0 <= shown.used <= shown.limit
     assert shown.label == f"{used:,} of {limit:,} tokens"
