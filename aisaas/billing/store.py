@@ -296,6 +296,39 @@ async def allowance(
     return Allowance(**rows.mappings().one(), included=limits.included, overage=limits.overage)
 
 
+# Paying -----------------------------------------------------------------------------------------
+
+
+async def set_customer(session: AsyncSession, user_id: UUID, customer_id: str) -> str:
+    """Store a user's customer unless they have one; whichever they have then."""
+    rows = await session.execute(
+        text(
+            """
+            update public.profiles set stripe_customer_id = coalesce(stripe_customer_id, :customer)
+            where id = :user_id returning stripe_customer_id
+            """
+        ),
+        {"user_id": user_id, "customer": customer_id},
+    )
+    return str(rows.scalar_one())
+
+
+async def set_cap(session: AsyncSession, user_id: UUID, usd: Decimal | None) -> None:
+    await session.execute(
+        text("update public.profiles set overage_cap_usd = :usd where id = :user_id"),
+        {"user_id": user_id, "usd": usd},
+    )
+
+
+async def count_subscriptions(session: AsyncSession, user_id: UUID) -> int:
+    """Ended ones included."""
+    rows = await session.execute(
+        text("select count(*) from public.subscriptions where user_id = :user_id"),
+        {"user_id": user_id},
+    )
+    return int(rows.scalar_one())
+
+
 # The user's own page --------------------------------------------------------------------------------
 
 DAYS = 30
