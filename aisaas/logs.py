@@ -42,5 +42,5 @@ def configure(level: str, secrets: Iterable[str]) -> None:
     handler.setFormatter(SafeFormatter(secrets))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # Their lines carry addresses with query strings, once for every request.
-    for noisy in ("httpx", "httpcore", "granian.access", "engineio", "socketio"):
+    for noisy in ("httpx", "httpcore", "granian.access", "engineio", "socketio", "stripe"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -20,6 +20,7 @@ from aisaas.adapters.redis_client import make_listening_redis, make_redis
 from aisaas.adapters.redis_limiter import RedisLimiter
 from aisaas.adapters.redis_reply_log import BLOCK_MS, RedisReplyLog
 from aisaas.adapters.redis_signals import RedisSignals
+from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.adapters.supabase_identity import SupabaseIdentity
 from aisaas.admin.limits import KillSwitches
 from aisaas.billing.plans import plans
@@ -63,6 +64,8 @@ class Services:
     recovery: Recovery
     running: RunningReplies
     model: LiteLLMModel
+    # None: nothing is sold here, and nothing metered.
+    payments: StripePayments | None
     _closers: tuple[Closer, ...]
 
     async def close(self) -> None:
@@ -89,6 +92,7 @@ class _Adapters:
     signals: RedisSignals
     identity: SupabaseIdentity
     model: LiteLLMModel
+    payments: StripePayments | None
     closers: tuple[Closer, ...]
 
 
@@ -106,6 +110,7 @@ def _adapters(config: Settings) -> _Adapters:
         _reveal(config.supabase_publishable_key),
         _reveal(config.supabase_secret_key),
     )
+    payments = _payments(config)
     return _Adapters(
         user=UserDatabase(user_login),
         service=ServiceDatabase(service_login),
@@ -115,13 +120,26 @@ def _adapters(config: Settings) -> _Adapters:
         signals=RedisSignals(redis, listening, prefix=prefix),
         identity=identity,
         model=LiteLLMModel(config),
+        payments=payments,
         closers=(
             user_login.close,
             service_login.close,
             redis.aclose,
             listening.aclose,
             identity.close,
+            *((payments.close,) if payments else ()),
         ),
+    )
+
+
+def _payments(config: Settings) -> StripePayments | None:
+    if config.stripe_secret_key is None:
+        return None
+    return StripePayments(
+        config.stripe_secret_key.get_secret_value(),
+        api_base=config.stripe_api_base,
+        webhook_secrets=config.webhook_secrets,
+        meter_webhook_secrets=config.meter_webhook_secrets,
     )
 
 
@@ -216,6 +234,7 @@ def build(config: Settings) -> Services:
         ),
         running=running,
         model=to.model,
+        payments=to.payments,
         _closers=(accounts.close, *to.closers),
     )
 

@@ -1,0 +1,312 @@
+"""Stripe's objects, as far as they are read here, and what they mean to the product.
+
+Invariant: nothing is believed unseen. An answer that doesn't have these shapes is no answer of
+Stripe's; what an event of another API version lacks is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, cast
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+from aisaas.ports import Invoice, InvoiceLine, InvoicePreview, PaidSubscription, PaymentEvent
+
+USER_ID = "user_id"
+PLAN = "plan"
+BASE_PRICE = "_base"
+USAGE_PRICE = "_usage"
+UNPAID = frozenset({"past_due", "unpaid"})
+
+
+def _id_of(value: Any) -> Any:
+    """Stripe sends a reference as an id, or as the object itself where it was expanded."""
+    return cast("dict[str, Any]", value).get("id") if isinstance(value, dict) else value
+
+
+def _uuid_or_none(value: object) -> object:
+    """Metadata can be edited by hand; what isn't an id of ours belongs to nobody."""
+    try:
+        return UUID(str(value)) if value else None
+    except ValueError:
+        return None
+
+
+Id = Annotated[str, BeforeValidator(_id_of)]
+UserId = Annotated[UUID | None, BeforeValidator(_uuid_or_none)]
+
+
+class OurMetadata(BaseModel):
+    """The keys of ours in an object's metadata."""
+
+    user_id: UserId = None
+    plan: str | None = None
+
+
+# A price ------------------------------------------------------------------------------------------
+
+
+class Recurring(BaseModel):
+    usage_type: str = "licensed"
+
+
+class StripePrice(BaseModel):
+    id: str
+    product: Id | None = None
+    lookup_key: str | None = None
+    recurring: Recurring | None = None
+    metadata: OurMetadata | None = None
+
+    @property
+    def licensed(self) -> bool:
+        return self.recurring is None or self.recurring.usage_type == "licensed"
+
+    @property
+    def plan(self) -> str | None:
+        """What the price itself says of the plan it was made for."""
+        return self.metadata.plan if self.metadata else None
+
+    @property
+    def plan_by_key(self) -> str | None:
+        key = self.lookup_key or ""
+        return key.removesuffix(BASE_PRICE) if key.endswith(BASE_PRICE) else None
+
+
+class StripeProduct(BaseModel):
+    metadata: OurMetadata | None = None
+
+
+# A subscription -----------------------------------------------------------------------------------
+
+
+class Item(BaseModel):
+    id: str
+    price: StripePrice
+    current_period_start: int | None = None
+    current_period_end: int | None = None
+
+
+class Items(BaseModel):
+    data: list[Item]
+
+
+class LatestInvoice(BaseModel):
+    status: str | None = None
+    created: int | None = None
+
+
+class StripeSubscription(BaseModel):
+    id: str
+    customer: Id
+    status: str
+    created: int
+    items: Items
+    metadata: OurMetadata | None = None
+    cancel_at: int | None = None
+    cancel_at_period_end: bool = False
+    trial_end: int | None = None
+    # An id where it wasn't expanded.
+    latest_invoice: LatestInvoice | str | None = None
+
+    @property
+    def base(self) -> Item | None:
+        """The item of the flat price; usage is metered by another."""
+        return next((item for item in self.items.data if item.price.licensed), None)
+
+    def paid(self, plan: str | None) -> PaidSubscription:
+        base = self.base
+        period_end = _time(base.current_period_end) if base else None
+        return PaidSubscription(
+            id=self.id,
+            customer_id=self.customer,
+            user_id=self.metadata.user_id if self.metadata else None,
+            status=self.status,
+            plan=plan,
+            price_id=base.price.id if base else None,
+            item_id=base.id if base else None,
+            period_start=_time(base.current_period_start) if base else None,
+            period_end=period_end,
+            cancel_at=_time(self.cancel_at) or (period_end if self.cancel_at_period_end else None),
+            trial_end=_time(self.trial_end),
+            unpaid_since=self._unpaid_since(),
+            created_at=at(self.created),
+        )
+
+    def _unpaid_since(self) -> datetime | None:
+        latest = self.latest_invoice
+        if self.status not in UNPAID or not isinstance(latest, LatestInvoice):
+            return None
+        return _time(latest.created) if latest.status == "open" else None
+
+
+# Invoices -----------------------------------------------------------------------------------------
+
+
+class Line(BaseModel):
+    description: str | None = None
+    amount: int
+
+
+class Lines(BaseModel):
+    data: list[Line]
+
+
+class StripeInvoice(BaseModel):
+    id: str
+    number: str | None = None
+    status: str | None = None
+    currency: str
+    total: int
+    amount_due: int
+    created: int
+    hosted_invoice_url: str | None = None
+    invoice_pdf: str | None = None
+
+    def invoice(self) -> Invoice:
+        return Invoice(
+            id=self.id,
+            number=self.number,
+            status=self.status or "",
+            currency=self.currency,
+            total=self.total,
+            amount_due=self.amount_due,
+            created_at=at(self.created),
+            url=self.hosted_invoice_url,
+            pdf_url=self.invoice_pdf,
+        )
+
+
+class StripePreview(BaseModel):
+    currency: str
+    total: int
+    # The end of the period it is for, which is when it will be made.
+    period_end: int | None = None
+    lines: Lines
+
+    def preview(self) -> InvoicePreview:
+        lines = (InvoiceLine(line.description or "", line.amount) for line in self.lines.data)
+        return InvoicePreview(self.currency, self.total, _time(self.period_end), tuple(lines))
+
+
+# Meters -------------------------------------------------------------------------------------------
+
+
+class StripeMeter(BaseModel):
+    id: str
+    event_name: str
+
+
+class MeterSummary(BaseModel):
+    aggregated_value: float
+
+
+class SampleRequest(BaseModel):
+    identifier: str
+
+
+class SampleError(BaseModel):
+    request: SampleRequest
+
+
+class MeterErrors(BaseModel):
+    code: str
+    error_count: int
+    sample_errors: list[SampleError] = []
+
+
+class MeterReason(BaseModel):
+    error_types: list[MeterErrors]
+
+
+class MeterReport(BaseModel):
+    reason: MeterReason
+
+
+class StripeMeterProblem(BaseModel):
+    """A thin event, once it has been fetched."""
+
+    data: MeterReport
+
+
+# Events -------------------------------------------------------------------------------------------
+
+
+class SubscriptionDetails(BaseModel):
+    subscription: Id | None = None
+    metadata: OurMetadata | None = None
+
+
+class Parent(BaseModel):
+    subscription_details: SubscriptionDetails | None = None
+
+
+class EventObject(BaseModel):
+    """What an event is about: a subscription, an invoice, a Checkout session, a customer, …"""
+
+    object: str = ""
+    id: str | None = None
+    customer: Id | None = None
+    # Of a Checkout session; of an invoice in versions before `parent`.
+    subscription: Id | None = None
+    parent: Parent | None = None
+    client_reference_id: UserId = None
+    metadata: OurMetadata | None = None
+
+    @property
+    def customer_id(self) -> str | None:
+        return self.id if self.object == "customer" else self.customer
+
+    @property
+    def subscription_id(self) -> str | None:
+        if self.object == "subscription":
+            return self.id
+        details = self._details
+        return (details.subscription if details else None) or self.subscription
+
+    @property
+    def user_id(self) -> UUID | None:
+        details = self._details
+        told = (self.metadata, details.metadata if details else None)
+        return self.client_reference_id or next((m.user_id for m in told if m and m.user_id), None)
+
+    @property
+    def _details(self) -> SubscriptionDetails | None:
+        return self.parent.subscription_details if self.parent else None
+
+
+class EventData(BaseModel):
+    object: dict[str, Any]
+
+
+class StripeEvent(BaseModel):
+    id: str = Field(min_length=1)
+    type: str
+    livemode: bool = False
+    created: int
+    data: EventData
+
+    def payment_event(self) -> PaymentEvent:
+        about: Mapping[str, object] = self.data.object
+        found = EventObject.model_validate(about)
+        return PaymentEvent(
+            id=self.id,
+            type=self.type,
+            live=self.livemode,
+            created_at=at(self.created),
+            customer_id=found.customer_id,
+            subscription_id=found.subscription_id,
+            user_id=found.user_id,
+            object=about,
+        )
+
+
+def at(seconds: int) -> datetime:
+    """Stripe's times are whole seconds since 1970."""
+    return datetime.fromtimestamp(seconds, tz=UTC)
+
+
+def _time(seconds: int | None) -> datetime | None:
+    return None if seconds is None else at(seconds)
