@@ -23,6 +23,7 @@ from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.adapters.supabase_identity import SupabaseIdentity
 from aisaas.admin.limits import KillSwitches
+from aisaas.billing.checkout import Checkout
 from aisaas.billing.plans import plans
 from aisaas.billing.quota import Quota
 from aisaas.billing.refusals import Refusals
@@ -57,6 +58,7 @@ class Services:
     door: Door
     chat: Chat
     quota: Quota
+    checkout: Checkout
     usage: Usage
     refusals: Refusals
     catalogue: Catalogue
@@ -221,6 +223,9 @@ def build(config: Settings) -> Services:
             )
         ),
         quota=quota,
+        checkout=Checkout(
+            to.service, to.user, to.payments, quota, sold, page=f"{config.url}/billing"
+        ),
         usage=Usage(to.user, quota.limits_of),
         refusals=refusals,
         catalogue=catalogue,

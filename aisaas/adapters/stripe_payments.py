@@ -160,9 +160,11 @@ class StripePayments:
         }
         if trial_days > 0:
             wanted["subscription_data"] = {"metadata": ours, "trial_period_days": trial_days}
+        # As above: a price that changed since makes another page.
+        params = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:16]
         async with _translated():
             session = await self._client.v1.checkout.sessions.create_async(
-                wanted, {"idempotency_key": f"checkout-{user_id}-{attempt}"}
+                wanted, {"idempotency_key": f"checkout-{attempt}-{params}"}
             )
         if session.url is None:
             raise PaymentsRefused("checkout_closed", "this Checkout session has no page any more")

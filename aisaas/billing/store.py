@@ -102,6 +102,7 @@ class Closed:
 
     credited: int
     period_key: str
+    period_end: datetime
     used: int
     included: int
     overage: int
@@ -115,7 +116,7 @@ async def close_reservation(
     rows = await session.execute(
         text(
             """
-            select credited, period_key, used, included, overage, period_credited
+            select credited, period_key, period_end, used, included, overage, period_credited
             from private.close_reservation(:id, :tokens, :cost) where closed
             """
         ),

@@ -213,6 +213,7 @@ create function private.close_reservation(
   out closed boolean,
   out credited bigint,
   out period_key text,
+  out period_end timestamptz,
   out used bigint,
   out included bigint,
   out overage bigint,
@@ -266,6 +267,7 @@ begin
     end if;
   end if;
   period_key := v.period_key;
+  period_end := v_quota.period_end;
   used := v_quota.used;
   included := v_quota.included;
   overage := v_quota.overage;
