@@ -480,6 +480,14 @@ class Payments(Protocol):
         """
         ...
 
+    async def switch(self, subscription_id: str, plan: str, *, at_once: bool) -> None:
+        """Put a subscription on another plan, for the rest of its period in proportion.
+
+        With `at_once` the difference is charged now, and nothing changes if that fails; otherwise
+        it is part of the next invoice.
+        """
+        ...
+
     async def portal(self, customer_id: str, *, return_url: str) -> str:
         """The address of a page where a customer manages subscription, cards and invoices."""
         ...

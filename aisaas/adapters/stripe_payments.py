@@ -49,7 +49,7 @@ from aisaas.ports import (
 )
 
 if TYPE_CHECKING:
-    from stripe.params import CustomerCreateParams
+    from stripe.params import CustomerCreateParams, SubscriptionUpdateParams
     from stripe.params.checkout import SessionCreateParams
 
 CALL_SECONDS = 10.0
@@ -169,6 +169,24 @@ class StripePayments:
         if session.url is None:
             raise PaymentsRefused("checkout_closed", "this Checkout session has no page any more")
         return session.url
+
+    async def switch(self, subscription_id: str, plan: str, *, at_once: bool) -> None:
+        prices = await self._prices_of(plan)
+        async with _translated():
+            found = await self._client.v1.subscriptions.retrieve_async(subscription_id)
+            items = _read(found, StripeSubscription).items.data
+            wanted: SubscriptionUpdateParams = {
+                "items": [
+                    {"id": item.id, "price": prices.base if item.price.licensed else prices.usage}
+                    for item in items
+                ],
+                "proration_behavior": "always_invoice" if at_once else "create_prorations",
+            }
+            if at_once:
+                wanted["payment_behavior"] = "error_if_incomplete"
+            if all(item.price.id in {prices.base, prices.usage} for item in items):
+                return
+            await self._client.v1.subscriptions.update_async(subscription_id, wanted)
 
     async def portal(self, customer_id: str, *, return_url: str) -> str:
         async with _translated():

@@ -36,6 +36,17 @@ HIGHEST_CAP_USD = Decimal(10_000)
 INVOICES = 12
 OFF = "Paid plans aren't available on this installation."
 AWAY = "The payment provider isn't answering. Nothing was changed; try again in a moment."
+# What a bank says to a card, as Stripe passes it on.
+DECLINED = frozenset(
+    {
+        "authentication_required",
+        "card_declined",
+        "expired_card",
+        "incorrect_cvc",
+        "processing_error",
+        "subscription_payment_intent_requires_action",
+    }
+)
 LIVE = frozenset({"trialing", "active", "past_due", "unpaid", "paused"})
 
 
@@ -146,6 +157,30 @@ class Checkout:
                 success_url=f"{self._page}?checkout=done",
                 cancel_url=f"{self._page}?checkout=cancelled",
             )
+
+    async def switch(self, principal: Principal, plan_id: str) -> None:
+        """Put a subscriber on another plan. A dearer one is paid for at once, or nothing changes.
+
+        The portal can't do this: it changes no subscription that has usage in it.
+
+        Raises:
+            BillingInvalid: nothing to switch, no such plan, or the payment was declined.
+        """
+        payments, plan = self._on(), self._plans.get(plan_id)
+        if plan is None or plan.price is None or principal.subscription is None:
+            raise BillingInvalid("That plan isn't sold here.")
+        present = self._quota.plan_of(principal).price
+        dearer = present is None or plan.price.base_usd > present.base_usd
+        async with _asking():
+            try:
+                await payments.switch(principal.subscription.id, plan.id, at_once=dearer)
+            except PaymentsRefused as refused:
+                if refused.code not in DECLINED:
+                    raise
+                raise BillingInvalid(
+                    "The payment didn't go through, so your plan stays as it is. Look at your "
+                    "card in the portal and try again."
+                ) from refused
 
     async def portal(self, principal: Principal) -> str:
         """The address where cards, invoices and the subscription are managed."""
