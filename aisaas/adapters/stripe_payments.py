@@ -12,18 +12,17 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from asyncio import timeout
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 import stripe
-from pydantic import BaseModel, ValidationError
-from stripe import HTTPXClient, StripeClient, StripeObject, WebhookSignature
+from pydantic import BaseModel
+from stripe import StripeObject, WebhookSignature
 
+from aisaas.adapters.stripe_client import connect, translated
 from aisaas.adapters.stripe_objects import (
     BASE_PRICE,
     USAGE_PRICE,
@@ -38,7 +37,7 @@ from aisaas.adapters.stripe_objects import (
     StripeProduct,
     StripeSubscription,
 )
-from aisaas.errors import PaymentsError, PaymentsRefused, WebhookInvalid
+from aisaas.errors import PaymentsRefused, WebhookInvalid
 from aisaas.ports import (
     Invoice,
     InvoicePreview,
@@ -52,21 +51,12 @@ if TYPE_CHECKING:
     from stripe.params import CustomerCreateParams, SubscriptionUpdateParams
     from stripe.params.checkout import SessionCreateParams
 
-CALL_SECONDS = 10.0
-RETRIES = 2
 SIGNATURE_SECONDS = 300
 CACHE_SECONDS = 300.0
 PAGE = 100
 METER_EVENT = "ai_tokens_used"
 METER_PROBLEM = "v1.billing.meter.error_report_triggered"
 
-CONFLICT = 409
-TOO_MANY = 429
-SERVER_TROUBLE = 500
-REFUSED = range(400, 500)
-# What the provider has against us and not against what was asked: a key that was revoked or may
-# not do this.
-NOT_ALLOWED = {401: "unauthorized", 403: "forbidden"}
 MISSING = "resource_missing"
 NO_NEXT_INVOICE = "invoice_upcoming_none"
 DUPLICATE = "already exists with identifier"
@@ -92,20 +82,7 @@ class StripePayments:
         webhook_secrets: Sequence[str] = (),
         meter_webhook_secrets: Sequence[str] = (),
     ) -> None:
-        self._http = HTTPXClient(timeout=CALL_SECONDS)
-        self._client = StripeClient(
-            secret_key,
-            http_client=self._http,
-            max_network_retries=RETRIES,
-            base_addresses={
-                "api": api_base,
-                "files": api_base,
-                "connect": api_base,
-                "meter_events": api_base,
-            }
-            if api_base
-            else {},
-        )
+        self._client, self._http = connect(secret_key, api_base)
         self._webhook_secrets = tuple(webhook_secrets)
         self._meter_webhook_secrets = tuple(meter_webhook_secrets)
         self._meter: str | None = None
@@ -123,7 +100,7 @@ class StripePayments:
         params: CustomerCreateParams = {"email": email, "metadata": {USER_ID: str(user_id)}}
         if name:
             params["name"] = name
-        async with _translated():
+        async with translated():
             made = await self._client.v1.customers.create_async(
                 params,
                 {"idempotency_key": f"customer-{user_id}-{wanted}"},
@@ -162,7 +139,7 @@ class StripePayments:
             wanted["subscription_data"] = {"metadata": ours, "trial_period_days": trial_days}
         # As above: a price that changed since makes another page.
         params = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:16]
-        async with _translated():
+        async with translated():
             session = await self._client.v1.checkout.sessions.create_async(
                 wanted, {"idempotency_key": f"checkout-{attempt}-{params}"}
             )
@@ -172,7 +149,7 @@ class StripePayments:
 
     async def switch(self, subscription_id: str, plan: str, *, at_once: bool) -> None:
         prices = await self._prices_of(plan)
-        async with _translated():
+        async with translated():
             found = await self._client.v1.subscriptions.retrieve_async(subscription_id)
             items = _read(found, StripeSubscription).items.data
             wanted: SubscriptionUpdateParams = {
@@ -189,7 +166,7 @@ class StripePayments:
             await self._client.v1.subscriptions.update_async(subscription_id, wanted)
 
     async def portal(self, customer_id: str, *, return_url: str) -> str:
-        async with _translated():
+        async with translated():
             session = await self._client.v1.billing_portal.sessions.create_async(
                 {"customer": customer_id, "return_url": return_url}
             )
@@ -199,7 +176,7 @@ class StripePayments:
 
     async def subscription(self, subscription_id: str) -> PaidSubscription | None:
         try:
-            async with _translated():
+            async with translated():
                 found = await self._client.v1.subscriptions.retrieve_async(
                     subscription_id, {"expand": ["latest_invoice"]}
                 )
@@ -211,7 +188,7 @@ class StripePayments:
 
     async def subscriptions(self, customer_id: str) -> Sequence[PaidSubscription]:
         try:
-            async with _translated():
+            async with translated():
                 page = await self._client.v1.subscriptions.list_async(
                     {
                         "customer": customer_id,
@@ -230,7 +207,7 @@ class StripePayments:
             raise
 
     async def invoices(self, customer_id: str, limit: int) -> Sequence[Invoice]:
-        async with _translated():
+        async with translated():
             page = await self._client.v1.invoices.list_async(
                 {"customer": customer_id, "limit": PAGE}
             )
@@ -239,7 +216,7 @@ class StripePayments:
 
     async def preview(self, subscription_id: str) -> InvoicePreview | None:
         try:
-            async with _translated():
+            async with translated():
                 found = await self._client.v1.invoices.create_preview_async(
                     {"subscription": subscription_id}
                 )
@@ -253,7 +230,7 @@ class StripePayments:
 
     async def report_usage(self, event: MeterEvent) -> bool:
         try:
-            async with _translated():
+            async with translated():
                 await self._client.v1.billing.meter_events.create_async(
                     {
                         "event_name": METER_EVENT,
@@ -274,7 +251,7 @@ class StripePayments:
 
     async def reported_usage(self, customer_id: str, start: datetime, end: datetime) -> int:
         meter = await self._meter_id()
-        async with _translated():
+        async with translated():
             page = await self._client.v1.billing.meters.event_summaries.list_async(
                 meter,
                 {
@@ -306,7 +283,7 @@ class StripePayments:
             raise WebhookInvalid("no thin event of Stripe's") from error
         if thin.type != METER_PROBLEM:
             return None
-        async with _translated():
+        async with translated():
             # The notification only says where to look; what happened has to be fetched.
             whole = _read(await thin.fetch_event_async(), StripeMeterProblem)
         return MeterProblem(
@@ -330,7 +307,7 @@ class StripePayments:
         if known and time.monotonic() - known.read_at < CACHE_SECONDS:
             return known
         keys = [plan + BASE_PRICE, plan + USAGE_PRICE]
-        async with _translated():
+        async with translated():
             page = await self._client.v1.prices.list_async({"lookup_keys": keys, "active": True})
             prices = [_read(each, StripePrice) for each in page.data]
         found = {price.lookup_key: price.id for price in prices}
@@ -343,7 +320,7 @@ class StripePayments:
 
     async def _meter_id(self) -> str:
         if self._meter is None:
-            async with _translated():
+            async with translated():
                 page = await self._client.v1.billing.meters.list_async(
                     {"status": "active", "limit": PAGE}
                 )
@@ -405,45 +382,3 @@ def _verify(body: bytes, signature: str, secrets: Sequence[str]) -> None:
 def _signed_at(signature: str) -> int:
     """Of a header that was verified: the same time that the SDK read."""
     return next(int(part[2:]) for part in signature.split(",") if part.startswith("t="))
-
-
-@asynccontextmanager
-async def _translated() -> AsyncGenerator[None]:
-    """The vendor's errors as ours, within CALL_SECONDS."""
-    try:
-        async with timeout(CALL_SECONDS):
-            yield
-    except TimeoutError as error:
-        raise PaymentsError("timeout") from error
-    except ValidationError as error:
-        # An answer that isn't Stripe's: a proxy's page, for example.
-        raise PaymentsError("unreadable") from error
-    except stripe.APIConnectionError as error:
-        raise PaymentsError("connection") from error
-    except stripe.StripeError as error:
-        raise _translate(error) from error
-
-
-def _translate(error: stripe.StripeError) -> PaymentsError | PaymentsRefused:
-    status = error.http_status or 0
-    if isinstance(error, stripe.RateLimitError) or status == TOO_MANY:
-        return PaymentsError("rate_limited", retry_after=_retry_after(error.headers))
-    if status == CONFLICT:
-        return PaymentsError("conflict", retry_after=_retry_after(error.headers))
-    if status not in REFUSED:
-        kind = "server" if status >= SERVER_TROUBLE else "unreadable"
-        return PaymentsError(kind, retry_after=_retry_after(error.headers))
-    told: Any = error.error
-    code = error.code or getattr(told, "code", None) or NOT_ALLOWED.get(status)
-    return PaymentsRefused(
-        str(code or getattr(told, "type", None) or status), error.user_message or "no reason given"
-    )
-
-
-def _retry_after(headers: Mapping[str, str] | None) -> float | None:
-    """Seconds, where it is a number of them; a date would need a clock to trust."""
-    lowered = {name.lower(): value for name, value in (headers or {}).items()}
-    try:
-        return max(float(lowered["retry-after"]), 0.0)
-    except (KeyError, ValueError):
-        return None

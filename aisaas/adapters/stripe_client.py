@@ -1,0 +1,83 @@
+"""The SDK's client, set up for every use here, and its errors as ours.
+
+The SDK asks again by itself after 409, 5xx and lost connections, with the same idempotency key.
+"""
+
+from __future__ import annotations
+
+from asyncio import timeout
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import stripe
+from pydantic import ValidationError
+from stripe import HTTPXClient, StripeClient
+
+from aisaas.errors import PaymentsError, PaymentsRefused
+
+CALL_SECONDS = 10.0
+RETRIES = 2
+
+CONFLICT = 409
+TOO_MANY = 429
+SERVER_TROUBLE = 500
+REFUSED = range(400, 500)
+# What the provider has against us and not against what was asked: a key that was revoked or may
+# not do this.
+NOT_ALLOWED = {401: "unauthorized", 403: "forbidden"}
+
+
+def connect(secret_key: str, api_base: str | None) -> tuple[StripeClient, HTTPXClient]:
+    """A client for one event loop, and the connections it holds, to be closed by the caller."""
+    http = HTTPXClient(timeout=CALL_SECONDS)
+    hosts = ("api", "files", "connect", "meter_events")
+    client = StripeClient(
+        secret_key,
+        http_client=http,
+        max_network_retries=RETRIES,
+        base_addresses=dict.fromkeys(hosts, api_base) if api_base else {},  # pyright: ignore[reportArgumentType]
+    )
+    return client, http
+
+
+@asynccontextmanager
+async def translated() -> AsyncGenerator[None]:
+    """The vendor's errors as ours, within CALL_SECONDS."""
+    try:
+        async with timeout(CALL_SECONDS):
+            yield
+    except TimeoutError as error:
+        raise PaymentsError("timeout") from error
+    except ValidationError as error:
+        # An answer that isn't Stripe's: a proxy's page, for example.
+        raise PaymentsError("unreadable") from error
+    except stripe.APIConnectionError as error:
+        raise PaymentsError("connection") from error
+    except stripe.StripeError as error:
+        raise _translate(error) from error
+
+
+def _translate(error: stripe.StripeError) -> PaymentsError | PaymentsRefused:
+    status = error.http_status or 0
+    if isinstance(error, stripe.RateLimitError) or status == TOO_MANY:
+        return PaymentsError("rate_limited", retry_after=_retry_after(error.headers))
+    if status == CONFLICT:
+        return PaymentsError("conflict", retry_after=_retry_after(error.headers))
+    if status not in REFUSED:
+        kind = "server" if status >= SERVER_TROUBLE else "unreadable"
+        return PaymentsError(kind, retry_after=_retry_after(error.headers))
+    told: Any = error.error
+    code = error.code or getattr(told, "code", None) or NOT_ALLOWED.get(status)
+    return PaymentsRefused(
+        str(code or getattr(told, "type", None) or status), error.user_message or "no reason given"
+    )
+
+
+def _retry_after(headers: Mapping[str, str] | None) -> float | None:
+    """Seconds, where it is a number of them; a date would need a clock to trust."""
+    lowered = {name.lower(): value for name, value in (headers or {}).items()}
+    try:
+        return max(float(lowered["retry-after"]), 0.0)
+    except (KeyError, ValueError):
+        return None
