@@ -1,0 +1,315 @@
+"""Brings a Stripe account in step with the plans: meter, products, prices, portal.
+
+Nothing of an account is believed to be as it was left: each object is looked up (products by their
+id, prices by lookup key, the rest by a mark in its metadata), compared, and made or changed only
+where it differs. Running it twice, or again after it was cut short, ends the same. A price can't be
+changed at Stripe: a new one takes over its lookup key, and who has subscribed keeps the old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator
+
+from aisaas.adapters.stripe_client import connect, translated
+from aisaas.adapters.stripe_objects import BASE_PRICE, PLAN, USAGE_PRICE, Id
+from aisaas.adapters.stripe_payments import METER_EVENT, MISSING
+from aisaas.billing.plans import MILLION, Plan
+from aisaas.errors import PaymentsRefused
+
+if TYPE_CHECKING:
+    from stripe.params import PriceCreateParams
+    from stripe.params.billing import MeterCreateParams
+    from stripe.params.billing_portal import ConfigurationCreateParams
+
+CENTS = 100
+CURRENCY = "usd"
+# The mark of what is ours where Stripe has no key of its own choosing.
+OURS = {"managed_by": "aisaas"}
+PAGE = 100
+
+Action = Literal["made", "changed", "kept"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What was done with an object, or would be."""
+
+    what: str
+    action: Action
+    detail: str = ""
+
+
+class StripeCatalogue:
+    """One account, and the plans it should sell."""
+
+    def __init__(
+        self,
+        secret_key: str,
+        *,
+        api_base: str | None = None,
+        plans: Sequence[Plan],
+        return_url: str,
+        dry_run: bool = False,
+    ) -> None:
+        self._client, self._http = connect(secret_key, api_base)
+        self._plans = [plan for plan in plans if plan.price is not None]
+        self._return_url = return_url
+        self._dry_run = dry_run
+        self._steps: list[Step] = []
+
+    async def close(self) -> None:
+        await self._http.close_async()
+
+    async def sync(self) -> Sequence[Step]:
+        """Do what is missing, in an order in which each needs only what is there before it.
+
+        Raises:
+            PaymentsError, PaymentsRefused: what was done until then stays, and is found next time.
+        """
+        self._steps = []
+        meter = await self._meter()
+        for plan in self._plans:
+            await self._product(plan)
+            await self._price(plan, BASE_PRICE, _base_price(plan))
+            await self._price(plan, USAGE_PRICE, _usage_price(plan, meter))
+        await self._portal()
+        return self._steps
+
+    async def _done(
+        self, what: str, action: Action, detail: str, change: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        self._steps.append(Step(what, action, detail))
+        if self._dry_run:
+            return None
+        async with translated():
+            return await change()
+
+    def _kept(self, what: str) -> None:
+        self._steps.append(Step(what, "kept"))
+
+    async def _meter(self) -> str:
+        meters = self._client.v1.billing.meters
+        async with translated():
+            page = await meters.list_async({"status": "active", "limit": PAGE})
+            found = [each async for each in page.auto_paging_iter()]
+        what = f"meter {METER_EVENT}"
+        for each in found:
+            if each.event_name == METER_EVENT:
+                self._kept(what)
+                return each.id
+        wanted: MeterCreateParams = {
+            "display_name": "AI tokens",
+            "event_name": METER_EVENT,
+            "default_aggregation": {"formula": "sum"},
+            "customer_mapping": {"type": "by_id", "event_payload_key": "stripe_customer_id"},
+            "value_settings": {"event_payload_key": "value"},
+        }
+        made = await self._done(what, "made", "sums tokens", lambda: meters.create_async(wanted))
+        return made.id if made else "(to be made)"
+
+    async def _product(self, plan: Plan) -> None:
+        products, product_id, what = (
+            self._client.v1.products,
+            _product_id(plan),
+            f"product {plan.id}",
+        )
+        try:
+            async with translated():
+                found = await products.retrieve_async(product_id)
+        except PaymentsRefused as refused:
+            if refused.code != MISSING:
+                raise
+            await self._done(
+                what,
+                "made",
+                plan.label,
+                lambda: products.create_async(
+                    {
+                        "id": product_id,
+                        "name": plan.label,
+                        "metadata": {PLAN: plan.id},
+                        "unit_label": "token",
+                    }
+                ),
+            )
+            return
+        same = found.name == plan.label and found.active
+        if same and found.metadata.to_dict().get(PLAN) == plan.id:
+            self._kept(what)
+            return
+        await self._done(
+            what,
+            "changed",
+            plan.label,
+            lambda: products.update_async(
+                product_id, {"name": plan.label, "active": True, "metadata": {PLAN: plan.id}}
+            ),
+        )
+
+    async def _price(self, plan: Plan, suffix: str, wanted: PriceCreateParams) -> None:
+        key, prices = plan.id + suffix, self._client.v1.prices
+        async with translated():
+            page = await prices.list_async(
+                {"lookup_keys": [key], "active": True, "expand": ["data.tiers"]}
+            )
+        present = page.data[0] if page.data else None
+        what = f"price {key}"
+        if present is not None and _terms(present.to_dict(for_json=True)) == _terms(wanted):
+            self._kept(what)
+            return
+        wanted["lookup_key"] = key
+        wanted["transfer_lookup_key"] = True
+        detail = _in_words(plan, suffix)
+        made = await self._done(
+            what, "changed" if present else "made", detail, lambda: prices.create_async(wanted)
+        )
+        if made is not None and present is not None:
+            # Nobody subscribes to the old one any more; who has, keeps it.
+            async with translated():
+                await prices.update_async(present.id, {"active": False})
+
+    async def _portal(self) -> None:
+        """Cards, invoices and cancelling. A change of plan happens on our own page: the portal offers
+        it for no subscription that has usage in it."""
+        configurations, what = self._client.v1.billing_portal.configurations, "portal configuration"
+        wanted: ConfigurationCreateParams = {
+            "default_return_url": self._return_url,
+            "metadata": OURS,
+            "features": {
+                "customer_update": {
+                    "enabled": True,
+                    "allowed_updates": ["email", "name", "address", "tax_id"],
+                },
+                "invoice_history": {"enabled": True},
+                "payment_method_update": {"enabled": True},
+                "subscription_cancel": {"enabled": True, "mode": "at_period_end"},
+                "subscription_update": {"enabled": False},
+            },
+        }
+        async with translated():
+            page = await configurations.list_async({"active": True, "limit": PAGE})
+            found = [each async for each in page.auto_paging_iter()]
+        for each in found:
+            present = each.to_dict(for_json=True)
+            if (present.get("metadata") or {}).items() >= OURS.items():
+                if _contains(present, dict(wanted)):
+                    self._kept(what)
+                    return
+                await self._done(
+                    what,
+                    "changed",
+                    self._return_url,
+                    lambda: configurations.update_async(each.id, dict(wanted)),  # pyright: ignore[reportArgumentType]  # noqa: B023
+                )
+                return
+        await self._done(
+            what, "made", self._return_url, lambda: configurations.create_async(wanted)
+        )
+
+
+def _product_id(plan: Plan) -> str:
+    return f"aisaas_{plan.id}"
+
+
+def _base_price(plan: Plan) -> PriceCreateParams:
+    assert plan.price is not None
+    return {
+        "product": _product_id(plan),
+        "currency": CURRENCY,
+        "unit_amount": int(plan.price.base_usd * CENTS),
+        "recurring": {"interval": "month", "usage_type": "licensed"},
+        "tax_behavior": "exclusive",
+        "metadata": {PLAN: plan.id},
+    }
+
+
+def _usage_price(plan: Plan, meter: str) -> PriceCreateParams:
+    """All tokens go to the meter; the first tier is what is included."""
+    assert plan.price is not None
+    each = plan.price.overage_usd_per_million * CENTS / MILLION
+    included = plan.tokens_per_month
+    tiers = [{"up_to": included, "unit_amount_decimal": Decimal(0)}] if included else []
+    return {
+        "product": _product_id(plan),
+        "currency": CURRENCY,
+        "billing_scheme": "tiered",
+        "tiers_mode": "graduated",
+        "tiers": [*tiers, {"up_to": "inf", "unit_amount_decimal": each}],  # pyright: ignore[reportReturnType]
+        "recurring": {"interval": "month", "usage_type": "metered", "meter": meter},
+        "tax_behavior": "exclusive",
+        "metadata": {PLAN: plan.id},
+    }
+
+
+class _Amount(BaseModel):
+    unit_amount: int | None = None
+    unit_amount_decimal: Decimal | None = None
+
+    @property
+    def cents(self) -> Decimal:
+        exact = self.unit_amount_decimal
+        return Decimal(self.unit_amount or 0) if exact is None else exact
+
+
+def _end_of(said: object) -> object:
+    """Stripe takes "inf" and gives null."""
+    return None if said == "inf" else said
+
+
+class _Tier(_Amount):
+    up_to: Annotated[int | None, BeforeValidator(_end_of)]
+
+
+class _Recurring(BaseModel):
+    interval: str
+    usage_type: str
+    meter: str | None = None
+
+
+class _Price(_Amount):
+    """What a price means, whether it is one that we want or one that is there."""
+
+    product: Id
+    currency: str
+    billing_scheme: str = "per_unit"
+    tiers: tuple[_Tier, ...] | None = None
+    recurring: _Recurring
+    metadata: dict[str, str]
+
+    @property
+    def terms(self) -> tuple[object, ...]:
+        tiers = tuple((tier.up_to, tier.cents) for tier in self.tiers or ())
+        flat = None if tiers else self.cents
+        plan = self.metadata.get(PLAN)
+        return (self.product, self.currency, self.billing_scheme, tiers, flat, self.recurring, plan)
+
+
+def _terms(price: object) -> tuple[object, ...]:
+    return _Price.model_validate(price).terms
+
+
+def _in_words(plan: Plan, suffix: str) -> str:
+    assert plan.price is not None
+    if suffix == BASE_PRICE:
+        return f"{plan.price.base_usd} USD a month"
+    return (
+        f"{plan.tokens_per_month:,} tokens included, "
+        f"{plan.price.overage_usd_per_million} USD per million beyond"
+    )
+
+
+def _contains(present: object, wanted: object) -> bool:
+    """Whether everything that is wanted is there; what Stripe adds by itself doesn't matter."""
+    match present, wanted:
+        case dict(), dict():
+            there, pairs = cast("dict[str, object]", present), cast("dict[str, object]", wanted)
+            return all(_contains(there.get(name), value) for name, value in pairs.items())
+        case list(), list():
+            return set(cast("list[str]", present)) == set(cast("list[str]", wanted))
+        case _:
+            return present == wanted

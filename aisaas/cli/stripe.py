@@ -1,0 +1,77 @@
+"""`stripe sync`: brings the Stripe account of the current key in step with the plans."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections.abc import Sequence
+
+from aisaas.adapters.stripe_catalogue import Step, StripeCatalogue
+from aisaas.billing.plans import plans
+from aisaas.cli.environment import adopt, running
+from aisaas.cli.screen import complain, say
+from aisaas.errors import PaymentsError, PaymentsRefused
+from aisaas.settings import STRIPE_LIVE_KEYS, Settings, load
+
+USAGE = 2
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("sync",))
+    parser.add_argument("--dry-run", action="store_true", help="show what would be done")
+    parser.add_argument("--live", action="store_true", help="allow a live account to be changed")
+    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    parser.epilog = (
+        "Makes or changes what differs from the settings: the meter, a product with a base price "
+        "and a metered price for each paid plan, and the portal's configuration. Safe to repeat. "
+        "Whoever has subscribed keeps the price they subscribed to."
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    instance = running()
+    if instance is not None:
+        adopt(instance)
+    settings = load()
+    if settings.stripe_secret_key is None:
+        complain("STRIPE_SECRET_KEY is not set, and nothing is running here that has one.")
+        return USAGE
+    live = settings.stripe_secret_key.get_secret_value().startswith(STRIPE_LIVE_KEYS)
+    if live and not arguments.live and not arguments.dry_run:
+        complain("This is a live account. Look with --dry-run first, then say --live.")
+        return USAGE
+    try:
+        steps = asyncio.run(sync(settings, dry_run=arguments.dry_run))
+    except (PaymentsError, PaymentsRefused) as error:
+        complain(f"Stripe did not do it: {error}. What was done stays; run this again.")
+        return 1
+    _show(steps, as_json=arguments.json, dry_run=arguments.dry_run)
+    return 0
+
+
+async def sync(settings: Settings, *, dry_run: bool = False) -> Sequence[Step]:
+    """What was done, or would be."""
+    assert settings.stripe_secret_key is not None
+    catalogue = StripeCatalogue(
+        settings.stripe_secret_key.get_secret_value(),
+        api_base=settings.stripe_api_base,
+        plans=tuple(plans(settings).values()),
+        return_url=f"{settings.url}/billing",
+        dry_run=dry_run,
+    )
+    try:
+        return await catalogue.sync()
+    finally:
+        await catalogue.close()
+
+
+def _show(steps: Sequence[Step], *, as_json: bool, dry_run: bool) -> None:
+    if as_json:
+        shown = [{"what": s.what, "action": s.action, "detail": s.detail} for s in steps]
+        say(json.dumps({"dry_run": dry_run, "steps": shown}))
+        return
+    for step in steps:
+        would = "would be " if dry_run and step.action != "kept" else ""
+        detail = f": {step.detail}" if step.detail else ""
+        say(f"{step.what:<24} {would}{step.action}{detail}")
