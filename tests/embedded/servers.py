@@ -22,7 +22,7 @@ def free_port() -> int:
 
 def clean_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """The test's own environment without whatever would configure a server by accident."""
-    ours = ("AUTH_", "DEMO_", "APP_ENV")
+    ours = ("AUTH_", "DEMO_", "PAYMENTS_", "APP_ENV")
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return inherited | dict(variables)
 

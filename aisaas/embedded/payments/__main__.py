@@ -1,0 +1,61 @@
+"""`python -m aisaas.embedded.payments` serves until it is stopped."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+
+from aisaas.embedded.payments.app import build_app
+from aisaas.embedded.payments.books import Books
+from aisaas.embedded.payments.config import Config, MisconfiguredError, read_config
+from aisaas.embedded.payments.services import Services
+from aisaas.embedded.serving import (
+    CannotStartError,
+    log,
+    refuse_outside_development,
+    serve,
+    set_up_logging,
+)
+
+MISCONFIGURED = 2
+FAILED = 1
+TICK_SECONDS = 1.0
+
+
+async def run(config: Config) -> None:
+    books = Books(config.data_dir / "books.sqlite")
+    app = build_app(Services(config, books))
+    ticking = asyncio.create_task(_tick(books))
+    try:
+        await serve(app, name="payments", port=config.port)
+    finally:
+        ticking.cancel()
+        await asyncio.gather(ticking, return_exceptions=True)
+        books.close()
+
+
+async def _tick(books: Books) -> None:
+    while True:
+        try:
+            books.run_due()
+        except Exception:  # noqa: BLE001  # logged; what is due stays due and is tried again
+            log("what was due could not be done", failed=True)
+        await asyncio.sleep(TICK_SECONDS)
+
+
+def main(environment: Mapping[str, str]) -> int:
+    set_up_logging()
+    try:
+        refuse_outside_development(environment, "The stand-in for Stripe")
+        asyncio.run(run(read_config(environment)))
+    except MisconfiguredError as error:
+        sys.stderr.write(f"payments: {error}\n")
+        return MISCONFIGURED
+    except CannotStartError as error:
+        sys.stderr.write(f"payments: {error}\n")
+        return FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.environ))

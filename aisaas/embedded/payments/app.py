@@ -1,0 +1,53 @@
+"""The HTTP face: which modules are served."""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from aisaas.embedded.payments import customers
+from aisaas.embedded.payments.books import Due
+from aisaas.embedded.payments.calls import respond
+from aisaas.embedded.payments.errors import PaymentsError
+from aisaas.embedded.payments.operations import Operation
+from aisaas.embedded.payments.services import Routes, Services
+
+OPERATIONS: tuple[Operation, ...] = (*customers.OPERATIONS,)
+# Routes besides the API: pages and the control of tests.
+PAGES: tuple[Routes, ...] = ()
+# What happens by itself as time passes.
+DUE: tuple[Due, ...] = ()
+
+
+def build_app(services: Services) -> Starlette:
+    services.books.at_due.extend(DUE)
+    routes: list[BaseRoute] = [Route("/health", _health, methods=["GET"])]
+    routes += [
+        Route(operation.path, _endpoint(services, operation), methods=[operation.method])
+        for operation in OPERATIONS
+    ]
+    routes += [route for pages in PAGES for route in pages(services)]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _not_routed})
+
+
+async def _health(_request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+def _endpoint(services: Services, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        return await respond(services, operation, request)
+
+    return endpoint
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    refusal = PaymentsError(
+        f"Unrecognized request URL ({request.method}: {request.url.path}).",
+        status=error.status_code,
+    )
+    return JSONResponse(refusal.body, status_code=refusal.status)

@@ -1,0 +1,24 @@
+"""What the routes share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.routing import BaseRoute
+
+from aisaas.embedded.payments.books import Books
+from aisaas.embedded.payments.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """`busy` has the keys and lanes of the calls that are being answered."""
+
+    config: Config
+    books: Books
+    busy: set[str] = field(default_factory=set[str])
+
+
+# Routes that are no operations of the API: pages, the control of tests.
+Routes = Callable[[Services], list[BaseRoute]]
+Json = dict[str, Any]
