@@ -433,6 +433,12 @@ class Settings(BaseSettings):
         """Any of which may have signed a thin event."""
         return _listed(self.stripe_meter_webhook_secret)
 
+    @property
+    def stripe_is_live(self) -> bool:
+        """Whether real money moves."""
+        key = self.stripe_secret_key
+        return key is not None and key.get_secret_value().startswith(STRIPE_LIVE_KEYS)
+
     def secrets(self) -> tuple[tuple[str, str], ...]:
         """(variable, value) of every secret, to prove that none reached the front end.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 
 from pydantic import SecretStr
@@ -24,9 +26,11 @@ from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.adapters.supabase_identity import SupabaseIdentity
 from aisaas.admin.limits import KillSwitches
 from aisaas.billing.checkout import Checkout
-from aisaas.billing.plans import plans
+from aisaas.billing.plans import Plan, plans
 from aisaas.billing.quota import Quota
 from aisaas.billing.refusals import Refusals
+from aisaas.billing.stripe_events import StripeEvents
+from aisaas.billing.subscriptions import Subscriptions
 from aisaas.billing.usage import Usage
 from aisaas.chat.catalogue import Catalogue, load_catalogue
 from aisaas.chat.conversations import Conversations
@@ -40,6 +44,8 @@ from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.settings import Settings, settings
+
+log = logging.getLogger(__name__)
 
 Closer = Callable[[], Awaitable[object]]
 
@@ -68,6 +74,8 @@ class Services:
     model: LiteLLMModel
     # None: nothing is sold here, and nothing metered.
     payments: StripePayments | None
+    subscriptions: Subscriptions | None
+    stripe_events: StripeEvents | None
     _closers: tuple[Closer, ...]
 
     async def close(self) -> None:
@@ -145,6 +153,26 @@ def _payments(config: Settings) -> StripePayments | None:
     )
 
 
+def _subscriptions(
+    config: Settings, to: _Adapters, sold: Mapping[str, Plan]
+) -> Subscriptions | None:
+    if to.payments is None:
+        return None
+    for variable, secrets in (
+        ("STRIPE_WEBHOOK_SECRET", config.webhook_secrets),
+        ("STRIPE_METER_WEBHOOK_SECRET", config.meter_webhook_secrets),
+    ):
+        if not secrets:
+            log.warning("%s is not set: its webhook endpoint is off", variable)
+    return Subscriptions(
+        to.service,
+        to.payments,
+        to.signals,
+        plans=[plan.id for plan in sold.values() if plan.metered],
+        grace=timedelta(days=config.past_due_grace_days),
+    )
+
+
 def _accounts(config: Settings, to: _Adapters, *, cookie: str) -> Accounts:
     secret = _reveal(config.session_secret)
     live = LiveSessions(to.service, to.identity, TokenCipher(secret), cookie=cookie)
@@ -200,6 +228,7 @@ def build(config: Settings) -> Services:
         max_message_chars=config.max_message_chars,
         max_reply_tokens=config.max_reply_tokens,
     )
+    subscriptions = _subscriptions(config, to, sold)
     cookie = cookie_name(app_env=config.app_env, secure=config.secure_cookies)
     accounts = _accounts(config, to, cookie=cookie)
     return Services(
@@ -240,6 +269,8 @@ def build(config: Settings) -> Services:
         running=running,
         model=to.model,
         payments=to.payments,
+        subscriptions=subscriptions,
+        stripe_events=StripeEvents(to.service, subscriptions) if subscriptions else None,
         _closers=(accounts.close, *to.closers),
     )
 

@@ -33,6 +33,8 @@ class Profile(SQLModel, table=True):
     period_end: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     plan_ends_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     overage_cap_usd: Decimal | None = Field(default=None, sa_type=sa.Numeric(8, 2))  # pyright: ignore[reportArgumentType]
+    # When the payment provider is asked about them again, whatever its webhooks said.
+    billing_look_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     requests_per_minute: int | None = None
     requests_per_day: int | None = None
     tokens_per_month: int | None = Field(default=None, sa_type=sa.BigInteger)

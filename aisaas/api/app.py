@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from aisaas.api import account, health, providers, session, site
+from aisaas.api import account, health, providers, session, site, stripe_webhook
 
 
 def api_routes() -> list[Route]:
@@ -14,4 +14,5 @@ def api_routes() -> list[Route]:
         *session.routes(),
         *providers.routes(),
         *account.routes(),
+        *stripe_webhook.routes(),
     ]

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Literal
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from aisaas.billing.periods import Period
@@ -16,6 +18,11 @@ from aisaas.ports import Model, Outcome, Purpose
 
 Timestamp = sa.DateTime(timezone=True)
 Usd = sa.Numeric(14, 6)
+
+# A subscription with one of these never has another status again.
+FINAL_STATUSES = frozenset({"canceled", "incomplete_expired"})
+SubscriptionStatus = Literal["free", "active", "past_due", "cancelled", "trialing"]
+WebhookOutcome = Literal["done", "ignored", "unknown_customer", "unknown_price", "stale"]
 
 
 class QuotaPeriod(SQLModel, table=True):
@@ -173,7 +180,8 @@ class Subscription(SQLModel, table=True):
     user_id: UUID
     stripe_customer_id: str
     status: str
-    plan: str
+    # None: its price was made for no plan of ours.
+    plan: str | None = None
     price_id: str | None = None
     item_id: str | None = None
     current_period_start: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
@@ -181,6 +189,7 @@ class Subscription(SQLModel, table=True):
     cancel_at_period_end: bool = False
     trial_end: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     past_due_since: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    cancel_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     updated_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
 
@@ -192,6 +201,42 @@ class ProcessedWebhookEvent(SQLModel, table=True):
 
     id: str = Field(primary_key=True)
     type: str
+    outcome: str = "done"
+    customer_id: str | None = None
+    subscription_id: str | None = None
+    note: str | None = None
+    created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+class WebhookFailure(SQLModel, table=True):
+    """An event whose handling failed and was rolled back. `last_error` is a code."""
+
+    __tablename__ = "webhook_failures"  # pyright: ignore[reportAssignmentType]
+
+    event_id: str = Field(primary_key=True)
+    type: str
+    attempts: int = 1
+    last_error: str
+    first_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    last_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    resolved_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+class BillingNotice(SQLModel, table=True):
+    """A mail to be written, to a user or (without one) to the admins; `key` names the fact."""
+
+    __tablename__ = "billing_notices"  # pyright: ignore[reportAssignmentType]
+
+    id: UUID = Field(primary_key=True)
+    user_id: UUID | None = None
+    kind: str
+    key: str
+    values: dict[str, object] = Field(sa_type=JSONB)
+    state: str = "pending"
+    attempts: int = 0
+    next_attempt_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    last_error: str | None = None
+    sent_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
 
 
@@ -232,6 +277,23 @@ class Limits:
     included: int
     overage: int = 0
     capped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlement:
+    """What a user has because of all of their subscriptions.
+
+    From `ends_at` on the plan is free, without any further event. The period is that of
+    `subscription_id`, which grants the plan; `customer_id` is whose meter usage goes to.
+    """
+
+    plan: str
+    status: SubscriptionStatus
+    subscription_id: str | None = None
+    customer_id: str | None = None
+    period_start: datetime | None = None
+    period_end: datetime | None = None
+    ends_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

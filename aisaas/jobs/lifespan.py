@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from aisaas.jobs.end_replies import end_replies
 from aisaas.jobs.record_refusals import record_refusals, record_the_last
 from aisaas.jobs.recover_replies import recover_replies
+from aisaas.jobs.synchronise_subscriptions import synchronise_subscriptions
 from aisaas.wiring import Services, services
 
 log = logging.getLogger(__name__)
@@ -49,14 +50,16 @@ def _end_gently(these: Services) -> None:
 @asynccontextmanager
 async def running(these: Services) -> AsyncGenerator[None]:
     """Jobs and listeners of `these` run inside the block; replies settle at its end."""
-    work = (
+    work = [
         these.model.warm(),
         these.running.listen_for_stops(),
         these.running.renew_leases(),
         recover_replies(these.recovery),
         end_replies(these.accounts, these.running),
         record_refusals(these.refusals),
-    )
+    ]
+    if these.subscriptions is not None:
+        work.append(synchronise_subscriptions(these.subscriptions))
     tasks = [asyncio.create_task(job) for job in work]
     for task in tasks:
         task.add_done_callback(_report)

@@ -15,11 +15,12 @@ private.alembic_version          ----       ----      ----   ----
 private.kill_switches            ----       ----      ----   siud
 private.sessions                 ----       ----      ----   siud
 public.audit_log                 ----       ----      ----   si--
+public.billing_notices           ----       ----      ----   siu-
 public.conversations             ----       0-0-      siu-   s--d
 public.credit_grants             ----       0---      s---   siu-
 public.credit_uses               ----       ----      ----   si--
 public.messages                  ----       0---      si--   s-u-
-public.processed_webhook_events  ----       ----      ----   si--
+public.processed_webhook_events  ----       ----      ----   siu-
 public.profile_pictures          ----       0--0      si-d   s---
 public.profiles                  ----       0-0-      s-u-   s-u-
 public.quota_periods             ----       0---      s---   siu-
@@ -30,6 +31,7 @@ public.subscriptions             ----       0---      s---   siu-
 public.usage_days                ----       0---      s---   s---
 public.usage_outbox              ----       ----      ----   siu-
 public.usage_records             ----       0---      s---   si--
+public.webhook_failures          ----       ----      ----   siu-
 """
 
 VERBS = ("select", "insert", "update", "delete")
@@ -46,6 +48,9 @@ COLUMNS = {
     ("public.messages", "authenticated", "insert"): (
         "id conversation_id user_id role content status reply_to model"
     ),
+    ("public.processed_webhook_events", "service_role", "update"): (
+        "outcome customer_id subscription_id note"
+    ),
     ("public.profile_pictures", "authenticated", "insert"): (
         "user_id version content content_type"
     ),
@@ -59,7 +64,7 @@ COLUMNS = {
     ),
     ("public.subscriptions", "authenticated", "select"): (
         "id user_id status plan current_period_start current_period_end cancel_at_period_end"
-        " trial_end"
+        " trial_end cancel_at"
     ),
 }
 

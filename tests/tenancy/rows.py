@@ -170,6 +170,14 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
         "action": "look",
         "subject": f"user:{person.id}",
     },
+    "public.billing_notices": lambda person: {
+        "id": uuid4(),
+        "user_id": person.id,
+        "kind": "tests",
+        "key": f"tests:{uuid4()}",
+        # Not due, so that nothing is ever mailed.
+        "state": "dead",
+    },
     "public.conversations": conversation,
     "public.credit_grants": lambda person: {
         "id": uuid4(),
@@ -210,4 +218,9 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
     "public.usage_days": usage_day,
     "public.usage_outbox": outbox_row,
     "public.usage_records": usage_record,
+    "public.webhook_failures": lambda _: {
+        "event_id": f"evt_{uuid4()}",
+        "type": "tests",
+        "last_error": "tests",
+    },
 }

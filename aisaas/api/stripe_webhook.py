@@ -1,0 +1,124 @@
+"""Where the payment provider tells what happened.
+
+No session, cookie or origin means anything here: only the signature over the raw body does. Invariants:
+no body is read beyond its limit, nothing in it is believed before its signature is, and an endpoint
+without a secret is off (503), never open. Where payments aren't set up there is no endpoint (404).
+
+Outages: what fails for want of the database or of the provider is answered with 500, so that the
+event is sent again; what can never be handled (foreign, malformed, of another mode) with 400.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from aisaas.billing.stripe_events import StripeEvents, failure_code
+from aisaas.errors import AisaasError, WebhookInvalid
+from aisaas.ports import Payments
+from aisaas.wiring import services
+
+log = logging.getLogger(__name__)
+
+SNAPSHOTS = "/api/webhooks/stripe"
+METERS = "/api/webhooks/stripe/meters"
+SIGNATURE = "stripe-signature"
+MAX_BYTES = 256 * 1024
+# Bodies are a few kilobytes, and come from a server.
+READ_SECONDS = 10.0
+
+Take = Callable[[Payments, StripeEvents, bytes, str], Awaitable[None]]
+
+
+async def snapshots(request: Request) -> Response:
+    """Events that carry the object they are about."""
+    return await _answer(request, services().settings.webhook_secrets, _take_snapshot)
+
+
+async def meters(request: Request) -> Response:
+    """Thin events: usage that was reported and could not be counted."""
+    return await _answer(request, services().settings.meter_webhook_secrets, _take_thin)
+
+
+async def _take_snapshot(
+    payments: Payments, events: StripeEvents, body: bytes, signature: str
+) -> None:
+    event = payments.event(body, signature)
+    if event.live != services().settings.stripe_is_live:
+        log.warning("webhook: event %s is of another mode than our key", event.id)
+        raise WebhookInvalid("live and test mode are mixed up")
+    try:
+        await events.process(event)
+    except Exception as error:
+        # What it was about is where admins look; the log says which.
+        _log_failure(f"event {event.id} ({event.type})", error)
+        raise HTTPException(500, "not handled: send it again") from error
+
+
+async def _take_thin(payments: Payments, events: StripeEvents, body: bytes, signature: str) -> None:
+    try:
+        problem = await payments.meter_problem(body, signature)
+        if problem is not None:
+            await events.process_meter_problem(problem)
+    except WebhookInvalid:
+        raise
+    except Exception as error:
+        _log_failure("a meter's problem", error)
+        raise HTTPException(500, "not handled: send it again") from error
+
+
+async def _answer(request: Request, secrets: tuple[str, ...], take: Take) -> Response:
+    payments, events = services().payments, services().stripe_events
+    try:
+        if payments is None or events is None:
+            raise HTTPException(404, "payments are not set up")
+        if not secrets:
+            raise HTTPException(503, "this endpoint is off: it has no secret")
+        body = await _body(request)
+        await take(payments, events, body, request.headers.get(SIGNATURE, ""))
+    except WebhookInvalid as error:
+        return PlainTextResponse(f"{error}\n", 400)
+    except HTTPException as error:
+        return PlainTextResponse(f"{error.detail}\n", error.status_code)
+    return JSONResponse({"received": True})
+
+
+async def _body(request: Request) -> bytes:
+    """As it came, byte by byte: it is what was signed."""
+    length = request.headers.get("content-length", "0")
+    # Python doesn't convert thousands of digits.
+    if not (length.isascii() and length.isdecimal()) or int(length[:20]) > MAX_BYTES:
+        raise HTTPException(413, "too large")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    # The header said less, or nothing.
+                    raise HTTPException(413, "too large")
+    except TimeoutError as error:
+        raise HTTPException(408, "too slow") from error
+    except ClientDisconnect as error:
+        raise HTTPException(400, "cut off") from error
+    return bytes(body)
+
+
+def _log_failure(what: str, error: Exception) -> None:
+    if isinstance(error, AisaasError):
+        log.warning("webhook: %s was not handled: %s", what, failure_code(error))
+    else:
+        log.error("webhook: %s was not handled", what, exc_info=error)
+
+
+def routes() -> list[Route]:
+    return [
+        Route(SNAPSHOTS, snapshots, methods=["POST"]),
+        Route(METERS, meters, methods=["POST"]),
+    ]

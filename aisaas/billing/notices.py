@@ -1,0 +1,54 @@
+"""Mails to be written, recorded together with the fact they are about.
+
+Nothing is mailed where a fact is found out: a transaction may roll back, and a mail server may hang.
+Invariant: `key` names the fact, not the event that told of it, so the same fact is mailed once.
+A notice without a user is for the admins.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+# To the user
+TRIAL_WILL_END = "trial_will_end"
+PAYMENT_FAILED = "payment_failed"
+PAYMENT_ACTION_REQUIRED = "payment_action_required"
+SUBSCRIPTION_ENDED = "subscription_ended"
+# To the admins
+UNKNOWN_PRICE = "unknown_price"
+REFUNDED = "refunded"
+DISPUTE_OPENED = "dispute_opened"
+DISPUTE_CLOSED = "dispute_closed"
+METER_PROBLEM = "meter_problem"
+
+
+async def add_notice(
+    session: AsyncSession,
+    user_id: UUID | None,
+    kind: str,
+    key: str,
+    values: Mapping[str, object],
+) -> bool:
+    """Record it in the caller's transaction; False when this fact was recorded before.
+
+    Args:
+        user_id: whom it is mailed to; None means the admins.
+        key: the fact, like `payment_failed:in_1:2`.
+        values: what the mail says. JSON: times as ISO 8601, amounts in a currency's smallest unit.
+    """
+    row = await session.execute(
+        text(
+            """
+            insert into public.billing_notices (user_id, kind, key, values)
+            values (:user_id, :kind, :key, cast(:values as jsonb))
+            on conflict (key) do nothing returning 1
+            """
+        ),
+        {"user_id": user_id, "kind": kind, "key": key, "values": json.dumps(values)},
+    )
+    return row.first() is not None
