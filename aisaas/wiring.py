@@ -25,6 +25,7 @@ from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.adapters.supabase_identity import SupabaseIdentity
 from aisaas.admin.limits import KillSwitches
+from aisaas.billing.changes import BillingChanges
 from aisaas.billing.checkout import Checkout
 from aisaas.billing.plans import Plan, plans
 from aisaas.billing.quota import Quota
@@ -65,6 +66,7 @@ class Services:
     chat: Chat
     quota: Quota
     checkout: Checkout
+    billing_changes: BillingChanges
     usage: Usage
     refusals: Refusals
     catalogue: Catalogue
@@ -252,6 +254,7 @@ def build(config: Settings) -> Services:
             )
         ),
         quota=quota,
+        billing_changes=BillingChanges(to.signals),
         checkout=Checkout(
             to.service, to.user, to.payments, quota, sold, page=f"{config.url}/billing"
         ),

@@ -34,7 +34,8 @@ async def add_notice(
     key: str,
     values: Mapping[str, object],
 ) -> bool:
-    """Record it in the caller's transaction; False when this fact was recorded before.
+    """Record it in the caller's transaction; False when this fact was recorded before, or when there
+    is nobody to tell any more: a call may settle after its account is gone.
 
     Args:
         user_id: whom it is mailed to; None means the admins.
@@ -44,8 +45,12 @@ async def add_notice(
     row = await session.execute(
         text(
             """
+            with known as (
+              select id from public.profiles where id = :user_id for key share
+            )
             insert into public.billing_notices (user_id, kind, key, values)
-            values (:user_id, :kind, :key, cast(:values as jsonb))
+            select cast(:user_id as uuid), :kind, :key, cast(:values as jsonb)
+            where cast(:user_id as uuid) is null or exists (select 1 from known)
             on conflict (key) do nothing returning 1
             """
         ),

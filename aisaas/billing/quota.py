@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.models import Principal
 from aisaas.billing import store
+from aisaas.billing.alerts import note_alerts
 from aisaas.billing.models import Allowance, Charge, Claim, Limits
 from aisaas.billing.periods import running
 from aisaas.billing.plans import FREE, MILLION, Plan
@@ -173,6 +174,7 @@ async def book(session: AsyncSession, charge: Charge) -> Decimal | None:
         return None
     if nothing:
         return Decimal(0)
+    await note_alerts(session, charge.user_id, charge.plan, closed, tokens=tokens)
     usage_id = await store.add_usage(
         session, charge, quota_tokens=tokens, credit_tokens=closed.credited, cost_usd=cost
     )

@@ -54,6 +54,7 @@ async def running(these: Services) -> AsyncGenerator[None]:
         these.model.warm(),
         these.running.listen_for_stops(),
         these.running.renew_leases(),
+        these.billing_changes.listen(),
         recover_replies(these.recovery),
         end_replies(these.accounts, these.running),
         record_refusals(these.refusals),
