@@ -24,6 +24,7 @@ from aisaas.adapters.redis_reply_log import BLOCK_MS, RedisReplyLog
 from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.adapters.supabase_identity import SupabaseIdentity
+from aisaas.admin.credits import Credits
 from aisaas.admin.limits import KillSwitches
 from aisaas.billing.changes import BillingChanges
 from aisaas.billing.checkout import Checkout
@@ -71,6 +72,7 @@ class Services:
     refusals: Refusals
     catalogue: Catalogue
     switches: KillSwitches
+    credits: Credits
     recovery: Recovery
     running: RunningReplies
     model: LiteLLMModel
@@ -262,6 +264,7 @@ def build(config: Settings) -> Services:
         refusals=refusals,
         catalogue=catalogue,
         switches=KillSwitches(to.service),
+        credits=Credits(to.service),
         recovery=Recovery(
             to.service,
             to.reply_log,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -62,3 +64,44 @@ async def audit(
             "reason": reason,
         },
     )
+
+
+async def lock_user(session: AsyncSession, user_id: UUID) -> datetime | None:
+    """The database's present, or None without such a user; they are there until the transaction
+    ends."""
+    rows = await session.execute(
+        text("select now() from public.profiles where id = :id for key share"), {"id": user_id}
+    )
+    return rows.scalar_one_or_none()
+
+
+async def user_by_email(session: AsyncSession, email: str) -> UUID | None:
+    rows = await session.execute(
+        text("select id from public.profiles where lower(email) = lower(:email)"), {"email": email}
+    )
+    return rows.scalar_one_or_none()
+
+
+async def grant_credits(
+    session: AsyncSession,
+    user_id: UUID,
+    tokens: int,
+    *,
+    reason: str,
+    actor: str,
+    expires_at: datetime | None,
+) -> UUID:
+    rows = await session.execute(
+        text(
+            "insert into public.credit_grants (user_id, tokens, reason, granted_by, expires_at)"
+            " values (:user_id, :tokens, :reason, :actor, :expires_at) returning id"
+        ),
+        {
+            "user_id": user_id,
+            "tokens": tokens,
+            "reason": reason,
+            "actor": actor,
+            "expires_at": expires_at,
+        },
+    )
+    return rows.scalar_one()

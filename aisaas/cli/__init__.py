@@ -29,6 +29,7 @@ COMMANDS = {
     "migrate": "bring the database to the newest schema",
     "switch": "the kill switch: stop new calls for everything, a plan, a model or a provider",
     "invite": "mail somebody an invitation to an account",
+    "credits": "give somebody tokens beyond what their plan includes",
     "stripe": "bring the Stripe account in step with the plans: prices, meter, portal",
     "bench": "measure the figures that the product promises",
     "build": "build the front end if something it is made of has changed",

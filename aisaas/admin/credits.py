@@ -1,0 +1,76 @@
+"""Tokens that an admin gives somebody, beyond what their plan includes.
+
+A grant is a line of the ledger: who gave what to whom, why, and until when. It is written together
+with its line in the audit log, and nothing ever takes it back but its use and its end.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from aisaas.admin import store
+from aisaas.db.service import ServiceDatabase
+from aisaas.errors import NotFound
+
+# No slip of the finger gives away more.
+MOST_TOKENS = 1_000_000_000
+
+
+class Credits:
+    def __init__(self, database: ServiceDatabase) -> None:
+        self._database = database
+
+    async def grant(
+        self,
+        user_id: UUID,
+        tokens: int,
+        *,
+        actor: str,
+        reason: str,
+        expires_at: datetime | None = None,
+    ) -> UUID:
+        """Give quota tokens; the grant's id. They are used once what is included is used up.
+
+        Raises:
+            NotFound: no such user.
+            ValueError: no reason, no or too many tokens, or an end without a time zone or in the
+                past by the database's clock.
+        """
+        if not reason.strip():
+            raise ValueError("a grant needs a reason")
+        if not 0 < tokens <= MOST_TOKENS:
+            raise ValueError(f"tokens must be from 1 to {MOST_TOKENS:,}")
+        if expires_at is not None and expires_at.tzinfo is None:
+            raise ValueError("the end needs a time zone")
+        async with self._database.transaction() as session:
+            now = await store.lock_user(session, user_id)
+            if now is None:
+                raise NotFound("There is no such user.")
+            if expires_at is not None and expires_at <= now:
+                raise ValueError("the end lies in the past")
+            grant_id = await store.grant_credits(
+                session, user_id, tokens, reason=reason.strip(), actor=actor, expires_at=expires_at
+            )
+            await store.audit(
+                session,
+                actor=actor,
+                action="credits.grant",
+                subject=f"user:{user_id}",
+                before=None,
+                after={
+                    "grant": str(grant_id),
+                    "tokens": tokens,
+                    "expires_at": expires_at.isoformat() if expires_at else None,
+                },
+                reason=reason.strip(),
+            )
+        return grant_id
+
+    async def user_by_email(self, email: str) -> UUID:
+        """Raises NotFound."""
+        async with self._database.transaction() as session:
+            found = await store.user_by_email(session, email)
+        if found is None:
+            raise NotFound("There is no account with that address.")
+        return found

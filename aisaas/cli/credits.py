@@ -1,0 +1,64 @@
+"""`credits grant`: gives somebody tokens beyond what their plan includes."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import json
+from datetime import UTC, datetime
+from uuid import UUID
+
+from aisaas.cli.environment import adopt, running
+from aisaas.cli.screen import complain, say
+from aisaas.errors import NotFound
+from aisaas.settings import load
+from aisaas.wiring import build
+
+USAGE = 2
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("grant",))
+    parser.add_argument("email", help="whose account")
+    parser.add_argument("tokens", type=int, help="quota tokens")
+    parser.add_argument("--reason", required=True, help="kept in the ledger and the audit log")
+    parser.add_argument("--expires", type=_end_of_day, help="the last day (UTC), like 2027-01-31")
+    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    parser.epilog = (
+        "Used once what is included is used up, before anything costs extra, and never billed. "
+        "A grant can't be taken back."
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    adopt(running())
+    try:
+        grant_id = asyncio.run(_grant(arguments))
+    except (NotFound, ValueError) as error:
+        complain(error.sentence if isinstance(error, NotFound) else f"Not granted: {error}.")
+        return USAGE
+    if arguments.json:
+        say(json.dumps({"grant": str(grant_id), "tokens": arguments.tokens}))
+    else:
+        say(f"{arguments.email} has {arguments.tokens:,} tokens more.")
+    return 0
+
+
+async def _grant(arguments: argparse.Namespace) -> UUID:
+    services = build(load())
+    try:
+        return await services.credits.grant(
+            await services.credits.user_by_email(arguments.email),
+            arguments.tokens,
+            actor=f"operator:{getpass.getuser()}",
+            reason=arguments.reason,
+            expires_at=arguments.expires,
+        )
+    finally:
+        await services.close()
+
+
+def _end_of_day(text: str) -> datetime:
+    day = datetime.strptime(text, "%Y-%m-%d")  # noqa: DTZ007  # the zone comes below
+    return day.replace(hour=23, minute=59, second=59, tzinfo=UTC)
