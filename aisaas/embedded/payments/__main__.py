@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from aisaas.embedded.payments.app import build_app
 from aisaas.embedded.payments.books import Books
 from aisaas.embedded.payments.config import Config, MisconfiguredError, read_config
+from aisaas.embedded.payments.delivery import Deliverer
 from aisaas.embedded.payments.services import Services
+from aisaas.embedded.payments.webhook_endpoints import preset
 from aisaas.embedded.serving import (
     CannotStartError,
     log,
@@ -24,13 +26,16 @@ TICK_SECONDS = 1.0
 
 async def run(config: Config) -> None:
     books = Books(config.data_dir / "books.sqlite")
-    app = build_app(Services(config, books))
-    ticking = asyncio.create_task(_tick(books))
+    preset(books, config)
+    deliverer = Deliverer(books)
+    app = build_app(Services(config, books, deliverer))
+    background = [asyncio.create_task(_tick(books)), asyncio.create_task(deliverer.run())]
     try:
         await serve(app, name="payments", port=config.port)
     finally:
-        ticking.cancel()
-        await asyncio.gather(ticking, return_exceptions=True)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         books.close()
 
 

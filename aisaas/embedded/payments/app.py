@@ -4,22 +4,42 @@ from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from aisaas.embedded.payments import customers
+from aisaas.embedded.payments import (
+    control,
+    customers,
+    events,
+    meter_events,
+    meters,
+    prices,
+    products,
+    webhook_endpoints,
+)
 from aisaas.embedded.payments.books import Due
 from aisaas.embedded.payments.calls import respond
 from aisaas.embedded.payments.errors import PaymentsError
 from aisaas.embedded.payments.operations import Operation
 from aisaas.embedded.payments.services import Routes, Services
+from aisaas.embedded.serving import LOOPBACK
 
-OPERATIONS: tuple[Operation, ...] = (*customers.OPERATIONS,)
+OPERATIONS: tuple[Operation, ...] = (
+    *customers.OPERATIONS,
+    *products.OPERATIONS,
+    *prices.OPERATIONS,
+    *meters.OPERATIONS,
+    *meter_events.OPERATIONS,
+    *events.OPERATIONS,
+    *webhook_endpoints.OPERATIONS,
+)
 # Routes besides the API: pages and the control of tests.
-PAGES: tuple[Routes, ...] = ()
+PAGES: tuple[Routes, ...] = (control.routes,)
 # What happens by itself as time passes.
-DUE: tuple[Due, ...] = ()
+DUE: tuple[Due, ...] = (meter_events.DUE,)
 
 
 def build_app(services: Services) -> Starlette:
@@ -30,7 +50,11 @@ def build_app(services: Services) -> Starlette:
         for operation in OPERATIONS
     ]
     routes += [route for pages in PAGES for route in pages(services)]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _not_routed})
+    # A page elsewhere could point a name of its own at this machine.
+    hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "localhost"])
+    return Starlette(
+        routes=routes, middleware=[hosts], exception_handlers={HTTPException: _not_routed}
+    )
 
 
 async def _health(_request: Request) -> Response:

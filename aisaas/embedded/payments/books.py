@@ -9,6 +9,7 @@ Invariant: what happens inside `transaction` happens whole or not at all, whatev
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import secrets
@@ -136,21 +137,17 @@ class Books:
         """The books' instant for one of the machine's."""
         return self.clock.virtual(wall)
 
-    def move(self, seconds: int, wall: int) -> None:
-        """Be `seconds` further ahead from the machine's second `wall` on."""
-        ahead = self.clock.ahead + seconds
+    async def advance(self, seconds: int) -> None:
+        """Let time pass, and do what falls due in it.
+
+        It passes at the machine's next whole second, for which this waits: what is stamped with a
+        second belongs clearly before or after.
+        """
+        wall, ahead = int(time.time()) + 1, self.clock.ahead + seconds
         with self.transaction():
             self.database.execute("insert into clock_moves values (?, ?)", (wall, ahead))
         self.clock.moves.append((wall, ahead))
-
-    def advance(self, seconds: int) -> None:
-        """Let time pass, from the machine's next whole second on, and do what falls due in it.
-
-        Blocks for up to a second: a timestamp of this very second must not be ambiguous.
-        """
-        wall = int(time.time()) + 1
-        time.sleep(wall - time.time())
-        self.move(seconds, wall)
+        await asyncio.sleep(wall - time.time())
         self.run_due()
 
     def run_due(self) -> None:
@@ -185,7 +182,6 @@ class Books:
             "created": self.now(),
             "data": data,
             "livemode": False,
-            "pending_webhooks": 0,
             "request": {"id": request, "idempotency_key": key},
             "type": kind,
         }
@@ -213,11 +209,9 @@ class Books:
             if endpoint.get("_thin", False) == thin
             and not {"*", event["type"]}.isdisjoint(endpoint["enabled_events"])
         ]
-        if not thin:
-            event["pending_webhooks"] = len(wanted)
         self.add(event)
         self.database.executemany(
-            "insert into deliveries (event, type, endpoint) values (?, ?, ?)",
+            "insert into deliveries (event, kind, endpoint) values (?, ?, ?)",
             [(event["id"], event["object"], endpoint) for endpoint in wanted],
         )
         return event

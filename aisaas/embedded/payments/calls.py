@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from aisaas.embedded.payments import idempotency
 from aisaas.embedded.payments.errors import PaymentsError, unauthorized
 from aisaas.embedded.payments.expand import render
+from aisaas.embedded.payments.faults import Silence, SilenceError
 from aisaas.embedded.payments.forms import decode
 from aisaas.embedded.payments.idempotency import Answer
 from aisaas.embedded.payments.operations import Call, Operation
@@ -33,6 +34,8 @@ async def respond(services: Services, operation: Operation, request: Request) ->
     request_id = f"req_{secrets.token_hex(7)}"
     try:
         answer = await _answer(services, operation, request, request_id)
+    except SilenceError as silence:
+        return Silence(silence.seconds)
     except PaymentsError as error:
         answer = Answer(error.status, error.body)
     except Exception:  # noqa: BLE001  # the last line before the client; logged, answered as 500
@@ -68,17 +71,21 @@ async def _answer(
     lane = operation.lane(call)
     key = request.headers.get("idempotency-key") if request.method == "POST" else None
     asked = f"{request.method} {request.url.path} {encoded}"
+    fault = services.faults.take(f"{operation.method} {operation.path}")
     with _alone(services, key and f"key {key}", idempotency.in_use(key or "")):
-        if key and (answered := idempotency.former(services.books, key, asked)):
-            return answered
-        with _alone(services, lane and f"lane {lane}", _too_many()):
-            if lane:
-                await asyncio.sleep(LANE_SECONDS)
-            services.books.request = (request_id, key)
-            try:
-                return _perform(operation, call, expand, (key, asked) if key else None)
-            finally:
+        answer = idempotency.former(services.books, key, asked) if key else None
+        with _alone(services, None if answer else lane, _too_many()):
+            if fault:
+                await fault.strike("before")
+            if answer is None:
+                if lane:
+                    await asyncio.sleep(LANE_SECONDS)
+                services.books.request = (request_id, key)
+                answer = _perform(operation, call, expand, (key, asked) if key else None)
                 services.books.request = (None, None)
+            if fault:
+                await fault.strike("after")
+        return answer
 
 
 def _perform(

@@ -24,7 +24,7 @@ create table if not exists answers (
 create table if not exists deliveries (
     seq integer primary key autoincrement,
     event text not null,
-    type text not null,
+    kind text not null,
     endpoint text not null,
     attempts integer not null default 0,
     due real not null default 0,
@@ -43,7 +43,7 @@ create table if not exists meter_events (
     timestamp integer not null,
     at integer not null,
     received integer not null,
-    cancelled integer not null default 0
+    state text not null check (state in ('counted', 'cancelled', 'invalid'))
 );
 create index if not exists meter_events_by_identifier on meter_events (identifier);
 create index if not exists meter_events_by_customer on meter_events (meter, customer, at);

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from starlette.routing import BaseRoute
 
 from aisaas.embedded.payments.books import Books
 from aisaas.embedded.payments.config import Config
+from aisaas.embedded.payments.delivery import Deliverer
+from aisaas.embedded.payments.faults import Faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +17,10 @@ class Services:
 
     config: Config
     books: Books
+    deliverer: Deliverer
+    faults: Faults = field(default_factory=Faults)
     busy: set[str] = field(default_factory=set[str])
 
 
 # Routes that are no operations of the API: pages, the control of tests.
 Routes = Callable[[Services], list[BaseRoute]]
-Json = dict[str, Any]

@@ -1,0 +1,156 @@
+"""Delivers events, signed, until they are taken.
+
+Invariant: an event is undelivered until its receiver answered 2xx and that was written down; a
+crash in between delivers it again. Away: an endpoint that doesn't answer is asked again, ever more
+rarely; the other endpoint doesn't wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import httpx
+from stripe import WebhookSignature
+
+from aisaas.embedded.payments.books import Books, Object
+from aisaas.embedded.payments.events import payload
+from aisaas.embedded.payments.webhook_endpoints import KIND
+from aisaas.embedded.serving import log
+
+BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+ANSWER_SECONDS = 20.0
+AT_ONCE = 4
+SUCCESS = range(200, 300)
+
+
+@dataclass(slots=True)
+class Unreliability:
+    """How delivery misbehaves: shares from 0 to 1, and whether order is kept."""
+
+    duplicate: float = 0.0
+    drop_answers: float = 0.0
+    shuffle: bool = False
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    seq: int
+    event: str
+    kind: str
+    endpoint: str
+    attempts: int
+
+
+class Deliverer:
+    def __init__(self, books: Books) -> None:
+        self.unreliability = Unreliability()
+        self._books = books
+        self._something = asyncio.Event()
+        self._one_round = asyncio.Lock()
+        # Loopback only, so never through a proxy of the environment.
+        self._http = httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False)
+        books.after_commit.append(self._something.set)
+
+    async def run(self) -> None:
+        """Deliver what is due for as long as this is not cancelled."""
+        try:
+            while True:
+                self._something.clear()
+                if not self.unreliability.paused:
+                    await self.round(time.time())
+                await self._wait()
+        finally:
+            await self._http.aclose()
+
+    def wake(self) -> None:
+        self._something.set()
+
+    async def round(self, until: float | None = None) -> tuple[int, int]:
+        """Try everything once that is due `until` then, or all; how many were taken and not."""
+        async with self._one_round:
+            due = self._due(until)
+            if self.unreliability.shuffle:
+                random.shuffle(due)
+                limit = asyncio.Semaphore(AT_ONCE)
+                taken = await asyncio.gather(*(self._limited(limit, each) for each in due))
+            else:
+                endpoints = sorted({each.endpoint for each in due})
+                lanes = [[each for each in due if each.endpoint == e] for e in endpoints]
+                taken = [
+                    t for lane in await asyncio.gather(*map(self._in_order, lanes)) for t in lane
+                ]
+            return sum(taken), len(taken) - sum(taken)
+
+    async def _in_order(self, deliveries: Sequence[Delivery]) -> list[bool]:
+        return [await self._deliver(delivery) for delivery in deliveries]
+
+    async def _limited(self, limit: asyncio.Semaphore, delivery: Delivery) -> bool:
+        async with limit:
+            return await self._deliver(delivery)
+
+    async def _deliver(self, delivery: Delivery) -> bool:
+        endpoint = self._books.get(KIND, delivery.endpoint)
+        event = self._books.get(delivery.kind, delivery.event)
+        if endpoint is None or event is None:
+            return False
+        body = payload(self._books, event)
+        status = await self._post(endpoint, body)
+        if status in SUCCESS and random.random() < self.unreliability.drop_answers:  # noqa: S311
+            status = None
+        taken = status in SUCCESS
+        self._note(delivery, status, taken=taken)
+        log("delivery", type=event["type"], status=status, attempt=delivery.attempts + 1)
+        if taken and random.random() < self.unreliability.duplicate:  # noqa: S311
+            await self._post(endpoint, body)
+        return taken
+
+    async def _post(self, endpoint: Object, body: str) -> int | None:
+        """The status of the answer; None if there was none."""
+        signature = WebhookSignature.generate_signature_header(  # pyright: ignore[reportUnknownMemberType]
+            body, endpoint["_secret"]
+        )
+        headers = {
+            "content-type": "application/json; charset=utf-8",
+            "stripe-signature": signature,
+            "user-agent": "Stripe/1.0 (stand-in)",
+        }
+        try:
+            answer = await self._http.post(endpoint["url"], content=body.encode(), headers=headers)
+        except httpx.HTTPError:
+            return None
+        return answer.status_code
+
+    def _due(self, until: float | None) -> list[Delivery]:
+        rows = self._books.database.execute(
+            "select seq, event, kind, endpoint, attempts from deliveries "
+            "where not delivered and (? is null or due <= ?) order by seq",
+            (until, until),
+        )
+        return [Delivery(*row) for row in rows]
+
+    def _note(self, delivery: Delivery, status: int | None, *, taken: bool) -> None:
+        pause = BACKOFF_SECONDS[min(delivery.attempts, len(BACKOFF_SECONDS) - 1)]
+        self._books.database.execute(
+            "update deliveries set attempts = attempts + 1, last_status = ?, delivered = ?, "
+            "due = ? where seq = ?",
+            (status, taken, time.time() + pause, delivery.seq),
+        )
+
+    async def _wait(self) -> None:
+        """Until something new is there, or something falls due."""
+        row = self._books.database.execute(
+            "select min(due) from deliveries where not delivered"
+        ).fetchone()
+        pause = None
+        if row[0] is not None and not self.unreliability.paused:
+            pause = max(0.0, row[0] - time.time())
+        try:
+            async with asyncio.timeout(pause):
+                await self._something.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,60 @@
+"""A receiver of webhooks for tests: verifies with the SDK, answers as told, remembers."""
+
+import json
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from stripe import Webhook, WebhookSignature
+
+SECRET = "whsec_of_the_tests"
+
+
+@dataclass(slots=True)
+class Receiver:
+    """`answers` are the statuses of the next answers; then it is 200."""
+
+    url: str = ""
+    secret: str = SECRET
+    answers: list[int] = field(default_factory=list[int])
+    received: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def types(self) -> list[str]:
+        return [event["type"] for event in self.received]
+
+
+@contextmanager
+def receiving(secret: str = SECRET, port: int = 0) -> Generator[Receiver]:
+    receiver = Receiver(secret=secret)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            signature = self.headers["stripe-signature"]
+            if '"v2.core.event"' in body.decode():
+                WebhookSignature.verify_header(body, signature, receiver.secret, 300)
+                receiver.received.append(json.loads(body))
+            else:
+                event = Webhook.construct_event(body, signature, receiver.secret)
+                receiver.received.append(event.to_dict())
+            status = receiver.answers.pop(0) if receiver.answers else 200
+            self.send_response(status)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    receiver.url = f"http://127.0.0.1:{server.server_port}/hook"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
