@@ -33,6 +33,9 @@ TITLES = {
 # In the order in which they start; they stop the other way round.
 PARTS = tuple(TITLES)
 PORT_ATTEMPTS = 3
+# The sign-in server's second port, where the product's own mails go; by this name it is remembered.
+SMTP = "smtp"
+MAIL_FROM = "mail@example.com"
 # Mails lead to the product's own page, which asks before it uses the link up: mail scanners follow
 # links too. Supabase's mail templates can be set to the same.
 MAIL_LINK = "{site_url}/confirm?token_hash={token_hash}&type={type}&redirectTo={redirect_path}"
@@ -99,6 +102,7 @@ class Stack:
         self._secrets: dict[str, str] = {}
         self._postgres: Postgres | None = None
         self.processes: dict[str, Process] = {}
+        self._ports: dict[str, int] = {}
 
     @property
     def pids(self) -> dict[str, int]:
@@ -165,23 +169,23 @@ class Stack:
     # One by one
 
     def _start_first_time(self, name: str) -> None:
-        starters: dict[str, Callable[[int], Process]] = {
+        starters: dict[str, Callable[..., Process]] = {
             postgres.NAME: self._start_postgres,
             valkey.NAME: self._start_valkey,
             AUTH: self._start_auth,
             DEMO_MODEL: self._start_demo_model,
         }
-        prefer = self._former_ports().get(name)
         for attempt in range(1, PORT_ATTEMPTS + 1):
-            port = free_port(self._avoid, prefer)
+            ports = self._free_ports(name, SMTP) if name == AUTH else self._free_ports(name)
             try:
-                self.processes[name] = starters[name](port)
+                self.processes[name] = starters[name](*ports.values())
             except StackError:
-                # Somebody took the port between our look and the start: a rare race.
-                if attempt < PORT_ATTEMPTS and not is_free(port):
+                # Somebody took a port between our look and the start: a rare race.
+                if attempt < PORT_ATTEMPTS and not all(map(is_free, ports.values())):
                     continue
                 raise
-            self._avoid.add(port)
+            self._ports |= ports
+            self._avoid.update(ports.values())
             return
 
     def _start_postgres(self, port: int) -> Process:
@@ -203,7 +207,7 @@ class Stack:
         self.env["REDIS_URL"] = server.url
         return server.process
 
-    def _start_auth(self, port: int) -> Process:
+    def _start_auth(self, port: int, smtp_port: int) -> Process:
         assert self._postgres is not None
         url = f"http://{HOST}:{port}"
         env = {
@@ -211,6 +215,7 @@ class Stack:
             **self._auth_env,
             "AUTH_DATABASE_URL": self._postgres.url("supabase_auth_admin"),
             "AUTH_PORT": str(port),
+            "AUTH_SMTP_PORT": str(smtp_port),
             "AUTH_PUBLIC_URL": url,
             "AUTH_PUBLISHABLE_KEY": self._secrets["publishable_key"],
             "AUTH_SECRET_KEY": self._secrets["secret_key"],
@@ -228,6 +233,8 @@ class Stack:
             "SUPABASE_PUBLISHABLE_KEY": self._secrets["publishable_key"],
             "SUPABASE_SECRET_KEY": self._secrets["secret_key"],
             "MAILBOX_URL": f"{url}/mailbox",
+            "SMTP_URL": f"smtp://{HOST}:{smtp_port}",
+            "MAIL_FROM": MAIL_FROM,
         }
         return process
 
@@ -261,14 +268,19 @@ class Stack:
 
     # Ports: the same at each start where possible, since links in mails carry them
 
+    def _free_ports(self, *names: str) -> dict[str, int]:
+        former, found = self._former_ports(), dict[str, int]()
+        for name in names:
+            found[name] = free_port(self._avoid | set(found.values()), former.get(name))
+        return found
+
     def _former_ports(self) -> dict[str, int]:
         if not (self.folder.path / "ports.json").exists():
             return {}
         return self.folder.read_json("ports.json")
 
     def _remember_ports(self) -> None:
-        ports = {name: process.service.port for name, process in self.processes.items()}
-        self.folder.write_json("ports.json", self._former_ports() | ports)
+        self.folder.write_json("ports.json", self._former_ports() | self._ports)
 
 
 def answers_http(port: int, path: str) -> bool:

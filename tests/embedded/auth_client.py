@@ -37,6 +37,7 @@ def variables_for(database_url: str, **more: str) -> dict[str, str]:
     return {
         "AUTH_DATABASE_URL": database_url,
         "AUTH_PORT": port,
+        "AUTH_SMTP_PORT": str(free_port()),
         "AUTH_PUBLIC_URL": f"http://127.0.0.1:{port}",
         "AUTH_PUBLISHABLE_KEY": PUBLISHABLE,
         "AUTH_SECRET_KEY": SECRET,

@@ -92,11 +92,15 @@ def auth_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(auth_database_url: str, auth_log: Path) -> Iterator[str]:
+def server_variables(auth_database_url: str) -> dict[str, str]:
+    return variables_for(auth_database_url)
+
+
+@pytest.fixture(scope="session")
+def server(server_variables: dict[str, str], auth_log: Path) -> Iterator[str]:
     """Accounts are confirmed at once; mails at most once a minute."""
-    variables = variables_for(auth_database_url)
-    with serving(variables, auth_log):
-        yield variables["AUTH_PUBLIC_URL"]
+    with serving(server_variables, auth_log):
+        yield server_variables["AUTH_PUBLIC_URL"]
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from aisaas.embedded.auth.database import Database
 from aisaas.embedded.auth.errors import AuthError
 from aisaas.embedded.auth.passwords import Passwords
 from aisaas.embedded.auth.services import Services
+from aisaas.embedded.auth.smtp import listening
 from aisaas.embedded.auth.tokens import load_keyring
 from aisaas.embedded.serving import CannotStartError, log, serve, set_up_logging
 
@@ -40,7 +41,8 @@ async def run(config: Config) -> None:
         async with database.transaction() as connection:
             keyring = await load_keyring(connection, config.issuer)
         app = build_app(Services(config, database, keyring, passwords))
-        await serve(app, name="auth", port=config.port)
+        async with listening(database, config.smtp_port):
+            await serve(app, name="auth", port=config.port)
     finally:
         passwords.close()
         await database.close()

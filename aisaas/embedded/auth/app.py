@@ -91,6 +91,7 @@ OPEN: tuple[tuple[str, str, Action], ...] = (
     ("GET", "/mailbox", mail.as_page),
     ("GET", "/mailbox.json", mail.as_json),
     ("GET", "/mailbox/{id:int}", mail.one_as_page),
+    ("GET", "/mailbox/{id:int}/html", mail.one_as_html),
 )
 
 

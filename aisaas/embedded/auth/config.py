@@ -36,6 +36,7 @@ class Config:
 
     database_url: str = field(repr=False)
     port: int
+    smtp_port: int
     public_url: str
     site_url: str
     # Where else links may lead; patterns as in Supabase: `*` within a part, `**` across parts.
@@ -76,6 +77,7 @@ def read_config(environment: Mapping[str, str]) -> Config:
     config = Config(
         database_url=read.required("AUTH_DATABASE_URL"),
         port=read.port("AUTH_PORT"),
+        smtp_port=read.port("AUTH_SMTP_PORT"),
         public_url=read.loopback_address("AUTH_PUBLIC_URL"),
         site_url=read.web_address("AUTH_SITE_URL"),
         redirect_urls=read.names("AUTH_REDIRECT_URLS"),

@@ -1,4 +1,7 @@
-"""Mail that never leaves: it lands in a table, and a page shows it."""
+"""Mail that never leaves: it lands in a table, and a page shows it.
+
+This server's own mails are kept here directly, the product's come in by SMTP (`smtp.py`).
+"""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +10,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote, quote_plus, urlencode, urlsplit
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from aisaas.embedded.auth import users
 from aisaas.embedded.auth.call import Call
@@ -27,6 +30,17 @@ class Template:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A mail of somebody else's; `text` or `html` may be empty, not both."""
+
+    sender: str
+    subject: str
+    text: str
+    html: str
+    message_id: str
+
+
 TEMPLATES = {
     "signup": Template("Confirm your address", "Follow the link to finish signing up."),
     "invite": Template("You are invited", "Follow the link to accept the invitation."),
@@ -38,7 +52,11 @@ TEMPLATES = {
         "Follow the link to allow that your account moves to another address.",
     ),
 }
+# The kind of a mail that came in by SMTP.
+RECEIVED = "received"
 RAW = ("confirmation_url", "site_url")
+# A web address in a text; what ends a sentence isn't part of it.
+ADDRESS = re.compile(r"(https?://[^\s<>\"']*[^\s<>\"'.,;:!?])")
 LONE_PLACEHOLDER = re.compile(r"[^=]*=\{(\w+)\}")
 
 
@@ -96,16 +114,33 @@ async def send(
         f"{words.text}\n\n{link}\n\nOr enter this code: {issued.code}\n\n"
         "If you didn't ask for this, you can ignore it."
     )
-    await connection.execute(
-        "delete from auth.mailbox where created_at < now() - make_interval(days => %s)",
-        [KEPT_DAYS],
-    )
+    await _forget_old(connection)
     await connection.execute(
         """
         insert into auth.mailbox (recipient, kind, subject, body, code, token_hash, link)
         values (%s, %s, %s, %s, %s, %s, %s)
         """,
         [to, kind, words.subject, body, issued.code, issued.token_hash, link],
+    )
+
+
+async def keep(connection: Connection, to: str, mail: Received) -> None:
+    """Put somebody else's mail into the mailbox: it has no link and no code of ours."""
+    await _forget_old(connection)
+    await connection.execute(
+        """
+        insert into auth.mailbox
+          (recipient, kind, subject, body, code, token_hash, link, sender, html, message_id)
+        values (%s, %s, %s, %s, '', '', '', %s, %s, %s)
+        """,
+        [to, RECEIVED, mail.subject, mail.text, mail.sender, mail.html, mail.message_id],
+    )
+
+
+async def _forget_old(connection: Connection) -> None:
+    await connection.execute(
+        "delete from auth.mailbox where created_at < now() - make_interval(days => %s)",
+        [KEPT_DAYS],
     )
 
 
@@ -146,6 +181,8 @@ def _to_and_when(row: Row) -> str:
 
 
 def _link_and_code(row: Row) -> str:
+    if row["kind"] == RECEIVED:
+        return ""
     link = escape(row["link"])
     return (
         f'<p><a href="{link}" rel="noreferrer">{link}</a></p>'
@@ -153,21 +190,59 @@ def _link_and_code(row: Row) -> str:
     )
 
 
+BACK = '<p><a href="/mailbox">All mail</a></p>'
+
+
 async def one_as_page(services: Services, call: Call) -> Response:
+    row = await _one(services, call)
+    if row is None:
+        return _not_found()
+    other = (
+        f'<p><a href="/mailbox/{row["id"]}/html">As HTML, like mail programs show it</a></p>'
+        if row["html"]
+        else ""
+    )
+    text = f'<article class="card"><pre>{_with_links(row["body"])}</pre></article>'
+    return page(row["subject"], f"{_to_and_when(row)}{text}{other}{BACK}")
+
+
+async def one_as_html(services: Services, call: Call) -> Response:
+    """The HTML part as it came: shown, but allowed nothing."""
+    row = await _one(services, call)
+    if row is None or not row["html"]:
+        return _not_found()
+    return HTMLResponse(
+        row["html"],
+        headers={
+            "content-security-policy": (
+                "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; "
+                "sandbox allow-popups allow-popups-to-escape-sandbox"
+            ),
+            "referrer-policy": "no-referrer",
+            "cache-control": "no-store",
+            "x-content-type-options": "nosniff",
+        },
+    )
+
+
+def _not_found() -> Response:
+    return page("Not found", f"<p>There is no such message.</p>{BACK}", status=404)
+
+
+async def _one(services: Services, call: Call) -> Row | None:
     async with services.database.transaction() as connection:
         cursor = await connection.execute(
             "select * from auth.mailbox where id = %s", [call.request.path_params["id"]]
         )
-        row = await cursor.fetchone()
-    back = '<p><a href="/mailbox">All mail</a></p>'
-    if row is None:
-        return page("Not found", f"<p>There is no such message.</p>{back}", status=404)
-    link, body = escape(row["link"]), escape(row["body"])
-    followed = body.replace(link, f'<a href="{link}" rel="noreferrer">{link}</a>', 1)
-    return page(
-        row["subject"],
-        f'{_to_and_when(row)}<article class="card"><pre>{followed}</pre></article>{back}',
-    )
+        return await cursor.fetchone()
+
+
+def _with_links(text: str) -> str:
+    """Text as HTML, with its web addresses to follow."""
+    parts = [escape(part) for part in ADDRESS.split(text)]
+    # Every second one is what the pattern found.
+    parts[1::2] = [f'<a href="{link}" rel="noreferrer">{link}</a>' for link in parts[1::2]]
+    return "".join(parts)
 
 
 async def _newest(services: Services, recipient: str) -> list[Row]:
@@ -190,5 +265,8 @@ def _message(row: Row) -> dict[str, Any]:
         "code": row["code"],
         "token_hash": row["token_hash"],
         "link": row["link"],
+        "from": row["sender"],
+        "html": row["html"],
+        "message_id": row["message_id"],
         "created_at": users.instant(row["created_at"]),
     }

@@ -117,6 +117,12 @@ create table if not exists auth.mailbox (
   created_at timestamptz not null default now()
 );
 
+-- Folders from before mails came in by SMTP. These are empty for the server's own mails.
+alter table auth.mailbox
+  add column if not exists sender text not null default '',
+  add column if not exists html text not null default '',
+  add column if not exists message_id text not null default '';
+
 create table if not exists auth.embedded_signing_keys (
   kid          text primary key,
   private_key  text not null,
