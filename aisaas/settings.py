@@ -11,11 +11,13 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from email.utils import parseaddr
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
+from email_validator import EmailNotValidError, validate_email
 from pydantic import (
     Field,
     SecretStr,
@@ -54,6 +56,8 @@ WHERE_TO_GET_IT = {
     "STRIPE_SECRET_KEY": "Stripe dashboard > Developers > API keys: sk_test_… or sk_live_…",
     "STRIPE_WEBHOOK_SECRET": "Stripe dashboard > Developers > Webhooks: whsec_…",
     "STRIPE_METER_WEBHOOK_SECRET": "Stripe dashboard > Developers > Webhooks, of the thin endpoint: whsec_…",
+    "SMTP_URL": "your mail provider: smtp://user:password@host:587 or smtps://user:password@host:465",
+    "MAIL_FROM": "an address your mail provider may send for: Name <mail@example.com>",
     "APP_URL": "the address users type, for example https://chat.example.com",
 }
 
@@ -131,6 +135,10 @@ class Settings(BaseSettings):
     sign_ups_per_address: Annotated[int, Field(ge=1)] = 20
     mails_per_account: Annotated[int, Field(ge=1)] = 5
     mails_per_address: Annotated[int, Field(ge=1)] = 30
+
+    # Mails of our own; those about signing in are the sign-in server's.
+    smtp_url: SecretStr | None = None
+    mail_from: Annotated[str, Field(max_length=320)] | None = None
 
     # Models
     openai_api_key: SecretStr | None = None
@@ -260,6 +268,24 @@ class Settings(BaseSettings):
                 raise _problem("should look like redis://:password@host:6379/0")
         return value
 
+    @field_validator("smtp_url")
+    @classmethod
+    def _smtp_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parts = _split(value.get_secret_value())
+            if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
+                raise _problem("should look like smtp://user:password@host:587, or smtps://")
+            if (parts.username is None) != (parts.password is None):
+                raise _problem("has a user or a password without the other")
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _mail_from(cls, value: str | None) -> str | None:
+        if value is not None and not _is_mailbox(value):
+            raise _problem("should look like mail@example.com or Name <mail@example.com>")
+        return value
+
     @field_validator(
         "supabase_url",
         "openai_api_base",
@@ -330,6 +356,8 @@ class Settings(BaseSettings):
             required.append("app_url")
         if self.captcha_provider or self.captcha_site_key:
             required += ["captcha_provider", "captcha_site_key"]
+        if self.smtp_url:
+            required.append("mail_from")
         missing += [name.upper() for name in required if getattr(self, name) is None]
         lines = [f"{name}: is not set" for name in missing]
         if not self.providers():
@@ -480,6 +508,19 @@ def _is_origin(text: str) -> bool:
         and found["port"] != DEFAULT_PORTS[found["scheme"]]
         and bool(_split(text).hostname)
     )
+
+
+def _is_mailbox(text: str) -> bool:
+    """One address that mail can come from, with or without a name."""
+    name, address = parseaddr(text)
+    if not address or not f"{name}{address}".isprintable() or address not in text:
+        return False
+    try:
+        validate_email(address, check_deliverability=False, test_environment=True)
+    except EmailNotValidError:
+        return False
+    # What was taken apart and put together again is what was written: not one of several.
+    return text.replace('"', "") in {address, f"<{address}>", f"{name} <{address}>"}
 
 
 def _is_local(url: str) -> bool:

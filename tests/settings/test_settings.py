@@ -31,6 +31,8 @@ PRODUCTION = DEVELOPMENT | {
     "SUPABASE_URL": "https://project.supabase.co",
     "STRIPE_SECRET_KEY": f"sk_live_{CANARY}",
     "STRIPE_WEBHOOK_SECRET": f"whsec_{CANARY}",
+    "SMTP_URL": f"smtp://mailer:{CANARY}@mail.example.com:587",
+    "MAIL_FROM": "Chat <mail@example.com>",
 }
 PREVIEW = PRODUCTION | {"APP_ENV": "preview", "STRIPE_SECRET_KEY": f"sk_test_{CANARY}"}
 SECRETS = {name for name, value in PRODUCTION.items() if CANARY in value} - {
@@ -182,6 +184,15 @@ def test_what_is_malformed_missing_and_mixed_is_reported_together(
         ("SESSION_SECRET", CANARY),
         ("STRIPE_SECRET_KEY", f"pk_test_{CANARY}"),
         ("STRIPE_WEBHOOK_SECRET", f"sk_test_{CANARY}"),
+        ("SMTP_URL", f"http://me:{CANARY}@mail.example.com"),
+        ("SMTP_URL", f"smtp://:{CANARY}@"),
+        ("SMTP_URL", f"smtp://{CANARY}@mail.example.com"),
+        ("SMTP_URL", f"smtps://me:{CANARY}@mail.example.com:mail"),
+        ("MAIL_FROM", "Chat"),
+        ("MAIL_FROM", "mail@"),
+        ("MAIL_FROM", "a@example.com, b@example.com"),
+        ("MAIL_FROM", "Chat <a@example.com> and more"),
+        ("MAIL_FROM", "Chat <mail@example.com>\r\nBcc: <b@example.com>"),
         ("OPENAI_API_BASE", "ftp://models.example.com"),
         ("MAX_REPLY_TOKENS", "0"),
         ("FREE_REQUESTS_PER_MINUTE", "0"),
@@ -329,7 +340,7 @@ def test_whatever_is_named_like_a_secret_is_kept_like_one() -> None:
         if name == "captcha_site_key":
             # Every visitor's browser has it; what it is a key to is the captcha's own page.
             continue
-        secretive = name.endswith(("_key", "_secret", "database_url", "redis_url"))
+        secretive = name.endswith(("_key", "_secret", "database_url", "redis_url", "smtp_url"))
         assert (SecretStr in get_args(field.annotation)) == secretive, name
 
 
@@ -370,6 +381,22 @@ def test_half_a_captcha_and_unknown_providers_are_refused(
     with pytest.raises(ConfigurationError) as refused:
         _load(environment, PRODUCTION | {name: value})
     assert complaint in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "sender", ["mail@example.com", "Chat <mail@example.com>", '"Chat, Inc." <mail@example.com>']
+)
+def test_mails_come_from_an_address_with_or_without_a_name(
+    environment: pytest.MonkeyPatch, sender: str
+) -> None:
+    assert _load(environment, PRODUCTION | {"MAIL_FROM": sender}).mail_from == sender
+
+
+def test_a_mail_server_needs_a_sender_and_a_sender_alone_does_no_harm(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    assert set(_problems(environment, PRODUCTION | {"MAIL_FROM": ""})) == {"MAIL_FROM"}
+    assert _load(environment, PRODUCTION | {"SMTP_URL": ""}).smtp_url is None
 
 
 def test_sign_in_providers_are_named_once(environment: pytest.MonkeyPatch) -> None:
