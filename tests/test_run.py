@@ -21,7 +21,7 @@ from aisaas.embedded.processes import HOST, free_port
 from aisaas.errors import ConfigurationError
 from aisaas.settings import Settings, load
 
-EVERY_PART = ("postgres", "valkey", "auth", "demo_model")
+EVERY_PART = ("postgres", "valkey", "auth", "demo_model", "payments")
 REAL_DATABASE = {
     "DATABASE_URL": "postgresql://app_rw:pw@db.example.com/postgres",
     "SERVICE_DATABASE_URL": "postgresql://app_service:pw@db.example.com/postgres",
@@ -32,6 +32,7 @@ REAL_AUTH = {
     "SUPABASE_PUBLISHABLE_KEY": "sb_publishable_x",
     "SUPABASE_SECRET_KEY": "sb_secret_x",
 }
+REAL_PAYMENTS = {"STRIPE_SECRET_KEY": "sk_test_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"}
 REAL_REDIS = {"REDIS_URL": "redis://:pw@redis.example.com:6379/0"}
 
 Set = Callable[..., dict[str, str]]
@@ -70,11 +71,15 @@ def test_everything_is_embedded_when_nothing_is_configured(configure: Set) -> No
 @pytest.mark.parametrize(
     ("configured", "embedded"),
     [
-        (REAL_REDIS, ("postgres", "auth", "demo_model")),
-        ({"OPENAI_API_KEY": "sk-1"}, ("postgres", "valkey", "auth")),
-        ({"OLLAMA_API_BASE": "http://127.0.0.1:11434"}, ("postgres", "valkey", "auth")),
-        (REAL_DATABASE | REAL_AUTH, ("valkey", "demo_model")),
-        (REAL_DATABASE | REAL_AUTH | REAL_REDIS | {"ANTHROPIC_API_KEY": "k"}, ()),
+        (REAL_REDIS, ("postgres", "auth", "demo_model", "payments")),
+        ({"OPENAI_API_KEY": "sk-1"}, ("postgres", "valkey", "auth", "payments")),
+        (
+            {"OLLAMA_API_BASE": "http://127.0.0.1:11434"},
+            ("postgres", "valkey", "auth", "payments"),
+        ),
+        (REAL_DATABASE | REAL_AUTH, ("valkey", "demo_model", "payments")),
+        (REAL_PAYMENTS, ("postgres", "valkey", "auth", "demo_model")),
+        (REAL_DATABASE | REAL_AUTH | REAL_REDIS | {"ANTHROPIC_API_KEY": "k"} | REAL_PAYMENTS, ()),
         ({"REDIS_URL": "  "}, EVERY_PART),
     ],
 )
@@ -91,6 +96,7 @@ def test_what_is_configured_is_not_embedded(
         (REAL_AUTH, "DATABASE_URL"),
         ({"SERVICE_DATABASE_URL": REAL_DATABASE["SERVICE_DATABASE_URL"]}, "SERVICE_DATABASE_URL"),
         ({"SUPABASE_SECRET_KEY": "sb_secret_x"}, "SUPABASE_SECRET_KEY"),
+        ({"STRIPE_WEBHOOK_SECRET": "whsec_1"}, "STRIPE_WEBHOOK_SECRET"),
     ],
 )
 def test_half_configured_parts_are_refused_by_name(
@@ -116,6 +122,7 @@ def test_what_the_operator_decided_about_accounts_reaches_the_sign_in_server(
 ) -> None:
     decided = configure(
         **REAL_REDIS,
+        **REAL_PAYMENTS,
         OPENAI_API_KEY="sk-1",
         AISAAS_DATA_DIR=str(tmp_path / "data"),
         SIGN_UP_MODE="invitation",
@@ -145,7 +152,7 @@ def test_dotenv_is_read_and_the_process_environment_wins(tmp_path: Path, configu
     planned = parts.plan(configure(PORT="4000"))
     assert planned.settings.port == 4000
     assert planned.settings.app_name == "From the file"
-    assert planned.embedded == ("postgres", "valkey", "auth")
+    assert planned.embedded == ("postgres", "valkey", "auth", "payments")
     assert environment.configured()["OPENAI_API_KEY"] == "sk-$HOME"
 
 
@@ -240,7 +247,7 @@ def test_status_tells_where_everything_is(
     told = json.loads(capsys.readouterr().out)
     assert told.keys() == {
         *("url", "database_url", "service_database_url", "redis_url", "auth_url"),
-        *("mailbox_url", "model_base", "data_dir", "pids"),
+        *("mailbox_url", "model_base", "payments_url", "data_dir", "pids"),
     }
 
 

@@ -113,7 +113,9 @@ def instance(
         yield Instance(stack, shared["APP_URL"], processes, shared)
 
 
-_EMBEDDED_ONLY = {"DEMO_API_BASE", "DEMO_API_KEY", "MAILBOX_URL", "EMBEDDED_PARTS"}
+_EMBEDDED_ONLY = {
+    *("DEMO_API_BASE", "DEMO_API_KEY", "MAILBOX_URL", "PAYMENTS_URL", "EMBEDDED_PARTS"),
+}
 
 
 def _worker(number: int, port: int, settings: Mapping[str, str], folder: Path) -> Service:

@@ -77,6 +77,8 @@ def _probes(settings: Settings) -> list[tuple[str, str, Callable[[], str]]]:
         probes.append(
             ("Demo model", "demo_model", lambda: _get(f"{demo.removesuffix('/v1')}/health"))
         )
+    if payments := settings.payments_url:
+        probes.append(("Payments", "payments", lambda: _get(f"{payments}/health")))
     return probes
 
 

@@ -25,6 +25,13 @@ _STAND_INS = {
         "supabase_secret_key": "sb_secret_later",
     },
     stack.DEMO_MODEL: {"demo_api_base": "http://127.0.0.1", "demo_api_key": "later"},
+    stack.PAYMENTS: {
+        "stripe_secret_key": "sk_test_later",
+        "stripe_api_base": "http://127.0.0.1",
+        "stripe_webhook_secret": "whsec_later",
+        "stripe_meter_webhook_secret": "whsec_later",
+        "payments_url": "http://127.0.0.1",
+    },
 }
 
 
@@ -61,6 +68,7 @@ def _embedded(configured: Mapping[str, str]) -> tuple[str, ...]:
         valkey.NAME: "REDIS_URL" in configured,
         stack.AUTH: "SUPABASE_URL" in configured,
         stack.DEMO_MODEL: "DEMO_API_BASE" in configured or any(p in configured for p in PROVIDERS),
+        stack.PAYMENTS: "STRIPE_SECRET_KEY" in configured,
     }
     return tuple(part for part in stack.PARTS if not real[part])
 

@@ -32,7 +32,7 @@ from aisaas.embedded.processes import (
     port_holder,
 )
 from aisaas.embedded.processes import run as run_to_end
-from aisaas.embedded.stack import AUTH, TITLES, Stack
+from aisaas.embedded.stack import AUTH, PAYMENTS, TITLES, Stack
 from aisaas.embedded.supervisor import Supervisor, impatient, interruptible
 from aisaas.settings import PROJECT_ROOT, Settings, load
 
@@ -41,7 +41,7 @@ APP = "app"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "Parts that are not configured (DATABASE_URL, REDIS_URL, SUPABASE_URL, a model provider) "
+        "Parts that are not configured (DATABASE_URL, REDIS_URL, SUPABASE_URL, a model provider, STRIPE_SECRET_KEY) "
         "are started here, with their data in AISAAS_DATA_DIR. PORT is 3000 unless set."
     )
 
@@ -181,6 +181,7 @@ class _Description:
                 auth_url=f"{settings.supabase_url}/auth/v1",
                 mailbox_url=settings.mailbox_url,
                 model_base=settings.demo_api_base,
+                payments_url=settings.payments_url,
                 data_dir=str(stack.folder.path),
                 pids={**stack.pids, APP: self.app.pid or 0, "supervisor": os.getpid()},
                 env={**stack.env, "EMBEDDED_PARTS": ",".join(stack.parts)},
@@ -193,6 +194,7 @@ class _Description:
             postgres.NAME: ("Database", _reveal(settings.database_url)),
             valkey.NAME: ("Redis", _reveal(settings.redis_url)),
             AUTH: ("Sign-in", settings.supabase_url or ""),
+            PAYMENTS: ("Payments", settings.stripe_api_base or "https://api.stripe.com"),
         }
         say(f"\n  Open {settings.url}\n")
         say(f"  Embedded   {', '.join(TITLES[name] for name in embedded) or 'nothing'}")
@@ -205,6 +207,8 @@ class _Description:
             say("  Accounts   the first one made here is an admin")
         if settings.mailbox_url:
             say(f"  Mail       {settings.mailbox_url}  (nothing is sent; read it there)")
+        if settings.payments_url:
+            say(f"  Payments   {settings.payments_url}  (no money moves; time can be moved there)")
         say("  Stop       Ctrl-C\n")
 
 

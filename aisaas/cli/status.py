@@ -30,6 +30,8 @@ def execute(arguments: argparse.Namespace) -> int:
     say(f"  data     {instance.data_dir}")
     if instance.mailbox_url:
         say(f"  mailbox  {instance.mailbox_url}")
+    if instance.payments_url:
+        say(f"  payments {instance.payments_url}")
     for name, pid in instance.pids.items():
         say(f"  {name:<12} pid {pid}")
     return 0

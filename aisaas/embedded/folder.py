@@ -42,6 +42,9 @@ SECRETS = {
     "publishable_key": "sb_publishable_",
     "secret_key": "sb_secret_",
     "demo_key": "demo-",
+    "payments_key": "sk_test_",
+    "webhook_secret": "whsec_",
+    "meter_webhook_secret": "whsec_",
     "session_secret": "",
 }
 
@@ -61,6 +64,7 @@ class Running:
     pids: dict[str, int] = field(default_factory=dict[str, int])
     # What the embedded parts told the app, so that other commands can act beside it.
     env: dict[str, str] = field(default_factory=dict[str, str])
+    payments_url: str | None = None
 
 
 class DataFolder:

@@ -24,11 +24,13 @@ from aisaas.embedded.valkey import Valkey
 
 AUTH = "auth"
 DEMO_MODEL = "demo_model"
+PAYMENTS = "payments"
 TITLES = {
     postgres.NAME: postgres.TITLE,
     valkey.NAME: valkey.TITLE,
     AUTH: "Sign-in server",
     DEMO_MODEL: "Demo model",
+    PAYMENTS: "Payments (Stripe's stand-in)",
 }
 # In the order in which they start; they stop the other way round.
 PARTS = tuple(TITLES)
@@ -39,6 +41,9 @@ MAIL_FROM = "mail@example.com"
 # Mails lead to the product's own page, which asks before it uses the link up: mail scanners follow
 # links too. Supabase's mail templates can be set to the same.
 MAIL_LINK = "{site_url}/confirm?token_hash={token_hash}&type={type}&redirectTo={redirect_path}"
+# Where the product takes events, and thin events about its meter.
+WEBHOOK = "/api/webhooks/stripe"
+METER_WEBHOOK = "/api/webhooks/stripe/meters"
 
 Step = Callable[[str], AbstractContextManager[None]]
 
@@ -96,6 +101,7 @@ class Stack:
             "AUTH_CAPTCHA_VERIFY_URL": captcha.verify_url if captcha else "",
             "AUTH_MAIL_LINK": MAIL_LINK,
         }
+        self._site_url = site_url
         if mail_interval is not None:
             self._auth_env["AUTH_MAIL_INTERVAL"] = str(mail_interval)
         self._avoid = set(avoid_ports)
@@ -174,6 +180,7 @@ class Stack:
             valkey.NAME: self._start_valkey,
             AUTH: self._start_auth,
             DEMO_MODEL: self._start_demo_model,
+            PAYMENTS: self._start_payments,
         }
         for attempt in range(1, PORT_ATTEMPTS + 1):
             ports = self._free_ports(name, SMTP) if name == AUTH else self._free_ports(name)
@@ -244,6 +251,28 @@ class Stack:
         argv = [sys.executable, "-m", "aisaas.embedded.demo_model"]
         process = self._python(DEMO_MODEL, port, argv, env, "/health")
         self.env |= {"DEMO_API_BASE": f"http://{HOST}:{port}/v1", "DEMO_API_KEY": key}
+        return process
+
+    def _start_payments(self, port: int) -> Process:
+        url, secrets = f"http://{HOST}:{port}", self._secrets
+        env = os.environ | {
+            "PAYMENTS_PORT": str(port),
+            "PAYMENTS_DATA_DIR": str(self.folder.path / PAYMENTS),
+            "PAYMENTS_KEY": secrets["payments_key"],
+            "PAYMENTS_WEBHOOK_URL": f"{self._site_url}{WEBHOOK}",
+            "PAYMENTS_WEBHOOK_SECRET": secrets["webhook_secret"],
+            "PAYMENTS_THIN_WEBHOOK_URL": f"{self._site_url}{METER_WEBHOOK}",
+            "PAYMENTS_THIN_WEBHOOK_SECRET": secrets["meter_webhook_secret"],
+        }
+        argv = [sys.executable, "-m", "aisaas.embedded.payments"]
+        process = self._python(PAYMENTS, port, argv, env, "/health")
+        self.env |= {
+            "STRIPE_SECRET_KEY": secrets["payments_key"],
+            "STRIPE_API_BASE": url,
+            "STRIPE_WEBHOOK_SECRET": secrets["webhook_secret"],
+            "STRIPE_METER_WEBHOOK_SECRET": secrets["meter_webhook_secret"],
+            "PAYMENTS_URL": url,
+        }
         return process
 
     def _python(

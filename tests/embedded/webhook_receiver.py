@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from stripe import Webhook, WebhookSignature
+from stripe import SignatureVerificationError, WebhookSignature
 
 SECRET = "whsec_of_the_tests"
 
@@ -20,6 +20,7 @@ class Receiver:
     url: str = ""
     secret: str = SECRET
     answers: list[int] = field(default_factory=list[int])
+    paths: list[str] = field(default_factory=list[str])
     received: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def types(self) -> list[str]:
@@ -33,14 +34,18 @@ def receiving(secret: str = SECRET, port: int = 0) -> Generator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            signature = self.headers["stripe-signature"]
-            if '"v2.core.event"' in body.decode():
-                WebhookSignature.verify_header(body, signature, receiver.secret, 300)
-                receiver.received.append(json.loads(body))
-            else:
-                event = Webhook.construct_event(body, signature, receiver.secret)
-                receiver.received.append(event.to_dict())
-            status = receiver.answers.pop(0) if receiver.answers else 200
+            receiver.paths.append(self.path)
+            try:
+                WebhookSignature.verify_header(  # pyright: ignore[reportUnknownMemberType]
+                    body, self.headers["stripe-signature"], receiver.secret, 300
+                )
+            except SignatureVerificationError:
+                self.answer(400)
+                return
+            receiver.received.append(json.loads(body))
+            self.answer(receiver.answers.pop(0) if receiver.answers else 200)
+
+        def answer(self, status: int) -> None:
             self.send_response(status)
             self.send_header("content-length", "0")
             self.end_headers()
