@@ -59,14 +59,25 @@ class ProviderError(DependencyError):
 
 
 class PaymentsError(DependencyError):
-    """The payment provider gave no answer, failed, or had too much to do.
+    """The payment provider gave no answer, failed, had too much to do, or doesn't take our key.
 
-    What was asked for may have happened or not. `retry_after` are seconds, where it said so.
+    What was asked for may have happened or not, unless `undone`: then it surely has not.
+    `answered` when the failure is the provider's own answer, which it may give again to the same
+    idempotency key. `retry_after` are seconds, where it said so.
     """
 
-    def __init__(self, kind: str, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        *,
+        retry_after: float | None = None,
+        undone: bool = False,
+        answered: bool = False,
+    ) -> None:
         self.kind = kind
         self.retry_after = retry_after
+        self.undone = undone
+        self.answered = answered
         super().__init__(kind)
 
 

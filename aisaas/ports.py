@@ -411,12 +411,17 @@ class MeterProblem:
 
 @dataclass(frozen=True, slots=True)
 class MeterEvent:
-    """Tokens of one call; `identifier` makes sending it twice count once, for 24 hours."""
+    """Tokens of one call; `identifier` makes sending it twice count once, for 24 hours.
+
+    `failures` is how often the provider has answered with a failure. It remembers its answers, so
+    after one it has to be asked as if anew.
+    """
 
     identifier: str
     customer_id: str
     tokens: int
     at: datetime
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,9 @@ from aisaas.admin.limits import KillSwitches
 from aisaas.billing.changes import BillingChanges
 from aisaas.billing.checkout import Checkout
 from aisaas.billing.plans import Plan, plans
+from aisaas.billing.outbox import Outbox
 from aisaas.billing.quota import Quota
+from aisaas.billing.reconcile import Reconciliation
 from aisaas.billing.refusals import Refusals
 from aisaas.billing.stripe_events import StripeEvents
 from aisaas.billing.subscriptions import Subscriptions
@@ -50,6 +52,14 @@ from aisaas.settings import Settings, settings
 log = logging.getLogger(__name__)
 
 Closer = Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Metering:
+    """Usage on its way to the meter, and whether it got there."""
+
+    outbox: Outbox
+    reconciliation: Reconciliation
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,7 @@ class Services:
     payments: StripePayments | None
     subscriptions: Subscriptions | None
     stripe_events: StripeEvents | None
+    metering: Metering | None
     _closers: tuple[Closer, ...]
 
     async def close(self) -> None:
@@ -175,6 +186,12 @@ def _subscriptions(
         plans=[plan.id for plan in sold.values() if plan.metered],
         grace=timedelta(days=config.past_due_grace_days),
     )
+
+
+def _metering(to: _Adapters) -> Metering | None:
+    if to.payments is None:
+        return None
+    return Metering(Outbox(to.service, to.payments), Reconciliation(to.service, to.payments))
 
 
 def _accounts(config: Settings, to: _Adapters, *, cookie: str) -> Accounts:
@@ -277,6 +294,7 @@ def build(config: Settings) -> Services:
         payments=to.payments,
         subscriptions=subscriptions,
         stripe_events=StripeEvents(to.service, subscriptions) if subscriptions else None,
+        metering=_metering(to),
         _closers=(accounts.close, *to.closers),
     )
 

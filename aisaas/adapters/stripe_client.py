@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import stripe
 from pydantic import ValidationError
 from stripe import HTTPXClient, StripeClient
@@ -20,12 +21,10 @@ CALL_SECONDS = 10.0
 RETRIES = 2
 
 CONFLICT = 409
-TOO_MANY = 429
 SERVER_TROUBLE = 500
 REFUSED = range(400, 500)
-# What the provider has against us and not against what was asked: a key that was revoked or may
-# not do this.
-NOT_ALLOWED = {401: "unauthorized", 403: "forbidden"}
+# A key that was revoked, or may not do this.
+NOT_ALLOWED = (401, 403)
 
 
 def connect(secret_key: str, api_base: str | None) -> tuple[StripeClient, HTTPXClient]:
@@ -52,26 +51,29 @@ async def translated() -> AsyncGenerator[None]:
     except ValidationError as error:
         # An answer that isn't Stripe's: a proxy's page, for example.
         raise PaymentsError("unreadable") from error
-    except stripe.APIConnectionError as error:
-        raise PaymentsError("connection") from error
     except stripe.StripeError as error:
         raise _translate(error) from error
 
 
 def _translate(error: stripe.StripeError) -> PaymentsError | PaymentsRefused:
-    status = error.http_status or 0
-    if isinstance(error, stripe.RateLimitError) or status == TOO_MANY:
-        return PaymentsError("rate_limited", retry_after=_retry_after(error.headers))
+    status, wait = error.http_status or 0, _retry_after(error.headers)
+    if isinstance(error, stripe.APIConnectionError):
+        never_sent = isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
+        return PaymentsError("unreachable" if never_sent else "connection", undone=never_sent)
+    if isinstance(error, stripe.RateLimitError):
+        return PaymentsError("rate_limited", retry_after=wait, undone=True)
+    if status in NOT_ALLOWED:
+        # Against us, not against what was asked: once the key is mended, the same goes through.
+        return PaymentsError("not_allowed", undone=True)
     if status == CONFLICT:
-        return PaymentsError("conflict", retry_after=_retry_after(error.headers))
+        return PaymentsError("conflict", retry_after=wait)
     if status not in REFUSED:
-        kind = "server" if status >= SERVER_TROUBLE else "unreadable"
-        return PaymentsError(kind, retry_after=_retry_after(error.headers))
+        answered = status >= SERVER_TROUBLE
+        kind = "server" if answered else "unreadable"
+        return PaymentsError(kind, retry_after=wait, answered=answered)
     told: Any = error.error
-    code = error.code or getattr(told, "code", None) or NOT_ALLOWED.get(status)
-    return PaymentsRefused(
-        str(code or getattr(told, "type", None) or status), error.user_message or "no reason given"
-    )
+    code = error.code or getattr(told, "code", None) or getattr(told, "type", None)
+    return PaymentsRefused(str(code or status), error.user_message or "no reason given")
 
 
 def _retry_after(headers: Mapping[str, str] | None) -> float | None:

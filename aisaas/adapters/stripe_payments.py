@@ -241,7 +241,7 @@ class StripePayments:
                             "value": str(event.tokens),
                         },
                     },
-                    {"idempotency_key": event.identifier, "max_network_retries": 0},
+                    {"idempotency_key": _meter_key(event), "max_network_retries": 0},
                 )
         except PaymentsRefused as refused:
             if DUPLICATE in f"{refused.code} {refused.message}":
@@ -294,7 +294,7 @@ class StripePayments:
                 (
                     kind.code,
                     kind.error_count,
-                    tuple(sample.request.identifier for sample in kind.sample_errors),
+                    tuple(_identifier(sample.request.identifier) for sample in kind.sample_errors),
                 )
                 for kind in whole.data.reason.error_types
             ),
@@ -354,6 +354,17 @@ def _read(found: StripeObject, shape: type[Shape]) -> Shape:
 
 def _seconds(moment: datetime) -> int:
     return int(moment.timestamp())
+
+
+def _meter_key(event: MeterEvent) -> str:
+    """The same for every try, but after a failure that was answered: Stripe would repeat that for a
+    day. The identifier alone keeps the event from counting twice."""
+    return f"{event.identifier}.{event.failures}" if event.failures else event.identifier
+
+
+def _identifier(key: str) -> str:
+    """Of an event, by the key under which it was sent."""
+    return key.partition(".")[0]
 
 
 def _instant(text: str) -> datetime:

@@ -18,6 +18,8 @@ from aisaas.ports import Model, Outcome, Purpose
 
 Timestamp = sa.DateTime(timezone=True)
 Usd = sa.Numeric(14, 6)
+# Usage that has not reached the meter by then is a reason to look.
+LATE_SECONDS = 900.0
 
 # A subscription with one of these never has another status again.
 FINAL_STATUSES = frozenset({"canceled", "incomplete_expired"})
@@ -122,8 +124,46 @@ class OutboxRow(SQLModel, table=True):
     attempts: int = 0
     next_attempt_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     last_error: str | None = None
+    # Held by a sender until then, at most one row of a customer at a time.
+    claim: UUID | None = None
+    claimed_until: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    # When it may have reached the meter for the first time; None when it surely has not.
+    first_sent_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    failures: int = 0
     sent_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+class Metering(SQLModel, table=True):
+    """What all senders to a meter have in common; its row is the lock under which they claim."""
+
+    __tablename__ = "metering"  # pyright: ignore[reportAssignmentType]
+    __table_args__ = {"schema": "private"}
+
+    meter: str = Field(primary_key=True)
+    spent_until: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    paused_until: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    entered_until: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+class MeterReconciliation(SQLModel, table=True):
+    """A customer's day (UTC) in the ledger and in the meter. `drift` is what the meter has too
+    much, or lacks when it is below zero; `next_check_at` is None once it is settled."""
+
+    __tablename__ = "meter_reconciliations"  # pyright: ignore[reportAssignmentType]
+
+    stripe_customer_id: str = Field(primary_key=True)
+    day: date = Field(primary_key=True)
+    ledger_tokens: int = Field(default=0, sa_type=sa.BigInteger)
+    pending_tokens: int = Field(default=0, sa_type=sa.BigInteger)
+    meter_tokens: int = Field(default=0, sa_type=sa.BigInteger)
+    drift: int = Field(
+        sa_column=sa.Column(
+            sa.BigInteger, sa.Computed("meter_tokens - (ledger_tokens - pending_tokens)")
+        )
+    )
+    checked_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    next_check_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
 
 
 class UsageDay(SQLModel, table=True):
@@ -440,3 +480,20 @@ class Overview:
     days: Sequence[DayUse]
     calls: CallPage
     refused: Sequence[RefusedDay]
+
+
+@dataclass(frozen=True, slots=True)
+class MeteringHealth:
+    """Rows of the outbox that are not in the meter, by state, and the age of the oldest that waits."""
+
+    pending: int
+    # Whether the meter has them is not known.
+    parked: int
+    # Refused for good: an admin has to look.
+    dead: int
+    oldest_seconds: float | None
+
+    @property
+    def late(self) -> bool:
+        """Something keeps usage from the meter."""
+        return self.oldest_seconds is not None and self.oldest_seconds > LATE_SECONDS

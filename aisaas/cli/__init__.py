@@ -27,6 +27,7 @@ COMMANDS = {
     "status": "show where the running instance and its parts are",
     "check": "validate the environment and reach every part, a line each",
     "migrate": "bring the database to the newest schema",
+    "worker": "run the jobs that need no users: recovery, and usage to the meter",
     "switch": "the kill switch: stop new calls for everything, a plan, a model or a provider",
     "invite": "mail somebody an invitation to an account",
     "credits": "give somebody tokens beyond what their plan includes",

@@ -6,10 +6,12 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 
+from aisaas.jobs.deliver_usage import deliver_usage, watch_usage
 from aisaas.jobs.end_replies import end_replies
+from aisaas.jobs.reconcile_usage import reconcile_usage
 from aisaas.jobs.record_refusals import record_refusals, record_the_last
 from aisaas.jobs.recover_replies import recover_replies
 from aisaas.jobs.synchronise_subscriptions import synchronise_subscriptions
@@ -58,15 +60,17 @@ async def running(these: Services) -> AsyncGenerator[None]:
         recover_replies(these.recovery),
         end_replies(these.accounts, these.running),
         record_refusals(these.refusals),
+        *paid(these),
     ]
-    if these.subscriptions is not None:
-        work.append(synchronise_subscriptions(these.subscriptions))
     tasks = [asyncio.create_task(job) for job in work]
     for task in tasks:
-        task.add_done_callback(_report)
+        task.add_done_callback(report)
     try:
         yield
     finally:
+        if these.metering is not None:
+            # What was just sent can be written down meanwhile; the rest waits for another process.
+            these.metering.outbox.stop()
         # Leases are renewed until the last reply has settled.
         await these.running.shut_down(these.settings.shutdown_grace_seconds)
         for task in tasks:
@@ -76,6 +80,19 @@ async def running(these: Services) -> AsyncGenerator[None]:
         await these.close()
 
 
-def _report(task: asyncio.Task[object]) -> None:
+def paid(these: Services) -> list[Coroutine[None, None, None]]:
+    """The jobs that need the payment provider; none without one. Any process may do them."""
+    work: list[Coroutine[None, None, None]] = []
+    if these.metering is not None:
+        outbox = these.metering.outbox
+        work += [deliver_usage(outbox), watch_usage(outbox)]
+        work.append(reconcile_usage(these.metering.reconciliation))
+    if these.subscriptions is not None:
+        work.append(synchronise_subscriptions(these.subscriptions))
+    return work
+
+
+def report(task: asyncio.Task[object]) -> None:
+    """For a job's end: say so when it wasn't meant to be."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("a background job ended", exc_info=error)

@@ -13,12 +13,14 @@ MATRIX = """
 table                            anonymous  stranger  owner  service
 private.alembic_version          ----       ----      ----   ----
 private.kill_switches            ----       ----      ----   siud
+private.metering                 ----       ----      ----   s-u-
 private.sessions                 ----       ----      ----   siud
 public.audit_log                 ----       ----      ----   si--
 public.billing_notices           ----       ----      ----   siu-
 public.conversations             ----       0-0-      siu-   s--d
 public.credit_grants             ----       0---      s---   siu-
 public.credit_uses               ----       ----      ----   si--
+public.meter_reconciliations     ----       ----      ----   siu-
 public.messages                  ----       0---      si--   s-u-
 public.processed_webhook_events  ----       ----      ----   siu-
 public.profile_pictures          ----       0--0      si-d   s---
@@ -70,6 +72,7 @@ COLUMNS = {
 
 # Functions of ours, and the roles which may call them. Triggers need no grant to fire.
 FUNCTIONS: dict[str, frozenset[str]] = {
+    "private.claim_usage": frozenset({"service_role"}),
     "private.close_reservation": frozenset({"service_role"}),
     "private.profile_follows_email": frozenset(),
     "private.profile_for_new_user": frozenset(),

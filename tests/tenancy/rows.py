@@ -163,6 +163,7 @@ def session(person: Person) -> Row:
 ROWS: Mapping[str, Callable[[Person], Row]] = {
     "private.alembic_version": lambda _: {"version_num": "0000"},
     "private.kill_switches": lambda _: {"scope": f"model:{uuid4()}", "reason": "tests"},
+    "private.metering": lambda _: {"meter": str(uuid4())},
     "private.sessions": session,
     "public.audit_log": lambda person: {
         "id": uuid4(),
@@ -193,6 +194,10 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
         "tokens": 7,
     },
     "public.messages": message,
+    "public.meter_reconciliations": lambda _: {
+        "stripe_customer_id": f"cus_{uuid4()}",
+        "day": date(2026, 1, 1),
+    },
     "public.processed_webhook_events": lambda _: {"id": f"evt_{uuid4()}", "type": "tests"},
     "public.profile_pictures": lambda person: {
         "user_id": person.id,

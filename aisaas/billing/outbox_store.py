@@ -1,0 +1,141 @@
+"""All of the outbox's SQL. Its time is the database's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import LiteralString
+from uuid import UUID
+
+from aisaas.billing.models import MeteringHealth
+from aisaas.db.engine import Question, Row
+
+# How long a claim holds: a call, and what is around it, with a good margin.
+LEASE_SECONDS = 30.0
+# Below what the provider takes, over all processes; spread, with no more than this at once.
+CALLS_PER_SECOND = 500.0
+BURST_SECONDS = 0.2
+
+_CLAIM: LiteralString = """
+    select id, claim, identifier, customer, tokens, event_at, failures, attempts,
+      fresh
+    from private.claim_usage(%(limit)s, %(after)s, %(lease)s, %(per_second)s, %(burst)s)
+    """
+_ROOM_IN: LiteralString = """
+    select greatest(0, extract(epoch from greatest(
+      paused_until, spent_until - make_interval(secs => %(burst)s)) - clock_timestamp()
+    ))::double precision as seconds
+    from private.metering where meter = 'ai_tokens_used'
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedUsage:
+    """A row that is ours to send until its lease runs out. `attempts` counts this one; `fresh` when
+    no earlier one can have reached the meter."""
+
+    id: UUID
+    claim: UUID
+    identifier: str
+    customer: str
+    tokens: int
+    event_at: datetime
+    failures: int
+    attempts: int
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """`room_in` are seconds until anything more may be claimed, 0 for at once."""
+
+    rows: Sequence[ClaimedUsage]
+    room_in: float
+
+
+def claim(limit: int, after: str) -> Question[Claimed]:
+    """Customers behind `after` have their turn first."""
+    parameters = {
+        "limit": limit,
+        "after": after,
+        "lease": LEASE_SECONDS,
+        "per_second": CALLS_PER_SECOND,
+        "burst": BURST_SECONDS,
+    }
+
+    def read(answers: Sequence[Sequence[Row]]) -> Claimed:
+        rows, (room,) = answers
+        return Claimed([ClaimedUsage(**row) for row in rows], room["seconds"])
+
+    return Question(((_CLAIM, parameters), (_ROOM_IN, parameters)), read)
+
+
+# What became of a row counts only as long as the claim holds: whoever took it over knows better.
+
+
+def sent(row: ClaimedUsage) -> Question[bool]:
+    query: LiteralString = """
+        update public.usage_outbox
+        set state = 'sent', sent_at = now(), last_error = null, claim = null, claimed_until = null
+        where id = %(id)s and claim = %(claim)s returning 1
+        """
+    return _ended(query, row)
+
+
+def dead(row: ClaimedUsage, reason: str) -> Question[bool]:
+    query: LiteralString = """
+        update public.usage_outbox
+        set state = 'dead', last_error = %(reason)s, claim = null, claimed_until = null
+        where id = %(id)s and claim = %(claim)s returning 1
+        """
+    return _ended(query, row, reason=reason)
+
+
+def postponed(
+    row: ClaimedUsage, reason: str, seconds: float, *, undone: bool, answered: bool
+) -> Question[bool]:
+    """Try again in `seconds`. With `undone` this try surely has not reached the meter."""
+    query: LiteralString = """
+        update public.usage_outbox
+        set next_attempt_at = now() + make_interval(secs => %(seconds)s), last_error = %(reason)s,
+          failures = failures + %(answered)s::boolean::integer,
+          first_sent_at = case when %(forget)s then null else first_sent_at end,
+          claim = null, claimed_until = null
+        where id = %(id)s and claim = %(claim)s returning 1
+        """
+    return _ended(
+        query,
+        row,
+        reason=reason,
+        seconds=seconds,
+        answered=answered,
+        forget=undone and row.fresh,
+    )
+
+
+def _ended(query: LiteralString, row: ClaimedUsage, **more: object) -> Question[bool]:
+    parameters = {"id": row.id, "claim": row.claim, **more}
+    return Question(((query, parameters),), lambda answers: bool(answers[0]))
+
+
+def pause(seconds: float) -> Question[None]:
+    """Nothing is claimed for so long, in any process."""
+    query: LiteralString = """
+        update private.metering set paused_until =
+          greatest(paused_until, clock_timestamp() + make_interval(secs => %(seconds)s))
+        where meter = 'ai_tokens_used'
+        """
+    return Question(((query, {"seconds": seconds}),), lambda _: None)
+
+
+def health() -> Question[MeteringHealth]:
+    query: LiteralString = """
+        select
+          (select count(*) from public.usage_outbox where state = 'pending') as pending,
+          (select count(*) from public.usage_outbox where state = 'parked') as parked,
+          (select count(*) from public.usage_outbox where state = 'dead') as dead,
+          (select extract(epoch from now() - min(event_at))::double precision
+            from public.usage_outbox where state = 'pending') as oldest_seconds
+        """
+    return Question(((query, {}),), lambda answers: MeteringHealth(**answers[0][0]))

@@ -1,0 +1,174 @@
+"""All of the reconciliation's SQL. Days are UTC; its time is the database's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import LiteralString
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.db.engine import Question
+
+# A comparison, with a call in the middle; whoever dies in it leaves it to the next after that.
+LEASE_SECONDS = 600.0
+# The meter sums up behind the scenes: what is younger may not be in it yet.
+SETTLING: LiteralString = "interval '1 hour'"
+# The meter takes nothing that is older, so nothing could be mended.
+COMPARED: LiteralString = "interval '35 days'"
+
+_ENTER = text(
+    f"""
+    with metering as (
+      select entered_until from private.metering where meter = 'ai_tokens_used' for update
+    ), made as (
+      select o.stripe_customer_id, (o.event_at at time zone 'UTC')::date as day,
+        max(o.created_at) as last
+      -- Back a little further each time: a row shows up when its transaction commits.
+      from metering m join public.usage_outbox o on o.created_at > m.entered_until - {SETTLING}
+      where o.event_at > now() - {COMPARED}
+      group by 1, 2
+    ), entered as (
+      insert into public.meter_reconciliations as r (stripe_customer_id, day, next_check_at)
+      select stripe_customer_id, day,
+        greatest(now(), (day + 1)::timestamp at time zone 'UTC' + {SETTLING})
+      from made order by 1, 2
+      on conflict (stripe_customer_id, day) do update
+        set next_check_at = excluded.next_check_at
+        where r.next_check_at is null and r.checked_at < (
+          select m.last from made m
+          where m.stripe_customer_id = excluded.stripe_customer_id and m.day = excluded.day
+        )
+      returning 1
+    )
+    update private.metering set entered_until = now() where meter = 'ai_tokens_used'
+    """  # noqa: S608  # an interval of ours
+)
+
+
+async def enter_days(session: AsyncSession) -> None:
+    """Note every customer and day that got rows since this was done last."""
+    await session.execute(_ENTER)
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerDay:
+    """What is to be compared: from `start` to before `end`, a day in UTC."""
+
+    customer: str
+    day: date
+    start: datetime
+    end: datetime
+
+
+def claim_days(limit: int) -> Question[Sequence[CustomerDay]]:
+    """Days whose turn it is; they are ours until the lease runs out."""
+    query: LiteralString = """
+        update public.meter_reconciliations r
+        set next_check_at = now() + make_interval(secs => %(lease)s)
+        where (r.stripe_customer_id, r.day) in (
+          select stripe_customer_id, day from public.meter_reconciliations
+          where next_check_at <= now() order by next_check_at limit %(limit)s for update skip locked
+        )
+        returning r.stripe_customer_id as customer, r.day,
+          r.day::timestamp at time zone 'UTC' as start,
+          (r.day + 1)::timestamp at time zone 'UTC' as end
+        """
+    return Question(
+        ((query, {"lease": LEASE_SECONDS, "limit": limit}),),
+        lambda answers: [CustomerDay(**row) for row in answers[0]],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerDay:
+    """Tokens of a customer's day in the ledger, by what became of them.
+
+    `unsure` are those of pending rows that may have been sent; `parked_ids` are the parked rows;
+    `recent` when something was sent so lately that the meter may not show it yet.
+    """
+
+    total: int
+    sent: int
+    pending: int
+    unsure: int
+    parked: int
+    parked_ids: Sequence[UUID]
+    recent: bool
+
+
+_SUMS: LiteralString = f"""
+    select coalesce(sum(tokens), 0)::bigint as total,
+      coalesce(sum(tokens) filter (where state = 'sent'), 0)::bigint as sent,
+      coalesce(sum(tokens) filter (where state = 'pending'), 0)::bigint as pending,
+      coalesce(sum(tokens) filter (where state = 'pending' and first_sent_at is not null), 0)::bigint
+        as unsure,
+      coalesce(sum(tokens) filter (where state = 'parked'), 0)::bigint as parked,
+      coalesce(array_agg(id order by id) filter (where state = 'parked'), '{{}}') as parked_ids,
+      coalesce(bool_or(state = 'sent' and sent_at > now() - {SETTLING}), false) as recent
+    from public.usage_outbox
+    where stripe_customer_id = %(customer)s and event_at >= %(start)s and event_at < %(end)s
+    """  # noqa: S608  # an interval of ours
+
+
+def ledger_day(of: CustomerDay) -> Question[LedgerDay]:
+    parameters = {"customer": of.customer, "start": of.start, "end": of.end}
+    return Question(((_SUMS, parameters),), lambda answers: LedgerDay(**answers[0][0]))
+
+
+def resolve_parked(ids: Sequence[UUID], *, counted: bool) -> Question[int]:
+    """The meter has them all, or none of them; how many rows were still parked."""
+    query: LiteralString = """
+        update public.usage_outbox
+        set state = case when %(counted)s then 'sent' else 'pending' end,
+          sent_at = case when %(counted)s then now() end,
+          first_sent_at = case when %(counted)s then first_sent_at end,
+          next_attempt_at = now(), last_error = null
+        where id = any(%(ids)s) and state = 'parked' returning id
+        """
+    parameters = {"ids": list(ids), "counted": counted}
+    return Question(((query, parameters),), lambda answers: len(answers[0]))
+
+
+_AGAIN: LiteralString = f"""
+    case when r.day >= (now() at time zone 'UTC') - {COMPARED}
+      then now() + make_interval(secs => %(again)s) end
+    """
+
+
+def put_off(of: CustomerDay, again_seconds: float) -> Question[None]:
+    """It could not be compared; what is known of it stays as it is."""
+    query: LiteralString = f"""
+        update public.meter_reconciliations r set next_check_at = {_AGAIN}
+        where r.stripe_customer_id = %(customer)s and r.day = %(day)s
+        """  # noqa: S608
+    parameters = {"customer": of.customer, "day": of.day, "again": again_seconds}
+    return Question(((query, parameters),), lambda _: None)
+
+
+def record(
+    of: CustomerDay, ledger: LedgerDay, meter: int, *, again_seconds: float
+) -> Question[int]:
+    """Keep what was compared, and return the drift. What is settled is not looked at again."""
+    query: LiteralString = f"""
+        update public.meter_reconciliations r
+        set ledger_tokens = %(total)s, pending_tokens = %(pending)s, meter_tokens = %(meter)s,
+          checked_at = now(),
+          next_check_at = case
+            when %(meter)s = %(total)s and %(pending)s = 0 then null
+            else {_AGAIN} end
+        where r.stripe_customer_id = %(customer)s and r.day = %(day)s
+        returning r.drift
+        """  # noqa: S608
+    parameters = {
+        "customer": of.customer,
+        "day": of.day,
+        "total": ledger.total,
+        "pending": ledger.pending + ledger.parked,
+        "meter": meter,
+        "again": again_seconds,
+    }
+    return Question(((query, parameters),), lambda answers: answers[0][0]["drift"])

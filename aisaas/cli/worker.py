@@ -1,0 +1,45 @@
+"""`worker`: the jobs that need no users, in a process of their own.
+
+The app does them too; a worker goes on with them while the app is down, and takes them off its
+hands. Any number of both is safe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+
+from aisaas import logs
+from aisaas.cli.environment import adopt, running
+from aisaas.cli.screen import say
+from aisaas.jobs.worker import work
+from aisaas.settings import Settings, load
+from aisaas.wiring import build
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Ends on Ctrl-C or SIGTERM, after the calls that are in flight."
+
+
+def execute(_: argparse.Namespace) -> int:
+    adopt(running())
+    config = load()
+    logs.configure(config.log_level, (value for _, value in config.secrets()))
+    asyncio.run(_work(config))
+    return 0
+
+
+async def _work(config: Settings) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    services = build(config)
+    metered = "metering and recovery" if services.metering else "recovery; payments are not set up"
+    say(f"Working: {metered}.")
+    try:
+        await work(services, stopping)
+    finally:
+        await services.close()
+    say("Stopped.")

@@ -1,0 +1,26 @@
+"""Compares ledger and meter, day by day."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from aisaas.billing.reconcile import Reconciliation
+from aisaas.errors import DependencyError
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS = 600.0
+
+
+async def reconcile_usage(reconciliation: Reconciliation) -> None:
+    """Runs until cancelled. A day is compared once, however many processes look for its turn."""
+    while True:
+        try:
+            await reconciliation.run_once()
+        except DependencyError as error:
+            log.warning("ledger and meter are compared later: %s", error)
+        except Exception:
+            # A surprise in one round must not end the comparing for good.
+            log.exception("comparing ledger and meter failed")
+        await asyncio.sleep(EVERY_SECONDS)

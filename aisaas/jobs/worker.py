@@ -1,0 +1,32 @@
+"""What a process without users does: the jobs that any process may do for all the others.
+
+Jobs that look after a process's own replies and counts stay in that process (`lifespan`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aisaas.jobs.lifespan import paid, report
+from aisaas.jobs.recover_replies import recover_replies
+from aisaas.wiring import Services
+
+# Longer than a call to the payment provider can take.
+LAST_CALLS_SECONDS = 15.0
+
+
+async def work(these: Services, stopping: asyncio.Event) -> None:
+    """Runs until `stopping` is set; then calls that are in flight end before it returns."""
+    recovery = asyncio.create_task(recover_replies(these.recovery))
+    payments = [asyncio.create_task(job) for job in paid(these)]
+    jobs = [recovery, *payments]
+    for job in jobs:
+        job.add_done_callback(report)
+    await stopping.wait()
+    if these.metering is not None:
+        these.metering.outbox.stop()
+        # The delivery is the only one of them that ends by itself.
+        await asyncio.wait(payments, timeout=LAST_CALLS_SECONDS, return_when="FIRST_COMPLETED")
+    for job in jobs:
+        job.cancel()
+    await asyncio.gather(*jobs, return_exceptions=True)
