@@ -28,8 +28,8 @@ from aisaas.admin.credits import Credits
 from aisaas.admin.limits import KillSwitches
 from aisaas.billing.changes import BillingChanges
 from aisaas.billing.checkout import Checkout
-from aisaas.billing.plans import Plan, plans
 from aisaas.billing.outbox import Outbox
+from aisaas.billing.plans import Plan, plans
 from aisaas.billing.quota import Quota
 from aisaas.billing.reconcile import Reconciliation
 from aisaas.billing.refusals import Refusals
