@@ -11,6 +11,8 @@ import psycopg
 import pytest
 import pytest_asyncio
 
+from aisaas.adapters.redis_client import make_listening_redis, make_redis
+from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.billing.models import Charge, Claim, Limits
 from aisaas.billing.periods import Period
 from aisaas.billing.plans import Plan
@@ -150,6 +152,15 @@ async def billing(stack: Stack, sql: Sql) -> AsyncGenerator[Billing]:
     yield Billing(UserDatabase(login), ServiceDatabase(service_login), sql)
     await login.close()
     await service_login.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def signals(stack: Stack) -> AsyncGenerator[RedisSignals]:
+    redis = make_redis(stack.env["REDIS_URL"])
+    listening = make_listening_redis(stack.env["REDIS_URL"], block_seconds=1)
+    yield RedisSignals(redis, listening, prefix=f"tests:{uuid4()}")
+    await redis.aclose()
+    await listening.aclose()
 
 
 @pytest.fixture
