@@ -1,5 +1,6 @@
 """How the stand-in for Stripe takes calls: strictly, once, whole, and so that it survives."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.embedded.payments_client import (
     counterpart,
     refused,
     sdk,
+    until,
     variables_for,
 )
 
@@ -126,6 +128,31 @@ async def test_lists_come_in_pages_newest_first(client: StripeClient) -> None:
     )
     assert [each.id for each in before.data] == ids[1:3]
     assert [each.id async for each in first.auto_paging_iter()] == ids
+
+
+async def test_a_crash_in_the_middle_of_many_calls_does_each_once(tmp_path: Path) -> None:
+    variables, count = variables_for(tmp_path / "books"), 60
+
+    async def create(client: StripeClient, number: int) -> str:
+        options: Any = {"idempotency_key": f"crash-{number}"}
+        made = await client.v1.customers.create_async({"name": str(number)}, options)
+        return made.id
+
+    with counterpart(variables) as server:
+        async with sdk(server.url) as client:
+            calls = [asyncio.create_task(create(client, number)) for number in range(count)]
+            await until(lambda: sum(call.done() for call in calls) > 5)
+            server.kill()
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    answered = {n: each for n, each in enumerate(outcomes) if isinstance(each, str)}
+    assert answered
+    with counterpart(variables) as server:
+        async with sdk(server.url) as client:
+            ids = [await create(client, number) for number in range(count)]
+            assert all(ids[number] == given for number, given in answered.items())
+            listed = await client.v1.customers.list_async({"limit": 100})
+            assert {each.id for each in listed.data} == set(ids)
+            assert len(listed.data) == count
 
 
 async def test_a_crash_loses_nothing_that_was_answered(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The catalogue and the meter of the stand-in for Stripe."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -225,7 +226,9 @@ async def test_usage_of_nobody_is_taken_and_told_of_later(
     (event,) = await until(told)
     assert event["type"] == "v1.billing.meter.error_report_triggered"
     assert "data" not in event
-    whole = await client.v2.core.events.retrieve_async(event["id"])
+    notification: Any = client.parse_event_notification_without_verification(json.dumps(event))
+    assert (await notification.fetch_related_object_async()).event_name == metered.event_name
+    whole = await notification.fetch_event_async()
     assert whole.type == event["type"]
     (problem,) = whole.to_dict()["data"]["reason"]["error_types"]
     assert problem["code"] == "meter_event_customer_not_found"

@@ -1,6 +1,7 @@
 """How the stand-in for Stripe tells of what happened, and what can be made to go wrong."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,19 @@ async def test_undelivered_events_survive_a_crash(tmp_path: Path) -> None:
         server.kill()
     with counterpart(variables), receiving(port=port) as receiver:
         await until(lambda: receiver.types() == ["customer.created"])
+
+
+async def test_an_endpoint_that_is_away_does_not_hold_up_the_other(
+    client: StripeClient, receiver: Receiver
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        await client.v1.webhook_endpoints.create_async({"url": url, "enabled_events": ["*"]})
+        for count in (1, 2, 3):
+            await client.v1.customers.create_async()
+            await until(lambda count=count: len(receiver.received) == count)
 
 
 async def test_delivery_misbehaves_as_told(

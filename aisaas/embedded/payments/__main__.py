@@ -29,13 +29,14 @@ async def run(config: Config) -> None:
     preset(books, config)
     deliverer = Deliverer(books)
     app = build_app(Services(config, books, deliverer))
-    background = [asyncio.create_task(_tick(books)), asyncio.create_task(deliverer.run())]
     try:
-        await serve(app, name="payments", port=config.port)
+        # Without either of the two this would be another Stripe: should one end, all of it ends.
+        async with asyncio.TaskGroup() as group:
+            background = [group.create_task(_tick(books)), group.create_task(deliverer.run())]
+            await serve(app, name="payments", port=config.port)
+            for task in background:
+                task.cancel()
     finally:
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
         books.close()
 
 

@@ -107,13 +107,19 @@ def _perform(
 
 
 async def _encoded(request: Request) -> str:
-    return (await request.body()).decode() if request.method == "POST" else request.url.query
+    if request.method != "POST":
+        return request.url.query
+    return (await request.body()).decode(errors="replace")
 
 
 def _read(
     services: Services, operation: Operation, request: Request, encoded: str
 ) -> tuple[Call, list[str]]:
-    given = _json(encoded) if operation.path.startswith("/v2/") else decode(encoded)
+    is_json = operation.path.startswith("/v2/") and operation.method == "POST"
+    given = _json(encoded) if is_json else decode(encoded)
+    if "stripe-request-trigger" in request.headers:
+        # Following up on an event, the SDK also says in the query that it does.
+        given.pop("usage", None)
     params = read(operation.params, given)
     expand: list[str] = params.pop("expand", None) or []
     return (

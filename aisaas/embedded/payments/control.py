@@ -86,7 +86,7 @@ def routes(services: Services) -> list[BaseRoute]:
         return asdict(deliverer.unreliability)
 
     async def deliver(_request: Request) -> Any:
-        taken, refused = await deliverer.round()
+        taken, refused = await deliverer.deliver_all()
         return {"delivered": taken, "failed": refused}
 
     async def show_webhooks(_request: Request) -> Any:

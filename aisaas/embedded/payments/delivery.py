@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -51,10 +50,14 @@ class Deliverer:
         self.unreliability = Unreliability()
         self._books = books
         self._something = asyncio.Event()
-        self._one_round = asyncio.Lock()
+        # What is on its way, by endpoint.
+        self._working: dict[str, asyncio.Task[list[bool]]] = {}
         # Loopback only, so never through a proxy of the environment.
         self._http = httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False)
-        books.after_commit.append(self._something.set)
+        books.after_commit.append(self.wake)
+
+    def wake(self) -> None:
+        self._something.set()
 
     async def run(self) -> None:
         """Deliver what is due for as long as this is not cancelled."""
@@ -62,32 +65,45 @@ class Deliverer:
             while True:
                 self._something.clear()
                 if not self.unreliability.paused:
-                    await self.round(time.time())
+                    self._begin(time.time())
                 await self._wait()
         finally:
+            for task in self._working.values():
+                task.cancel()
+            await asyncio.gather(*self._working.values(), return_exceptions=True)
             await self._http.aclose()
 
-    def wake(self) -> None:
-        self._something.set()
+    async def deliver_all(self) -> tuple[int, int]:
+        """Try everything once that is undelivered, due or not; how many were taken and not."""
+        await asyncio.gather(*self._working.values())
+        outcomes = [taken for each in await asyncio.gather(*self._begin(None)) for taken in each]
+        return sum(outcomes), len(outcomes) - sum(outcomes)
 
-    async def round(self, until: float | None = None) -> tuple[int, int]:
-        """Try everything once that is due `until` then, or all; how many were taken and not."""
-        async with self._one_round:
-            due = self._due(until)
-            if self.unreliability.shuffle:
-                random.shuffle(due)
-                limit = asyncio.Semaphore(AT_ONCE)
-                taken = await asyncio.gather(*(self._limited(limit, each) for each in due))
-            else:
-                endpoints = sorted({each.endpoint for each in due})
-                lanes = [[each for each in due if each.endpoint == e] for e in endpoints]
-                taken = [
-                    t for lane in await asyncio.gather(*map(self._in_order, lanes)) for t in lane
-                ]
-            return sum(taken), len(taken) - sum(taken)
+    def _begin(self, until: float | None) -> list[asyncio.Task[list[bool]]]:
+        """Set out to every endpoint that awaits something and to which nobody is on the way."""
+        due = [each for each in self._due(until) if each.endpoint not in self._working]
+        begun: list[asyncio.Task[list[bool]]] = []
+        for endpoint in {each.endpoint for each in due}:
+            wanted = [each for each in due if each.endpoint == endpoint]
+            task = asyncio.create_task(self._work(endpoint, wanted))
+            self._working[endpoint] = task
+            begun.append(task)
+        return begun
 
-    async def _in_order(self, deliveries: Sequence[Delivery]) -> list[bool]:
-        return [await self._deliver(delivery) for delivery in deliveries]
+    async def _work(self, endpoint: str, deliveries: list[Delivery]) -> list[bool]:
+        try:
+            if not self.unreliability.shuffle:
+                return [await self._deliver(delivery) for delivery in deliveries]
+            random.shuffle(deliveries)
+            limit = asyncio.Semaphore(AT_ONCE)
+            return await asyncio.gather(*(self._limited(limit, each) for each in deliveries))
+        except Exception:  # noqa: BLE001  # logged; what is undelivered stays so and is tried again
+            log("events could not be delivered", failed=True)
+            await asyncio.sleep(BACKOFF_SECONDS[0])
+            return []
+        finally:
+            del self._working[endpoint]
+            self.wake()
 
     async def _limited(self, limit: asyncio.Semaphore, delivery: Delivery) -> bool:
         async with limit:
@@ -143,12 +159,13 @@ class Deliverer:
 
     async def _wait(self) -> None:
         """Until something new is there, or something falls due."""
-        row = self._books.database.execute(
-            "select min(due) from deliveries where not delivered"
-        ).fetchone()
+        rows = self._books.database.execute(
+            "select endpoint, min(due) from deliveries where not delivered group by endpoint"
+        )
+        awaited = [due for endpoint, due in rows if endpoint not in self._working]
         pause = None
-        if row[0] is not None and not self.unreliability.paused:
-            pause = max(0.0, row[0] - time.time())
+        if awaited and not self.unreliability.paused:
+            pause = max(0.0, min(awaited) - time.time())
         try:
             async with asyncio.timeout(pause):
                 await self._something.wait()

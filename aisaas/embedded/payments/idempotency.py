@@ -43,9 +43,11 @@ def former(books: Books, key: str, request: str) -> Answer | None:
 
 
 def keep(books: Books, key: str, request: str, answer: Answer) -> None:
+    now = int(time.time())
+    books.database.execute("delete from answers where created <= ?", (now - KEPT_SECONDS,))
     books.database.execute(
         "insert or replace into answers values (?, ?, ?, ?, ?)",
-        (key, request, answer.status, json.dumps(answer.body), int(time.time())),
+        (key, request, answer.status, json.dumps(answer.body), now),
     )
 
 

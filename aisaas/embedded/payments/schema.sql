@@ -20,6 +20,7 @@ create table if not exists answers (
     body text not null,
     created integer not null
 );
+create index if not exists answers_by_age on answers (created);
 
 create table if not exists deliveries (
     seq integer primary key autoincrement,
