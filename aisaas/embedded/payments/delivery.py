@@ -1,8 +1,8 @@
 """Delivers events, signed, until they are taken.
 
 Invariant: an event is undelivered until its receiver answered 2xx and that was written down; a
-crash in between delivers it again. Away: an endpoint that doesn't answer is asked again, ever more
-rarely; the other endpoint doesn't wait for it.
+crash in between delivers it again. Away: an event that is refused comes again, ever more rarely; an
+endpoint where nobody answers is looked for every second, and the others don't wait for it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from aisaas.embedded.serving import log
 
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 ANSWER_SECONDS = 20.0
+# Whoever isn't there is looked for again soon: a single attempt is enough to see it.
+AWAY_SECONDS = 1.0
 AT_ONCE = 4
 SUCCESS = range(200, 300)
 
@@ -34,6 +36,10 @@ class Unreliability:
     drop_answers: float = 0.0
     shuffle: bool = False
     paused: bool = False
+
+
+class AwayError(Exception):
+    """There was no answer at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +98,9 @@ class Deliverer:
 
     async def _work(self, endpoint: str, deliveries: list[Delivery]) -> list[bool]:
         try:
-            if not self.unreliability.shuffle:
-                return [await self._deliver(delivery) for delivery in deliveries]
-            random.shuffle(deliveries)
-            limit = asyncio.Semaphore(AT_ONCE)
-            return await asyncio.gather(*(self._limited(limit, each) for each in deliveries))
+            if self.unreliability.shuffle:
+                return await self._in_any_order(deliveries)
+            return await self._in_order(endpoint, deliveries)
         except Exception:  # noqa: BLE001  # logged; what is undelivered stays so and is tried again
             log("events could not be delivered", failed=True)
             await asyncio.sleep(BACKOFF_SECONDS[0])
@@ -105,28 +109,52 @@ class Deliverer:
             del self._working[endpoint]
             self.wake()
 
-    async def _limited(self, limit: asyncio.Semaphore, delivery: Delivery) -> bool:
-        async with limit:
-            return await self._deliver(delivery)
+    async def _in_order(self, endpoint: str, deliveries: list[Delivery]) -> list[bool]:
+        outcomes: list[bool] = []
+        for delivery in deliveries:
+            try:
+                outcomes.append(await self._deliver(delivery))
+            except AwayError:
+                # The others would meet nobody either.
+                self._postpone(endpoint)
+                break
+        return outcomes + [False] * (len(deliveries) - len(outcomes))
+
+    async def _in_any_order(self, deliveries: list[Delivery]) -> list[bool]:
+        random.shuffle(deliveries)
+        limit = asyncio.Semaphore(AT_ONCE)
+
+        async def limited(delivery: Delivery) -> bool:
+            async with limit:
+                try:
+                    return await self._deliver(delivery)
+                except AwayError:
+                    return False
+
+        return await asyncio.gather(*(limited(delivery) for delivery in deliveries))
 
     async def _deliver(self, delivery: Delivery) -> bool:
+        """Whether it was taken, as far as we heard. Raises `AwayError`."""
         endpoint = self._books.get(KIND, delivery.endpoint)
         event = self._books.get(delivery.kind, delivery.event)
         if endpoint is None or event is None:
             return False
         body = payload(self._books, event)
-        status = await self._post(endpoint, body)
-        if status in SUCCESS and random.random() < self.unreliability.drop_answers:  # noqa: S311
-            status = None
-        taken = status in SUCCESS
-        self._note(delivery, status, taken=taken)
-        log("delivery", type=event["type"], status=status, attempt=delivery.attempts + 1)
-        if taken and random.random() < self.unreliability.duplicate:  # noqa: S311
+        try:
+            heard = await self._post(endpoint, body)
+        except AwayError:
+            self._note(delivery, None)
+            raise
+        if heard in SUCCESS and random.random() < self.unreliability.drop_answers:  # noqa: S311
+            heard = None
+        self._note(delivery, heard)
+        log("delivery", type=event["type"], status=heard, attempt=delivery.attempts + 1)
+        if heard in SUCCESS and random.random() < self.unreliability.duplicate:  # noqa: S311
             await self._post(endpoint, body)
-        return taken
+        return heard in SUCCESS
 
-    async def _post(self, endpoint: Object, body: str) -> int | None:
-        """The status of the answer; None if there was none."""
+    async def _post(self, endpoint: Object, body: str) -> int:
+        """The status of the answer. Raises `AwayError`."""
         signature = WebhookSignature.generate_signature_header(  # pyright: ignore[reportUnknownMemberType]
             body, endpoint["_secret"]
         )
@@ -137,8 +165,8 @@ class Deliverer:
         }
         try:
             answer = await self._http.post(endpoint["url"], content=body.encode(), headers=headers)
-        except httpx.HTTPError:
-            return None
+        except httpx.HTTPError as error:
+            raise AwayError from error
         return answer.status_code
 
     def _due(self, until: float | None) -> list[Delivery]:
@@ -149,12 +177,18 @@ class Deliverer:
         )
         return [Delivery(*row) for row in rows]
 
-    def _note(self, delivery: Delivery, status: int | None, *, taken: bool) -> None:
+    def _note(self, delivery: Delivery, status: int | None) -> None:
         pause = BACKOFF_SECONDS[min(delivery.attempts, len(BACKOFF_SECONDS) - 1)]
         self._books.database.execute(
             "update deliveries set attempts = attempts + 1, last_status = ?, delivered = ?, "
             "due = ? where seq = ?",
-            (status, taken, time.time() + pause, delivery.seq),
+            (status, status in SUCCESS, time.time() + pause, delivery.seq),
+        )
+
+    def _postpone(self, endpoint: str) -> None:
+        self._books.database.execute(
+            "update deliveries set due = ? where endpoint = ? and not delivered",
+            (time.time() + AWAY_SECONDS, endpoint),
         )
 
     async def _wait(self) -> None:
