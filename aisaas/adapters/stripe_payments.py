@@ -284,8 +284,10 @@ class StripePayments:
         if thin.type != METER_PROBLEM:
             return None
         async with translated():
-            # The notification only says where to look; what happened has to be fetched.
-            whole = _read(await thin.fetch_event_async(), StripeMeterProblem)
+            # The notification only says where to look; what happened has to be fetched. The
+            # notification's own way to do that sends a parameter that the API doesn't know.
+            found = await self._client.v2.core.events.retrieve_async(thin.id)
+            whole = _read(found, StripeMeterProblem)
         return MeterProblem(
             event_id=thin.id,
             meter_id=thin.related_object.id,
