@@ -84,9 +84,11 @@ def sent(row: ClaimedUsage) -> Question[bool]:
 
 
 def dead(row: ClaimedUsage, reason: str) -> Question[bool]:
+    """Refused for good. The provider remembers this answer, too: whoever revives the row asks anew."""
     query: LiteralString = """
         update public.usage_outbox
-        set state = 'dead', last_error = %(reason)s, claim = null, claimed_until = null
+        set state = 'dead', last_error = %(reason)s, failures = failures + 1,
+          claim = null, claimed_until = null
         where id = %(id)s and claim = %(claim)s returning 1
         """
     return _ended(query, row, reason=reason)
@@ -124,7 +126,7 @@ def pause(seconds: float) -> Question[None]:
     query: LiteralString = """
         update private.metering set paused_until =
           greatest(paused_until, clock_timestamp() + make_interval(secs => %(seconds)s))
-        where meter = 'ai_tokens_used'
+        where meter = 'ai_tokens_used' returning 1
         """
     return Question(((query, {"seconds": seconds}),), lambda _: None)
 

@@ -71,7 +71,7 @@ class Reconciliation:
         drift = await self._service.ask(store.record(day, ledger, meter, again_seconds=again))
         if drift and not moving:
             log.warning(
-                "the meter has %+d tokens more than the ledger for %s on %s",
+                "meter and ledger differ by %+d tokens for %s on %s",
                 drift,
                 day.customer,
                 day.day,

@@ -20,38 +20,40 @@ SETTLING: LiteralString = "interval '1 hour'"
 # The meter takes nothing that is older, so nothing could be mended.
 COMPARED: LiteralString = "interval '35 days'"
 
+_ENTERED_UNTIL = text(
+    "select entered_until from private.metering where meter = 'ai_tokens_used' for update"
+)
 _ENTER = text(
     f"""
-    with metering as (
-      select entered_until from private.metering where meter = 'ai_tokens_used' for update
-    ), made as (
+    with made as (
       select o.stripe_customer_id, (o.event_at at time zone 'UTC')::date as day,
         max(o.created_at) as last
+      from public.usage_outbox o
       -- Back a little further each time: a row shows up when its transaction commits.
-      from metering m join public.usage_outbox o on o.created_at > m.entered_until - {SETTLING}
-      where o.event_at > now() - {COMPARED}
+      where o.created_at > cast(:entered_until as timestamptz) - {SETTLING}
+        and o.event_at > now() - {COMPARED}
       group by 1, 2
-    ), entered as (
-      insert into public.meter_reconciliations as r (stripe_customer_id, day, next_check_at)
-      select stripe_customer_id, day,
-        greatest(now(), (day + 1)::timestamp at time zone 'UTC' + {SETTLING})
-      from made order by 1, 2
-      on conflict (stripe_customer_id, day) do update
-        set next_check_at = excluded.next_check_at
-        where r.next_check_at is null and r.checked_at < (
-          select m.last from made m
-          where m.stripe_customer_id = excluded.stripe_customer_id and m.day = excluded.day
-        )
-      returning 1
     )
-    update private.metering set entered_until = now() where meter = 'ai_tokens_used'
-    """  # noqa: S608  # an interval of ours
+    insert into public.meter_reconciliations as r (stripe_customer_id, day, next_check_at)
+    select stripe_customer_id, day,
+      greatest(now(), (day + 1)::timestamp at time zone 'UTC' + {SETTLING})
+    from made order by 1, 2
+    on conflict (stripe_customer_id, day) do update
+      set next_check_at = excluded.next_check_at
+      where r.next_check_at is null and r.checked_at < (
+        select m.last from made m
+        where m.stripe_customer_id = excluded.stripe_customer_id and m.day = excluded.day
+      )
+    """  # noqa: S608  # intervals of ours
 )
+_ENTERED = text("update private.metering set entered_until = now() where meter = 'ai_tokens_used'")
 
 
 async def enter_days(session: AsyncSession) -> None:
-    """Note every customer and day that got rows since this was done last."""
-    await session.execute(_ENTER)
+    """Note every customer and day that got rows since this was done last, by whomever."""
+    entered_until = (await session.execute(_ENTERED_UNTIL)).scalar_one()
+    await session.execute(_ENTER, {"entered_until": entered_until})
+    await session.execute(_ENTERED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def put_off(of: CustomerDay, again_seconds: float) -> Question[None]:
     """It could not be compared; what is known of it stays as it is."""
     query: LiteralString = f"""
         update public.meter_reconciliations r set next_check_at = {_AGAIN}
-        where r.stripe_customer_id = %(customer)s and r.day = %(day)s
+        where r.stripe_customer_id = %(customer)s and r.day = %(day)s returning 1
         """  # noqa: S608
     parameters = {"customer": of.customer, "day": of.day, "again": again_seconds}
     return Question(((query, parameters),), lambda _: None)
