@@ -26,6 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     stream.add_argument("--tab-states", choices=("redis", "memory"), default="redis")
     usage = kinds.add_parser("usage", help="how soon a page of usage loads over a long ledger")
     usage.add_argument("--records", type=int, default=100_000, help="lines of it (100,000)")
+    metering = kinds.add_parser("metering", help="how fast usage gets to the meter, all of it")
+    metering.add_argument("--rows", type=int, default=5000, help="calls to be reported (5000)")
     wire = kinds.add_parser("wire", help="bytes on the wire for each byte of a streamed reply")
     wire.add_argument("--tokens", type=int, default=4000, help="length of the reply (4000)")
     wire.add_argument("--speed", type=int, default=50, help="tokens a second (50); 0: unpaced")
@@ -87,9 +89,16 @@ def _usage(arguments: argparse.Namespace) -> Figures:
     return measure(arguments.records)
 
 
+def _metering(arguments: argparse.Namespace) -> Figures:
+    from aisaas.bench.metering import measure  # noqa: PLC0415
+
+    return measure(arguments.rows)
+
+
 ALONE: dict[str, Callable[[argparse.Namespace], Figures]] = {
     "stop": _stop,
     "guard": _guard,
     "stream": _stream,
     "usage": _usage,
+    "metering": _metering,
 }
