@@ -4,7 +4,9 @@
     ├── ConfigurationError        the environment is not fit to start with
     ├── DependencyError           a part the product stands on did not answer
     │   ├── ProviderError         the model's provider failed; `retryable` before the first token
-    │   └── PaymentsError         the payment provider didn't say whether something happened
+    │   ├── PaymentsError         the payment provider didn't say whether something happened
+    │   └── MailError             a mail isn't known to be accepted; it may be tried again
+    ├── MailRefused               the mail server said no for good
     ├── PaymentsRefused           the payment provider said no; asking again doesn't help
     ├── WebhookInvalid            a webhook's body is not from the payment provider
     ├── AuthError                 sign-up, sign-in or account trouble, with a code
@@ -88,6 +90,27 @@ class PaymentsRefused(AisaasError):
         self.code = code
         self.message = message
         super().__init__(f"{code}: {message}")
+
+
+class MailError(DependencyError):
+    """A mail isn't known to be accepted, and may be tried again.
+
+    `refused` when the server looked at this very mail and put it off; else it is the server that
+    is away, or not set up as it should be.
+    """
+
+    def __init__(self, kind: str, *, refused: bool = False) -> None:
+        self.kind = kind
+        self.refused = refused
+        super().__init__(kind)
+
+
+class MailRefused(AisaasError):
+    """The mail server said no for good. `kind` is for the log and admins."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        super().__init__(kind)
 
 
 class WebhookInvalid(AisaasError):

@@ -128,4 +128,5 @@ def _read(content: bytes, *, sender: str) -> mail.Received | None:
 
 def _part(message: EmailMessage, kind: str) -> str:
     body = message.get_body((kind,))
-    return str(body.get_content()).strip() if body is not None else ""
+    content = str(body.get_content()) if body is not None else ""
+    return content.replace("\r\n", "\n").strip()

@@ -1,0 +1,157 @@
+"""Mails by SMTP, with the standard library in a thread.
+
+Invariant: what isn't known to have been accepted counts as not sent, so a mail may arrive twice; both
+have the same Message-ID. Passwords and addresses travel by TLS, except on this machine itself.
+
+Outage: each step has STEP_SECONDS to be answered, a mail MAIL_SECONDS in all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import smtplib
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import parseaddr
+from ipaddress import ip_address
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+from aisaas.errors import MailError, MailRefused
+from aisaas.ports import Mail
+
+STEP_SECONDS = 10.0
+MAIL_SECONDS = 60.0
+PORTS = {"smtp": 587, "smtps": 465}
+# A mail server's replies: from here on it has said no for good.
+FOR_GOOD = 500
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpServer:
+    """Where a mail is handed in; `user` and `password` are there together or not at all."""
+
+    host: str
+    port: int
+    # From the first byte; else by STARTTLS, which is insisted on beyond this machine.
+    tls: bool
+    user: str | None
+    password: str | None
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """Read `smtp://user:password@host:port`, as `Settings` has let it through."""
+        parts = urlsplit(url)
+        return cls(
+            host=parts.hostname or "",
+            port=parts.port or PORTS[parts.scheme],
+            tls=parts.scheme == "smtps",
+            user=None if parts.username is None else unquote(parts.username),
+            password=None if parts.password is None else unquote(parts.password),
+        )
+
+    @property
+    def here(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+class SmtpMail:
+    """Hands mails in at one server, each over a connection of its own: they are few."""
+
+    def __init__(self, url: str, sender: str) -> None:
+        self._server = SmtpServer.at(url)
+        self._name, self._address = parseaddr(sender)
+
+    async def send(self, mail: Mail) -> None:
+        """See `ports.Mailer`."""
+        message = self._message(mail)
+        try:
+            async with asyncio.timeout(MAIL_SECONDS):
+                await asyncio.to_thread(self._hand_in, message, mail.to)
+        except TimeoutError as error:
+            raise MailError("no answer in time") from error
+
+    def _message(self, mail: Mail) -> EmailMessage:
+        message = EmailMessage()
+        try:
+            message["From"] = Address(self._name, addr_spec=self._address)
+            message["To"] = Address(addr_spec=mail.to)
+            message["Subject"] = mail.subject
+            message["Message-ID"] = mail.message_id
+        except (ValueError, IndexError, MessageError) as error:
+            # An address or a subject that fits in no header, today and tomorrow. (The parser of
+            # addresses runs off the end of some.)
+            raise MailRefused("unwritable header") from error
+        message["Date"] = datetime.now(UTC)
+        # No holiday answers, please.
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(mail.text)
+        message.add_alternative(mail.html, subtype="html")
+        return message
+
+    def _hand_in(self, message: EmailMessage, to: str) -> None:
+        try:
+            connection = self._connected()
+        except (smtplib.SMTPException, OSError, UnicodeError) as error:
+            # The last: a password or a host's name that the protocol can't carry.
+            raise MailError(_reason(error)) from error
+        try:
+            connection.send_message(message, self._address, [to])
+        except smtplib.SMTPRecipientsRefused as error:
+            code, _ = error.recipients[to]
+            raise _no(code) from error
+        except smtplib.SMTPDataError as error:
+            raise _no(error.smtp_code) from error
+        except smtplib.SMTPNotSupportedError as error:
+            # The address has letters that this server can't carry.
+            raise MailRefused("address not supported") from error
+        except (smtplib.SMTPException, OSError) as error:
+            raise MailError(_reason(error)) from error
+        else:
+            # It is accepted; how the goodbye goes changes nothing.
+            with contextlib.suppress(smtplib.SMTPException, OSError):
+                connection.quit()
+        finally:
+            connection.close()
+
+    def _connected(self) -> smtplib.SMTP:
+        """A connection on which mail may be handed in, or none that is left open."""
+        server = self._server
+        context = ssl.create_default_context()
+        if server.tls:
+            connection = smtplib.SMTP_SSL(
+                server.host, server.port, timeout=STEP_SECONDS, context=context
+            )
+        else:
+            connection = smtplib.SMTP(server.host, server.port, timeout=STEP_SECONDS)
+        try:
+            if not server.tls and not server.here:
+                connection.starttls(context=context)
+            if server.user is not None and server.password is not None:
+                connection.login(server.user, server.password)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _no(code: int) -> MailError | MailRefused:
+    if code >= FOR_GOOD:
+        return MailRefused(f"refused with {code}")
+    return MailError(f"put off with {code}", refused=True)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the server's own words: they may quote an address."""
+    code = getattr(error, "smtp_code", None)
+    return f"{type(error).__name__} {code}" if code is not None else type(error).__name__
