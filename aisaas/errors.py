@@ -7,6 +7,7 @@
     │   ├── PaymentsError         the payment provider didn't say whether something happened
     │   └── MailError             a mail isn't known to be accepted; it may be tried again
     ├── MailRefused               the mail server said no for good
+    ├── NoticeUnwritable          a notice lacks what its mail has to say: a bug
     ├── PaymentsRefused           the payment provider said no; asking again doesn't help
     ├── WebhookInvalid            a webhook's body is not from the payment provider
     ├── AuthError                 sign-up, sign-in or account trouble, with a code
@@ -111,6 +112,10 @@ class MailRefused(AisaasError):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         super().__init__(kind)
+
+
+class NoticeUnwritable(AisaasError):
+    """A notice of an unknown kind, or without a value that its mail has to say."""
 
 
 class WebhookInvalid(AisaasError):

@@ -22,12 +22,15 @@ from aisaas.adapters.redis_client import make_listening_redis, make_redis
 from aisaas.adapters.redis_limiter import RedisLimiter
 from aisaas.adapters.redis_reply_log import BLOCK_MS, RedisReplyLog
 from aisaas.adapters.redis_signals import RedisSignals
+from aisaas.adapters.smtp_mail import SmtpMail
 from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.adapters.supabase_identity import SupabaseIdentity
 from aisaas.admin.credits import Credits
 from aisaas.admin.limits import KillSwitches
 from aisaas.billing.changes import BillingChanges
 from aisaas.billing.checkout import Checkout
+from aisaas.billing.notice_mail import Letterhead
+from aisaas.billing.notice_mails import NoticeMails
 from aisaas.billing.outbox import Outbox
 from aisaas.billing.plans import Plan, plans
 from aisaas.billing.quota import Quota
@@ -91,6 +94,8 @@ class Services:
     subscriptions: Subscriptions | None
     stripe_events: StripeEvents | None
     metering: Metering | None
+    # None: no mail server is set.
+    notice_mails: NoticeMails | None
     _closers: tuple[Closer, ...]
 
     async def close(self) -> None:
@@ -194,6 +199,14 @@ def _metering(to: _Adapters) -> Metering | None:
     return Metering(Outbox(to.service, to.payments), Reconciliation(to.service, to.payments))
 
 
+def _notice_mails(config: Settings, to: _Adapters, sold: Mapping[str, Plan]) -> NoticeMails | None:
+    if config.smtp_url is None:
+        return None
+    assert config.mail_from is not None
+    mailer = SmtpMail(config.smtp_url.get_secret_value(), config.mail_from)
+    return NoticeMails(to.service, mailer, Letterhead(config.app_name, config.url, sold))
+
+
 def _accounts(config: Settings, to: _Adapters, *, cookie: str) -> Accounts:
     secret = _reveal(config.session_secret)
     live = LiveSessions(to.service, to.identity, TokenCipher(secret), cookie=cookie)
@@ -294,6 +307,7 @@ def build(config: Settings) -> Services:
         payments=to.payments,
         subscriptions=subscriptions,
         stripe_events=StripeEvents(to.service, subscriptions) if subscriptions else None,
+        notice_mails=_notice_mails(config, to, sold),
         metering=_metering(to),
         _closers=(accounts.close, *to.closers),
     )

@@ -15,11 +15,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from aisaas.cli import environment, frontend, leaks, main, parts, run
+from aisaas.cli import check, environment, frontend, leaks, main, parts, run
 from aisaas.embedded.folder import DataFolder, Running
-from aisaas.embedded.processes import HOST, free_port
+from aisaas.embedded.processes import HOST, Process, free_port
+from aisaas.embedded.stack import Stack
 from aisaas.errors import ConfigurationError
 from aisaas.settings import Settings, load
+from tests.mail_server import MailServer
 
 EVERY_PART = ("postgres", "valkey", "auth", "demo_model", "payments")
 REAL_DATABASE = {
@@ -275,6 +277,68 @@ def test_check_names_what_does_not_answer(
     assert troubled == ["Database", "Database (jobs)", "Redis", "Sign-in"]
 
 
+def test_check_hands_no_mail_in_to_find_out_whether_it_could(
+    configure: Set, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    nobody = dict.fromkeys(REAL_DATABASE, f"postgresql://a:b@{HOST}:{port}/x")
+    redis_url, auth = f"redis://{HOST}:{port}", {"SUPABASE_URL": f"http://{HOST}:{port}"}
+    configure(**nobody, **REAL_AUTH | auth, REDIS_URL=redis_url, SESSION_SECRET="x" * 40)
+
+    def said(**more: str) -> str:
+        configure(**more)
+        assert main(["check"]) == 1
+        return next(x for x in capsys.readouterr().out.splitlines() if x.startswith("Mails "))
+
+    assert said().endswith(
+        "off: SMTP_URL is not set, so nobody is told of failed payments, trials and caps"
+    )
+    with MailServer(login=("ada", "secret")) as server:
+        right = said(SMTP_URL=f"smtp://ada:secret@{HOST}:{server.port}", MAIL_FROM="a@example.com")
+        wrong = said(SMTP_URL=f"smtp://ada:guess@{HOST}:{server.port}")
+        assert server.taken == []
+    assert right.endswith(f"ok, by {HOST}, from a@example.com")
+    assert "TROUBLE" in wrong
+    assert "guess" not in wrong
+
+
+def test_production_is_warned_that_nobody_would_be_told(configure: Set) -> None:
+    real = {**REAL_DATABASE, **REAL_AUTH, "OPENAI_API_KEY": "k", "SESSION_SECRET": "x" * 40}
+    real["REDIS_URL"] = "rediss://:pw@redis.example.com:6379/0"
+    address = {"APP_ENV": "production", "APP_URL": "https://chat.example.com"}
+    planned = parts.plan(configure(**address, **real))
+    assert check._mails(planned.settings).startswith("WARNING, off: SMTP_URL is not set")
+
+
+@pytest.mark.parametrize(
+    ("mailbox", "own", "told"),
+    [
+        (True, "embedded", "http://127.0.0.1:4000/mailbox  (nothing is sent; read it there)"),
+        (
+            True,
+            "smtp://a:pw@mail.example.com",
+            "http://127.0.0.1:4000/mailbox  (those about signing in; those about billing go out by "
+            "mail.example.com)",
+        ),
+        (False, "smtp://a:pw@mail.example.com", "those about billing go out by mail.example.com"),
+        (False, "", "those about billing are off: SMTP_URL is not set"),
+    ],
+)
+def test_start_says_truly_where_mails_go(
+    tmp_path: Path, configure: Set, mailbox: bool, own: str, told: str
+) -> None:
+    stack = Stack(tmp_path / "data")
+    stack.env["SMTP_URL"] = "smtp://127.0.0.1:4001"
+    configured = configure(
+        MAIL_FROM="mail@example.com",
+        SMTP_URL=stack.env["SMTP_URL"] if own == "embedded" else own,
+        MAILBOX_URL="http://127.0.0.1:4000/mailbox" if mailbox else "",
+    )
+    settings = parts.plan(configured).settings
+    app = Process(run._app(settings, stack.folder, {}))
+    assert run._Description(stack, settings, app)._mail() == told
+
+
 def test_help_needs_no_settings_and_no_heavy_imports() -> None:
     asked = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "aisaas", "--help"],
@@ -373,6 +437,7 @@ def fake(*parts_of_it: str) -> str:
         fake("sb_", "secret_1234567890abcdef"),
         fake("postgresql://postgres:", "hunter2@db.example.com/postgres"),
         fake("redis://:", "hunter2@redis.example.com"),
+        fake("smtps://me:", "hunter2@mail.example.com:465"),
         fake("-----BEGIN RSA ", "PRIVATE KEY-----"),
         "eyJhbGciOiJIUzI1NiJ9."
         + base64.urlsafe_b64encode(b'{"role":"service_role"}').decode().rstrip("=")

@@ -81,6 +81,14 @@ class SmtpMail:
         except TimeoutError as error:
             raise MailError("no answer in time") from error
 
+    def reach(self) -> None:
+        """Connect as for a mail, and hand nothing in. Blocks; for an operator who wants to know.
+
+        Raises:
+            MailError: the server is away, or doesn't let us in.
+        """
+        _goodbye(self._connected())
+
     def _message(self, mail: Mail) -> EmailMessage:
         message = EmailMessage()
         try:
@@ -100,11 +108,7 @@ class SmtpMail:
         return message
 
     def _hand_in(self, message: EmailMessage, to: str) -> None:
-        try:
-            connection = self._connected()
-        except (smtplib.SMTPException, OSError, UnicodeError) as error:
-            # The last: a password or a host's name that the protocol can't carry.
-            raise MailError(_reason(error)) from error
+        connection = self._connected()
         try:
             connection.send_message(message, self._address, [to])
         except smtplib.SMTPRecipientsRefused as error:
@@ -118,31 +122,44 @@ class SmtpMail:
         except (smtplib.SMTPException, OSError) as error:
             raise MailError(_reason(error)) from error
         else:
-            # It is accepted; how the goodbye goes changes nothing.
-            with contextlib.suppress(smtplib.SMTPException, OSError):
-                connection.quit()
+            _goodbye(connection)
         finally:
             connection.close()
 
     def _connected(self) -> smtplib.SMTP:
         """A connection on which mail may be handed in, or none that is left open."""
-        server = self._server
-        context = ssl.create_default_context()
-        if server.tls:
-            connection = smtplib.SMTP_SSL(
-                server.host, server.port, timeout=STEP_SECONDS, context=context
-            )
-        else:
-            connection = smtplib.SMTP(server.host, server.port, timeout=STEP_SECONDS)
         try:
-            if not server.tls and not server.here:
-                connection.starttls(context=context)
-            if server.user is not None and server.password is not None:
-                connection.login(server.user, server.password)
-        except BaseException:
-            connection.close()
-            raise
+            connection = self._called()
+            try:
+                self._let_in(connection)
+            except BaseException:
+                connection.close()
+                raise
+        except (smtplib.SMTPException, OSError, UnicodeError) as error:
+            # The last: a password or a host's name that the protocol can't carry.
+            raise MailError(_reason(error)) from error
         return connection
+
+    def _called(self) -> smtplib.SMTP:
+        server = self._server
+        if server.tls:
+            context = ssl.create_default_context()
+            return smtplib.SMTP_SSL(server.host, server.port, timeout=STEP_SECONDS, context=context)
+        return smtplib.SMTP(server.host, server.port, timeout=STEP_SECONDS)
+
+    def _let_in(self, connection: smtplib.SMTP) -> None:
+        server = self._server
+        if not server.tls and not server.here:
+            connection.starttls(context=ssl.create_default_context())
+        if server.user is not None and server.password is not None:
+            connection.login(server.user, server.password)
+
+
+def _goodbye(connection: smtplib.SMTP) -> None:
+    # What was to be done is done; how the goodbye goes changes nothing.
+    with contextlib.suppress(smtplib.SMTPException, OSError):
+        connection.quit()
+    connection.close()
 
 
 def _no(code: int) -> MailError | MailRefused:

@@ -25,6 +25,7 @@ REFUNDED = "refunded"
 DISPUTE_OPENED = "dispute_opened"
 DISPUTE_CLOSED = "dispute_closed"
 METER_PROBLEM = "meter_problem"
+METERING_LATE = "metering_late"
 
 
 async def add_notice(

@@ -7,15 +7,19 @@ import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import psycopg
 import redis
 
+from aisaas.adapters.smtp_mail import SmtpMail
 from aisaas.cli import frontend
 from aisaas.cli.environment import adopt, configured, running
 from aisaas.cli.parts import plan
 from aisaas.cli.screen import say
+from aisaas.embedded import stack
 from aisaas.embedded.stack import TITLES
+from aisaas.errors import MailError
 from aisaas.settings import Settings, load
 
 TIMEOUT_SECONDS = 5
@@ -73,6 +77,9 @@ def _probes(settings: Settings) -> list[tuple[str, str, Callable[[], str]]]:
         ("Redis", "valkey", lambda: _redis(cache.get_secret_value())),
         ("Sign-in", "auth", lambda: _auth(settings)),
     ]
+    # The embedded sign-in server takes mails too, and then says where.
+    by = stack.AUTH if settings.smtp_url is None else stack.SMTP
+    probes.append(("Mails", by, lambda: _mails(settings)))
     if demo := settings.demo_api_base:
         probes.append(
             ("Demo model", "demo_model", lambda: _get(f"{demo.removesuffix('/v1')}/health"))
@@ -109,6 +116,19 @@ def _auth(settings: Settings) -> str:
     key = settings.supabase_publishable_key
     assert key is not None
     return _get(f"{settings.supabase_url}/auth/v1/health", {"apikey": key.get_secret_value()})
+
+
+def _mails(settings: Settings) -> str:
+    if settings.smtp_url is None:
+        off = "off: SMTP_URL is not set, so nobody is told of failed payments, trials and caps"
+        return f"WARNING, {off}" if settings.app_env == "production" else off
+    assert settings.mail_from is not None
+    url = settings.smtp_url.get_secret_value()
+    try:
+        SmtpMail(url, settings.mail_from).reach()
+    except MailError as error:
+        raise _TroubleError(f"the mail server doesn't let us in: {error}") from error
+    return f"ok, by {urlsplit(url).hostname}, from {settings.mail_from}"
 
 
 def _get(url: str, headers: dict[str, str] | None = None) -> str:

@@ -25,7 +25,7 @@ PATTERNS: dict[str, re.Pattern[bytes]] = {
     "a Stripe webhook secret": re.compile(_START + rb"whsec_[A-Za-z0-9+/=]{8,}"),
     "a Supabase secret key": re.compile(_START + rb"sb_secret_[A-Za-z0-9_-]{8,}"),
     "a database address with a password": re.compile(
-        rb"(?:postgres(?:ql)?|rediss?)(?:\+[a-z0-9]+)?://[^\s:/@\"'`]*:[^\s/@\"'`]+@"
+        rb"(?:postgres(?:ql)?|rediss?|smtps?)(?:\+[a-z0-9]+)?://[^\s:/@\"'`]*:[^\s/@\"'`]+@"
     ),
     "a private key": re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
 }

@@ -205,11 +205,20 @@ class _Description:
         say(f"  Data       {self.stack.folder.path}")
         if AUTH in embedded:
             say("  Accounts   the first one made here is an admin")
-        if settings.mailbox_url:
-            say(f"  Mail       {settings.mailbox_url}  (nothing is sent; read it there)")
+        say(f"  Mail       {self._mail()}")
         if settings.payments_url:
             say(f"  Payments   {settings.payments_url}  (no money moves; time can be moved there)")
         say("  Stop       Ctrl-C\n")
+
+    def _mail(self) -> str:
+        settings = self.settings
+        own = _reveal(settings.smtp_url)
+        by = f"go out by {urlsplit(own).hostname}" if own else "are off: SMTP_URL is not set"
+        if not settings.mailbox_url:
+            return f"those about billing {by}"
+        if own == self.stack.env.get("SMTP_URL"):
+            return f"{settings.mailbox_url}  (nothing is sent; read it there)"
+        return f"{settings.mailbox_url}  (those about signing in; those about billing {by})"
 
 
 def _reveal(secret: SecretStr | None) -> str:

@@ -36,8 +36,9 @@ async def _work(config: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     services = build(config)
-    metered = "metering and recovery" if services.metering else "recovery; payments are not set up"
-    say(f"Working: {metered}.")
+    metered = "metering" if services.metering else "no metering, as payments are not set up"
+    mailed = "mails" if services.notice_mails else "no mails, as SMTP_URL is not set"
+    say(f"Working: recovery, {metered}, {mailed}.")
     try:
         await work(services, stopping)
     finally:

@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 
+from aisaas.jobs.deliver_notices import deliver_notices
 from aisaas.jobs.deliver_usage import deliver_usage, watch_usage
 from aisaas.jobs.end_replies import end_replies
 from aisaas.jobs.reconcile_usage import reconcile_usage
@@ -60,6 +61,7 @@ async def running(these: Services) -> AsyncGenerator[None]:
         recover_replies(these.recovery),
         end_replies(these.accounts, these.running),
         record_refusals(these.refusals),
+        deliver_notices(these.notice_mails),
         *paid(these),
     ]
     tasks = [asyncio.create_task(job) for job in work]

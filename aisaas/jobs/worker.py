@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
+from aisaas.jobs.deliver_notices import deliver_notices
 from aisaas.jobs.lifespan import paid, report
 from aisaas.jobs.recover_replies import recover_replies
 from aisaas.wiring import Services
@@ -18,8 +19,9 @@ LAST_CALLS_SECONDS = 15.0
 async def work(these: Services, stopping: asyncio.Event) -> None:
     """Runs until `stopping` is set; then calls that are in flight end before it returns."""
     recovery = asyncio.create_task(recover_replies(these.recovery))
+    mails = asyncio.create_task(deliver_notices(these.notice_mails))
     payments = [asyncio.create_task(job) for job in paid(these)]
-    jobs = [recovery, *payments]
+    jobs = [recovery, mails, *payments]
     for job in jobs:
         job.add_done_callback(report)
     await stopping.wait()

@@ -1,0 +1,127 @@
+"""The SQL of mailing notices. A claim is a lease by the database's clock: it ends by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A notice that is ours to mail until `until`. Without an `address` it is for the admins.
+
+    `attempts` is how often a mail server has put it off.
+    """
+
+    id: UUID
+    kind: str
+    values: Mapping[str, object]
+    attempts: int
+    address: str | None
+    until: datetime
+
+
+async def claim(session: AsyncSession, lease_seconds: float) -> Claimed | None:
+    """The notice that has been due for the longest, or None; other processes skip it."""
+    rows = await session.execute(
+        text(
+            """
+            with due as (
+              select id from public.billing_notices
+              where state = 'pending' and next_attempt_at <= now()
+              order by next_attempt_at, created_at limit 1
+              for update skip locked
+            )
+            update public.billing_notices n
+            set next_attempt_at = now() + make_interval(secs => :lease)
+            from due where n.id = due.id
+            returning n.id, n.kind, n.values, n.attempts, n.next_attempt_at as until,
+              (select p.email from public.profiles p where p.id = n.user_id) as address
+            """
+        ),
+        {"lease": lease_seconds},
+    )
+    found = rows.mappings().one_or_none()
+    return Claimed(**found) if found else None
+
+
+async def hand_to_admins(session: AsyncSession, notice: Claimed) -> int:
+    """Make it one notice for each admin, who is then mailed like anybody else; how many admins.
+
+    Without an admin it stays as it is.
+    """
+    made = await session.execute(
+        text(
+            """
+            with copies as (
+              insert into public.billing_notices (user_id, kind, key, values)
+              select p.id, n.kind, 'admin:' || p.id || ':' || n.id, n.values
+              from public.billing_notices n cross join public.profiles p
+              where n.id = :id and n.state = 'pending' and p.role = 'admin'
+              on conflict (key) do nothing returning id
+            ), handed as (
+              update public.billing_notices set state = 'sent', sent_at = now(), last_error = null
+              where id = :id and state = 'pending' and exists (select 1 from copies)
+            )
+            select count(*) from copies
+            """
+        ),
+        {"id": notice.id},
+    )
+    return int(made.scalar_one())
+
+
+async def note_sent(session: AsyncSession, notice: Claimed) -> None:
+    """It is true whoever has the claim by now."""
+    await session.execute(
+        text(
+            """
+            update public.billing_notices
+            set state = 'sent', sent_at = now(), last_error = null
+            where id = :id and state = 'pending'
+            """
+        ),
+        {"id": notice.id},
+    )
+
+
+async def note_dead(session: AsyncSession, notice: Claimed, error: str) -> None:
+    """It is never tried again. Whoever has a newer claim decides instead."""
+    await session.execute(
+        text(
+            """
+            update public.billing_notices
+            set state = 'dead', attempts = attempts + 1, last_error = :error
+            where id = :id and state = 'pending' and next_attempt_at = :until
+            """
+        ),
+        {"id": notice.id, "until": notice.until, "error": error},
+    )
+
+
+async def put_off(
+    session: AsyncSession, notice: Claimed, error: str, *, seconds: float, refused: bool
+) -> None:
+    """Due again in `seconds`; `refused` counts as an attempt. Whoever has a newer claim decides."""
+    await session.execute(
+        text(
+            """
+            update public.billing_notices
+            set next_attempt_at = now() + make_interval(secs => :seconds),
+              attempts = attempts + :refused, last_error = :error
+            where id = :id and state = 'pending' and next_attempt_at = :until
+            """
+        ),
+        {
+            "id": notice.id,
+            "until": notice.until,
+            "error": error,
+            "seconds": seconds,
+            "refused": int(refused),
+        },
+    )

@@ -1,0 +1,233 @@
+"""The words of a notice's mail: what was recorded, written for people.
+
+Money has its currency, times are UTC and say so, tokens have separators. A value that isn't there or
+isn't what it should be is a bug of whoever recorded it, and raises NoticeUnwritable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
+from decimal import ROUND_HALF_UP, Decimal
+from typing import cast
+
+from aisaas.billing import notices
+from aisaas.billing.plans import FREE, MILLION, Plan
+from aisaas.errors import NoticeUnwritable
+
+# None is a word that isn't known.
+Words = Mapping[str, str | None]
+Plans = Mapping[str, Plan]
+
+CENT = Decimal("0.01")
+SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£"}
+# Currencies whose smallest unit is the currency itself; of all others it is a hundredth. This is how
+# the payment provider counts, not what coins there are.
+WHOLE = frozenset(
+    "bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split()  # noqa: SIM905
+)
+YES = "yes"
+
+
+def usd(amount: Decimal) -> str:
+    """An amount of USD, to the cent."""
+    return f"${amount.quantize(CENT, ROUND_HALF_UP):,}"
+
+
+def money(amount: int, currency: str) -> str:
+    """An amount in the smallest unit of a currency."""
+    code = currency.lower()
+    written = f"{amount:,}" if code in WHOLE else f"{Decimal(amount) / 100:,.2f}"
+    return f"{SYMBOLS[code]}{written}" if code in SYMBOLS else f"{written} {code.upper()}"
+
+
+def moment(at: datetime) -> str:
+    """A day, and the time of day unless it is midnight."""
+    at = at.astimezone(UTC)
+    day = f"{at.day} {at:%B %Y}"
+    return day if at.time() == time() else f"{day}, {at:%H:%M} UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What was recorded with a notice: JSON."""
+
+    kind: str
+    recorded: Mapping[str, object]
+
+    def text(self, name: str) -> str:
+        found = self.recorded.get(name)
+        if not isinstance(found, str) or not found:
+            raise NoticeUnwritable(f"{self.kind} has no {name}")
+        return found
+
+    def whole(self, name: str) -> int:
+        found = self.recorded.get(name)
+        if not isinstance(found, int) or isinstance(found, bool):
+            raise NoticeUnwritable(f"{self.kind} has no {name}")
+        return found
+
+    def at(self, name: str) -> str:
+        try:
+            at = datetime.fromisoformat(self.text(name))
+        except ValueError as error:
+            raise NoticeUnwritable(f"{self.kind} has no {name}") from error
+        if at.tzinfo is None:
+            raise NoticeUnwritable(f"{self.kind} has no time zone in {name}")
+        return moment(at)
+
+    def items(self, name: str) -> list[object]:
+        found = self.recorded.get(name)
+        if not isinstance(found, list) or not found:
+            raise NoticeUnwritable(f"{self.kind} has no {name}")
+        return cast("list[object]", found)
+
+    def missing(self, name: str) -> bool:
+        """Whether it was recorded that this isn't known; not to have recorded it is a bug."""
+        if name not in self.recorded:
+            raise NoticeUnwritable(f"{self.kind} has no {name}")
+        return self.recorded[name] is None
+
+    def maybe(self, name: str) -> str | None:
+        return None if self.missing(name) else self.text(name)
+
+
+def _plan(values: Values, plans: Plans) -> Plan:
+    found = plans.get(values.text("plan"))
+    if found is None:
+        raise NoticeUnwritable(f"{values.kind} has a plan that isn't sold")
+    return found
+
+
+def _plan_name(values: Values, plans: Plans) -> str:
+    """How the plan of a subscription is called, whose price may have been made for none."""
+    name = values.maybe("plan")
+    if name is None:
+        return "your subscription"
+    return f"the {plans[name].label} plan" if name in plans else f"the plan {name}"
+
+
+def _use(values: Values, plans: Plans) -> Words:
+    plan = _plan(values, plans)
+    overage, price = values.whole("overage"), plan.price
+    goes_on = price is not None and overage > 0
+    return {
+        "percent": values.kind.rpartition("_")[2],
+        "plan": f"the {plan.label} plan",
+        "used": f"{values.whole('used'):,}",
+        "included": f"{values.whole('included'):,}",
+        "period_end": values.at("period_end"),
+        "overage_usd": usd(price.usd_for(int(MILLION))) if price and goes_on else None,
+        "spent": usd(price.usd_for(values.whole("beyond"))) if price and goes_on else None,
+        "cap": usd(price.usd_for(overage)) if price and goes_on else None,
+        "free": YES if price is None else None,
+        "nothing_beyond": YES if price is not None and not goes_on else None,
+    }
+
+
+def _trial(values: Values, plans: Plans) -> Words:
+    name = values.maybe("plan")
+    sold = plans.get(name or "")
+    plan = _plan_name(values, plans)
+    return {
+        "plan": plan,
+        "trial": f"trial of {plan}" if name else "trial",
+        "ends_at": values.at("trial_end"),
+        "base_usd": usd(sold.price.base_usd) if sold and sold.price else None,
+    }
+
+
+def _invoice(values: Values, plans: Plans) -> Words:
+    return {
+        "plan": _plan_name(values, plans),
+        "amount": money(values.whole("amount"), values.text("currency")),
+        "invoice_page": values.maybe("url"),
+    }
+
+
+def _failed(values: Values, plans: Plans) -> Words:
+    until = None if values.missing("until") else values.at("until")
+    return {**_invoice(values, plans), "until": until}
+
+
+def _ended(values: Values, plans: Plans) -> Words:
+    plan = _plan_name(values, plans)
+    return {
+        "subscription": f"subscription to {plan}" if values.maybe("plan") else "subscription",
+        "free_tokens": f"{plans[FREE].tokens_per_month:,}",
+    }
+
+
+def _charge(values: Values, _plans: Plans) -> Words:
+    return {
+        "amount": money(values.whole("amount"), values.text("currency")),
+        "charge": values.text("charge"),
+        "customer": values.maybe("customer") or "unknown",
+        "user": values.maybe("user_id") or "unknown",
+        "reason": _spoken(values.maybe("reason")),
+        "status": _spoken(values.maybe("status")),
+    }
+
+
+def _unknown_price(values: Values, _plans: Plans) -> Words:
+    return {
+        "subscription": values.text("subscription"),
+        "price": values.maybe("price") or "unknown",
+        "customer": values.text("customer"),
+        "user": values.text("user_id"),
+    }
+
+
+def _meter_problem(values: Values, _plans: Plans) -> Words:
+    reasons = [
+        Values(values.kind, cast("Mapping[str, object]", reason))
+        for reason in values.items("reasons")
+        if isinstance(reason, Mapping)
+    ]
+    told = [f"{_spoken(one.text('code'))} ({one.whole('count'):,} times)" for one in reasons]
+    return {
+        "meter": values.text("meter"),
+        "at": values.at("at"),
+        "reasons": ", ".join(told) or None,
+    }
+
+
+def _metering_late(values: Values, _plans: Plans) -> Words:
+    return {
+        "customer": values.text("customer"),
+        "amount": f"{values.whole('amount'):,}",
+        "ids": ", ".join(map(str, values.items("ids"))),
+    }
+
+
+def _spoken(code: str | None) -> str | None:
+    """A code of the payment provider, as words."""
+    return code.replace("_", " ") if code else None
+
+
+_READERS: Mapping[str, Callable[[Values, Plans], Words]] = {
+    **{f"{kind}_{percent}": _use for kind in ("allowance", "cap") for percent in (80, 90, 100)},
+    notices.TRIAL_WILL_END: _trial,
+    notices.PAYMENT_FAILED: _failed,
+    notices.PAYMENT_ACTION_REQUIRED: _invoice,
+    notices.SUBSCRIPTION_ENDED: _ended,
+    notices.DISPUTE_OPENED: _charge,
+    notices.DISPUTE_CLOSED: _charge,
+    notices.REFUNDED: _charge,
+    notices.UNKNOWN_PRICE: _unknown_price,
+    notices.METER_PROBLEM: _meter_problem,
+    notices.METERING_LATE: _metering_late,
+}
+
+
+def words_of(kind: str, recorded: Mapping[str, object], plans: Plans) -> Words:
+    """All words that the text of this kind may use.
+
+    Raises:
+        NoticeUnwritable: the kind is unknown, or a value isn't there.
+    """
+    reader = _READERS.get(kind)
+    if reader is None:
+        raise NoticeUnwritable(f"{kind} is no kind of notice")
+    return reader(Values(kind, recorded), plans)

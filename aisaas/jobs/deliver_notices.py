@@ -1,0 +1,32 @@
+"""Mails the notices about billing. What is due in any process is mailed by the first that looks.
+
+Outages: without the database or the mail server notices stay where they are, and are mailed after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from aisaas.billing.notice_mails import NoticeMails
+from aisaas.errors import DependencyError
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS = 10.0
+
+
+async def deliver_notices(mails: NoticeMails | None) -> None:
+    """Runs until cancelled; without a mail server it says so and ends."""
+    if mails is None:
+        log.warning("SMTP_URL is not set: mails about billing are off, and notices wait")
+        return
+    while True:
+        try:
+            await mails.deliver_once()
+        except DependencyError as error:
+            log.warning("notices are mailed later: %s", error)
+        except Exception:
+            # A surprise in one round must not leave all later ones out.
+            log.exception("mailing notices failed")
+        await asyncio.sleep(EVERY_SECONDS)

@@ -1,0 +1,294 @@
+"""What the mails about billing say: for every kind of notice, from what is recorded with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from html.parser import HTMLParser
+from typing import cast
+from uuid import UUID, uuid4
+
+import pytest
+
+from aisaas.billing import notices
+from aisaas.billing.notice_mail import Letterhead, write
+from aisaas.billing.notice_texts import TEXTS
+from aisaas.billing.notice_words import moment, money, usd
+from aisaas.billing.plans import plans
+from aisaas.errors import NoticeUnwritable
+from aisaas.ports import Mail
+from aisaas.settings import load
+from tests.settings.test_env_example import REQUIRED
+
+URL = "https://chat.example.com"
+PERIOD_END = "2026-12-01T00:00:00+00:00"
+Recorded = Mapping[str, object]
+
+USE: Recorded = {
+    "plan": "pro",
+    "used": 1_600_000,
+    "included": 2_000_000,
+    "beyond": 0,
+    "overage": 2_000_000,
+    "period_end": PERIOD_END,
+}
+CAP: Recorded = {**USE, "used": 3_600_000, "beyond": 1_600_000}
+INVOICE: Recorded = {
+    "subscription": "sub_1",
+    "invoice": "in_1",
+    "url": "https://invoice.example.com/in_1?a=1&b=2",
+    "amount": 2000,
+    "currency": "usd",
+    "plan": "pro",
+}
+CHARGE: Recorded = {
+    "user_id": "a-user",
+    "customer": "cus_1",
+    "charge": "ch_1",
+    "amount": 123_456,
+    "currency": "eur",
+    "reason": "product_not_received",
+    "status": "lost",
+}
+# As they are recorded, and what the mail must then tell.
+SAMPLES: Mapping[str, tuple[Recorded, tuple[str, ...]]] = {
+    "allowance_80": (
+        USE,
+        (
+            *("80 % of your tokens", "1,600,000 of the 2,000,000", "1 December 2026"),
+            *("the Pro plan", "a million tokens costs $10.00", "cap of $20.00"),
+        ),
+    ),
+    "allowance_90": (USE, ("90 % of your tokens", "1 December 2026")),
+    "allowance_100": (USE, ("Your tokens are used up", "1 December 2026", "cap of $20.00")),
+    "cap_80": (CAP, ("80 % of your spending cap", "$16.00 of the $20.00", "1 December 2026")),
+    "cap_90": (CAP, ("90 % of your spending cap", "$16.00 of the $20.00")),
+    "cap_100": (CAP, ("cap is reached", "spent the $20.00", "stop until then, or until you raise")),
+    notices.TRIAL_WILL_END: (
+        {"subscription": "sub_1", "plan": "pro", "trial_end": "2026-11-27T09:05:00+00:00"},
+        ("27 November 2026, 09:05 UTC", "Your trial of the Pro plan", "$20.00 a month"),
+    ),
+    notices.PAYMENT_FAILED: (
+        {**INVOICE, "until": "2026-12-01T00:00:00+00:00", "page": "/billing"},
+        ("payment of $20.00 for the Pro plan", "until 1 December 2026", "invoice.example.com/in_1"),
+    ),
+    notices.PAYMENT_ACTION_REQUIRED: (
+        INVOICE,
+        ("confirm the payment of $20.00", "Open the invoice"),
+    ),
+    notices.SUBSCRIPTION_ENDED: (
+        {"subscription": "sub_1", "plan": "pro"},
+        ("Your subscription to the Pro plan has ended", "10,000 tokens a month"),
+    ),
+    notices.DISPUTE_OPENED: (
+        CHARGE,
+        ("€1,234.56 is disputed", "product not received", "cus_1", "ch_1", "a-user"),
+    ),
+    notices.DISPUTE_CLOSED: (CHARGE, ("about €1,234.56 is closed", "How it ended: lost", "cus_1")),
+    notices.REFUNDED: (CHARGE, ("€1,234.56 was refunded", "cus_1", "ch_1", "a-user")),
+    notices.UNKNOWN_PRICE: (
+        {"user_id": "a-user", "customer": "cus_1", "subscription": "sub_1", "price": "price_1"},
+        ("sub_1", "price_1", "cus_1", "a-user"),
+    ),
+    notices.METER_PROBLEM: (
+        {
+            "meter": "mtr_1",
+            "at": "2026-11-24T03:00:00+00:00",
+            "reasons": [{"code": "meter_event_no_customer", "count": 3, "identifiers": ["a"]}],
+        },
+        ("mtr_1", "24 November 2026, 03:00 UTC", "meter event no customer (3 times)"),
+    ),
+    notices.METERING_LATE: (
+        {"customer": "cus_1", "amount": 12_345, "ids": ["rec_1", "rec_2"]},
+        ("12,345 tokens", "cus_1", "rec_1, rec_2"),
+    ),
+}
+NOTICE = uuid4()
+
+
+@pytest.fixture(scope="module")
+def letterhead() -> Letterhead:
+    return Letterhead("Chat & Co", URL, plans(load(_env_file=None, **REQUIRED)))
+
+
+def _said(mail: Mail) -> str:
+    return f"{mail.subject}\n{mail.text}"
+
+
+class _Read(HTMLParser):
+    """What somebody hears who has a page read to them, and what would not be fit to be read."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.language: str | None = None
+        self.words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        given = dict(attrs)
+        if tag == "html":
+            self.language = given.get("lang")
+        if tag == "a":
+            self.links.append(given["href"] or "")
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[\w$€%.,/:?=&_-]+", text)
+
+
+def test_every_kind_that_is_recorded_has_a_text_and_a_sample() -> None:
+    kinds = {value for name, value in vars(notices).items() if re.fullmatch(r"[A-Z_]{5,}", name)}
+    kinds |= {f"{kind}_{percent}" for kind in ("allowance", "cap") for percent in (80, 90, 100)}
+    assert set(TEXTS) == set(SAMPLES) == kinds
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_mail_tells_what_was_recorded_for_people(kind: str, letterhead: Letterhead) -> None:
+    values, told = SAMPLES[kind]
+    mail = write(NOTICE, kind, values, "ada@example.com", letterhead)
+    assert [part for part in told if part not in _said(mail)] == []
+    assert not re.search(r"[{}]|None|T\d\d:|\byes\b", _said(mail))
+    assert mail.subject.isprintable()
+    assert (mail.to, mail.message_id) == ("ada@example.com", f"<{NOTICE}@chat.example.com>")
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_html_says_the_same_and_is_fit_to_be_read_aloud(kind: str, letterhead: Letterhead) -> None:
+    mail = write(NOTICE, kind, SAMPLES[kind][0], "ada@example.com", letterhead)
+    read = _Read(mail.html)
+    assert read.language == "en"
+    assert read.tags.count("h1") == read.tags.count("main") == read.tags.count("title") == 1
+    assert not {"img", "script", "table", "link"} & set(read.tags)
+    heard = set(_words(" ".join(read.words)))
+    addresses = re.compile(r"https?://\S+")
+    without_link = re.sub(r"(?m)^[^\n]*: (https?://\S+)$", "", mail.text).replace("--", "")
+    assert set(_words(addresses.sub("", without_link))) <= heard
+    assert set(addresses.findall(mail.text)) == set(read.links)
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_mail_leads_to_a_page_that_helps(kind: str, letterhead: Letterhead) -> None:
+    mail = write(NOTICE, kind, SAMPLES[kind][0], "ada@example.com", letterhead)
+    last = _Read(mail.html).links[-1]
+    if kind == notices.PAYMENT_ACTION_REQUIRED:
+        assert last == INVOICE["url"]
+    elif TEXTS[kind].footer.startswith("You get this mail because you are an admin"):
+        assert last == URL
+    else:
+        assert last == f"{URL}/billing"
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_value_that_is_missing_is_a_bug_and_never_a_hole_in_a_sentence(
+    kind: str, letterhead: Letterhead
+) -> None:
+    values, _ = SAMPLES[kind]
+    full = write(NOTICE, kind, values, "ada@example.com", letterhead)
+    used = 0
+    for name in values:
+        rest = {other: value for other, value in values.items() if other != name}
+        try:
+            mail = write(NOTICE, kind, rest, "ada@example.com", letterhead)
+        except NoticeUnwritable:
+            used += 1
+        else:
+            assert mail == full, name
+    assert used > 0
+    with pytest.raises(NoticeUnwritable):
+        write(NOTICE, kind, {}, "ada@example.com", letterhead)
+
+
+def test_unknown_kind_is_a_bug(letterhead: Letterhead) -> None:
+    with pytest.raises(NoticeUnwritable):
+        write(NOTICE, "birthday", {}, "ada@example.com", letterhead)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told", "untold"),
+    [
+        ({"plan": "free", "overage": 0}, "A paid plan has more", "a million tokens costs"),
+        ({"overage": 0}, "a trial, or a cap of $0", "a million tokens costs"),
+        ({}, "a million tokens costs", "new replies stop"),
+    ],
+)
+def test_what_comes_after_the_allowance_depends_on_the_plan(
+    changes: Recorded, told: str, untold: str, letterhead: Letterhead
+) -> None:
+    mail = write(NOTICE, "allowance_100", {**USE, **changes}, "ada@example.com", letterhead)
+    assert told in mail.text
+    assert untold not in mail.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "untold"),
+    [
+        (notices.TRIAL_WILL_END, {"plan": None}, "a month"),
+        (notices.PAYMENT_FAILED, {"until": None, "url": None}, "free plan"),
+        (notices.PAYMENT_ACTION_REQUIRED, {"url": None, "plan": None}, "invoice"),
+        (notices.SUBSCRIPTION_ENDED, {"plan": None}, "Pro"),
+        (notices.DISPUTE_OPENED, {"customer": None, "user_id": None, "reason": None}, "reason"),
+        (notices.UNKNOWN_PRICE, {"price": None}, "price_1"),
+    ],
+)
+def test_what_nobody_knows_is_left_out_with_its_sentence(
+    kind: str, changes: Recorded, untold: str, letterhead: Letterhead
+) -> None:
+    values = {**SAMPLES[kind][0], **changes}
+    mail = write(NOTICE, kind, values, "ada@example.com", letterhead)
+    assert untold not in _said(mail)
+    assert "None" not in _said(mail)
+
+
+def test_what_was_recorded_is_text_and_never_html(letterhead: Letterhead) -> None:
+    evil = '<b>Ada</b> & "Co" {app}'
+    mail = write(
+        NOTICE, notices.REFUNDED, {**CHARGE, "customer": evil}, "a@example.com", letterhead
+    )
+    assert evil in mail.text
+    assert "b" not in _Read(mail.html).tags
+    assert "&lt;b&gt;Ada&lt;/b&gt; &amp; &quot;Co&quot; {app}" in mail.html
+    assert "Chat &amp; Co" in mail.html
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "//evil.example.com", "https://x\r\ny"])
+def test_an_address_that_is_none_is_not_written(url: str, letterhead: Letterhead) -> None:
+    with pytest.raises(NoticeUnwritable):
+        write(NOTICE, notices.PAYMENT_ACTION_REQUIRED, {**INVOICE, "url": url}, "a@b.c", letterhead)
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "written"),
+    [
+        (2000, "usd", "$20.00"),
+        (123_456_789, "EUR", "€1,234,567.89"),
+        (5, "gbp", "£0.05"),
+        (1999, "chf", "19.99 CHF"),
+        (2000, "jpy", "2,000 JPY"),
+        (0, "usd", "$0.00"),
+    ],
+)
+def test_money_is_written_in_its_currency(amount: int, currency: str, written: str) -> None:
+    assert money(amount, currency) == written
+
+
+def test_dollars_are_rounded_to_the_cent_and_times_are_utc() -> None:
+    assert usd(Decimal("1234.565")) == "$1,234.57"
+    assert moment(datetime(2026, 12, 1, tzinfo=UTC)) == "1 December 2026"
+    ahead = timezone(timedelta(hours=2))
+    assert moment(datetime(2026, 12, 1, 1, 30, tzinfo=ahead)) == "30 November 2026, 23:30 UTC"
+
+
+def test_same_notice_is_the_same_mail_whenever_it_is_written(letterhead: Letterhead) -> None:
+    first, again = (
+        write(UUID(int=1), "cap_80", cast("Recorded", CAP), "a@example.com", letterhead)
+        for _ in range(2)
+    )
+    assert first == again
