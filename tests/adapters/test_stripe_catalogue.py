@@ -68,8 +68,10 @@ async def _catalogue(
     made = StripeCatalogue(
         KEY, api_base=payments.url, plans=plans, return_url=PAGE, dry_run=dry_run
     )
-    yield made
-    await made.close()
+    try:
+        yield made
+    finally:
+        await made.close()
 
 
 async def _sync(payments: Counterpart, *plans: Plan, dry_run: bool = False) -> Sequence[Step]:

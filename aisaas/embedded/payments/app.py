@@ -16,6 +16,7 @@ from aisaas.embedded.payments import (
     events,
     meter_events,
     meters,
+    portal_api,
     prices,
     products,
     webhook_endpoints,
@@ -33,6 +34,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *prices.OPERATIONS,
     *meters.OPERATIONS,
     *meter_events.OPERATIONS,
+    *portal_api.OPERATIONS,
     *events.OPERATIONS,
     *webhook_endpoints.OPERATIONS,
 )
