@@ -12,6 +12,8 @@ from aisaas.jobs.lifespan import lifespan
 from aisaas.ui import landing, not_found, notices, routes, theme
 from aisaas.ui.account import page as account
 from aisaas.ui.account.state import Recovery
+from aisaas.ui.billing import page as billing
+from aisaas.ui.billing.state import Billing
 from aisaas.ui.chat import page as chat
 from aisaas.ui.chat.state import Chat
 from aisaas.ui.dashboard import page as dashboard
@@ -43,6 +45,7 @@ PAGES = (
     (routes.CONFIRM, account.confirm, f"A link from a mail · {APP_NAME}", None),
     (routes.CHAT_ROUTE, chat.page, f"Chat · {APP_NAME}", Chat.load),
     (routes.DASHBOARD, dashboard.page, f"Usage · {APP_NAME}", Dashboard.load),
+    (routes.BILLING, billing.page, f"Billing · {APP_NAME}", Billing.load),
     (routes.SETTINGS, profile.page, f"Settings · {APP_NAME}", Profile.load),
     ("/404", not_found.page, f"Not found · {APP_NAME}", None),
 )

@@ -15,11 +15,12 @@ DASHBOARD = "/dashboard"
 LOGIN = "/login"
 SIGNUP = "/signup"
 SETTINGS = "/settings"
+BILLING = "/billing"
 # Open to everybody: a mail's link may be followed by somebody who is signed in.
 RESET = "/reset"
 CONFIRM = "/confirm"
 AUTH_PAGES = (LOGIN, SIGNUP)
-PROTECTED = (CHAT, DASHBOARD, SETTINGS)
+PROTECTED = (CHAT, DASHBOARD, SETTINGS, BILLING)
 API = "/api/"
 
 MAX_PATH = 512

@@ -8,10 +8,24 @@ from reflex_base.constants.state import FIELD_MARKER
 from reflex_components_core.core.banner import connect_errors
 
 from aisaas.ui import routes, theme
-from aisaas.ui.browser import Gate, Offline, Refusal, SignOut, SiteNotice, When
+from aisaas.ui.billing.state import Billing
+from aisaas.ui.billing.view import DatedView
+from aisaas.ui.browser import (
+    Gate,
+    NearNotice,
+    Offline,
+    PayButton,
+    Refusal,
+    SignOut,
+    SiteNotice,
+    When,
+)
 from aisaas.ui.notices import Notices
 from aisaas.ui.session import Session
 from aisaas.ui.settings import APP_NAME
+
+# What a var reads as to a type checker.
+Text = rx.Var[str] | str
 
 
 def brand() -> rx.Component:
@@ -55,7 +69,7 @@ def meter() -> rx.Component:
     return rx.el.div(
         rx.el.div(
             bar(view.percent),
-            aria_label="Tokens used",
+            aria_label=view.name,
             class_name="meter-track",
             custom_attrs={
                 "role": "meter",
@@ -93,6 +107,7 @@ def account_menu() -> rx.Component:
             rx.el.p(Session.email, class_name="account-email"),
             rx.el.a("Chat", href=routes.CHAT),
             rx.el.a("Usage", href=routes.DASHBOARD),
+            rx.el.a("Billing", href=routes.BILLING),
             rx.el.a("Settings", href=routes.SETTINGS),
             class_name="account-panel",
         ),
@@ -101,19 +116,49 @@ def account_menu() -> rx.Component:
 
 
 def app_bar(*leading: rx.Component) -> rx.Component:
-    return rx.el.header(
-        *leading,
-        brand(),
-        rx.el.div(
-            meter(),
-            theme.color_mode_button(),
-            account_menu(),
-            SignOut.create(action=routes.SIGN_OUT),
-            class_name="bar-links",
+    return rx.fragment(
+        rx.el.header(
+            *leading,
+            brand(),
+            rx.el.div(
+                meter(),
+                theme.color_mode_button(),
+                account_menu(),
+                SignOut.create(action=routes.SIGN_OUT),
+                class_name="bar-links",
+            ),
+            SiteNotice.create(),
+            class_name="bar bar-app",
         ),
-        SiteNotice.create(),
-        class_name="bar bar-app",
+        payment_due(),
     )
+
+
+def payment_due() -> rx.Component:
+    """On every page of somebody whose payment failed."""
+    return rx.cond(
+        Session.due.before,
+        rx.el.aside(
+            rx.el.p(dated(Session.due)),
+            PayButton.create(
+                label="Update your payment",
+                kind="small",
+                refusal=Notices.refusal,
+                on_press=Billing.open_portal,
+            ),
+            class_name="due",
+            aria_label="Payment",
+        ),
+    )
+
+
+def near_notice() -> rx.Component:
+    return NearNotice.create(owner=Session.owner, near=Session.near, href=routes.BILLING)
+
+
+def dated(view: DatedView) -> rx.Component:
+    """A sentence around a moment."""
+    return rx.fragment(view.before, rx.cond(view.at, rx.fragment(" ", when(view.at))), view.after)
 
 
 def gate(page: rx.Component, skeleton: rx.Component) -> rx.Component:
@@ -139,3 +184,27 @@ def refusal() -> rx.Component:
 
 def when(at: rx.Var[str] | str, show: str = "date") -> rx.Component:
     return When.create(at=at, show=show)
+
+
+def table(columns: tuple[tuple[str, str], ...], rows: rx.Component, label: str) -> rx.Component:
+    """Rows become cards where there is no room; the roles keep it a table there."""
+    heads = (
+        rx.el.th(name, scope="col", role="columnheader", class_name=kind) for name, kind in columns
+    )
+    return rx.el.table(
+        rx.el.thead(rx.el.tr(*heads, role="row"), role="rowgroup"),
+        rx.el.tbody(rows, role="rowgroup"),
+        class_name="ledger",
+        role="table",
+        aria_label=label,
+    )
+
+
+def row(
+    columns: tuple[tuple[str, str], ...], *cells: Text | rx.Component, key: Text
+) -> rx.Component:
+    filled = (
+        rx.el.td(cell, role="cell", class_name=kind, custom_attrs={"data-label": name})
+        for cell, (name, kind) in zip(cells, columns, strict=True)
+    )
+    return rx.el.tr(*filled, role="row", key=key)

@@ -17,7 +17,7 @@ import reflex as rx
 from reflex_base.constants.state import FIELD_MARKER
 from reflex_base.event.context import EventContext
 
-from aisaas.errors import Refusal, Unauthenticated, Unavailable
+from aisaas.errors import CapReached, QuotaExceeded, Refusal, Unauthenticated, Unavailable
 from aisaas.ui import payloads, routes
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,11 @@ SIGN_IN = "Sign in"
 ANY_ATTEMPT = "*"
 _telling: set[asyncio.Task[None]] = set()
 # A link out of some refusals: code to address and label.
-WAYS_OUT = {Unauthenticated.code: (routes.LOGIN, SIGN_IN)}
+WAYS_OUT = {
+    Unauthenticated.code: (routes.LOGIN, SIGN_IN),
+    QuotaExceeded.code: (routes.BILLING, "Plans and billing"),
+    CapReached.code: (routes.BILLING, "Spending cap"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,18 +104,19 @@ def shown(
 
 
 def shown_from_background(
-    handler: Callable[Concatenate[S, P], Awaitable[None]],
-) -> Callable[Concatenate[S, P], Awaitable[None]]:
+    handler: Callable[Concatenate[S, P], Awaitable[Any]],
+) -> Callable[Concatenate[S, P], Awaitable[Any]]:
     """The same for a task that doesn't hold the state's lock."""
 
     @functools.wraps(handler)
-    async def with_notices(self: S, *args: P.args, **kwargs: P.kwargs) -> None:
+    async def with_notices(self: S, *args: P.args, **kwargs: P.kwargs) -> Any:
         try:
-            await handler(self, *args, **kwargs)
+            return await handler(self, *args, **kwargs)
         except Exception as error:  # noqa: BLE001 - the user is told, the log has the rest
             refusal = _as_refusal(error, handler)
             async with self:
                 await show(self, refusal)
+        return None
 
     return with_notices
 

@@ -5,16 +5,20 @@ Each reader raises a refusal that the user would also get for an honest mistake.
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 
-from aisaas.errors import MessageInvalid, ModelUnavailable, NameInvalid, NotFound
+from aisaas.errors import BillingInvalid, MessageInvalid, ModelUnavailable, NameInvalid, NotFound
 
 # Far above any offset of a stored reply, far below what would hurt.
 MAX_OFFSET = 10_000_000
 
+# Not more digits than `Checkout.set_cap` could take; it knows the bound.
+_USD = re.compile(r"\d{1,7}(?:\.\d{1,2})?", re.ASCII)
 _id = TypeAdapter[UUID](UUID)
 _offset = TypeAdapter[int](int)
 _text = TypeAdapter[str](str)
@@ -70,6 +74,22 @@ def full_name(value: object) -> str:
         return _text.validate_python(value, strict=True)
     except ValidationError:
         raise NameInvalid from None
+
+
+def plan_id(value: object) -> str:
+    """Whether it is sold, `Checkout` knows."""
+    try:
+        return _name.validate_python(value, strict=True)
+    except ValidationError:
+        raise BillingInvalid from None
+
+
+def usd(value: object) -> Decimal:
+    """What somebody typed as an amount of money."""
+    typed = value.strip().removeprefix("$").strip() if isinstance(value, str) else ""
+    if not _USD.fullmatch(typed):
+        raise BillingInvalid("Write an amount in USD, like 25 or 12.50.")
+    return Decimal(typed)
 
 
 def nonce(value: object) -> str:

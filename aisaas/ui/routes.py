@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aisaas.api.paths import (
+    BILLING,
     CHAT,
     CONFIRM,
     DASHBOARD,
@@ -20,6 +21,7 @@ CHAT_ROUTE = "/chat/[[thread]]"
 SIGN_OUT = "/api/session/sign-out"
 
 __all__ = [
+    "BILLING",
     "CHAT",
     "CHAT_ROUTE",
     "CONFIRM",

@@ -17,8 +17,10 @@ from reflex_base.event import Event, EventSpec
 from aisaas.accounts import pictures
 from aisaas.accounts.models import Principal
 from aisaas.billing.models import Allowance
+from aisaas.billing.plans import PlanPrice
 from aisaas.errors import Refusal, Unauthenticated
-from aisaas.ui import routes
+from aisaas.ui import amounts, routes
+from aisaas.ui.billing.view import DatedView, NearView, due_view, near_view
 from aisaas.wiring import services
 
 _HYDRATES = frozenset({"hydrate", "hydrate_and_load"})
@@ -28,6 +30,7 @@ _HYDRATES = frozenset({"hydrate", "hydrate_and_load"})
 class MeterView:
     """The allowance, as the meter shows it. Tokens; `resets_at` is ISO 8601."""
 
+    name: str = "Tokens used"
     used: int = 0
     limit: int = 0
     percent: int = 0
@@ -36,20 +39,26 @@ class MeterView:
     resets_at: str = ""
 
 
-FULL, NEARLY_FULL = 100, 80
+def meter_view(allowance: Allowance, price: PlanPrice | None = None) -> MeterView:
+    """What is left without paying extra; once that is used, how much of the cap is."""
+    if price is not None and amounts.costs_extra(allowance):
+        spent, cap = amounts.spent(allowance, price), amounts.cap(allowance, price)
+        shown = _meter(allowance, allowance.beyond, allowance.overage)
+        label = f"{amounts.usd(spent)} of {amounts.usd(cap)} extra"
+        return dataclasses.replace(shown, name="Spending cap used", label=label)
+    used, limit = max(allowance.used, 0), amounts.without_extra(allowance)
+    shown = _meter(allowance, used, limit)
+    return dataclasses.replace(shown, label=f"{used:,} of {limit:,} tokens")
 
 
-def meter_view(allowance: Allowance) -> MeterView:
-    used, limit = max(allowance.used, 0), max(allowance.limit, 0)
-    percent = FULL if used >= limit else used * FULL // limit
-    level = "full" if percent >= FULL else "near" if percent >= NEARLY_FULL else "calm"
+def _meter(allowance: Allowance, used: int, limit: int) -> MeterView:
+    found = amounts.gauge(used, limit)
     return MeterView(
         # A meter's value may not lie above its maximum.
         used=min(used, limit),
         limit=limit,
-        percent=percent,
-        level=level,
-        label=f"{used:,} of {limit:,} tokens",
+        percent=found.percent,
+        level=found.level,
         resets_at=allowance.period_end.isoformat(),
     )
 
@@ -66,6 +75,8 @@ class Session(rx.State):
     initials: str = ""
     admin: bool = False
     meter: MeterView = MeterView()
+    near: NearView = NearView()
+    due: DatedView = DatedView()
 
     @rx.event
     async def leave_if_signed_in(self) -> EventSpec | None:
@@ -114,7 +125,11 @@ async def show_account(
     session.picture = own_picture(principal)
     session.initials = initials(session.name)
     session.admin = principal.is_admin
-    session.meter = meter_view(allowance or await services().quota.allowance(principal))
+    plan = services().quota.plan_of(principal)
+    found = allowance or await services().quota.allowance(principal)
+    session.meter = meter_view(found, plan.price)
+    session.near = near_view(found, plan)
+    session.due = due_view(principal, plan)
     session.ready = True
 
 

@@ -207,6 +207,73 @@ class Offline(rx.Component):
     errors: rx.Var[Any]
 
 
+class PayButton(rx.Component):
+    """Leads to where one pays; pressed twice it goes once."""
+
+    library = _library("pay_button")
+    tag = "PayButton"
+
+    label: rx.Var[str]
+    kind: rx.Var[str]
+    refusal: rx.Var[Any]
+
+    on_press: rx.EventHandler[lambda: []]
+
+
+class SwitchButton(rx.Component):
+    """Asks before a plan is switched."""
+
+    library = _library("pay_button")
+    tag = "SwitchButton"
+
+    label: rx.Var[str]
+    title: rx.Var[str]
+    explanation: rx.Var[str]
+    arriving: rx.Var[str]
+    refusal: rx.Var[Any]
+
+    on_switch: rx.EventHandler[lambda: []]
+
+
+class CapForm(rx.Component):
+    """The spending cap, and the way back to the plan's own."""
+
+    library = _library("cap_form")
+    tag = "CapForm"
+
+    value: rx.Var[str]
+    own: rx.Var[bool]
+    standard: rx.Var[str]
+    problem: rx.Var[str]
+    saved: rx.Var[int]
+
+    on_save: rx.EventHandler[lambda usd: [usd]]
+    on_reset: rx.EventHandler[lambda: []]
+
+
+class CheckoutReturn(rx.Component):
+    """What is said after the way back from paying, or while a plan is being changed."""
+
+    library = _library("checkout_return")
+    tag = "CheckoutReturn"
+
+    stage: rx.Var[str]
+    plan: rx.Var[str]
+
+    on_done: rx.EventHandler[lambda: []]
+
+
+class NearNotice(rx.Component):
+    """A slim notice that allowance or cap are nearly used up; dismissed once for each line."""
+
+    library = _library("near_notice")
+    tag = "NearNotice"
+
+    owner: rx.Var[str]
+    near: rx.Var[Any]
+    href: rx.Var[str]
+
+
 class UsageChart(rx.Component):
     """Use by day and model, as bars and as a table."""
 

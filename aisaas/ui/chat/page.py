@@ -17,7 +17,10 @@ def page() -> rx.Component:
                 rx.el.main(
                     components.transcript(),
                     rx.el.div(
-                        layout.refusal(), components.composer(), class_name="composer-column"
+                        layout.near_notice(),
+                        layout.refusal(),
+                        components.composer(),
+                        class_name="composer-column",
                     ),
                     id="content",
                     class_name="chat-main",

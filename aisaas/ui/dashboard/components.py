@@ -10,9 +10,6 @@ from aisaas.ui.dashboard.state import Dashboard
 from aisaas.ui.dashboard.view import CallView, RefusedView, ShareView
 from aisaas.ui.notices import Notices
 
-# What a var reads as to a type checker.
-Text = rx.Var[str] | str
-
 RECEIPT = (
     ("When", ""),
     ("For", ""),
@@ -40,13 +37,21 @@ def allowance() -> rx.Component:
             rx.el.span("of ", view.limit, " tokens used", class_name="figure-unit"),
         ),
         rx.el.div(_bar(), class_name="allowance-bar", aria_hidden="true"),
+        rx.el.p(view.words, class_name="level"),
         rx.el.dl(
             _fact("Left", view.left),
+            rx.cond(view.credits, _fact("Of them credits", view.credits)),
             _fact("Held for running replies", view.held),
+            rx.cond(view.beyond, _fact("Used beyond", view.beyond)),
+            rx.cond(view.extra, _fact("It costs, of your cap", view.extra)),
             _fact("Renews on", layout.when(view.renews_at)),
             class_name="facts-list",
         ),
-        rx.el.a("Go to chat", href=routes.CHAT, class_name="button button-primary"),
+        rx.el.div(
+            rx.el.a("Go to chat", href=routes.CHAT, class_name="button button-primary"),
+            rx.el.a("Plan and billing", href=routes.BILLING, class_name="button"),
+            class_name="row-of-buttons",
+        ),
         class_name="card allowance-card",
         custom_attrs={"data-level": view.level},
     )
@@ -62,7 +67,7 @@ def _bar() -> rx.Component:
     )
 
 
-def _fact(name: str, value: Text | rx.Component) -> rx.Component:
+def _fact(name: str, value: layout.Text | rx.Component) -> rx.Component:
     return rx.el.div(rx.el.dt(name), rx.el.dd(value))
 
 
@@ -111,7 +116,7 @@ def receipts() -> rx.Component:
         rx.cond(
             calls.rows,
             rx.fragment(
-                _table(RECEIPT, rx.foreach(calls.rows, _receipt), "Recent replies"),
+                layout.table(RECEIPT, rx.foreach(calls.rows, _receipt), "Recent replies"),
                 rx.cond(calls.older | calls.newer, _pages()),
             ),
             rx.el.p("Nothing yet. Your first reply will show up here.", class_name="quiet"),
@@ -127,7 +132,7 @@ def receipts() -> rx.Component:
 
 
 def _receipt(row: CallView) -> rx.Component:
-    return _row(
+    return layout.row(
         RECEIPT,
         layout.when(row.at, "minute"),
         rx.el.span(
@@ -184,7 +189,7 @@ def refused() -> rx.Component:
         rx.el.h2("What was refused"),
         rx.cond(
             Dashboard.refused,
-            _table(REFUSED, rx.foreach(Dashboard.refused, _refused), "What was refused"),
+            layout.table(REFUSED, rx.foreach(Dashboard.refused, _refused), "What was refused"),
             rx.el.p("Nothing in the last 30 days.", class_name="quiet"),
         ),
         rx.el.p(
@@ -196,7 +201,7 @@ def refused() -> rx.Component:
 
 
 def _refused(row: RefusedView) -> rx.Component:
-    return _row(
+    return layout.row(
         REFUSED,
         layout.when(row.at, "minute"),
         row.why,
@@ -204,30 +209,6 @@ def _refused(row: RefusedView) -> rx.Component:
         row.times,
         key=row.id,
     )
-
-
-def _table(columns: tuple[tuple[str, str], ...], rows: rx.Component, label: str) -> rx.Component:
-    """Rows become cards where there is no room; the roles keep it a table there."""
-    heads = (
-        rx.el.th(name, scope="col", role="columnheader", class_name=kind) for name, kind in columns
-    )
-    return rx.el.table(
-        rx.el.thead(rx.el.tr(*heads, role="row"), role="rowgroup"),
-        rx.el.tbody(rows, role="rowgroup"),
-        class_name="ledger",
-        role="table",
-        aria_label=label,
-    )
-
-
-def _row(
-    columns: tuple[tuple[str, str], ...], *cells: Text | rx.Component, key: Text
-) -> rx.Component:
-    filled = (
-        rx.el.td(cell, role="cell", class_name=kind, custom_attrs={"data-label": name})
-        for cell, (name, kind) in zip(cells, columns, strict=True)
-    )
-    return rx.el.tr(*filled, role="row", key=key)
 
 
 def skeleton() -> rx.Component:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import reflex as rx
 
 from aisaas.billing.models import CallPage, Overview, Place
+from aisaas.billing.plans import Plan
 from aisaas.ui import notices
 from aisaas.ui.dashboard import view
 from aisaas.ui.session import principal_of, show_account
@@ -27,7 +28,7 @@ class Dashboard(rx.State):
         found = await services().usage.overview(principal)
         await show_account(self, principal, found.allowance)
         await notices.clear(self)
-        show_overview(self, found)
+        show_overview(self, found, services().quota.plan_of(principal))
 
     @rx.event
     @notices.shown
@@ -46,9 +47,9 @@ class Dashboard(rx.State):
             show_calls(self, page, self.calls.page - 1)
 
 
-def show_overview(shown: Dashboard, found: Overview) -> None:
+def show_overview(shown: Dashboard, found: Overview, plan: Plan) -> None:
     labels = services().catalogue.labels
-    _show(shown, "allowance", view.allowance_view(found.allowance))
+    _show(shown, "allowance", view.allowance_view(found.allowance, plan.price))
     _show(shown, "chart", view.chart_view(found.days, found.today, labels))
     _show(shown, "shares", view.share_views(found.days, labels))
     _show(shown, "refused", view.refused_views(found.refused, labels))

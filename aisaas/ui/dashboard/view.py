@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 from aisaas.billing.models import Allowance, Call, CallPage, DayUse, RefusedDay
+from aisaas.billing.plans import PlanPrice
 from aisaas.errors import Refusal
-from aisaas.ui import routes
+from aisaas.ui import amounts, routes
 from aisaas.ui.chat.view import cost
-from aisaas.ui.session import meter_view
 
 DAYS = 30
 # More colours than these can't be told apart; the rest is one.
@@ -27,7 +27,9 @@ OUTCOMES = {
 }
 # In the past tense; a code that isn't here says what it said when it refused.
 REASONS = {
+    "billing_invalid": "The plan or the cap couldn't be changed like that",
     "busy": "Other replies were still running",
+    "cap_reached": "The spending cap was reached",
     "message_invalid": "The message couldn't be sent as it was",
     "message_too_large": "The message was too long",
     "model_unavailable": "The model wasn't available to you",
@@ -43,7 +45,8 @@ REASONS = {
 
 @dataclasses.dataclass(frozen=True)
 class AllowanceView:
-    """The period in words; the two percents are of the bar's length."""
+    """The period in words; the two percents are of the bar's length. What is beyond is empty where
+    nothing may be used beyond what is included."""
 
     used: str = ""
     held: str = ""
@@ -52,6 +55,10 @@ class AllowanceView:
     used_percent: int = 0
     held_percent: int = 0
     level: str = "calm"
+    words: str = ""
+    credits: str = ""
+    beyond: str = ""
+    extra: str = ""
     renews_at: str = ""
 
 
@@ -123,20 +130,34 @@ class RefusedView:
     times: str
 
 
-def allowance_view(allowance: Allowance) -> AllowanceView:
-    meter = meter_view(allowance)
-    shown = min(max(allowance.used, 0) + max(allowance.reserved, 0), allowance.limit)
-    taken = shown * 100 // allowance.limit if allowance.limit > 0 else 100
+def allowance_view(allowance: Allowance, price: PlanPrice | None = None) -> AllowanceView:
+    """`price` is what more costs, where it may be used."""
+    limit = amounts.without_extra(allowance)
+    found = amounts.included(allowance)
+    taken = amounts.gauge(max(allowance.used, 0) + max(allowance.reserved, 0), limit).percent
     return AllowanceView(
-        used=f"{allowance.used:,}",
+        used=f"{min(allowance.used, limit) if allowance.overage else allowance.used:,}",
         held=f"{allowance.reserved:,}",
-        left=f"{allowance.left:,}",
-        limit=f"{allowance.limit:,}",
-        used_percent=meter.percent,
-        held_percent=max(taken - meter.percent, 0),
-        level=meter.level,
-        renews_at=meter.resets_at,
+        left=f"{max(limit - allowance.used - allowance.reserved, 0):,}",
+        limit=f"{limit:,}",
+        used_percent=found.percent,
+        held_percent=max(taken - found.percent, 0),
+        level=found.level,
+        words=found.words,
+        credits=f"{allowance.credits:,}" if allowance.credits else "",
+        **_beyond(allowance, price),
+        renews_at=allowance.period_end.isoformat(),
     )
+
+
+def _beyond(allowance: Allowance, price: PlanPrice | None) -> dict[str, str]:
+    if price is None or allowance.overage == 0:
+        return {}
+    spent, cap = amounts.spent(allowance, price), amounts.cap(allowance, price)
+    return {
+        "beyond": count(allowance.beyond, "token"),
+        "extra": f"{amounts.usd(spent)} of {amounts.usd(cap)}",
+    }
 
 
 def tones(uses: Sequence[DayUse]) -> Mapping[str, int]:

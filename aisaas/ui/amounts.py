@@ -1,0 +1,84 @@
+"""How amounts read: money, and how much of something is used. Pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+from decimal import ROUND_HALF_UP, Decimal
+
+from aisaas.billing.checkout import cents
+from aisaas.billing.models import Allowance
+from aisaas.billing.plans import PlanPrice
+
+FULL, NEARLY_FULL, RUNNING_LOW = 100, 90, 80
+# From which percentage on, its colour, and its words.
+LINES = (
+    (FULL, "full", "used up"),
+    (NEARLY_FULL, "near", "nearly used up"),
+    (RUNNING_LOW, "near", "running low"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class GaugeView:
+    """How much of something is used. `percent` is of the bar's length, so it never passes 100;
+    `line` is the highest of LINES that is reached, or 0."""
+
+    percent: int = 0
+    line: int = 0
+    level: str = "calm"
+    words: str = ""
+
+
+def gauge(used: int, limit: int) -> GaugeView:
+    """Of nothing, everything is used."""
+    percent = FULL if used >= limit else max(used, 0) * FULL // limit
+    for line, level, words in LINES:
+        if percent >= line:
+            said = words.capitalize() if line == FULL else f"{percent} % used, {words}"
+            return GaugeView(percent, line, level, said)
+    return GaugeView(percent, words=f"{percent} % used")
+
+
+def without_extra(allowance: Allowance) -> int:
+    """Tokens of the period that cost nothing extra: what is included, and credits."""
+    return max(allowance.included, 0) + allowance.credits
+
+
+def included(allowance: Allowance) -> GaugeView:
+    """How much of what costs nothing extra is used. At its end it goes on where more may be used."""
+    found = gauge(allowance.used, without_extra(allowance))
+    if found.line == FULL and allowance.overage > 0:
+        return dataclasses.replace(found, level="near", words="Used up: more costs extra")
+    return found
+
+
+def costs_extra(allowance: Allowance) -> bool:
+    """Whether the next token does."""
+    return allowance.overage > 0 and allowance.used >= without_extra(allowance)
+
+
+def spent(allowance: Allowance, price: PlanPrice) -> Decimal:
+    """USD for what was used beyond what costs nothing extra, in whole cents."""
+    return cents(price.usd_for(allowance.beyond))
+
+
+def cap(allowance: Allowance, price: PlanPrice) -> Decimal:
+    """USD that may be spent like this in the period, as far as it holds now."""
+    return cents(price.usd_for(allowance.overage))
+
+
+def usd(amount: Decimal) -> str:
+    """Whole cents: $1,234.50."""
+    return f"{'−' if amount < 0 else ''}${abs(amount):,.2f}"
+
+
+def price(amount: Decimal) -> str:
+    """As on a price tag: $20, $0.50."""
+    whole = amount == amount.to_integral_value(ROUND_HALF_UP)
+    return f"${amount:,.0f}" if whole else usd(amount)
+
+
+def money(amount: int, currency: str) -> str:
+    """The smallest unit of a currency with hundredths."""
+    value = Decimal(amount) / 100
+    return usd(value) if currency == "usd" else f"{value:,.2f} {currency.upper()}"

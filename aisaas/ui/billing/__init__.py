@@ -1,0 +1,1 @@
+"""The plan, what it costs, and how it is paid."""

@@ -1,0 +1,108 @@
+"""Bills to come and bills there are, to what the page shows of them. Pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from aisaas.billing.checkout import Billing
+from aisaas.errors import Unavailable
+from aisaas.ports import Invoice, InvoicePreview
+from aisaas.ui.amounts import money, usd
+from aisaas.ui.billing.offers import PAST_DUE
+
+# Stages of what is asked of the payment provider after the page is there; WAITS for a payment.
+LOADING, SHOWN, NONE, AWAY, WAITS = "loading", "shown", "none", "away", "waits"
+INVOICE_STATUSES = {
+    "draft": "Not finished",
+    "open": "Open, to be paid",
+    "paid": "Paid",
+    "uncollectible": "Not collected",
+    "void": "Cancelled",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class LineView:
+    label: str
+    amount: str
+
+
+@dataclasses.dataclass(frozen=True)
+class BillView:
+    """A bill to come: our own estimate, or the provider's preview in one of its stages."""
+
+    stage: str = NONE
+    lines: list[LineView] = dataclasses.field(default_factory=list)
+    total: str = ""
+    due_at: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class InvoiceView:
+    id: str
+    at: str
+    number: str
+    amount: str
+    status: str
+    url: str
+    pdf: str
+
+
+@dataclasses.dataclass(frozen=True)
+class InvoicesView:
+    stage: str = LOADING
+    rows: list[InvoiceView] = dataclasses.field(default_factory=list)
+
+
+def estimate_view(found: Billing) -> BillView:
+    estimate, plan = found.estimate, found.plan
+    if found.status == PAST_DUE:
+        # What follows depends on whether what is open will be paid.
+        return BillView(stage=WAITS)
+    if estimate is None:
+        return BillView()
+    base = f"{plan.label}, a month" if estimate.base_usd else f"{plan.label} ends, no renewal"
+    return BillView(
+        stage=SHOWN,
+        lines=[
+            LineView(base, usd(estimate.base_usd)),
+            LineView(f"{estimate.overage_tokens:,} tokens beyond", usd(estimate.overage_usd)),
+        ],
+        total=usd(estimate.total_usd),
+        due_at=estimate.due_at.isoformat(),
+    )
+
+
+def preview_view(preview: InvoicePreview | Unavailable | None) -> BillView:
+    if isinstance(preview, Unavailable):
+        return BillView(stage=AWAY)
+    if preview is None:
+        return BillView()
+    return BillView(
+        stage=SHOWN,
+        lines=[
+            LineView(line.description, money(line.amount, preview.currency))
+            for line in preview.lines
+        ],
+        total=money(preview.total, preview.currency),
+        due_at=preview.due_at.isoformat() if preview.due_at else "",
+    )
+
+
+def invoices_view(invoices: Sequence[Invoice] | Unavailable) -> InvoicesView:
+    if isinstance(invoices, Unavailable):
+        return InvoicesView(AWAY)
+    return InvoicesView(SHOWN, [_invoice(each) for each in invoices])
+
+
+def _invoice(invoice: Invoice) -> InvoiceView:
+    return InvoiceView(
+        id=invoice.id,
+        at=invoice.created_at.isoformat(),
+        number=invoice.number or "Without a number",
+        amount=money(invoice.total, invoice.currency),
+        status=INVOICE_STATUSES.get(invoice.status, invoice.status.capitalize()),
+        url=invoice.url or "",
+        pdf=invoice.pdf_url or "",
+    )

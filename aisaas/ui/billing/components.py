@@ -1,0 +1,307 @@
+"""The parts of the billing page."""
+
+from __future__ import annotations
+
+import reflex as rx
+
+from aisaas.ui import layout
+from aisaas.ui.amounts import GaugeView
+from aisaas.ui.billing import bills, offers
+from aisaas.ui.billing.bills import BillView, InvoiceView, LineView
+from aisaas.ui.billing.offers import OfferView
+from aisaas.ui.billing.state import Billing
+from aisaas.ui.browser import CapForm, CheckoutReturn, PayButton, SwitchButton
+from aisaas.ui.notices import Notices
+
+INVOICE = (("Number", ""), ("Date", ""), ("Amount", "number"), ("Status", ""), ("Documents", ""))
+
+
+def notices() -> rx.Component:
+    """In view wherever one has scrolled to: buttons are all over the page."""
+    return rx.el.div(
+        layout.refusal(),
+        CheckoutReturn.create(
+            stage=Billing.arriving, plan=Billing.plan.label, on_done=Billing.await_plan
+        ),
+        class_name="page-notices",
+    )
+
+
+def plan() -> rx.Component:
+    view = Billing.plan
+    return rx.el.section(
+        rx.el.h2("Plan"),
+        rx.el.p(
+            rx.el.span(view.label, class_name="figure"),
+            " ",
+            rx.el.span(view.price, class_name="figure-unit"),
+        ),
+        rx.el.p(layout.dated(view.status), class_name="plan-status"),
+        _includes(view.includes),
+        rx.cond(view.manageable, _to_portal("Manage plan, card and invoices")),
+        class_name="card",
+        custom_attrs={"data-standing": view.standing},
+    )
+
+
+def _includes(lines: rx.Var[list[str]] | list[str]) -> rx.Component:
+    return rx.el.ul(rx.foreach(lines, lambda line: rx.el.li(line, key=line)), class_name="includes")
+
+
+def _to_portal(label: rx.Var[str] | str) -> rx.Component:
+    return PayButton.create(label=label, refusal=Notices.refusal, on_press=Billing.open_portal)
+
+
+def period() -> rx.Component:
+    view = Billing.usage
+    return rx.el.section(
+        rx.el.h2("This period"),
+        rx.el.p(
+            rx.el.span(view.used, class_name="figure"),
+            " ",
+            rx.el.span("of ", view.limit, " included tokens", class_name="figure-unit"),
+        ),
+        _gauge(view.included),
+        rx.el.dl(
+            rx.cond(view.credits, _fact("Of them credits", view.credits)),
+            _fact("Left", view.left),
+            _fact("Held for running replies", view.held),
+            _fact("Renews on", layout.when(view.renews_at)),
+            class_name="facts-list",
+        ),
+        rx.cond(
+            view.beyond,
+            rx.el.div(
+                rx.el.h3("Beyond what is included"),
+                rx.el.p(
+                    rx.el.span(view.spent, class_name="figure"),
+                    " ",
+                    rx.el.span("of ", view.cap, " at most", class_name="figure-unit"),
+                ),
+                _gauge(view.overage),
+                rx.el.p(view.beyond_tokens, " tokens", class_name="quiet"),
+                class_name="card-part",
+            ),
+        ),
+        class_name="card",
+    )
+
+
+def _gauge(view: GaugeView) -> rx.Component:
+    return rx.el.div(
+        rx.el.div(layout.bar(view.percent), class_name="gauge-bar", aria_hidden="true"),
+        rx.el.p(view.words, class_name="level"),
+        class_name="gauge",
+        custom_attrs={"data-level": view.level},
+    )
+
+
+def _fact(name: rx.Var[str] | str, value: rx.Var[str] | str | rx.Component) -> rx.Component:
+    return rx.el.div(rx.el.dt(name), rx.el.dd(value))
+
+
+def cap() -> rx.Component:
+    view = Billing.cap
+    return rx.cond(
+        Billing.plan.paid,
+        rx.el.section(
+            rx.el.h2("Spending cap"),
+            rx.el.p(
+                "What you use beyond what is included costs at most ",
+                rx.el.strong(view.current),
+                rx.cond(view.own, " in a period. ", " in a period: your plan’s own cap. "),
+                "When that is reached, further messages are refused, and cost nothing, until you "
+                "raise it or the period renews.",
+            ),
+            rx.cond(view.note, rx.el.p(view.note, class_name="quiet")),
+            CapForm.create(
+                value=view.value,
+                own=view.own,
+                standard=view.default,
+                problem=Billing.cap_problem,
+                saved=Billing.cap_saved,
+                on_save=Billing.save_cap,
+                on_reset=Billing.reset_cap,
+            ),
+            class_name="card",
+        ),
+    )
+
+
+def next_invoice() -> rx.Component:
+    estimate, preview = Billing.estimate, Billing.preview
+    return rx.cond(
+        estimate.stage == bills.SHOWN,
+        rx.el.section(
+            rx.el.h2("Next invoice"),
+            rx.el.p(
+                "By our own count so far, before tax; due on ", layout.when(estimate.due_at), "."
+            ),
+            _bill(estimate, "Total before tax"),
+            rx.el.div(
+                rx.el.h3("As the payment provider has it"),
+                rx.match(
+                    preview.stage,
+                    (bills.SHOWN, _bill(preview, "Total")),
+                    (bills.NONE, _quiet("It has no further invoice planned.")),
+                    (
+                        bills.AWAY,
+                        _quiet(
+                            "The payment provider isn’t answering at the moment. The estimate above "
+                            "is our own and stays."
+                        ),
+                    ),
+                    _loading("Asking the payment provider"),
+                ),
+                rx.cond(
+                    preview.stage == bills.SHOWN,
+                    _quiet("It hears of your latest messages a little later than we do."),
+                ),
+                class_name="card-part bill-part",
+            ),
+            class_name="card",
+        ),
+        rx.cond(Billing.plan.paid, _nothing_to_bill()),
+    )
+
+
+def _nothing_to_bill() -> rx.Component:
+    return rx.el.section(
+        rx.el.h2("Next invoice"),
+        rx.cond(
+            Billing.estimate.stage == bills.WAITS,
+            _quiet("An invoice is open. The next one follows when it is paid."),
+            _quiet("There is none: no subscription is running."),
+        ),
+        class_name="card",
+    )
+
+
+def _bill(view: BillView, total: str) -> rx.Component:
+    return rx.el.dl(
+        rx.foreach(view.lines, _line),
+        rx.el.div(rx.el.dt(total), rx.el.dd(view.total), class_name="bill-total"),
+        class_name="facts-list",
+    )
+
+
+def _line(line: LineView) -> rx.Component:
+    return rx.el.div(rx.el.dt(line.label), rx.el.dd(line.amount), key=line.label)
+
+
+def plans() -> rx.Component:
+    return rx.el.section(
+        rx.el.h2("Plans"),
+        rx.cond(
+            Billing.choices,
+            rx.el.ul(rx.foreach(Billing.choices, _offer), class_name="plans"),
+            _quiet("Paid plans aren’t available on this installation."),
+        ),
+        class_name="card card-wide",
+        id="plans",
+    )
+
+
+def _offer(offer: OfferView) -> rx.Component:
+    return rx.el.li(
+        rx.el.h3(offer.label, rx.cond(offer.current, rx.el.span("Your plan", class_name="tag"))),
+        rx.el.p(offer.price, class_name="plan-price"),
+        _includes(offer.includes),
+        rx.cond(offer.trial, rx.el.p(offer.trial, class_name="plan-trial")),
+        rx.match(
+            offer.action,
+            (
+                offers.CHOOSE,
+                PayButton.create(
+                    label=offer.button,
+                    kind="primary",
+                    refusal=Notices.refusal,
+                    on_press=Billing.choose(offer.id),
+                ),
+            ),
+            (
+                offers.SWITCH,
+                SwitchButton.create(
+                    label=offer.button,
+                    title=offer.title,
+                    explanation=offer.explanation,
+                    arriving=Billing.arriving,
+                    refusal=Notices.refusal,
+                    on_switch=Billing.switch(offer.id),
+                ),
+            ),
+            (offers.PORTAL, _to_portal(offer.button)),
+            rx.fragment(),
+        ),
+        key=offer.id,
+        class_name="plan",
+        custom_attrs={"data-current": offer.current},
+    )
+
+
+def invoices() -> rx.Component:
+    view = Billing.invoices
+    return rx.el.section(
+        rx.el.h2("Invoices"),
+        rx.match(
+            view.stage,
+            (
+                bills.SHOWN,
+                rx.cond(
+                    view.rows,
+                    layout.table(INVOICE, rx.foreach(view.rows, _invoice), "Invoices"),
+                    _quiet("None yet."),
+                ),
+            ),
+            (bills.AWAY, _quiet("The payment provider isn’t answering at the moment.")),
+            _loading("Asking the payment provider for invoices"),
+        ),
+        class_name="card card-wide",
+    )
+
+
+def _invoice(row: InvoiceView) -> rx.Component:
+    return layout.row(
+        INVOICE,
+        row.number,
+        layout.when(row.at),
+        row.amount,
+        row.status,
+        rx.el.span(
+            rx.cond(row.url, _document("View", row.url, row.number)),
+            rx.cond(row.pdf, _document("PDF", row.pdf, row.number)),
+            class_name="documents",
+        ),
+        key=row.id,
+    )
+
+
+def _document(name: str, href: rx.Var[str] | str, number: rx.Var[str] | str) -> rx.Component:
+    """In a tab of its own: the provider's page has no way back."""
+    return rx.el.a(
+        name,
+        rx.el.span(" invoice ", number, class_name="visually-hidden"),
+        href=href,
+        target="_blank",
+        rel="noreferrer",
+    )
+
+
+def _quiet(words: str) -> rx.Component:
+    return rx.el.p(words, class_name="quiet")
+
+
+def _loading(label: str) -> rx.Component:
+    line = rx.el.div(class_name="skeleton")
+    return rx.el.div(line, line, class_name="waiting-lines", role="status", aria_label=label)
+
+
+def skeleton() -> rx.Component:
+    line = rx.el.div(class_name="skeleton")
+    return rx.el.div(
+        rx.el.div(class_name="bar"),
+        rx.el.div(*([line] * 6), class_name="skeleton-column dashboard-main"),
+        class_name="page",
+        aria_busy="true",
+        aria_label="Loading",
+    )

@@ -1,0 +1,30 @@
+"""The plan, what it costs, and how it is paid."""
+
+from __future__ import annotations
+
+import reflex as rx
+
+from aisaas.ui import layout
+from aisaas.ui.billing import components
+
+
+def page() -> rx.Component:
+    return layout.gate(
+        rx.el.div(
+            layout.app_bar(),
+            rx.el.main(
+                rx.el.h1("Billing"),
+                components.notices(),
+                components.plan(),
+                components.period(),
+                components.cap(),
+                components.next_invoice(),
+                components.plans(),
+                components.invoices(),
+                id="content",
+                class_name="dashboard-main",
+            ),
+            class_name="page",
+        ),
+        components.skeleton(),
+    )

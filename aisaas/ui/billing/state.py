@@ -1,0 +1,204 @@
+"""The billing page's state: translates between the browser and `checkout`, and decides nothing.
+
+No plan is ever granted here. A page that comes back from paying waits until the database says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from decimal import Decimal
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+import reflex as rx
+from reflex.event import EventSpec, EventType
+
+from aisaas.accounts.models import Principal
+from aisaas.billing.checkout import Billing as Found
+from aisaas.billing.plans import plans
+from aisaas.errors import BillingInvalid, Unavailable
+from aisaas.ui import notices, payloads, routes
+from aisaas.ui.billing import bills, offers, view
+from aisaas.ui.session import principal_of, show_account
+from aisaas.wiring import services
+
+T = TypeVar("T")
+
+# How long an open page looks for changes, and how often in case nobody tells of them.
+WATCH_SECONDS = 120.0
+LOOK_SECONDS = 3.0
+# Stages of a plan that was just paid for.
+WAITING, DONE, LATE = "waiting", "done", "late"
+
+
+class Billing(rx.State):
+    plan: view.PlanView = view.PlanView()
+    usage: view.UsageView = view.UsageView()
+    cap: view.CapView = view.CapView()
+    # Said beside the field; `cap_saved` counts, so that the form knows its own.
+    cap_problem: str = ""
+    cap_saved: int = 0
+    estimate: bills.BillView = bills.BillView()
+    preview: bills.BillView = bills.BillView(stage=bills.LOADING)
+    choices: list[offers.OfferView] = []  # noqa: RUF012
+    invoices: bills.InvoicesView = bills.InvoicesView()
+    arriving: str = ""
+    # The plan that is to arrive, where it is known, and the newest look-out: older ones end.
+    _awaited: str = ""
+    _watch: str = ""
+
+    @rx.event
+    @notices.shown_on_load
+    async def load(self) -> list[EventType[()]]:
+        await show_billing(self, await principal_of(self))
+        await notices.clear(self)
+        return [Billing.ask_provider, Billing.watch]
+
+    @rx.event(background=True)
+    @notices.shown_from_background
+    async def ask_provider(self) -> None:
+        async with self:
+            principal = await principal_of(self)
+        preview, invoices = await _provider_views(principal)
+        async with self:
+            self.preview, self.invoices = preview, invoices
+
+    @rx.event(background=True)
+    @notices.shown_from_background
+    async def watch(self) -> list[EventType[()]]:
+        async with self:
+            principal = await principal_of(self)
+            mine = self._watch = uuid4().hex
+        changed = await watch_for_change(self, principal.user_id, mine)
+        return [Billing.ask_provider, Billing.watch] if changed else []
+
+    @rx.event
+    @notices.shown
+    async def await_plan(self) -> EventType[()]:
+        await expect_plan(self, await principal_of(self))
+        return Billing.watch
+
+    @rx.event(background=True)
+    @notices.shown_from_background
+    async def choose(self, plan: str) -> EventSpec:
+        async with self:
+            await notices.clear(self)
+            principal = await principal_of(self)
+        return rx.redirect(await services().checkout.subscribe(principal, payloads.plan_id(plan)))
+
+    @rx.event(background=True)
+    @notices.shown_from_background
+    async def switch(self, plan: str) -> EventType[()]:
+        async with self:
+            await notices.clear(self)
+            principal = await principal_of(self)
+        wanted = payloads.plan_id(plan)
+        await services().checkout.switch(principal, wanted)
+        async with self:
+            await expect_plan(self, await principal_of(self), wanted)
+        return Billing.watch
+
+    @rx.event(background=True)
+    @notices.shown_from_background
+    async def open_portal(self) -> EventSpec:
+        async with self:
+            await notices.clear(self)
+            principal = await principal_of(self)
+        return rx.redirect(await services().checkout.portal(principal))
+
+    @rx.event
+    @notices.shown
+    async def save_cap(self, usd: str) -> None:
+        principal = await principal_of(self)
+        try:
+            await set_cap(self, principal, payloads.usd(usd))
+        except BillingInvalid as refused:
+            self.cap_problem = refused.sentence
+
+    @rx.event
+    @notices.shown
+    async def reset_cap(self) -> None:
+        await set_cap(self, await principal_of(self), None)
+
+
+async def show_billing(page: Billing, principal: Principal) -> None:
+    found = await services().checkout.billing(principal)
+    await show_account(page, principal, found.allowance)
+    shown = {
+        "plan": view.plan_view(found, principal, _models),
+        "usage": view.usage_view(found),
+        "cap": view.cap_view(found),
+        "estimate": bills.estimate_view(found),
+        "choices": _choices(found, principal),
+    }
+    for name, value in shown.items():
+        # An equal value is not sent again.
+        if getattr(page, name) != value:
+            setattr(page, name, value)
+    if page.arriving == WAITING and _has_arrived(page, principal):
+        page.arriving = DONE
+
+
+async def expect_plan(page: Billing, principal: Principal, plan: str = "") -> None:
+    """Say that a plan was paid for, until it is there. Without `plan` it is any that costs."""
+    page.arriving, page._awaited = WAITING, plan
+    await show_billing(page, principal)
+
+
+async def watch_for_change(page: Billing, user_id: UUID, mine: str) -> bool:
+    """Keep the page true while it is open; returns whether the plan is another than before."""
+    end = asyncio.get_running_loop().time() + WATCH_SECONDS
+    while asyncio.get_running_loop().time() < end:
+        await services().billing_changes.next(user_id, within=LOOK_SECONDS)
+        async with page:
+            if page._watch != mine or page.router.url.path.rstrip("/") != routes.BILLING:
+                return False
+            before = page.plan
+            try:
+                await show_billing(page, await principal_of(page))
+            except Unavailable:
+                # Nobody asked for this look; the next may be luckier.
+                continue
+            if page.plan != before:
+                return True
+    async with page:
+        if page._watch == mine and page.arriving == WAITING:
+            page.arriving = LATE
+    return False
+
+
+async def set_cap(page: Billing, principal: Principal, usd: Decimal | None) -> None:
+    await services().checkout.set_cap(principal, usd)
+    page.cap_problem = ""
+    page.cap_saved += 1
+    await notices.clear(page)
+    await show_billing(page, await principal_of(page))
+
+
+async def _provider_views(principal: Principal) -> tuple[bills.BillView, bills.InvoicesView]:
+    checkout = services().checkout
+    preview, invoices = await asyncio.gather(
+        _or_away(checkout.preview(principal)), _or_away(checkout.invoices(principal))
+    )
+    return bills.preview_view(preview), bills.invoices_view(invoices)
+
+
+async def _or_away(asked: Awaitable[T]) -> T | Unavailable:
+    try:
+        return await asked
+    except Unavailable as away:
+        return away
+
+
+def _has_arrived(page: Billing, principal: Principal) -> bool:
+    paid = principal.subscription is not None and principal.subscription_status != offers.PAST_DUE
+    return paid and page._awaited in ("", principal.plan)
+
+
+def _choices(found: Found, principal: Principal) -> list[offers.OfferView]:
+    return offers.offer_views(found, principal, plans(services().settings), _models)
+
+
+def _models(plan: str) -> list[str]:
+    return [model.label for model in services().catalogue.for_plan(plan)]

@@ -1,0 +1,229 @@
+"""What billing says, to what its page, the banner and the notices show of plan and period. Pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from aisaas.accounts.models import Principal
+from aisaas.billing.checkout import Billing
+from aisaas.billing.models import Allowance
+from aisaas.billing.plans import Plan
+from aisaas.ui import amounts
+from aisaas.ui.amounts import GaugeView, gauge, price, usd
+from aisaas.ui.billing.offers import CANCELLED, PAST_DUE, TRIALING, Models, includes, price_of
+
+
+@dataclasses.dataclass(frozen=True)
+class DatedView:
+    """A sentence around a moment (ISO 8601), which the browser writes in its own time zone."""
+
+    before: str = ""
+    at: str = ""
+    after: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanView:
+    """The present plan. `standing` is its state for the stylesheet: calm, ending or due."""
+
+    id: str = ""
+    label: str = ""
+    price: str = ""
+    status: DatedView = DatedView()
+    standing: str = "calm"
+    includes: list[str] = dataclasses.field(default_factory=list)
+    manageable: bool = False
+    # Whether it costs something, so that there is something to cap.
+    paid: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class UsageView:
+    """The period. What is beyond is shown where more may be used than is included."""
+
+    used: str = ""
+    limit: str = ""
+    included: GaugeView = dataclasses.field(default_factory=GaugeView)
+    credits: str = ""
+    left: str = ""
+    held: str = ""
+    renews_at: str = ""
+    beyond: bool = False
+    beyond_tokens: str = ""
+    spent: str = ""
+    cap: str = ""
+    overage: GaugeView = dataclasses.field(default_factory=GaugeView)
+
+
+@dataclasses.dataclass(frozen=True)
+class CapView:
+    """The spending cap in force; `value` is it as one types it."""
+
+    current: str = ""
+    value: str = ""
+    own: bool = False
+    default: str = ""
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class NearView:
+    """A line that use has reached; `key` names it, so that it is dismissed once."""
+
+    key: str = ""
+    sentence: str = ""
+    level: str = "calm"
+
+
+# The plan
+
+
+def plan_view(found: Billing, principal: Principal, models: Models) -> PlanView:
+    paid = found.plan.price is not None
+    owing = found.status == PAST_DUE
+    return PlanView(
+        id=found.plan.id,
+        label=found.plan.label,
+        price=price_of(found.plan),
+        status=_status(found, principal),
+        standing="due" if owing else "ending" if paid and found.ends_at else "calm",
+        includes=_present(found, models),
+        manageable=found.has_customer,
+        paid=paid,
+    )
+
+
+def _status(found: Billing, principal: Principal) -> DatedView:
+    label, ends = found.plan.label, found.ends_at.isoformat() if found.ends_at else ""
+    renews = found.allowance.period_end.isoformat()
+    if found.plan.price is None:
+        return _status_of_nothing(found.status)
+    if found.status == PAST_DUE:
+        return DatedView(f"Your last payment failed. {label} goes on until", ends, ".")
+    if ends:
+        trial = "Trial, cancelled: it" if found.status == TRIALING else f"Cancelled: {label}"
+        return DatedView(f"{trial} ends on", ends, ".")
+    if principal.subscription is None:
+        return DatedView(f"{label} was given to you. Nothing is charged for it.")
+    if found.status == TRIALING:
+        return DatedView("Trial until", renews, f", then {price_of(found.plan)}.")
+    return DatedView("Active. Renews on", renews, ".")
+
+
+def _status_of_nothing(status: str) -> DatedView:
+    if status == PAST_DUE:
+        return DatedView(
+            "A payment failed and your plan has ended. Pay what is open to have it back."
+        )
+    if status == CANCELLED:
+        return DatedView("Your subscription has ended. Nothing more is charged.")
+    return DatedView("No subscription. Nothing is charged.")
+
+
+def _present(found: Billing, models: Models) -> list[str]:
+    """What the plan includes, as it is for this account now."""
+    own, lines = found.allowance.included, includes(found.plan, models(found.plan.id))
+    if found.status == TRIALING and found.plan.price:
+        return [f"{own:,} tokens in the trial, then {lines[0]}", *lines[1:]]
+    if own != found.plan.tokens_per_month:
+        return [f"{own:,} tokens a month, set for your account", *lines[1:]]
+    return lines
+
+
+def due_view(principal: Principal, plan: Plan) -> DatedView:
+    """What the banner says of a payment that failed; empty without one."""
+    if principal.subscription_status != PAST_DUE:
+        return DatedView()
+    ends = principal.plan_ends_at
+    if plan.price is None or ends is None:
+        return DatedView("Your last payment failed and your plan has ended.")
+    return DatedView(f"Your last payment failed. {plan.label} goes on until", ends.isoformat(), ".")
+
+
+# The period
+
+
+def usage_view(found: Billing) -> UsageView:
+    allowance = found.allowance
+    free_of_charge = amounts.without_extra(allowance)
+    shown = UsageView(
+        used=f"{min(allowance.used, free_of_charge):,}",
+        limit=f"{free_of_charge:,}",
+        included=amounts.included(allowance),
+        credits=f"{allowance.credits:,}" if allowance.credits else "",
+        left=f"{max(free_of_charge - allowance.used - allowance.reserved, 0):,}",
+        held=f"{allowance.reserved:,}",
+        renews_at=allowance.period_end.isoformat(),
+    )
+    if found.plan.price is None or (allowance.overage == 0 and allowance.beyond == 0):
+        return shown
+    return dataclasses.replace(
+        shown,
+        beyond=True,
+        beyond_tokens=f"{allowance.beyond:,}",
+        spent=usd(found.spent_usd),
+        cap=usd(found.cap_usd),
+        overage=_overage(allowance),
+    )
+
+
+def _overage(allowance: Allowance) -> GaugeView:
+    if allowance.overage == 0:
+        return GaugeView(words="Nothing more at the moment")
+    return gauge(allowance.beyond, allowance.overage)
+
+
+def near_view(allowance: Allowance, plan: Plan) -> NearView:
+    """The line of 80, 90 or 100 % that was reached last, of the allowance or of the spending cap."""
+    extra = allowance.overage > 0 and plan.price is not None
+    if extra and amounts.costs_extra(allowance):
+        return _near_cap(allowance, plan)
+    found = gauge(allowance.used, amounts.without_extra(allowance))
+    if found.level == "calm":
+        return NearView()
+    whose = f"what {plan.label} includes" if extra else "your tokens for this period"
+    said = f"You have reached {found.line} % of {whose}."
+    if found.level == "full":
+        said = "Your tokens for this period are used up."
+    elif extra and plan.price:
+        said += f" After that, {_beyond(allowance, plan)}"
+    return NearView(f"{allowance.period_key} included {found.line}", said, found.level)
+
+
+def _near_cap(allowance: Allowance, plan: Plan) -> NearView:
+    found = gauge(allowance.beyond, allowance.overage)
+    assert plan.price is not None
+    cap = usd(amounts.cap(allowance, plan.price))
+    if found.level == "full":
+        said = f"Your spending cap of {cap} is reached."
+    elif found.level == "calm":
+        said = f"What {plan.label} includes is used up. From here on, {_beyond(allowance, plan)}"
+    else:
+        said = f"You have reached {found.line} % of your spending cap of {cap}."
+    level = "near" if found.level == "calm" else found.level
+    return NearView(f"{allowance.period_key} cap {found.line}", said, level)
+
+
+def _beyond(allowance: Allowance, plan: Plan) -> str:
+    assert plan.price is not None
+    rate, cap = plan.price.overage_usd_per_million, amounts.cap(allowance, plan.price)
+    return f"a million tokens cost {price(rate)}, up to your cap of {usd(cap)}."
+
+
+# The cap
+
+
+def cap_view(found: Billing) -> CapView:
+    if found.plan.price is None:
+        return CapView()
+    notes = {
+        TRIALING: "Nothing costs extra during the trial; the cap holds from its end on.",
+        PAST_DUE: "Nothing costs extra while a payment is due.",
+    }
+    return CapView(
+        current=usd(found.cap_usd),
+        value=f"{found.cap_usd:.2f}".removesuffix(".00"),
+        own=found.own_cap,
+        default=price(found.plan.price.default_cap_usd),
+        note=notes.get(found.status, ""),
+    )
