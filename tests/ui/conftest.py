@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+import reflex as rx
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from aisaas import wiring
@@ -22,6 +23,7 @@ from aisaas.cli import frontend
 from aisaas.embedded.processes import free_port
 from aisaas.embedded.stack import Stack
 from aisaas.settings import PROJECT_ROOT, load
+from aisaas.ui.session import OwnerOnly
 from aisaas.wiring import Services
 from tests.chromium import chromium_path
 from tests.network import Network
@@ -44,6 +46,14 @@ def domain(services: Services, monkeypatch: pytest.MonkeyPatch) -> Generator[Ser
     wiring.services.cache_clear()
     yield services
     wiring.services.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def app() -> rx.App:
+    """Reflex asks its app, of which a process has one, what stands before events."""
+    app = rx.App(enable_state=False)
+    app.add_middleware(OwnerOnly(), index=0)
+    return app
 
 
 @contextmanager

@@ -6,8 +6,7 @@ services on the real parts.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,11 +15,6 @@ from uuid import UUID, uuid4
 import pytest
 import pytest_asyncio
 import reflex as rx
-from reflex.istate.manager.memory import StateManagerMemory
-from reflex_base.event import Event
-from reflex_base.event.processor import BaseStateEventProcessor
-from reflex_base.registry import RegistrationContext
-from reflex_base.utils.format import format_event_handler
 
 from aisaas.accounts.models import Principal
 from aisaas.chat.models import Message
@@ -31,28 +25,12 @@ from aisaas.ui.chat.view import stream_key
 from aisaas.ui.dashboard.state import Dashboard
 from aisaas.ui.notices import Notices
 from aisaas.ui.profile.state import Profile
-from aisaas.ui.session import OwnerOnly, Session
+from aisaas.ui.session import Session
 from aisaas.wiring import Services
 from tests.services import Database, new_member, whole
+from tests.ui.tabs import A_NAME, JUNK, MARKER, by_name, open_tab
 
-MARKER = "_rx_state_"
 TABLES = ("conversations", "messages", "reservations", "usage_records")
-A_NAME = "'; drop table messages; --"
-JUNK: list[Any] = [
-    None,
-    "",
-    "x" * 100_000,
-    A_NAME,
-    -1,
-    2**80,
-    1.5,
-    True,
-    [],
-    [[]],
-    {},
-    {"$ne": None},
-    {"id": str(UUID(int=7))},
-]
 FIRST = {"nonce": "n1", "model": "demo"}
 HANDLERS: dict[Any, tuple[str, ...]] = {
     Chat.send: ("text", "conversation", "nonce", "model"),
@@ -72,9 +50,7 @@ WITH_IDS = [handler for handler in HANDLERS if handler not in WITHOUT_IDS]
 # Whether there is a model of that name is asked when it is used; a name may be anything short.
 TAKEN = [(Chat.choose_model, A_NAME), (Profile.rename, A_NAME), (Profile.rename, "")]
 
-
-def by_name(handler: Any) -> str:
-    return handler.fn.__qualname__
+pytestmark = pytest.mark.usefixtures("app")
 
 
 @dataclass(frozen=True)
@@ -133,49 +109,6 @@ async def untouched(database: Database, ada: Person, eve: Person) -> AsyncGenera
     before = belongings()
     yield
     assert belongings() == before
-
-
-class Tab:
-    """A client of the event processor."""
-
-    def __init__(self, processor: BaseStateEventProcessor, cookie: str) -> None:
-        self._processor = processor
-        self.cookie = cookie
-        self.vars: dict[str, Any] = {}
-        self.deltas: list[Mapping[str, Mapping[str, Any]]] = []
-
-    async def call(self, handler: Any, path: str = "/chat", **payload: Any) -> None:
-        event = Event(
-            name=format_event_handler(handler),
-            payload=payload,
-            router_data={"pathname": path, "asPath": path, "headers": {"cookie": self.cookie}},
-        )
-        async for delta in self._processor.enqueue_stream_delta("tab", event):
-            self.deltas.append(delta)
-            for state, changes in delta.items():
-                for name, value in changes.items():
-                    self.vars[f"{state.rsplit('____', 1)[-1]}.{name.removesuffix(MARKER)}"] = value
-
-    @property
-    def refused(self) -> str:
-        refusal = self.vars.get("notices.refusal")
-        return refusal.code if refusal else ""
-
-
-@asynccontextmanager
-async def open_tab(cookie: str) -> AsyncIterator[Tab]:
-    processor = BaseStateEventProcessor(middleware=RegistrationContext.get().app)
-    processor.configure(state_manager=StateManagerMemory())
-    async with processor:
-        yield Tab(processor, cookie)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def app() -> rx.App:
-    """Reflex asks its app which handlers load a page (here, none) and what stands before events."""
-    app = rx.App(enable_state=False)
-    app.add_middleware(OwnerOnly(), index=0)
-    return app
 
 
 def public_handlers() -> set[str]:
