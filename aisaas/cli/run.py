@@ -7,6 +7,7 @@ when a later step fails.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import sys
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from aisaas.cli import frontend
 from aisaas.cli.environment import configured, data_dir
 from aisaas.cli.parts import Plan, plan
 from aisaas.cli.screen import say, step
+from aisaas.cli.stripe import sync
 from aisaas.embedded import postgres, valkey
 from aisaas.embedded.errors import StackError
 from aisaas.embedded.folder import DataFolder, Running
@@ -100,6 +102,7 @@ def _start_and_watch(stack: Stack) -> int:
             env = _environment(stack)
             settings = load()
             _migrate(stack.folder, env)
+            _sell(settings, stack)
             _build(settings, stack.folder)
             app = Process(_app(settings, stack.folder, env))
             started.append(app)
@@ -141,6 +144,13 @@ def _migrate(folder: DataFolder, env: Mapping[str, str]) -> None:
                 f"The database could not be brought to the newest schema: {last_lines(log)} "
                 f"(log: {log})"
             )
+
+
+def _sell(settings: Settings, stack: Stack) -> None:
+    """Put the plans on sale at the stand-in; a real account is only touched when it is asked for."""
+    if PAYMENTS in stack.parts:
+        with step("Plans on sale"):
+            asyncio.run(sync(settings))
 
 
 def _build(settings: Settings, folder: DataFolder) -> None:
