@@ -18,8 +18,9 @@ from pydantic import BaseModel, BeforeValidator
 from aisaas.adapters.stripe_client import connect, translated
 from aisaas.adapters.stripe_objects import BASE_PRICE, PLAN, USAGE_PRICE, Id
 from aisaas.adapters.stripe_payments import METER_EVENT, MISSING
-from aisaas.billing.plans import MILLION, Plan
+from aisaas.billing.plans import MILLION, Plan, plans
 from aisaas.errors import PaymentsRefused
+from aisaas.settings import Settings
 
 if TYPE_CHECKING:
     from stripe.params import PriceCreateParams
@@ -210,6 +211,22 @@ class StripeCatalogue:
         await self._done(
             what, "made", self._return_url, lambda: configurations.create_async(wanted)
         )
+
+
+async def sync(config: Settings, *, dry_run: bool = False) -> Sequence[Step]:
+    """Bring the account of the current key in step: what was done, or would be."""
+    assert config.stripe_secret_key is not None
+    catalogue = StripeCatalogue(
+        config.stripe_secret_key.get_secret_value(),
+        api_base=config.stripe_api_base,
+        plans=tuple(plans(config).values()),
+        return_url=f"{config.url}/billing",
+        dry_run=dry_run,
+    )
+    try:
+        return await catalogue.sync()
+    finally:
+        await catalogue.close()
 
 
 def _product_id(plan: Plan) -> str:

@@ -29,7 +29,7 @@ CATALOGUE = [
         "context_window": 16_000,
         "max_output": 8192,
         "weight": "1",
-        "plans": ["free", "pro"],
+        "plans": ["free", "pro", "business"],
         "fallback": None,
         "price": {"input_usd": "0.15", "output_usd": "0.60", "version": "demo-1"},
     }
@@ -82,11 +82,12 @@ def instance(
         env: settings by variable, over the generous defaults.
     """
     with ExitStack() as undo:
-        if stack is None:
-            stack = undo.enter_context(Stack(folder / "data"))
-            upgrade(stack.env["MIGRATION_DATABASE_URL"])
         ports = tuple(free_port() for _ in range(workers))
         origins = [f"http://{HOST}:{port}" for port in ports]
+        if stack is None:
+            made = Stack(folder / "data", site_url=url or origins[0], avoid_ports=ports)
+            stack = undo.enter_context(made)
+            upgrade(stack.env["MIGRATION_DATABASE_URL"])
         catalogue = folder / "catalogue.json"
         catalogue.write_text(json.dumps(CATALOGUE))
         shared = {

@@ -28,6 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     usage.add_argument("--records", type=int, default=100_000, help="lines of it (100,000)")
     metering = kinds.add_parser("metering", help="how fast usage gets to the meter, all of it")
     metering.add_argument("--rows", type=int, default=5000, help="calls to be reported (5000)")
+    webhooks = kinds.add_parser("webhooks", help="how fast webhooks are taken in, each once")
+    webhooks.add_argument("--events", type=int, default=2000, help="besides the repeated (2000)")
     wire = kinds.add_parser("wire", help="bytes on the wire for each byte of a streamed reply")
     wire.add_argument("--tokens", type=int, default=4000, help="length of the reply (4000)")
     wire.add_argument("--speed", type=int, default=50, help="tokens a second (50); 0: unpaced")
@@ -35,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         kind.add_argument("--json", action="store_true", help="for a script")
     parser.epilog = (
         "`wire` needs the running instance's demo model; the others start parts of their own, and "
-        "`stream` needs a front end that was built."
+        "`stream` and `webhooks` need a front end that was built."
     )
 
 
@@ -95,10 +97,17 @@ def _metering(arguments: argparse.Namespace) -> Figures:
     return measure(arguments.rows)
 
 
+def _webhooks(arguments: argparse.Namespace) -> Figures:
+    from aisaas.bench.webhooks import measure  # noqa: PLC0415
+
+    return measure(arguments.events)
+
+
 ALONE: dict[str, Callable[[argparse.Namespace], Figures]] = {
     "stop": _stop,
     "guard": _guard,
     "stream": _stream,
     "usage": _usage,
+    "webhooks": _webhooks,
     "metering": _metering,
 }

@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from aisaas.adapters.stripe_catalogue import sync
 from aisaas.bench.server import app_process
 from aisaas.cli import frontend
 from aisaas.cli.environment import configured, data_dir
 from aisaas.cli.parts import Plan, plan
 from aisaas.cli.screen import say, step
-from aisaas.cli.stripe import sync
 from aisaas.embedded import postgres, valkey
 from aisaas.embedded.errors import StackError
 from aisaas.embedded.folder import DataFolder, Running

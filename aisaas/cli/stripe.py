@@ -7,12 +7,11 @@ import asyncio
 import json
 from collections.abc import Sequence
 
-from aisaas.adapters.stripe_catalogue import Step, StripeCatalogue
-from aisaas.billing.plans import plans
+from aisaas.adapters.stripe_catalogue import Step, sync
 from aisaas.cli.environment import adopt, running
 from aisaas.cli.screen import complain, say
 from aisaas.errors import PaymentsError, PaymentsRefused
-from aisaas.settings import STRIPE_LIVE_KEYS, Settings, load
+from aisaas.settings import STRIPE_LIVE_KEYS, load
 
 USAGE = 2
 
@@ -48,22 +47,6 @@ def execute(arguments: argparse.Namespace) -> int:
         return 1
     _show(steps, as_json=arguments.json, dry_run=arguments.dry_run)
     return 0
-
-
-async def sync(settings: Settings, *, dry_run: bool = False) -> Sequence[Step]:
-    """What was done, or would be."""
-    assert settings.stripe_secret_key is not None
-    catalogue = StripeCatalogue(
-        settings.stripe_secret_key.get_secret_value(),
-        api_base=settings.stripe_api_base,
-        plans=tuple(plans(settings).values()),
-        return_url=f"{settings.url}/billing",
-        dry_run=dry_run,
-    )
-    try:
-        return await catalogue.sync()
-    finally:
-        await catalogue.close()
 
 
 def _show(steps: Sequence[Step], *, as_json: bool, dry_run: bool) -> None:
