@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from aisaas.billing.plans import plans
 from aisaas.settings import OAUTH_PROVIDERS
 from aisaas.wiring import services
 
@@ -23,8 +24,26 @@ async def site(_: Request) -> JSONResponse:
             ],
             "captcha": captcha if captcha["provider"] else None,
             "mailbox_url": values["mailbox_url"],
+            "plans": _plans(),
         }
     )
+
+
+def _plans() -> list[dict[str, object]]:
+    """What is sold, the cheapest first; nothing where nothing is. Amounts in USD as text."""
+    if services().payments is None:
+        return []
+    return [
+        {
+            "label": plan.label,
+            "price": str(plan.price.base_usd) if plan.price else "0",
+            "tokens": plan.tokens_per_month,
+            "overage": str(plan.price.overage_usd_per_million) if plan.price else None,
+            "trial_days": plan.price.trial_days if plan.price else 0,
+            "trial_tokens": plan.price.trial_tokens if plan.price else 0,
+        }
+        for plan in plans(services().settings).values()
+    ]
 
 
 def routes() -> list[Route]:

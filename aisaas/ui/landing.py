@@ -5,7 +5,7 @@ from __future__ import annotations
 import reflex as rx
 
 from aisaas.ui import layout, routes
-from aisaas.ui.browser import MailboxHint
+from aisaas.ui.browser import MailboxHint, Prices
 from aisaas.ui.settings import APP_NAME
 
 STEPS = (
@@ -41,6 +41,7 @@ def page() -> rx.Component:
         _hero(),
         _door(),
         _promises(),
+        Prices.create(),
         _closing(),
         links=(rx.el.a("Sign in", href=routes.LOGIN, class_name="bar-link"),),
     )

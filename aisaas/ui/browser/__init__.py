@@ -43,6 +43,13 @@ class MailboxHint(rx.Component):
     tag = "MailboxHint"
 
 
+class Prices(rx.Component):
+    """What the plans cost, where any are sold."""
+
+    library = _library("site")
+    tag = "Prices"
+
+
 class SiteNotice(rx.Component):
     """What the page before this one has done, by the code in the address."""
 

@@ -2,7 +2,7 @@
 // Asked of the running server, so that one build serves whatever is set; the server decides anyway.
 import { useEffect, useState } from "react";
 
-const UNKNOWN = { sign_up_mode: "open", providers: [], captcha: null, mailbox_url: "" };
+const UNKNOWN = { sign_up_mode: "open", providers: [], captcha: null, mailbox_url: "", plans: [] };
 let asked;
 
 async function ask() {
@@ -50,5 +50,41 @@ export function MailboxHint() {
       This install sends no mail: what it would send is in its{" "}
       <MailboxLink className="quiet-link">mailbox</MailboxLink>.
     </p>
+  );
+}
+
+const dollars = (amount) =>
+  new Intl.NumberFormat("en-US", { style: "currency", currency: "USD", trailingZeroDisplay: "stripIfInteger" }).format(amount);
+const count = (number) => number.toLocaleString("en-US");
+
+// What the plans cost, of an install that sells any.
+export function Prices() {
+  const plans = useSite()?.plans ?? [];
+  if (plans.length === 0) return null;
+  return (
+    <section className="band">
+      <h2>What it costs</h2>
+      <ul className="plans">
+        {plans.map((plan) => (
+          <li key={plan.label} className="plan">
+            <h3>{plan.label}</h3>
+            <p className="plan-price">{plan.overage ? `${dollars(plan.price)} a month` : "$0"}</p>
+            <ul className="includes">
+              <li>{count(plan.tokens)} tokens a month</li>
+              <li>
+                {plan.overage
+                  ? `More for ${dollars(plan.overage)} a million, up to a cap you set`
+                  : "No card needed, and nothing beyond them"}
+              </li>
+              {plan.trial_days > 0 && (
+                <li>
+                  {plan.trial_days} days free to try, with {count(plan.trial_tokens)} tokens
+                </li>
+              )}
+            </ul>
+          </li>
+        ))}
+      </ul>
+    </section>
   );
 }
