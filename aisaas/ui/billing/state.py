@@ -92,6 +92,7 @@ class Billing(rx.State):
     async def switch(self, plan: str) -> EventType[()]:
         async with self:
             await notices.clear(self)
+            self.arriving = ""
             principal = await principal_of(self)
         wanted = payloads.plan_id(plan)
         await services().checkout.switch(principal, wanted)

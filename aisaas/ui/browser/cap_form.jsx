@@ -41,6 +41,7 @@ export function CapForm({ value, own, standard, problem, saved, onSave, onReset 
           onChange={(event) => {
             setTyped(event.target.value);
             setWrong("");
+            setAsked(0);
           }}
         />
         <p id="cap-said" className={said ? "field-problem" : "hint"} role={said ? "alert" : undefined}>
