@@ -87,6 +87,8 @@ def build_services(stack: Stack, catalogue: Path) -> Build:
             "total_daily_usd": 1000,
             # Whoever wants payments says so: a sender would take what other tests put into the outbox.
             "stripe_secret_key": None,
+            # Likewise whoever wants mails.
+            "smtp_url": None,
         }
         services = build(load(**(values | overrides)))
         async with running(services):

@@ -16,13 +16,10 @@ from aisaas.billing import notices
 from aisaas.billing.notice_mail import Letterhead, write
 from aisaas.billing.notice_texts import TEXTS
 from aisaas.billing.notice_words import moment, money, usd
-from aisaas.billing.plans import plans
 from aisaas.errors import NoticeUnwritable
 from aisaas.ports import Mail
-from aisaas.settings import load
-from tests.settings.test_env_example import REQUIRED
+from tests.billing.mails import URL, letterhead
 
-URL = "https://chat.example.com"
 PERIOD_END = "2026-12-01T00:00:00+00:00"
 Recorded = Mapping[str, object]
 
@@ -108,9 +105,9 @@ SAMPLES: Mapping[str, tuple[Recorded, tuple[str, ...]]] = {
 NOTICE = uuid4()
 
 
-@pytest.fixture(scope="module")
-def letterhead() -> Letterhead:
-    return Letterhead("Chat & Co", URL, plans(load(_env_file=None, **REQUIRED)))
+@pytest.fixture(scope="module", name="letterhead")
+def _letterhead() -> Letterhead:
+    return letterhead()
 
 
 def _said(mail: Mail) -> str:

@@ -13,22 +13,21 @@ import pytest_asyncio
 
 from aisaas.adapters.smtp_mail import SmtpMail
 from aisaas.billing import notices
-from aisaas.billing.notice_mail import Letterhead
 from aisaas.billing.notice_mails import REFUSALS, NoticeMails
 from aisaas.billing.notices import add_notice
-from aisaas.billing.plans import plans
+from aisaas.billing.quota import book
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.embedded.processes import HOST, free_port
 from aisaas.embedded.stack import Stack
 from aisaas.errors import DependencyError, MailError
 from aisaas.ports import Mail, Mailer
-from aisaas.settings import load
 from aisaas.wiring import Services
+from tests.billing.conftest import Billing, Sql, charge, claim
+from tests.billing.mails import letterhead
 from tests.mail_server import MailServer
 from tests.parts import Mailbox
-from tests.services import Build, Database, new_principal
-from tests.settings.test_env_example import REQUIRED
+from tests.services import Build, new_principal
 
 SENDER = "mail@example.com"
 INVOICE = {"plan": "pro", "until": None, "url": None, "amount": 2000}
@@ -72,10 +71,7 @@ class Office:
         )
 
     def mails(self, mailer: Mailer) -> NoticeMails:
-        sold = plans(load(_env_file=None, **REQUIRED))
-        return NoticeMails(
-            self.service, mailer, Letterhead("Chat", "https://chat.example.com", sold)
-        )
+        return NoticeMails(self.service, mailer, letterhead())
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -347,7 +343,7 @@ async def test_without_the_database_nothing_is_sent(office: Office, spare_stack:
         mails = NoticeMails(
             ServiceDatabase(nowhere),
             SmtpMail(server.url, SENDER),
-            Letterhead("Chat", "https://chat.example.com", plans(load(_env_file=None, **REQUIRED))),
+            letterhead(),
         )
         with pytest.raises(DependencyError):
             await mails.deliver_once()
@@ -358,33 +354,33 @@ async def test_without_the_database_nothing_is_sent(office: Office, spare_stack:
 # In a whole product
 
 
-async def test_running_product_mails_what_it_notes(
-    services: Services, stack: Stack, build_services: Build, database: Database
+async def test_running_product_mails_what_a_call_has_crossed(
+    services: Services, stack: Stack, build_services: Build, billing: Billing, sql: Sql
 ) -> None:
-    member = await new_principal(services)
-    ((email,),) = database("select email from profiles where id = %s", member.user_id)
-    database(
-        "insert into billing_notices (user_id, kind, key, values)"
-        " values (%s, 'subscription_ended', %s, %s)",
-        member.user_id,
-        str(uuid4()),
-        '{"plan": "pro"}',
-    )
+    member = (await new_principal(services)).user_id
+    ((email,),) = sql("select email from profiles where id = %s", member)
+    call = claim(member, prompt=0, max_tokens=146, limit=100, overage=50, free=False)
+    await billing.quota().reserve(call)
+    async with billing.service.transaction() as session:
+        await book(session, charge(call, 146))
     box = Mailbox(stack)
     try:
         # A process that starts looks at once.
-        async with asyncio.timeout(20), build_services():
-            while not (found := box.to(str(email))):
+        async with asyncio.timeout(20), build_services(smtp_url=stack.env["SMTP_URL"]):
+            while len(found := box.to(str(email))) < 2:
                 await asyncio.sleep(0.05)
     finally:
         box.close()
-    assert [mail["subject"] for mail in found] == ["Your subscription has ended"]
+    assert {mail["subject"] for mail in found} == {
+        "Your tokens are used up",
+        "90 % of your spending cap is used",
+    }
 
 
 async def test_without_a_mail_server_nothing_fails_and_notices_wait(
     build_services: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with build_services(smtp_url=None) as alone:
+    async with build_services() as alone:
         assert alone.notice_mails is None
         await asyncio.sleep(0)
     told = [record.getMessage() for record in caplog.records if "SMTP_URL" in record.getMessage()]

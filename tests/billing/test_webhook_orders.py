@@ -111,7 +111,8 @@ async def test_every_order_with_duplicates_ends_in_what_a_fresh_look_shows(
     for after, kind, step in course.arrivals:
         about = two[LIFE[step].which]
         if (kind, step) not in events:
-            payload = {"id": f"in_{about.id}_{step}", "attempt_count": 1}
+            payload = {"id": f"in_{about.id}_{step}", "attempt_count": 1, "amount_due": 2000}
+            payload |= {"currency": "usd"}
             events[kind, step] = event(kind, about, user_id=user_id, payload=payload)
         arriving[after].append(events[kind, step])
 

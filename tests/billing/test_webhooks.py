@@ -511,7 +511,8 @@ async def test_money_that_goes_back_is_told_to_the_admins_once_each(shop: Shop) 
     id_ = uuid4().hex
 
     def of(kind: str, **fields: object) -> PaymentEvent:
-        return event(kind, customer_id=sold.customer_id, payload={"id": f"x_{id_}"} | fields)
+        payload = {"id": f"x_{id_}", "currency": "usd"} | fields
+        return event(kind, customer_id=sold.customer_id, payload=payload)
 
     refund = "charge.refunded"
     await shop.deliver(
@@ -535,7 +536,7 @@ async def test_money_that_goes_back_is_told_to_the_admins_once_each(shop: Shop) 
 
 async def test_dispute_that_names_no_customer_reaches_the_admins(shop: Shop) -> None:
     charge_id = f"ch_{uuid4().hex}"
-    payload = {"id": f"du_{uuid4().hex}", "charge": charge_id, "amount": 700}
+    payload = {"id": f"du_{uuid4().hex}", "charge": charge_id, "amount": 700, "currency": "usd"}
     await shop.deliver(event("charge.dispute.created", payload=payload))
     ((kind, _),) = shop.admin_notices(charge_id)
     assert kind == "dispute_opened"

@@ -12,6 +12,7 @@ from aisaas.billing.subscriptions import Subscriptions
 from aisaas.db.service import ServiceDatabase
 from aisaas.ports import PaidSubscription, PaymentEvent, Payments, Signals
 from tests.billing.conftest import Sql
+from tests.billing.mails import can_be_mailed
 from tests.billing.provider import Provider, new_subscription
 
 GRACE = timedelta(days=7)
@@ -104,6 +105,7 @@ class Shop:
                 "select kind, values from billing_notices where user_id = %s order by created_at",
                 user_id,
             )
+            if can_be_mailed(kind, values)
         ]
 
     def admin_notices(self, about: str) -> list[tuple[object, object]]:
@@ -115,6 +117,7 @@ class Shop:
                 " and values::text like %s order by created_at",
                 f"%{about}%",
             )
+            if can_be_mailed(kind, values)
         ]
 
     def outcome(self, event: PaymentEvent) -> object:
