@@ -70,7 +70,7 @@ _WHAT_NEXT: tuple[Paragraph, ...] = (
     When(
         "nothing_beyond",
         "After them come credits, if you were given any. Then new replies stop until {period_end}: "
-        "a trial, or a cap of $0, has nothing beyond.",
+        "a trial, an unpaid invoice or a cap of $0 leaves nothing beyond.",
     ),
 )
 _NEARLY = _to_user("{percent} % of your tokens are used", _USED, *_WHAT_NEXT)

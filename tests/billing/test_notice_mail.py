@@ -212,7 +212,7 @@ def test_unknown_kind_is_a_bug(letterhead: Letterhead) -> None:
     ("changes", "told", "untold"),
     [
         ({"plan": "free", "overage": 0}, "A paid plan has more", "a million tokens costs"),
-        ({"overage": 0}, "a trial, or a cap of $0", "a million tokens costs"),
+        ({"overage": 0}, "an unpaid invoice or a cap of $0", "a million tokens costs"),
         ({}, "a million tokens costs", "new replies stop"),
     ],
 )

@@ -51,7 +51,8 @@ async def test_crash_at_any_point_and_the_next_delivery_leave_it_done_once(
     deliveries: dict[str, tuple[UUID, PaidSubscription, PaymentEvent]] = {}
     for point in (*POINTS, COMMITTED):
         user_id, sold = shop.subscriber(status="past_due", unpaid_since=since)
-        payload = {"id": f"in_{sold.id}", "attempt_count": 1}
+        payload = {"id": f"in_{sold.id}", "attempt_count": 1, "amount_due": 2000}
+        payload |= {"currency": "usd"}
         told = event("invoice.payment_failed", sold, payload=payload)
         deliveries[point] = user_id, sold, told
     await asyncio.gather(
