@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -11,8 +12,14 @@ from uuid import uuid4
 import httpx
 import pytest
 import pytest_asyncio
+from starlette.applications import Starlette
+from starlette.types import Message, Scope
 from stripe import WebhookSignature
 
+from aisaas.api import stripe_webhook
+from aisaas.api.app import api_routes
+from aisaas.api.security_headers import SecurityHeaders
+from aisaas.api.sign_in_first import SignInFirst
 from aisaas.api.stripe_webhook import MAX_BYTES, METERS, SNAPSHOTS
 from aisaas.embedded.processes import free_port
 from aisaas.embedded.stack import Stack
@@ -88,6 +95,18 @@ def known(sql: Sql) -> Sql:
         return sql("select outcome from processed_webhook_events where id = %s", event_id)
 
     return find
+
+
+async def test_what_stands_around_the_routes_leaves_deliveries_alone(
+    stripe: httpx.AsyncClient,
+) -> None:
+    around = SecurityHeaders(SignInFirst(Starlette(routes=api_routes())))
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(around), base_url=stripe.base_url
+    ) as outside:
+        answer = await deliver(outside, body_of())
+    assert (answer.status_code, answer.json()) == (200, {"received": True})
+    assert answer.headers["cache-control"] == "no-store"
 
 
 # Who is believed
@@ -224,6 +243,42 @@ async def test_length_that_is_too_large_or_none_is_refused_before_reading(
     assert refused(answer, 413)
 
 
+async def test_body_that_does_not_come_is_not_waited_for(
+    stripe: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stripe_webhook, "READ_SECONDS", 0.05)
+
+    async def stuck() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    assert refused(await stripe.post(SNAPSHOTS, content=stuck()), 408)
+
+
+async def test_delivery_that_is_cut_off_is_no_event(stripe: httpx.AsyncClient) -> None:
+    coming: list[Message] = [
+        {"type": "http.request", "body": b"{", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Message] = []
+    scope: Scope = {
+        "type": "http",
+        "method": "POST",
+        "path": SNAPSHOTS,
+        "query_string": b"",
+        "headers": [],
+    }
+
+    async def receive() -> Message:
+        return coming.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await Starlette(routes=api_routes())(scope, receive, send)
+    assert sent[0]["status"] == 400
+
+
 # Off
 
 
@@ -282,7 +337,7 @@ async def test_event_that_failed_for_want_of_the_provider_is_noted_without_what_
     assert known(id_of(body)) == []
     failure = "select type, attempts, last_error, resolved_at from webhook_failures"
     assert sql(f"{failure} where event_id = %s", id_of(body)) == [
-        ("customer.subscription.updated", 1, "payments:connection", None)
+        ("customer.subscription.updated", 1, "payments:unreachable", None)
     ]
     assert id_of(body) in caplog.text
     for private in ("what somebody wrote", SECRET, "sk_test_of_the_tests"):
