@@ -8,12 +8,12 @@ from __future__ import annotations
 from asyncio import timeout
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import stripe
-from pydantic import ValidationError
-from stripe import HTTPXClient, StripeClient
+from pydantic import BaseModel, ValidationError
+from stripe import HTTPXClient, ListObject, StripeClient, StripeObject
 
 from aisaas.errors import PaymentsError, PaymentsRefused
 
@@ -25,6 +25,8 @@ SERVER_TROUBLE = 500
 REFUSED = range(400, 500)
 # A key that was revoked, or may not do this.
 NOT_ALLOWED = (401, 403)
+
+Shape = TypeVar("Shape", bound=BaseModel)
 
 
 def connect(secret_key: str, api_base: str | None) -> tuple[StripeClient, HTTPXClient]:
@@ -83,3 +85,24 @@ def _retry_after(headers: Mapping[str, str] | None) -> float | None:
         return max(float(lowered["retry-after"]), 0.0)
     except (KeyError, ValueError):
         return None
+
+
+def read(found: StripeObject, shape: type[Shape]) -> Shape:
+    """What came, if it has the shape. Inside `translated`, which knows what to make of the rest."""
+    return shape.model_validate(found.to_dict(for_json=True))
+
+
+def read_page(page: ListObject[Any], shape: type[Shape]) -> list[Shape]:
+    return [read(each, shape) for each in _listed(page).data]
+
+
+async def read_all(page: ListObject[Any], shape: type[Shape]) -> list[Shape]:
+    """Of this page and those behind it."""
+    return [read(each, shape) async for each in _listed(page).auto_paging_iter()]
+
+
+def _listed(page: ListObject[Any]) -> ListObject[Any]:
+    """The SDK makes an object of whatever comes, so what should be a list need not be one."""
+    if not isinstance(page, ListObject):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise PaymentsError("unreadable")
+    return page

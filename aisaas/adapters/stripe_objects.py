@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, Field
@@ -44,6 +44,16 @@ class OurMetadata(BaseModel):
 
     user_id: UserId = None
     plan: str | None = None
+
+
+class Identified(BaseModel):
+    id: str
+
+
+class Page(BaseModel):
+    """A page of theirs that a browser is sent to; closed ones have no address."""
+
+    url: str | None
 
 
 # A price ------------------------------------------------------------------------------------------
@@ -197,6 +207,12 @@ class StripePreview(BaseModel):
 class StripeMeter(BaseModel):
     id: str
     event_name: str
+
+
+class TakenEvent(BaseModel):
+    """The only proof that it was the meter who answered."""
+
+    object: Literal["billing.meter_event"]
 
 
 class MeterSummary(BaseModel):

@@ -14,30 +14,30 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-import stripe
-from pydantic import BaseModel
-from stripe import StripeObject, WebhookSignature
+from stripe import StripeObject
 
-from aisaas.adapters.stripe_client import connect, translated
+from aisaas.adapters.stripe_client import connect, read, read_all, read_page, translated
 from aisaas.adapters.stripe_objects import (
     BASE_PRICE,
     USAGE_PRICE,
     USER_ID,
+    Identified,
     MeterSummary,
-    StripeEvent,
+    Page,
     StripeInvoice,
     StripeMeter,
-    StripeMeterProblem,
     StripePreview,
     StripePrice,
     StripeProduct,
     StripeSubscription,
+    TakenEvent,
 )
-from aisaas.errors import PaymentsRefused, WebhookInvalid
+from aisaas.adapters.stripe_webhooks import meter_key, read_event, read_meter_problem, verify
+from aisaas.errors import PaymentsRefused
 from aisaas.ports import (
     Invoice,
     InvoicePreview,
@@ -51,17 +51,13 @@ if TYPE_CHECKING:
     from stripe.params import CustomerCreateParams, SubscriptionUpdateParams
     from stripe.params.checkout import SessionCreateParams
 
-SIGNATURE_SECONDS = 300
 CACHE_SECONDS = 300.0
 PAGE = 100
 METER_EVENT = "ai_tokens_used"
-METER_PROBLEM = "v1.billing.meter.error_report_triggered"
 
 MISSING = "resource_missing"
 NO_NEXT_INVOICE = "invoice_upcoming_none"
 DUPLICATE = "already exists with identifier"
-
-Shape = TypeVar("Shape", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +101,7 @@ class StripePayments:
                 params,
                 {"idempotency_key": f"customer-{user_id}-{wanted}"},
             )
-            return made.id
+            return read(made, Identified).id
 
     async def checkout(
         self,
@@ -143,15 +139,13 @@ class StripePayments:
             session = await self._client.v1.checkout.sessions.create_async(
                 wanted, {"idempotency_key": f"checkout-{attempt}-{params}"}
             )
-        if session.url is None:
-            raise PaymentsRefused("checkout_closed", "this Checkout session has no page any more")
-        return session.url
+            return _address(session)
 
     async def switch(self, subscription_id: str, plan: str, *, at_once: bool) -> None:
         prices = await self._prices_of(plan)
         async with translated():
             found = await self._client.v1.subscriptions.retrieve_async(subscription_id)
-            items = _read(found, StripeSubscription).items.data
+            items = read(found, StripeSubscription).items.data
             wanted: SubscriptionUpdateParams = {
                 "items": [
                     {"id": item.id, "price": prices.base if item.price.licensed else prices.usage}
@@ -170,7 +164,7 @@ class StripePayments:
             session = await self._client.v1.billing_portal.sessions.create_async(
                 {"customer": customer_id, "return_url": return_url}
             )
-            return session.url
+            return _address(session)
 
     # Subscriptions and invoices
 
@@ -180,7 +174,7 @@ class StripePayments:
                 found = await self._client.v1.subscriptions.retrieve_async(
                     subscription_id, {"expand": ["latest_invoice"]}
                 )
-                return await self._paid(_read(found, StripeSubscription))
+                return await self._paid(read(found, StripeSubscription))
         except PaymentsRefused as refused:
             if refused.code == MISSING:
                 return None
@@ -197,10 +191,8 @@ class StripePayments:
                         "expand": ["data.latest_invoice"],
                     }
                 )
-                return [
-                    await self._paid(_read(each, StripeSubscription))
-                    async for each in page.auto_paging_iter()
-                ]
+                found = await read_all(page, StripeSubscription)
+                return [await self._paid(each) for each in found]
         except PaymentsRefused as refused:
             if refused.code == MISSING:
                 return []
@@ -211,7 +203,7 @@ class StripePayments:
             page = await self._client.v1.invoices.list_async(
                 {"customer": customer_id, "limit": PAGE}
             )
-            found = [_read(each, StripeInvoice).invoice() for each in page.data]
+            found = [each.invoice() for each in read_page(page, StripeInvoice)]
         return [invoice for invoice in found if invoice.status != "draft"][:limit]
 
     async def preview(self, subscription_id: str) -> InvoicePreview | None:
@@ -220,7 +212,7 @@ class StripePayments:
                 found = await self._client.v1.invoices.create_preview_async(
                     {"subscription": subscription_id}
                 )
-                return _read(found, StripePreview).preview()
+                return read(found, StripePreview).preview()
         except PaymentsRefused as refused:
             if refused.code in {NO_NEXT_INVOICE, MISSING}:
                 return None
@@ -231,7 +223,7 @@ class StripePayments:
     async def report_usage(self, event: MeterEvent) -> bool:
         try:
             async with translated():
-                await self._client.v1.billing.meter_events.create_async(
+                made = await self._client.v1.billing.meter_events.create_async(
                     {
                         "event_name": METER_EVENT,
                         "identifier": event.identifier,
@@ -241,8 +233,9 @@ class StripePayments:
                             "value": str(event.tokens),
                         },
                     },
-                    {"idempotency_key": _meter_key(event), "max_network_retries": 0},
+                    {"idempotency_key": meter_key(event), "max_network_retries": 0},
                 )
+                read(made, TakenEvent)
         except PaymentsRefused as refused:
             if DUPLICATE in f"{refused.code} {refused.message}":
                 return False
@@ -262,45 +255,19 @@ class StripePayments:
                 },
             )
             sums = [
-                _read(each, MeterSummary).aggregated_value async for each in page.auto_paging_iter()
+                read(each, MeterSummary).aggregated_value async for each in page.auto_paging_iter()
             ]
         return round(sum(sums))
 
     # Webhooks
 
     def event(self, body: bytes, signature: str) -> PaymentEvent:
-        _verify(body, signature, self._webhook_secrets)
-        try:
-            return StripeEvent.model_validate_json(body).payment_event()
-        except ValueError as error:
-            raise WebhookInvalid("no event of Stripe's") from error
+        verify(body, signature, self._webhook_secrets)
+        return read_event(body)
 
     async def meter_problem(self, body: bytes, signature: str) -> MeterProblem | None:
-        _verify(body, signature, self._meter_webhook_secrets)
-        try:
-            thin = self._client.parse_event_notification_without_verification(body)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise WebhookInvalid("no thin event of Stripe's") from error
-        if thin.type != METER_PROBLEM:
-            return None
-        async with translated():
-            # The notification only says where to look; what happened has to be fetched. The
-            # notification's own way to do that sends a parameter that the API doesn't know.
-            found = await self._client.v2.core.events.retrieve_async(thin.id)
-            whole = _read(found, StripeMeterProblem)
-        return MeterProblem(
-            event_id=thin.id,
-            meter_id=thin.related_object.id,
-            created_at=_instant(thin.created),
-            reasons=tuple(
-                (
-                    kind.code,
-                    kind.error_count,
-                    tuple(_identifier(sample.request.identifier) for sample in kind.sample_errors),
-                )
-                for kind in whole.data.reason.error_types
-            ),
-        )
+        verify(body, signature, self._meter_webhook_secrets)
+        return await read_meter_problem(self._client, body)
 
     # What is looked up once in a while
 
@@ -311,7 +278,7 @@ class StripePayments:
         keys = [plan + BASE_PRICE, plan + USAGE_PRICE]
         async with translated():
             page = await self._client.v1.prices.list_async({"lookup_keys": keys, "active": True})
-            prices = [_read(each, StripePrice) for each in page.data]
+            prices = read_page(page, StripePrice)
         found = {price.lookup_key: price.id for price in prices}
         if missing := [key for key in keys if key not in found]:
             raise PaymentsRefused(
@@ -326,7 +293,7 @@ class StripePayments:
                 page = await self._client.v1.billing.meters.list_async(
                     {"status": "active", "limit": PAGE}
                 )
-                meters = [_read(each, StripeMeter) async for each in page.auto_paging_iter()]
+                meters = await read_all(page, StripeMeter)
             self._meter = next((m.id for m in meters if m.event_name == METER_EVENT), None)
         if self._meter is None:
             raise PaymentsRefused("meter_missing", f"no active meter has the event {METER_EVENT}")
@@ -343,55 +310,19 @@ class StripePayments:
         if price.product is None:
             return price.plan_by_key
         if price.product not in self._products:
-            product = _read(
+            product = read(
                 await self._client.v1.products.retrieve_async(price.product), StripeProduct
             )
             self._products[price.product] = product.metadata.plan if product.metadata else None
         return self._products[price.product] or price.plan_by_key
 
 
-def _read(found: StripeObject, shape: type[Shape]) -> Shape:
-    return shape.model_validate(found.to_dict(for_json=True))
+def _address(session: StripeObject) -> str:
+    url = read(session, Page).url
+    if url is None:
+        raise PaymentsRefused("page_closed", "there is no page any more")
+    return url
 
 
 def _seconds(moment: datetime) -> int:
     return int(moment.timestamp())
-
-
-def _meter_key(event: MeterEvent) -> str:
-    """The same for every try, but after a failure that was answered: Stripe would repeat that for a
-    day. The identifier alone keeps the event from counting twice."""
-    return f"{event.identifier}.{event.failures}" if event.failures else event.identifier
-
-
-def _identifier(key: str) -> str:
-    """Of an event, by the key under which it was sent."""
-    return key.partition(".")[0]
-
-
-def _instant(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _verify(body: bytes, signature: str, secrets: Sequence[str]) -> None:
-    """Signed with any of the secrets (one may be in rotation), and lately.
-
-    The SDK refuses old signatures, but not those of the future, which would be good for longer.
-    """
-    for secret in secrets:
-        try:
-            WebhookSignature.verify_header(  # pyright: ignore[reportUnknownMemberType]
-                body, signature, secret, SIGNATURE_SECONDS
-            )
-        except (stripe.SignatureVerificationError, ValueError, TypeError):
-            # Another secret's; or no text at all, or a signature in letters that no digest has.
-            continue
-        if _signed_at(signature) <= time.time() + SIGNATURE_SECONDS:
-            return
-    raise WebhookInvalid("not signed by Stripe, or not lately")
-
-
-def _signed_at(signature: str) -> int:
-    """Of a header that was verified: the same time that the SDK read."""
-    return next(int(part[2:]) for part in signature.split(",") if part.startswith("t="))

@@ -22,6 +22,8 @@ class Receiver:
     answers: list[int] = field(default_factory=list[int])
     paths: list[str] = field(default_factory=list[str])
     received: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    # As they came: the body's bytes, and the signature's header.
+    raw: list[tuple[bytes, str]] = field(default_factory=list[tuple[bytes, str]])
 
     def types(self) -> list[str]:
         return [event["type"] for event in self.received]
@@ -42,6 +44,7 @@ def receiving(secret: str = SECRET, port: int = 0) -> Generator[Receiver]:
             except SignatureVerificationError:
                 self.answer(400)
                 return
+            receiver.raw.append((body, self.headers["stripe-signature"]))
             receiver.received.append(json.loads(body))
             self.answer(receiver.answers.pop(0) if receiver.answers else 200)
 

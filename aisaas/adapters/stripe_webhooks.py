@@ -1,0 +1,108 @@
+"""What Stripe sends by itself: verified, read, and where it is only a notice, fetched.
+
+Invariant: nothing is read that wasn't signed with a secret of ours within the last minutes; without
+a secret nothing is valid.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import stripe
+from stripe import StripeClient, WebhookSignature
+
+from aisaas.adapters.stripe_client import read, translated
+from aisaas.adapters.stripe_objects import StripeEvent, StripeMeterProblem
+from aisaas.errors import WebhookInvalid
+from aisaas.ports import MeterEvent, MeterProblem, PaymentEvent
+
+SIGNATURE_SECONDS = 300
+METER_PROBLEM = "v1.billing.meter.error_report_triggered"
+
+
+def verify(body: bytes, signature: str, secrets: Sequence[str]) -> None:
+    """Signed with any of the secrets (one may be in rotation), and lately.
+
+    The SDK refuses old signatures, but not those of the future, which would be good for longer.
+
+    Raises:
+        WebhookInvalid: it is not.
+    """
+    for secret in secrets:
+        try:
+            WebhookSignature.verify_header(  # pyright: ignore[reportUnknownMemberType]
+                body, signature, secret, SIGNATURE_SECONDS
+            )
+        except (stripe.SignatureVerificationError, ValueError, TypeError):
+            # Another secret's; or no text at all, or a signature in letters that no digest has.
+            continue
+        if _signed_at(signature) <= time.time() + SIGNATURE_SECONDS:
+            return
+    raise WebhookInvalid("not signed by Stripe, or not lately")
+
+
+def _signed_at(signature: str) -> int:
+    """Of a header that was verified: the same time that the SDK read."""
+    return next(int(part[2:]) for part in signature.split(",") if part.startswith("t="))
+
+
+def read_event(body: bytes) -> PaymentEvent:
+    """A verified body as a snapshot event. Raises WebhookInvalid."""
+    try:
+        return StripeEvent.model_validate_json(body).payment_event()
+    except ValueError as error:
+        raise WebhookInvalid("no event of Stripe's") from error
+
+
+async def read_meter_problem(client: StripeClient, body: bytes) -> MeterProblem | None:
+    """A verified body as a thin event, and what it is about; None for one of another type.
+
+    Raises:
+        WebhookInvalid: it is no thin event.
+        PaymentsError, PaymentsRefused: what it is about could not be fetched.
+    """
+    try:
+        thin = client.parse_event_notification_without_verification(body)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WebhookInvalid("no thin event of Stripe's") from error
+    if thin.type != METER_PROBLEM:
+        return None
+    async with translated():
+        # The notice only says where to look. Its own way to do that sends a parameter that the API
+        # doesn't know.
+        found = await client.v2.core.events.retrieve_async(thin.id)
+        whole = read(found, StripeMeterProblem)
+    return MeterProblem(
+        event_id=thin.id,
+        meter_id=thin.related_object.id,
+        created_at=_instant(thin.created),
+        reasons=tuple(
+            (
+                kind.code,
+                kind.error_count,
+                tuple(_identifier(sample.request.identifier) for sample in kind.sample_errors),
+            )
+            for kind in whole.data.reason.error_types
+        ),
+    )
+
+
+def meter_key(event: MeterEvent) -> str:
+    """The idempotency key of a meter event, by which problems name it.
+
+    The same for every try, but after a failure that was answered: Stripe would repeat that for a
+    day. The identifier alone keeps the event from counting twice.
+    """
+    return f"{event.identifier}.{event.failures}" if event.failures else event.identifier
+
+
+def _identifier(key: str) -> str:
+    """Of an event, by the key under which it was sent."""
+    return key.partition(".")[0]
+
+
+def _instant(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
