@@ -41,6 +41,9 @@ WHO = ("anonymous", "stranger", "owner", "service")
 
 # Columns, where it isn't all or none of them: (table, database role, verb) -> columns.
 COLUMNS = {
+    ("public.billing_notices", "service_role", "update"): (
+        "state attempts next_attempt_at last_error sent_at"
+    ),
     ("public.conversations", "authenticated", "insert"): "id user_id title model",
     ("public.conversations", "authenticated", "update"): "title model last_message_at deleted_at",
     ("public.credit_grants", "authenticated", "select"): (
