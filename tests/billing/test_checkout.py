@@ -1,0 +1,348 @@
+"""Paying, by the real SDK against the stand-in for Stripe, with real accounts in the real database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from stripe import StripeClient
+
+from aisaas.accounts.models import GrantingSubscription, Principal
+from aisaas.adapters.stripe_catalogue import StripeCatalogue
+from aisaas.adapters.stripe_payments import StripePayments
+from aisaas.billing.checkout import Checkout, cents
+from aisaas.billing.periods import running
+from aisaas.billing.plans import plans
+from aisaas.billing.quota import Quota, book
+from aisaas.errors import BillingInvalid, Unavailable
+from aisaas.wiring import Services
+from tests.billing.conftest import PLENTY, Billing, charge, claim
+from tests.embedded.payments_client import (
+    KEY,
+    Counterpart,
+    control,
+    counterpart,
+    sdk,
+    variables_for,
+)
+from tests.services import Database, Member, new_member
+
+PAGE = "http://127.0.0.1:3000/billing"
+
+
+@pytest.fixture(scope="module")
+def payments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counterpart]:
+    with counterpart(variables_for(tmp_path_factory.mktemp("payments") / "books")) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(payments: Counterpart) -> AsyncIterator[StripeClient]:
+    async with sdk(payments.url) as made:
+        yield made
+
+
+@pytest.fixture
+async def checkout(
+    payments: Counterpart, billing: Billing, services: Services
+) -> AsyncIterator[Checkout]:
+    sold = plans(services.settings)
+    catalogue = StripeCatalogue(
+        KEY, api_base=payments.url, plans=tuple(sold.values()), return_url=PAGE
+    )
+    await catalogue.sync()
+    await catalogue.close()
+    provider = StripePayments(KEY, api_base=payments.url)
+    quota = Quota(billing.service, billing.user, sold, free_cap=PLENTY, total_cap=PLENTY)
+    yield Checkout(billing.service, billing.user, provider, quota, sold, page=PAGE)
+    await provider.close()
+
+
+@pytest.fixture
+async def ada(services: Services) -> Member:
+    return await new_member(services)
+
+
+async def _again(services: Services, ada: Member) -> Principal:
+    return await services.accounts.principal(ada.cookie)
+
+
+async def _subscribed(
+    services: Services, client: StripeClient, database: Database, checkout: Checkout, ada: Member
+) -> Principal:
+    """On Pro, as a webhook would leave it."""
+    await checkout.subscribe(ada.principal, "pro")
+    customer = (await _again(services, ada)).metered_customer
+    assert customer is not None
+    listed = await client.v1.prices.list_async({"lookup_keys": ["pro_base", "pro_usage"]})
+    made = await client.v1.subscriptions.create_async(
+        {
+            "customer": customer,
+            "metadata": {"user_id": str(ada.principal.user_id)},
+            "default_payment_method": "pm_card_visa",
+            "items": [{"price": price.id} for price in listed.data],
+        }
+    )
+    item = made.to_dict(for_json=True)["items"]["data"][0]
+    database(
+        "update profiles set plan = 'pro', subscription_status = 'active', subscription_id = %s,"
+        " period_start = to_timestamp(%s), period_end = to_timestamp(%s) where id = %s",
+        made.id,
+        item["current_period_start"],
+        item["current_period_end"],
+        ada.principal.user_id,
+    )
+    return await _again(services, ada)
+
+
+# To Checkout
+
+
+async def test_two_tabs_and_double_clicks_make_one_customer_and_one_page(
+    checkout: Checkout, client: StripeClient, services: Services, ada: Member
+) -> None:
+    pages = await asyncio.gather(*(checkout.subscribe(ada.principal, "pro") for _ in range(8)))
+    assert len(set(pages)) == 1
+    listed = await client.v1.customers.list_async({"email": ada.principal.email})
+    (customer,) = listed.data
+    assert (await _again(services, ada)).metered_customer == customer.id
+    # The next click, with the customer known, leads to the same page still.
+    assert await checkout.subscribe(await _again(services, ada), "pro") == pages[0]
+
+
+async def test_checkout_sells_both_prices_to_the_user_who_asked(
+    checkout: Checkout, client: StripeClient, services: Services, ada: Member
+) -> None:
+    await checkout.subscribe(ada.principal, "pro")
+    customer = (await _again(services, ada)).metered_customer
+    assert customer is not None
+    (session,) = (await client.v1.checkout.sessions.list_async({"customer": customer})).data
+    assert (session.mode, session.client_reference_id) == (
+        "subscription",
+        str(ada.principal.user_id),
+    )
+    assert session.allow_promotion_codes
+    assert session.automatic_tax.enabled
+    assert session.success_url == f"{PAGE}?checkout=done"
+    lines = await client.v1.checkout.sessions.line_items.list_async(session.id)
+    assert {str(line.price.lookup_key) for line in lines.data if line.price} == {
+        "pro_base",
+        "pro_usage",
+    }
+
+
+@pytest.mark.parametrize("plan", ["free", "gold", "", "pro'; --"])
+async def test_plan_that_is_not_sold_is_refused(checkout: Checkout, ada: Member, plan: str) -> None:
+    with pytest.raises(BillingInvalid):
+        await checkout.subscribe(ada.principal, plan)
+
+
+async def test_subscriber_is_sent_to_the_portal_however_stale_our_copy_is(
+    checkout: Checkout,
+    client: StripeClient,
+    services: Services,
+    database: Database,
+    ada: Member,
+) -> None:
+    subscriber = await _subscribed(services, client, database, checkout, ada)
+    stale = replace(subscriber, plan="free", subscription=None, subscription_status="free")
+    assert "/portal/" in await checkout.subscribe(stale, "business")
+    assert "/portal/" in await checkout.portal(subscriber)
+
+
+async def test_there_is_one_trial_for_each_user(
+    checkout: Checkout, client: StripeClient, services: Services, database: Database, ada: Member
+) -> None:
+    assert (await checkout.billing(ada.principal)).trial_possible
+    subscriber = await _subscribed(services, client, database, checkout, ada)
+    assert subscriber.subscription is not None
+    await client.v1.subscriptions.cancel_async(subscriber.subscription.id)
+    await checkout.subscribe(subscriber, "pro")
+    assert subscriber.metered_customer is not None
+    listed = await client.v1.checkout.sessions.list_async({"customer": subscriber.metered_customer})
+    newest = listed.data[0]
+    assert "trial" not in str(newest.to_dict(for_json=True).get("subscription_data") or {})
+
+
+# Switching
+
+
+async def test_dearer_plan_is_paid_for_at_once_or_nothing_changes(
+    checkout: Checkout, client: StripeClient, services: Services, database: Database, ada: Member
+) -> None:
+    subscriber = await _subscribed(services, client, database, checkout, ada)
+    assert subscriber.subscription is not None
+    given = subscriber.subscription.id
+    await client.v1.subscriptions.update_async(
+        given, {"default_payment_method": "pm_card_chargeCustomerFail"}
+    )
+    with pytest.raises(BillingInvalid, match="didn't go through"):
+        await checkout.switch(subscriber, "business")
+    assert await _keys(client, given) == {"pro_base", "pro_usage"}
+    await client.v1.subscriptions.update_async(given, {"default_payment_method": "pm_card_visa"})
+    await checkout.switch(subscriber, "business")
+    # A second click finds it done.
+    await checkout.switch(subscriber, "business")
+    assert await _keys(client, given) == {"business_base", "business_usage"}
+    await checkout.switch(replace(subscriber, plan="business"), "pro")
+    assert await _keys(client, given) == {"pro_base", "pro_usage"}
+
+
+async def _keys(client: StripeClient, subscription: str) -> set[str]:
+    found = (await client.v1.subscriptions.retrieve_async(subscription)).to_dict(for_json=True)
+    return {item["price"]["lookup_key"] for item in found["items"]["data"]}
+
+
+async def test_who_has_no_subscription_switches_nothing(checkout: Checkout, ada: Member) -> None:
+    with pytest.raises(BillingInvalid):
+        await checkout.switch(ada.principal, "business")
+    with pytest.raises(BillingInvalid, match="choose a plan"):
+        await checkout.portal(ada.principal)
+
+
+# The cap
+
+
+@pytest.mark.parametrize("usd", ["0", "0.01", "25", "10000"])
+async def test_cap_is_the_users_to_set(
+    checkout: Checkout, services: Services, ada: Member, usd: str
+) -> None:
+    await checkout.set_cap(ada.principal, Decimal(usd))
+    assert (await _again(services, ada)).overage_cap_usd == Decimal(usd)
+    await checkout.set_cap(ada.principal, None)
+    assert (await _again(services, ada)).overage_cap_usd is None
+
+
+@pytest.mark.parametrize("usd", ["-0.01", "10000.01", "1e9", "NaN", "Infinity", "-Infinity"])
+async def test_cap_that_is_no_amount_of_money_changes_nothing(
+    checkout: Checkout, services: Services, ada: Member, usd: str
+) -> None:
+    await checkout.set_cap(ada.principal, Decimal(7))
+    with pytest.raises(BillingInvalid):
+        await checkout.set_cap(ada.principal, Decimal(usd))
+    assert (await _again(services, ada)).overage_cap_usd == 7
+
+
+# What the page shows
+
+
+async def _use(billing: Billing, services: Services, who: Principal, tokens: int) -> None:
+    held = replace(
+        claim(who.user_id, prompt=0, max_tokens=tokens, min_tokens=tokens, free=False),
+        limits=services.quota.limits_of(who),
+        period=running(who),
+    )
+    await billing.quota().reserve(held)
+    async with billing.service.transaction() as session:
+        await book(session, charge(held, tokens, customer=who.metered_customer))
+
+
+def _paying(who: Principal) -> Principal:
+    start = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
+    return replace(
+        who,
+        plan="pro",
+        subscription_status="active",
+        metered_customer="cus_page",
+        subscription=GrantingSubscription("sub_page", start, start + timedelta(days=30)),
+    )
+
+
+async def test_page_estimates_the_next_invoice_from_the_ledger(
+    checkout: Checkout, billing: Billing, services: Services, ada: Member
+) -> None:
+    who = _paying(ada.principal)
+    before = await checkout.billing(who)
+    assert before.estimate is not None
+    assert (before.estimate.base_usd, before.estimate.overage_usd) == (20, 0)
+    await _use(billing, services, who, 2_000_000 + 123_456)
+    after = await checkout.billing(who)
+    assert after.estimate is not None
+    assert after.estimate.overage_tokens == 123_456
+    # Ten dollars a million.
+    assert after.estimate.total_usd == Decimal("21.23")
+    assert (after.spent_usd, after.cap_usd) == (Decimal("1.23"), 20)
+
+
+async def test_plan_that_ends_with_the_period_has_no_base_price_ahead(
+    checkout: Checkout, ada: Member
+) -> None:
+    who = _paying(ada.principal)
+    assert who.subscription is not None
+    ending = replace(who, plan_ends_at=who.subscription.period_end)
+    found = (await checkout.billing(ending)).estimate
+    assert found is not None
+    assert found.total_usd == 0
+
+
+async def test_trial_is_free_and_its_end_costs_the_base_price(
+    checkout: Checkout, billing: Billing, services: Services, ada: Member
+) -> None:
+    who = replace(_paying(ada.principal), subscription_status="trialing")
+    await _use(billing, services, who, 200_000)
+    found = await checkout.billing(who)
+    assert found.estimate is not None
+    assert (found.estimate.total_usd, found.allowance.left) == (20, 0)
+
+
+async def test_free_plan_has_nothing_to_estimate(checkout: Checkout, ada: Member) -> None:
+    found = await checkout.billing(ada.principal)
+    assert (found.plan.id, found.estimate, found.has_customer) == ("free", None, False)
+    assert [plan.id for plan in found.offers] == ["pro", "business"]
+    assert await checkout.preview(ada.principal) is None
+    assert await checkout.invoices(ada.principal) == ()
+
+
+def test_cents_are_rounded_as_invoices_are() -> None:
+    assert [cents(Decimal(usd)) for usd in ("0.004", "0.005", "1.235")] == [
+        Decimal("0.00"),
+        Decimal("0.01"),
+        Decimal("1.24"),
+    ]
+
+
+# When the provider is away
+
+
+async def test_provider_that_fails_leaves_the_page_and_changes_nothing(
+    checkout: Checkout, payments: Counterpart, services: Services, ada: Member
+) -> None:
+    async with control(payments.url) as faults:
+        await faults.post("/faults", json={"kind": "server_error", "times": None})
+        try:
+            with pytest.raises(Unavailable, match="isn't answering"):
+                await checkout.subscribe(ada.principal, "pro")
+            assert (await checkout.billing(ada.principal)).plan.id == "free"
+        finally:
+            await faults.delete("/faults")
+    assert (await _again(services, ada)).metered_customer is None
+
+
+async def test_answer_that_got_lost_makes_no_second_customer(
+    checkout: Checkout, payments: Counterpart, client: StripeClient, ada: Member
+) -> None:
+    async with control(payments.url) as faults:
+        await faults.post(
+            "/faults",
+            json={"operation": "POST /v1/customers", "kind": "lost_answer", "times": 5},
+        )
+        with pytest.raises(Unavailable):
+            await checkout.subscribe(ada.principal, "pro")
+        await faults.delete("/faults")
+    await checkout.subscribe(ada.principal, "pro")
+    assert len((await client.v1.customers.list_async({"email": ada.principal.email})).data) == 1
+
+
+async def test_installation_without_payments_says_so(
+    billing: Billing, services: Services, ada: Member
+) -> None:
+    quota = services.quota
+    off = Checkout(billing.service, billing.user, None, quota, plans(services.settings), page=PAGE)
+    assert (await off.billing(ada.principal)).offers == []
+    for asked in (off.subscribe(ada.principal, "pro"), off.portal(ada.principal)):
+        with pytest.raises(BillingInvalid, match="aren't available"):
+            await asked
