@@ -101,11 +101,12 @@ async def _subscriber(
         )
     ours = {"user_id": str(user_id)}
     customer = await client.v1.customers.create_async({"metadata": ours})
+    card = await client.v1.payment_methods.attach_async("pm_card_visa", {"customer": customer.id})
     subscription = await client.v1.subscriptions.create_async(
         {
             "customer": customer.id,
             "metadata": ours,
-            "default_payment_method": "pm_card_visa",
+            "default_payment_method": card.id,
             "items": [{"price": prices["pro_base"]}, {"price": prices["pro_usage"]}],
         }
     )

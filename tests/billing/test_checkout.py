@@ -83,7 +83,7 @@ async def _subscribed(
         {
             "customer": customer,
             "metadata": {"user_id": str(ada.principal.user_id)},
-            "default_payment_method": "pm_card_visa",
+            "default_payment_method": await _card(client, customer, "pm_card_visa"),
             "items": [{"price": price.id} for price in listed.data],
         }
     )
@@ -97,6 +97,10 @@ async def _subscribed(
         ada.principal.user_id,
     )
     return await _again(services, ada)
+
+
+async def _card(client: StripeClient, customer: str, name: str) -> str:
+    return (await client.v1.payment_methods.attach_async(name, {"customer": customer})).id
 
 
 # To Checkout
@@ -177,13 +181,14 @@ async def test_dearer_plan_is_paid_for_at_once_or_nothing_changes(
     subscriber = await _subscribed(services, client, database, checkout, ada)
     assert subscriber.subscription is not None
     given = subscriber.subscription.id
-    await client.v1.subscriptions.update_async(
-        given, {"default_payment_method": "pm_card_chargeCustomerFail"}
-    )
+    customer = str(subscriber.metered_customer)
+    failing = await _card(client, customer, "pm_card_chargeCustomerFail")
+    await client.v1.subscriptions.update_async(given, {"default_payment_method": failing})
     with pytest.raises(BillingInvalid, match="didn't go through"):
         await checkout.switch(subscriber, "business")
     assert await _keys(client, given) == {"pro_base", "pro_usage"}
-    await client.v1.subscriptions.update_async(given, {"default_payment_method": "pm_card_visa"})
+    good = await _card(client, customer, "pm_card_visa")
+    await client.v1.subscriptions.update_async(given, {"default_payment_method": good})
     await checkout.switch(subscriber, "business")
     # A second click finds it done.
     await checkout.switch(subscriber, "business")
