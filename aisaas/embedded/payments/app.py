@@ -11,14 +11,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from aisaas.embedded.payments import (
+    charges,
     control,
     customers,
+    engine,
     events,
+    invoice_calls,
+    invoices,
     meter_events,
     meters,
+    payment_methods,
     portal_api,
     prices,
     products,
+    subscriptions,
     webhook_endpoints,
 )
 from aisaas.embedded.payments.books import Due
@@ -35,6 +41,10 @@ OPERATIONS: tuple[Operation, ...] = (
     *prices.OPERATIONS,
     *meters.OPERATIONS,
     *meter_events.OPERATIONS,
+    *payment_methods.OPERATIONS,
+    *subscriptions.OPERATIONS,
+    *invoice_calls.OPERATIONS,
+    *charges.OPERATIONS,
     *portal_api.OPERATIONS,
     *events.OPERATIONS,
     *webhook_endpoints.OPERATIONS,
@@ -42,11 +52,13 @@ OPERATIONS: tuple[Operation, ...] = (
 # Routes besides the API: pages and the control of tests.
 PAGES: tuple[Routes, ...] = (control.routes, start.routes)
 # What happens by itself as time passes.
-DUE: tuple[Due, ...] = (meter_events.DUE,)
+DUE: tuple[Due, ...] = (meter_events.DUE, invoices.WAITING, engine.WAITING)
 
 
 def build_app(services: Services) -> Starlette:
+    services.books.base_url = services.config.base_url
     services.books.at_due.extend(DUE)
+    services.books.at_customer_deleted.append(engine.delete_all)
     routes: list[BaseRoute] = [Route("/health", _health, methods=["GET"])]
     routes += [
         Route(operation.path, _endpoint(services, operation), methods=[operation.method])

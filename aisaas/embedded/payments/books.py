@@ -63,6 +63,8 @@ class Books:
         self.at_customer_deleted: list[Callable[[Books, Object], None]] = []
         # Whose doing an event is: the request's id and its idempotency key.
         self.request: tuple[str | None, str | None] = (None, None)
+        # Where this is served, for the addresses of pages.
+        self.base_url = ""
 
     def close(self) -> None:
         self.database.close()

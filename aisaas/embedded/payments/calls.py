@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from aisaas.embedded.payments import idempotency
-from aisaas.embedded.payments.errors import PaymentsError, unauthorized
+from aisaas.embedded.payments.errors import PaymentsError, TriedError, unauthorized
 from aisaas.embedded.payments.expand import render
 from aisaas.embedded.payments.faults import Silence, SilenceError
 from aisaas.embedded.payments.forms import decode
@@ -94,7 +94,10 @@ def _perform(
     books = call.books
     try:
         with books.transaction():
-            answer = Answer(HTTPStatus.OK, render(books, operation.handler(call), expand))
+            try:
+                answer = Answer(HTTPStatus.OK, render(books, operation.handler(call), expand))
+            except TriedError as error:
+                answer = Answer(error.status, error.body)
             if keep_as:
                 idempotency.keep(books, *keep_as, answer)
     except PaymentsError as error:

@@ -6,6 +6,7 @@ from stripe.params._customer_list_params import CustomerListParams
 from stripe.params._customer_retrieve_params import CustomerRetrieveParams
 from stripe.params._customer_update_params import CustomerUpdateParams
 
+from aisaas.embedded.payments import payment_methods
 from aisaas.embedded.payments.books import Books, Object
 from aisaas.embedded.payments.errors import PaymentsError, missing_resource
 from aisaas.embedded.payments.operations import Call, Operation, change, merged_metadata, only, page
@@ -16,7 +17,7 @@ LONGEST_EMAIL = 512
 
 
 def create(call: Call) -> Object:
-    params = only(call, *KNOWN)
+    params = only(call, *KNOWN, "payment_method")
     _check_email(params.get("email"))
     books = call.books
     customer: Object = {
@@ -51,6 +52,8 @@ def create(call: Call) -> Object:
     customer |= _changes(books, customer, call)
     books.add(customer)
     books.emit("customer.created", customer)
+    if method := params.get("payment_method"):
+        payment_methods.attach_named(books, method, customer["id"])
     return customer
 
 
@@ -101,7 +104,9 @@ def _changes(books: Books, customer: Object, call: Call) -> Object:
         values["metadata"] = merged_metadata(customer["metadata"], params["metadata"])
     if settings := params.get("invoice_settings"):
         if method := settings.get("default_payment_method"):
-            books.need("payment_method", method, "invoice_settings[default_payment_method]")
+            param = "invoice_settings[default_payment_method]"
+            found = payment_methods.for_customer(books, method, customer["id"], param)
+            settings = settings | {"default_payment_method": found["id"]}
         values["invoice_settings"] = customer["invoice_settings"] | settings
     return values
 

@@ -24,6 +24,10 @@ class PaymentsError(Exception):
         self.body = {"error": {name: value for name, value in told.items() if value is not None}}
 
 
+class TriedError(PaymentsError):
+    """A refusal after something was done that stays done, as a charge that was tried in vain."""
+
+
 def missing_resource(kind: str, given: str, param: str) -> PaymentsError:
     name = kind.rpartition(".")[2].replace("_", " ")
     return PaymentsError(

@@ -48,3 +48,6 @@ create table if not exists meter_events (
 );
 create index if not exists meter_events_by_identifier on meter_events (identifier);
 create index if not exists meter_events_by_customer on meter_events (meter, customer, at);
+
+create index if not exists objects_waiting on objects (kind, json_extract(body, '$._due'))
+    where json_extract(body, '$._due') is not null;
