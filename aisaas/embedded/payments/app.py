@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from aisaas.embedded.payments import (
     charges,
+    checkout,
     control,
     customers,
     engine,
@@ -45,6 +46,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *subscriptions.OPERATIONS,
     *invoice_calls.OPERATIONS,
     *charges.OPERATIONS,
+    *checkout.OPERATIONS,
     *portal_api.OPERATIONS,
     *events.OPERATIONS,
     *webhook_endpoints.OPERATIONS,
@@ -52,7 +54,12 @@ OPERATIONS: tuple[Operation, ...] = (
 # Routes besides the API: pages and the control of tests.
 PAGES: tuple[Routes, ...] = (control.routes, start.routes)
 # What happens by itself as time passes.
-DUE: tuple[Due, ...] = (meter_events.DUE, invoices.WAITING, engine.WAITING)
+DUE: tuple[Due, ...] = (
+    meter_events.DUE,
+    invoices.WAITING,
+    engine.WAITING,
+    checkout.WAITING,
+)
 
 
 def build_app(services: Services) -> Starlette:

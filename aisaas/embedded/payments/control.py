@@ -1,16 +1,25 @@
-"""The control of tests and demonstrations: time, faults, and how events are delivered."""
+"""The control of tests and demonstrations: time, faults, how events are delivered, and what a
+customer or their bank would do."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from aisaas.embedded.payments import meter_events, meters
+from aisaas.embedded.payments import (
+    charges,
+    checkout,
+    meter_events,
+    meters,
+    payment_methods,
+    standing,
+)
+from aisaas.embedded.payments.books import shown
 from aisaas.embedded.payments.calls import check_key
 from aisaas.embedded.payments.errors import PaymentsError
 from aisaas.embedded.payments.faults import Fault, Kind, When
@@ -48,6 +57,30 @@ class _MeterErrors(_Body):
     event_name: str | None = None
     code: str = "meter_event_invalid_value"
     identifiers: list[str] = []
+
+
+class _Card(_Body):
+    """What somebody types on the page of a session. Whoever may authenticates when asked to."""
+
+    number: str
+    exp_month: int = 12
+    exp_year: int = 2099
+    cvc: str = "123"
+    email: str | None = None
+    authenticated: bool = False
+
+
+class _NewDispute(_Body):
+    charge: str
+    reason: str = "fraudulent"
+
+
+class _ClosedDispute(_Body):
+    status: Literal["won", "lost"]
+
+
+class _Settings(_Body):
+    after_retries: Literal["cancel", "unpaid"] = "cancel"
 
 
 Body = TypeVar("Body", bound=_Body)
@@ -115,6 +148,34 @@ def routes(services: Services) -> list[BaseRoute]:
                         meter_events.note_problem(books, meter["id"], wanted.code, identifier)
             return {"events": meter_events.report_problems(books, books.now())}
 
+    async def complete_checkout(request: Request) -> Any:
+        typed = await _read(request, _Card)
+        with books.transaction():
+            session = books.need(checkout.KIND, request.path_params["session"])
+            card = typed.model_dump(include={"number", "exp_month", "exp_year", "cvc"})
+            method = payment_methods.from_card(books, customer=None, **card)
+            outcome = checkout.complete(
+                books, session, method, authenticated=typed.authenticated, email=typed.email
+            )
+        return {"outcome": outcome}
+
+    async def open_dispute(request: Request) -> Any:
+        wanted = await _read(request, _NewDispute)
+        with books.transaction():
+            charged = books.need(charges.KIND, wanted.charge, "charge")
+            return shown(charges.open_dispute(books, charged, wanted.reason))
+
+    async def close_dispute(request: Request) -> Any:
+        wanted = await _read(request, _ClosedDispute)
+        with books.transaction():
+            dispute = books.need("dispute", request.path_params["dispute"])
+            return shown(charges.close_dispute(books, dispute, wanted.status))
+
+    async def change_settings(request: Request) -> Any:
+        wanted = await _read(request, _Settings)
+        with books.transaction():
+            return standing.change_settings(books, wanted.model_dump())
+
     endpoints: tuple[tuple[str, str, Callable[[Request], Awaitable[Any]]], ...] = (
         ("GET", "/clock", show_clock),
         ("POST", "/clock", advance),
@@ -125,6 +186,10 @@ def routes(services: Services) -> list[BaseRoute]:
         ("POST", "/webhooks", set_webhooks),
         ("POST", "/webhooks/deliver", deliver),
         ("POST", "/meter-errors", report_meter_errors),
+        ("POST", "/checkout/{session}/complete", complete_checkout),
+        ("POST", "/disputes", open_dispute),
+        ("POST", "/disputes/{dispute}/close", close_dispute),
+        ("POST", "/settings", change_settings),
     )
     return [
         Route(f"/_control{path}", _keyed(services, endpoint), methods=[method])

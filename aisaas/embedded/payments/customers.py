@@ -17,10 +17,29 @@ LONGEST_EMAIL = 512
 
 
 def create(call: Call) -> Object:
-    params = only(call, *KNOWN, "payment_method")
+    params, books = only(call, *KNOWN, "payment_method"), call.books
     _check_email(params.get("email"))
-    books = call.books
-    customer: Object = {
+    customer = _blank(books)
+    customer |= _changes(books, customer, call)
+    _keep(books, customer)
+    if method := params.get("payment_method"):
+        payment_methods.attach_named(books, method, customer["id"])
+    return customer
+
+
+def add(books: Books, values: Object) -> Object:
+    """A customer who came by a page, with what they said there of themselves."""
+    return _keep(books, _blank(books) | values)
+
+
+def _keep(books: Books, customer: Object) -> Object:
+    books.add(customer)
+    books.emit("customer.created", customer)
+    return customer
+
+
+def _blank(books: Books) -> Object:
+    return {
         "id": books.new_id("cus"),
         "object": "customer",
         "address": None,
@@ -49,12 +68,6 @@ def create(call: Call) -> Object:
         "tax_exempt": "none",
         "test_clock": None,
     }
-    customer |= _changes(books, customer, call)
-    books.add(customer)
-    books.emit("customer.created", customer)
-    if method := params.get("payment_method"):
-        payment_methods.attach_named(books, method, customer["id"])
-    return customer
 
 
 def retrieve(call: Call) -> Object:

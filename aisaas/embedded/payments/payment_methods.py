@@ -79,9 +79,19 @@ class CardDeclined(PaymentsError):
 
 
 def from_card(
-    books: Books, number: str, *, exp_month: int, exp_year: int, cvc: str, customer: str | None
+    books: Books,
+    number: str,
+    *,
+    exp_month: int,
+    exp_year: int,
+    cvc: str,
+    customer: str | None,
+    billing: Mapping[str, Any] | None = None,
 ) -> Object:
-    """A new payment method, attached if there is a customer. Raises `CardDeclined`."""
+    """A new payment method, attached if there is a customer. Raises `CardDeclined`.
+
+    `billing` may say address, email, name and phone, as in Stripe's `billing_details`.
+    """
     digits = number.replace(" ", "").replace("-", "")
     behaviour = _checked(books, digits, exp_month, exp_year, cvc)
     method: Object = {
@@ -91,6 +101,7 @@ def from_card(
         "billing_details": {
             **dict.fromkeys(("email", "name", "phone", "tax_id")),
             "address": dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state")),
+            **(billing or {}),
         },
         "card": {
             "brand": "mastercard" if digits == MASTERCARD else "visa",

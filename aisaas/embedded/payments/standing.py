@@ -98,6 +98,14 @@ def settings(books: Books) -> Object:
     }
 
 
+def change_settings(books: Books, values: Mapping[str, Any]) -> Object:
+    """`after_retries`: cancel, or leave unpaid."""
+    changed: Object = {**settings(books), **values}
+    if books.get(SETTINGS, SETTINGS) is None:
+        books.add(changed)
+    return books.save(changed)
+
+
 def _of(books: Books, invoice: Object) -> Object | None:
     return books.get(KIND, invoice["_subscription"]) if invoice["_subscription"] else None
 
