@@ -32,7 +32,7 @@ from aisaas.embedded.payments.books import Due
 from aisaas.embedded.payments.calls import respond
 from aisaas.embedded.payments.errors import PaymentsError
 from aisaas.embedded.payments.operations import Operation
-from aisaas.embedded.payments.pages import start
+from aisaas.embedded.payments.pages import invoice, portal, start
 from aisaas.embedded.payments.services import Routes, Services
 from aisaas.embedded.serving import LOOPBACK
 
@@ -52,7 +52,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *webhook_endpoints.OPERATIONS,
 )
 # Routes besides the API: pages and the control of tests.
-PAGES: tuple[Routes, ...] = (control.routes, start.routes)
+PAGES: tuple[Routes, ...] = (control.routes, start.routes, portal.routes, invoice.routes)
 # What happens by itself as time passes.
 DUE: tuple[Due, ...] = (
     meter_events.DUE,

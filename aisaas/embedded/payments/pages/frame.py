@@ -66,6 +66,12 @@ def page(
     )
 
 
+def notice(sentence: str, *, wrong: bool = False) -> Html:
+    """What a form has brought about."""
+    kind = "wrong" if wrong else "good"
+    return tag("p", sentence, class_=f"{kind} notice card", role="status")
+
+
 def link(address: str | None, text: str, *, class_: str | None = None) -> Html | None:
     """A way to follow, if the address is one of the web (and not, say, a script)."""
     if not address or not (address.startswith("/") or _origin(address)):

@@ -8,7 +8,7 @@ from aisaas.embedded.payments.pages import words
 from aisaas.embedded.payments.pages.frame import link
 from aisaas.embedded.payments.pages.html import Html, joined, tag
 
-CUSTOMERS, INVOICES, EVENTS = 20, 5, 25
+CUSTOMERS, INVOICES, EVENTS = 20, 5, 15
 # States in which a subscription still has a next time.
 GOES_ON = frozenset({"trialing", "active", "past_due", "unpaid"})
 
@@ -122,6 +122,7 @@ def events(books: Books) -> Html:
                 tag("tr", tag("th", "Event", scope="col"), tag("th", "Delivery", scope="col")),
             ),
             tag("tbody", *(_event(*row[2:]) for row in rows)),
+            class_="events",
         )
         if rows
         else None,

@@ -1,8 +1,5 @@
 """The start page: what there is, and what can be made to happen. Its sections are in `overview`."""
 
-import calendar
-from datetime import UTC, datetime
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -14,6 +11,7 @@ from aisaas.embedded.payments.pages import overview, words
 from aisaas.embedded.payments.pages.frame import page
 from aisaas.embedded.payments.pages.html import Html, joined, tag
 from aisaas.embedded.payments.pages.routing import Fields, see, shown, submitted
+from aisaas.embedded.payments.periods import boundary
 from aisaas.embedded.payments.services import Services
 
 HOUR, DAY, WEEK = 3600, 86_400, 7 * 86_400
@@ -56,10 +54,8 @@ def routes(services: Services) -> list[BaseRoute]:
             ),
             tag(
                 "div",
-                tag("div", _clock(books), overview.events(books)),
-                tag(
-                    "div", overview.customers(books), _faults(services.faults), _delivery(services)
-                ),
+                tag("div", _clock(books), _faults(services.faults), _delivery(services)),
+                tag("div", overview.customers(books), overview.events(books)),
                 class_="columns",
             ),
             width="wide",
@@ -101,18 +97,11 @@ def _seconds_ahead(books: Books, wanted: str) -> int:
     if wanted in STEPS:
         return STEPS[wanted]
     if wanted == "month":
-        return _a_month_after(now) - now
+        return boundary(now, 1, "month", 1) - now
     if wanted == "renewal" and (at := overview.next_renewal(books)) is not None:
         # What is overdue is done by moving time not at all.
         return max(0, at - now)
     raise PaymentsError("There is nothing there to move the time to.")
-
-
-def _a_month_after(at: int) -> int:
-    moment = datetime.fromtimestamp(at, UTC)
-    year, month = moment.year + moment.month // 12, moment.month % 12 + 1
-    last = calendar.monthrange(year, month)[1]
-    return int(moment.replace(year=year, month=month, day=min(moment.day, last)).timestamp())
 
 
 def _turned(

@@ -122,7 +122,7 @@ STATES = {
     "active": "active",
     "past_due": "past due",
     "unpaid": "unpaid",
-    "canceled": "ended",
+    "canceled": "canceled",
     "incomplete": "waiting for the first payment",
     "incomplete_expired": "never paid",
     "paused": "paused",
@@ -162,7 +162,7 @@ def what_comes(subscription: Object) -> str:
     end = day(period_end(subscription))
     match subscription["status"]:
         case "canceled" | "incomplete_expired":
-            return f"since {day(subscription.get('ended_at'))}"
+            return f"ended on {day(subscription.get('ended_at'))}"
         case "incomplete" | "paused":
             return ""
         case _ if subscription.get("cancel_at_period_end"):
@@ -171,3 +171,16 @@ def what_comes(subscription: Object) -> str:
             return f"until {end}, paid from then on"
         case _:
             return f"renews on {end}"
+
+
+def period(start: int, end: int) -> str:
+    return day(start) if start == end else f"{day(start)} to {day(end)}"
+
+
+def base_terms(price: Object) -> str:
+    """`$20.00 a month`"""
+    return f"{money(price['unit_amount_decimal'], price['currency'])} {interval(price)}"
+
+
+def sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}." if words else ""
