@@ -30,9 +30,11 @@ from aisaas.settings import Settings, load
 SUBSCRIBERS = 50
 DELIVERERS = 16
 TWICE = 0.3
+REFUND_EVERY = 3
 ENDPOINT = "/api/webhooks/stripe"
 API_VERSION = "2026-10-28.endive"
-SENT_AGAIN = 5
+SENT_AGAIN = 100
+PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,11 @@ async def _measured(running: Instance, events: int) -> dict[str, float]:
     repeated = random.sample(wanted, round(events * TWICE))
     deliveries = [*wanted, *repeated]
     random.shuffle(deliveries)
-    warm_up = [_event(subscribers[n % len(subscribers)], -1 - n) for n in range(DELIVERERS * 4)]
+    # Refunds of customers whom nobody here knows yet would change nothing.
+    known = [_event(each, 1) for each in subscribers]
     secret = settings.webhook_secrets[0]
     async with httpx.AsyncClient(base_url=running.addresses[0], timeout=30) as http:
-        await _deliver(http, secret, warm_up)
+        await _deliver(http, secret, known)
         began = time.perf_counter()
         took = await _deliver(http, secret, deliveries)
         seconds = time.perf_counter() - began
@@ -114,7 +117,7 @@ async def _subscriber(
 
 
 def _event(about: Subscriber, number: int) -> dict[str, object]:
-    if number % 3 == 0:
+    if number % REFUND_EVERY == 0:
         kind = "charge.refunded"
         shown = {
             "id": f"ch_bench_{number}",
@@ -152,6 +155,7 @@ async def _deliver(
         while waiting:
             body = json.dumps(waiting.pop())
             began = time.perf_counter()
+            # As Stripe does, only sooner: until it is taken.
             for _ in range(SENT_AGAIN):
                 header = WebhookSignature.generate_signature_header(body, secret)
                 answer = await http.post(
@@ -159,6 +163,7 @@ async def _deliver(
                 )
                 if answer.status_code == httpx.codes.OK:
                     break
+                await asyncio.sleep(PAUSE_SECONDS)
             took.append((time.perf_counter() - began) * 1000)
 
     await asyncio.gather(*(deliverer() for _ in range(DELIVERERS)))
@@ -184,10 +189,7 @@ async def _checked(
             "select count(*) from profiles where plan = 'pro' and id = any(%s)",
             [each.user_id for each in subscribers],
         )
-        noted = await one(
-            "select count(*) from billing_notices where kind = 'refunded'"
-            " and values ->> 'charge' not like 'ch_bench_-%%'"
-        )
+        noted = await one("select count(*) from billing_notices where kind = 'refunded'")
     refunds = sum(event["type"] == "charge.refunded" for event in wanted)
     lost = len(wanted) - known + len(subscribers) - subscribed + max(refunds - noted, 0)
     return lost, max(noted - refunds, 0)
