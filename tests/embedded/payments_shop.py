@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -33,9 +32,12 @@ class Shop:
     async def customer(self, card: str | None = "pm_card_visa") -> str:
         made = await self.client.v1.customers.create_async({"email": "ada@example.com"})
         if card:
-            method = await self.client.v1.payment_methods.attach_async(card, {"customer": made.id})
-            await self.default(made.id, method.id)
+            await self.pay_with(made.id, card)
         return made.id
+
+    async def pay_with(self, customer: str, card: str) -> None:
+        method = await self.client.v1.payment_methods.attach_async(card, {"customer": customer})
+        await self.default(customer, method.id)
 
     async def default(self, customer: str, method: str) -> None:
         settings: Any = {"invoice_settings": {"default_payment_method": method}}
@@ -54,9 +56,10 @@ class Shop:
         """Newest first."""
         return (await self.client.v1.invoices.list_async({"customer": customer, "limit": 100})).data
 
-    async def use(self, customer: str, tokens: int, *, seconds_ago: int = 0) -> None:
+    async def use(self, customer: str, tokens: int, *, at: int | None = None) -> None:
+        """At an instant of the machine's, by default now."""
         payload = {"stripe_customer_id": customer, "value": str(tokens)}
-        at = int(time.time()) - seconds_ago
+        at = int(time.time()) if at is None else at
         await self.client.v1.billing.meter_events.create_async(
             {"event_name": self.event_name, "payload": payload, "timestamp": at}
         )
@@ -136,7 +139,3 @@ def in_order(wanted: Sequence[str], told: Sequence[str]) -> bool:
     """Whether all that is wanted was told in this order, whatever else was told in between."""
     rest = iter(told)
     return all(kind in rest for kind in wanted)
-
-
-def date(instant: int) -> str:
-    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%d")

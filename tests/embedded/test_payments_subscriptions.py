@@ -1,10 +1,21 @@
 """Subscriptions at the stand-in for Stripe, from their first day to their last."""
 
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
+import stripe
 
-from tests.embedded.payments_client import Counterpart, control, counterpart, sdk, variables_for
+from tests.embedded.payments_client import (
+    Counterpart,
+    control,
+    counterpart,
+    refused,
+    sdk,
+    variables_for,
+)
 from tests.embedded.payments_shop import (
     DAY,
     HOUR,
@@ -69,7 +80,7 @@ async def test_failed_payment_is_tried_again_until_it_succeeds(shop: Shop) -> No
     customer = await shop.customer()
     made = await shop.subscribe(customer)
     assert (made.status, amounts((await shop.invoices(customer))[0])) == ("active", [2000])
-    await _pay_with(shop, customer, "pm_card_chargeCustomerFail")
+    await shop.pay_with(customer, "pm_card_chargeCustomerFail")
     _, end = period(made)
     await shop.advance_to(end, and_then=HOUR + 60)
     late = await shop.subscription(made.id)
@@ -80,7 +91,7 @@ async def test_failed_payment_is_tried_again_until_it_succeeds(shop: Shop) -> No
     data = await shop.event("customer.subscription.updated", made.id)
     assert data["previous_attributes"] == {"status": "active"}
 
-    await _pay_with(shop, customer, "pm_card_visa")
+    await shop.pay_with(customer, "pm_card_visa")
     await shop.advance_to(tried, and_then=60)
     well = await shop.subscription(made.id)
     assert (well.status, well.latest_invoice.status) == ("active", "paid")
@@ -126,6 +137,138 @@ async def test_cancelling_bills_what_was_used_so_far(shop: Shop) -> None:
     assert (later.status, later.latest_invoice.id) == ("canceled", last.id)
 
 
-async def _pay_with(shop: Shop, customer: str, card: str) -> None:
-    method = await shop.client.v1.payment_methods.attach_async(card, {"customer": customer})
-    await shop.default(customer, method.id)
+async def test_subscription_ends_when_the_last_retry_has_failed(shop: Shop) -> None:
+    customer = await shop.customer()
+    made = await shop.subscribe(customer)
+    await shop.pay_with(customer, "pm_card_chargeCustomerFail")
+    await shop.advance_to(period(made)[1], and_then=HOUR + 60)
+    await shop.advance(14 * DAY)
+    late = await shop.subscription(made.id)
+    assert (late.status, late.latest_invoice.attempt_count) == ("past_due", 3)
+    await shop.advance(DAY)
+    gone = await shop.subscription(made.id)
+    assert (gone.status, gone.cancellation_details.reason) == ("canceled", "payment_failed")
+    assert (gone.latest_invoice.status, gone.latest_invoice.attempt_count) == ("open", 4)
+    assert gone.latest_invoice.next_payment_attempt is None
+    await shop.advance(40 * DAY)
+    assert len(await shop.invoices(customer)) == 2
+
+
+async def test_subscription_is_left_unpaid_if_the_settings_say_so(shop: Shop) -> None:
+    await shop.control.post("/settings", json={"after_retries": "unpaid"})
+    customer = await shop.customer()
+    made = await shop.subscribe(customer)
+    await shop.pay_with(customer, "pm_card_chargeCustomerFail")
+    await shop.advance_to(period(made)[1], and_then=HOUR + 15 * DAY + 60)
+    await shop.control.post("/settings", json={"after_retries": "cancel"})
+    late = await shop.subscription(made.id)
+    assert late.status == "unpaid"
+    await shop.client.v1.invoices.pay_async(
+        late.latest_invoice.id, {"payment_method": "pm_card_visa"}
+    )
+    assert (await shop.subscription(made.id)).status == "active"
+
+
+async def test_month_that_begins_on_the_31st_comes_back_to_it(shop: Shop) -> None:
+    today = datetime.fromtimestamp(await shop.now(), UTC)
+    await shop.advance_to(int(datetime(today.year + 1, 1, 31, 12, tzinfo=UTC).timestamp()))
+    customer = await shop.customer()
+    made = await shop.subscribe(customer)
+    ends: list[str] = []
+    for _ in range(3):
+        current = period(await shop.subscription(made.id))
+        ends.append(f"{datetime.fromtimestamp(current[1], UTC):%m-%d}")
+        await shop.advance_to(current[1], and_then=60)
+    assert ends[0] in {"02-28", "02-29"}
+    assert ends[1:] == ["03-31", "04-30"]
+
+
+async def test_trial_ended_now_is_billed_at_once_and_from_then_on(shop: Shop) -> None:
+    customer = await shop.customer()
+    made = await shop.subscribe(customer, trial_period_days=14)
+    await shop.use(customer, 9_000_000)
+    await shop.advance(DAY)
+    begun = await shop.client.v1.subscriptions.update_async(made.id, {"trial_end": "now"})
+    assert (begun.status, period(begun)[0]) == ("active", begun.trial_end)
+    invoice, _ = await shop.invoices(customer)
+    assert (amounts(invoice), invoice.status) == ([2000, 0], "paid")
+
+
+async def test_trial_that_is_cancelled_costs_nothing(shop: Shop) -> None:
+    customer = await shop.customer()
+    made = await shop.subscribe(customer, trial_period_days=14)
+    await shop.use(customer, 9_000_000)
+    await shop.client.v1.subscriptions.update_async(made.id, {"cancel_at_period_end": True})
+    await shop.advance_to(made.trial_end, and_then=2 * HOUR)
+    assert (await shop.subscription(made.id)).status == "canceled"
+    assert [invoice.total for invoice in await shop.invoices(customer)] == [0]
+
+
+async def test_cancellation_can_be_taken_back(shop: Shop) -> None:
+    customer = await shop.customer()
+    made = await shop.subscribe(customer)
+    subscriptions = shop.client.v1.subscriptions
+    await subscriptions.update_async(made.id, {"cancel_at_period_end": True})
+    data = await shop.event("customer.subscription.updated", made.id)
+    assert data["previous_attributes"]["cancel_at_period_end"] is False
+    back = await subscriptions.update_async(made.id, {"cancel_at_period_end": False})
+    assert (back.cancel_at, back.canceled_at) == (None, None)
+    await shop.advance_to(period(made)[1], and_then=60)
+    assert (await shop.subscription(made.id)).status == "active"
+
+
+async def test_first_payment_that_fails_begins_nothing_if_it_was_asked_so(shop: Shop) -> None:
+    customer = await shop.customer("pm_card_chargeCustomerFail")
+    await refused(
+        stripe.CardError, shop.subscribe(customer, payment_behavior="error_if_incomplete")
+    )
+    listed: Any = {"customer": customer, "status": "all"}
+    assert (await shop.client.v1.subscriptions.list_async(listed)).data == []
+    waiting = await shop.subscribe(customer, payment_behavior="default_incomplete")
+    assert waiting.status == "incomplete"
+    await shop.client.v1.invoices.pay_async(
+        waiting.latest_invoice, {"payment_method": "pm_card_visa"}
+    )
+    assert (await shop.subscription(waiting.id)).status == "active"
+
+
+async def test_deleted_customer_takes_their_subscriptions_along(shop: Shop) -> None:
+    customer = await shop.customer()
+    made = await shop.subscribe(customer)
+    await shop.use(customer, 9_000_000)
+    await shop.client.v1.customers.delete_async(customer)
+    assert (await shop.subscription(made.id)).status == "canceled"
+    told = await shop.events(customer)
+    assert told[-2:] == ["customer.subscription.deleted", "customer.deleted"]
+    await shop.advance(60 * DAY)
+    assert await shop.events(customer) == told
+
+
+async def test_list_leaves_out_what_has_ended_unless_it_is_asked_for(shop: Shop) -> None:
+    customer = await shop.customer()
+    ended, running = await shop.subscribe(customer), await shop.subscribe(customer)
+    await shop.client.v1.subscriptions.cancel_async(ended.id)
+    subscriptions = shop.client.v1.subscriptions
+
+    async def listed(**more: Any) -> list[str]:
+        params: Any = {"customer": customer, **more}
+        return [each.id for each in (await subscriptions.list_async(params)).data]
+
+    assert await listed() == [running.id]
+    assert await listed(status="all") == [running.id, ended.id]
+    assert await listed(status="canceled") == [ended.id]
+
+
+async def test_subscription_lives_on_after_a_kill(tmp_path: Path) -> None:
+    variables = variables_for(tmp_path / "books")
+    with counterpart(variables) as first:
+        async with sdk(first.url) as client, control(first.url) as controlled:
+            shop = await open_shop(client, controlled)
+            customer = await shop.customer()
+            made = await shop.subscribe(customer)
+            first.kill()
+            with counterpart(variables):
+                found = await shop.subscription(made.id)
+                assert (found.status, found.latest_invoice.status) == ("active", "paid")
+                await shop.advance_to(period(made)[1], and_then=HOUR + 60)
+                assert [each.status for each in await shop.invoices(customer)] == ["paid", "paid"]
