@@ -32,6 +32,7 @@ from aisaas.embedded.payments.books import Due
 from aisaas.embedded.payments.calls import respond
 from aisaas.embedded.payments.errors import PaymentsError
 from aisaas.embedded.payments.operations import Operation
+from aisaas.embedded.payments.pages import checkout as checkout_page
 from aisaas.embedded.payments.pages import invoice, portal, start
 from aisaas.embedded.payments.services import Routes, Services
 from aisaas.embedded.serving import LOOPBACK
@@ -52,7 +53,13 @@ OPERATIONS: tuple[Operation, ...] = (
     *webhook_endpoints.OPERATIONS,
 )
 # Routes besides the API: pages and the control of tests.
-PAGES: tuple[Routes, ...] = (control.routes, start.routes, portal.routes, invoice.routes)
+PAGES: tuple[Routes, ...] = (
+    control.routes,
+    start.routes,
+    checkout_page.routes,
+    portal.routes,
+    invoice.routes,
+)
 # What happens by itself as time passes.
 DUE: tuple[Due, ...] = (
     meter_events.DUE,

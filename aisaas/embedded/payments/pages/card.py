@@ -66,7 +66,7 @@ def read(fields: Fields) -> Card | dict[str, str]:
     return Card(number, int(expires[1]), CENTURY + int(expires[2]), cvc, name)
 
 
-def method_of(books: Books, card: Card) -> Object:
+def method_of(books: Books, card: Card, email: str | None = None) -> Object:
     """The card as a payment method, nobody's yet. Raises `CardDeclined`."""
     method = payment_methods.from_card(
         books,
@@ -76,7 +76,7 @@ def method_of(books: Books, card: Card) -> Object:
         cvc=card.cvc,
         customer=None,
     )
-    method["billing_details"] |= {"name": card.name}
+    method["billing_details"] |= {"name": card.name, "email": email}
     return books.save(method)
 
 

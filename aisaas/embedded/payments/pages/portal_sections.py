@@ -42,7 +42,11 @@ def plan_section(visit: Visit, subscription: Object) -> Html:
     return tag(
         "section",
         tag("h2", words.plan_name(books, subscription), " ", words.state(subscription["status"])),
-        *(tag("p", words.base_terms(price)) for price in prices if not words.is_metered(price)),
+        *(
+            tag("p", words.base_terms(item["price"], item["quantity"]))
+            for item in items
+            if not words.is_metered(item["price"])
+        ),
         *(
             tag("p", "; ".join(words.usage_terms(books, price)), class_="quiet")
             for price in prices

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from aisaas.embedded.payments.books import Books, Object
+from aisaas.embedded.payments.invoice_lines import costs
 from aisaas.embedded.payments.pages.html import Html, tag
 
 CENTS = Decimal(100)
@@ -177,9 +178,9 @@ def period(start: int, end: int) -> str:
     return day(start) if start == end else f"{day(start)} to {day(end)}"
 
 
-def base_terms(price: Object) -> str:
+def base_terms(price: Object, quantity: int) -> str:
     """`$20.00 a month`"""
-    return f"{money(price['unit_amount_decimal'], price['currency'])} {interval(price)}"
+    return f"{money(costs(price, quantity), price['currency'])} {interval(price)}"
 
 
 def sentence(words: str) -> str:
