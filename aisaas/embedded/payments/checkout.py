@@ -15,6 +15,7 @@ from stripe.params.checkout._session_retrieve_params import SessionRetrieveParam
 
 from aisaas.embedded.payments import (
     customers,
+    discounts,
     engine,
     invoice_lines,
     payment_methods,
@@ -108,10 +109,32 @@ def create(call: Call) -> Object:
         "url": f"{call.base_url}/checkout/{session_id}",
         "_customer_update": params.get("customer_update") or {},
         "_items": params["line_items"],
+        "_promotion": None,
         "_subscription_data": data,
         DUE: expires,
     }
     return books.add(session)
+
+
+def apply_code(books: Books, session: Object, code: str) -> None:
+    """Take a promotion code that was typed, or take it back with an empty text.
+
+    Raises `PaymentsError` with a sentence for whoever typed it.
+    """
+    promotion = discounts.named(books, code) if code else None
+    if code and not session["allow_promotion_codes"]:
+        raise PaymentsError("No codes are taken here.", param="promotion_code")
+    if code and not (promotion and discounts.redeemable(books, promotion, session["customer"])):
+        raise PaymentsError("This code is invalid.", param="promotion_code")
+    subtotal: int = session["amount_subtotal"]
+    off = discounts.taken(discounts.coupon_of(books, promotion), subtotal) if promotion else 0
+    session |= {
+        "amount_total": subtotal - off,
+        "discounts": [{"coupon": None, "promotion_code": promotion["id"]}] if promotion else [],
+        "total_details": session["total_details"] | {"amount_discount": off},
+        "_promotion": promotion["id"] if promotion else None,
+    }
+    books.save(session)
 
 
 def complete(
@@ -151,7 +174,8 @@ def complete(
         trial_end=trial_end,
         behavior="error_if_incomplete",
         authenticated=authenticated,
-        more=subscriptions.settings({**data, "automatic_tax": session["automatic_tax"]}),
+        more=subscriptions.settings({**data, "automatic_tax": session["automatic_tax"]})
+        | {"discounts": _discounts(books, session, customer)},
     )
     session |= {
         "customer": customer["id"],
@@ -274,6 +298,14 @@ def _customer_of(books: Books, session: Object, email: str | None) -> Object:
     if session["customer"]:
         return customers.living(books, session["customer"])
     return customers.add(books, {"email": session["customer_email"] or email})
+
+
+def _discounts(books: Books, session: Object, customer: Object) -> list[str]:
+    if session["_promotion"] is None:
+        return []
+    promotion = books.need("promotion_code", session["_promotion"])
+    discount = discounts.redeem(books, promotion, customer["id"], "promotion_code")
+    return [books.save(discount | {"checkout_session": session["id"]})["id"]]
 
 
 def _keep_billing(books: Books, session: Object, customer: Object, method: Object) -> None:

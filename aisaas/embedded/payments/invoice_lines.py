@@ -63,7 +63,7 @@ def lines(books: Books, invoice: Object) -> list[Object]:
             "object": "line_item",
             "currency": invoice["currency"],
             "discount_amounts": [],
-            "discountable": part["kind"] != "proration",
+            "discountable": True,
             "discounts": [],
             "invoice": invoice["id"],
             "livemode": False,

@@ -6,7 +6,7 @@ it changes but how it was paid. A number is given once, when it is finalised, an
 
 from typing import Literal
 
-from aisaas.embedded.payments import charges, invoice_lines, payment_methods, standing
+from aisaas.embedded.payments import charges, discounts, invoice_lines, payment_methods, standing
 from aisaas.embedded.payments.agenda import DUE, waiting
 from aisaas.embedded.payments.books import Books, Object
 from aisaas.embedded.payments.errors import PaymentsError
@@ -80,7 +80,7 @@ def sketch(
         "default_source": None,
         "default_tax_rates": [],
         "description": None,
-        "discounts": [],
+        "discounts": subscription["discounts"],
         "due_date": None,
         "effective_at": None,
         "footer": None,
@@ -109,7 +109,6 @@ def sketch(
             ("finalized_at", "marked_uncollectible_at", "paid_at", "voided_at")
         ),
         "test_clock": None,
-        "total_discount_amounts": [],
         "total_pretax_credit_amounts": [],
         "total_taxes": [],
         "_parts": parts,
@@ -137,6 +136,7 @@ def finalize(books: Books, invoice: Object) -> None:
     }
     invoice["status_transitions"]["finalized_at"] = now
     books.emit("invoice.finalized", books.save(invoice))
+    discounts.use_up(books, invoice)
     if invoice["amount_due"] == 0:
         _paid(books, invoice, 0)
 
@@ -247,7 +247,9 @@ def _paid(books: Books, invoice: Object, amount: int) -> None:
 def _work_out(books: Books, invoice: Object) -> Object:
     """Lines and sums as they are now. What the customer has to their credit is used up first."""
     told = invoice_lines.lines(books, invoice)
-    total = sum(line["amount"] for line in told)
+    subtotal = sum(line["amount"] for line in told)
+    off = discounts.amounts(books, invoice, subtotal)
+    total = subtotal - sum(each["amount"] for each in off)
     balance: int = books.need("customer", invoice["customer"])["balance"]
     due = max(total + balance, 0)
     invoice |= {
@@ -262,9 +264,10 @@ def _work_out(books: Books, invoice: Object) -> Object:
             "url": f"/v1/invoices/{invoice['id']}/lines",
         },
         "starting_balance": balance,
-        "subtotal": total,
-        "subtotal_excluding_tax": total,
+        "subtotal": subtotal,
+        "subtotal_excluding_tax": subtotal,
         "total": total,
+        "total_discount_amounts": off,
         "total_excluding_tax": total,
     }
     return invoice

@@ -9,7 +9,14 @@ from stripe.params._subscription_list_params import SubscriptionListParams
 from stripe.params._subscription_retrieve_params import SubscriptionRetrieveParams
 from stripe.params._subscription_update_params import SubscriptionUpdateParams
 
-from aisaas.embedded.payments import customers, engine, payment_methods, standing, switching
+from aisaas.embedded.payments import (
+    customers,
+    discounts,
+    engine,
+    payment_methods,
+    standing,
+    switching,
+)
 from aisaas.embedded.payments import subscription_items as items_of
 from aisaas.embedded.payments.books import Books, Object
 from aisaas.embedded.payments.errors import PaymentsError, missing_param
@@ -29,7 +36,7 @@ def create(call: Call) -> Object:
             call,
             *("customer", "items", "default_payment_method", "metadata", "trial_end"),
             *("trial_period_days", "trial_settings", "payment_behavior", "automatic_tax"),
-            *("collection_method", "off_session", "proration_behavior", *KEPT),
+            *("collection_method", "discounts", "off_session", "proration_behavior", *KEPT),
         ),
         call.books,
     )
@@ -51,7 +58,8 @@ def create(call: Call) -> Object:
         trial_end=ends,
         payment_method=method,
         behavior=behavior,
-        more=settings(params),
+        more=settings(params)
+        | {"discounts": discounts.wanted(books, customer["id"], params.get("discounts"))},
     )
 
 
@@ -65,7 +73,7 @@ def update(call: Call) -> Object:
             call,
             *("items", "metadata", "cancel_at", "cancel_at_period_end", "cancellation_details"),
             *("default_payment_method", "trial_end", "trial_settings", "proration_behavior"),
-            *("payment_behavior", "automatic_tax", "off_session", *KEPT),
+            *("payment_behavior", "automatic_tax", "discounts", "off_session", *KEPT),
         ),
         call.books,
     )
@@ -169,6 +177,8 @@ def _change_plain(call: Call, subscription: Object) -> None:
         customer = books.need("customer", subscription["customer"])
         method = _method(call, customer)
         values["default_payment_method"] = method["id"] if method else None
+    if "discounts" in params:
+        values["discounts"] = discounts.wanted(books, subscription["customer"], params["discounts"])
     standing.change(books, subscription, values)
 
 
