@@ -51,6 +51,8 @@ class Billing(rx.State):
     @rx.event
     @notices.shown_on_load
     async def load(self) -> list[EventType[()]]:
+        # What had arrived was said; what is waited for still is.
+        self.arriving = WAITING if self.arriving == WAITING else ""
         await show_billing(self, await principal_of(self))
         await notices.clear(self)
         return [Billing.ask_provider, Billing.watch]

@@ -2,20 +2,19 @@
 // shown afterwards is what the server has found. The address is cleaned at once.
 import { useEffect, useState } from "react";
 
-const WAITING = "Payment received. Your plan is being set up…";
+const WAITING = "Your plan is being set up…";
+const BACK = `Checkout is complete. ${WAITING}`;
 const LATE =
-  "Your payment hasn’t been confirmed to us yet. Nothing is lost: it usually takes seconds, sometimes " +
-  "minutes. Load this page again a little later. If your plan still isn’t here then, write to support.";
-const CHANGING = "Your plan is being changed…";
-const CHANGE_LATE = "The change hasn’t arrived here yet. Load this page again a little later.";
-const CANCELLED = "You left before paying. Nothing was charged and nothing has changed.";
+  "Your plan hasn’t arrived here yet. Nothing is lost: it usually takes seconds, sometimes minutes. Load " +
+  "this page again a little later. If it still isn’t here then, write to support.";
+const CANCELLED = "You left before the end of Checkout. Nothing was charged and nothing has changed.";
 
 const words = (stage, back, plan) => {
+  if (back === "cancelled") return CANCELLED;
   if (stage === "done") return `You are on ${plan}.`;
-  if (stage === "late") return back === "done" ? LATE : CHANGE_LATE;
-  if (back === "done") return WAITING;
-  if (stage === "waiting") return CHANGING;
-  return back === "cancelled" ? CANCELLED : "";
+  if (stage === "late") return LATE;
+  if (back === "done") return BACK;
+  return stage === "waiting" ? WAITING : "";
 };
 
 export function CheckoutReturn({ stage, plan, onDone }) {
@@ -36,18 +35,19 @@ export function CheckoutReturn({ stage, plan, onDone }) {
   }, [ask]);
   useEffect(() => setClosed(false), [stage]);
   const said = closed ? "" : words(stage, back, plan);
-  const over = stage === "done" || stage === "late" || !(stage || back === "done");
+  const cancelled = back === "cancelled";
+  const waiting = !cancelled && stage !== "done" && stage !== "late";
   const close = () => {
     setBack("");
     setClosed(true);
   };
-  const kind = stage === "late" ? "note note-late" : stage || back === "done" ? "note" : "note note-quiet";
+  const kind = cancelled ? "note note-quiet" : stage === "late" ? "note note-late" : "note";
   return (
     <div className="said" role="status">
       {said && (
         <div className={kind}>
           <p>{said}</p>
-          {over && (
+          {!waiting && (
             <button type="button" className="icon-button" aria-label="Close" onClick={close}>
               <span className="icon icon-close" aria-hidden="true" />
             </button>

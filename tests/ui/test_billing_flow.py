@@ -1,0 +1,279 @@
+"""Paying and its limits, in a real Chromium, against the stand-in for Stripe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+from playwright.sync_api import Locator, Page, WebSocket, expect
+
+from aisaas.embedded.folder import DataFolder, Running
+from tests.ui.conftest import SignUp, started
+from tests.ui.pages import answered, refused
+
+QUICK = "long 8 speed 0"
+INCLUDED = 200
+PHONE = {"width": 360, "height": 740}
+PAGES = ("/chat", "/dashboard", "/settings", "/billing")
+SUBSCRIBE = """
+update profiles set plan = 'pro', subscription_status = 'active', subscription_id = 'sub_' || id,
+  stripe_customer_id = 'cus_' || id, period_start = now() - interval '1 day',
+  period_end = now() + interval '9 days', billing_look_at = now() + interval '1 day'
+where email = %s
+"""
+
+pytestmark = pytest.mark.timeout(400)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("billing")
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path) -> Generator[str]:
+    """In place of everybody's instance: plans that are used up by a few words."""
+    variables = {
+        "PRO_TOKENS_PER_MONTH": str(INCLUDED),
+        "DEMO_TOKENS_PER_SECOND": "0",
+        "SIGN_UPS_PER_ADDRESS": "1000",
+    }
+    with started(folder, **variables) as address:
+        yield address
+
+
+@pytest.fixture
+def instance(folder: Path, url: str) -> Running:
+    found = DataFolder(folder / "data").running()
+    assert found is not None
+    assert found.url == url
+    return found
+
+
+@contextmanager
+def provider(instance: Running) -> Generator[httpx.Client]:
+    """The control of the stand-in."""
+    key = instance.env["STRIPE_SECRET_KEY"]
+    with httpx.Client(
+        base_url=f"{instance.env['STRIPE_API_BASE']}/_control",
+        headers={"Authorization": f"Bearer {key}"},
+        event_hooks={"response": [httpx.Response.raise_for_status]},
+    ) as client:
+        yield client
+
+
+def billing(page: Page) -> Page:
+    page.goto("/billing")
+    expect(page.get_by_role("heading", name="Billing")).to_be_visible()
+    return page
+
+
+def card(page: Page, heading: str) -> Locator:
+    return page.locator("section").filter(has=page.get_by_role("heading", name=heading, exact=True))
+
+
+def in_the_database(instance: Running, page: Page, statement: str) -> None:
+    """For whoever is signed in."""
+    email = page.locator(".account-email").text_content()
+    with psycopg.connect(instance.env["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
+        assert connection.execute(statement, [email]).rowcount == 1  # pyright: ignore[reportArgumentType]
+
+
+def on_pro(page: Page, instance: Running) -> Page:
+    in_the_database(instance, page, SUBSCRIBE)
+    page.reload()
+    expect(page.get_by_role("meter")).to_have_attribute("aria-valuemax", str(INCLUDED))
+    return page
+
+
+def set_cap(page: Page, usd: str) -> None:
+    field = page.get_by_role("textbox", name="Your cap in USD")
+    field.fill(usd)
+    field.press("Enter")
+    expect(card(page, "Spending cap").get_by_text("Saved.")).to_be_visible()
+    expect(card(page, "Spending cap").locator("strong")).to_have_text(f"${float(usd):.2f}")
+
+
+def use_more_than_is_included(page: Page) -> None:
+    extra = page.get_by_role("meter", name="Spending cap used")
+    while not extra.is_visible():
+        answered(page, QUICK)
+    # The title counts as well.
+    expect(page.locator(".row a")).not_to_have_text("New Conversation")
+
+
+def used_beyond(page: Page) -> int:
+    extra = page.get_by_role("meter", name="Spending cap used")
+    return int(extra.get_attribute("aria-valuenow") or -1)
+
+
+# Use and its cap
+
+
+def test_what_is_used_beyond_is_seen_and_its_cap_is_raised_to_go_on(
+    sign_up: SignUp, instance: Running
+) -> None:
+    page = on_pro(sign_up(), instance)
+    use_more_than_is_included(page)
+    notice = page.get_by_text("What Pro includes is used up.")
+    expect(notice).to_be_visible()
+    billing(page)
+    period = card(page, "This period")
+    expect(period.locator(".figure").first).to_have_text(str(INCLUDED))
+    expect(period).to_contain_text("Used up: more costs extra")
+    expect(period).to_contain_text("of $20.00 at most")
+    beyond = used_beyond(page)
+    expect(period).to_contain_text(f"{beyond:,} tokens")
+    expect(card(page, "Next invoice")).to_contain_text(f"{beyond:,} tokens beyond")
+
+    set_cap(page, "0")
+    page.goto("/chat")
+    alert = refused(page, "is there more?", "cap_reached")
+    alert.get_by_role("link", name="Spending cap").click()
+    page.wait_for_url("**/billing")
+    set_cap(page, "5")
+    page.goto("/chat")
+    box = page.get_by_role("textbox", name="Message")
+    expect(box).to_have_value("is there more?")
+    answered(page, "is there more?")
+
+
+def test_a_cap_that_is_no_amount_is_said_beside_the_field(
+    sign_up: SignUp, instance: Running
+) -> None:
+    page = billing(on_pro(sign_up(), instance))
+    field = page.get_by_role("textbox", name="Your cap in USD")
+    for typed, said in (("five", "Write an amount in USD"), ("10001", "Give an amount from 0 to")):
+        field.fill(typed)
+        field.press("Enter")
+        expect(field).to_have_attribute("aria-invalid", "true")
+        expect(field).to_have_accessible_description(re.compile(f"^{said}"))
+        expect(field).to_have_value(typed)
+    set_cap(page, "7.5")
+    page.get_by_role("button", name="Use the plan’s own, $20").click()
+    expect(card(page, "Spending cap").locator("strong")).to_have_text("$20.00")
+    expect(field).to_have_value("20")
+
+
+def test_a_notice_is_dismissed_until_the_next_line(sign_up: SignUp, instance: Running) -> None:
+    page = on_pro(sign_up(), instance)
+    use_more_than_is_included(page)
+    notice = page.locator(".near")
+    expect(notice).to_have_count(1)
+    page.get_by_role("button", name="Dismiss this notice").click()
+    expect(notice).to_have_count(0)
+    page.reload()
+    expect(page.get_by_role("meter")).to_be_visible()
+    answered(page, QUICK)
+    expect(notice).to_have_count(0)
+    # The line of the cap is another one.
+    billing(page)
+    set_cap(page, "0")
+    page.goto("/chat")
+    expect(notice).to_contain_text("used up")
+
+
+# The provider
+
+
+def test_without_the_provider_the_page_says_so_and_stays(
+    sign_up: SignUp, instance: Running
+) -> None:
+    page = on_pro(sign_up(), instance)
+    with provider(instance) as control:
+        control.post("/faults", json={"kind": "server_error", "times": None})
+        try:
+            billing(page)
+            invoice = card(page, "Next invoice")
+            expect(invoice).to_contain_text("$20.00")
+            expect(invoice).to_contain_text("isn’t answering")
+            expect(card(page, "Invoices")).to_contain_text("isn’t answering")
+            expect(card(page, "Plan").locator(".figure")).to_have_text("Pro")
+            button = page.get_by_role("button", name="Manage plan, card and invoices")
+            button.click()
+            expect(page.get_by_role("alert")).to_have_attribute("data-code", "unavailable")
+            expect(button).to_have_attribute("aria-disabled", "false")
+        finally:
+            control.delete("/faults")
+
+
+def test_a_button_that_leads_to_paying_goes_once(sign_up: SignUp, instance: Running) -> None:
+    page = on_pro(sign_up(), instance)
+    sent: list[str] = []
+
+    def listen(socket: WebSocket) -> None:
+        socket.on("framesent", lambda frame: sent.append(str(frame)))
+
+    page.on("websocket", listen)
+    billing(page)
+    with provider(instance) as control:
+        control.post("/faults", json={"kind": "delay", "seconds": 1})
+        page.get_by_role("button", name="Manage plan, card and invoices").dblclick()
+        expect(page.get_by_role("button", name="Opening…")).to_have_attribute(
+            "aria-disabled", "true"
+        )
+        control.delete("/faults")
+    assert len([frame for frame in sent if "open_portal" in frame]) == 1
+
+
+def test_the_address_of_the_way_back_grants_nothing(sign_up: SignUp) -> None:
+    page = sign_up()
+    page.goto("/billing?checkout=done")
+    expect(page.get_by_text("Your plan is being set up…")).to_be_visible()
+    page.wait_for_url(re.compile(r"/billing$"))
+    expect(card(page, "Plan").locator(".figure")).to_have_text("Free")
+    page.goto("/billing?checkout=cancelled")
+    note = page.get_by_text("Nothing was charged and nothing has changed.")
+    expect(note).to_be_visible()
+    page.wait_for_url(re.compile(r"/billing$"))
+    page.get_by_role("button", name="Close").click()
+    expect(note).to_have_count(0)
+
+
+# Everywhere
+
+
+def test_a_failed_payment_is_said_on_every_page(sign_up: SignUp, instance: Running) -> None:
+    page = on_pro(sign_up(), instance)
+    in_the_database(
+        instance,
+        page,
+        "update profiles set subscription_status = 'past_due',"
+        " plan_ends_at = now() + interval '5 days' where email = %s",
+    )
+    for path in PAGES:
+        page.goto(path)
+        banner = page.get_by_role("complementary", name="Payment")
+        expect(banner).to_contain_text("Your last payment failed. Pro goes on until")
+        expect(banner.get_by_role("button", name="Update your payment")).to_be_visible()
+
+
+def test_a_switch_is_asked_about_and_can_be_left_with_the_keyboard(
+    sign_up: SignUp, instance: Running
+) -> None:
+    page = billing(on_pro(sign_up(), instance))
+    button = page.get_by_role("button", name="Switch to Business")
+    button.focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Switch to Business for $100 a month?")
+    expect(dialog).to_contain_text("charged to your card now")
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(button).to_be_focused()
+
+
+def test_nothing_scrolls_sideways_on_a_phone(sign_up: SignUp, instance: Running) -> None:
+    page = on_pro(sign_up(), instance)
+    in_the_database(
+        instance, page, "update profiles set subscription_status = 'past_due' where email = %s"
+    )
+    page.set_viewport_size(PHONE)  # pyright: ignore[reportArgumentType]
+    billing(page)
+    wide = "[...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > innerWidth).map((e) => e.outerHTML.slice(0, 80))"
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert page.evaluate(f"{wide}.filter((e) => !e.includes('visually-hidden'))") == []
