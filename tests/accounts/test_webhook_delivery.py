@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -39,18 +39,37 @@ class Door:
     """An address of this process: what comes is handed to the routes of the running test."""
 
     def __init__(self) -> None:
-        self.inside: httpx.AsyncClient | None = None
-        self.loop: asyncio.AbstractEventLoop | None = None
         self.url = ""
+        self._inside: httpx.AsyncClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._within = 0
 
-    def open_to(self, inside: httpx.AsyncClient) -> None:
-        self.inside, self.loop = inside, asyncio.get_running_loop()
+    @asynccontextmanager
+    async def open_to(self, inside: httpx.AsyncClient) -> AsyncGenerator[None]:
+        """Afterwards nobody is inside any more: the routes may lose what they stand on."""
+        self._inside, self._loop = inside, asyncio.get_running_loop()
+        try:
+            yield
+        finally:
+            self._inside = None
+            while self._within:
+                await asyncio.sleep(0.01)
 
     def status_of(self, path: str, body: bytes, headers: dict[str, str]) -> int:
-        if self.inside is None or self.loop is None:
+        """Called by the server's threads."""
+        if self._loop is None or self._inside is None:
             return 503
-        call = self.inside.post(path, content=body, headers=headers)
-        return asyncio.run_coroutine_threadsafe(call, self.loop).result(30).status_code
+        passing = asyncio.run_coroutine_threadsafe(self._pass(path, body, headers), self._loop)
+        return passing.result(30)
+
+    async def _pass(self, path: str, body: bytes, headers: dict[str, str]) -> int:
+        if self._inside is None:
+            return 503
+        self._within += 1
+        try:
+            return (await self._inside.post(path, content=body, headers=headers)).status_code
+        finally:
+            self._within -= 1
 
 
 @contextmanager
@@ -111,8 +130,11 @@ async def stripe(
         "STRIPE_WEBHOOK_SECRET": SECRET,
         "STRIPE_METER_WEBHOOK_SECRET": METER_SECRET,
     }
-    async with install(**variables) as routes, sdk(payments.url) as client:
-        door.open_to(routes)
+    async with (
+        install(**variables) as routes,
+        sdk(payments.url) as client,
+        door.open_to(routes),
+    ):
         yield client
 
 
