@@ -6,6 +6,8 @@ create table if not exists objects (
     unique (kind, id)
 );
 create index if not exists objects_by_customer on objects (kind, json_extract(body, '$.customer'));
+create index if not exists objects_by_subscription
+    on objects (kind, json_extract(body, '$._subscription'));
 
 create table if not exists clock_moves (
     wall integer not null,
