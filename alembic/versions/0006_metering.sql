@@ -115,7 +115,7 @@ begin
   end if;
   v_room := least(p_limit, floor(p_per_second * (
     p_burst_seconds - extract(epoch from greatest(v_sender.spent_until, v_now) - v_now))));
-  foreach v_from in array array[p_after, ''] loop
+  foreach v_from in array case p_after when '' then array[''] else array[p_after, ''] end loop
     exit when v_room < 1;
     return query
       -- One step of an index for each customer, however many rows wait.
