@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from aisaas.billing.outbox import Outbox
 from aisaas.embedded.stack import Stack
+from aisaas.jobs.deliver_usage import deliver_usage
 from tests.embedded.payments_client import KEY, until
 from tests.metering.provider import Provider
 from tests.metering.sender_process import EXIT, POINTS
@@ -89,6 +91,32 @@ async def test_sender_that_is_killed_leaves_its_rows_to_the_next(
     provider.hurry()
     await provider.drain([outbox], customers)
     assert provider.states(customers) == {"sent": 200}
+    assert await provider.meter(customers) == provider.ledger(customers)
+
+
+async def test_database_that_goes_away_costs_nothing(
+    stack: Stack, provider: Provider, outbox: Outbox
+) -> None:
+    customers = await provider.customers(10)
+    provider.seed_many(customers, 20)
+    await provider.fault("delay", times=None, seconds=0.05)
+    sending = asyncio.create_task(deliver_usage(outbox))
+    try:
+        await until(lambda: provider.states(customers).get("sent", 0) > 10)
+        await asyncio.to_thread(stack.stop, "postgres")
+        # Long enough for what is in flight to come back to a database that is not there.
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(stack.start, "postgres")
+        provider.hurry()
+
+        def sent() -> bool:
+            provider.hurry_backoff()
+            return provider.states(customers) == {"sent": 200}
+
+        await until(sent)
+    finally:
+        outbox.stop()
+        await sending
     assert await provider.meter(customers) == provider.ledger(customers)
 
 
