@@ -50,6 +50,13 @@ class Identified(BaseModel):
     id: str
 
 
+class MaybeDeleted(BaseModel):
+    """What is deleted is still shown, as that."""
+
+    id: str
+    deleted: bool = False
+
+
 class Page(BaseModel):
     """A page of theirs that a browser is sent to; closed ones have no address."""
 

@@ -26,6 +26,7 @@ from aisaas.adapters.stripe_objects import (
     USAGE_PRICE,
     USER_ID,
     Identified,
+    MaybeDeleted,
     MeterSummary,
     Page,
     StripeInvoice,
@@ -96,12 +97,18 @@ class StripePayments:
         params: CustomerCreateParams = {"email": email, "metadata": {USER_ID: str(user_id)}}
         if name:
             params["name"] = name
+        key = f"customer-{user_id}-{wanted}"
         async with translated():
-            made = await self._client.v1.customers.create_async(
-                params,
-                {"idempotency_key": f"customer-{user_id}-{wanted}"},
-            )
-            return read(made, Identified).id
+            while True:
+                answer = await self._client.v1.customers.create_async(
+                    params, {"idempotency_key": key}
+                )
+                made = read(answer, Identified).id
+                present = read(await self._client.v1.customers.retrieve_async(made), MaybeDeleted)
+                if not present.deleted:
+                    return made
+                # For a day, the key gives what it once made, also what was deleted since.
+                key = f"{key}-{made}"
 
     async def checkout(
         self,

@@ -157,8 +157,8 @@ TEXTS: Mapping[str, NoticeText] = {
     ),
     notices.METERING_LATE: _to_admins(
         "Usage has not reached the meter",
-        "{amount} tokens of customer {customer} are not reported to the payment provider, and will "
-        "not be by themselves: {ids}.",
+        "{pending} calls wait to be reported to the payment provider, the oldest for {minutes} minutes. "
+        "Their outcome is unknown for {parked}, and {dead} were refused for good.",
         "They aren't charged before they are reported. The ledger has them all.",
     ),
 }

@@ -194,11 +194,7 @@ def _meter_problem(values: Values, _plans: Plans) -> Words:
 
 
 def _metering_late(values: Values, _plans: Plans) -> Words:
-    return {
-        "customer": values.text("customer"),
-        "amount": f"{values.whole('amount'):,}",
-        "ids": ", ".join(map(str, values.items("ids"))),
-    }
+    return {name: f"{values.whole(name):,}" for name in ("pending", "minutes", "parked", "dead")}
 
 
 def _spoken(code: str | None) -> str | None:

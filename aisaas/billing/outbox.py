@@ -21,6 +21,7 @@ from collections.abc import Sequence
 
 from aisaas.billing import outbox_store as store
 from aisaas.billing.models import MeteringHealth
+from aisaas.billing.notices import METERING_LATE, add_notice
 from aisaas.billing.outbox_store import ClaimedUsage
 from aisaas.db.engine import Question
 from aisaas.db.service import ServiceDatabase
@@ -100,8 +101,10 @@ class Outbox:
         return await self._service.ask(store.health())
 
     async def warn_if_late(self) -> None:
+        """In the log each time, and by mail to the admins once a day (UTC)."""
         health = await self.health()
         if health.late:
+            await self._tell_admins(health)
             log.warning(
                 "usage is late for the meter: %d rows wait, the oldest for %.0f s; %d are parked, "
                 "%d were refused",
@@ -109,6 +112,21 @@ class Outbox:
                 health.oldest_seconds,
                 health.parked,
                 health.dead,
+            )
+
+    async def _tell_admins(self, health: MeteringHealth) -> None:
+        async with self._service.transaction() as session:
+            await add_notice(
+                session,
+                None,
+                METERING_LATE,
+                f"{METERING_LATE}:{await store.today(session)}",
+                {
+                    "pending": health.pending,
+                    "minutes": int((health.oldest_seconds or 0) // 60),
+                    "parked": health.parked,
+                    "dead": health.dead,
+                },
             )
 
     async def _deliver(self, row: ClaimedUsage, began: float) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import LiteralString
 from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing.models import MeteringHealth
 from aisaas.db.engine import Question, Row
@@ -141,3 +144,8 @@ def health() -> Question[MeteringHealth]:
             from public.usage_outbox where state = 'pending') as oldest_seconds
         """
     return Question(((query, {}),), lambda answers: MeteringHealth(**answers[0][0]))
+
+
+async def today(session: AsyncSession) -> date:
+    """UTC."""
+    return (await session.execute(text("select (now() at time zone 'UTC')::date"))).scalar_one()

@@ -118,6 +118,20 @@ async def test_two_tabs_and_double_clicks_make_one_customer_and_one_page(
     assert await checkout.subscribe(await _again(services, ada), "pro") == pages[0]
 
 
+async def test_customer_that_was_deleted_at_the_provider_gets_a_successor(
+    checkout: Checkout, client: StripeClient, services: Services, database: Database, ada: Member
+) -> None:
+    page = await checkout.subscribe(ada.principal, "pro")
+    customer = str((await _again(services, ada)).metered_customer)
+    await client.v1.customers.delete_async(customer)
+    # What the webhook of it does.
+    database("update profiles set stripe_customer_id = null where id = %s", ada.principal.user_id)
+    pages = await asyncio.gather(*(checkout.subscribe(ada.principal, "pro") for _ in range(4)))
+    assert len(set(pages)) == 1
+    assert page not in pages
+    assert (await _again(services, ada)).metered_customer not in {None, customer}
+
+
 async def test_checkout_sells_both_prices_to_the_user_who_asked(
     checkout: Checkout, client: StripeClient, services: Services, ada: Member
 ) -> None:

@@ -98,8 +98,8 @@ SAMPLES: Mapping[str, tuple[Recorded, tuple[str, ...]]] = {
         ("mtr_1", "24 November 2026, 03:00 UTC", "meter event no customer (3 times)"),
     ),
     notices.METERING_LATE: (
-        {"customer": "cus_1", "amount": 12_345, "ids": ["rec_1", "rec_2"]},
-        ("12,345 tokens", "cus_1", "rec_1, rec_2"),
+        {"pending": 12_345, "minutes": 31, "parked": 2, "dead": 1},
+        ("12,345 calls", "31 minutes", "unknown for 2", "1 were refused"),
     ),
 }
 NOTICE = uuid4()

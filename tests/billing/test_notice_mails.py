@@ -291,7 +291,7 @@ async def test_without_an_admin_what_is_for_them_waits(
     office: Office, to_mailbox: NoticeMails, mailbox: Mailbox
 ) -> None:
     notice_id = await office.note(
-        None, notices.METERING_LATE, {"customer": "cus_1", "amount": 5, "ids": ["a"]}
+        None, notices.METERING_LATE, {"pending": 5, "minutes": 20, "parked": 0, "dead": 0}
     )
     assert await to_mailbox.deliver_once() == 0
     assert office.state(notice_id) == ("pending", 0, "no admin")

@@ -246,11 +246,11 @@ async def test_sign_out_ends_the_sessions_of_its_scope(
 async def test_sessions_survive_a_restart_and_end_with_their_time(
     auth_database_url: str, connect: Connect, tmp_path: Path
 ) -> None:
-    variables = variables_for(auth_database_url, AUTH_JWT_TTL="2")
+    variables = variables_for(auth_database_url, AUTH_JWT_TTL="6")
     url = variables["AUTH_PUBLIC_URL"]
     with serving(variables, tmp_path / "log"):
         session = await signed_up(connect(url))
-        assert session.expires_in == 2
+        assert session.expires_in == 6
     with serving(variables, tmp_path / "log"):
         assert await connect(url).auth.get_user(session.access_token)
         await asyncio.sleep(max(0.0, (session.expires_at or 0) - time.time() + 0.3))

@@ -314,4 +314,10 @@ async def test_late_usage_is_told(
     assert (health.parked, health.late) == (1, True)
     with caplog.at_level(logging.WARNING):
         await outbox.warn_if_late()
-    assert "usage is late for the meter" in caplog.text
+        await outbox.warn_if_late()
+    assert caplog.text.count("usage is late for the meter") == 2
+    # The admins are mailed once a day.
+    ((told,),) = provider.sql("select values from billing_notices where kind = 'metering_late'")
+    assert isinstance(told, dict)
+    assert (told["pending"], told["parked"]) == (health.pending, 1)
+    assert told["minutes"] >= 16
