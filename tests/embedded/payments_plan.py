@@ -71,14 +71,14 @@ async def offer_plan(client: StripeClient) -> Plan:
 
 
 async def checkout(
-    client: StripeClient, plan: Plan, *, trial_days: int = 0, known: bool = True
+    client: StripeClient, plan: Plan, *, trial_days: int = 0, known: bool = True, app: str = APP
 ) -> Session:
     wanted: SessionCreateParams = {
         "mode": "subscription",
         "line_items": [{"price": plan.base, "quantity": 1}, {"price": plan.usage}],
         "allow_promotion_codes": True,
-        "success_url": f"{APP}/billing?done={{CHECKOUT_SESSION_ID}}",
-        "cancel_url": f"{APP}/billing",
+        "success_url": f"{app}/billing?done={{CHECKOUT_SESSION_ID}}",
+        "cancel_url": f"{app}/billing",
     }
     if known:
         customer = await client.v1.customers.create_async({"email": "ada@example.com"})

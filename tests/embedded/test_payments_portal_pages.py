@@ -174,6 +174,32 @@ async def test_the_clock_makes_a_renewal_happen(
     assert "customer.subscription.updated" in page.text
 
 
+async def test_an_invoice_tells_each_tier_and_its_sum(
+    client: StripeClient, plan: Plan, visitor: Visitor
+) -> None:
+    customer = await subscribe(client, plan)
+    await client.v1.billing.meter_events.create_async(
+        {
+            "event_name": METER_EVENT,
+            "payload": {"stripe_customer_id": customer, "value": "2600000"},
+        }
+    )
+    # It stays a draft for an hour.
+    for button in ("+1 month", "+1 day"):
+        await visitor.press(await visitor.open("/"), button)
+    invoice = (await client.v1.invoices.list_async({"customer": customer})).data[0]
+    page = await visitor.open(
+        (await billing(client, visitor, customer)).links[invoice.number or ""]
+    )
+    assert "$26.00 paid" in page.text
+    assert "2,000,000 × Pro & <b>more</b> (Tier 1 at" in page.text
+    assert "600,000 × Pro & <b>more</b> (Tier 2 at" in page.text
+    assert "$6.00" in page.text
+    assert "Total $26.00 Paid $26.00" in page.text
+    assert page.forms == []
+    assert page.links["← Back to billing"].startswith("/portal/bps_")
+
+
 async def test_a_failed_invoice_is_paid_with_another_card(
     client: StripeClient, visitor: Visitor, owing: str
 ) -> None:

@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 from aisaas.embedded.payments import checkout, customers, payment_methods, subscriptions
 from aisaas.embedded.payments.books import Books, Object
 from aisaas.embedded.payments.errors import missing_resource
+from aisaas.embedded.payments.invoice_lines import name_of
 from aisaas.embedded.payments.pages import card, confirm, words
 from aisaas.embedded.payments.pages.frame import link, page
 from aisaas.embedded.payments.pages.html import Html, joined, tag
@@ -22,6 +23,7 @@ from aisaas.embedded.payments.pages.routing import Fields, see, shown, submitted
 from aisaas.embedded.payments.payment_methods import CardDeclined
 from aisaas.embedded.payments.periods import DAY
 from aisaas.embedded.payments.services import Services
+from aisaas.embedded.payments.subscription_items import metered
 
 NO_EMAIL = "Enter an address like name@example.com."
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
@@ -111,17 +113,17 @@ class Sale:
 
     @property
     def licensed(self) -> list[tuple[Object, int]]:
-        return [each for each in self.priced if not words.is_metered(each[0])]
+        return [each for each in self.priced if not metered(each[0])]
 
     @property
     def usage(self) -> list[str]:
-        metered = [price for price, _ in self.priced if words.is_metered(price)]
-        return [term for price in metered for term in words.usage_terms(self.books, price)]
+        by_usage = [price for price, _ in self.priced if metered(price)]
+        return [term for price in by_usage for term in words.usage_terms(self.books, price)]
 
     @property
     def plan(self) -> str:
         of = [price for price, _ in self.licensed or self.priced[:1]]
-        return " and ".join(words.product_name(self.books, price) for price in of)
+        return " and ".join(name_of(self.books, price) for price in of)
 
     @property
     def trial_end(self) -> int | None:

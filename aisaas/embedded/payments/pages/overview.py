@@ -7,10 +7,10 @@ from aisaas.embedded.payments.books import Books, Object
 from aisaas.embedded.payments.pages import words
 from aisaas.embedded.payments.pages.frame import link
 from aisaas.embedded.payments.pages.html import Html, joined, tag
+from aisaas.embedded.payments.standing import RUNNING
+from aisaas.embedded.payments.subscription_items import metered
 
 CUSTOMERS, INVOICES, EVENTS = 20, 5, 15
-# States in which a subscription still has a next time.
-GOES_ON = frozenset({"trialing", "active", "past_due", "unpaid"})
 
 
 def next_renewal(books: Books) -> int | None:
@@ -18,7 +18,7 @@ def next_renewal(books: Books) -> int | None:
     ends = [
         item["current_period_end"]
         for subscription in books.all("subscription")
-        if subscription["status"] in GOES_ON
+        if subscription["status"] in RUNNING
         for item in subscription["items"]["data"]
     ]
     return min(ends, default=None)
@@ -57,9 +57,7 @@ def _subscription(books: Books, subscription: Object) -> Html:
     items: Sequence[Object] = subscription["items"]["data"]
     plan = words.plan_name(books, subscription)
     used = [
-        _usage(books, subscription["customer"], item)
-        for item in items
-        if words.is_metered(item["price"])
+        _usage(books, subscription["customer"], item) for item in items if metered(item["price"])
     ]
     return joined(
         tag(
@@ -72,7 +70,7 @@ def _subscription(books: Books, subscription: Object) -> Html:
         *(
             tag("p", sentence, class_="quiet")
             for sentence in used
-            if subscription["status"] in GOES_ON
+            if subscription["status"] in RUNNING
         ),
     )
 
@@ -105,10 +103,11 @@ def _invoices(invoices: Sequence[Object]) -> Html:
 
 def events(books: Books) -> Html:
     rows = books.database.execute(
-        "select o.kind, o.id, json_extract(o.body, '$.type'), json_extract(o.body, '$.created'), "
+        "select json_extract(o.body, '$.type'), json_extract(o.body, '$.created'), "
         "count(d.seq), total(d.delivered), total(d.attempts), max(d.last_status) "
-        "from objects o left join deliveries d on d.event = o.id "
-        "where o.kind in ('event', 'v2.core.event') group by o.seq order by o.seq desc limit ?",
+        "from (select seq, kind, id, body from objects where kind in ('event', 'v2.core.event') "
+        "order by seq desc limit ?) o left join deliveries d on d.event = o.id "
+        "group by o.seq order by o.seq desc",
         (EVENTS,),
     ).fetchall()
     return tag(
@@ -121,7 +120,7 @@ def events(books: Books) -> Html:
                 "thead",
                 tag("tr", tag("th", "Event", scope="col"), tag("th", "Delivery", scope="col")),
             ),
-            tag("tbody", *(_event(*row[2:]) for row in rows)),
+            tag("tbody", *(_event(*row) for row in rows)),
             class_="events",
         )
         if rows

@@ -12,7 +12,8 @@ from aisaas.embedded.payments.pages.frame import link, notice, page
 from aisaas.embedded.payments.pages.html import Html, tag
 from aisaas.embedded.payments.pages.routing import Fields
 from aisaas.embedded.payments.pages.visit import Visit
-from aisaas.embedded.payments.standing import FINAL
+from aisaas.embedded.payments.standing import FINAL, period
+from aisaas.embedded.payments.subscription_items import metered
 
 INVOICES = 24
 TOLD = {
@@ -45,19 +46,19 @@ def plan_section(visit: Visit, subscription: Object) -> Html:
         *(
             tag("p", words.base_terms(item["price"], item["quantity"]))
             for item in items
-            if not words.is_metered(item["price"])
+            if not metered(item["price"])
         ),
         *(
             tag("p", "; ".join(words.usage_terms(books, price)), class_="quiet")
             for price in prices
-            if words.is_metered(price)
+            if metered(price)
         ),
         tag("p", words.sentence(words.what_comes(subscription)), class_="comes"),
         _cancel_or_resume(path, subscription)
         if goes_on and visit.offers("subscription_cancel")
         else None,
         tag("p", NO_CHANGE, class_="quiet")
-        if goes_on and any(words.is_metered(price) for price in prices)
+        if goes_on and any(metered(price) for price in prices)
         else None,
         class_="card",
     )
@@ -79,7 +80,7 @@ def _cancel_or_resume(path: str, subscription: Object) -> Html:
 def cancel_question(visit: Visit, subscription: Object) -> Response:
     plan, end = (
         words.plan_name(visit.books, subscription),
-        words.day(words.period_end(subscription)),
+        words.day(period(subscription)[1]),
     )
     at_once = visit.feature("subscription_cancel")["mode"] == "immediately"
     return page(

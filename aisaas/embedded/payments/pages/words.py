@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from aisaas.embedded.payments import standing
 from aisaas.embedded.payments.books import Books, Object
-from aisaas.embedded.payments.invoice_lines import costs
+from aisaas.embedded.payments.invoice_lines import costs, name_of
 from aisaas.embedded.payments.pages.html import Html, tag
+from aisaas.embedded.payments.subscription_items import metered
 
 CENTS = Decimal(100)
 MILLION = 1_000_000
@@ -68,16 +70,6 @@ def interval(price: Object) -> str:
     recurring: Object = price.get("recurring") or {}
     each, times = recurring.get("interval", "month"), recurring.get("interval_count", 1)
     return f"a {each}" if times == 1 else f"every {times} {each}s"
-
-
-def is_metered(price: Object) -> bool:
-    recurring: Object = price.get("recurring") or {}
-    return recurring.get("usage_type") == "metered"
-
-
-def product_name(books: Books, price: Object) -> str:
-    product = books.get("product", price["product"])
-    return product["name"] if product else "A product that is gone"
 
 
 def unit(books: Books, price: Object) -> str:
@@ -144,23 +136,19 @@ def state(status: str) -> Html:
 def base_item(subscription: Object) -> Object | None:
     """The item that has the plan's price; the metered ones come with it."""
     items: Sequence[Object] = subscription["items"]["data"]
-    licensed = [item for item in items if not is_metered(item["price"])]
+    licensed = [item for item in items if not metered(item["price"])]
     return next(iter([*licensed, *items]), None)
 
 
 def plan_name(books: Books, subscription: Object) -> str:
     item = base_item(subscription)
-    return product_name(books, item["price"]) if item else "Nothing"
-
-
-def period_end(subscription: Object) -> int | None:
-    item = base_item(subscription)
-    return item["current_period_end"] if item else None
+    return name_of(books, item["price"]) if item else "Nothing"
 
 
 def what_comes(subscription: Object) -> str:
     """`renews on 3 May 2026`, or whatever comes at the end of the period."""
-    end = day(period_end(subscription))
+    _, period_end = standing.period(subscription)
+    end = day(period_end)
     match subscription["status"]:
         case "canceled" | "incomplete_expired":
             return f"ended on {day(subscription.get('ended_at'))}"
