@@ -71,12 +71,18 @@ async def offer_plan(client: StripeClient) -> Plan:
 
 
 async def checkout(
-    client: StripeClient, plan: Plan, *, trial_days: int = 0, known: bool = True, app: str = APP
+    client: StripeClient,
+    plan: Plan,
+    *,
+    trial_days: int = 0,
+    known: bool = True,
+    codes: bool = True,
+    app: str = APP,
 ) -> Session:
     wanted: SessionCreateParams = {
         "mode": "subscription",
         "line_items": [{"price": plan.base, "quantity": 1}, {"price": plan.usage}],
-        "allow_promotion_codes": True,
+        "allow_promotion_codes": codes,
         "success_url": f"{app}/billing?done={{CHECKOUT_SESSION_ID}}",
         "cancel_url": f"{app}/billing",
     }

@@ -191,6 +191,41 @@ async def test_an_unconfirmed_payment_can_be_tried_with_another_card(
     assert len(active) == 1
 
 
+async def test_a_promotion_code_is_taken_told_and_taken_back(
+    client: StripeClient, plan: Plan, visitor: Visitor
+) -> None:
+    coupon = await client.v1.coupons.create_async({"percent_off": 25, "duration": "once"})
+    await client.v1.promotion_codes.create_async(
+        {"promotion": {"type": "coupon", "coupon": coupon.id}, "code": "SPRING"}
+    )
+    session = await checkout(client, plan)
+    page = await visitor.open(session.url or "")
+    unknown = Page(await visitor.press(page, "Apply", promotion_code="<b>AUTUMN"))
+    assert unknown.answer.status_code == 422
+    assert "This code is invalid." in unknown.text
+    assert unknown.form("Apply").fields["promotion_code"] == "<b>AUTUMN"
+    taken = await visitor.pressed(unknown, "Apply", promotion_code=" spring ")
+    assert "SPRING: 25 % off once" in taken.text
+    assert "Discount −$5.00 Total due today $15.00" in taken.text
+    without = await visitor.pressed(taken, "Remove SPRING")
+    assert "Total due today $20.00" in without.text
+    taken = await visitor.pressed(without, "Apply", promotion_code="SPRING")
+    await visitor.press(taken, PAY, **typed())
+    [invoice] = (await client.v1.invoices.list_async({"customer": str(session.customer)})).data
+    shown = await visitor.open(invoice.hosted_invoice_url or "")
+    assert "Subtotal $20.00 Discount −$5.00 Total $15.00 Paid $15.00" in shown.text
+
+
+async def test_no_code_is_asked_for_where_none_is_taken(
+    client: StripeClient, plan: Plan, visitor: Visitor
+) -> None:
+    session = await checkout(client, plan, codes=False)
+    page = await visitor.open(session.url or "")
+    assert all("Apply" not in form.buttons for form in page.forms)
+    refused = await visitor.send(f"{session.url}/promotion", {"promotion_code": "SPRING"})
+    assert refused.status_code == 422
+
+
 async def test_whoever_is_not_known_yet_is_asked_for_an_address(
     client: StripeClient, plan: Plan, visitor: Visitor
 ) -> None:

@@ -5,31 +5,28 @@ it open.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from aisaas.embedded.payments import checkout, customers, payment_methods, subscriptions
-from aisaas.embedded.payments.books import Books, Object
-from aisaas.embedded.payments.errors import missing_resource
-from aisaas.embedded.payments.invoice_lines import name_of
+from aisaas.embedded.payments import checkout
+from aisaas.embedded.payments.errors import PaymentsError
 from aisaas.embedded.payments.pages import card, confirm, words
 from aisaas.embedded.payments.pages.frame import link, page
 from aisaas.embedded.payments.pages.html import Html, joined, tag
 from aisaas.embedded.payments.pages.routing import Fields, see, shown, submitted
+from aisaas.embedded.payments.pages.sale import Sale
 from aisaas.embedded.payments.payment_methods import CardDeclined
 from aisaas.embedded.payments.periods import DAY
 from aisaas.embedded.payments.services import Services
-from aisaas.embedded.payments.subscription_items import metered
 
 NO_EMAIL = "Enter an address like name@example.com."
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+CODE = "promotion_code"
 BACK = "← Back without subscribing"
-# What the address to come back to may have in it.
-SESSION_ID = "{CHECKOUT_SESSION_ID}"
 
 
 def routes(services: Services) -> list[BaseRoute]:
@@ -56,6 +53,17 @@ def routes(services: Services) -> list[BaseRoute]:
         if outcome == "action":
             return see(sale.confirm_address(method))
         return _back(sale)
+
+    async def apply_code(request: Request, fields: Fields) -> Response:
+        sale = Sale(books, request)
+        if not sale.open:
+            return _over(sale)
+        try:
+            with books.transaction():
+                checkout.apply_code(books, sale.session, fields.get(CODE, ""))
+        except PaymentsError as error:
+            return _offer(sale, fields, {CODE: error.message})
+        return see(sale.path)
 
     async def ask(request: Request) -> Response:
         sale = Sale(books, request)
@@ -85,74 +93,10 @@ def routes(services: Services) -> list[BaseRoute]:
     return [
         shown("/checkout/{session}", show),
         submitted("/checkout/{session}", pay),
+        submitted("/checkout/{session}/promotion", apply_code),
         shown("/checkout/{session}/confirm", ask),
         submitted("/checkout/{session}/confirm", decide),
     ]
-
-
-class Sale:
-    """A session, and what is to be said of it."""
-
-    def __init__(self, books: Books, request: Request) -> None:
-        self.books = books
-        self.session = books.need(checkout.KIND, request.path_params["session"])
-        self.path = f"/checkout/{self.session['id']}"
-        items: Sequence[Object] = self.session["_items"]
-        self.priced = [
-            (books.need("price", item["price"]), item.get("quantity") or 1) for item in items
-        ]
-
-    @property
-    def open(self) -> bool:
-        # It is put down as expired by itself, a moment after it has.
-        return self.session["status"] == "open" and self.session["expires_at"] > self.books.now()
-
-    @property
-    def base(self) -> str:
-        return " + ".join(words.base_terms(*each) for each in self.licensed)
-
-    @property
-    def licensed(self) -> list[tuple[Object, int]]:
-        return [each for each in self.priced if not metered(each[0])]
-
-    @property
-    def usage(self) -> list[str]:
-        by_usage = [price for price, _ in self.priced if metered(price)]
-        return [term for price in by_usage for term in words.usage_terms(self.books, price)]
-
-    @property
-    def plan(self) -> str:
-        of = [price for price, _ in self.licensed or self.priced[:1]]
-        return " and ".join(name_of(self.books, price) for price in of)
-
-    @property
-    def trial_end(self) -> int | None:
-        return subscriptions.trial_end(self.books, self.session["_subscription_data"])
-
-    @property
-    def due_today(self) -> str:
-        return words.money(self.session["amount_total"], self.session["currency"])
-
-    @property
-    def email(self) -> str | None:
-        if not self.session["customer"]:
-            return self.session["customer_email"]
-        return customers.living(self.books, self.session["customer"])["email"]
-
-    @property
-    def success(self) -> str:
-        return str(self.session["success_url"]).replace(SESSION_ID, self.session["id"])
-
-    def confirm_address(self, method: Object) -> str:
-        return f"{self.path}/confirm?method={method['id']}"
-
-    def method(self, request: Request) -> Object:
-        """The card that was typed in before: nobody's yet, or the customer's already."""
-        given = request.query_params.get("method", "")
-        found = self.books.need(payment_methods.KIND, given, "payment_method")
-        if found["customer"] not in (None, self.session["customer"]):
-            raise missing_resource("payment_method", given, "payment_method")
-        return found
 
 
 def _wrong_email(sale: Sale, fields: Fields) -> dict[str, str]:
@@ -168,7 +112,7 @@ def _offer(sale: Sale, typed: Fields, wrong: Mapping[str, str]) -> Response:
         tag("p", way_back) if (way_back := link(sale.session["cancel_url"], BACK)) else None,
         tag(
             "div",
-            tag("div", _bought(sale)),
+            tag("div", _bought(sale, typed, wrong)),
             tag("div", _form(sale, typed, wrong)),
             class_="columns",
         ),
@@ -178,7 +122,7 @@ def _offer(sale: Sale, typed: Fields, wrong: Mapping[str, str]) -> Response:
     )
 
 
-def _bought(sale: Sale) -> Html:
+def _bought(sale: Sale, typed: Fields, wrong: Mapping[str, str]) -> Html:
     return tag(
         "section",
         *_price(sale),
@@ -186,17 +130,36 @@ def _bought(sale: Sale) -> Html:
         tag("p", "What goes beyond is billed at the end of each period.", class_="quiet")
         if sale.usage
         else None,
-        tag(
-            "table",
-            tag(
-                "tr",
-                tag("th", "Total due today", scope="row"),
-                tag("td", sale.due_today, class_="amount"),
-            ),
-            class_="total",
-        ),
+        tag("table", *(_sum(*each) for each in _sums(sale)), class_="total"),
+        _promotion(sale, typed, wrong) if sale.session["allow_promotion_codes"] else None,
         class_="card",
     )
+
+
+def _sums(sale: Sale) -> list[tuple[str, str]]:
+    off, currency = sale.session["total_details"]["amount_discount"], sale.session["currency"]
+    sums = [("Total due today", sale.due_today)]
+    return [("Discount", words.money(-off, currency)), *sums] if off else sums
+
+
+def _sum(name: str, amount: str) -> Html:
+    return tag("tr", tag("th", name, scope="row"), tag("td", amount, class_="amount"))
+
+
+def _promotion(sale: Sale, typed: Fields, wrong: Mapping[str, str]) -> Html:
+    taken = sale.promotion()
+    if taken is not None:
+        code, worth = taken
+        content = [
+            tag("p", tag("strong", code), f": {worth}", class_="good"),
+            tag("button", "Remove", tag("span", f" {code}", class_="unseen")),
+        ]
+    else:
+        content = [
+            card.text(CODE, "Promotion code", wrong, value=typed.get(CODE, ""), autocomplete="off"),
+            tag("button", "Apply"),
+        ]
+    return tag("form", *content, method="post", action=f"{sale.path}/promotion", class_="beside")
 
 
 def _price(sale: Sale) -> list[Html]:

@@ -238,7 +238,9 @@ def _line(line: Object) -> Html:
 def _sums(invoice: Object) -> list[tuple[str, int]]:
     total, due, paid = invoice["total"], invoice["amount_due"], invoice["amount_paid"]
     credit, left = max(total, 0) - due, invoice["amount_remaining"]
-    sums = [("Total", total)]
+    off = sum(each["amount"] for each in invoice["total_discount_amounts"])
+    sums = [("Subtotal", invoice["subtotal"]), ("Discount", -off)] if off else []
+    sums += [("Total", total)]
     sums += [("From earlier credit", -credit)] if credit else []
     sums += [("Kept as credit", -total)] if total < 0 else []
     sums += [("Paid", paid)] if paid else []
