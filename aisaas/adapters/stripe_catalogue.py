@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from pydantic import BaseModel, BeforeValidator
 
 from aisaas.adapters.stripe_client import connect, translated
-from aisaas.adapters.stripe_objects import BASE_PRICE, PLAN, USAGE_PRICE, Id
+from aisaas.adapters.stripe_objects import BASE_PRICE, OURS, PLAN, USAGE_PRICE, Id
 from aisaas.adapters.stripe_payments import METER_EVENT, MISSING
 from aisaas.billing.plans import MILLION, Plan, plans
 from aisaas.errors import PaymentsRefused
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 CENTS = 100
 CURRENCY = "usd"
-# The mark of what is ours where Stripe has no key of its own choosing.
-OURS = {"managed_by": "aisaas"}
 PAGE = 100
 
 Action = Literal["made", "changed", "kept"]

@@ -17,6 +17,8 @@ from aisaas.ports import Invoice, InvoiceLine, InvoicePreview, PaidSubscription,
 
 USER_ID = "user_id"
 PLAN = "plan"
+# The mark of what is ours where Stripe has no key of our choosing.
+OURS = {"managed_by": "aisaas"}
 BASE_PRICE = "_base"
 USAGE_PRICE = "_usage"
 UNPAID = frozenset({"past_due", "unpaid"})
@@ -48,6 +50,15 @@ class OurMetadata(BaseModel):
 
 class Identified(BaseModel):
     id: str
+
+
+class PortalConfiguration(BaseModel):
+    id: str
+    metadata: dict[str, str] | None = None
+
+    @property
+    def ours(self) -> bool:
+        return (self.metadata or {}).items() >= OURS.items()
 
 
 class MaybeDeleted(BaseModel):

@@ -29,6 +29,7 @@ from aisaas.adapters.stripe_objects import (
     MaybeDeleted,
     MeterSummary,
     Page,
+    PortalConfiguration,
     StripeInvoice,
     StripeMeter,
     StripePreview,
@@ -50,6 +51,7 @@ from aisaas.ports import (
 
 if TYPE_CHECKING:
     from stripe.params import CustomerCreateParams, SubscriptionUpdateParams
+    from stripe.params.billing_portal import SessionCreateParams as PortalSessionCreateParams
     from stripe.params.checkout import SessionCreateParams
 
 CACHE_SECONDS = 300.0
@@ -83,6 +85,7 @@ class StripePayments:
         self._webhook_secrets = tuple(webhook_secrets)
         self._meter_webhook_secrets = tuple(meter_webhook_secrets)
         self._meter: str | None = None
+        self._configuration: str | None = None
         self._prices: dict[str, _Prices] = {}
         self._products: dict[str, str | None] = {}
 
@@ -167,10 +170,12 @@ class StripePayments:
             await self._client.v1.subscriptions.update_async(subscription_id, wanted)
 
     async def portal(self, customer_id: str, *, return_url: str) -> str:
+        wanted: PortalSessionCreateParams = {"customer": customer_id, "return_url": return_url}
+        configuration = await self._portal_configuration()
+        if configuration is not None:
+            wanted["configuration"] = configuration
         async with translated():
-            session = await self._client.v1.billing_portal.sessions.create_async(
-                {"customer": customer_id, "return_url": return_url}
-            )
+            session = await self._client.v1.billing_portal.sessions.create_async(wanted)
             return _address(session)
 
     # Subscriptions and invoices
@@ -293,6 +298,17 @@ class StripePayments:
             )
         self._prices[plan] = _Prices(found[keys[0]], found[keys[1]], time.monotonic())
         return self._prices[plan]
+
+    async def _portal_configuration(self) -> str | None:
+        """Ours; None before it was made, and then the account's default counts."""
+        if self._configuration is None:
+            async with translated():
+                page = await self._client.v1.billing_portal.configurations.list_async(
+                    {"active": True, "limit": PAGE}
+                )
+                found = await read_all(page, PortalConfiguration)
+            self._configuration = next((each.id for each in found if each.ours), None)
+        return self._configuration
 
     async def _meter_id(self) -> str:
         if self._meter is None:
