@@ -36,7 +36,9 @@ def gauge(used: int, limit: int) -> GaugeView:
         if percent >= line:
             said = words.capitalize() if line == FULL else f"{percent} % used, {words}"
             return GaugeView(percent, line, level, said)
-    return GaugeView(percent, words=f"{percent} % used")
+    return GaugeView(
+        percent, words="Under 1 % used" if used > percent == 0 else f"{percent} % used"
+    )
 
 
 def without_extra(allowance: Allowance) -> int:

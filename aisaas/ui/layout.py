@@ -20,6 +20,7 @@ from aisaas.ui.browser import (
     SiteNotice,
     When,
 )
+from aisaas.ui.dashboard.state import Dashboard
 from aisaas.ui.notices import Notices
 from aisaas.ui.session import Session
 from aisaas.ui.settings import APP_NAME
@@ -161,14 +162,20 @@ def dated(view: DatedView) -> rx.Component:
     return rx.fragment(view.before, rx.cond(view.at, rx.fragment(" ", when(view.at))), view.after)
 
 
-def gate(page: rx.Component, skeleton: rx.Component) -> rx.Component:
-    """Nothing of a protected page before the server knows who is asking; then it stays in view."""
+def gate(
+    page: rx.Component,
+    skeleton: rx.Component,
+    *,
+    of: type[Session | Billing | Dashboard] = Session,
+) -> rx.Component:
+    """Nothing of a protected page before the server knows who is asking, and what `of` shows is
+    there; then it stays in view."""
     return rx.fragment(
         Gate.create(
             page,
             rx.fragment(skeleton, rx.el.div(refusal(), class_name="refusal-alone")),
-            ready=Session.ready,
-            session=Session.get_full_name(),
+            ready=of.ready,
+            session=of.get_full_name(),
             ready_var=f"ready{FIELD_MARKER}",
             live=[Notices.get_full_name()],
             refusal=Notices.refusal,

@@ -180,6 +180,7 @@ def test_a_failed_payment_is_said_with_its_grace() -> None:
     ("tokens", "line", "level", "words"),
     [
         (0, 0, "calm", "0 % used"),
+        (9, 0, "calm", "Under 1 % used"),
         (799, 0, "calm", "79 % used"),
         (800, 80, "near", "80 % used, running low"),
         (900, 90, "near", "90 % used, nearly used up"),

@@ -6,6 +6,7 @@ import reflex as rx
 
 from aisaas.ui import layout
 from aisaas.ui.billing import components
+from aisaas.ui.billing.state import Billing
 
 
 def page() -> rx.Component:
@@ -27,4 +28,5 @@ def page() -> rx.Component:
             class_name="page",
         ),
         components.skeleton(),
+        of=Billing,
     )

@@ -33,6 +33,7 @@ WAITING, DONE, LATE = "waiting", "done", "late"
 
 
 class Billing(rx.State):
+    ready: bool = False
     plan: view.PlanView = view.PlanView()
     usage: view.UsageView = view.UsageView()
     cap: view.CapView = view.CapView()
@@ -51,9 +52,10 @@ class Billing(rx.State):
     @rx.event
     @notices.shown_on_load
     async def load(self) -> list[EventType[()]]:
+        principal = await principal_of(self)
         # What had arrived was said; what is waited for still is.
         self.arriving = WAITING if self.arriving == WAITING else ""
-        await show_billing(self, await principal_of(self))
+        await show_billing(self, principal)
         await notices.clear(self)
         return [Billing.ask_provider, Billing.watch]
 
@@ -94,8 +96,8 @@ class Billing(rx.State):
     async def switch(self, plan: str) -> EventType[()]:
         async with self:
             await notices.clear(self)
-            self.arriving = ""
             principal = await principal_of(self)
+            self.arriving = ""
         wanted = payloads.plan_id(plan)
         await services().checkout.switch(principal, wanted)
         async with self:
@@ -134,6 +136,7 @@ async def show_billing(page: Billing, principal: Principal) -> None:
         "cap": view.cap_view(found),
         "estimate": bills.estimate_view(found),
         "choices": _choices(found, principal),
+        "ready": True,
     }
     for name, value in shown.items():
         # An equal value is not sent again.

@@ -6,6 +6,7 @@ import reflex as rx
 
 from aisaas.ui import layout
 from aisaas.ui.dashboard import components
+from aisaas.ui.dashboard.state import Dashboard
 
 
 def page() -> rx.Component:
@@ -26,4 +27,5 @@ def page() -> rx.Component:
             class_name="page",
         ),
         components.skeleton(),
+        of=Dashboard,
     )

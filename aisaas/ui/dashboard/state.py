@@ -13,6 +13,7 @@ from aisaas.wiring import services
 
 
 class Dashboard(rx.State):
+    ready: bool = False
     allowance: view.AllowanceView = view.AllowanceView()
     chart: view.ChartView = view.ChartView()
     shares: list[view.ShareView] = []  # noqa: RUF012
@@ -54,6 +55,7 @@ def show_overview(shown: Dashboard, found: Overview, plan: Plan) -> None:
     _show(shown, "shares", view.share_views(found.days, labels))
     _show(shown, "refused", view.refused_views(found.refused, labels))
     show_calls(shown, found.calls, 1)
+    _show(shown, "ready", True)
 
 
 def show_calls(shown: Dashboard, page: CallPage, number: int) -> None:
