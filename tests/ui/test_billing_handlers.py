@@ -52,6 +52,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody watches for long, unless a test says so."""
     monkeypatch.setattr(state, "WATCH_SECONDS", 0.0)
     monkeypatch.setattr(state, "LOOK_SECONDS", POLL_SECONDS)
+    monkeypatch.setattr(state, "LONGEST_LOOK_SECONDS", POLL_SECONDS)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

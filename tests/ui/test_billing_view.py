@@ -396,6 +396,14 @@ def test_whoever_owes_pays_first() -> None:
         assert buttons(found, principal)["free"] == ("", "")
 
 
+def test_whoever_has_cancelled_resumes_before_anything_else() -> None:
+    assert buttons(billing(ends_at=END), PAYING) == {
+        "free": ("", ""),
+        "pro": ("portal", "Resume in the portal"),
+        "business": ("portal", "Resume in the portal"),
+    }
+
+
 def test_a_trial_is_not_switched_to_a_plan_that_has_none() -> None:
     assert buttons(billing(status="trialing"), PAYING)["business"] == ("", "")
 

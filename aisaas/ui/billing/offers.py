@@ -90,14 +90,16 @@ def _trial(plan: Plan) -> str:
 
 def _action(plan: Plan, found: Billing, principal: Principal, *, trial: bool) -> tuple[str, str]:
     """What a plan's button does, and its name."""
-    if plan.id == found.plan.id:
-        return NOTHING, ""
-    subscribed = principal.subscription is not None
-    if found.status == TRIALING and plan.price and plan.price.trial_tokens == 0:
-        # Its trial would have no tokens.
-        return NOTHING, ""
+    current, subscribed = plan.id == found.plan.id, principal.subscription is not None
     if found.status == PAST_DUE:
-        return (PORTAL, "Pay what is open first") if plan.price else (NOTHING, "")
+        pays = plan.price is not None and not current
+        return (PORTAL, "Pay what is open first") if pays else (NOTHING, "")
+    if subscribed and found.ends_at is not None:
+        # Whatever it is switched to would end as well.
+        return (PORTAL, "Resume in the portal") if plan.price else (NOTHING, "")
+    if current or (found.status == TRIALING and plan.price and plan.price.trial_tokens == 0):
+        # The trial of a plan that has none would have no tokens.
+        return NOTHING, ""
     if plan.price is None:
         return (PORTAL, "Cancel in the portal") if subscribed else (NOTHING, "")
     if subscribed:

@@ -25,9 +25,11 @@ from aisaas.wiring import services
 
 T = TypeVar("T")
 
-# How long an open page looks for changes, and how often in case nobody tells of them.
+# How long an open page waits for changes. In case nobody tells of them it looks by itself: soon
+# after it was shown, then ever more seldom.
 WATCH_SECONDS = 120.0
-LOOK_SECONDS = 3.0
+LOOK_SECONDS = 1.0
+LONGEST_LOOK_SECONDS = 15.0
 # Stages of a plan that was just paid for.
 WAITING, DONE, LATE = "waiting", "done", "late"
 
@@ -154,9 +156,10 @@ async def expect_plan(page: Billing, principal: Principal, plan: str = "") -> No
 
 async def watch_for_change(page: Billing, user_id: UUID, mine: str) -> bool:
     """Keep the page true while it is open; returns whether the plan is another than before."""
-    end = asyncio.get_running_loop().time() + WATCH_SECONDS
+    end, look = asyncio.get_running_loop().time() + WATCH_SECONDS, LOOK_SECONDS
     while asyncio.get_running_loop().time() < end:
-        await services().billing_changes.next(user_id, within=LOOK_SECONDS)
+        await services().billing_changes.next(user_id, within=look)
+        look = min(2 * look, LONGEST_LOOK_SECONDS)
         async with page:
             if page._watch != mine or page.router.url.path.rstrip("/") != routes.BILLING:
                 return False
