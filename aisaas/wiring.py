@@ -288,7 +288,13 @@ def build(config: Settings) -> Services:
         quota=quota,
         billing_changes=BillingChanges(to.signals),
         checkout=Checkout(
-            to.service, to.user, to.payments, quota, sold, page=f"{config.url}/billing"
+            to.service,
+            to.user,
+            to.payments,
+            to.attempts,
+            quota,
+            sold,
+            page=f"{config.url}/billing",
         ),
         usage=Usage(to.user, quota.limits_of),
         refusals=refusals,

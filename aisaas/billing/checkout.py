@@ -15,8 +15,9 @@ import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from uuid import uuid4
 
 from aisaas.accounts.models import Principal
 from aisaas.billing import store
@@ -25,8 +26,14 @@ from aisaas.billing.plans import FREE, Plan
 from aisaas.billing.quota import Quota
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
-from aisaas.errors import BillingInvalid, DependencyError, PaymentsRefused, Unavailable
-from aisaas.ports import Invoice, InvoicePreview, Payments
+from aisaas.errors import (
+    BillingInvalid,
+    DependencyError,
+    PaymentsRefused,
+    RateLimitedMinute,
+    Unavailable,
+)
+from aisaas.ports import AttemptLimiter, Invoice, InvoicePreview, Payments, Window
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +41,8 @@ CENT = Decimal("0.01")
 # No mistyped cap costs more than this: USD in a period.
 HIGHEST_CAP_USD = Decimal(10_000)
 INVOICES = 12
+# Questions to the provider by one user: what it takes is limited for all users together.
+QUESTIONS, QUESTION_SECONDS = 120, 600
 OFF = "Paid plans aren't available on this installation."
 AWAY = "The payment provider isn't answering. Nothing was changed; try again in a moment."
 # What a bank says to a card, as Stripe passes it on.
@@ -97,6 +106,7 @@ class Checkout:
         service: ServiceDatabase,
         user: UserDatabase,
         payments: Payments | None,
+        limiter: AttemptLimiter,
         quota: Quota,
         plans: Mapping[str, Plan],
         *,
@@ -106,6 +116,7 @@ class Checkout:
         self._service = service
         self._user = user
         self._payments = payments
+        self._limiter = limiter
         self._quota = quota
         self._plans = plans
         self._page = page
@@ -143,7 +154,7 @@ class Checkout:
         plan = self._plans.get(plan_id)
         if plan is None or plan.price is None:
             raise BillingInvalid("That plan isn't sold here.")
-        async with _asking():
+        async with self._asking(principal):
             customer = await self._customer(principal)
             held = await payments.subscriptions(customer)
             if any(each.status in LIVE for each in held):
@@ -171,7 +182,7 @@ class Checkout:
             raise BillingInvalid("That plan isn't sold here.")
         present = self._quota.plan_of(principal).price
         dearer = present is None or plan.price.base_usd > present.base_usd
-        async with _asking():
+        async with self._asking(principal):
             try:
                 await payments.switch(principal.subscription.id, plan.id, at_once=dearer)
             except PaymentsRefused as refused:
@@ -187,7 +198,7 @@ class Checkout:
         payments = self._on()
         if principal.metered_customer is None:
             raise BillingInvalid("There is nothing to manage yet: choose a plan first.")
-        async with _asking():
+        async with self._asking(principal):
             return await payments.portal(principal.metered_customer, return_url=self._page)
 
     async def set_cap(self, principal: Principal, usd: Decimal | None) -> None:
@@ -198,21 +209,24 @@ class Checkout:
         """
         if usd is not None and not (usd.is_finite() and 0 <= usd <= HIGHEST_CAP_USD):
             raise BillingInvalid(f"Give an amount from 0 to {HIGHEST_CAP_USD:,} USD.")
-        async with _asking(), self._user.as_user(principal.user_id) as session:
-            await store.set_cap(session, principal.user_id, None if usd is None else cents(usd))
+        try:
+            async with self._user.as_user(principal.user_id) as session:
+                await store.set_cap(session, principal.user_id, None if usd is None else cents(usd))
+        except DependencyError as error:
+            raise Unavailable from error
 
     async def invoices(self, principal: Principal) -> Sequence[Invoice]:
         """The newest, as the provider has them; none for somebody who never paid."""
         if self._payments is None or principal.metered_customer is None:
             return ()
-        async with _asking():
+        async with self._asking(principal):
             return await self._payments.invoices(principal.metered_customer, INVOICES)
 
     async def preview(self, principal: Principal) -> InvoicePreview | None:
         """The next invoice as the provider would write it now."""
         if self._payments is None or principal.subscription is None:
             return None
-        async with _asking():
+        async with self._asking(principal):
             return await self._payments.preview(principal.subscription.id)
 
     async def _customer(self, principal: Principal) -> str:
@@ -232,6 +246,35 @@ class Checkout:
                 return await store.count_subscriptions(session, principal.user_id)
         except DependencyError as error:
             raise Unavailable from error
+
+    @asynccontextmanager
+    async def _asking(self, principal: Principal) -> AsyncGenerator[None]:
+        await self._count(principal)
+        try:
+            yield
+        except DependencyError as error:
+            log.warning("billing: %s", error)
+            raise Unavailable(AWAY) from error
+        except PaymentsRefused as error:
+            # Ours to repair: a price that isn't there, a key without the right.
+            log.exception("the payment provider refused: %s", error.code)
+            raise Unavailable(
+                "The payment provider refused this. We have been told; nothing was changed."
+            ) from error
+
+    async def _count(self, principal: Principal) -> None:
+        """Raises RateLimitedMinute. Nothing is spent here: what can't be counted goes through."""
+        window = Window(f"billing:{principal.user_id}", QUESTIONS, QUESTION_SECONDS)
+        try:
+            wait = await self._limiter.attempt(uuid4(), [window])
+        except DependencyError:
+            log.warning("questions to the payment provider are not counted: no Redis")
+            return
+        if wait is not None:
+            raise RateLimitedMinute(
+                "That was asked very often. Wait a few minutes.",
+                retry_at=principal.read_at + timedelta(seconds=wait),
+            )
 
     def _on(self) -> Payments:
         if self._payments is None:
@@ -263,18 +306,3 @@ def _attempt(principal: Principal, held: Sequence[str]) -> str:
     """The same until a subscription comes of it, or the day is over: a Checkout page lives as long."""
     said = [str(principal.user_id), *sorted(held), principal.read_at.date().isoformat()]
     return hashlib.sha256("\n".join(said).encode()).hexdigest()
-
-
-@asynccontextmanager
-async def _asking() -> AsyncGenerator[None]:
-    try:
-        yield
-    except DependencyError as error:
-        log.warning("billing: %s", error)
-        raise Unavailable(AWAY) from error
-    except PaymentsRefused as error:
-        # Ours to repair: a price that isn't there, a key without the right.
-        log.exception("the payment provider refused: %s", error.code)
-        raise Unavailable(
-            "The payment provider refused this. We have been told; nothing was changed."
-        ) from error

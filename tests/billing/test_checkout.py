@@ -7,18 +7,23 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from uuid import uuid4
 
 import pytest
 from stripe import StripeClient
 
 from aisaas.accounts.models import GrantingSubscription, Principal
+from aisaas.adapters.redis_attempts import RedisAttempts
+from aisaas.adapters.redis_client import make_redis
 from aisaas.adapters.stripe_catalogue import StripeCatalogue
 from aisaas.adapters.stripe_payments import StripePayments
-from aisaas.billing.checkout import Checkout, cents
+from aisaas.billing.checkout import QUESTION_SECONDS, QUESTIONS, Checkout, cents
 from aisaas.billing.periods import running
 from aisaas.billing.plans import plans
 from aisaas.billing.quota import Quota, book
-from aisaas.errors import BillingInvalid, Unavailable
+from aisaas.embedded.stack import Stack
+from aisaas.errors import BillingInvalid, RateLimitedMinute, Unavailable
+from aisaas.ports import Window
 from aisaas.wiring import Services
 from tests.billing.conftest import PLENTY, Billing, charge, claim
 from tests.embedded.payments_client import (
@@ -29,6 +34,7 @@ from tests.embedded.payments_client import (
     sdk,
     variables_for,
 )
+from tests.parts import outage
 from tests.services import Database, Member, new_member
 
 PAGE = "http://127.0.0.1:3000/billing"
@@ -47,8 +53,15 @@ async def client(payments: Counterpart) -> AsyncIterator[StripeClient]:
 
 
 @pytest.fixture
+async def limiter(stack: Stack) -> AsyncIterator[RedisAttempts]:
+    redis = make_redis(stack.env["REDIS_URL"])
+    yield RedisAttempts(redis, prefix="tests:billing")
+    await redis.aclose()
+
+
+@pytest.fixture
 async def checkout(
-    payments: Counterpart, billing: Billing, services: Services
+    payments: Counterpart, billing: Billing, services: Services, limiter: RedisAttempts
 ) -> AsyncIterator[Checkout]:
     sold = plans(services.settings)
     catalogue = StripeCatalogue(
@@ -58,7 +71,7 @@ async def checkout(
     await catalogue.close()
     provider = StripePayments(KEY, api_base=payments.url)
     quota = Quota(billing.service, billing.user, sold, free_cap=PLENTY, total_cap=PLENTY)
-    yield Checkout(billing.service, billing.user, provider, quota, sold, page=PAGE)
+    yield Checkout(billing.service, billing.user, provider, limiter, quota, sold, page=PAGE)
     await provider.close()
 
 
@@ -341,6 +354,24 @@ async def test_provider_that_fails_leaves_the_page_and_changes_nothing(
     assert (await _again(services, ada)).metered_customer is None
 
 
+async def test_nobody_asks_the_provider_without_end(
+    checkout: Checkout, limiter: RedisAttempts, ada: Member
+) -> None:
+    window = Window(f"billing:{ada.principal.user_id}", QUESTIONS, QUESTION_SECONDS)
+    for _ in range(QUESTIONS):
+        assert await limiter.attempt(uuid4(), [window]) is None
+    with pytest.raises(RateLimitedMinute) as refused:
+        await checkout.subscribe(ada.principal, "pro")
+    assert refused.value.retry_at is not None
+    # One's own figures are not the provider's.
+    assert (await checkout.billing(ada.principal)).plan.id == "free"
+
+
+async def test_without_redis_paying_goes_on(checkout: Checkout, stack: Stack, ada: Member) -> None:
+    with outage(stack, "valkey", "stopped"):
+        assert "/checkout/" in await checkout.subscribe(ada.principal, "pro")
+
+
 async def test_answer_that_got_lost_makes_no_second_customer(
     checkout: Checkout, payments: Counterpart, client: StripeClient, ada: Member
 ) -> None:
@@ -357,10 +388,11 @@ async def test_answer_that_got_lost_makes_no_second_customer(
 
 
 async def test_installation_without_payments_says_so(
-    billing: Billing, services: Services, ada: Member
+    billing: Billing, services: Services, limiter: RedisAttempts, ada: Member
 ) -> None:
     quota = services.quota
-    off = Checkout(billing.service, billing.user, None, quota, plans(services.settings), page=PAGE)
+    sold = plans(services.settings)
+    off = Checkout(billing.service, billing.user, None, limiter, quota, sold, page=PAGE)
     assert (await off.billing(ada.principal)).offers == []
     for asked in (off.subscribe(ada.principal, "pro"), off.portal(ada.principal)):
         with pytest.raises(BillingInvalid, match="aren't available"):
