@@ -400,7 +400,7 @@ def test_whoever_has_cancelled_resumes_before_anything_else() -> None:
     assert buttons(billing(ends_at=END), PAYING) == {
         "free": ("", ""),
         "pro": ("portal", "Resume in the portal"),
-        "business": ("portal", "Resume in the portal"),
+        "business": ("portal", "Resume in the portal first"),
     }
 
 

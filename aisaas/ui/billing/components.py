@@ -66,7 +66,7 @@ def period() -> rx.Component:
             rx.cond(view.credits, _fact("Of them credits", view.credits)),
             _fact("Left", view.left),
             _fact("Held for running replies", view.held),
-            _fact("Renews on", layout.when(view.renews_at)),
+            _fact("The period ends on", layout.when(view.ends_at)),
             class_name="facts-list",
         ),
         rx.cond(

@@ -96,7 +96,8 @@ def _action(plan: Plan, found: Billing, principal: Principal, *, trial: bool) ->
         return (PORTAL, "Pay what is open first") if pays else (NOTHING, "")
     if subscribed and found.ends_at is not None:
         # Whatever it is switched to would end as well.
-        return (PORTAL, "Resume in the portal") if plan.price else (NOTHING, "")
+        resume = "Resume in the portal" if current else "Resume in the portal first"
+        return (PORTAL, resume) if plan.price else (NOTHING, "")
     if current or (found.status == TRIALING and plan.price and plan.price.trial_tokens == 0):
         # The trial of a plan that has none would have no tokens.
         return NOTHING, ""

@@ -47,7 +47,7 @@ class UsageView:
     credits: str = ""
     left: str = ""
     held: str = ""
-    renews_at: str = ""
+    ends_at: str = ""
     beyond: bool = False
     beyond_tokens: str = ""
     spent: str = ""
@@ -153,7 +153,7 @@ def usage_view(found: Billing) -> UsageView:
         credits=f"{allowance.credits:,}" if allowance.credits else "",
         left=f"{max(free_of_charge - allowance.used - allowance.reserved, 0):,}",
         held=f"{allowance.reserved:,}",
-        renews_at=allowance.period_end.isoformat(),
+        ends_at=allowance.period_end.isoformat(),
     )
     if found.plan.price is None or (allowance.overage == 0 and allowance.beyond == 0):
         return shown
