@@ -17,7 +17,7 @@ from aisaas.embedded.stack import Stack
 from aisaas.jobs.lifespan import running
 from aisaas.settings import Settings, load
 from aisaas.wiring import Services, build
-from tests.services import EMBEDDED, Build, Database, write_catalogue
+from tests.services import EMBEDDED, NO_SENDERS, Build, Database, write_catalogue
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -85,10 +85,7 @@ def build_services(stack: Stack, catalogue: Path) -> Build:
             "free_requests_per_day": 10_000,
             "free_tier_daily_usd": 1000,
             "total_daily_usd": 1000,
-            # Whoever wants payments says so: a sender would take what other tests put into the outbox.
-            "stripe_secret_key": None,
-            # Likewise whoever wants mails.
-            "smtp_url": None,
+            **NO_SENDERS,
         }
         services = build(load(**(values | overrides)))
         async with running(services):

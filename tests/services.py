@@ -15,6 +15,8 @@ from aisaas.chat.models import Message, Started
 from aisaas.wiring import Services
 
 EMBEDDED = "postgres,valkey,auth,demo_model"
+# Whoever wants payments or mails says so: a sender would take what other tests have put there.
+NO_SENDERS: dict[str, object] = {"stripe_secret_key": None, "smtp_url": None}
 CATALOGUE = [
     {
         "id": "broken",

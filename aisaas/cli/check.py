@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import http.client
 import urllib.error
 import urllib.request
@@ -13,14 +14,17 @@ import psycopg
 import redis
 
 from aisaas.adapters.smtp_mail import SmtpMail
+from aisaas.adapters.stripe_catalogue import sync
+from aisaas.billing.models import MeteringHealth
 from aisaas.cli import frontend
 from aisaas.cli.environment import adopt, configured, running
 from aisaas.cli.parts import plan
 from aisaas.cli.screen import say
 from aisaas.embedded import stack
 from aisaas.embedded.stack import TITLES
-from aisaas.errors import MailError
+from aisaas.errors import DependencyError, MailError, PaymentsError, PaymentsRefused
 from aisaas.settings import Settings, load
+from aisaas.wiring import build
 
 TIMEOUT_SECONDS = 5
 NAME_WIDTH = 18
@@ -84,8 +88,9 @@ def _probes(settings: Settings) -> list[tuple[str, str, Callable[[], str]]]:
         probes.append(
             ("Demo model", "demo_model", lambda: _get(f"{demo.removesuffix('/v1')}/health"))
         )
-    if payments := settings.payments_url:
-        probes.append(("Payments", "payments", lambda: _get(f"{payments}/health")))
+    if settings.stripe_secret_key is not None:
+        probes.append(("Payments", "payments", lambda: _payments(settings)))
+        probes.append(("Usage to the meter", "postgres", lambda: _metering(settings)))
     return probes
 
 
@@ -129,6 +134,50 @@ def _mails(settings: Settings) -> str:
     except MailError as error:
         raise _TroubleError(f"the mail server doesn't let us in: {error}") from error
     return f"ok, by {urlsplit(url).hostname}, from {settings.mail_from}"
+
+
+def _payments(settings: Settings) -> str:
+    try:
+        steps = asyncio.run(sync(settings, dry_run=True))
+    except (PaymentsError, PaymentsRefused) as error:
+        raise _TroubleError(str(error)) from error
+    missing = [step.what for step in steps if step.action != "kept"]
+    if missing:
+        raise _TroubleError(
+            f"{', '.join(missing)} not as the plans want; `python -m aisaas stripe sync` does it"
+        )
+    off = [
+        name
+        for name, secrets in (
+            ("STRIPE_WEBHOOK_SECRET", settings.webhook_secrets),
+            ("STRIPE_METER_WEBHOOK_SECRET", settings.meter_webhook_secrets),
+        )
+        if not secrets
+    ]
+    if off:
+        raise _TroubleError(f"{' and '.join(off)} not set, so webhooks are off")
+    return "ok, prices, meter and portal as the plans want"
+
+
+def _metering(settings: Settings) -> str:
+    try:
+        health = asyncio.run(_outbox_health(settings))
+    except DependencyError as error:
+        raise _TroubleError(str(error)) from error
+    oldest = f", the oldest for {health.oldest_seconds:.0f} s" if health.oldest_seconds else ""
+    said = f"{health.pending} wait{oldest}; {health.parked} unsure, {health.dead} refused"
+    if health.late or health.dead:
+        raise _TroubleError(said)
+    return f"ok, {said}"
+
+
+async def _outbox_health(settings: Settings) -> MeteringHealth:
+    services = build(settings)
+    try:
+        assert services.metering is not None
+        return await services.metering.outbox.health()
+    finally:
+        await services.close()
 
 
 def _get(url: str, headers: dict[str, str] | None = None) -> str:

@@ -204,3 +204,30 @@ def test_command_says_what_it_did(
     assert {step["action"] for step in said["steps"]} == {"made"}
     assert main(["stripe", "sync"]) == 0
     assert "price business_usage" in capsys.readouterr().out
+
+
+def test_check_tells_what_the_account_lacks(
+    payments: Counterpart, settings_of: Set, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said() -> str:
+        # The other parts aren't there at all.
+        assert main(["check"]) == 1
+        lines = capsys.readouterr().out.splitlines()
+        return next(line for line in lines if line.startswith("Payments"))
+
+    nowhere = {
+        "DATABASE_URL": "postgresql://app:secret@127.0.0.1:1/app",
+        "SERVICE_DATABASE_URL": "postgresql://app:secret@127.0.0.1:1/app",
+        "REDIS_URL": "redis://127.0.0.1:1",
+        "SUPABASE_URL": "http://127.0.0.1:1",
+    }
+    stripe = {"STRIPE_SECRET_KEY": KEY, "STRIPE_API_BASE": payments.url}
+    settings_of(PARTS | nowhere | stripe)
+    assert "price business_usage" in said()
+    assert main(["stripe", "sync"]) == 0
+    capsys.readouterr()
+    assert "STRIPE_WEBHOOK_SECRET and STRIPE_METER_WEBHOOK_SECRET not set" in said()
+    settings_of({"STRIPE_WEBHOOK_SECRET": "whsec_a", "STRIPE_METER_WEBHOOK_SECRET": "whsec_b"})
+    assert said().endswith("ok, prices, meter and portal as the plans want")
+    settings_of({"STRIPE_SECRET_KEY": "sk_test_somebody_elses"})
+    assert "TROUBLE" in said()

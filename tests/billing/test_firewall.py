@@ -16,6 +16,7 @@ from aisaas.jobs.lifespan import running
 from aisaas.settings import load
 from aisaas.wiring import Services, build
 from tests.billing.conftest import Billing
+from tests.services import NO_SENDERS
 
 # "long 40" makes the demo model answer with 40 tokens.
 QUESTION = "long 40"
@@ -34,6 +35,7 @@ def _services(stack: Stack, **overrides: object) -> Services:
         "total_daily_usd": 1000,
         "default_model": "demo",
         "shutdown_grace_seconds": 60,
+        **NO_SENDERS,
     }
     return build(load(**(values | overrides)))
 

@@ -15,7 +15,7 @@ from aisaas.embedded.stack import Stack
 from aisaas.errors import Unavailable
 from aisaas.wiring import Services
 from tests.chat.reply_process import POINTS
-from tests.services import EMBEDDED, Account, Build, Database, new_member, whole
+from tests.services import EMBEDDED, NO_SENDERS, Account, Build, Database, new_member, whole
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -28,11 +28,12 @@ async def test_killed_process_loses_neither_shown_text_nor_usage(
     point: str,
 ) -> None:
     member = await new_member(services)
-    settings = {name.lower(): value for name, value in stack.env.items()}
+    settings: dict[str, object] = {name.lower(): value for name, value in stack.env.items()}
     settings |= {
         "embedded_parts": EMBEDDED,
         "model_catalogue": str(catalogue),
         "default_model": "demo",
+        **NO_SENDERS,
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -216,12 +217,13 @@ async def test_process_whose_clock_is_wrong_keeps_order_leases_periods_and_limit
     services: Services, stack: Stack, database: Database, catalogue: Path, hours: int
 ) -> None:
     member = await new_member(services)
-    settings = {name.lower(): value for name, value in stack.env.items()}
+    settings: dict[str, object] = {name.lower(): value for name, value in stack.env.items()}
     settings |= {
         "embedded_parts": EMBEDDED,
         "model_catalogue": str(catalogue),
         "default_model": "demo",
         "free_requests_per_minute": 1,
+        **NO_SENDERS,
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable,
