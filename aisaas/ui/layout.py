@@ -20,6 +20,7 @@ from aisaas.ui.browser import (
     SiteNotice,
     When,
 )
+from aisaas.ui.chat.state import Chat
 from aisaas.ui.dashboard.state import Dashboard
 from aisaas.ui.notices import Notices
 from aisaas.ui.session import Session
@@ -166,7 +167,7 @@ def gate(
     page: rx.Component,
     skeleton: rx.Component,
     *,
-    of: type[Session | Billing | Dashboard] = Session,
+    of: type[Session | Billing | Chat | Dashboard] = Session,
 ) -> rx.Component:
     """Nothing of a protected page before the server knows who is asking, and what `of` shows is
     there; then it stays in view."""

@@ -6,6 +6,7 @@ import reflex as rx
 
 from aisaas.ui import layout
 from aisaas.ui.chat import components
+from aisaas.ui.chat.state import Chat
 
 
 def page() -> rx.Component:
@@ -30,4 +31,5 @@ def page() -> rx.Component:
             class_name="chat-page",
         ),
         components.skeleton(),
+        of=Chat,
     )

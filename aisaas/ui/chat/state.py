@@ -72,6 +72,8 @@ class Sidebar(rx.State):
 class Chat(rx.State):
     """The open conversation and the turn in progress."""
 
+    # What is sent before this is known would name no model.
+    ready: bool = False
     current: str = ""
     model: str = ""
     models: list[view.ModelView] = []  # noqa: RUF012
@@ -96,6 +98,7 @@ class Chat(rx.State):
             return None
         await notices.clear(self)
         show_models(self, principal)
+        self.ready = True
         return await open_conversation(self, principal, payloads.identifier_or_new(asked))
 
     @rx.event
