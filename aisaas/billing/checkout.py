@@ -180,6 +180,8 @@ class Checkout:
         payments, plan = self._on(), self._plans.get(plan_id)
         if plan is None or plan.price is None or principal.subscription is None:
             raise BillingInvalid("That plan isn't sold here.")
+        if principal.subscription_status == "trialing" and not plan.price.trial_tokens:
+            raise BillingInvalid(f"{plan.label} has no trial. Switch to it when yours has ended.")
         present = self._quota.plan_of(principal).price
         dearer = present is None or plan.price.base_usd > present.base_usd
         async with self._asking(principal):

@@ -229,6 +229,12 @@ async def _keys(client: StripeClient, subscription: str) -> set[str]:
     return {item["price"]["lookup_key"] for item in found["items"]["data"]}
 
 
+async def test_trial_is_not_switched_to_a_plan_without_one(checkout: Checkout, ada: Member) -> None:
+    trying = replace(_paying(ada.principal), subscription_status="trialing")
+    with pytest.raises(BillingInvalid, match="has no trial"):
+        await checkout.switch(trying, "business")
+
+
 async def test_who_has_no_subscription_switches_nothing(checkout: Checkout, ada: Member) -> None:
     with pytest.raises(BillingInvalid):
         await checkout.switch(ada.principal, "business")
