@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Collection, Coroutine
 from contextlib import asynccontextmanager
 
 from aisaas.jobs.deliver_notices import deliver_notices
@@ -19,6 +19,9 @@ from aisaas.jobs.synchronise_subscriptions import synchronise_subscriptions
 from aisaas.wiring import Services, services
 
 log = logging.getLogger(__name__)
+
+# Longer than the mail in flight may take to end.
+CANCEL_AGAIN_SECONDS = 6.0
 
 
 @asynccontextmanager
@@ -75,11 +78,19 @@ async def running(these: Services) -> AsyncGenerator[None]:
             these.metering.outbox.stop()
         # Leases are renewed until the last reply has settled.
         await these.running.shut_down(these.settings.shutdown_grace_seconds)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
         await record_the_last(these.refusals)
         await these.close()
+
+
+async def end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel, until it is heard: a client library loses a cancellation now and then, in the middle of
+    a command, and its listener would go on listening."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
 
 
 def paid(these: Services) -> list[Coroutine[None, None, None]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from aisaas.jobs.deliver_notices import deliver_notices
-from aisaas.jobs.lifespan import paid, report
+from aisaas.jobs.lifespan import end, paid, report
 from aisaas.jobs.recover_replies import recover_replies
 from aisaas.wiring import Services
 
@@ -29,6 +29,4 @@ async def work(these: Services, stopping: asyncio.Event) -> None:
         these.metering.outbox.stop()
         # The delivery is the only one of them that ends by itself.
         await asyncio.wait(payments, timeout=LAST_CALLS_SECONDS, return_when="FIRST_COMPLETED")
-    for job in jobs:
-        job.cancel()
-    await asyncio.gather(*jobs, return_exceptions=True)
+    await end(jobs)
