@@ -90,7 +90,7 @@ def _probes(settings: Settings) -> list[tuple[str, str, Callable[[], str]]]:
         )
     if settings.stripe_secret_key is not None:
         probes.append(("Payments", "payments", lambda: _payments(settings)))
-        probes.append(("Usage to the meter", "postgres", lambda: _metering(settings)))
+        probes.append(("Usage", "payments", lambda: _metering(settings)))
     return probes
 
 
