@@ -22,7 +22,7 @@ from uuid import uuid4
 from aisaas.accounts.models import Principal
 from aisaas.billing import store
 from aisaas.billing.models import Allowance
-from aisaas.billing.plans import FREE, Plan
+from aisaas.billing.plans import Plan
 from aisaas.billing.quota import Quota
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
@@ -290,7 +290,7 @@ def cents(usd: Decimal) -> Decimal:
 
 
 def _estimate(principal: Principal, plan: Plan, allowance: Allowance) -> Estimate | None:
-    if plan.price is None or plan.id == FREE or principal.subscription is None:
+    if plan.price is None or principal.subscription is None:
         return None
     ends = principal.plan_ends_at
     over = ends is not None and ends <= allowance.period_end
