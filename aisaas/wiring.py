@@ -25,6 +25,7 @@ from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.adapters.smtp_mail import SmtpMail
 from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.adapters.supabase_identity import SupabaseIdentity
+from aisaas.admin.audit import AuditLog
 from aisaas.admin.credits import Credits
 from aisaas.admin.limits import KillSwitches
 from aisaas.billing.changes import BillingChanges
@@ -86,6 +87,7 @@ class Services:
     catalogue: Catalogue
     switches: KillSwitches
     credits: Credits
+    audit: AuditLog
     recovery: Recovery
     running: RunningReplies
     model: LiteLLMModel
@@ -301,6 +303,7 @@ def build(config: Settings) -> Services:
         catalogue=catalogue,
         switches=KillSwitches(to.service),
         credits=Credits(to.service),
+        audit=AuditLog(to.service),
         recovery=Recovery(
             to.service,
             to.reply_log,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from aisaas.admin.models import KillSwitch
+from aisaas.admin.models import AuditEntry, KillSwitch
 
 
 async def engage(session: AsyncSession, scope: str, reason: str) -> bool:
@@ -105,3 +105,54 @@ async def grant_credits(
         },
     )
     return rows.scalar_one()
+
+
+async def hold_admin(session: AsyncSession, user_id: UUID) -> bool:
+    """Whether they are an admin in good standing; they stay one until the transaction ends."""
+    rows = await session.execute(
+        text(
+            "select 1 from public.profiles"
+            " where id = :id and role = 'admin' and suspended_at is null for share"
+        ),
+        {"id": user_id},
+    )
+    return rows.first() is not None
+
+
+async def audit_entries(
+    session: AsyncSession, *, search: str, before: tuple[datetime, UUID] | None, limit: int
+) -> Sequence[AuditEntry]:
+    """Newest first, those older than `before`."""
+    wanted = select(AuditEntry)
+    if search:
+        pattern = f"%{_literally(search)}%"
+        people = text(
+            "select 'user:' || id from public.profiles where email ilike :pattern"
+        ).bindparams(pattern=pattern)
+        named = (await session.scalars(people)).all()
+        wanted = wanted.where(
+            col(AuditEntry.actor).ilike(pattern)
+            | col(AuditEntry.action).ilike(pattern)
+            | col(AuditEntry.subject).ilike(pattern)
+            | col(AuditEntry.reason).ilike(pattern)
+            | col(AuditEntry.actor).in_(named)
+            | col(AuditEntry.subject).in_(named)
+        )
+    if before is not None:
+        place = tuple_(col(AuditEntry.created_at), col(AuditEntry.id))
+        wanted = wanted.where(place < before)
+    newest = (col(AuditEntry.created_at).desc(), col(AuditEntry.id).desc())
+    return (await session.scalars(wanted.order_by(*newest).limit(limit))).all()
+
+
+async def names_of(session: AsyncSession, user_ids: Collection[UUID]) -> dict[UUID, str]:
+    """The addresses of those of them that have an account."""
+    rows = await session.execute(
+        text("select id, email from public.profiles where id = any(:ids)"), {"ids": list(user_ids)}
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def _literally(words: str) -> str:
+    """For a pattern of `like`: nothing in it is a wildcard."""
+    return words.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")

@@ -16,11 +16,12 @@ LOGIN = "/login"
 SIGNUP = "/signup"
 SETTINGS = "/settings"
 BILLING = "/billing"
+ADMIN = "/admin"
 # Open to everybody: a mail's link may be followed by somebody who is signed in.
 RESET = "/reset"
 CONFIRM = "/confirm"
 AUTH_PAGES = (LOGIN, SIGNUP)
-PROTECTED = (CHAT, DASHBOARD, SETTINGS, BILLING)
+PROTECTED = (CHAT, DASHBOARD, SETTINGS, BILLING, ADMIN)
 API = "/api/"
 
 MAX_PATH = 512

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import reflex as rx
 from reflex.state import OnLoadInternalState
 from reflex_base.constants.state import FIELD_MARKER
@@ -20,8 +22,6 @@ from aisaas.ui.browser import (
     SiteNotice,
     When,
 )
-from aisaas.ui.chat.state import Chat
-from aisaas.ui.dashboard.state import Dashboard
 from aisaas.ui.notices import Notices
 from aisaas.ui.session import Session
 from aisaas.ui.settings import APP_NAME
@@ -111,6 +111,7 @@ def account_menu() -> rx.Component:
             rx.el.a("Usage", href=routes.DASHBOARD),
             rx.el.a("Billing", href=routes.BILLING),
             rx.el.a("Settings", href=routes.SETTINGS),
+            rx.cond(Session.admin, rx.el.a("Admin", href=routes.ADMIN_AUDIT)),
             class_name="account-panel",
         ),
         class_name="account",
@@ -167,10 +168,10 @@ def gate(
     page: rx.Component,
     skeleton: rx.Component,
     *,
-    of: type[Session | Billing | Chat | Dashboard] = Session,
+    of: type[Any] = Session,
 ) -> rx.Component:
     """Nothing of a protected page before the server knows who is asking, and what `of` shows is
-    there; then it stays in view."""
+    there (it has a var `ready`); then it stays in view."""
     return rx.fragment(
         Gate.create(
             page,
@@ -216,3 +217,27 @@ def row(
         for cell, (name, kind) in zip(cells, columns, strict=True)
     )
     return rx.el.tr(*filled, role="row", key=key)
+
+
+def turn(
+    name: str, possible: rx.Var[bool] | bool, event: rx.event.EventCallback[()]
+) -> rx.Component:
+    """Stays where it is when there is nowhere to turn: what has the focus must not vanish."""
+    return rx.el.button(
+        name,
+        type="button",
+        class_name="button button-small",
+        on_click=rx.cond(possible, event, rx.noop()),
+        custom_attrs={"aria-disabled": rx.cond(possible, "false", "true")},
+    )
+
+
+def skeleton() -> rx.Component:
+    line = rx.el.div(class_name="skeleton")
+    return rx.el.div(
+        rx.el.div(class_name="bar"),
+        rx.el.div(*([line] * 6), class_name="skeleton-column dashboard-main"),
+        class_name="page",
+        aria_busy="true",
+        aria_label="Loading",
+    )

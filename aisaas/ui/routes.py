@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aisaas.api.paths import (
+    ADMIN,
     BILLING,
     CHAT,
     CONFIRM,
@@ -17,10 +18,19 @@ from aisaas.api.paths import (
 )
 
 CHAT_ROUTE = "/chat/[[thread]]"
+ADMIN_USERS = f"{ADMIN}/users"
+ADMIN_STEERING = f"{ADMIN}/steering"
+ADMIN_MONEY = f"{ADMIN}/money"
+ADMIN_AUDIT = f"{ADMIN}/audit"
 
 SIGN_OUT = "/api/session/sign-out"
 
 __all__ = [
+    "ADMIN",
+    "ADMIN_AUDIT",
+    "ADMIN_MONEY",
+    "ADMIN_STEERING",
+    "ADMIN_USERS",
     "BILLING",
     "CHAT",
     "CHAT_ROUTE",

@@ -163,24 +163,11 @@ def _receipt(row: CallView) -> rx.Component:
 def _pages() -> rx.Component:
     calls = Dashboard.calls
     return rx.el.nav(
-        _turn("Newer", calls.newer, Dashboard.newer),
+        layout.turn("Newer", calls.newer, Dashboard.newer),
         rx.el.span("Page ", calls.page, class_name="quiet", aria_live="polite"),
-        _turn("Older", calls.older, Dashboard.older),
+        layout.turn("Older", calls.older, Dashboard.older),
         class_name="pages",
         aria_label="Pages of replies",
-    )
-
-
-def _turn(
-    name: str, possible: rx.Var[bool] | bool, event: rx.event.EventCallback[()]
-) -> rx.Component:
-    """Stays where it is when there is nowhere to turn: what has the focus must not vanish."""
-    return rx.el.button(
-        name,
-        type="button",
-        class_name="button button-small",
-        on_click=rx.cond(possible, event, rx.noop()),
-        custom_attrs={"aria-disabled": rx.cond(possible, "false", "true")},
     )
 
 
@@ -208,15 +195,4 @@ def _refused(row: RefusedView) -> rx.Component:
         rx.cond(row.model, row.model, "–"),
         row.times,
         key=row.id,
-    )
-
-
-def skeleton() -> rx.Component:
-    line = rx.el.div(class_name="skeleton")
-    return rx.el.div(
-        rx.el.div(class_name="bar"),
-        rx.el.div(*([line] * 6), class_name="skeleton-column dashboard-main"),
-        class_name="page",
-        aria_busy="true",
-        aria_label="Loading",
     )

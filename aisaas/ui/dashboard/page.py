@@ -26,6 +26,6 @@ def page() -> rx.Component:
             ),
             class_name="page",
         ),
-        components.skeleton(),
+        layout.skeleton(),
         of=Dashboard,
     )

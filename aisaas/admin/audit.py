@@ -1,0 +1,77 @@
+"""What admins and operators did, for admins to read. Written by the actions themselves, each in its
+own transaction; nobody is granted more than adding to it and reading it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from aisaas.accounts.models import Principal
+from aisaas.admin import store
+from aisaas.admin.access import require_admin
+from aisaas.admin.models import AuditEntry
+from aisaas.db.service import ServiceDatabase
+from aisaas.errors import DependencyError, Unavailable
+
+PAGE_ENTRIES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPlace:
+    """Where a page ends: an entry's time, and its id for equal times."""
+
+    at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Newest first. `names` are the addresses of the accounts that the entries mention, as far as
+    those accounts exist."""
+
+    entries: Sequence[AuditEntry]
+    names: Mapping[UUID, str]
+    older: bool
+
+
+def user_in(name: str) -> UUID | None:
+    """The account that an actor or a subject like `user:<id>` is."""
+    kind, _, user_id = name.partition(":")
+    return UUID(user_id) if kind == "user" else None
+
+
+class AuditLog:
+    def __init__(self, database: ServiceDatabase) -> None:
+        self._database = database
+
+    async def page(
+        self, principal: Principal, *, search: str = "", before: AuditPlace | None = None
+    ) -> AuditPage:
+        """`search` is looked for in actor, action, subject, reason, and the accounts' addresses.
+
+        Raises:
+            NotFound: no admin.
+            Unavailable: the database does not answer.
+        """
+        require_admin(principal)
+        try:
+            async with self._database.transaction() as session:
+                found = await store.audit_entries(
+                    session,
+                    search=search,
+                    before=(before.at, before.id) if before else None,
+                    limit=PAGE_ENTRIES + 1,
+                )
+                entries = found[:PAGE_ENTRIES]
+                people = {
+                    user_id
+                    for entry in entries
+                    for user_id in map(user_in, (entry.actor, entry.subject))
+                    if user_id is not None
+                }
+                names = await store.names_of(session, people)
+        except DependencyError as error:
+            raise Unavailable from error
+        return AuditPage(entries, names, older=len(found) > PAGE_ENTRIES)

@@ -1,0 +1,1 @@
+"""What admins see and steer. To everybody else there is nothing here."""

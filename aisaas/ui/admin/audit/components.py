@@ -1,0 +1,52 @@
+"""The parts of the audit log's page."""
+
+from __future__ import annotations
+
+import reflex as rx
+
+from aisaas.ui import layout
+from aisaas.ui.admin import shell
+from aisaas.ui.admin.audit.state import Audit
+from aisaas.ui.admin.audit.view import EntryView
+
+COLUMNS = (
+    ("When", ""),
+    ("Who", ""),
+    ("Action", ""),
+    ("On", ""),
+    ("Change", "wrap"),
+    ("Reason", "wrap"),
+)
+
+
+def entries() -> rx.Component:
+    log = Audit.log
+    return rx.el.section(
+        shell.search_box("Search who, action, account or reason", Audit.find),
+        rx.cond(
+            log.entries,
+            layout.table(COLUMNS, rx.foreach(log.entries, _entry), "Audit log"),
+            rx.el.p("Nothing was done that fits.", class_name="quiet"),
+        ),
+        rx.el.nav(
+            layout.turn("Newer", log.page > 1, Audit.newer),
+            rx.el.span("Page ", log.page, class_name="quiet", aria_live="polite"),
+            layout.turn("Older", log.older, Audit.older),
+            class_name="pages",
+            aria_label="Pages of the audit log",
+        ),
+        class_name="card card-wide",
+    )
+
+
+def _entry(entry: EntryView) -> rx.Component:
+    return layout.row(
+        COLUMNS,
+        layout.when(entry.at, "minute"),
+        entry.who,
+        rx.el.code(entry.action),
+        entry.subject,
+        rx.foreach(entry.changes, rx.el.div),
+        entry.reason,
+        key=entry.id,
+    )

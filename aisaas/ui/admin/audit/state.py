@@ -1,0 +1,75 @@
+"""The audit log, a page at a time."""
+
+from __future__ import annotations
+
+import reflex as rx
+
+from aisaas.accounts.models import Principal
+from aisaas.admin.audit import AuditPlace
+from aisaas.ui import notices
+from aisaas.ui.admin.audit.view import AuditView, audit_view
+from aisaas.ui.admin.shell import admin_of
+from aisaas.ui.session import show_account
+from aisaas.wiring import services
+
+MAX_SEARCH = 200
+
+
+class Audit(rx.State):
+    ready: bool = False
+    log: AuditView = AuditView()
+    # They never come from the browser, except the search.
+    _search: str = ""
+    _ends: list[AuditPlace] = []  # noqa: RUF012
+
+    @rx.event
+    @notices.shown_on_load
+    async def load(self) -> None:
+        principal = await admin_of(self)
+        await show_account(self, principal)
+        await notices.clear(self)
+        self._search, self._ends = "", []
+        await _show(self, principal)
+        self.ready = True
+
+    @rx.event
+    @notices.shown
+    async def find(self, form: dict[str, str]) -> None:
+        principal = await admin_of(self)
+        self._search, self._ends = _searched(form), []
+        await _show(self, principal)
+
+    @rx.event
+    @notices.shown
+    async def older(self) -> None:
+        principal = await admin_of(self)
+        if self.log.older and self._end_here is not None:
+            self._ends = [*self._ends, self._end_here]
+            await _show(self, principal)
+
+    @rx.event
+    @notices.shown
+    async def newer(self) -> None:
+        principal = await admin_of(self)
+        self._ends = self._ends[:-1]
+        await _show(self, principal)
+
+    _end_here: AuditPlace | None = None
+
+
+async def _show(shown: Audit, principal: Principal) -> None:
+    before = shown._ends[-1] if shown._ends else None
+    found = await services().audit.page(principal, search=shown._search, before=before)
+    last = found.entries[-1] if found.entries else None
+    shown._end_here = AuditPlace(last.created_at, last.id) if last else None
+    shown.log = audit_view(found, len(shown._ends) + 1)
+
+
+def _searched(form: object) -> str:
+    """What a form holds; anything else is no search."""
+    words = form.get("search") if isinstance(form, dict) else None
+    return (
+        "".join(filter(str.isprintable, words)).strip()[:MAX_SEARCH]
+        if isinstance(words, str)
+        else ""
+    )

@@ -1,0 +1,80 @@
+"""Entries of the audit log, as the page shows them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from aisaas.admin.audit import AuditPage, user_in
+from aisaas.admin.models import AuditEntry
+
+NOTHING = "–"
+
+
+@dataclasses.dataclass(frozen=True)
+class EntryView:
+    """`changes` are lines like `role: user → admin`; `at` is ISO 8601."""
+
+    id: str = ""
+    at: str = ""
+    who: str = ""
+    action: str = ""
+    subject: str = ""
+    reason: str = ""
+    changes: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditView:
+    entries: Sequence[EntryView] = ()
+    page: int = 1
+    older: bool = False
+
+
+def audit_view(found: AuditPage, number: int) -> AuditView:
+    entries = [_entry(entry, found.names) for entry in found.entries]
+    return AuditView(entries, number, found.older)
+
+
+def _entry(entry: AuditEntry, names: Mapping[UUID, str]) -> EntryView:
+    return EntryView(
+        id=str(entry.id),
+        at=entry.created_at.isoformat(),
+        who=_named(entry.actor, names),
+        action=entry.action,
+        subject=_named(entry.subject, names),
+        reason=entry.reason,
+        changes=changes(entry.before, entry.after),
+    )
+
+
+def _named(name: str, names: Mapping[UUID, str]) -> str:
+    user_id = user_in(name)
+    return name if user_id is None else names.get(user_id, name)
+
+
+def changes(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[str]:
+    """A line for each value that differs, in the order in which they were written down."""
+    old, new = before or {}, after or {}
+    keys = dict.fromkeys([*old, *new])
+    return [
+        f"{key}: {_word(old[key])} → {_word(new.get(key))}"
+        if key in old
+        else f"{key}: {_word(new[key])}"
+        for key in keys
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _word(value: object) -> str:
+    match value:
+        case None:
+            return NOTHING
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case _:
+            return str(value)

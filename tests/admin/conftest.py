@@ -1,0 +1,18 @@
+"""Admin services on the real database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import pytest_asyncio
+
+from aisaas.db.engine import Login
+from aisaas.db.service import ServiceDatabase
+from aisaas.embedded.stack import Stack
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def service(stack: Stack) -> AsyncGenerator[ServiceDatabase]:
+    login = Login(stack.env["SERVICE_DATABASE_URL"])
+    yield ServiceDatabase(login)
+    await login.close()
