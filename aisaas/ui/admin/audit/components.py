@@ -24,8 +24,8 @@ def entries() -> rx.Component:
     return rx.el.section(
         shell.search_box("Search who, action, account or reason", Audit.find),
         rx.cond(
-            log.entries,
-            layout.table(COLUMNS, rx.foreach(log.entries, _entry), "Audit log"),
+            log.rows,
+            layout.table(COLUMNS, rx.foreach(log.rows, _entry), "Audit log"),
             rx.el.p("Nothing was done that fits.", class_name="quiet"),
         ),
         rx.el.nav(
@@ -46,7 +46,11 @@ def _entry(entry: EntryView) -> rx.Component:
         entry.who,
         rx.el.code(entry.action),
         entry.subject,
-        rx.foreach(entry.changes, rx.el.div),
+        rx.foreach(entry.changes, _change),
         entry.reason,
         key=entry.id,
     )
+
+
+def _change(change: layout.Text) -> rx.Component:
+    return rx.el.div(change)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -23,19 +23,19 @@ class EntryView:
     action: str = ""
     subject: str = ""
     reason: str = ""
-    changes: Sequence[str] = ()
+    changes: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
 class AuditView:
-    entries: Sequence[EntryView] = ()
+    rows: list[EntryView] = dataclasses.field(default_factory=list)
     page: int = 1
     older: bool = False
 
 
 def audit_view(found: AuditPage, number: int) -> AuditView:
-    entries = [_entry(entry, found.names) for entry in found.entries]
-    return AuditView(entries, number, found.older)
+    rows = [_entry(entry, found.names) for entry in found.entries]
+    return AuditView(rows, number, found.older)
 
 
 def _entry(entry: AuditEntry, names: Mapping[UUID, str]) -> EntryView:
