@@ -1,7 +1,8 @@
 """What the pages for admins share: the frame around them, and who may see them.
 
 Hidden links are manners. Each handler asks `admin_of`, which reads the role anew, and the domain asks
-again: a role that is taken away is gone with the next click.
+again: a role that is taken away is gone with the next click. To whoever is no admin every page of the
+area looks like an address that leads nowhere.
 """
 
 from __future__ import annotations
@@ -10,26 +11,78 @@ import reflex as rx
 
 from aisaas.accounts.models import Principal
 from aisaas.admin.access import require_admin
-from aisaas.ui import layout, routes
-from aisaas.ui.session import principal_of
+from aisaas.ui import layout, not_found, notices, routes
+from aisaas.ui.session import principal_of, show_account
 
+# In the order of the pages' tabs; a page that isn't there has none.
 AREAS = (("Audit log", routes.ADMIN_AUDIT),)
 
 
+class Area(rx.State):
+    """What the pages of the area have in common in one tab."""
+
+    # Whether there is nothing here, as far as whoever is looking may know.
+    nowhere: bool = False
+    # Counts what was done, so that the dialog that asked for it knows; and says it.
+    acted: int = 0
+    said: str = ""
+
+
 async def admin_of(state: rx.State) -> Principal:
-    """Who is asking.
+    """Who is asking. For everybody but an admin it turns the page into one that leads nowhere.
 
     Raises:
         Unauthenticated: nobody.
         NotFound: somebody who is no admin.
     """
     principal = await principal_of(state)
+    area = await state.get_state(Area)
+    area.nowhere = not principal.is_admin
     require_admin(principal)
     return principal
 
 
-def frame(title: str, *content: rx.Component, at: str, of: type[rx.State]) -> rx.Component:
-    """A page of the area whose address is `at`, shown once the var `ready` of its state is set."""
+async def entered(state: rx.State) -> Principal:
+    """The same for the handler that loads a page: it begins anew, under their name."""
+    principal = await admin_of(state)
+    await show_account(state, principal)
+    await notices.clear(state)
+    (await state.get_state(Area)).said = ""
+    return principal
+
+
+async def done(state: rx.State, said: str) -> None:
+    """An action is done: its dialog closes, what was refused before is forgotten, `said` is shown and
+    announced."""
+    await notices.clear(state)
+    area = await state.get_state(Area)
+    area.acted += 1
+    area.said = said
+
+
+def frame(
+    title: rx.Var[str] | str,
+    *content: rx.Component,
+    at: str,
+    of: type[rx.State],
+    skeleton: rx.Component | None = None,
+) -> rx.Component:
+    """A page of the area under the tab whose address is `at`, shown once the var `ready` of its
+    state is set."""
+    return rx.cond(
+        Area.nowhere,
+        not_found.page(),
+        _page(title, *content, at=at, of=of, skeleton=skeleton or layout.skeleton()),
+    )
+
+
+def _page(
+    title: rx.Var[str] | str,
+    *content: rx.Component,
+    at: str,
+    of: type[rx.State],
+    skeleton: rx.Component,
+) -> rx.Component:
     return layout.gate(
         rx.el.div(
             layout.app_bar(),
@@ -40,14 +93,22 @@ def frame(title: str, *content: rx.Component, at: str, of: type[rx.State]) -> rx
                     aria_label="Administration",
                 ),
                 rx.el.h1(title),
-                layout.refusal(),
+                rx.el.div(
+                    layout.refusal(),
+                    rx.el.div(
+                        rx.cond(Area.said, rx.el.p(Area.said, class_name="note", key=Area.acted)),
+                        role="status",
+                        class_name="said",
+                    ),
+                    class_name="page-notices",
+                ),
                 *content,
                 id="content",
                 class_name="dashboard-main",
             ),
             class_name="page",
         ),
-        layout.skeleton(),
+        skeleton,
         of=of,
     )
 
@@ -55,20 +116,3 @@ def frame(title: str, *content: rx.Component, at: str, of: type[rx.State]) -> rx
 def _area(name: str, address: str, *, here: bool) -> rx.Component:
     current = {"aria-current": "page"} if here else {}
     return rx.el.a(name, href=address, class_name="area", custom_attrs=current)
-
-
-def search_box(label: str, event: rx.event.EventCallback[dict[str, str]]) -> rx.Component:
-    """A form with one field, `search`; asked by Enter or its button."""
-    return rx.el.form(
-        rx.el.input(
-            name="search",
-            type="search",
-            placeholder=label,
-            aria_label=label,
-            max_length=200,
-        ),
-        rx.el.button("Search", type="submit", class_name="button"),
-        on_submit=event,
-        class_name="search-box",
-        role="search",
-    )

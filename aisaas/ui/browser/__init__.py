@@ -227,6 +227,31 @@ class PayButton(rx.Component):
     on_press: rx.EventHandler[lambda: []]
 
 
+class AskFirst(rx.Component):
+    """A button of an admin: asks what is to be done exactly, and why, before it is done.
+
+    `fields` are `{name, label, type, value, options, hint, required, min, max, step}`; all but the
+    first two may be missing. `on_confirm` gets every field's text, the reason among them as
+    `reason`, and `subject` as it is. The dialog stays, with what was typed, until `acted` has grown.
+    """
+
+    library = _library("ask_first")
+    tag = "AskFirst"
+
+    label: rx.Var[str]
+    title: rx.Var[str]
+    explanation: rx.Var[str]
+    confirm: rx.Var[str]
+    danger: rx.Var[bool]
+    small: rx.Var[bool]
+    fields: rx.Var[Any]
+    subject: rx.Var[Any]
+    refusal: rx.Var[Any]
+    acted: rx.Var[int]
+
+    on_confirm: rx.EventHandler[lambda form: [form]]
+
+
 class SwitchButton(rx.Component):
     """Asks before a plan is switched."""
 

@@ -65,6 +65,7 @@ async def test_for_somebody_else_there_is_nothing_here(
     async with open_tab(member.cookie) as tab:
         await tab.call(handler, path=PAGE, **HANDLERS[handler])
         assert tab.refused == "not_found"
+        assert tab.vars["area.nowhere"] is True
         assert "not for everybody" not in repr(tab.deltas)
 
 
@@ -77,6 +78,7 @@ async def test_a_role_that_is_taken_away_is_gone_with_the_next_click(
         database("update profiles set role = 'user' where id = %s", admin.principal.user_id)
         await tab.call(Audit.newer, path=PAGE)
         assert tab.refused == "not_found"
+        assert tab.vars["area.nowhere"] is True
 
 
 @pytest.mark.parametrize("junk", JUNK, ids=lambda junk: repr(junk)[:20])

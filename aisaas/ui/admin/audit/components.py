@@ -5,7 +5,7 @@ from __future__ import annotations
 import reflex as rx
 
 from aisaas.ui import layout
-from aisaas.ui.admin import shell
+from aisaas.ui.admin import components as shared
 from aisaas.ui.admin.audit.state import Audit
 from aisaas.ui.admin.audit.view import EntryView
 
@@ -22,7 +22,7 @@ COLUMNS = (
 def entries() -> rx.Component:
     log = Audit.log
     return rx.el.section(
-        shell.search_box("Search who, action, account or reason", Audit.find),
+        shared.search_box("Search who, action, account or reason", Audit.find),
         rx.cond(
             log.rows,
             layout.table(COLUMNS, rx.foreach(log.rows, _entry), "Audit log"),

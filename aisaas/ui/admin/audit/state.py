@@ -8,8 +8,7 @@ from aisaas.accounts.models import Principal
 from aisaas.admin.audit import AuditPlace
 from aisaas.ui import notices
 from aisaas.ui.admin.audit.view import AuditView, audit_view
-from aisaas.ui.admin.shell import admin_of
-from aisaas.ui.session import show_account
+from aisaas.ui.admin.shell import admin_of, entered
 from aisaas.wiring import services
 
 MAX_SEARCH = 200
@@ -25,9 +24,7 @@ class Audit(rx.State):
     @rx.event
     @notices.shown_on_load
     async def load(self) -> None:
-        principal = await admin_of(self)
-        await show_account(self, principal)
-        await notices.clear(self)
+        principal = await entered(self)
         self._search, self._ends = "", []
         await _show(self, principal)
         self.ready = True

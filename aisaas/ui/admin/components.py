@@ -1,0 +1,187 @@
+"""What the pages for admins are made of: tables sorted on the server, pages, searches, tiles, badges,
+spans of time, and a question before each action."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import reflex as rx
+
+from aisaas.ui import layout
+from aisaas.ui.admin.shell import Area
+from aisaas.ui.browser import AskFirst
+from aisaas.ui.notices import Notices
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column; with a `key` the server can sort by it. `kind` is a class: number, wrap."""
+
+    name: str
+    kind: str = ""
+    key: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class OrderView:
+    """The key of the column that a table is sorted by, and the direction."""
+
+    key: str = ""
+    down: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class PagerView:
+    """A page of rows. `words` are like "21 to 40 of 312"."""
+
+    page: int = 1
+    earlier: bool = False
+    later: bool = False
+    words: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class TileView:
+    """A figure; `change` tells in words how it compares, `hint` what it is made of."""
+
+    name: str
+    figure: str
+    change: str = ""
+    hint: str = ""
+
+
+def table(
+    columns: Sequence[Column],
+    rows: rx.Component,
+    label: str,
+    *,
+    order: OrderView | None = None,
+    on_sort: Any = None,
+) -> rx.Component:
+    """`on_sort` is a handler that takes a column's key: pressed again, the direction turns."""
+    return rx.el.table(
+        rx.el.thead(
+            rx.el.tr(*(_head(column, order, on_sort) for column in columns), role="row"),
+            role="rowgroup",
+        ),
+        rx.el.tbody(rows, role="rowgroup"),
+        class_name="ledger ledger-sorted" if on_sort is not None else "ledger",
+        role="table",
+        aria_label=label,
+    )
+
+
+def _head(column: Column, order: OrderView | None, on_sort: Any) -> rx.Component:
+    if order is None or on_sort is None or not column.key:
+        return rx.el.th(column.name, scope="col", role="columnheader", class_name=column.kind)
+    direction = rx.cond(order.down, "descending", "ascending")
+    return rx.el.th(
+        rx.el.button(column.name, type="button", class_name="sort", on_click=on_sort(column.key)),
+        scope="col",
+        role="columnheader",
+        class_name=column.kind,
+        custom_attrs={"aria-sort": rx.cond(order.key == column.key, direction, "none")},
+    )
+
+
+def row(
+    columns: Sequence[Column], *cells: layout.Text | rx.Component, key: layout.Text
+) -> rx.Component:
+    return layout.row(tuple((column.name, column.kind) for column in columns), *cells, key=key)
+
+
+def pager(view: PagerView, on_earlier: Any, on_later: Any, label: str) -> rx.Component:
+    return rx.el.nav(
+        layout.turn("Previous", view.earlier, on_earlier),
+        rx.el.span(view.words, class_name="quiet", aria_live="polite"),
+        layout.turn("Next", view.later, on_later),
+        class_name="pages",
+        aria_label=label,
+    )
+
+
+def search_box(label: str, event: rx.event.EventCallback[dict[str, str]]) -> rx.Component:
+    """A form with one field, `search`; asked by Enter or its button."""
+    return rx.el.form(
+        rx.el.input(
+            name="search",
+            type="search",
+            placeholder=label,
+            aria_label=label,
+            max_length=200,
+        ),
+        rx.el.button("Search", type="submit", class_name="button"),
+        on_submit=event,
+        class_name="search-box",
+        role="search",
+    )
+
+
+def badge(text: layout.Text, tone: layout.Text = "") -> rx.Component:
+    """A word about something; `tone` is good, near, bad or nothing."""
+    return rx.el.span(text, class_name="badge", custom_attrs={"data-level": tone})
+
+
+def tiles(views: list[TileView], label: str) -> rx.Component:
+    return rx.el.dl(rx.foreach(views, _tile), class_name="tiles", aria_label=label)
+
+
+def _tile(view: TileView) -> rx.Component:
+    return rx.el.div(
+        rx.el.dt(view.name),
+        rx.el.dd(view.figure, class_name="tile-figure"),
+        rx.cond(view.change, rx.el.dd(view.change, class_name="tile-change")),
+        rx.cond(view.hint, rx.el.dd(view.hint, class_name="tile-change")),
+        class_name="tile",
+        key=view.name,
+    )
+
+
+def choice(
+    options: Sequence[tuple[str, str]], chosen: str, on_choose: Any, label: str
+) -> rx.Component:
+    """One of a few: pairs of key and name; `on_choose` takes the key."""
+    buttons = (
+        rx.el.button(
+            name,
+            type="button",
+            on_click=on_choose(key),
+            custom_attrs={"aria-pressed": rx.cond(chosen == key, "true", "false")},
+        )
+        for key, name in options
+    )
+    return rx.el.div(*buttons, class_name="switch", role="group", aria_label=label)
+
+
+def ask_first(
+    label: layout.Text,
+    *,
+    title: layout.Text,
+    confirm: layout.Text,
+    on_confirm: Any,
+    explanation: layout.Text = "",
+    fields: rx.Var[Any] | Sequence[dict[str, Any]] = (),
+    subject: rx.Var[Any] | str = "",
+    danger: bool = False,
+    small: bool = True,
+) -> rx.Component:
+    """A button, and a dialog that asks for `fields` (see `AskFirst`) and always for a reason.
+
+    `on_confirm` is a handler that takes the form as a dictionary; when it has done what was asked it
+    calls `shell.done`, which closes the dialog. A refusal is shown in it.
+    """
+    return AskFirst.create(
+        label=label,
+        title=title,
+        explanation=explanation,
+        confirm=confirm,
+        danger=danger,
+        small=small,
+        fields=fields if isinstance(fields, rx.Var) else list(fields),
+        subject=subject,
+        refusal=Notices.refusal,
+        acted=Area.acted,
+        on_confirm=on_confirm,
+    )
