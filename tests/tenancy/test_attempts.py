@@ -10,9 +10,9 @@ from sqlalchemy import CursorResult, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.db.grants import CELLS, VERBS, WHO, Expected, columns
 from tests.tenancy import rows
 from tests.tenancy.conftest import Cast, Catalog, TableFacts
-from tests.tenancy.expectations import CELLS, VERBS, WHO, Expected, columns
 
 DATABASE_ROLES = {
     "anonymous": "anon",

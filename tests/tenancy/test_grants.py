@@ -7,8 +7,8 @@ import re
 import psycopg
 import pytest
 
+from aisaas.db.grants import FUNCTIONS, ROLES, TABLES, columns
 from tests.tenancy.conftest import Catalog
-from tests.tenancy.expectations import FUNCTIONS, ROLES, TABLES, columns
 from tests.tenancy.rows import ROWS
 
 OUTSIDERS = """

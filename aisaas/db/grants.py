@@ -1,4 +1,6 @@
-"""Who may do what to which table: the whole of it, as data. The tests compare it with the catalog
+"""Who may do what to which table: the whole of it, as data.
+
+The migrations grant; this says what they should have granted. The tests compare it with the catalog
 and try all of it out; a table that isn't here fails them.
 """
 
