@@ -26,6 +26,7 @@
         ├── QuotaExceeded         quota_exceeded
         ├── CapReached            cap_reached
         ├── BillingInvalid        billing_invalid
+        ├── SteeringInvalid       steering_invalid
         └── Unavailable           unavailable
 
 A refusal is shown to the user as it is; anything else is logged and shown as `unavailable`.
@@ -216,6 +217,11 @@ class CapReached(Refusal):
 class BillingInvalid(Refusal):
     code = "billing_invalid"
     default = "That can't be changed like this. Look at the billing page again."
+
+
+class SteeringInvalid(Refusal):
+    code = "steering_invalid"
+    default = "That can't be set like this."
 
 
 class Unavailable(Refusal):

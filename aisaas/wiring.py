@@ -26,6 +26,7 @@ from aisaas.adapters.smtp_mail import SmtpMail
 from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.adapters.supabase_identity import SupabaseIdentity
 from aisaas.admin.audit import AuditLog
+from aisaas.admin.caps import Caps
 from aisaas.admin.credits import Credits
 from aisaas.admin.limits import KillSwitches
 from aisaas.billing.changes import BillingChanges
@@ -86,6 +87,7 @@ class Services:
     refusals: Refusals
     catalogue: Catalogue
     switches: KillSwitches
+    caps: Caps
     credits: Credits
     audit: AuditLog
     recovery: Recovery
@@ -302,6 +304,9 @@ def build(config: Settings) -> Services:
         refusals=refusals,
         catalogue=catalogue,
         switches=KillSwitches(to.service),
+        caps=Caps(
+            to.service, {"free": config.free_tier_daily_usd, "total": config.total_daily_usd}
+        ),
         credits=Credits(to.service),
         audit=AuditLog(to.service),
         recovery=Recovery(

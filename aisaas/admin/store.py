@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
 from sqlalchemy import text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from aisaas.admin.models import AuditEntry, KillSwitch
+from aisaas.admin.models import AuditEntry, KillSwitch, SpendingCap
 
 
 async def engage(session: AsyncSession, scope: str, reason: str) -> bool:
@@ -156,3 +158,65 @@ async def names_of(session: AsyncSession, user_ids: Collection[UUID]) -> dict[UU
 def _literally(words: str) -> str:
     """For a pattern of `like`: nothing in it is a wildcard."""
     return words.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
+
+
+# Caps ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SpentToday:
+    """USD of today (UTC) by the database's clock."""
+
+    scope: str
+    spent_usd: Decimal
+    reserved_usd: Decimal
+    refusing: bool
+
+
+async def spending_caps(session: AsyncSession) -> Sequence[SpendingCap]:
+    return (await session.scalars(select(SpendingCap))).all()
+
+
+async def spent_today(session: AsyncSession) -> Sequence[SpentToday]:
+    rows = await session.execute(
+        text(
+            "select scope, spent_usd, reserved_usd, refused_at is not null as refusing"
+            " from public.spend_days where day = (now() at time zone 'UTC')::date"
+        )
+    )
+    return [SpentToday(**row) for row in rows.mappings()]
+
+
+async def lock_spend_days(session: AsyncSession) -> None:
+    """Today's rows, in the order in which reservations take them, until the transaction ends. A cap
+    that is changed has refused nobody yet."""
+    for scope in ("free", "total"):
+        await session.execute(
+            text(
+                """
+                insert into public.spend_days (day, scope)
+                values ((now() at time zone 'UTC')::date, :scope)
+                on conflict (day, scope) do update set refused_at = null
+                """
+            ),
+            {"scope": scope},
+        )
+
+
+async def set_cap(session: AsyncSession, scope: str, usd: Decimal, *, changed_by: str) -> None:
+    await session.execute(
+        text(
+            """
+            insert into private.spending_caps (scope, usd, changed_by) values (:scope, :usd, :by)
+            on conflict (scope) do update
+              set usd = excluded.usd, changed_at = now(), changed_by = excluded.changed_by
+            """
+        ),
+        {"scope": scope, "usd": usd, "by": changed_by},
+    )
+
+
+async def drop_cap(session: AsyncSession, scope: str) -> None:
+    await session.execute(
+        text("delete from private.spending_caps where scope = :scope"), {"scope": scope}
+    )

@@ -66,6 +66,8 @@ class ReservationRow(SQLModel, table=True):
     weight: Decimal = Field(sa_type=sa.Numeric(10, 4))  # pyright: ignore[reportArgumentType]
     spend_day: date
     free_tier: bool
+    # What it settles at: every model that may answer, with weight and price.
+    models: list[dict[str, str]] | None = Field(default=None, sa_type=JSONB)
     state: str = "open"
     lease_expires_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
@@ -209,6 +211,31 @@ class SpendDay(SQLModel, table=True):
     scope: str = Field(primary_key=True)
     spent_usd: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
     reserved_usd: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
+    # When its cap first refused somebody.
+    refused_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+class SpendingAlert(SQLModel, table=True):
+    """A line of a cap that was crossed on a day, and what became of telling the webhook."""
+
+    __tablename__ = "spending_alerts"  # pyright: ignore[reportAssignmentType]
+    __table_args__ = {"schema": "private"}
+
+    id: UUID = Field(primary_key=True)
+    day: date
+    scope: str
+    cap_usd: Decimal = Field(sa_type=sa.Numeric(12, 6))  # pyright: ignore[reportArgumentType]
+    percent: int
+    spent_usd: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
+    reserved_usd: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
+    refusing: bool
+    told: bool
+    state: str
+    attempts: int = 0
+    next_attempt_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    last_error: str | None = None
+    sent_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
 
 
 class Subscription(SQLModel, table=True):

@@ -16,7 +16,10 @@ table                            anonymous  stranger  owner  service
 private.alembic_version          ----       ----      ----   ----
 private.kill_switches            ----       ----      ----   siud
 private.metering                 ----       ----      ----   s-u-
+private.model_overrides          ----       ----      ----   siu-
 private.sessions                 ----       ----      ----   siud
+private.spending_alerts          ----       ----      ----   siu-
+private.spending_caps            ----       ----      ----   siud
 public.audit_log                 ----       ----      ----   si--
 public.billing_notices           ----       ----      ----   siu-
 public.conversations             ----       0-0-      siu-   s--d
@@ -43,6 +46,9 @@ WHO = ("anonymous", "stranger", "owner", "service")
 
 # Columns, where it isn't all or none of them: (table, database role, verb) -> columns.
 COLUMNS = {
+    ("private.spending_alerts", "service_role", "update"): (
+        "state attempts next_attempt_at last_error sent_at"
+    ),
     ("public.billing_notices", "service_role", "update"): (
         "state attempts next_attempt_at last_error sent_at"
     ),

@@ -120,7 +120,12 @@ def seed(connection: psycopg.Connection) -> Person:
 
 def unseed(connection: psycopg.Connection, person: Person) -> None:
     """What is for everybody must not stay behind; the rest belongs to a user nobody else asks for."""
-    for table, key in (("private.kill_switches", "scope"), ("public.spend_days", "day")):
+    for table, key in (
+        ("private.kill_switches", "scope"),
+        ("private.model_overrides", "model"),
+        ("private.spending_caps", "scope"),
+        ("public.spend_days", "day"),
+    ):
         connection.execute(
             sql.SQL("delete from {} where {} = %s").format(
                 sql.Identifier(*table.split(".")), sql.Identifier(key)

@@ -164,7 +164,22 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
     "private.alembic_version": lambda _: {"version_num": "0000"},
     "private.kill_switches": lambda _: {"scope": f"model:{uuid4()}", "reason": "tests"},
     "private.metering": lambda _: {"meter": str(uuid4())},
+    "private.model_overrides": lambda _: {"model": str(uuid4()), "changed_by": "tests"},
     "private.sessions": session,
+    "private.spending_alerts": lambda _: {
+        "id": uuid4(),
+        "day": date(2026, 1, 1),
+        "scope": "total",
+        "cap_usd": Decimal(uuid4().int % 900_000),
+        "percent": 50,
+        "spent_usd": Decimal(1),
+        "reserved_usd": Decimal(0),
+        "refusing": False,
+        "told": True,
+        # Not due, so that nothing is ever told.
+        "state": "none",
+    },
+    "private.spending_caps": lambda _: {"scope": str(uuid4()), "usd": 1, "changed_by": "tests"},
     "public.audit_log": lambda person: {
         "id": uuid4(),
         "actor": "tests",

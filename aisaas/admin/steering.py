@@ -1,0 +1,62 @@
+"""What every act of steering has in common: who acts, why, and one transaction for the act and its line
+in the audit log. The role is looked at again inside, so hidden buttons are manners."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.accounts.models import Principal
+from aisaas.admin import store
+from aisaas.admin.access import acting
+from aisaas.db.service import ServiceDatabase
+from aisaas.errors import DependencyError, SteeringInvalid, Unavailable
+
+MOST_REASON_CHARS = 500
+# An admin who is signed in, or an operator's name from the command line.
+Actor = Principal | str
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One act in its transaction."""
+
+    session: AsyncSession
+    actor: str
+    reason: str
+
+    async def note(self, action: str, subject: str, *, before: object, after: object) -> None:
+        """Its line in the audit log; `before` and `after` are JSON."""
+        await store.audit(
+            self.session,
+            actor=self.actor,
+            action=action,
+            subject=subject,
+            before=before,
+            after=after,
+            reason=self.reason,
+        )
+
+
+@asynccontextmanager
+async def steering(database: ServiceDatabase, actor: Actor, reason: str) -> AsyncGenerator[Act]:
+    """The transaction of one act, committed where the block ends.
+
+    Raises:
+        NotFound: the actor is no admin, or not any more.
+        SteeringInvalid: there is no reason, or a novel.
+        Unavailable: the database does not answer; nothing was changed as far as is known.
+    """
+    why = reason.strip()
+    if not why:
+        raise SteeringInvalid("Write a reason. It is kept in the audit log.")
+    if len(why) > MOST_REASON_CHARS or not why.isprintable():
+        raise SteeringInvalid(f"A reason is one line of at most {MOST_REASON_CHARS} characters.")
+    try:
+        async with database.transaction() as session:
+            yield Act(session, await acting(session, actor), why)
+    except DependencyError as error:
+        raise Unavailable from error
