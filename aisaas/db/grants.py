@@ -13,7 +13,7 @@ from dataclasses import dataclass
 # An insert by somebody else is one that names Ada as the owner.
 MATRIX = """
 table                            anonymous  stranger  owner  service
-private.alembic_version          ----       ----      ----   ----
+private.alembic_version          ----       ----      ----   s---
 private.kill_switches            ----       ----      ----   siud
 private.metering                 ----       ----      ----   s-u-
 private.model_overrides          ----       ----      ----   siu-

@@ -1,36 +1,96 @@
-"""Bring a database to the newest schema. Safe to run from several places at once."""
+"""Bring a database to the newest schema, and tell whether it has it.
+
+Safe to start from several places at once: one migrates, the others wait and find nothing to do.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
 from aisaas.errors import DependencyError
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 SCRIPTS = Path(__file__).resolve().parent.parent.parent / "alembic"
+# How long a second migrator waits for the first.
+WAIT_SECONDS = 60.0
+CONNECT_SECONDS = 5
 
 
-def upgrade(url: str) -> None:
-    """Run the migrations that are missing.
+def upgrade(url: str, *, wait_seconds: float = WAIT_SECONDS) -> None:
+    """Run the migrations that are missing, all or none.
 
     Args:
         url: a direct or session connection as the owner of schema public.
+        wait_seconds: how long to wait for somebody else who migrates.
 
     Raises:
         ConfigurationError: the database isn't a Supabase database.
-        DependencyError: it did not answer, or refused a statement.
+        DependencyError: it did not answer, refused a statement, or somebody else didn't finish.
     """
-    # Imported here: only the command line needs it, and it is slow to import.
-    from alembic.config import Config  # noqa: PLC0415
+    from alembic import command  # noqa: PLC0415  # slow to import
 
-    from alembic import command  # noqa: PLC0415
-
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS))
-    config.attributes["url"] = url
+    config = _config()
+    config.attributes.update(url=url, wait_seconds=wait_seconds)
     try:
         command.upgrade(config, "head")
     except SQLAlchemyError as error:
         first_line = str(getattr(error, "orig", error)).splitlines()[0]
         raise DependencyError(f"migrating the database: {first_line}") from error
+
+
+def missing(url: str) -> tuple[str, ...]:
+    """The migrations of this release that the database lacks, the next one first.
+
+    A database that is ahead, as while an older release is still served beside a newer one, lacks
+    none.
+
+    Args:
+        url: a connection as a login that may act as service_role.
+
+    Raises:
+        DependencyError: the database did not answer.
+    """
+    from alembic.script import ScriptDirectory  # noqa: PLC0415  # slow to import
+
+    ours = [
+        script.revision
+        for script in ScriptDirectory.from_config(_config()).walk_revisions("base", "heads")
+    ][::-1]
+    at = _version(url)
+    if at is None:
+        return tuple(ours)
+    return tuple(ours[ours.index(at) + 1 :]) if at in ours else ()
+
+
+def _version(url: str) -> str | None:
+    try:
+        with psycopg.connect(
+            url, prepare_threshold=None, connect_timeout=CONNECT_SECONDS
+        ) as connection:
+            connection.execute("set local role service_role")
+            row = connection.execute("select version_num from private.alembic_version").fetchone()
+    except (
+        psycopg.errors.InvalidSchemaName,
+        psycopg.errors.UndefinedTable,
+        # Migrated by a release that didn't let anybody look.
+        psycopg.errors.InsufficientPrivilege,
+    ):
+        return None
+    except psycopg.Error as error:
+        raise DependencyError("database") from error
+    return row[0] if row else None
+
+
+def _config() -> Config:
+    # Imported here: it is slow, and the app itself doesn't migrate.
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    return config

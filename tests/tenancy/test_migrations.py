@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ from sqlmodel import SQLModel
 
 import aisaas.wiring  # noqa: F401  (imports every model)
 from aisaas.db.engine import driver_url
-from aisaas.db.migrate import SCRIPTS, upgrade
+from aisaas.db.migrate import SCRIPTS, missing, upgrade
 from aisaas.embedded.stack import Stack
 from aisaas.errors import ConfigurationError, DependencyError
 from alembic import command
@@ -62,6 +63,10 @@ def _database(stack: Stack, prepare: str = "") -> Generator[str]:
                     inside.execute(prepare)  # pyright: ignore[reportArgumentType, reportCallIssue]
             yield other
         finally:
+            # The owner of the schema may end its own sessions only; those of others are on their way.
+            others = "select 1 from pg_stat_activity where datname = %s and usename <> current_user"
+            while connection.execute(others, [name]).fetchall():
+                time.sleep(0.02)
             connection.execute(
                 sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
             )
@@ -86,6 +91,59 @@ def test_two_migrators_at_once_wait_for_each_other(stack: Stack, catalog: Catalo
             assert {row[0] for row in connection.execute(RELATIONS)} == set(catalog)
             versions = connection.execute("select version_num from private.alembic_version")
             assert len(versions.fetchall()) == 1
+
+
+def test_a_migrator_does_not_wait_for_another_without_end(stack: Stack) -> None:
+    key = "select pg_advisory_xact_lock(7215003)"
+    with _database(stack, SUPABASE) as url:
+        with psycopg.connect(url) as other:
+            other.execute(key)
+            with pytest.raises(DependencyError, match="another process has been migrating"):
+                upgrade(url, wait_seconds=0.2)
+        with psycopg.connect(url) as connection:
+            assert connection.execute(RELATIONS).fetchall() == []
+        upgrade(url, wait_seconds=0.2)
+
+
+def test_a_migrator_that_is_killed_leaves_neither_half_a_schema_nor_the_lock(
+    stack: Stack, catalog: Catalog
+) -> None:
+    program = "import sys; from aisaas.db.migrate import upgrade; upgrade(sys.argv[1])"
+    with _database(stack, SUPABASE) as url:
+        # Somebody who holds a table that a migration changes keeps the migrator waiting there.
+        with psycopg.connect(url) as holder:
+            holder.execute("lock table auth.users in access exclusive mode")
+            process = subprocess.Popen([sys.executable, "-c", program, url])
+            with psycopg.connect(url, autocommit=True) as connection:
+                waiting = (
+                    "select 1 from pg_locks where not granted and relation = 'auth.users'::regclass"
+                )
+                while not connection.execute(waiting).fetchall():
+                    assert process.poll() is None
+            process.kill()
+            process.wait()
+        upgrade(url, wait_seconds=5)
+        with psycopg.connect(url) as connection:
+            assert {row[0] for row in connection.execute(RELATIONS)} == set(catalog)
+
+
+def test_what_a_database_lacks_is_told_by_the_login_of_the_server(stack: Stack) -> None:
+    script = Config()
+    script.set_main_option("script_location", str(SCRIPTS))
+    ours = [found.revision for found in ScriptDirectory.from_config(script).walk_revisions()][::-1]
+    assert missing(stack.env["SERVICE_DATABASE_URL"]) == ()
+    with _database(stack, SUPABASE) as url:
+        service = urlsplit(stack.env["SERVICE_DATABASE_URL"])._replace(path=urlsplit(url).path)
+        assert missing(service.geturl()) == tuple(ours)
+        script.attributes["url"] = url
+        command.upgrade(script, ours[-2])
+        assert missing(service.geturl()) == tuple(ours[-1:])
+        upgrade(url)
+        assert missing(service.geturl()) == ()
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("update private.alembic_version set version_num = 'of tomorrow'")
+        # A newer release has migrated: this one is still served beside it for a moment.
+        assert missing(service.geturl()) == ()
 
 
 def test_database_that_is_no_supabase_database_is_refused_and_left_alone(stack: Stack) -> None:
