@@ -18,7 +18,7 @@ from aisaas.accounts.pictures import Pictures
 from aisaas.accounts.sessions import Sealer, TokenCipher, cookie_name
 from aisaas.adapters.litellm_model import LiteLLMModel
 from aisaas.adapters.redis_attempts import RedisAttempts
-from aisaas.adapters.redis_client import make_listening_redis, make_redis
+from aisaas.adapters.redis_client import make_listening_redis, make_redis, reach
 from aisaas.adapters.redis_limiter import RedisLimiter
 from aisaas.adapters.redis_reply_log import BLOCK_MS, RedisReplyLog
 from aisaas.adapters.redis_signals import RedisSignals
@@ -52,6 +52,8 @@ from aisaas.chat.settle import Settler
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
+from aisaas.observe.draining import Draining
+from aisaas.observe.readiness import Dependencies, Dependency
 from aisaas.settings import Settings, settings
 
 log = logging.getLogger(__name__)
@@ -100,6 +102,9 @@ class Services:
     metering: Metering | None
     # None: no mail server is set.
     notice_mails: NoticeMails | None
+    # Begun on SIGTERM; from then on this process isn't ready.
+    draining: Draining
+    dependencies: Dependencies
     _closers: tuple[Closer, ...]
 
     async def close(self) -> None:
@@ -127,6 +132,7 @@ class _Adapters:
     identity: SupabaseIdentity
     model: LiteLLMModel
     payments: StripePayments | None
+    dependencies: tuple[Dependency, ...]
     closers: tuple[Closer, ...]
 
 
@@ -155,6 +161,13 @@ def _adapters(config: Settings) -> _Adapters:
         identity=identity,
         model=LiteLLMModel(config),
         payments=payments,
+        dependencies=(
+            Dependency("database", lambda: user_login.reach("anon"), seconds=3.0),
+            Dependency("database_jobs", lambda: service_login.reach("service_role"), seconds=3.0),
+            Dependency("redis", lambda: reach(redis), seconds=1.0),
+            Dependency("auth", identity.reach, seconds=2.5),
+            *_optional(payments),
+        ),
         closers=(
             user_login.close,
             service_login.close,
@@ -163,6 +176,15 @@ def _adapters(config: Settings) -> _Adapters:
             identity.close,
             *((payments.close,) if payments else ()),
         ),
+    )
+
+
+def _optional(payments: StripePayments | None) -> tuple[Dependency, ...]:
+    """Chat goes on without it: usage waits in the outbox."""
+    if payments is None:
+        return ()
+    return (
+        Dependency("payments", payments.reach, seconds=5.0, required=False, fresh_seconds=30.0),
     )
 
 
@@ -267,6 +289,7 @@ def build(config: Settings) -> Services:
         max_reply_tokens=config.max_reply_tokens,
     )
     subscriptions = _subscriptions(config, to, sold)
+    draining = Draining()
     cookie = cookie_name(app_env=config.app_env, secure=config.secure_cookies)
     accounts = _accounts(config, to, cookie=cookie)
     return Services(
@@ -323,6 +346,8 @@ def build(config: Settings) -> Services:
         stripe_events=StripeEvents(to.service, subscriptions) if subscriptions else None,
         notice_mails=_notice_mails(config, to, sold),
         metering=_metering(to),
+        draining=draining,
+        dependencies=Dependencies(to.dependencies, draining),
         _closers=(accounts.close, *to.closers),
     )
 

@@ -55,3 +55,10 @@ async def bounded() -> AsyncGenerator[None]:
             yield
     except (RedisError, OSError, TimeoutError) as error:
         raise DependencyError("redis") from error
+
+
+async def reach(redis: Redis) -> None:
+    """Returns when Redis answers. Raises DependencyError within COMMAND_SECONDS."""
+    async with bounded():
+        # A ping over the client is typed for both kinds of clients.
+        await redis.execute_command("PING")

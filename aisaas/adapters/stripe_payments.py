@@ -92,6 +92,11 @@ class StripePayments:
     async def close(self) -> None:
         await self._http.close_async()
 
+    async def reach(self) -> None:
+        """Returns when the provider answers and takes our key. Raises PaymentsError."""
+        async with translated():
+            await self._client.v1.prices.list_async({"limit": 1})
+
     # Customers and their pages
 
     async def customer(self, user_id: UUID, email: str, name: str) -> str:

@@ -79,6 +79,14 @@ class SupabaseIdentity:
     async def close(self) -> None:
         await self._http.aclose()
 
+    async def reach(self) -> None:
+        """Returns when the auth server says that it is well. Raises DependencyError."""
+        async with _translated():
+            answer = await self._http.get(
+                f"{self._url}/auth/v1/health", headers={"apikey": self._key}
+            )
+            answer.raise_for_status()
+
     # Sessions
 
     async def sign_up(

@@ -95,6 +95,15 @@ class Login:
         await self._engine.dispose()
         await self._asking.dispose()
 
+    async def reach(self, role: Role) -> None:
+        """Returns when the database answers a statement as `role`.
+
+        Raises:
+            DependencyError: it doesn't, within ASK_SECONDS.
+        """
+        alive: Question[None] = Question((("select 1", {}),), lambda _: None)
+        await self.ask(role, alive)
+
     @asynccontextmanager
     async def transaction(
         self, role: Role, *, claims: str = "{}", durable: bool = True

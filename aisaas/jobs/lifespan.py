@@ -47,6 +47,7 @@ def _end_gently(these: Services) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     def asked() -> None:
+        these.draining.begin()
         if not ending:
             ending.append(asyncio.create_task(end()))
 
@@ -76,6 +77,7 @@ async def running(these: Services) -> AsyncGenerator[None]:
         if these.metering is not None:
             # What was just sent can be written down meanwhile; the rest waits for another process.
             these.metering.outbox.stop()
+        these.draining.begin()
         # Leases are renewed until the last reply has settled.
         await these.running.shut_down(these.settings.shutdown_grace_seconds)
         await end(tasks)

@@ -1,0 +1,51 @@
+"""The routes of one process, over parts that a test may take away."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from aisaas import wiring
+from aisaas.api.app import api_routes
+from aisaas.embedded.stack import Stack
+from aisaas.settings import load
+from aisaas.wiring import Services, build
+
+Routes = Callable[..., AbstractAsyncContextManager[tuple[Services, httpx.AsyncClient]]]
+
+
+def browser_at(services: Services, peer: str = "127.0.0.1") -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(Starlette(routes=api_routes()), client=(peer, 5000))
+    return httpx.AsyncClient(transport=transport, base_url=services.settings.url)
+
+
+@pytest.fixture
+def routes(spare_stack: Stack, monkeypatch: pytest.MonkeyPatch, patience: None) -> Routes:
+    """Services of a process and somebody who asks its routes from `peer`; settings by keyword."""
+
+    @asynccontextmanager
+    async def make(
+        peer: str = "127.0.0.1", **overrides: object
+    ) -> AsyncGenerator[tuple[Services, httpx.AsyncClient]]:
+        values: dict[str, object] = {name.lower(): v for name, v in spare_stack.env.items()}
+        # Some provider has to be named; nothing here calls it.
+        values |= {
+            "embedded_parts": "postgres,valkey,auth",
+            "ollama_api_base": "http://127.0.0.1:9",
+        }
+        services = build(load(**(values | overrides)))
+        monkeypatch.setattr(wiring, "settings", lambda: services.settings)
+        monkeypatch.setattr(wiring, "build", lambda _: services)
+        wiring.services.cache_clear()
+        try:
+            async with browser_at(services, peer) as client:
+                yield services, client
+        finally:
+            wiring.services.cache_clear()
+            await services.close()
+
+    return make
