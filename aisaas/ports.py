@@ -257,6 +257,7 @@ class Identity(Protocol):
 
     `captcha` is what the captcha's widget gave the browser; the auth server checks it.
     `redirect_to` is where a mail's link leads in the end, an absolute address of ours.
+    `trusted` says that we ask ourselves, with the secret key, so that there is no captcha.
     """
 
     async def sign_up(
@@ -286,7 +287,12 @@ class Identity(Protocol):
         ...
 
     async def mail_reset(
-        self, email: str, *, captcha: str | None = None, redirect_to: str | None = None
+        self,
+        email: str,
+        *,
+        captcha: str | None = None,
+        redirect_to: str | None = None,
+        trusted: bool = False,
     ) -> None: ...
 
     async def mail_sign_in(
@@ -301,7 +307,12 @@ class Identity(Protocol):
         ...
 
     async def mail_confirmation(
-        self, email: str, *, captcha: str | None = None, redirect_to: str | None = None
+        self,
+        email: str,
+        *,
+        captcha: str | None = None,
+        redirect_to: str | None = None,
+        trusted: bool = False,
     ) -> None:
         """Mail the link of a sign-up once more."""
         ...

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Sequence
 from uuid import UUID
 
 from aisaas.accounts import store
@@ -25,7 +25,7 @@ from aisaas.accounts.sessions import (
     new_token,
     token_from,
 )
-from aisaas.accounts.store import LiveSession, NewSession
+from aisaas.accounts.store import HeldTokens, LiveSession, NewSession
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import AuthError, DependencyError, Unauthenticated, Unavailable
 from aisaas.ports import AuthSession, Identity, SignOutScope
@@ -188,8 +188,17 @@ class LiveSessions:
             )
         await self._end_there(live, "others" if but_this else "global")
 
-    async def _end_there(self, live: LiveSession, scope: SignOutScope) -> None:
-        """Ours are revoked, which is what guards the door; so a failure is only noted."""
+    async def end_everywhere_there(self, held: Sequence[HeldTokens]) -> bool:
+        """End all sessions of a user at the auth server, where those that held these tokens have been
+        revoked here; whether it confirmed that. Any one of the tokens ends all."""
+        for each in held:
+            if await self._end_there(each, "global"):
+                return True
+        return not held
+
+    async def _end_there(self, live: LiveSession | HeldTokens, scope: SignOutScope) -> bool:
+        """Ours are revoked, which is what guards the door; so a failure is only noted, and told by
+        False."""
         try:
             access_token = self._cipher.open(live.access_token)
             if live.access_expires_in < REFRESH_AHEAD_SECONDS and scope != "others":
@@ -197,12 +206,15 @@ class LiveSessions:
                 refresh_token = self._cipher.open(live.refresh_token)
                 if refresh_token is not None:
                     access_token = (await self._identity.refresh(refresh_token)).access_token
-            if access_token is not None:
-                await self._identity.sign_out(access_token, scope)
+            if access_token is None:
+                return False
+            await self._identity.sign_out(access_token, scope)
         except (AuthError, DependencyError) as error:
             log.warning(
                 "sign-out (%s) not confirmed by the auth server: %s", scope, type(error).__name__
             )
+            return False
+        return True
 
     # Looking after them
 

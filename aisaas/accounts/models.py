@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, Protocol
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
@@ -99,6 +99,25 @@ class GrantingSubscription:
     id: str
     period_start: datetime
     period_end: datetime
+
+
+class Entitled(Protocol):
+    """What decides how much somebody may use. A `Principal` has it, and whoever an admin looks at."""
+
+    @property
+    def plan(self) -> str: ...
+    @property
+    def subscription_status(self) -> str: ...
+    @property
+    def subscription(self) -> GrantingSubscription | None: ...
+    @property
+    def overage_cap_usd(self) -> Decimal | None: ...
+    @property
+    def tokens_per_month(self) -> int | None: ...
+    @property
+    def metered_customer(self) -> str | None: ...
+    @property
+    def read_at(self) -> datetime: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,15 +77,16 @@ def _live(found: Row) -> LiveSession:
     row: dict[str, Any] = dict(found)
     own = {name: row.pop(name) for name in _SESSION_ONLY}
     row["switches"] = frozenset(row["switches"])
-    row["subscription"] = _granting(
+    row["subscription"] = granting(
         row["plan"], row.pop("subscription_id"), row.pop("period_start"), row.pop("period_end")
     )
     return LiveSession(Principal(**row), **own)
 
 
-def _granting(
+def granting(
     plan: str, subscription_id: str | None, start: datetime | None, end: datetime | None
 ) -> GrantingSubscription | None:
+    """The subscription behind a plan that holds; None on the free plan, or for one that was given."""
     if plan == "free" or subscription_id is None or start is None or end is None:
         return None
     return GrantingSubscription(subscription_id, start, end)
@@ -229,6 +230,35 @@ async def revoke_of(session: AsyncSession, user_id: UUID, *, but: UUID | None = 
         ),
         {"user_id": user_id, "but": but},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class HeldTokens:
+    """The sealed tokens of a session, by which it can be ended at the auth server, too."""
+
+    access_token: bytes
+    refresh_token: bytes
+    access_expires_in: float
+
+
+async def revoke_all_of(session: AsyncSession, user_id: UUID) -> Sequence[HeldTokens]:
+    """End all of a user's sessions; what those that were live hold, the one renewed last first."""
+    rows = await session.execute(
+        text(
+            """
+            with ended as (
+              update private.sessions set revoked_at = now()
+              where user_id = :user_id and revoked_at is null
+              returning access_token, refresh_token, access_expires_at, expires_at
+            )
+            select access_token, refresh_token,
+              extract(epoch from access_expires_at - clock_timestamp())::float8 as access_expires_in
+            from ended where expires_at > now() order by access_expires_at desc
+            """
+        ),
+        {"user_id": user_id},
+    )
+    return [HeldTokens(**row) for row in rows.mappings()]
 
 
 async def forget_recovery(session: AsyncSession, session_id: UUID) -> None:

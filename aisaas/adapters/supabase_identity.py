@@ -140,10 +140,15 @@ class SupabaseIdentity:
     # Mail
 
     async def mail_reset(
-        self, email: str, *, captcha: str | None = None, redirect_to: str | None = None
+        self,
+        email: str,
+        *,
+        captcha: str | None = None,
+        redirect_to: str | None = None,
+        trusted: bool = False,
     ) -> None:
         async with _translated():
-            await self._client().auth.reset_password_for_email(
+            await self._mailing(trusted).auth.reset_password_for_email(
                 email, _options(captcha, redirect_to=redirect_to)
             )
 
@@ -160,11 +165,18 @@ class SupabaseIdentity:
             await self._client().auth.sign_in_with_otp({"email": email, "options": options})
 
     async def mail_confirmation(
-        self, email: str, *, captcha: str | None = None, redirect_to: str | None = None
+        self,
+        email: str,
+        *,
+        captcha: str | None = None,
+        redirect_to: str | None = None,
+        trusted: bool = False,
     ) -> None:
         options = _options(captcha, email_redirect_to=redirect_to)
         async with _translated():
-            await self._client().auth.resend({"type": "signup", "email": email, "options": options})
+            await self._mailing(trusted).auth.resend(
+                {"type": "signup", "email": email, "options": options}
+            )
 
     async def verify(self, token_hash: str, kind: LinkKind) -> AuthSession | None:
         async with _translated():
@@ -226,13 +238,20 @@ class SupabaseIdentity:
     # The secret key's
 
     async def invite(self, email: str, *, redirect_to: str | None = None) -> AuthUser:
-        if self._secret_key is None:
-            raise AuthError("not_admin", SENTENCES["not_admin"])
+        client = self._trusted_client()
         async with _translated():
-            answer = await self._client(self._secret_key).auth.admin.invite_user_by_email(
+            answer = await client.auth.admin.invite_user_by_email(
                 email, {"redirect_to": redirect_to} if redirect_to else None
             )
         return _user(answer.user)
+
+    def _mailing(self, trusted: bool) -> AsyncClient:
+        return self._trusted_client() if trusted else self._client()
+
+    def _trusted_client(self) -> AsyncClient:
+        if self._secret_key is None:
+            raise AuthError("not_admin", SENTENCES["not_admin"])
+        return self._client(self._secret_key)
 
     def _client(self, key: str | None = None) -> AsyncClient:
         return AsyncClient(

@@ -12,7 +12,7 @@ import calendar
 from dataclasses import dataclass
 from datetime import datetime
 
-from aisaas.accounts.models import Principal
+from aisaas.accounts.models import Entitled
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Period:
     end: datetime
 
 
-def running(principal: Principal) -> Period | None:
+def running(principal: Entitled) -> Period | None:
     """The subscription's running period by the database's clock; None for the calendar month."""
     found = principal.subscription
     if found is None:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.accounts.models import Principal
+from aisaas.accounts.models import Entitled, Principal
 from aisaas.billing import store
 from aisaas.billing.alerts import note_alerts
 from aisaas.billing.models import Allowance, Charge, Claim, Limits
@@ -84,11 +84,11 @@ class Quota:
         self._free_cap = free_cap
         self._total_cap = total_cap
 
-    def plan_of(self, principal: Principal) -> Plan:
-        """The principal's plan; one that is no longer sold counts as free."""
+    def plan_of(self, principal: Entitled) -> Plan:
+        """Somebody's plan; one that is no longer sold counts as free."""
         return self._plans.get(principal.plan, self._plans[FREE])
 
-    def limits_of(self, principal: Principal) -> Limits:
+    def limits_of(self, principal: Entitled) -> Limits:
         """What may be used in a period.
 
         An account's own limit stands instead of the plan's, with nothing beyond it. Nothing costs
@@ -107,7 +107,7 @@ class Quota:
         overage = plan.price.tokens_for(self.cap_of(principal))
         return Limits(plan.tokens_per_month, overage, capped=True)
 
-    def cap_of(self, principal: Principal) -> Decimal:
+    def cap_of(self, principal: Entitled) -> Decimal:
         """USD beyond the base price that may be spent in a period; 0 on the free plan."""
         price = self.plan_of(principal).price
         if price is None:
