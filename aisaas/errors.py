@@ -27,6 +27,7 @@
         ├── CapReached            cap_reached
         ├── BillingInvalid        billing_invalid
         ├── SteeringInvalid       steering_invalid
+        ├── ActionInvalid         action_invalid
         └── Unavailable           unavailable
 
 A refusal is shown to the user as it is; anything else is logged and shown as `unavailable`.
@@ -222,6 +223,11 @@ class BillingInvalid(Refusal):
 class SteeringInvalid(Refusal):
     code = "steering_invalid"
     default = "That can't be set like this."
+
+
+class ActionInvalid(Refusal):
+    code = "action_invalid"
+    default = "That can't be done like this. Look at the account again."
 
 
 class Unavailable(Refusal):

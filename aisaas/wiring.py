@@ -29,6 +29,8 @@ from aisaas.admin.audit import AuditLog
 from aisaas.admin.caps import Caps
 from aisaas.admin.credits import Credits
 from aisaas.admin.limits import KillSwitches
+from aisaas.admin.stripe_pages import StripePages
+from aisaas.admin.users import Users, UsersParts
 from aisaas.billing.changes import BillingChanges
 from aisaas.billing.checkout import Checkout
 from aisaas.billing.notice_mail import Letterhead
@@ -92,6 +94,7 @@ class Services:
     caps: Caps
     credits: Credits
     audit: AuditLog
+    users: Users
     recovery: Recovery
     running: RunningReplies
     model: LiteLLMModel
@@ -233,9 +236,8 @@ def _notice_mails(config: Settings, to: _Adapters, sold: Mapping[str, Plan]) -> 
     return NoticeMails(to.service, mailer, Letterhead(config.app_name, config.url, sold))
 
 
-def _accounts(config: Settings, to: _Adapters, *, cookie: str) -> Accounts:
+def _accounts(config: Settings, to: _Adapters, live: LiveSessions) -> Accounts:
     secret = _reveal(config.session_secret)
-    live = LiveSessions(to.service, to.identity, TokenCipher(secret), cookie=cookie)
     limits = attempts.rules(
         sign_in_tries_per_account=config.sign_in_tries_per_account,
         sign_in_tries_per_address=config.sign_in_tries_per_address,
@@ -250,6 +252,23 @@ def _accounts(config: Settings, to: _Adapters, *, cookie: str) -> Accounts:
     )
     return Accounts(
         to.service, to.user, to.identity, live, Attempts(to.attempts, secret, limits), rules
+    )
+
+
+def _users(config: Settings, to: _Adapters, live: LiveSessions, quota: Quota) -> Users:
+    stripe = None
+    if config.stripe_secret_key is not None:
+        stripe = StripePages(live=config.stripe_is_live, stand_in=config.payments_url)
+    return Users(
+        to.service,
+        UsersParts(
+            live=live,
+            identity=to.identity,
+            quota=quota,
+            stripe=stripe,
+            url=config.url,
+            mails_go_out=config.smtp_url is not None,
+        ),
     )
 
 
@@ -291,7 +310,10 @@ def build(config: Settings) -> Services:
     subscriptions = _subscriptions(config, to, sold)
     draining = Draining()
     cookie = cookie_name(app_env=config.app_env, secure=config.secure_cookies)
-    accounts = _accounts(config, to, cookie=cookie)
+    live = LiveSessions(
+        to.service, to.identity, TokenCipher(_reveal(config.session_secret)), cookie=cookie
+    )
+    accounts = _accounts(config, to, live)
     return Services(
         settings=config,
         cookie=cookie,
@@ -332,6 +354,7 @@ def build(config: Settings) -> Services:
         ),
         credits=Credits(to.service),
         audit=AuditLog(to.service),
+        users=_users(config, to, live, quota),
         recovery=Recovery(
             to.service,
             to.reply_log,

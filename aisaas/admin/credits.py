@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from aisaas.admin import store
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import NotFound
@@ -33,39 +35,12 @@ class Credits:
         """Give quota tokens; the grant's id. They are used once what is included is used up.
 
         Raises:
-            NotFound: no such user.
-            ValueError: no reason, no or too many tokens, or an end without a time zone or in the
-                past by the database's clock.
+            NotFound, ValueError: as for `grant_in`.
         """
-        if not reason.strip():
-            raise ValueError("a grant needs a reason")
-        if not 0 < tokens <= MOST_TOKENS:
-            raise ValueError(f"tokens must be from 1 to {MOST_TOKENS:,}")
-        if expires_at is not None and expires_at.tzinfo is None:
-            raise ValueError("the end needs a time zone")
         async with self._database.transaction() as session:
-            now = await store.lock_user(session, user_id)
-            if now is None:
-                raise NotFound("There is no such user.")
-            if expires_at is not None and expires_at <= now:
-                raise ValueError("the end lies in the past")
-            grant_id = await store.grant_credits(
-                session, user_id, tokens, reason=reason.strip(), actor=actor, expires_at=expires_at
+            return await grant_in(
+                session, user_id, tokens, actor=actor, reason=reason, expires_at=expires_at
             )
-            await store.audit(
-                session,
-                actor=actor,
-                action="credits.grant",
-                subject=f"user:{user_id}",
-                before=None,
-                after={
-                    "grant": str(grant_id),
-                    "tokens": tokens,
-                    "expires_at": expires_at.isoformat() if expires_at else None,
-                },
-                reason=reason.strip(),
-            )
-        return grant_id
 
     async def user_by_email(self, email: str) -> UUID:
         """Raises NotFound."""
@@ -74,3 +49,49 @@ class Credits:
         if found is None:
             raise NotFound("There is no account with that address.")
         return found
+
+
+async def grant_in(
+    session: AsyncSession,
+    user_id: UUID,
+    tokens: int,
+    *,
+    actor: str,
+    reason: str,
+    expires_at: datetime | None,
+) -> UUID:
+    """Give quota tokens in the caller's transaction, which knows that `actor` may; the grant's id.
+
+    Raises:
+        NotFound: no such user.
+        ValueError: no reason, no or too many tokens, or an end without a time zone or in the past
+            by the database's clock.
+    """
+    if not reason.strip():
+        raise ValueError("a grant needs a reason")
+    if not 0 < tokens <= MOST_TOKENS:
+        raise ValueError(f"tokens must be from 1 to {MOST_TOKENS:,}")
+    if expires_at is not None and expires_at.tzinfo is None:
+        raise ValueError("the end needs a time zone")
+    now = await store.lock_user(session, user_id)
+    if now is None:
+        raise NotFound("There is no such user.")
+    if expires_at is not None and expires_at <= now:
+        raise ValueError("the end lies in the past")
+    grant_id = await store.grant_credits(
+        session, user_id, tokens, reason=reason.strip(), actor=actor, expires_at=expires_at
+    )
+    await store.audit(
+        session,
+        actor=actor,
+        action="credits.grant",
+        subject=f"user:{user_id}",
+        before=None,
+        after={
+            "grant": str(grant_id),
+            "tokens": tokens,
+            "expires_at": expires_at.isoformat() if expires_at else None,
+        },
+        reason=reason.strip(),
+    )
+    return grant_id

@@ -50,6 +50,7 @@ def _customer(books: Books, customer: Object) -> Html:
         None if subscriptions else tag("p", "No subscription.", class_="quiet"),
         _invoices(invoices[:INVOICES]) if invoices else None,
         class_="entry",
+        id=customer["id"],
     )
 
 

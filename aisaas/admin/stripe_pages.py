@@ -1,0 +1,32 @@
+"""Where the payment provider shows what we only know the ids of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+DASHBOARD = "https://dashboard.stripe.com"
+
+
+@dataclass(frozen=True, slots=True)
+class StripePages:
+    """`live`: real money; other keys' objects are under /test/. `stand_in` is the address of the
+    stand-in's page, where that is what is paid at."""
+
+    live: bool
+    stand_in: str | None = None
+
+    def customer(self, customer_id: str) -> str:
+        if self.stand_in is not None:
+            return f"{self.stand_in}/#{quote(customer_id, safe='')}"
+        return self._page("customers", customer_id)
+
+    def subscription(self, subscription_id: str, *, of: str) -> str:
+        """`of` is the customer: the stand-in shows subscriptions with theirs."""
+        if self.stand_in is not None:
+            return self.customer(of)
+        return self._page("subscriptions", subscription_id)
+
+    def _page(self, kind: str, object_id: str) -> str:
+        mode = "" if self.live else "/test"
+        return f"{DASHBOARD}{mode}/{kind}/{quote(object_id, safe='')}"

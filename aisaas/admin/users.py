@@ -1,0 +1,396 @@
+"""Users, as admins look at them and act on them.
+
+Whoever acts gives a reason; that they may, what is done and its line in the audit log are one
+transaction, so nothing is done that isn't written down, and nothing is written down that wasn't.
+What somebody wrote is never read here.
+
+Outages: without the database nothing is shown and nothing done, `unavailable`. Without the auth
+server a sign-out holds here, which is what guards the door, and the admin is told; mails are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.accounts.live import LiveSessions
+from aisaas.accounts.models import Principal
+from aisaas.accounts.store import HeldTokens, revoke_all_of
+from aisaas.admin import store
+from aisaas.admin import users_store as users
+from aisaas.admin.access import acting
+from aisaas.admin.credits import grant_in
+from aisaas.admin.stripe_pages import StripePages
+from aisaas.admin.users_models import (
+    AccountMail,
+    FoundPage,
+    HeldSubscription,
+    Money,
+    OneUser,
+    OwnLimits,
+    Role,
+    Search,
+    SentMail,
+    SignedOut,
+    Spent,
+    Standing,
+)
+from aisaas.billing import store as billing
+from aisaas.billing.checkout import cents
+from aisaas.billing.models import Allowance
+from aisaas.billing.periods import running
+from aisaas.billing.plans import Plan
+from aisaas.billing.quota import Quota
+from aisaas.db.service import ServiceDatabase
+from aisaas.errors import ActionInvalid, AuthError, DependencyError, NotFound, Unavailable
+from aisaas.ports import Identity
+
+# An admin who is signed in, or an operator at the command line, like `operator:ada`.
+Actor = Principal | str
+
+LONGEST_REASON = 500
+NO_SUCH_USER = "There is no such user."
+# A slip of the finger beyond these is no limit at all.
+MOST_REQUESTS_PER_MINUTE = 100_000
+MOST_REQUESTS_PER_DAY = 10_000_000
+MOST_TOKENS = 1_000_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class UsersParts:
+    """What acting on users needs besides the database."""
+
+    live: LiveSessions
+    identity: Identity
+    quota: Quota
+    # None: nothing is sold here.
+    stripe: StripePages | None
+    # The address of this site, for the links in mails.
+    url: str
+    # Whether a mail server is set, so that mails about billing go out.
+    mails_go_out: bool
+
+
+class Users:
+    def __init__(self, service: ServiceDatabase, parts: UsersParts) -> None:
+        self._service = service
+        self._parts = parts
+
+    # Looking
+
+    async def find(self, actor: Actor, search: Search) -> FoundPage:
+        """A page of those who fit; one beyond the last is the last.
+
+        Raises:
+            NotFound: no admin.
+            Unavailable.
+        """
+        async with self._reading(actor) as session:
+            return await users.find(session, search)
+
+    async def look(self, actor: Actor, user_id: UUID) -> OneUser:
+        """Everything about one user.
+
+        Raises:
+            NotFound: no such user, or no admin.
+            Unavailable.
+        """
+        async with self._reading(actor) as session:
+            found = _known(await users.standing(session, user_id))
+            plan, limits = self._parts.quota.plan_of(found), self._parts.quota.limits_of(found)
+            allowance = await billing.allowance(session, user_id, running(found), limits)
+            spent = await users.spent(session, user_id, allowance.period_key)
+            today, days = await users.days(session, user_id)
+            return OneUser(
+                standing=found,
+                plan=plan,
+                allowance=allowance,
+                money=_money(found, plan, allowance, spent),
+                today=today,
+                days=days,
+                refused=await users.refused(session, user_id),
+                sessions=await users.live_sessions(session, user_id),
+                subscriptions=self._with_pages(await users.subscriptions(session, user_id)),
+                customer_page=self._customer_page(found),
+                failed=await users.failed_replies(session, user_id),
+                credits=await users.credits_of(session, user_id),
+                mails=await users.mails(session, user_id),
+                done=await users.done(session, user_id),
+                mails_go_out=self._parts.mails_go_out,
+            )
+
+    async def admins(self, actor: Actor) -> Sequence[Standing]:
+        """Everybody with the role, suspended ones too."""
+        async with self._reading(actor) as session:
+            return await users.admins(session)
+
+    async def by_email(self, actor: Actor, email: str) -> UUID:
+        """Raises NotFound, Unavailable."""
+        async with self._reading(actor) as session:
+            found = await store.user_by_email(session, email.strip())
+        if found is None:
+            raise NotFound("There is no account with that address.")
+        return found
+
+    # Acting. All of it raises NotFound (no admin, or no such user), ActionInvalid and Unavailable,
+    # and then has changed nothing.
+
+    async def suspend(self, actor: Actor, user_id: UUID, *, reason: str) -> SignedOut:
+        """Nothing more is admitted from them, and what runs ends within a minute (jobs/end_replies).
+
+        They are signed out everywhere. They may sign in again, to see their bills and conversations;
+        what they send then is refused. The reason is for admins only.
+        """
+        async with self._acting(actor, user_id, "user.suspend", reason, roles=True) as act:
+            if _is(actor, user_id):
+                raise ActionInvalid("You can't suspend yourself. Ask another admin.")
+            if act.user.suspended_at is not None:
+                raise ActionInvalid("They are suspended already.")
+            if act.user.role == "admin" and not await users.other_admins(act.session, user_id):
+                raise ActionInvalid("They are the last admin who can act.")
+            await users.suspend(act.session, user_id, act.reason)
+            held = await revoke_all_of(act.session, user_id)
+            await act.note(
+                _suspension(None, sessions=len(held)), _suspension(act.reason, sessions=0)
+            )
+        return await self._signed_out(held)
+
+    async def lift(self, actor: Actor, user_id: UUID, *, reason: str) -> None:
+        """End a suspension."""
+        async with self._acting(actor, user_id, "user.lift", reason) as act:
+            if act.user.suspended_at is None:
+                raise ActionInvalid("They aren't suspended.")
+            await users.suspend(act.session, user_id, None)
+            await act.note(_suspension(act.user.suspended_reason or ""), _suspension(None))
+
+    async def sign_out(self, actor: Actor, user_id: UUID, *, reason: str) -> SignedOut:
+        """End all their sessions, here and at the auth server."""
+        async with self._acting(actor, user_id, "user.sign_out", reason) as act:
+            held = await revoke_all_of(act.session, user_id)
+            await act.note({"sessions": len(held)}, {"sessions": 0})
+        return await self._signed_out(held)
+
+    async def set_limits(
+        self, actor: Actor, user_id: UUID, limits: OwnLimits, *, reason: str
+    ) -> None:
+        """Limits of this account in place of its plan's. Own tokens leave nothing beyond them."""
+        _check(limits)
+        async with self._acting(actor, user_id, "user.set_limits", reason) as act:
+            before = _limits_of(act.user)
+            if limits == before:
+                raise ActionInvalid("These are the limits they have already.")
+            await users.set_limits(act.session, user_id, limits)
+            await act.note(asdict(before), asdict(limits))
+
+    async def grant_credits(
+        self,
+        actor: Actor,
+        user_id: UUID,
+        tokens: int,
+        *,
+        reason: str,
+        expires_at: datetime | None = None,
+    ) -> UUID:
+        """Give quota tokens beyond what their plan includes; the grant's id. See `admin.credits`."""
+        async with self._acting(actor, user_id, "credits.grant", reason) as act:
+            try:
+                return await grant_in(
+                    act.session,
+                    user_id,
+                    tokens,
+                    actor=act.name,
+                    reason=act.reason,
+                    expires_at=expires_at,
+                )
+            except ValueError as error:
+                raise ActionInvalid(f"Not granted: {error}.") from error
+
+    async def set_role(
+        self, actor: Actor, user_id: UUID, role: Role, *, reason: str, even_own: bool = False
+    ) -> bool:
+        """Make somebody an admin, or none any more; False when they were that already.
+
+        It counts from their next call on: the role is read with each. The last admin stays one.
+
+        Args:
+            even_own: that it is the admin's own role has been asked about.
+        """
+        async with self._acting(actor, user_id, "role.set", reason, roles=True) as act:
+            if act.user.role == role:
+                return False
+            if role == "user":
+                if _is(actor, user_id) and not even_own:
+                    raise ActionInvalid("That is your own role. Say that you mean it.")
+                if not await users.other_admins(act.session, user_id):
+                    raise ActionInvalid("They are the last admin who can act. Make another first.")
+            await users.set_role(act.session, user_id, role)
+            await act.note({"role": act.user.role}, {"role": role})
+            return True
+
+    async def mail(self, actor: Actor, user_id: UUID, mail: AccountMail, *, reason: str) -> None:
+        """Have the auth server mail them a link: to choose a new password, or to confirm a sign-up.
+
+        It is written down before it is asked for: no transaction waits for another server. Whether a
+        sign-up still waits to be confirmed only the auth server knows, and it doesn't tell.
+        """
+        async with self._acting(actor, user_id, "user.mail", reason) as act:
+            await act.note(None, {"mail": mail})
+            email = act.user.email
+        identity, url = self._parts.identity, self._parts.url
+        try:
+            if mail == "reset":
+                await identity.mail_reset(email, redirect_to=f"{url}/reset", trusted=True)
+            else:
+                await identity.mail_confirmation(email, redirect_to=f"{url}/chat", trusted=True)
+        except AuthError as error:
+            raise ActionInvalid(f"The sign-in server refused: {error.sentence}") from error
+        except DependencyError as error:
+            raise Unavailable("The sign-in server isn't answering, so no mail went out.") from error
+
+    async def mail_notice_again(
+        self, actor: Actor, user_id: UUID, notice_id: UUID, *, reason: str
+    ) -> SentMail:
+        """Have a mail about billing sent once more, with what it said then; the new one."""
+        async with self._acting(actor, user_id, "user.mail", reason) as act:
+            if not self._parts.mails_go_out:
+                raise ActionInvalid("No mail server is set, so no mails about billing go out.")
+            state = await users.state_of_mail(act.session, user_id, notice_id)
+            if state is None:
+                raise NotFound("There is no such mail.")
+            if state == "pending":
+                raise ActionInvalid("That mail still waits to be sent.")
+            again = await users.mail_again(act.session, user_id, notice_id)
+            assert again is not None
+            await act.note(
+                {"notice": str(notice_id), "state": state},
+                {"notice": str(again.id), "mail": again.kind},
+            )
+            return again
+
+    # Their parts
+
+    @asynccontextmanager
+    async def _reading(self, actor: Actor) -> AsyncGenerator[AsyncSession]:
+        try:
+            async with self._service.transaction() as session:
+                await acting(session, actor)
+                yield session
+        except DependencyError as error:
+            raise Unavailable from error
+
+    @asynccontextmanager
+    async def _acting(
+        self, actor: Actor, user_id: UUID, action: str, reason: str, *, roles: bool = False
+    ) -> AsyncGenerator[_Act]:
+        """One transaction of an admin who may, on somebody who is there."""
+        said = _said(reason)
+        try:
+            async with self._service.transaction() as session:
+                if roles:
+                    # Before any row: whoever has the lock may need rows that others hold.
+                    await users.lock_roles(session)
+                await users.lock(session, [user_id, *_own(actor)])
+                name = await acting(session, actor)
+                user = _known(await users.standing(session, user_id))
+                yield _Act(session, name, action, said, user)
+        except DependencyError as error:
+            raise Unavailable from error
+
+    async def _signed_out(self, held: Sequence[HeldTokens]) -> SignedOut:
+        return SignedOut(len(held), await self._parts.live.end_everywhere_there(held))
+
+    def _with_pages(self, held: Sequence[HeldSubscription]) -> Sequence[HeldSubscription]:
+        stripe = self._parts.stripe
+        if stripe is None:
+            return held
+        return [
+            replace(each, page=stripe.subscription(each.id, of=each.customer_id)) for each in held
+        ]
+
+    def _customer_page(self, found: Standing) -> str | None:
+        stripe, customer = self._parts.stripe, found.metered_customer
+        return stripe.customer(customer) if stripe and customer else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """An action on its way: who acts under which name, on whom as they are now, and why."""
+
+    session: AsyncSession
+    name: str
+    action: str
+    reason: str
+    user: Standing
+
+    async def note(self, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
+        """The line in the audit log."""
+        await store.audit(
+            self.session,
+            actor=self.name,
+            action=self.action,
+            subject=users.subject_of(self.user.id),
+            before=before,
+            after=after,
+            reason=self.reason,
+        )
+
+
+def _known(found: Standing | None) -> Standing:
+    if found is None:
+        raise NotFound(NO_SUCH_USER)
+    return found
+
+
+def _is(actor: Actor, user_id: UUID) -> bool:
+    return user_id in _own(actor)
+
+
+def _own(actor: Actor) -> Sequence[UUID]:
+    return [] if isinstance(actor, str) else [actor.user_id]
+
+
+def _said(reason: str) -> str:
+    """The reason as it is written down."""
+    said = " ".join(reason.split())
+    if not said:
+        raise ActionInvalid("Say why: the reason is kept with what was done.")
+    if len(said) > LONGEST_REASON:
+        raise ActionInvalid(f"A reason has at most {LONGEST_REASON} characters.")
+    return said
+
+
+def _suspension(reason: str | None, **more: int) -> dict[str, Any]:
+    return {"suspended": reason is not None, "reason": reason, **more}
+
+
+def _limits_of(user: Standing) -> OwnLimits:
+    return OwnLimits(user.requests_per_minute, user.requests_per_day, user.tokens_per_month)
+
+
+def _check(limits: OwnLimits) -> None:
+    for what, value, most in (
+        ("Requests a minute", limits.requests_per_minute, MOST_REQUESTS_PER_MINUTE),
+        ("Requests a day", limits.requests_per_day, MOST_REQUESTS_PER_DAY),
+        ("Tokens a month", limits.tokens_per_month, MOST_TOKENS),
+    ):
+        if value is not None and not 0 <= value <= most:
+            raise ActionInvalid(f"{what}: give a number from 0 to {most:,}, or none.")
+
+
+def _money(user: Standing, plan: Plan, allowance: Allowance, spent: Spent) -> Money:
+    price, status = plan.price, user.subscription_status
+    charged = price is not None and user.subscription is not None and status != "trialing"
+    return Money(
+        base_usd=price.base_usd if price and charged else Decimal(0),
+        overage_usd=cents(price.usd_for(allowance.beyond)) if price and charged else Decimal(0),
+        cost_usd=spent.period_usd,
+        ever_cost_usd=spent.ever_usd,
+        owed=charged and status == "past_due",
+    )

@@ -1,0 +1,397 @@
+"""The SQL of looking at users and acting on them. All of it runs as the service.
+
+Invariant: no statement here reads `messages.content` or a conversation's title.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.accounts import devices
+from aisaas.accounts.store import granting, sessions_of
+from aisaas.admin.users_models import (
+    Credit,
+    Done,
+    FailedReply,
+    Found,
+    FoundPage,
+    HeldSubscription,
+    OwnLimits,
+    Refused,
+    Role,
+    Search,
+    SentMail,
+    SignedInAt,
+    Sort,
+    Spent,
+    Standing,
+    UseOfDay,
+)
+
+PAGE = 25
+# Nobody turns so many pages; whoever has more users narrows the search.
+MOST_COUNTED = 10_000
+DAYS = 30
+LINES = 30
+# Replies that are looked through for those that failed.
+LOOKED_THROUGH = 2_000
+
+_PLAN = "case when p.plan_ends_at <= now() then 'free' else p.plan end"
+_ORDERS: dict[Sort, str] = {
+    "newest": "created_at desc, id",
+    "oldest": "created_at, id",
+    "email": "lower(email), id",
+    "name": "lower(full_name), id",
+}
+_ID_START = re.compile(r"[0-9a-f]{4,8}(?:-[0-9a-f]{0,4}){0,3}(?:-[0-9a-f]{0,12})?", re.ASCII)
+
+
+async def find(session: AsyncSession, search: Search) -> FoundPage:
+    """A page of those who fit, and how many there are."""
+    where, values = _conditions(search)
+    counted = await session.execute(
+        text(
+            f"select count(*) from (select 1 from public.profiles p where {where} limit :most) c"  # noqa: S608  # fragments of this module
+        ),
+        values | {"most": MOST_COUNTED},
+    )
+    total = int(counted.scalar_one())
+    pages = max(-(-total // PAGE), 1)
+    page = min(max(search.page, 1), pages)
+    order = _ORDERS[search.sort]
+    rows = await session.execute(
+        text(
+            f"""
+            with found as (
+              select p.id, p.email, p.full_name, p.role, {_PLAN} as plan, p.subscription_status,
+                p.suspended_at is not null as suspended, p.created_at
+              from public.profiles p where {where}
+              order by {order} limit :page_size offset :offset
+            )
+            select f.id, f.email, f.full_name, f.role, f.plan, f.subscription_status, f.suspended,
+              f.created_at,
+              (select max(s.last_seen_at) from private.sessions s where s.user_id = f.id)
+                as last_seen_at,
+              u.requests, u.quota_tokens, u.cost_usd
+            from found f cross join lateral (
+              select coalesce(sum(d.requests), 0)::bigint as requests,
+                coalesce(sum(d.quota_tokens), 0)::bigint as quota_tokens,
+                coalesce(sum(d.cost_usd), 0) as cost_usd
+              from public.usage_days d
+              where d.user_id = f.id and d.day > (now() at time zone 'UTC')::date - :days
+            ) u
+            order by {order}
+            """  # noqa: S608  # fragments of this module
+        ),
+        values | {"page_size": PAGE, "offset": (page - 1) * PAGE, "days": DAYS},
+    )
+    return FoundPage([Found(**row) for row in rows.mappings()], page, pages, total)
+
+
+def _conditions(search: Search) -> tuple[str, dict[str, Any]]:
+    """Fragments that are written here, and the values they name."""
+    wanted: dict[str, tuple[str, object]] = {
+        "plan": (f"{_PLAN} = :plan", search.plan),
+        "status": ("p.subscription_status = :status", search.status),
+        "role": ("p.role = :role", search.role),
+        "suspended": ("(p.suspended_at is not null) = :suspended", search.suspended),
+    }
+    found = {name: each for name, each in wanted.items() if each[1] is not None}
+    fragments = [fragment for fragment, _ in found.values()]
+    values: dict[str, Any] = {name: value for name, (_, value) in found.items()}
+    typed = search.text.strip().lower()
+    if typed:
+        either = ["strpos(lower(p.email), :text) > 0", "strpos(lower(p.full_name), :text) > 0"]
+        values["text"] = typed
+        if _ID_START.fullmatch(typed):
+            either.append("p.id between cast(:lowest as uuid) and cast(:highest as uuid)")
+            digits = typed.replace("-", "")[:32]
+            values |= {"lowest": digits.ljust(32, "0"), "highest": digits.ljust(32, "f")}
+        fragments.append(f"({' or '.join(either)})")
+    return " and ".join(fragments) or "true", values
+
+
+_STANDING = f"""
+    select p.id, p.email, p.full_name, p.role, {_PLAN} as plan, p.subscription_status,
+      p.subscription_id, p.period_start, p.period_end, p.plan_ends_at, p.overage_cap_usd,
+      p.stripe_customer_id as metered_customer, p.requests_per_minute, p.requests_per_day,
+      p.tokens_per_month, p.suspended_at, p.suspended_reason, p.created_at, now() as read_at
+    from public.profiles p
+"""  # noqa: S608  # fragments of this module
+
+
+async def standing(session: AsyncSession, user_id: UUID) -> Standing | None:
+    rows = await session.execute(text(f"{_STANDING} where p.id = :id"), {"id": user_id})
+    found = rows.mappings().one_or_none()
+    return _standing(found) if found else None
+
+
+async def admins(session: AsyncSession) -> Sequence[Standing]:
+    """Those who have the role, suspended ones too, in the order of their addresses."""
+    rows = await session.execute(
+        text(f"{_STANDING} where p.role = 'admin' order by lower(p.email), p.id")
+    )
+    return [_standing(row) for row in rows.mappings()]
+
+
+def _standing(found: RowMapping) -> Standing:
+    row: dict[str, Any] = dict(found)
+    subscription = granting(
+        row["plan"], row.pop("subscription_id"), row.pop("period_start"), row.pop("period_end")
+    )
+    return Standing(**row, subscription=subscription)
+
+
+async def days(session: AsyncSession, user_id: UUID) -> tuple[date, Sequence[UseOfDay]]:
+    """The database's today, and the last DAYS days on which something was used."""
+    today = (await session.execute(text("select (now() at time zone 'UTC')::date"))).scalar_one()
+    rows = await session.execute(
+        text(
+            """
+            select day, sum(requests)::bigint as requests,
+              sum(prompt_tokens)::bigint as prompt_tokens,
+              sum(completion_tokens)::bigint as completion_tokens,
+              sum(quota_tokens)::bigint as quota_tokens, sum(cost_usd) as cost_usd
+            from public.usage_days
+            where user_id = :id and day > cast(:today as date) - :days
+            group by day order by day desc
+            """
+        ),
+        {"id": user_id, "today": today, "days": DAYS},
+    )
+    return today, [UseOfDay(**row) for row in rows.mappings()]
+
+
+async def spent(session: AsyncSession, user_id: UUID, period_key: str) -> Spent:
+    rows = await session.execute(
+        text(
+            """
+            select coalesce(sum(cost_usd) filter (where period_key = :key), 0) as period_usd,
+              coalesce(sum(cost_usd), 0) as ever_usd,
+              coalesce(sum(requests), 0)::bigint as ever_requests
+            from public.usage_days where user_id = :id
+            """
+        ),
+        {"id": user_id, "key": period_key},
+    )
+    return Spent(**rows.mappings().one())
+
+
+async def refused(session: AsyncSession, user_id: UUID) -> Sequence[Refused]:
+    rows = await session.execute(
+        text(
+            """
+            select code, minute, times, model from public.refusals
+            where user_id = :id and minute > now() - make_interval(days => :days)
+            order by minute desc, code limit :lines
+            """
+        ),
+        {"id": user_id, "days": DAYS, "lines": LINES},
+    )
+    return [Refused(**row) for row in rows.mappings()]
+
+
+async def live_sessions(session: AsyncSession, user_id: UUID) -> Sequence[SignedInAt]:
+    return [
+        SignedInAt(
+            row["id"],
+            devices.label(row["user_agent"]),
+            row["opened_by"],
+            row["created_at"],
+            row["last_seen_at"],
+        )
+        for row in await sessions_of(session, user_id)
+    ]
+
+
+async def subscriptions(session: AsyncSession, user_id: UUID) -> Sequence[HeldSubscription]:
+    rows = await session.execute(
+        text(
+            """
+            select id, stripe_customer_id as customer_id, status, plan,
+              current_period_start as period_start, current_period_end as period_end, cancel_at,
+              trial_end, created_at
+            from public.subscriptions where user_id = :id order by created_at desc, id limit :lines
+            """
+        ),
+        {"id": user_id, "lines": LINES},
+    )
+    return [HeldSubscription(**row) for row in rows.mappings()]
+
+
+async def failed_replies(session: AsyncSession, user_id: UUID) -> Sequence[FailedReply]:
+    """By way of their reservations: those are indexed by user, and messages only by conversation."""
+    rows = await session.execute(
+        text(
+            """
+            with latest as (
+              select message_id, model from public.reservations
+              where user_id = :id and purpose = 'reply' and message_id is not null
+                and created_at > now() - make_interval(days => :days)
+              order by created_at desc limit :through
+            )
+            select m.id as message_id, m.conversation_id, coalesce(m.model, l.model) as model,
+              m.answered_by, m.status, m.error_code as code, m.created_at as at
+            from latest l join public.messages m on m.id = l.message_id
+            where m.status in ('failed', 'interrupted') or m.error_code is not null
+            order by m.created_at desc limit :lines
+            """
+        ),
+        {"id": user_id, "days": DAYS, "through": LOOKED_THROUGH, "lines": LINES},
+    )
+    return [FailedReply(**row) for row in rows.mappings()]
+
+
+async def credits_of(session: AsyncSession, user_id: UUID) -> Sequence[Credit]:
+    rows = await session.execute(
+        text(
+            """
+            select id, tokens, spent, reason, granted_by, expires_at, created_at,
+              spent >= tokens or coalesce(expires_at <= now(), false) as over
+            from public.credit_grants where user_id = :id order by created_at desc, id limit :lines
+            """
+        ),
+        {"id": user_id, "lines": LINES},
+    )
+    return [Credit(**row) for row in rows.mappings()]
+
+
+# What somebody gets as an admin isn't about them.
+_THEIR_OWN = "user_id = :id and left(key, 6) <> 'admin:'"
+
+
+async def mails(session: AsyncSession, user_id: UUID) -> Sequence[SentMail]:
+    rows = await session.execute(
+        text(
+            f"""
+            select id, kind, state, attempts, last_error, created_at, sent_at
+            from public.billing_notices where {_THEIR_OWN}
+            order by created_at desc, id limit :lines
+            """  # noqa: S608  # a fragment of this module
+        ),
+        {"id": user_id, "lines": LINES},
+    )
+    return [SentMail(**row) for row in rows.mappings()]
+
+
+async def done(session: AsyncSession, user_id: UUID) -> Sequence[Done]:
+    rows = await session.execute(
+        text(
+            """
+            select a.id, a.actor, a.action, a.before, a.after, a.reason, a.created_at as at,
+              (select p.email from public.profiles p where 'user:' || p.id = a.actor)
+                as actor_email
+            from public.audit_log a
+            where a.subject = :subject order by a.created_at desc, a.id limit :lines
+            """
+        ),
+        {"subject": subject_of(user_id), "lines": LINES},
+    )
+    return [Done(**row) for row in rows.mappings()]
+
+
+def subject_of(user_id: UUID) -> str:
+    """How the audit log calls a user something is done to."""
+    return f"user:{user_id}"
+
+
+# Acting -----------------------------------------------------------------------------------------
+
+
+async def suspend(session: AsyncSession, user_id: UUID, reason: str | None) -> None:
+    """Suspend with a reason; lift it without."""
+    await session.execute(
+        text(
+            """
+            update public.profiles set suspended_reason = cast(:reason as text),
+              suspended_at = case when cast(:reason as text) is not null then now() end
+            where id = :id
+            """
+        ),
+        {"id": user_id, "reason": reason},
+    )
+
+
+async def set_role(session: AsyncSession, user_id: UUID, role: Role) -> None:
+    await session.execute(
+        text("update public.profiles set role = :role where id = :id"),
+        {"id": user_id, "role": role},
+    )
+
+
+async def set_limits(session: AsyncSession, user_id: UUID, limits: OwnLimits) -> None:
+    await session.execute(
+        text(
+            """
+            update public.profiles set requests_per_minute = :minute, requests_per_day = :day,
+              tokens_per_month = :tokens where id = :id
+            """
+        ),
+        {
+            "id": user_id,
+            "minute": limits.requests_per_minute,
+            "day": limits.requests_per_day,
+            "tokens": limits.tokens_per_month,
+        },
+    )
+
+
+async def lock(session: AsyncSession, user_ids: Sequence[UUID]) -> None:
+    """Always in one order: two admins who act on each other wait instead of failing."""
+    await session.execute(
+        text("select id from public.profiles where id = any(:ids) order by id for no key update"),
+        {"ids": list(user_ids)},
+    )
+
+
+async def lock_roles(session: AsyncSession) -> None:
+    """Whoever changes who is an admin does it alone, until the transaction ends."""
+    await session.execute(text("select pg_advisory_xact_lock(hashtext('aisaas.roles'))"))
+
+
+async def other_admins(session: AsyncSession, user_id: UUID) -> int:
+    """How many admins there are besides, who can act."""
+    rows = await session.execute(
+        text(
+            "select count(*) from public.profiles"
+            " where role = 'admin' and suspended_at is null and id <> :id"
+        ),
+        {"id": user_id},
+    )
+    return int(rows.scalar_one())
+
+
+async def mail_again(session: AsyncSession, user_id: UUID, notice_id: UUID) -> SentMail | None:
+    """Write down that a mail shall go out once more; the new one, or None without an old one.
+
+    It is a notice of its own, so what became of the first stays, and mail programs don't take it
+    for the same mail.
+    """
+    rows = await session.execute(
+        text(
+            f"""
+            insert into public.billing_notices (user_id, kind, key, values)
+            select user_id, kind, :key, values from public.billing_notices
+            where id = :notice and {_THEIR_OWN}
+            returning id, kind, state, attempts, last_error, created_at, sent_at
+            """  # noqa: S608  # a fragment of this module
+        ),
+        {"id": user_id, "notice": notice_id, "key": f"again:{notice_id}:{uuid4()}"},
+    )
+    found = rows.mappings().one_or_none()
+    return SentMail(**found) if found else None
+
+
+async def state_of_mail(session: AsyncSession, user_id: UUID, notice_id: UUID) -> str | None:
+    rows = await session.execute(
+        text(f"select state from public.billing_notices where id = :notice and {_THEIR_OWN}"),  # noqa: S608  # a fragment of this module
+        {"id": user_id, "notice": notice_id},
+    )
+    return rows.scalar_one_or_none()
