@@ -17,6 +17,7 @@ from aisaas.embedded.payments import (
     customers,
     discounts,
     engine,
+    event_destinations,
     events,
     invoice_calls,
     invoices,
@@ -53,6 +54,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *portal_api.OPERATIONS,
     *events.OPERATIONS,
     *webhook_endpoints.OPERATIONS,
+    *event_destinations.OPERATIONS,
 )
 # Routes besides the API: pages and the control of tests.
 PAGES: tuple[Routes, ...] = (

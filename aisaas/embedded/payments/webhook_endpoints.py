@@ -22,20 +22,14 @@ PRESET, PRESET_THIN = "we_preset", "we_preset_thin"
 
 def create(call: Call) -> Object:
     params = only(call, "api_version", "description", "enabled_events", "metadata", "url")
-    books = call.books
-    endpoint = _endpoint(
-        books,
-        given=books.new_id("we"),
-        url=_address(params["url"]),
-        secret=books.new_id("whsec"),
-    )
+    endpoint = new_endpoint(call, params["url"])
     endpoint |= {
         "api_version": params.get("api_version"),
         "description": params.get("description"),
         "enabled_events": params["enabled_events"],
         "metadata": merged_metadata({}, params.get("metadata")),
     }
-    books.add(endpoint)
+    call.books.add(endpoint)
     return endpoint | {"secret": endpoint["_secret"]}
 
 
@@ -84,6 +78,13 @@ def preset(books: Books, config: Config) -> None:
                 books.save(former | {"url": url, "_secret": secret, "status": "enabled"})
             elif url:
                 books.add(_endpoint(books, given=given, url=url, secret=secret, thin=thin))
+
+
+def new_endpoint(call: Call, url: str, *, thin: bool = False) -> Object:
+    """One for every event, with an id and a secret of its own; the caller keeps it."""
+    books = call.books
+    given, secret = books.new_id("we"), books.new_id("whsec")
+    return _endpoint(books, given=given, url=_address(url), secret=secret, thin=thin)
 
 
 def _endpoint(books: Books, *, given: str, url: str, secret: str, thin: bool = False) -> Object:
