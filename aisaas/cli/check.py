@@ -1,4 +1,7 @@
-"""`check`: validates the settings and reaches every part, a line each."""
+"""`check`: validates the settings and reaches every part, a line each.
+
+`check --production` is the launch checklist; see `cli/production`.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from aisaas.billing.models import MeteringHealth
 from aisaas.cli import frontend
 from aisaas.cli.environment import adopt, configured, running
 from aisaas.cli.parts import plan
+from aisaas.cli.production import checklist
 from aisaas.cli.screen import say
 from aisaas.embedded import stack
 from aisaas.embedded.stack import TITLES
@@ -35,10 +39,16 @@ class _TroubleError(Exception):
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--production", action="store_true", help="the launch checklist, each item with its fix"
+    )
+    parser.add_argument("--json", action="store_true", help="the launch checklist in JSON")
     parser.epilog = "Ends with 1 when something is wrong. Model providers are not called."
 
 
-def execute(_: argparse.Namespace) -> int:
+def execute(arguments: argparse.Namespace) -> int:
+    if arguments.production or arguments.json:
+        return checklist.execute(as_json=arguments.json)
     planned = plan(configured())
     _line("settings", f"valid, for {planned.settings.app_env}")
     instance = running()

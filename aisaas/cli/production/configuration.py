@@ -1,0 +1,132 @@
+"""What the settings alone tell: nothing is asked of anybody."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Generator
+from urllib.parse import urlsplit
+
+from aisaas.accounts.sessions import cookie_name
+from aisaas.cli.production.findings import Finding, fail, ok, skipped, warn
+from aisaas.settings import MIN_SECRET_LENGTH, Settings
+
+# A random secret of the least length has more of them than any sentence or repeated word.
+DISTINCT_CHARACTERS = 16
+
+
+def look(config: Settings) -> Generator[Finding]:
+    yield _environment(config)
+    yield _origins(config)
+    yield _cookies(config)
+    yield _session_secret(config)
+    yield _proxies(config)
+    yield _sign_up(config)
+    yield _caps(config)
+    yield _provider_cap(config)
+
+
+def _environment(config: Settings) -> Finding:
+    embedded = ", ".join(config.embedded_parts)
+    if config.app_env == "development":
+        return fail(
+            "environment",
+            f"APP_ENV is development{f', with embedded {embedded}' if embedded else ''}",
+            "set APP_ENV=production (or preview): nothing is embedded then, and keys must match",
+        )
+    return ok("environment", f"APP_ENV is {config.app_env}, nothing is embedded")
+
+
+def _origins(config: Settings) -> Finding:
+    plain = [origin for origin in config.origins if urlsplit(origin).scheme != "https"]
+    if plain:
+        return fail(
+            "origins",
+            f"{', '.join(plain)} is not https",
+            "set APP_URL (and ALLOWED_ORIGINS) to the https addresses that users type",
+        )
+    return ok("origins", f"{', '.join(config.origins)}, all https")
+
+
+def _cookies(config: Settings) -> Finding:
+    name = cookie_name(app_env=config.app_env, secure=config.secure_cookies)
+    if not (config.secure_cookies and name.startswith("__Host-")):
+        return fail(
+            "cookies",
+            f"{name} is neither Secure nor bound to its host",
+            "set APP_URL to an https address; cookies follow it",
+        )
+    return ok("cookies", f"{name}: Secure, bound to its host")
+
+
+def _session_secret(config: Settings) -> Finding:
+    value = config.session_secret.get_secret_value() if config.session_secret else ""
+    if len(value) < MIN_SECRET_LENGTH or len(set(value)) < DISTINCT_CHARACTERS:
+        return fail(
+            "session secret",
+            "is short or easily guessed",
+            "SESSION_SECRET: python -c 'import secrets; print(secrets.token_urlsafe(48))'",
+        )
+    return ok("session secret", f"{len(value)} characters")
+
+
+def _proxies(config: Settings) -> Finding:
+    if config.secure_cookies and config.trusted_proxies == 0:
+        return fail(
+            "trusted proxies",
+            "0 behind https: every visitor has the proxy's address, and shares its limits",
+            "set TRUSTED_PROXIES to how many proxies of yours stand before the app",
+        )
+    if not config.secure_cookies:
+        return skipped(
+            "trusted proxies", "nothing terminates TLS here", "set APP_URL and TRUSTED_PROXIES"
+        )
+    return ok("trusted proxies", f"{config.trusted_proxies}")
+
+
+def _sign_up(config: Settings) -> Finding:
+    if config.sign_up_mode == "open" and config.captcha_provider is None:
+        return warn(
+            "sign-up",
+            "open to everybody without a captcha: programs can make accounts for free tokens",
+            "set CAPTCHA_PROVIDER and CAPTCHA_SITE_KEY, or SIGN_UP_MODE=invitation",
+        )
+    with_captcha = f", with {config.captcha_provider}" if config.captcha_provider else ""
+    return ok("sign-up", f"{config.sign_up_mode}{with_captcha}")
+
+
+def _caps(config: Settings) -> Finding:
+    free, total = config.free_tier_daily_usd, config.total_daily_usd
+    said = f"{free} USD a day for the free tier, {total} USD for all"
+    if total == 0:
+        return fail("caps", f"{said}: nobody gets a reply", "set TOTAL_DAILY_USD above 0")
+    if total < free:
+        return fail(
+            "caps",
+            f"{said}: free users can spend what paying ones are owed",
+            "set TOTAL_DAILY_USD to FREE_TIER_DAILY_USD and what paying users may need",
+        )
+    if free == 0:
+        return warn("caps", f"{said}: free users get no reply", "set FREE_TIER_DAILY_USD above 0")
+    return ok("caps", said)
+
+
+def _provider_cap(config: Settings) -> Finding:
+    billed = sorted(config.providers() & {"openai", "anthropic"})
+    if not billed:
+        return ok("provider's own cap", "no provider that sends bills")
+    return skipped(
+        "provider's own cap",
+        f"{' and '.join(billed)} can't be asked for it",
+        "look in the provider's dashboard that a monthly spending limit is set: the last line",
+    )
+
+
+def is_near(url: str) -> bool:
+    """Whether an address is on this machine or in a private network, where TLS may be left out."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        # A name without a dot is one of a container network or of this machine.
+        return "." not in host or host.endswith((".localhost", ".internal"))
+    return address.is_private

@@ -1,0 +1,192 @@
+"""The rest of what a launch needs: models with prices, sign-in, mails, the kill switch, the pages."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import urllib.request
+from collections.abc import Generator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from aisaas.adapters.smtp_mail import SmtpMail
+from aisaas.admin.limits import EVERYTHING
+from aisaas.billing.plans import FREE
+from aisaas.cli import frontend
+from aisaas.cli.leaks import find_leaks
+from aisaas.cli.production.findings import Finding, fail, first, ok, warn
+from aisaas.errors import ConfigurationError, DependencyError, MailError
+from aisaas.settings import Settings
+from aisaas.wiring import Services, build
+
+ANSWER_SECONDS = 5
+NOT_REAL = ("example.com", "example.org", "example.net", ".example", ".invalid", ".test", ".local")
+
+
+def look(config: Settings) -> Generator[Finding]:
+    yield from _services(config)
+    yield from _sign_in(config)
+    yield _mail(config)
+    yield from _pages(config)
+
+
+def _services(config: Settings) -> Generator[Finding]:
+    try:
+        services = build(config)
+    except ConfigurationError as error:
+        yield fail("models", "; ".join(error.problems), "mend the catalogue, MODEL_CATALOGUE")
+        return
+    yield _models(services)
+    yield _default_model(services)
+    yield asyncio.run(_kill_switch(services))
+
+
+def _models(services: Services) -> Finding:
+    """That each has a price is looked at when the services are built."""
+    demo = "demo" in services.settings.providers()
+    if demo:
+        return fail(
+            "models",
+            "the demo model is on sale",
+            "set OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_API_BASE",
+        )
+    models = [services.catalogue.get(name) for name in services.catalogue.labels]
+    for_nothing = [m.id for m in models if m and m.price.input_usd == 0 and m.price.output_usd == 0]
+    if for_nothing:
+        return warn(
+            "models",
+            f"priced at nothing: {first(for_nothing)}; no daily cap ever holds them back",
+            "give them a price in MODEL_CATALOGUE, unless they run on your own machine",
+        )
+    return ok("models", f"{len(models)}, each with a price")
+
+
+def _default_model(services: Services) -> Finding:
+    wanted, got = services.settings.default_model, services.catalogue.default_for(FREE)
+    if wanted and got.id != wanted:
+        return fail(
+            "default model",
+            f"{wanted} isn't sold on Free, whose conversations start with {got.id}",
+            "set DEFAULT_MODEL to one that the catalogue sells on free",
+        )
+    return ok("default model", f"{got.id}, sold on Free")
+
+
+async def _kill_switch(services: Services) -> Finding:
+    try:
+        engaged = [switch.scope for switch in await services.switches.engaged()]
+    except DependencyError as error:
+        return fail("kill switch", f"not told: {error}", "see that the database answers")
+    finally:
+        await services.close()
+    if EVERYTHING in engaged:
+        return fail(
+            "kill switch",
+            "engaged for everything: nobody gets a reply",
+            'python -m aisaas switch lift --reason "…"',
+        )
+    if engaged:
+        return warn(
+            "kill switch",
+            f"engaged for {first(engaged)}",
+            f'python -m aisaas switch lift {engaged[0]} --reason "…"',
+        )
+    return ok("kill switch", "not engaged")
+
+
+def _sign_in(config: Settings) -> Generator[Finding]:
+    assert config.supabase_publishable_key is not None
+    key = config.supabase_publishable_key.get_secret_value()
+    # Settings have only let http and https addresses through.
+    request = urllib.request.Request(  # noqa: S310
+        f"{config.supabase_url}/auth/v1/settings", headers={"apikey": key}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310
+            told: Any = json.loads(answer.read())
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        yield fail(
+            "sign-in",
+            f"the sign-in server doesn't answer: {error}",
+            "see SUPABASE_URL and SUPABASE_PUBLISHABLE_KEY",
+        )
+        return
+    external: Any = told.get("external") or {}
+    if missing := [name for name in config.oauth_providers if not external.get(name)]:
+        yield fail(
+            "sign-in",
+            f"OAUTH_PROVIDERS offers {', '.join(missing)}, which Supabase doesn't",
+            "Supabase dashboard > Authentication > Providers: enable it, or take it out",
+        )
+    else:
+        yield ok("sign-in", f"answers; offers {', '.join(config.oauth_providers) or 'mail'}")
+    if told.get("mailer_autoconfirm"):
+        yield fail(
+            "confirmed addresses",
+            "anybody can make an account with somebody else's address, and as many as they like",
+            "Supabase dashboard > Authentication > Email: Confirm email",
+        )
+    else:
+        yield ok("confirmed addresses", "an address is confirmed by mail")
+    if config.sign_up_mode == "open" and told.get("disable_signup"):
+        yield fail(
+            "sign-up server",
+            "SIGN_UP_MODE is open, and Supabase lets nobody sign up",
+            "Supabase dashboard > Authentication > Allow new users to sign up, or SIGN_UP_MODE",
+        )
+    elif config.sign_up_mode != "open" and not told.get("disable_signup"):
+        yield warn(
+            "sign-up server",
+            f"SIGN_UP_MODE is {config.sign_up_mode}, and Supabase itself lets everybody sign up",
+            "Supabase dashboard > Authentication: switch off Allow new users to sign up",
+        )
+    else:
+        yield ok("sign-up server", "the same as SIGN_UP_MODE")
+
+
+def _mail(config: Settings) -> Finding:
+    if config.smtp_url is None or config.mail_from is None:
+        return warn(
+            "mail",
+            "SMTP_URL is not set: nobody is told of failed payments, trials and caps",
+            "set SMTP_URL and MAIL_FROM",
+        )
+    url = config.smtp_url.get_secret_value()
+    try:
+        SmtpMail(url, config.mail_from).reach()
+    except MailError as error:
+        return fail(
+            "mail",
+            f"the mail server doesn't let us in: {error}",
+            "see SMTP_URL's user and password",
+        )
+    domain = config.mail_from.rstrip("> ").rpartition("@")[2].lower()
+    if domain.endswith(NOT_REAL):
+        return fail(
+            "mail",
+            f"MAIL_FROM is an address of {domain}, which is nobody's",
+            "set MAIL_FROM to an address whose domain lets that server send for it (SPF, DKIM)",
+        )
+    return ok("mail", f"{urlsplit(url).hostname} lets us in, from {config.mail_from}")
+
+
+def _pages(config: Settings) -> Generator[Finding]:
+    if not (frontend.CLIENT / "index.html").is_file():
+        yield fail("front end", "is not built", "run `python -m aisaas build`")
+        return
+    if frontend.is_current(config):
+        yield ok("front end", "built from what is here")
+    else:
+        yield fail("front end", "was built from something else", "run `python -m aisaas build`")
+    yield leaks(find_leaks(frontend.CLIENT, config.secrets()))
+
+
+def leaks(found: Sequence[str]) -> Finding:
+    if found:
+        return fail(
+            "secrets in the pages",
+            first(list(found)),
+            "take it out of the pages' code, build again, and replace the key if it was public",
+        )
+    return ok("secrets in the pages", "none of ours, and nothing that looks like one")
