@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from pydantic import SecretStr
 from stripe import StripeClient
 
 from aisaas.adapters.stripe_catalogue import sync
@@ -146,9 +147,7 @@ def test_missing_webhook_secrets_are_named(launch: Launch) -> None:
 
 
 def test_key_that_stripe_does_not_know_fails_what_it_was_needed_for(launch: Launch) -> None:
-    wrong = launch.config.model_copy(
-        update={"stripe_secret_key": type(launch.config.stripe_secret_key)("sk_test_wrong")}
-    )
+    wrong = launch.config.model_copy(update={"stripe_secret_key": SecretStr("sk_test_wrong")})
     found = by_item(payments.look(wrong))
     for item in ("prices", SNAPSHOT, THIN):
         assert found[item].state == "failed"
@@ -173,7 +172,7 @@ def test_mode_of_the_key_is_that_of_the_environment(
         update={
             "app_env": app_env,
             "stripe_api_base": None,
-            "stripe_secret_key": type(launch.config.stripe_secret_key)(key),
+            "stripe_secret_key": SecretStr(key),
         }
     )
     found = payments._mode(config)
