@@ -11,6 +11,7 @@ import reflex as rx
 
 from aisaas.ui import layout
 from aisaas.ui.admin.shell import Area
+from aisaas.ui.admin.view import OrderView, PagerView, TileView
 from aisaas.ui.browser import AskFirst
 from aisaas.ui.notices import Notices
 
@@ -24,34 +25,6 @@ class Column:
     key: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class OrderView:
-    """The key of the column that a table is sorted by, and the direction."""
-
-    key: str = ""
-    down: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class PagerView:
-    """A page of rows. `words` are like "21 to 40 of 312"."""
-
-    page: int = 1
-    earlier: bool = False
-    later: bool = False
-    words: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class TileView:
-    """A figure; `change` tells in words how it compares, `hint` what it is made of."""
-
-    name: str
-    figure: str
-    change: str = ""
-    hint: str = ""
-
-
 def table(
     columns: Sequence[Column],
     rows: rx.Component,
@@ -60,14 +33,15 @@ def table(
     order: OrderView | None = None,
     on_sort: Any = None,
 ) -> rx.Component:
-    """`on_sort` is a handler that takes a column's key: pressed again, the direction turns."""
+    """`on_sort` is a handler that takes a column's key: pressed again, the direction turns. Where
+    there is no room rows become cards under their first cell."""
     return rx.el.table(
         rx.el.thead(
             rx.el.tr(*(_head(column, order, on_sort) for column in columns), role="row"),
             role="rowgroup",
         ),
         rx.el.tbody(rows, role="rowgroup"),
-        class_name="ledger ledger-sorted" if on_sort is not None else "ledger",
+        class_name="ledger ledger-named ledger-sorted" if on_sort else "ledger ledger-named",
         role="table",
         aria_label=label,
     )

@@ -62,7 +62,8 @@ function Labelled({ field, children, id }) {
   );
 }
 
-// From the question to its answer: `acted` has grown, or something was refused.
+// From the question to its answer: `acted` has grown, or something was refused. A server that forgot
+// this tab counts from the beginning, and doesn't know the answer.
 function useAnswer(acted, refusal, onDone) {
   const [busy, setBusy] = useState(false);
   const [refused, setRefused] = useState(null);
@@ -80,21 +81,23 @@ function useAnswer(acted, refusal, onDone) {
     from.current = null;
     setBusy(false);
   };
+  const giveUp = () => {
+    end();
+    setRefused(NO_ANSWER);
+  };
   useEffect(() => {
     if (from.current === null) return;
-    if (acted !== from.current) {
+    if (acted > from.current) {
       end();
       onDone();
+    } else if (acted < from.current) {
+      giveUp();
     } else if (refusal?.code && refusal !== before.current) {
       end();
       setRefused(refusal);
     }
   }, [acted, refusal]);
   useEffect(() => {
-    const giveUp = () => {
-      end();
-      setRefused(NO_ANSWER);
-    };
     const timer = busy ? setTimeout(giveUp, GIVE_UP_MS) : undefined;
     return () => clearTimeout(timer);
   }, [busy]);

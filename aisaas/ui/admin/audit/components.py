@@ -8,14 +8,15 @@ from aisaas.ui import layout
 from aisaas.ui.admin import components as shared
 from aisaas.ui.admin.audit.state import Audit
 from aisaas.ui.admin.audit.view import EntryView
+from aisaas.ui.admin.components import Column
 
 COLUMNS = (
-    ("When", ""),
-    ("Who", ""),
-    ("Action", ""),
-    ("On", ""),
-    ("Change", "wrap"),
-    ("Reason", "wrap"),
+    Column("When"),
+    Column("Who"),
+    Column("Action"),
+    Column("On"),
+    Column("Change", "wrap"),
+    Column("Reason", "wrap"),
 )
 
 
@@ -25,7 +26,7 @@ def entries() -> rx.Component:
         shared.search_box("Search who, action, account or reason", Audit.find),
         rx.cond(
             log.rows,
-            layout.table(COLUMNS, rx.foreach(log.rows, _entry), "Audit log"),
+            shared.table(COLUMNS, rx.foreach(log.rows, _entry), "Audit log"),
             rx.el.p("Nothing was done that fits.", class_name="quiet"),
         ),
         rx.el.nav(
@@ -40,7 +41,7 @@ def entries() -> rx.Component:
 
 
 def _entry(entry: EntryView) -> rx.Component:
-    return layout.row(
+    return shared.row(
         COLUMNS,
         layout.when(entry.at, "minute"),
         entry.who,
