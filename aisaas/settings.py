@@ -83,6 +83,12 @@ OAUTH_PROVIDERS = {
     "linkedin_oidc": "LinkedIn",
     "slack_oidc": "Slack",
 }
+# Each may hold several, comma separated, while one is being replaced.
+LISTS_OF_SECRETS = {
+    "session_secret_previous",
+    "stripe_webhook_secret",
+    "stripe_meter_webhook_secret",
+}
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
@@ -109,6 +115,8 @@ class Settings(BaseSettings):
     tab_states: Literal["memory", "redis"] = "memory"
     shutdown_grace_seconds: Annotated[float, Field(ge=0, le=600)] = 10
     session_secret: SecretStr | None = None
+    # What it was before, or will be: opens what it sealed, and seals nothing.
+    session_secret_previous: SecretStr | None = None
 
     # Dependencies
     database_url: SecretStr | None = None
@@ -326,6 +334,13 @@ class Settings(BaseSettings):
             raise _problem(f"needs at least {MIN_SECRET_LENGTH} characters")
         return value
 
+    @field_validator("session_secret_previous")
+    @classmethod
+    def _long_secrets(cls, value: SecretStr | None) -> SecretStr | None:
+        if any(len(secret) < MIN_SECRET_LENGTH for secret in _listed(value)):
+            raise _problem(f"needs at least {MIN_SECRET_LENGTH} characters, each of several")
+        return value
+
     @field_validator("supabase_publishable_key")
     @classmethod
     def _not_a_secret_key(cls, value: SecretStr | None) -> SecretStr | None:
@@ -452,6 +467,12 @@ class Settings(BaseSettings):
         return frozenset(name for name, value in configured.items() if value)
 
     @property
+    def session_secrets(self) -> tuple[str, ...]:
+        """The one that seals, then those that only open."""
+        assert self.session_secret is not None
+        return (self.session_secret.get_secret_value(), *_listed(self.session_secret_previous))
+
+    @property
     def webhook_secrets(self) -> tuple[str, ...]:
         """Any of which may have signed a snapshot event."""
         return _listed(self.stripe_webhook_secret)
@@ -476,7 +497,9 @@ class Settings(BaseSettings):
         for name in type(self).model_fields:
             value = getattr(self, name)
             if isinstance(value, SecretStr) and name != "supabase_publishable_key":
-                found.append((name.upper(), value.get_secret_value()))
+                # Whoever finds one of several finds it without its neighbours.
+                each = _listed(value) if name in LISTS_OF_SECRETS else (value.get_secret_value(),)
+                found += [(name.upper(), secret) for secret in each]
         return tuple(found)
 
     def browser_values(self) -> dict[str, str]:

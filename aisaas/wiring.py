@@ -237,7 +237,6 @@ def _notice_mails(config: Settings, to: _Adapters, sold: Mapping[str, Plan]) -> 
 
 
 def _accounts(config: Settings, to: _Adapters, live: LiveSessions) -> Accounts:
-    secret = _reveal(config.session_secret)
     limits = attempts.rules(
         sign_in_tries_per_account=config.sign_in_tries_per_account,
         sign_in_tries_per_address=config.sign_in_tries_per_address,
@@ -250,9 +249,8 @@ def _accounts(config: Settings, to: _Adapters, live: LiveSessions) -> Accounts:
         oauth_providers=config.oauth_providers,
         first_account_is_admin="auth" in config.embedded_parts,
     )
-    return Accounts(
-        to.service, to.user, to.identity, live, Attempts(to.attempts, secret, limits), rules
-    )
+    counted = Attempts(to.attempts, config.session_secrets[0], limits)
+    return Accounts(to.service, to.user, to.identity, live, counted, rules)
 
 
 def _users(config: Settings, to: _Adapters, live: LiveSessions, quota: Quota) -> Users:
@@ -310,16 +308,15 @@ def build(config: Settings) -> Services:
     subscriptions = _subscriptions(config, to, sold)
     draining = Draining()
     cookie = cookie_name(app_env=config.app_env, secure=config.secure_cookies)
-    live = LiveSessions(
-        to.service, to.identity, TokenCipher(_reveal(config.session_secret)), cookie=cookie
-    )
+    cipher = TokenCipher(*config.session_secrets)
+    live = LiveSessions(to.service, to.identity, cipher, cookie=cookie)
     accounts = _accounts(config, to, live)
     return Services(
         settings=config,
         cookie=cookie,
         accounts=accounts,
         pictures=Pictures(to.user, to.service),
-        visits=Sealer(_reveal(config.session_secret), purpose="aisaas provider visits"),
+        visits=Sealer(*config.session_secrets, purpose="aisaas provider visits"),
         conversations=Conversations(to.user),
         door=door,
         chat=Chat(

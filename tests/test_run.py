@@ -473,6 +473,13 @@ def test_ordinary_code_is_no_leak(tmp_path: Path) -> None:
     assert leaks.find_leaks(tmp_path, [("SHORT", "page")]) == []
 
 
+def test_each_of_several_values_is_searched_for(tmp_path: Path) -> None:
+    (tmp_path / "page.js").write_text("const a = 'the-former-value'")
+    secrets = [("SECRETS", "the-newest-value"), ("SECRETS", "the-former-value")]
+    assert leaks.find_leaks(tmp_path, secrets) == ["page.js: the value of SECRETS"]
+    assert leaks.find_leaks(tmp_path, secrets[:1]) == []
+
+
 def test_settings_name_their_secrets_for_the_search(configure: Set) -> None:
     configure(
         **REAL_DATABASE, **REAL_AUTH, **REAL_REDIS, SESSION_SECRET="s" * 40, OPENAI_API_KEY="k"

@@ -1,7 +1,9 @@
 """Sessions: an opaque id in the browser, tokens on the server.
 
 The cookie's value is 256 random bits; the database knows only its hash. The auth server's tokens
-are encrypted with a key derived from SESSION_SECRET, so that a leaked backup signs nobody in.
+are encrypted with a key derived from SESSION_SECRET, so that a leaked backup signs nobody in. What
+SESSION_SECRET_PREVIOUS sealed opens too; each renewal of the tokens, hourly for whoever is here, seals
+them anew.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import hashlib
 import secrets
 from http.cookies import CookieError, SimpleCookie
 
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -54,27 +56,34 @@ def token_from(cookie_header: str | None, name: str) -> str | None:
 
 
 class Sealer:
-    """Encrypts with a key that is derived from SESSION_SECRET for one purpose only."""
+    """Encrypts with a key that is derived from SESSION_SECRET for one purpose only.
 
-    def __init__(self, session_secret: str, *, purpose: str) -> None:
-        key = HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose.encode()).derive(
-            session_secret.encode()
-        )
-        self._fernet = Fernet(base64.urlsafe_b64encode(key))
+    Args:
+        session_secret: what seals.
+        others: what opens as well.
+    """
+
+    def __init__(self, session_secret: str, *others: str, purpose: str) -> None:
+        self._fernet = MultiFernet([_key(secret, purpose) for secret in (session_secret, *others)])
 
     def seal(self, text: str) -> bytes:
         return self._fernet.encrypt(text.encode())
 
     def open(self, sealed: bytes) -> str | None:
-        """The text, or None when it was sealed with another secret or for another purpose."""
+        """The text, or None when it was sealed with a secret unknown here or for another purpose."""
         try:
             return self._fernet.decrypt(sealed).decode()
         except InvalidToken:
             return None
 
 
+def _key(secret: str, purpose: str) -> Fernet:
+    key = HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose.encode())
+    return Fernet(base64.urlsafe_b64encode(key.derive(secret.encode())))
+
+
 class TokenCipher(Sealer):
     """Encrypts auth tokens at rest."""
 
-    def __init__(self, session_secret: str) -> None:
-        super().__init__(session_secret, purpose="aisaas session tokens")
+    def __init__(self, session_secret: str, *others: str) -> None:
+        super().__init__(session_secret, *others, purpose="aisaas session tokens")

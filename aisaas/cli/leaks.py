@@ -36,7 +36,9 @@ _COMPRESSED = {".gz", ".br", ".zst"}
 
 def find_leaks(folder: Path, secrets: Iterable[tuple[str, str]]) -> list[str]:
     """Search every file below `folder`; a line for each finding, with its file and its name."""
-    forms = {name: tuple(_forms(value)) for name, value in secrets}
+    forms: dict[str, list[bytes]] = {}
+    for name, value in secrets:
+        forms.setdefault(name, []).extend(_forms(value))
     found: list[str] = []
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or path.suffix in _COMPRESSED:

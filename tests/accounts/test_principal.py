@@ -119,6 +119,45 @@ async def test_database_holds_no_token_that_could_be_used(
     assert TokenCipher("x" * 48).open(access) is None
 
 
+async def test_secret_is_rotated_without_signing_anybody_out(
+    ada: Member, age: Age, sql: Sql, spare_stack: Stack
+) -> None:
+    former, new = spare_stack.env["SESSION_SECRET"], "a new secret that is long enough for this"
+
+    async def goes_on(secret: str, previous: str | None, *, expired: bool = False) -> bytes:
+        """What is stored after that process has looked at the session."""
+        process = build_services(
+            spare_stack, session_secret=secret, session_secret_previous=previous
+        )
+        try:
+            age(ada.user_id, verified=31)
+            if expired:
+                sql(
+                    "update private.sessions set access_expires_at = now() where user_id = %s",
+                    ada.user_id,
+                )
+            assert (await process.accounts.principal(ada.cookie)).user_id == ada.user_id
+        finally:
+            await process.close()
+        ((sealed,),) = sql(
+            "select access_token from private.sessions where user_id = %s", ada.user_id
+        )
+        assert isinstance(sealed, bytes)
+        return sealed
+
+    # First every process learns the new one, then it seals, whichever process renews the tokens.
+    sealed = await goes_on(former, new, expired=True)
+    assert TokenCipher(former).open(sealed)
+    sealed = await goes_on(new, f"{'x' * 32},{former}")
+    assert TokenCipher(former).open(sealed)
+    sealed = await goes_on(new, former, expired=True)
+    assert TokenCipher(former).open(sealed) is None
+    # One that has not been restarted yet knows what the others seal.
+    await goes_on(former, new)
+    # Once the tokens have been renewed the former one isn't needed any more.
+    await goes_on(new, None)
+
+
 async def test_session_sealed_with_another_secret_ends_with_a_new_sign_in(
     ada: Member, age: Age, spare_stack: Stack
 ) -> None:

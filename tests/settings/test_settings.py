@@ -26,6 +26,7 @@ DEVELOPMENT = {
 PRODUCTION = DEVELOPMENT | {
     "APP_ENV": "production",
     "APP_URL": "https://chat.example.com",
+    "SESSION_SECRET_PREVIOUS": f"{CANARY}-what-it-was-a-month-before-that",
     "DATABASE_URL": f"postgresql://app:{CANARY}@db.example.com:6543/postgres",
     "REDIS_URL": f"rediss://:{CANARY}@redis.example.com:6379/0",
     "SUPABASE_URL": "https://project.supabase.co",
@@ -182,6 +183,7 @@ def test_what_is_malformed_missing_and_mixed_is_reported_together(
         ("SUPABASE_PUBLISHABLE_KEY", f"sb_secret_{CANARY}"),
         ("SUPABASE_SECRET_KEY", f"sb_publishable_{CANARY}"),
         ("SESSION_SECRET", CANARY),
+        ("SESSION_SECRET_PREVIOUS", f"{CANARY}-which-is-long-enough-alone,{CANARY}"),
         ("STRIPE_SECRET_KEY", f"pk_test_{CANARY}"),
         ("STRIPE_WEBHOOK_SECRET", f"sk_test_{CANARY}"),
         ("SMTP_URL", f"http://me:{CANARY}@mail.example.com"),
@@ -329,6 +331,22 @@ def test_secrets_are_named_with_their_values_and_none_is_forgotten(
     assert {name for name, value in settings.secrets() if CANARY in value} == SECRETS
 
 
+def test_each_of_several_secrets_is_looked_for_by_itself(environment: pytest.MonkeyPatch) -> None:
+    one, two = "o" * 32, "t" * 32
+    several = {
+        "SESSION_SECRET_PREVIOUS": f"{one}, {two}",
+        "STRIPE_WEBHOOK_SECRET": "whsec_1,whsec_2",
+    }
+    settings = _load(environment, PRODUCTION | several)
+    assert {(name, value) for name, value in settings.secrets() if name in several} == {
+        ("SESSION_SECRET_PREVIOUS", one),
+        ("SESSION_SECRET_PREVIOUS", two),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_1"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_2"),
+    }
+    assert settings.session_secrets == (PRODUCTION["SESSION_SECRET"], one, two)
+
+
 def test_no_secret_is_shown_by_printing_or_dumping(environment: pytest.MonkeyPatch) -> None:
     settings = _load(environment, PRODUCTION)
     for shown in (repr(settings), str(settings), settings.model_dump_json(), f"{settings!s}"):
@@ -340,7 +358,8 @@ def test_whatever_is_named_like_a_secret_is_kept_like_one() -> None:
         if name == "captcha_site_key":
             # Every visitor's browser has it; what it is a key to is the captcha's own page.
             continue
-        secretive = name.endswith(("_key", "_secret", "database_url", "redis_url", "smtp_url"))
+        secretive = name.endswith(("_key", "database_url", "redis_url", "smtp_url"))
+        secretive |= "secret" in name
         assert (SecretStr in get_args(field.annotation)) == secretive, name
 
 
