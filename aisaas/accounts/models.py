@@ -38,6 +38,8 @@ class Profile(SQLModel, table=True):
     requests_per_minute: int | None = None
     requests_per_day: int | None = None
     tokens_per_month: int | None = Field(default=None, sa_type=sa.BigInteger)
+    parallel_replies: int | None = None
+    highest_cap_usd: Decimal | None = Field(default=None, sa_type=sa.Numeric(8, 2))  # pyright: ignore[reportArgumentType]
     suspended_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     suspended_reason: str | None = None
     created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
@@ -115,6 +117,8 @@ class Entitled(Protocol):
     @property
     def tokens_per_month(self) -> int | None: ...
     @property
+    def highest_cap_usd(self) -> Decimal | None: ...
+    @property
     def metered_customer(self) -> str | None: ...
     @property
     def read_at(self) -> datetime: ...
@@ -152,6 +156,9 @@ class Principal:
     # Scopes of engaged kill switches, read in the same round trip.
     switches: frozenset[str]
     read_at: datetime
+    # Set for this account; None means the plan's.
+    parallel_replies: int | None = None
+    highest_cap_usd: Decimal | None = None
 
     @property
     def is_admin(self) -> bool:

@@ -42,6 +42,7 @@ _LIVE: LiteralString = """
       clock_timestamp() as read_at,
       p.suspended_at is not null as suspended,
       p.requests_per_minute, p.requests_per_day, p.tokens_per_month,
+      p.parallel_replies, p.highest_cap_usd,
       p.stripe_customer_id as metered_customer,
       coalesce((select array_agg(k.scope) from private.kill_switches k), '{}') as switches
     from private.sessions s join public.profiles p on p.id = s.user_id

@@ -43,7 +43,7 @@ from aisaas.admin.users_models import (
     Standing,
 )
 from aisaas.billing import store as billing
-from aisaas.billing.checkout import cents
+from aisaas.billing.checkout import HIGHEST_CAP_USD, cents
 from aisaas.billing.models import Allowance
 from aisaas.billing.periods import running
 from aisaas.billing.plans import Plan
@@ -61,6 +61,7 @@ NO_SUCH_USER = "There is no such user."
 MOST_REQUESTS_PER_MINUTE = 100_000
 MOST_REQUESTS_PER_DAY = 10_000_000
 MOST_TOKENS = 1_000_000_000_000
+MOST_PARALLEL_REPLIES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +183,14 @@ class Users:
     ) -> None:
         """Limits of this account in place of its plan's. Own tokens leave nothing beyond them."""
         _check(limits)
+        if limits.highest_cap_usd is not None:
+            limits = replace(limits, highest_cap_usd=cents(limits.highest_cap_usd))
         async with self._acting(actor, user_id, "user.set_limits", reason) as act:
             before = _limits_of(act.user)
             if limits == before:
                 raise ActionInvalid("These are the limits they have already.")
             await users.set_limits(act.session, user_id, limits)
-            await act.note(asdict(before), asdict(limits))
+            await act.note(_told(before), _told(limits))
 
     async def grant_credits(
         self,
@@ -371,17 +374,33 @@ def _suspension(reason: str | None, **more: int) -> dict[str, Any]:
 
 
 def _limits_of(user: Standing) -> OwnLimits:
-    return OwnLimits(user.requests_per_minute, user.requests_per_day, user.tokens_per_month)
+    return OwnLimits(
+        user.requests_per_minute,
+        user.requests_per_day,
+        user.tokens_per_month,
+        user.parallel_replies,
+        user.highest_cap_usd,
+    )
+
+
+def _told(limits: OwnLimits) -> dict[str, Any]:
+    """As JSON can hold it."""
+    highest = limits.highest_cap_usd
+    return asdict(limits) | {"highest_cap_usd": None if highest is None else f"{highest:.2f}"}
 
 
 def _check(limits: OwnLimits) -> None:
-    for what, value, most in (
-        ("Requests a minute", limits.requests_per_minute, MOST_REQUESTS_PER_MINUTE),
-        ("Requests a day", limits.requests_per_day, MOST_REQUESTS_PER_DAY),
-        ("Tokens a month", limits.tokens_per_month, MOST_TOKENS),
+    for what, value, least, most in (
+        ("Requests a minute", limits.requests_per_minute, 0, MOST_REQUESTS_PER_MINUTE),
+        ("Requests a day", limits.requests_per_day, 0, MOST_REQUESTS_PER_DAY),
+        ("Tokens a month", limits.tokens_per_month, 0, MOST_TOKENS),
+        ("Replies at once", limits.parallel_replies, 1, MOST_PARALLEL_REPLIES),
     ):
-        if value is not None and not 0 <= value <= most:
-            raise ActionInvalid(f"{what}: give a number from 0 to {most:,}, or none.")
+        if value is not None and not least <= value <= most:
+            raise ActionInvalid(f"{what}: give a number from {least} to {most:,}, or none.")
+    usd = limits.highest_cap_usd
+    if usd is not None and not (usd.is_finite() and 0 <= usd <= HIGHEST_CAP_USD):
+        raise ActionInvalid(f"Highest cap: give USD from 0 to {HIGHEST_CAP_USD:,}, or none.")
 
 
 def _money(user: Standing, plan: Plan, allowance: Allowance, spent: Spent) -> Money:

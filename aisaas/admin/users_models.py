@@ -83,6 +83,8 @@ class Standing:
     requests_per_minute: int | None
     requests_per_day: int | None
     tokens_per_month: int | None
+    parallel_replies: int | None
+    highest_cap_usd: Decimal | None
     suspended_at: datetime | None
     suspended_reason: str | None
     created_at: datetime
@@ -91,11 +93,14 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class OwnLimits:
-    """Limits of one account; None is the plan's. Tokens are quota tokens of a period."""
+    """Limits of one account; None is the plan's. Tokens are quota tokens of a period; the highest cap
+    bounds what its owner may spend in a period beyond the base price."""
 
-    requests_per_minute: int | None
-    requests_per_day: int | None
-    tokens_per_month: int | None
+    requests_per_minute: int | None = None
+    requests_per_day: int | None = None
+    tokens_per_month: int | None = None
+    parallel_replies: int | None = None
+    highest_cap_usd: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import date
 from typing import Any
 from uuid import UUID, uuid4
@@ -122,7 +123,7 @@ _STANDING = f"""
     select p.id, p.email, p.full_name, p.role, {_PLAN} as plan, p.subscription_status,
       p.subscription_id, p.period_start, p.period_end, p.plan_ends_at, p.overage_cap_usd,
       p.stripe_customer_id as metered_customer, p.requests_per_minute, p.requests_per_day,
-      p.tokens_per_month, p.suspended_at, p.suspended_reason, p.created_at, now() as read_at
+      p.tokens_per_month, p.parallel_replies, p.highest_cap_usd, p.suspended_at, p.suspended_reason, p.created_at, now() as read_at
     from public.profiles p
 """  # noqa: S608  # fragments of this module
 
@@ -330,16 +331,13 @@ async def set_limits(session: AsyncSession, user_id: UUID, limits: OwnLimits) ->
     await session.execute(
         text(
             """
-            update public.profiles set requests_per_minute = :minute, requests_per_day = :day,
-              tokens_per_month = :tokens where id = :id
+            update public.profiles set requests_per_minute = :requests_per_minute,
+              requests_per_day = :requests_per_day, tokens_per_month = :tokens_per_month,
+              parallel_replies = :parallel_replies, highest_cap_usd = :highest_cap_usd
+            where id = :id
             """
         ),
-        {
-            "id": user_id,
-            "minute": limits.requests_per_minute,
-            "day": limits.requests_per_day,
-            "tokens": limits.tokens_per_month,
-        },
+        {"id": user_id, **asdict(limits)},
     )
 
 

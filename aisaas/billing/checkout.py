@@ -211,6 +211,11 @@ class Checkout:
         """
         if usd is not None and not (usd.is_finite() and 0 <= usd <= HIGHEST_CAP_USD):
             raise BillingInvalid(f"Give an amount from 0 to {HIGHEST_CAP_USD:,} USD.")
+        highest = principal.highest_cap_usd
+        if usd is not None and highest is not None and usd > highest:
+            raise BillingInvalid(
+                f"This account's cap is {highest:,} USD at most. Write to support to have it raised."
+            )
         try:
             async with self._user.as_user(principal.user_id) as session:
                 await store.set_cap(session, principal.user_id, None if usd is None else cents(usd))

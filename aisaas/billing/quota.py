@@ -108,12 +108,14 @@ class Quota:
         return Limits(plan.tokens_per_month, overage, capped=True)
 
     def cap_of(self, principal: Entitled) -> Decimal:
-        """USD beyond the base price that may be spent in a period; 0 on the free plan."""
+        """USD beyond the base price that may be spent in a period; 0 on the free plan. Never more than
+        what an admin has set as the highest for this account."""
         price = self.plan_of(principal).price
         if price is None:
             return Decimal(0)
-        own = principal.overage_cap_usd
-        return price.default_cap_usd if own is None else own
+        own, highest = principal.overage_cap_usd, principal.highest_cap_usd
+        cap = price.default_cap_usd if own is None else own
+        return cap if highest is None else min(cap, highest)
 
     async def reserve(self, claim: Claim) -> int:
         """Hold the worst case and return the completion tokens that may be generated.

@@ -225,7 +225,10 @@ async def admit(door: Door, call: Call) -> tuple[Call, Admitted]:
         min_tokens=MIN_REPLY_TOKENS if call.purpose == "reply" else MIN_TITLE_TOKENS,
         period=running(call.principal),
         limits=door.quota.limits_of(call.principal),
-        parallel=plan.parallel_replies if call.purpose == "reply" else None,
+        # A title is short, and there is one for each conversation at most.
+        parallel=(call.principal.parallel_replies or plan.parallel_replies)
+        if call.purpose == "reply"
+        else None,
         free_tier=not plan.metered,
         # Asked once more where it counts: the principal may be minutes old when a title is made.
         switches=scopes_of(plan=plan.id, model=call.models[0].id, provider=call.models[0].provider),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,6 +17,8 @@ from aisaas.embedded.stack import Stack
 from aisaas.errors import (
     ActionInvalid,
     AuthError,
+    BillingInvalid,
+    Busy,
     NotFound,
     RateLimitedMinute,
     Suspended,
@@ -269,8 +272,8 @@ async def test_own_limits_stand_in_place_of_the_plans_until_they_are_taken_away(
 ) -> None:
     ada = await new_member(services)
     user_id, name = ada.principal.user_id, f"user:{admin.principal.user_id}"
-    none = OwnLimits(None, None, None)
-    await services.users.set_limits(admin.principal, user_id, OwnLimits(1, 40, 9_000), reason=WHY)
+    limits = OwnLimits(1, 40, 9_000, 2, Decimal("12.5"))
+    await services.users.set_limits(admin.principal, user_id, limits, reason=WHY)
     now = await services.accounts.principal(ada.cookie)
     assert (await services.quota.allowance(now)).limit == 9_000
     started = await services.chat.send(now, "hello", conversation_id=None, model="demo")
@@ -278,13 +281,17 @@ async def test_own_limits_stand_in_place_of_the_plans_until_they_are_taken_away(
     with pytest.raises(RateLimitedMinute):
         await services.chat.send(now, "again", conversation_id=None, model="demo")
     with pytest.raises(ActionInvalid, match="already"):
-        await services.users.set_limits(
-            admin.principal, user_id, OwnLimits(1, 40, 9_000), reason=WHY
-        )
-    await services.users.set_limits(OPERATOR, user_id, none, reason=WHY)
+        await services.users.set_limits(admin.principal, user_id, limits, reason=WHY)
+    await services.users.set_limits(OPERATOR, user_id, OwnLimits(), reason=WHY)
     now = await services.accounts.principal(ada.cookie)
     assert (await services.quota.allowance(now)).limit == 1_000_000
-    own = {"requests_per_minute": 1, "requests_per_day": 40, "tokens_per_month": 9_000}
+    own = {
+        "requests_per_minute": 1,
+        "requests_per_day": 40,
+        "tokens_per_month": 9_000,
+        "parallel_replies": 2,
+        "highest_cap_usd": "12.50",
+    }
     plans = dict.fromkeys(own)
     assert audit(database, user_id) == [
         (name, "user.set_limits", plans, own, WHY),
@@ -294,16 +301,64 @@ async def test_own_limits_stand_in_place_of_the_plans_until_they_are_taken_away(
 
 @pytest.mark.parametrize(
     "limits",
-    [OwnLimits(-1, None, None), OwnLimits(None, 10**9, None), OwnLimits(None, None, 10**18)],
+    [
+        OwnLimits(requests_per_minute=-1),
+        OwnLimits(requests_per_day=10**9),
+        OwnLimits(tokens_per_month=10**18),
+        OwnLimits(parallel_replies=0),
+        OwnLimits(highest_cap_usd=Decimal("-0.01")),
+        OwnLimits(highest_cap_usd=Decimal("NaN")),
+    ],
 )
 async def test_limits_that_make_no_sense_change_nothing(
     services: Services, database: Database, admin: Member, limits: OwnLimits
 ) -> None:
     ada = await new_principal(services)
     before = everything_of(database, ada.user_id)
-    with pytest.raises(ActionInvalid, match="from 0 to"):
+    with pytest.raises(ActionInvalid, match=r"from \d to"):
         await services.users.set_limits(admin.principal, ada.user_id, limits, reason=WHY)
     assert everything_of(database, ada.user_id) == before
+
+
+async def test_own_number_of_replies_at_once_holds_in_place_of_the_plans(
+    services: Services, admin: Member
+) -> None:
+    ada = await new_member(services)
+    await services.users.set_limits(
+        admin.principal, ada.principal.user_id, OwnLimits(parallel_replies=1), reason=WHY
+    )
+    now = await services.accounts.principal(ada.cookie)
+    started = await services.chat.send(now, SLOW, conversation_id=None, model="demo")
+    with pytest.raises(Busy):
+        await services.chat.send(now, "hello", conversation_id=None, model="demo")
+    await services.chat.stop(now, started.reply.id)
+    await whole(services, now, started)
+
+
+async def test_nobody_spends_beyond_the_highest_cap_an_admin_allows(
+    services: Services, database: Database, admin: Member
+) -> None:
+    ada = await new_member(services)
+    user_id = ada.principal.user_id
+    database(
+        "update profiles set plan = 'pro', subscription_status = 'active', overage_cap_usd = 50,"
+        " stripe_customer_id = %s, subscription_id = 'sub', period_start = now() - interval '1 day',"
+        " period_end = now() + interval '9 days', plan_ends_at = null where id = %s",
+        f"cus_{user_id}",
+        user_id,
+    )
+    highest = OwnLimits(highest_cap_usd=Decimal(5))
+    await services.users.set_limits(admin.principal, user_id, highest, reason=WHY)
+    now = await services.accounts.principal(ada.cookie)
+    price = services.quota.plan_of(now).price
+    assert price is not None
+    assert services.quota.limits_of(now).overage == price.tokens_for(Decimal(5))
+    # Nor sets a cap beyond it: below it, yes.
+    with pytest.raises(BillingInvalid, match=r"5\.00 USD at most"):
+        await services.checkout.set_cap(now, Decimal(6))
+    await services.checkout.set_cap(now, Decimal(4))
+    now = await services.accounts.principal(ada.cookie)
+    assert services.quota.cap_of(now) == Decimal(4)
 
 
 async def test_credits_count_at_once_and_say_which_admin_gave_them(
