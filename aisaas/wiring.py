@@ -270,6 +270,15 @@ def _users(config: Settings, to: _Adapters, live: LiveSessions, quota: Quota) ->
     )
 
 
+def _scopes(sold: Mapping[str, Plan], catalogue: Catalogue) -> list[str]:
+    """What the kill switch can be for, besides everything."""
+    return [
+        *(f"plan:{plan}" for plan in sold),
+        *(f"provider:{provider}" for provider in catalogue.providers),
+        *(f"model:{model}" for model in catalogue.labels),
+    ]
+
+
 def build(config: Settings) -> Services:
     """Construct everything; connects to nothing.
 
@@ -345,7 +354,7 @@ def build(config: Settings) -> Services:
         usage=Usage(to.user, quota.limits_of),
         refusals=refusals,
         catalogue=catalogue,
-        switches=KillSwitches(to.service),
+        switches=KillSwitches(to.service, to.signals, _scopes(sold, catalogue)),
         caps=Caps(
             to.service, {"free": config.free_tier_daily_usd, "total": config.total_daily_usd}
         ),

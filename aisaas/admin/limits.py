@@ -1,18 +1,32 @@
-"""The kill switch: stops new calls for everything, a plan, a model or a provider.
+"""The kill switch: stops new calls for everything, a plan, a model or a provider; and, if asked for,
+those that run.
 
 Guards read it with the principal, from the database, on every call: it takes effect at once, over
-all processes, and losing Redis does not lift it.
+all processes, and losing Redis does not lift it. What runs is stopped by the process in which it
+runs (jobs/heed_switches.py): a signal wakes it, and it looks by itself every second in any case.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
+from aisaas.accounts.models import Principal
 from aisaas.admin import store
+from aisaas.admin.access import require_admin
 from aisaas.admin.models import KillSwitch
+from aisaas.admin.steering import Act, Actor, steering
 from aisaas.db.service import ServiceDatabase
+from aisaas.errors import DependencyError, SteeringInvalid, Unavailable
+from aisaas.ports import Signals
+
+log = logging.getLogger(__name__)
 
 EVERYTHING = "all"
+SWITCHED = "kill-switches"
 
 
 def scopes_of(*, plan: str, model: str, provider: str) -> frozenset[str]:
@@ -20,36 +34,121 @@ def scopes_of(*, plan: str, model: str, provider: str) -> frozenset[str]:
     return frozenset({EVERYTHING, f"plan:{plan}", f"model:{model}", f"provider:{provider}"})
 
 
+@dataclass(frozen=True, slots=True)
+class EngagedScopes:
+    """What no new call may be for, and which of that may not go on either."""
+
+    barred: frozenset[str]
+    stopping: frozenset[str]
+
+
 class KillSwitches:
-    def __init__(self, database: ServiceDatabase) -> None:
+    """Args: `scopes`: what there is to be stopped, so that a slip of the pen stops nothing silently."""
+
+    def __init__(
+        self, database: ServiceDatabase, signals: Signals, scopes: Collection[str]
+    ) -> None:
         self._database = database
+        self._signals = signals
+        self._scopes = dict.fromkeys((EVERYTHING, *scopes))
+        self._switched = asyncio.Event()
 
-    async def engage(self, scope: str, *, actor: str, reason: str) -> bool:
-        """True when it was not engaged before."""
-        return await self._turn(scope, on=True, actor=actor, reason=reason)
+    @property
+    def scopes(self) -> Sequence[str]:
+        return tuple(self._scopes)
 
-    async def lift(self, scope: str, *, actor: str, reason: str) -> bool:
-        """True when it was engaged."""
-        return await self._turn(scope, on=False, actor=actor, reason=reason)
+    async def engage(
+        self, scope: str, *, actor: Actor, reason: str, stop_running: bool = False
+    ) -> bool:
+        """False when it was engaged like that, or further, already.
 
-    async def _turn(self, scope: str, *, on: bool, actor: str, reason: str) -> bool:
-        async with self._database.transaction() as session:
-            if on:
-                changed = await store.engage(session, scope, reason)
-            else:
-                changed = await store.lift(session, scope)
-            if changed:
-                await store.audit(
-                    session,
-                    actor=actor,
-                    action="kill_switch.engage" if on else "kill_switch.lift",
-                    subject=scope,
-                    before={"engaged": not on},
-                    after={"engaged": on},
-                    reason=reason,
-                )
-            return changed
+        Raises:
+            SteeringInvalid: nothing there has this scope, or there is no reason.
+            NotFound: no admin.
+            Unavailable: the database does not answer.
+        """
+        if scope not in self._scopes:
+            raise SteeringInvalid(f"There is no {scope!r} to stop. There are: {self._listed()}.")
+        async with steering(self._database, actor, reason) as act:
+            outcome = await store.engage(
+                act.session, scope, act.reason, by=act.actor, stop_running=stop_running
+            )
+            if outcome == "as before":
+                return False
+            running = {"running": "stopped"} if stop_running else {}
+            await _note(
+                act, "engage", scope, outcome == "engaged", after={"engaged": True} | running
+            )
+        await self._tell(scope)
+        return True
+
+    async def lift(self, scope: str, *, actor: Actor, reason: str) -> bool:
+        """True when it was engaged.
+
+        Raises:
+            SteeringInvalid: there is no reason.
+            NotFound: no admin.
+            Unavailable: the database does not answer.
+        """
+        async with steering(self._database, actor, reason) as act:
+            if not await store.lift(act.session, scope):
+                return False
+            await _note(act, "lift", scope, False, after={"engaged": False})
+        await self._tell(scope)
+        return True
+
+    async def seen_by(self, principal: Principal) -> Sequence[KillSwitch]:
+        """Those that are engaged, for an admin.
+
+        Raises:
+            NotFound: no admin.
+            Unavailable: the database does not answer.
+        """
+        require_admin(principal)
+        return await self.engaged()
 
     async def engaged(self) -> Sequence[KillSwitch]:
-        async with self._database.transaction() as session:
-            return await store.engaged(session)
+        """The same for whoever has the database anyhow."""
+        try:
+            async with self._database.transaction() as session:
+                return await store.engaged(session)
+        except DependencyError as error:
+            raise Unavailable from error
+
+    async def engaged_scopes(self) -> EngagedScopes:
+        """Raises DependencyError without the database."""
+        found = await self._database.ask(store.engaged_scopes(), durable=False)
+        return EngagedScopes(
+            frozenset(found), frozenset(scope for scope, stopping in found.items() if stopping)
+        )
+
+    async def listen(self) -> None:
+        """Changes made in other processes. Runs until cancelled."""
+        async for _ in self._signals.receive(SWITCHED):
+            self._switched.set()
+
+    async def change(self, *, within: float) -> None:
+        """Return at the next change, or after `within` seconds without one. For one waiter."""
+        try:
+            async with asyncio.timeout(within):
+                await self._switched.wait()
+        except TimeoutError:
+            return
+        self._switched.clear()
+
+    async def _tell(self, scope: str) -> None:
+        self._switched.set()
+        try:
+            await self._signals.send(SWITCHED, scope)
+        except DependencyError:
+            log.warning("the switch for %s is seen when processes look: Redis is away", scope)
+
+    def _listed(self) -> str:
+        return ", ".join(self._scopes)
+
+
+async def _note(
+    act: Act, verb: Literal["engage", "lift"], scope: str, new: bool, *, after: object
+) -> None:
+    before = {"engaged": (verb == "lift") or not new}
+    await act.note(f"kill_switch.{verb}", scope, before=before, after=after)

@@ -50,11 +50,11 @@ async def steering(database: ServiceDatabase, actor: Actor, reason: str) -> Asyn
         SteeringInvalid: there is no reason, or a novel.
         Unavailable: the database does not answer; nothing was changed as far as is known.
     """
-    why = reason.strip()
+    why = " ".join(reason.split())
     if not why:
         raise SteeringInvalid("Write a reason. It is kept in the audit log.")
     if len(why) > MOST_REASON_CHARS or not why.isprintable():
-        raise SteeringInvalid(f"A reason is one line of at most {MOST_REASON_CHARS} characters.")
+        raise SteeringInvalid(f"A reason has at most {MOST_REASON_CHARS} characters.")
     try:
         async with database.transaction() as session:
             yield Act(session, await acting(session, actor), why)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Literal, LiteralString
 from uuid import UUID
 
 from sqlalchemy import text, tuple_
@@ -14,18 +15,30 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from aisaas.admin.models import AuditEntry, KillSwitch, SpendingCap
+from aisaas.db.engine import Question
 
 
-async def engage(session: AsyncSession, scope: str, reason: str) -> bool:
-    """True when the switch was not engaged before."""
-    row = await session.execute(
+async def engage(
+    session: AsyncSession, scope: str, reason: str, *, by: str, stop_running: bool
+) -> Literal["engaged", "widened", "as before"]:
+    """An engaged switch is widened by what runs, never narrowed."""
+    rows = await session.execute(
         text(
-            "insert into private.kill_switches (scope, reason) values (:scope, :reason)"
-            " on conflict (scope) do nothing returning 1"
+            """
+            insert into private.kill_switches as k (scope, reason, engaged_by, stop_running)
+            values (:scope, :reason, :by, :stop_running)
+            on conflict (scope) do update
+              set stop_running = true, reason = excluded.reason, engaged_by = excluded.engaged_by
+              where excluded.stop_running and not k.stop_running
+            returning xmax = 0 as new
+            """
         ),
-        {"scope": scope, "reason": reason},
+        {"scope": scope, "reason": reason, "by": by, "stop_running": stop_running},
     )
-    return row.first() is not None
+    new = rows.scalar_one_or_none()
+    if new is None:
+        return "as before"
+    return "engaged" if new else "widened"
 
 
 async def lift(session: AsyncSession, scope: str) -> bool:
@@ -39,6 +52,14 @@ async def lift(session: AsyncSession, scope: str) -> bool:
 
 async def engaged(session: AsyncSession) -> Sequence[KillSwitch]:
     return (await session.scalars(select(KillSwitch).order_by(col(KillSwitch.scope)))).all()
+
+
+def engaged_scopes() -> Question[dict[str, bool]]:
+    """Scopes, and whether what runs is stopped as well."""
+    query: LiteralString = "select scope, stop_running from private.kill_switches"
+    return Question(
+        ((query, {}),), lambda answers: {row["scope"]: row["stop_running"] for row in answers[0]}
+    )
 
 
 async def audit(

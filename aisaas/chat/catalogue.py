@@ -62,6 +62,10 @@ class Catalogue:
     def labels(self) -> Mapping[str, str]:
         return {model.id: model.label for model in self._models.values()}
 
+    @property
+    def providers(self) -> Sequence[str]:
+        return tuple(dict.fromkeys(model.provider for model in self._models.values()))
+
     def for_plan(self, plan: str) -> Sequence[Model]:
         """In the catalogue's order."""
         return [model for model in self._models.values() if plan in model.plans]

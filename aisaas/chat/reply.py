@@ -18,6 +18,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
+from aisaas.admin.limits import EngagedScopes, scopes_of
 from aisaas.chat.models import Segment
 from aisaas.chat.settle import Produced, Settler
 from aisaas.errors import DependencyError, ProviderError
@@ -41,6 +42,7 @@ FLUSH_SECONDS = 0.065
 # A provider that sends far more than was asked for is cut: nothing it sends is unbounded.
 MAX_CHARS_PER_TOKEN = 64
 MAX_CHARS = 1_000_000
+SWITCHED_OFF = "switched_off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class RunningReply:
         self._finished = False
         self._started = False
         self._lost = False
+        self._barred: frozenset[str] = frozenset()
 
     # Followers
 
@@ -122,6 +125,13 @@ class RunningReply:
         if self._pump is not None:
             self._pump.cancel()
         self._queue.put_nowait(self._stop)
+
+    def heed(self, switches: EngagedScopes) -> None:
+        """Kill switches: no other model that they name is turned to, and the one that is asked now
+        is stopped if they say so."""
+        self._barred = switches.barred
+        if switches.stopping & self._scopes(self._answering or self.admitted.models[0]):
+            self.stop("stopped", SWITCHED_OFF)
 
     def lose(self) -> None:
         """Another process took this reply over: end without settling."""
@@ -163,6 +173,9 @@ class RunningReply:
     async def _produce(self) -> Produced:
         error: ProviderError | None = None
         for model in self.admitted.models:
+            if self._barred & self._scopes(model):
+                error = error or ProviderError(SWITCHED_OFF)
+                continue
             self._answering = model
             self._usage = None
             self._finished = False
@@ -250,6 +263,9 @@ class RunningReply:
             return
         pump.cancel()
         await asyncio.gather(pump, return_exceptions=True)
+
+    def _scopes(self, model: Model) -> frozenset[str]:
+        return scopes_of(plan=self.admitted.plan, model=model.id, provider=model.provider)
 
     def _result(self, outcome: Outcome, error_code: str | None = None) -> Produced:
         return Produced(

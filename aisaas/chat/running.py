@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 from uuid import UUID
 
+from aisaas.admin.limits import EngagedScopes
 from aisaas.billing.quota import Quota
 from aisaas.billing.store import LEASE_SECONDS
 from aisaas.chat.reply import ReplyParts, RunningReply
@@ -63,6 +64,17 @@ class RunningReplies:
             if reply.admitted.session_id == session_id:
                 log.info("reply %s is stopped: its session is over", reply.message_id)
                 reply.stop("stopped", "session_ended")
+
+    @property
+    def idle(self) -> bool:
+        """No reply runs here."""
+        return not self._replies
+
+    def heed(self, switches: EngagedScopes) -> None:
+        """Tell every reply here which kill switches are engaged; those that must end are settled
+        with what came so far."""
+        for reply in list(self._replies.values()):
+            reply.heed(switches)
 
     async def stop(self, message_id: UUID) -> None:
         """Stop a reply wherever it runs."""

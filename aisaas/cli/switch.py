@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import getpass
-import re
+import json
 
 from aisaas.admin.limits import EVERYTHING
 from aisaas.cli.environment import adopt, running
 from aisaas.cli.screen import complain, say
+from aisaas.errors import SteeringInvalid
 from aisaas.settings import load
 from aisaas.wiring import Services, build
 
-SCOPE = re.compile(r"all|(plan|model|provider):\S+")
+USAGE = 2
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,34 +26,78 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="all (the default), plan:free, model:gpt-4o, provider:openai",
     )
     parser.add_argument("--reason", default="", help="kept in the audit log")
-    parser.epilog = "New calls stop at once, in every process; running replies go on to their end."
+    parser.add_argument(
+        "--stop-running",
+        action="store_true",
+        help="with engage: stop what runs, too; what was produced is kept and counts",
+    )
+    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    parser.epilog = (
+        "New calls stop at once, in every process; running replies go on to their end unless "
+        "--stop-running says otherwise."
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    if not SCOPE.fullmatch(arguments.scope):
-        complain(f"{arguments.scope!r} is no scope: write all, plan:…, model:… or provider:…")
-        return 2
     adopt(running())
-    return asyncio.run(_execute(arguments.action, arguments.scope, arguments.reason))
+    try:
+        return asyncio.run(_execute(arguments))
+    except SteeringInvalid as error:
+        complain(error.sentence)
+        return USAGE
 
 
-async def _execute(action: str, scope: str, reason: str) -> int:
+async def _execute(arguments: argparse.Namespace) -> int:
     services = build(load())
     try:
-        return await _act(services, action, scope, reason)
+        if arguments.action == "list":
+            await _list(services, as_json=arguments.json)
+        else:
+            await _turn(services, arguments)
     finally:
         await services.close()
+    return 0
 
 
-async def _act(services: Services, action: str, scope: str, reason: str) -> int:
-    switches, actor = services.switches, f"operator:{getpass.getuser()}"
-    if action == "list":
-        for switch in await switches.engaged():
-            say(f"{switch.scope}  since {switch.engaged_at:%Y-%m-%d %H:%M} UTC  {switch.reason}")
-    elif action == "engage":
-        changed = await switches.engage(scope, actor=actor, reason=reason)
-        say(f"{scope}: new calls are stopped." if changed else f"{scope}: was engaged already.")
+async def _list(services: Services, *, as_json: bool) -> None:
+    engaged = await services.switches.engaged()
+    if as_json:
+        say(
+            json.dumps(
+                [
+                    {
+                        "scope": switch.scope,
+                        "since": switch.engaged_at.isoformat(),
+                        "by": switch.engaged_by,
+                        "reason": switch.reason,
+                        "stop_running": switch.stop_running,
+                    }
+                    for switch in engaged
+                ]
+            )
+        )
+        return
+    for switch in engaged:
+        running = "  stops what runs" if switch.stop_running else ""
+        since = f"since {switch.engaged_at:%Y-%m-%d %H:%M} UTC"
+        say(f"{switch.scope}  {since}{running}  {switch.reason}")
+
+
+async def _turn(services: Services, arguments: argparse.Namespace) -> None:
+    switches, scope, on = services.switches, arguments.scope, arguments.action == "engage"
+    actor, reason = f"operator:{getpass.getuser()}", arguments.reason
+    if on:
+        changed = await switches.engage(
+            scope, actor=actor, reason=reason, stop_running=arguments.stop_running
+        )
     else:
         changed = await switches.lift(scope, actor=actor, reason=reason)
-        say(f"{scope}: calls go through again." if changed else f"{scope}: was not engaged.")
-    return 0
+    if arguments.json:
+        say(json.dumps({"scope": scope, "engaged": on, "changed": changed}))
+    elif not changed:
+        say(f"{scope}: was engaged already." if on else f"{scope}: was not engaged.")
+    elif on:
+        what = "new calls and what runs" if arguments.stop_running else "new calls"
+        say(f"{scope}: {what} are stopped.")
+    else:
+        say(f"{scope}: calls go through again.")

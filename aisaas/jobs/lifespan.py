@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from aisaas.jobs.deliver_notices import deliver_notices
 from aisaas.jobs.deliver_usage import deliver_usage, watch_usage
 from aisaas.jobs.end_replies import end_replies
+from aisaas.jobs.heed_switches import heed_switches
 from aisaas.jobs.reconcile_usage import reconcile_usage
 from aisaas.jobs.record_refusals import record_refusals, record_the_last
 from aisaas.jobs.recover_replies import recover_replies
@@ -64,6 +65,8 @@ async def running(these: Services) -> AsyncGenerator[None]:
         these.billing_changes.listen(),
         recover_replies(these.recovery),
         end_replies(these.accounts, these.running),
+        these.switches.listen(),
+        heed_switches(these.switches, these.running),
         record_refusals(these.refusals),
         deliver_notices(these.notice_mails),
         *paid(these),

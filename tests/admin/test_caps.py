@@ -139,7 +139,7 @@ async def test_what_no_cap_can_be_is_refused(
     assert not database("select 1 from private.spending_caps where scope = 'free'")
 
 
-@pytest.mark.parametrize("reason", ["", "  \n", "x" * 501, "two\nlines"])
+@pytest.mark.parametrize("reason", ["", "  \n", "x" * 501, "a\x00b"])
 async def test_without_a_reason_nothing_changes(services: Services, reason: str) -> None:
     with pytest.raises(SteeringInvalid, match="reason"):
         await services.caps.set("free", Decimal(1), actor=OPERATOR, reason=reason)

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
+from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.admin.limits import KillSwitches
 from aisaas.billing import store
 from aisaas.billing.models import Charge
@@ -176,10 +177,11 @@ async def test_title_is_not_one_of_the_parallel_replies(billing: Billing, somebo
 
 
 async def test_engaged_switch_stops_the_reservation_and_a_lifted_one_does_not(
-    billing: Billing, somebody: UUID
+    billing: Billing, somebody: UUID, signals: RedisSignals
 ) -> None:
-    quota, switches = billing.quota(), KillSwitches(billing.service)
     scope = f"model:{uuid4()}"
+    quota = billing.quota()
+    switches = KillSwitches(billing.service, signals, [scope])
     asked = claim(somebody, switches=frozenset({"all", scope}))
     assert await switches.engage(scope, actor="tests", reason="drill")
     try:

@@ -16,6 +16,10 @@ NOTES = {
     "interrupted": "The reply was cut off. What came is kept, and only that counts.",
     "failed": "The model gave no reply. Try again, or pick another model.",
 }
+# Where the end has a reason of its own.
+REASONS = {
+    "switched_off": "Replies are paused for now, so this one was stopped. Only what was produced counts."
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +94,7 @@ def message_view(
         tokens=_tokens(message),
         cost=cost(message.cost_usd),
         cut=CUT if message.history_cut > 0 else "",
-        note=NOTES.get(message.status, ""),
+        note=REASONS.get(message.error_code or "", NOTES.get(message.status, "")),
     )
 
 

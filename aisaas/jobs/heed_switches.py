@@ -1,0 +1,34 @@
+"""Replies that run here obey the kill switches that are engaged meanwhile.
+
+A signal wakes this process at once; without one it looks every LOOK_SECONDS while replies run, so
+nothing hangs on Redis. Which switch says what is read from the database each time.
+
+Outages: without the database replies go on; new calls are refused then anyhow.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from aisaas.admin.limits import KillSwitches
+from aisaas.chat.running import RunningReplies
+from aisaas.errors import DependencyError
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.5
+
+
+async def heed_switches(switches: KillSwitches, running: RunningReplies) -> None:
+    """Runs until cancelled."""
+    while True:
+        await switches.change(within=LOOK_SECONDS)
+        if running.idle:
+            continue
+        try:
+            running.heed(await switches.engaged_scopes())
+        except DependencyError:
+            log.warning("kill switches not looked at: the database does not answer")
+        except Exception:
+            # A surprise in one round must not leave all later ones out.
+            log.exception("kill switches not looked at")
