@@ -29,6 +29,8 @@ from aisaas.admin.audit import AuditLog
 from aisaas.admin.caps import Caps
 from aisaas.admin.credits import Credits
 from aisaas.admin.limits import KillSwitches
+from aisaas.admin.money import MoneyHealth
+from aisaas.admin.money_usage import StuckUsage
 from aisaas.admin.stripe_pages import StripePages
 from aisaas.admin.users import Users, UsersParts
 from aisaas.billing.changes import BillingChanges
@@ -95,6 +97,7 @@ class Services:
     credits: Credits
     audit: AuditLog
     users: Users
+    money: MoneyHealth
     recovery: Recovery
     running: RunningReplies
     model: LiteLLMModel
@@ -228,6 +231,10 @@ def _metering(to: _Adapters) -> Metering | None:
     return Metering(Outbox(to.service, to.payments), Reconciliation(to.service, to.payments))
 
 
+def _money(to: _Adapters, metering: Metering | None) -> MoneyHealth:
+    return MoneyHealth(StuckUsage(to.service, metering.reconciliation if metering else None))
+
+
 def _notice_mails(config: Settings, to: _Adapters, sold: Mapping[str, Plan]) -> NoticeMails | None:
     if config.smtp_url is None:
         return None
@@ -316,6 +323,7 @@ def build(config: Settings) -> Services:
     )
     subscriptions = _subscriptions(config, to, sold)
     draining = Draining()
+    metering = _metering(to)
     cookie = cookie_name(app_env=config.app_env, secure=config.secure_cookies)
     cipher = TokenCipher(*config.session_secrets)
     live = LiveSessions(to.service, to.identity, cipher, cookie=cookie)
@@ -361,6 +369,7 @@ def build(config: Settings) -> Services:
         credits=Credits(to.service),
         audit=AuditLog(to.service),
         users=_users(config, to, live, quota),
+        money=_money(to, metering),
         recovery=Recovery(
             to.service,
             to.reply_log,
@@ -374,9 +383,9 @@ def build(config: Settings) -> Services:
         subscriptions=subscriptions,
         stripe_events=StripeEvents(to.service, subscriptions) if subscriptions else None,
         notice_mails=_notice_mails(config, to, sold),
-        metering=_metering(to),
         draining=draining,
         dependencies=Dependencies(to.dependencies, draining),
+        metering=metering,
         _closers=(accounts.close, *to.closers),
     )
 

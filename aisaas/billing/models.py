@@ -111,12 +111,13 @@ class UsageRecord(SQLModel, table=True):
 
 
 class OutboxRow(SQLModel, table=True):
-    """The intent to report a ledger line to the meter, made in the same transaction."""
+    """The intent to report a ledger line to the meter, made in the same transaction. Without a line
+    it is a correction: what the meter lacked of a day."""
 
     __tablename__ = "usage_outbox"  # pyright: ignore[reportAssignmentType]
 
     id: UUID = Field(primary_key=True)
-    usage_record_id: UUID
+    usage_record_id: UUID | None = None
     user_id: UUID
     identifier: str
     stripe_customer_id: str
@@ -166,6 +167,8 @@ class MeterReconciliation(SQLModel, table=True):
     )
     checked_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     next_check_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    settled_tokens: int = Field(default=0, sa_type=sa.BigInteger)
+    corrected_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
 
 
 class UsageDay(SQLModel, table=True):
@@ -287,6 +290,22 @@ class WebhookFailure(SQLModel, table=True):
     first_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     last_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     resolved_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+class EntitlementDifference(SQLModel, table=True):
+    """A plan that wasn't what followed from its user's subscriptions at the payment provider. At most
+    one of a user is open; both sides are a plan, its state, its subscription and its ends."""
+
+    __tablename__ = "entitlement_differences"  # pyright: ignore[reportAssignmentType]
+
+    id: UUID = Field(primary_key=True)
+    user_id: UUID
+    ours: dict[str, object] = Field(sa_type=JSONB)
+    theirs: dict[str, object] = Field(sa_type=JSONB)
+    note: str | None = None
+    found_by: str
+    found_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    corrected_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
 
 
 class BillingNotice(SQLModel, table=True):

@@ -16,11 +16,14 @@ Outages: without the provider or the database a day's claim runs out and it is c
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
 
 from aisaas.billing import reconcile_store as store
 from aisaas.billing.reconcile_store import CustomerDay, LedgerDay
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import PaymentsRefused
+from aisaas.errors import ActionInvalid, PaymentsRefused
 from aisaas.ports import Payments
 
 log = logging.getLogger(__name__)
@@ -29,6 +32,24 @@ BATCH = 10
 # While rows of a day are on their way; and when only the difference is left.
 SOON_SECONDS = 3600.0
 LATER_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A customer's day on both sides. `drift` is what the meter has too much, or lacks when it is
+    below zero; nothing can be concluded from it while rows are `moving`."""
+
+    customer: str
+    day: date
+    ledger: LedgerDay
+    meter: int
+    drift: int
+    moving: bool
+
+    @property
+    def open_drift(self) -> int:
+        """Without what was settled elsewhere."""
+        return self.drift - self.ledger.settled
 
 
 class Reconciliation:
@@ -53,35 +74,67 @@ class Reconciliation:
             compared += len(days)
         return compared
 
-    async def _compare(self, day: CustomerDay) -> None:
-        before = await self._service.ask(store.ledger_day(day))
+    async def compare(self, customer: str, day: date) -> Compared:
+        """Compare one customer's day now, whenever its turn is.
+
+        Raises:
+            ActionInvalid: it can't be compared (yet).
+            DependencyError: the provider or the database is away.
+        """
+        async with self._service.transaction() as session:
+            wanted = await store.enter_day(session, customer, day)
+        if wanted is None:
+            raise ActionInvalid("That day isn't over, or has been for less than an hour.")
         try:
-            meter = await self._payments.reported_usage(day.customer, day.start, day.end)
+            compared = await self._look(wanted)
+        except PaymentsRefused as refused:
+            raise ActionInvalid(
+                f"Stripe doesn't tell about {customer}: {refused.code}."
+            ) from refused
+        if compared is None:
+            raise ActionInvalid("Usage of that day changed meanwhile. Compare it again.")
+        return compared
+
+    async def customers(self, day: date) -> Sequence[str]:
+        """Whoever has usage on that day. Raises DependencyError."""
+        async with self._service.transaction() as session:
+            return await store.customers_of(session, day)
+
+    async def _compare(self, day: CustomerDay) -> None:
+        try:
+            compared = await self._look(day)
         except PaymentsRefused as refused:
             # No such customer or meter any more: their other days are none the worse for it.
             log.warning("%s of %s can't be compared: %s", day.day, day.customer, refused.code)
             await self._service.ask(store.put_off(day, LATER_SECONDS))
             return
-        ledger = await self._service.ask(store.ledger_day(day))
-        if ledger != before:
-            return
-        resolved = await self._resolve(ledger, meter)
-        moving = bool(ledger.pending or ledger.parked or ledger.recent or resolved)
-        again = SOON_SECONDS if moving else LATER_SECONDS
-        drift = await self._service.ask(store.record(day, ledger, meter, again_seconds=again))
-        if drift and not moving:
+        if compared is not None and compared.open_drift and not compared.moving:
             log.warning(
                 "meter and ledger differ by %+d tokens for %s on %s",
-                drift,
+                compared.drift,
                 day.customer,
                 day.day,
             )
+
+    async def _look(self, day: CustomerDay) -> Compared | None:
+        """Compare, resolve what is parked, and write down both; None when it changed meanwhile."""
+        before = await self._service.ask(store.ledger_day(day))
+        meter = await self._payments.reported_usage(day.customer, day.start, day.end)
+        ledger = await self._service.ask(store.ledger_day(day))
+        if ledger != before:
+            return None
+        resolved = await self._resolve(ledger, meter)
+        moving = bool(ledger.moving or resolved)
+        again = SOON_SECONDS if moving else LATER_SECONDS
+        drift = await self._service.ask(store.record(day, ledger, meter, again_seconds=again))
+        return Compared(day.customer, day.day, ledger, meter, drift, moving)
 
     async def _resolve(self, ledger: LedgerDay, meter: int) -> int:
         """What became of the parked rows, where the sums tell; how many rows were resolved."""
         if not ledger.parked_ids or ledger.unsure or ledger.recent:
             return 0
-        missing, counted = ledger.sent, ledger.sent + ledger.parked
+        # A correction was for sent tokens that the meter lacks, as long as it lacks the correction.
+        missing, counted = ledger.sent - ledger.parked_corrections, ledger.sent + ledger.parked
         if meter not in {missing, counted}:
             return 0
         return await self._service.ask(

@@ -66,6 +66,58 @@ class CustomerDay:
     end: datetime
 
 
+async def enter_day(session: AsyncSession, customer: str, day: date) -> CustomerDay | None:
+    """A day that somebody wants compared; None as long as it isn't over and settled."""
+    rows = await session.execute(_ENTER_DAY, {"customer": customer, "day": day})
+    row = rows.mappings().one()
+    return CustomerDay(customer, day, row["start"], row["end"]) if row["over"] else None
+
+
+async def customers_of(session: AsyncSession, day: date) -> Sequence[str]:
+    """Whoever has usage on that day, in order."""
+    rows = await session.execute(_CUSTOMERS, {"day": day})
+    return rows.scalars().all()
+
+
+async def compare_again(session: AsyncSession, customer: str, day: date) -> None:
+    """Something was done about its rows: what was compared of it may not hold any more."""
+    await session.execute(_AGAIN_SOON, {"customer": customer, "day": day})
+
+
+_ENTER_DAY = text(
+    f"""
+    with span as (
+      select cast(:day as date)::timestamp at time zone 'UTC' as start,
+        (cast(:day as date) + 1)::timestamp at time zone 'UTC' as end
+    ), over as (
+      select span.*, span.end + {SETTLING} <= now() as over from span
+    ), entered as (
+      insert into public.meter_reconciliations (stripe_customer_id, day, next_check_at)
+      select :customer, cast(:day as date), now() from over where over.over
+      on conflict (stripe_customer_id, day) do nothing
+    )
+    select over.start, over.end, over.over from over
+    """  # noqa: S608  # an interval of ours
+)
+_CUSTOMERS = text(
+    """
+    select distinct stripe_customer_id from public.usage_outbox
+    where event_at >= cast(:day as date)::timestamp at time zone 'UTC'
+      and event_at < (cast(:day as date) + 1)::timestamp at time zone 'UTC'
+    union
+    select stripe_customer_id from public.meter_reconciliations where day = cast(:day as date)
+    order by 1
+    """
+)
+_AGAIN_SOON = text(
+    f"""
+    update public.meter_reconciliations
+    set next_check_at = greatest(now(), (day + 1)::timestamp at time zone 'UTC' + {SETTLING})
+    where stripe_customer_id = :customer and day = :day
+    """  # noqa: S608
+)
+
+
 def claim_days(limit: int) -> Question[Sequence[CustomerDay]]:
     """Days whose turn it is; they are ours until the lease runs out."""
     query: LiteralString = """
@@ -87,10 +139,13 @@ def claim_days(limit: int) -> Question[Sequence[CustomerDay]]:
 
 @dataclass(frozen=True, slots=True)
 class LedgerDay:
-    """Tokens of a customer's day in the ledger, by what became of them.
+    """Tokens of a customer's day in the ledger, by what became of them. What was waived isn't among
+    them, and neither are corrections: they only make up for sent ones that the meter lacks.
 
-    `unsure` are those of pending rows that may have been sent; `parked_ids` are the parked rows;
-    `recent` when something was sent so lately that the meter may not show it yet.
+    `unsure` are those of pending rows that may have been sent; `correcting` and `parked_corrections`
+    those of corrections on their way; `parked_ids` are the parked rows, corrections included;
+    `recent` when something was sent or taken back so lately that the meter may not show it yet;
+    `settled` is what of the drift was settled elsewhere.
     """
 
     total: int
@@ -98,26 +153,50 @@ class LedgerDay:
     pending: int
     unsure: int
     parked: int
+    dead: int
+    correcting: int
+    parked_corrections: int
     parked_ids: Sequence[UUID]
     recent: bool
+    settled: int
+
+    @property
+    def moving(self) -> bool:
+        """What the meter has may still change, or isn't known."""
+        on_its_way = self.pending or self.parked or self.correcting or self.parked_corrections
+        return bool(on_its_way or self.recent)
 
 
 _SUMS: LiteralString = f"""
-    select coalesce(sum(tokens), 0)::bigint as total,
-      coalesce(sum(tokens) filter (where state = 'sent'), 0)::bigint as sent,
-      coalesce(sum(tokens) filter (where state = 'pending'), 0)::bigint as pending,
+    with rows as (
+      select id, tokens, state, first_sent_at, sent_at, usage_record_id is null as correction
+      from public.usage_outbox
+      where stripe_customer_id = %(customer)s and event_at >= %(start)s and event_at < %(end)s
+    ), known as (
+      select settled_tokens, corrected_at from public.meter_reconciliations
+      where stripe_customer_id = %(customer)s and day = %(day)s
+    )
+    select coalesce(sum(tokens) filter (where not correction and state <> 'waived'), 0)::bigint
+        as total,
+      coalesce(sum(tokens) filter (where not correction and state = 'sent'), 0)::bigint as sent,
+      coalesce(sum(tokens) filter (where not correction and state = 'pending'), 0)::bigint as pending,
       coalesce(sum(tokens) filter (where state = 'pending' and first_sent_at is not null), 0)::bigint
         as unsure,
-      coalesce(sum(tokens) filter (where state = 'parked'), 0)::bigint as parked,
+      coalesce(sum(tokens) filter (where not correction and state = 'parked'), 0)::bigint as parked,
+      coalesce(sum(tokens) filter (where not correction and state = 'dead'), 0)::bigint as dead,
+      coalesce(sum(tokens) filter (where correction and state = 'pending'), 0)::bigint as correcting,
+      coalesce(sum(tokens) filter (where correction and state = 'parked'), 0)::bigint
+        as parked_corrections,
       coalesce(array_agg(id order by id) filter (where state = 'parked'), '{{}}') as parked_ids,
-      coalesce(bool_or(state = 'sent' and sent_at > now() - {SETTLING}), false) as recent
-    from public.usage_outbox
-    where stripe_customer_id = %(customer)s and event_at >= %(start)s and event_at < %(end)s
+      coalesce(bool_or(state = 'sent' and sent_at > now() - {SETTLING}), false)
+        or coalesce((select corrected_at > now() - {SETTLING} from known), false) as recent,
+      coalesce((select settled_tokens from known), 0) as settled
+    from rows
     """  # noqa: S608  # an interval of ours
 
 
 def ledger_day(of: CustomerDay) -> Question[LedgerDay]:
-    parameters = {"customer": of.customer, "start": of.start, "end": of.end}
+    parameters = {"customer": of.customer, "day": of.day, "start": of.start, "end": of.end}
     return Question(((_SUMS, parameters),), lambda answers: LedgerDay(**answers[0][0]))
 
 
@@ -128,6 +207,8 @@ def resolve_parked(ids: Sequence[UUID], *, counted: bool) -> Question[int]:
         set state = case when %(counted)s then 'sent' else 'pending' end,
           sent_at = case when %(counted)s then now() end,
           first_sent_at = case when %(counted)s then first_sent_at end,
+          -- The provider may still repeat its former answer to the former key.
+          failures = failures + (not %(counted)s::boolean)::integer,
           next_attempt_at = now(), last_error = null
         where id = any(%(ids)s) and state = 'parked' returning id
         """
@@ -160,7 +241,8 @@ def record(
         set ledger_tokens = %(total)s, pending_tokens = %(pending)s, meter_tokens = %(meter)s,
           checked_at = now(),
           next_check_at = case
-            when %(meter)s = %(total)s and %(pending)s = 0 then null
+            when %(meter)s - %(total)s = r.settled_tokens and %(pending)s = 0
+              and not %(moving)s::boolean then null
             else {_AGAIN} end
         where r.stripe_customer_id = %(customer)s and r.day = %(day)s
         returning r.drift
@@ -171,6 +253,7 @@ def record(
         "total": ledger.total,
         "pending": ledger.pending + ledger.parked,
         "meter": meter,
+        "moving": bool(ledger.correcting or ledger.parked_corrections),
         "again": again_seconds,
     }
     return Question(((query, parameters),), lambda answers: answers[0][0]["drift"])

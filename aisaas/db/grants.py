@@ -22,13 +22,14 @@ private.sessions                 ----       ----      ----   siud
 private.spending_alerts          ----       ----      ----   siu-
 private.spending_caps            ----       ----      ----   siud
 public.audit_log                 ----       ----      ----   si--
-public.billing_notices           ----       ----      ----   siu-
+public.billing_notices           ----       ----      ----   siud
 public.conversations             ----       0-0-      siu-   s--d
 public.credit_grants             ----       0---      s---   siu-
 public.credit_uses               ----       ----      ----   si--
+public.entitlement_differences   ----       ----      ----   siud
 public.meter_reconciliations     ----       ----      ----   siu-
 public.messages                  ----       0---      si--   s-u-
-public.processed_webhook_events  ----       ----      ----   siu-
+public.processed_webhook_events  ----       ----      ----   siud
 public.profile_pictures          ----       0--0      si-d   s---
 public.profiles                  ----       0-0-      s-u-   s-u-
 public.quota_periods             ----       0---      s---   siu-
@@ -39,7 +40,7 @@ public.subscriptions             ----       0---      s---   siu-
 public.usage_days                ----       0---      s---   s---
 public.usage_outbox              ----       ----      ----   siu-
 public.usage_records             ----       0---      s---   si--
-public.webhook_failures          ----       ----      ----   siu-
+public.webhook_failures          ----       ----      ----   siud
 """
 
 VERBS = ("select", "insert", "update", "delete")
@@ -59,6 +60,9 @@ COLUMNS = {
         "id user_id tokens spent expires_at created_at"
     ),
     ("public.credit_grants", "service_role", "update"): "spent",
+    ("public.entitlement_differences", "service_role", "update"): (
+        "ours theirs note found_by found_at corrected_at"
+    ),
     ("public.messages", "authenticated", "insert"): (
         "id conversation_id user_id role content status reply_to model"
     ),

@@ -208,6 +208,15 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
         "reservation_id": person.reservation,
         "tokens": 7,
     },
+    "public.entitlement_differences": lambda person: {
+        "id": uuid4(),
+        "user_id": person.id,
+        "ours": "{}",
+        "theirs": "{}",
+        "found_by": "tests",
+        # Only one of a user may be open.
+        "corrected_at": END,
+    },
     "public.messages": message,
     "public.meter_reconciliations": lambda _: {
         "stripe_customer_id": f"cus_{uuid4()}",

@@ -1,0 +1,13 @@
+"""Money's health, for admins: what is on its way to the provider, what came from it, and whether both
+sides agree. Each part says what it is about; this is their table of contents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aisaas.admin.money_usage import StuckUsage
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyHealth:
+    usage: StuckUsage
