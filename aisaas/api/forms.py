@@ -269,16 +269,22 @@ def signed_in(request: Request, result: SignedIn, target: str) -> Response:
         response = JSONResponse({"redirect": target, "admin": result.became_admin})
     else:
         response = RedirectResponse(target, SEE_OTHER)
+    secure = services().settings.secure_cookies
+    keep_session(response, services().cookie, result.token, secure=secure)
+    return response
+
+
+def keep_session(response: Response, cookie: str, token: str, *, secure: bool) -> None:
+    """Have the browser send `token` from now on, over https only if `secure`."""
     response.set_cookie(
-        services().cookie,
-        result.token,
+        cookie,
+        token,
         max_age=SESSION_LIFETIME_SECONDS,
         path="/",
-        secure=services().settings.secure_cookies,
+        secure=secure,
         httponly=True,
         samesite="lax",
     )
-    return response
 
 
 def forget_cookie(response: Response) -> None:

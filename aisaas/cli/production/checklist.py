@@ -10,7 +10,16 @@ import psycopg
 
 from aisaas.cli.environment import adopt, configured, running
 from aisaas.cli.parts import plan
-from aisaas.cli.production import cache, clocks, configuration, database, payments, product, tenancy
+from aisaas.cli.production import (
+    address,
+    cache,
+    clocks,
+    configuration,
+    database,
+    payments,
+    product,
+    tenancy,
+)
 from aisaas.cli.production.database import connections
 from aisaas.cli.production.findings import Finding, fail
 from aisaas.cli.screen import say
@@ -73,6 +82,7 @@ def _everything() -> Generator[Finding]:
 def look(config: Settings) -> Generator[Finding]:
     """Every item, of settings that are valid."""
     yield from configuration.look(config)
+    yield from address.look(config)
     yield from _database(config)
     yield from cache.look(config)
     yield from clocks.look(config)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Generator
+from http.cookies import SimpleCookie
 from urllib.parse import urlsplit
 
+from starlette.responses import Response
+
 from aisaas.accounts.sessions import cookie_name
+from aisaas.api.forms import keep_session
 from aisaas.cli.production.findings import Finding, fail, ok, skipped, warn
 from aisaas.settings import MIN_SECRET_LENGTH, Settings
 
@@ -48,14 +52,32 @@ def _origins(config: Settings) -> Finding:
 
 
 def _cookies(config: Settings) -> Finding:
+    """As they are really sent."""
     name = cookie_name(app_env=config.app_env, secure=config.secure_cookies)
-    if not (config.secure_cookies and name.startswith("__Host-")):
+    response = Response()
+    keep_session(response, name, "x", secure=config.secure_cookies)
+    sent = SimpleCookie(response.headers["set-cookie"])[name]
+    lacks = [
+        what
+        for what, there in {
+            "Secure": sent["secure"],
+            "HttpOnly": sent["httponly"],
+            "SameSite": sent["samesite"].lower() in {"lax", "strict"},
+            "bound to its host (__Host-)": name.startswith("__Host-")
+            and sent["path"] == "/"
+            and not sent["domain"],
+        }.items()
+        if not there
+    ]
+    if lacks:
         return fail(
             "cookies",
-            f"{name} is neither Secure nor bound to its host",
+            f"{name} is not {', not '.join(lacks)}",
             "set APP_URL to an https address; cookies follow it",
         )
-    return ok("cookies", f"{name}: Secure, bound to its host")
+    return ok(
+        "cookies", f"{name}: Secure, HttpOnly, SameSite={sent['samesite']}, bound to its host"
+    )
 
 
 def _session_secret(config: Settings) -> Finding:
