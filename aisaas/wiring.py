@@ -32,13 +32,14 @@ from aisaas.admin.limits import KillSwitches
 from aisaas.admin.money import MoneyHealth
 from aisaas.admin.money_usage import StuckUsage
 from aisaas.admin.stripe_pages import StripePages
+from aisaas.admin.usage import UsageReports
 from aisaas.admin.users import Users, UsersParts
 from aisaas.billing.changes import BillingChanges
 from aisaas.billing.checkout import Checkout
 from aisaas.billing.notice_mail import Letterhead
 from aisaas.billing.notice_mails import NoticeMails
 from aisaas.billing.outbox import Outbox
-from aisaas.billing.plans import Plan, plans
+from aisaas.billing.plans import Plan, overage_usd_per_million, plans
 from aisaas.billing.quota import Quota
 from aisaas.billing.reconcile import Reconciliation
 from aisaas.billing.refusals import Refusals
@@ -98,6 +99,7 @@ class Services:
     audit: AuditLog
     users: Users
     money: MoneyHealth
+    usage_reports: UsageReports
     recovery: Recovery
     running: RunningReplies
     model: LiteLLMModel
@@ -243,6 +245,14 @@ def _notice_mails(config: Settings, to: _Adapters, sold: Mapping[str, Plan]) -> 
     return NoticeMails(to.service, mailer, Letterhead(config.app_name, config.url, sold))
 
 
+def _usage_reports(config: Settings, to: _Adapters, sold: Mapping[str, Plan]) -> UsageReports:
+    return UsageReports(
+        to.service,
+        base_usd={plan.id: plan.price.base_usd for plan in sold.values() if plan.price},
+        caps={"free": config.free_tier_daily_usd, "total": config.total_daily_usd},
+    )
+
+
 def _accounts(config: Settings, to: _Adapters, live: LiveSessions) -> Accounts:
     limits = attempts.rules(
         sign_in_tries_per_account=config.sign_in_tries_per_account,
@@ -303,7 +313,9 @@ def build(config: Settings) -> Services:
         total_cap=config.total_daily_usd,
     )
     refusals = Refusals(to.service)
-    settler = Settler(to.service, to.model.count_tokens)
+    settler = Settler(
+        to.service, to.model.count_tokens, lambda plan: overage_usd_per_million(sold, plan)
+    )
     reply_parts = ReplyParts(
         settler=settler,
         model=to.model,
@@ -370,6 +382,7 @@ def build(config: Settings) -> Services:
         audit=AuditLog(to.service),
         users=_users(config, to, live, quota),
         money=_money(to, metering),
+        usage_reports=_usage_reports(config, to, sold),
         recovery=Recovery(
             to.service,
             to.reply_log,

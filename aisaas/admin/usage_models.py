@@ -12,6 +12,11 @@ from decimal import Decimal
 from typing import Literal
 from uuid import UUID
 
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+Timestamp = sa.DateTime(timezone=True)
+Usd = sa.Numeric(14, 6)
 Step = Literal["day", "hour"]
 # What a row of an export is.
 By = Literal["user", "model", "day", "hour"]
@@ -21,6 +26,64 @@ Direction = Literal["up", "down"]
 MOST_DAYS = 3660
 MOST_HOURLY_DAYS = 31
 NOTHING = Decimal(0)
+
+
+class UsageTotal(SQLModel, table=True):
+    """The ledger over all users, by the day and by the hour; written by its trigger alone."""
+
+    __tablename__ = "usage_totals"  # pyright: ignore[reportAssignmentType]
+    __table_args__ = {"schema": "private"}
+
+    step: str = Field(primary_key=True)
+    starts: datetime = Field(primary_key=True, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    model: str = Field(primary_key=True)
+    provider: str = Field(primary_key=True)
+    plan: str = Field(primary_key=True)
+    purpose: str = Field(primary_key=True)
+    requests: int = Field(sa_type=sa.BigInteger)
+    stopped: int = Field(sa_type=sa.BigInteger)
+    interrupted: int = Field(sa_type=sa.BigInteger)
+    failed: int = Field(sa_type=sa.BigInteger)
+    prompt_tokens: int = Field(sa_type=sa.BigInteger)
+    cached_prompt_tokens: int = Field(sa_type=sa.BigInteger)
+    completion_tokens: int = Field(sa_type=sa.BigInteger)
+    quota_tokens: int = Field(sa_type=sa.BigInteger)
+    cost_usd: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
+    overage_usd: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
+
+
+class UsageByUser(SQLModel, table=True):
+    """The ledger by user and blocks of 1, 8 and 64 days; written by its trigger alone."""
+
+    __tablename__ = "usage_by_user"  # pyright: ignore[reportAssignmentType]
+    __table_args__ = {"schema": "private"}
+
+    days: int = Field(primary_key=True, sa_type=sa.SmallInteger)
+    starts: date = Field(primary_key=True)
+    user_id: UUID = Field(primary_key=True)
+    requests: int = Field(sa_type=sa.BigInteger)
+    stopped: int = Field(sa_type=sa.BigInteger)
+    interrupted: int = Field(sa_type=sa.BigInteger)
+    failed: int = Field(sa_type=sa.BigInteger)
+    prompt_tokens: int = Field(sa_type=sa.BigInteger)
+    cached_prompt_tokens: int = Field(sa_type=sa.BigInteger)
+    completion_tokens: int = Field(sa_type=sa.BigInteger)
+    quota_tokens: int = Field(sa_type=sa.BigInteger)
+    cost_usd: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
+    overage_usd: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
+
+
+class ProviderErrorRow(SQLModel, table=True):
+    """How often a provider's model failed in one way in one hour."""
+
+    __tablename__ = "provider_errors"  # pyright: ignore[reportAssignmentType]
+    __table_args__ = {"schema": "private"}
+
+    hour: datetime = Field(primary_key=True, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    provider: str = Field(primary_key=True)
+    model: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    times: int = Field(sa_type=sa.BigInteger)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +133,20 @@ class Figures:
     quota_tokens: int = 0
     cost_usd: Decimal = NOTHING
     overage_usd: Decimal = NOTHING
+
+    def __add__(self, other: Figures) -> Figures:
+        return Figures(
+            requests=self.requests + other.requests,
+            stopped=self.stopped + other.stopped,
+            interrupted=self.interrupted + other.interrupted,
+            failed=self.failed + other.failed,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            cached_prompt_tokens=self.cached_prompt_tokens + other.cached_prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            quota_tokens=self.quota_tokens + other.quota_tokens,
+            cost_usd=self.cost_usd + other.cost_usd,
+            overage_usd=self.overage_usd + other.overage_usd,
+        )
 
     @property
     def tokens(self) -> int:
@@ -153,14 +230,6 @@ class Burn:
 
     day: date
     free: Spent
-
-
-@dataclass(frozen=True, slots=True)
-class DayCaps:
-    """What may be spent a day, by the free tier and in total."""
-
-    free_usd: Decimal
-    total_usd: Decimal
 
 
 @dataclass(frozen=True, slots=True)

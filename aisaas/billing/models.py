@@ -100,6 +100,9 @@ class UsageRecord(SQLModel, table=True):
     weight: Decimal = Field(sa_type=sa.Numeric(10, 4))  # pyright: ignore[reportArgumentType]
     quota_tokens: int = Field(sa_type=sa.BigInteger)
     credit_tokens: int = Field(default=0, sa_type=sa.BigInteger)
+    # Of the quota tokens, those that cost extra, and what they cost.
+    overage_tokens: int = Field(default=0, sa_type=sa.BigInteger)
+    overage_usd: Decimal = Field(default=Decimal(0), sa_type=sa.Numeric(12, 6))  # pyright: ignore[reportArgumentType]
     period_key: str
     input_usd_per_million: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
     output_usd_per_million: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
@@ -456,6 +459,8 @@ class Charge:
     outcome: Outcome
     # The Stripe customer whose meter this goes to; None for the free tier.
     metered_customer: str | None
+    # USD per million quota tokens beyond what is included, by the plan's price of now.
+    overage_usd_per_million: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)

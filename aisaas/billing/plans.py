@@ -96,3 +96,9 @@ def plans(settings: Settings) -> Mapping[str, Plan]:
         ),
     )
     return {plan.id: plan for plan in listed}
+
+
+def overage_usd_per_million(sold: Mapping[str, Plan], plan: str) -> Decimal:
+    """What a million quota tokens beyond those included cost on a plan; nothing where none are."""
+    found = sold.get(plan)
+    return found.price.overage_usd_per_million if found and found.price else Decimal(0)

@@ -177,11 +177,20 @@ async def book(session: AsyncSession, charge: Charge) -> Decimal | None:
     if nothing:
         return Decimal(0)
     await note_alerts(session, charge.user_id, charge.plan, closed, tokens=tokens)
-    usage_id = await store.add_usage(
-        session, charge, quota_tokens=tokens, credit_tokens=closed.credited, cost_usd=cost
-    )
     # What credits have paid is nobody's to bill.
     billed = tokens - closed.credited
+    beyond = _beyond(closed, billed) if charge.metered_customer is not None else 0
+    usage_id = await store.add_usage(
+        session,
+        charge,
+        quota_tokens=tokens,
+        credit_tokens=closed.credited,
+        overage_tokens=beyond,
+        overage_usd=(beyond * charge.overage_usd_per_million / MILLION).quantize(
+            MICRO_USD, ROUND_HALF_UP
+        ),
+        cost_usd=cost,
+    )
     if charge.metered_customer is not None and billed > 0:
         await store.add_outbox(
             session,
@@ -191,6 +200,12 @@ async def book(session: AsyncSession, charge: Charge) -> Decimal | None:
             tokens=billed,
         )
     return cost
+
+
+def _beyond(closed: store.Closed, billed: int) -> int:
+    """Of the quota tokens of a call that no credits paid, those that are not included either."""
+    over = closed.used - closed.period_credited - closed.included
+    return max(0, min(billed, over))
 
 
 def _used_up(answer: store.Reserved, claim: Claim) -> Refusal:

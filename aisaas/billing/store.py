@@ -132,6 +132,8 @@ async def add_usage(
     *,
     quota_tokens: int,
     credit_tokens: int,
+    overage_tokens: int,
+    overage_usd: Decimal,
     cost_usd: Decimal,
 ) -> UUID:
     """Append the ledger line; the period is the reservation's, whenever it settles."""
@@ -140,12 +142,12 @@ async def add_usage(
             """
             insert into public.usage_records (reservation_id, user_id, conversation_id, message_id,
               purpose, plan, model, provider, prompt_tokens, cached_prompt_tokens,
-              completion_tokens, counted_by, weight, quota_tokens, credit_tokens, period_key,
-              input_usd_per_million, output_usd_per_million, price_version, cost_usd, outcome,
-              created_at)
+              completion_tokens, counted_by, weight, quota_tokens, credit_tokens, overage_tokens,
+              overage_usd, period_key, input_usd_per_million, output_usd_per_million, price_version,
+              cost_usd, outcome, created_at)
             select :id, :user_id, :conversation_id, :message_id, :purpose, :plan, :model, :provider,
               :prompt, :cached, :completion, :counted_by, :weight, :quota_tokens, :credit_tokens,
-              r.period_key,
+              :overage_tokens, :overage_usd, r.period_key,
               :input_usd, :output_usd, :price_version, :cost, :outcome, now()
             from public.reservations r where r.id = :id
             returning id
@@ -167,6 +169,8 @@ async def add_usage(
             "weight": charge.weight,
             "quota_tokens": quota_tokens,
             "credit_tokens": credit_tokens,
+            "overage_tokens": overage_tokens,
+            "overage_usd": overage_usd,
             "input_usd": charge.model.price.input_usd,
             "output_usd": charge.model.price.output_usd,
             "price_version": charge.model.price.version,
@@ -206,6 +210,30 @@ async def add_outbox(
             "identifier": f"usage-{usage_id}",
             "customer": customer,
             "tokens": tokens,
+        },
+    )
+
+
+async def add_provider_errors(
+    session: AsyncSession, errors: Sequence[tuple[str, str, str]]
+) -> None:
+    """Count failures, each a provider, its model and the kind, in the hour of now."""
+    await session.execute(
+        text(
+            """
+            insert into private.provider_errors as e (hour, provider, model, kind, times)
+            select date_trunc('hour', now(), 'UTC'), provider, model, kind, count(*)
+            from unnest(cast(:providers as text[]), cast(:models as text[]), cast(:kinds as text[]))
+              as f (provider, model, kind)
+            group by 1, 2, 3, 4 order by 1, 2, 3, 4
+            on conflict (hour, provider, model, kind) do update
+              set times = e.times + excluded.times
+            """
+        ),
+        {
+            "providers": [provider for provider, _, _ in errors],
+            "models": [model for _, model, _ in errors],
+            "kinds": [kind for _, _, kind in errors],
         },
     )
 

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from aisaas.admin.limits import EngagedScopes, scopes_of
 from aisaas.chat.models import Segment
-from aisaas.chat.settle import Produced, Settler
+from aisaas.chat.settle import Produced, ProviderFailure, Settler
 from aisaas.errors import DependencyError, ProviderError
 from aisaas.ports import (
     Admitted,
@@ -96,6 +96,7 @@ class RunningReply:
         self._usage: Usage | None = None
         self._finished = False
         self._started = False
+        self._failures: tuple[ProviderFailure, ...] = ()
         self._lost = False
         self._barred: frozenset[str] = frozenset()
 
@@ -185,6 +186,7 @@ class RunningReply:
             if error is None and self._finished:
                 return self._result("done")
             kind = error.kind if error is not None else "cut"
+            self._failures = (*self._failures, ProviderFailure(model, kind))
             log.warning("model %s: %s after %d characters", model.id, kind, len(self._text))
             if self._text:
                 return self._result("interrupted", kind)
@@ -276,6 +278,7 @@ class RunningReply:
             complete=self._finished,
             started=self._started,
             error_code=error_code,
+            failures=self._failures,
         )
 
     # The log

@@ -15,10 +15,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from uuid import UUID
 
 from aisaas.billing.models import Charge
 from aisaas.billing.quota import book, charged_weight
+from aisaas.billing.store import add_provider_errors
 from aisaas.chat import store
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError
@@ -27,6 +29,14 @@ from aisaas.ports import Admitted, Model, Outcome, Purpose, Usage
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = (0.1, 0.3, 1.0, 3.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderFailure:
+    """A model's provider failed in this call; another may have answered instead."""
+
+    model: Model
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,7 @@ class Produced:
     # The call reached a provider and was not refused by it.
     started: bool
     error_code: str | None = None
+    failures: tuple[ProviderFailure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +101,16 @@ class Owed:
 class Settler:
     """Books calls as the service."""
 
-    def __init__(self, database: ServiceDatabase, count_tokens: Callable[[str], int]) -> None:
+    def __init__(
+        self,
+        database: ServiceDatabase,
+        count_tokens: Callable[[str], int],
+        overage_usd_per_million: Callable[[str], Decimal],
+    ) -> None:
+        """Args: `overage_usd_per_million` is what a plan's quota tokens cost beyond those included."""
         self._database = database
         self._count_tokens = count_tokens
+        self._overage_usd_per_million = overage_usd_per_million
 
     async def settle(
         self,
@@ -149,11 +167,17 @@ class Settler:
             counted_by=tokens.counted_by,
             outcome=produced.outcome,
             metered_customer=owed.metered_customer,
+            overage_usd_per_million=self._overage_usd_per_million(owed.plan),
         )
         async with self._database.transaction() as session:
             cost = await book(session, charge)
             if cost is None:
                 return False
+            if produced.failures:
+                await add_provider_errors(
+                    session,
+                    [(each.model.provider, each.model.id, each.kind) for each in produced.failures],
+                )
             if owed.message_id is not None:
                 await store.end_reply(
                     session,

@@ -10,7 +10,7 @@ from aisaas.accounts.models import Principal
 from aisaas.chat import store
 from aisaas.chat.guards import Call, Door, admit
 from aisaas.chat.prompt import MESSAGE_OVERHEAD
-from aisaas.chat.settle import Produced, Settler
+from aisaas.chat.settle import Produced, ProviderFailure, Settler
 from aisaas.errors import ProviderError, Refusal
 from aisaas.ports import Admitted, Finish, LanguageModel, Text, Turn, Usage
 
@@ -104,6 +104,7 @@ async def _complete(model: LanguageModel, admitted: Admitted) -> Produced:
         complete=finished,
         started=True,
         error_code=error,
+        failures=(ProviderFailure(answering, error),) if error else (),
     )
 
 

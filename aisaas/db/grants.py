@@ -18,9 +18,12 @@ private.alembic_version          ----       ----      ----   s---
 private.kill_switches            ----       ----      ----   siud
 private.metering                 ----       ----      ----   s-u-
 private.model_overrides          ----       ----      ----   siu-
+private.provider_errors          ----       ----      ----   siu-
 private.sessions                 ----       ----      ----   siud
 private.spending_alerts          ----       ----      ----   siu-
 private.spending_caps            ----       ----      ----   siud
+private.usage_by_user            ----       ----      ----   s---
+private.usage_totals             ----       ----      ----   s---
 public.audit_log                 ----       ----      ----   si--
 public.billing_notices           ----       ----      ----   siud
 public.conversations             ----       0-0-      siu-   s--d
@@ -93,6 +96,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "private.profile_follows_email": frozenset(),
     "private.profile_for_new_user": frozenset(),
     "private.reserve": frozenset({"service_role"}),
+    "private.sum_usage": frozenset(),
     "private.sum_usage_by_day": frozenset(),
     "private.touch_updated_at": frozenset(),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
 
@@ -124,6 +124,31 @@ def usage_day(person: Person) -> Row:
     }
 
 
+SUMS: Row = {
+    "requests": 1,
+    "stopped": 0,
+    "interrupted": 0,
+    "failed": 0,
+    "prompt_tokens": 3,
+    "cached_prompt_tokens": 0,
+    "completion_tokens": 4,
+    "quota_tokens": 7,
+    "cost_usd": Decimal("0.000007"),
+    "overage_usd": Decimal(0),
+}
+
+
+def usage_by_user(person: Person) -> Row:
+    # Days that the person has no usage on.
+    day = date(1970, 1, 1) + timedelta(days=uuid4().int % 9000)
+    return {"days": 1, "starts": day, "user_id": person.id, **SUMS}
+
+
+def usage_total(_: Person) -> Row:
+    key = {"model": str(uuid4()), "provider": "demo", "plan": "free", "purpose": "reply"}
+    return {"step": "day", "starts": START, **key, **SUMS}
+
+
 def outbox_row(person: Person) -> Row:
     return {
         "id": uuid4(),
@@ -180,6 +205,15 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
         "state": "none",
     },
     "private.spending_caps": lambda _: {"scope": str(uuid4()), "usd": 1, "changed_by": "tests"},
+    "private.provider_errors": lambda _: {
+        "hour": START,
+        "provider": "demo",
+        "model": str(uuid4()),
+        "kind": "tests",
+        "times": 1,
+    },
+    "private.usage_by_user": usage_by_user,
+    "private.usage_totals": usage_total,
     "public.audit_log": lambda person: {
         "id": uuid4(),
         "actor": "tests",

@@ -205,6 +205,7 @@ async def test_deleted_account_leaves_ledger_and_allowance_and_nothing_else(
         ).fetchone()
     }
     assert left == {
+        "private.usage_by_user",
         "public.credit_grants",
         "public.quota_periods",
         "public.reservations",

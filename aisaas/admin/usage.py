@@ -1,0 +1,302 @@
+"""What all users use, earn and cost, as admins and operators see it.
+
+Read from sums that the ledger keeps itself (docs/decisions/0014): a page costs the same however long the
+ledger is, and is never late. `compare` looks whether the sums are the ledger.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import get_args
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.accounts.models import Principal
+from aisaas.admin import usage_store as store
+from aisaas.admin.access import require_admin
+from aisaas.admin.caps import CapScope
+from aisaas.admin.store import spending_caps
+from aisaas.admin.usage_models import (
+    MOST_HOURLY_DAYS,
+    Burn,
+    By,
+    Difference,
+    Direction,
+    Earned,
+    Figures,
+    Live,
+    Point,
+    Report,
+    Share,
+    Span,
+    Spent,
+    Step,
+    UserPage,
+    UserSort,
+)
+from aisaas.db.service import ServiceDatabase
+from aisaas.errors import DependencyError, Unavailable
+
+PAGE_USERS = 25
+# Users of an export that are read at once.
+EXPORTED = 10_000
+# Differences that are told of one table and day.
+TOLD = 20
+YEAR_DAYS = 365
+HOURS = 24
+
+# An admin who is signed in, or an operator's name from the command line: who has that has the
+# database as well.
+Reader = Principal | str
+Cell = str | int | Decimal
+_Name = Callable[[store.Summed], str | None]
+
+
+class UsageReports:
+    """Reads only. Every method raises NotFound for who is no admin, and Unavailable while the
+    database does not answer."""
+
+    def __init__(
+        self,
+        database: ServiceDatabase,
+        *,
+        base_usd: Mapping[str, Decimal],
+        caps: Mapping[CapScope, Decimal],
+    ) -> None:
+        """Args:
+        base_usd: what a month of each paid plan costs.
+        caps: of a day, as the settings have them; an admin's word stands instead.
+        """
+        self._database = database
+        self._base_usd = base_usd
+        self._caps = caps
+
+    # Pages
+
+    async def today(self, reader: Reader) -> date:
+        """By the database's clock, UTC."""
+        async with self._reading(reader) as session:
+            return await store.today(session)
+
+    async def report(self, reader: Reader, span: Span, *, step: Step = "day") -> Report:
+        """Everything about a span but its users.
+
+        Raises:
+            ValueError: too long to be shown by the hour.
+        """
+        if step == "hour" and span.days > MOST_HOURLY_DAYS:
+            raise ValueError(f"By the hour, a span has at most {MOST_HOURLY_DAYS} days.")
+        async with self._reading(reader) as session:
+            summed = await store.totals(session, span, step)
+            earned = await self._subscriptions(session, span)
+            active = await store.active_users(session, span)
+            refusals = await store.refusals(session, span)
+            errors = await store.provider_errors(session, span)
+            days = await store.free_tier_days(session, span)
+            caps = await self._caps_of_now(session)
+        by_plan = {plan: sum(on.values(), Decimal(0)) for plan, on in earned.items()}
+        plans = _shares(summed, lambda each: each.plan, by_plan)
+        return Report(
+            span=span,
+            step=step,
+            total=Earned(
+                sum((each.figures for each in summed if each.plan is not None), Figures()),
+                sum(by_plan.values(), Decimal(0)),
+            ),
+            active_users=active,
+            series=_series(span, step, summed, earned),
+            models=_shares(summed, lambda each: each.model),
+            providers=_shares(summed, lambda each: each.provider),
+            plans=plans,
+            refusals=refusals,
+            errors=errors,
+            burn=[
+                Burn(each.day, Spent(each.spent_usd, each.reserved_usd, caps["free"]))
+                for each in days
+            ],
+        )
+
+    async def users(
+        self,
+        reader: Reader,
+        span: Span,
+        *,
+        search: str = "",
+        sort: UserSort = "cost",
+        direction: Direction = "down",
+        page: int = 1,
+    ) -> UserPage:
+        """Who used anything. `search` is part of an address, or a whole user id. A page behind the
+        last is the last."""
+        if sort not in get_args(UserSort) or direction not in get_args(Direction):
+            raise ValueError("There is no such order.")
+        page = max(page, 1)
+        async with self._reading(reader) as session:
+            total, found = await store.users(
+                session,
+                span,
+                search=search,
+                sort=sort,
+                direction=direction,
+                offset=(page - 1) * PAGE_USERS,
+                limit=PAGE_USERS,
+            )
+        pages = max(-(-total // PAGE_USERS), 1)
+        if page > pages:
+            return await self.users(
+                reader, span, search=search, sort=sort, direction=direction, page=pages
+            )
+        return UserPage(found, page, pages, total)
+
+    async def live(self, reader: Reader) -> Live:
+        """What is going on now."""
+        async with self._reading(reader) as session:
+            now = await store.now(session)
+            caps = await self._caps_of_now(session)
+        return Live(
+            at=now.at,
+            running=now.running,
+            requests_a_minute=now.requests,
+            refusals_a_minute=now.refusals,
+            free=Spent(now.free_spent, now.free_reserved, caps["free"]),
+            total=Spent(now.total_spent, now.total_reserved, caps["total"]),
+        )
+
+    # Export
+
+    async def rows(
+        self, reader: Reader, span: Span, *, by: By
+    ) -> AsyncIterator[Mapping[str, Cell]]:
+        """A row a user, model, day or hour, with the same columns in each; many users are read a part
+        at a time. Whoever asks is looked at before the first row."""
+        if by == "user":
+            async for row in self._user_rows(reader, span):
+                yield row
+            return
+        async with self._reading(reader) as session:
+            step: Step = "hour" if by == "hour" else "day"
+            summed = await store.totals(session, span, step)
+        for each in summed:
+            if by == "model" and each.model is not None:
+                yield {"model": each.model, **_cells(each.figures)}
+        if by != "model":
+            for each in sorted((s for s in summed if s.at), key=lambda s: s.at or span.start):
+                assert each.at is not None
+                at = each.at.astimezone(UTC)
+                named = f"{at:%Y-%m-%d}" if by == "day" else f"{at:%Y-%m-%dT%H:%MZ}"
+                yield {by: named, **_cells(each.figures)}
+
+    async def _user_rows(self, reader: Reader, span: Span) -> AsyncIterator[Mapping[str, Cell]]:
+        last: UUID | None = None
+        while True:
+            async with self._reading(reader) as session:
+                found = await store.users_after(session, span, last, EXPORTED)
+            for each in found:
+                named = {
+                    "user": str(each.user_id),
+                    "email": each.email or "",
+                    "plan": each.plan or "",
+                }
+                yield {**named, **_cells(each.figures)}
+            if len(found) < EXPORTED:
+                return
+            last = found[-1].user_id
+
+    # Checking
+
+    async def first_day(self, reader: Reader) -> date | None:
+        """Of the ledger; None while it is empty."""
+        async with self._reading(reader) as session:
+            return await store.first_day(session)
+
+    async def compare(self, reader: Reader, span: Span) -> AsyncIterator[Difference]:
+        """Where the sums of a span aren't the ledger, to the last digit; nothing when they are.
+
+        A day at a time, each in a transaction of its own, while everything goes on. At most TOLD of
+        each table and day.
+        """
+        for number in range(span.days):
+            async with self._reading(reader) as session:
+                found = await store.compare_day(session, span.first + timedelta(number), TOLD)
+            for each in found:
+                yield each
+        for width in (8, 64):
+            for starts in store.blocks_around(span, width):
+                async with self._reading(reader) as session:
+                    found = await store.compare_block(session, width, starts, TOLD)
+                for each in found:
+                    yield each
+
+    # How
+
+    async def _subscriptions(
+        self, session: AsyncSession, span: Span
+    ) -> Mapping[str, Mapping[date, Decimal]]:
+        """What base prices earned, by plan and day, up to today."""
+        changes = await store.subscription_changes(session, span, list(self._base_usd))
+        today = min(await store.today(session), span.last)
+        more: dict[str, dict[date, int]] = defaultdict(dict)
+        for each in changes:
+            more[each.plan][each.day] = each.more
+        earned: dict[str, dict[date, Decimal]] = {}
+        for plan, changed in more.items():
+            a_day = self._base_usd[plan] * 12 / YEAR_DAYS
+            count, days = 0, dict[date, Decimal]()
+            for number in range((today - span.first).days + 1):
+                day = span.first + timedelta(days=number)
+                count += changed.get(day, 0)
+                days[day] = count * a_day
+            earned[plan] = days
+        return earned
+
+    async def _caps_of_now(self, session: AsyncSession) -> Mapping[str, Decimal]:
+        return {**self._caps, **{cap.scope: cap.usd for cap in await spending_caps(session)}}
+
+    @asynccontextmanager
+    async def _reading(self, reader: Reader) -> AsyncGenerator[AsyncSession]:
+        if not isinstance(reader, str):
+            require_admin(reader)
+        try:
+            async with self._database.transaction() as session:
+                yield session
+        except DependencyError as error:
+            raise Unavailable from error
+
+
+def _shares(
+    summed: Sequence[store.Summed], name: _Name, earned: Mapping[str, Decimal] | None = None
+) -> Sequence[Share]:
+    """The dearest first. A plan that earns without being used is there too."""
+    figures = {found: each.figures for each in summed if (found := name(each)) is not None}
+    based = earned or {}
+    names = {*figures, *(plan for plan, usd in based.items() if usd)}
+    shares = [
+        Share(found, Earned(figures.get(found, Figures()), based.get(found, Decimal(0))))
+        for found in names
+    ]
+    return sorted(shares, key=lambda share: (-share.earned.figures.cost_usd, share.name))
+
+
+def _series(
+    span: Span,
+    step: Step,
+    summed: Sequence[store.Summed],
+    earned: Mapping[str, Mapping[date, Decimal]],
+) -> Sequence[Point]:
+    figures = {each.at: each.figures for each in summed if each.at is not None}
+    hours = 1 if step == "hour" else HOURS
+    points: list[Point] = []
+    for number in range(span.days * HOURS // hours):
+        at: datetime = span.start + timedelta(hours=number * hours)
+        based = sum((days.get(at.date(), Decimal(0)) for days in earned.values()), Decimal(0))
+        points.append(Point(at, Earned(figures.get(at, Figures()), based * hours / HOURS)))
+    return points
+
+
+def _cells(figures: Figures) -> Mapping[str, Cell]:
+    return {name: getattr(figures, name) for name in store.FIGURES}
