@@ -16,6 +16,7 @@ from aisaas.errors import BillingInvalid, MessageInvalid, ModelUnavailable, Name
 
 # Far above any offset of a stored reply, far below what would hurt.
 MAX_OFFSET = 10_000_000
+MAX_SEARCH = 200
 
 # Not more digits than `Checkout.set_cap` could take; it knows the bound.
 _USD = re.compile(r"\d{1,7}(?:\.\d{1,2})?", re.ASCII)
@@ -90,6 +91,14 @@ def usd(value: object) -> Decimal:
     if not _USD.fullmatch(typed):
         raise BillingInvalid("Write an amount in USD, like 25 or 12.50.")
     return Decimal(typed)
+
+
+def search(form: object) -> str:
+    """What a form's field `search` holds; anything else is no search."""
+    words = form.get("search") if isinstance(form, dict) else None
+    if not isinstance(words, str):
+        return ""
+    return "".join(filter(str.isprintable, words)).strip()[:MAX_SEARCH]
 
 
 def nonce(value: object) -> str:

@@ -242,7 +242,7 @@ def refused_views(days: Sequence[RefusedDay], labels: Mapping[str, str]) -> list
         RefusedView(
             id=f"{day.code} {day.last.isoformat()}",
             at=day.last.isoformat(timespec="seconds"),
-            why=_reason(day.code),
+            why=reason(day.code),
             model=labels.get(day.model or "", day.model or ""),
             times=count(day.times, "time"),
         )
@@ -263,6 +263,7 @@ def _share(part: int, whole: int) -> str:
     return "under 1 %" if 0 < percent < 1 else f"{percent:.0f} %"
 
 
-def _reason(code: str) -> str:
+def reason(code: str) -> str:
+    """Why somebody was refused, in the past tense, by the code of the refusal."""
     defaults = {kind.code: kind.default for kind in Refusal.__subclasses__()}
     return REASONS.get(code) or defaults.get(code, code).rstrip(".")

@@ -6,12 +6,10 @@ import reflex as rx
 
 from aisaas.accounts.models import Principal
 from aisaas.admin.audit import AuditPlace
-from aisaas.ui import notices
+from aisaas.ui import notices, payloads
 from aisaas.ui.admin.audit.view import AuditView, audit_view
 from aisaas.ui.admin.shell import admin_of, entered
 from aisaas.wiring import services
-
-MAX_SEARCH = 200
 
 
 class Audit(rx.State):
@@ -33,7 +31,7 @@ class Audit(rx.State):
     @notices.shown
     async def find(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
-        self._search, self._ends = _searched(form), []
+        self._search, self._ends = payloads.search(form), []
         await _show(self, principal)
 
     @rx.event
@@ -60,13 +58,3 @@ async def _show(shown: Audit, principal: Principal) -> None:
     last = found.entries[-1] if found.entries else None
     shown._end_here = AuditPlace(last.created_at, last.id) if last else None
     shown.log = audit_view(found, len(shown._ends) + 1)
-
-
-def _searched(form: object) -> str:
-    """What a form holds; anything else is no search."""
-    words = form.get("search") if isinstance(form, dict) else None
-    return (
-        "".join(filter(str.isprintable, words)).strip()[:MAX_SEARCH]
-        if isinstance(words, str)
-        else ""
-    )
