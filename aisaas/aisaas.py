@@ -14,6 +14,8 @@ from aisaas.ui.account import page as account
 from aisaas.ui.account.state import Recovery
 from aisaas.ui.admin.audit import page as audit
 from aisaas.ui.admin.audit.state import Audit
+from aisaas.ui.admin.usage import page as all_usage
+from aisaas.ui.admin.usage.state import Usage
 from aisaas.ui.billing import page as billing
 from aisaas.ui.billing.state import Billing
 from aisaas.ui.chat import page as chat
@@ -49,6 +51,7 @@ PAGES = (
     (routes.DASHBOARD, dashboard.page, f"Usage · {APP_NAME}", Dashboard.load),
     (routes.BILLING, billing.page, f"Billing · {APP_NAME}", Billing.load),
     (routes.SETTINGS, profile.page, f"Settings · {APP_NAME}", Profile.load),
+    (routes.ADMIN, all_usage.page, f"All usage · {APP_NAME}", Usage.load),
     (routes.ADMIN_AUDIT, audit.page, f"Audit log · {APP_NAME}", Audit.load),
     ("/404", not_found.page, f"Not found · {APP_NAME}", None),
 )

@@ -111,7 +111,7 @@ def account_menu() -> rx.Component:
             rx.el.a("Usage", href=routes.DASHBOARD),
             rx.el.a("Billing", href=routes.BILLING),
             rx.el.a("Settings", href=routes.SETTINGS),
-            rx.cond(Session.admin, rx.el.a("Admin", href=routes.ADMIN_AUDIT)),
+            rx.cond(Session.admin, rx.el.a("Admin", href=routes.ADMIN)),
             class_name="account-panel",
         ),
         class_name="account",

@@ -99,10 +99,11 @@ def badge(text: layout.Text, tone: layout.Text = "") -> rx.Component:
 
 
 def tiles(views: list[TileView], label: str) -> rx.Component:
-    return rx.el.dl(rx.foreach(views, _tile), class_name="tiles", aria_label=label)
+    return rx.el.dl(rx.foreach(views, tile), class_name="tiles", aria_label=label)
 
 
-def _tile(view: TileView) -> rx.Component:
+def tile(view: TileView) -> rx.Component:
+    """Inside a `dl`."""
     return rx.el.div(
         rx.el.dt(view.name),
         rx.el.dd(view.figure, class_name="tile-figure"),

@@ -15,7 +15,10 @@ from aisaas.ui import layout, not_found, notices, routes
 from aisaas.ui.session import principal_of, show_account
 
 # In the order of the pages' tabs; a page that isn't there has none.
-AREAS = (("Audit log", routes.ADMIN_AUDIT),)
+AREAS = (
+    ("Usage", routes.ADMIN),
+    ("Audit log", routes.ADMIN_AUDIT),
+)
 
 
 class Area(rx.State):

@@ -315,6 +315,15 @@ class UsageChart(rx.Component):
     chart: rx.Var[Any]
 
 
+class ReportChart(rx.Component):
+    """Everybody's use over a span, as bars and as a table."""
+
+    library = _library("report_chart")
+    tag = "ReportChart"
+
+    chart: rx.Var[Any]
+
+
 class When(rx.Component):
     """A moment, in the reader's own time zone."""
 

@@ -24,7 +24,8 @@ const GAP = 0.3;
 
 const numbers = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-const usd = new Intl.NumberFormat("en", { style: "currency", currency: "USD", maximumFractionDigits: 4 });
+const usd = new Intl.NumberFormat("en", { style: "currency", currency: "USD" });
+const littleUsd = new Intl.NumberFormat("en", { style: "currency", currency: "USD", maximumFractionDigits: 6 });
 const shortUsd = new Intl.NumberFormat("en", {
   style: "currency",
   currency: "USD",
@@ -36,12 +37,16 @@ const shortUsd = new Intl.NumberFormat("en", {
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 const whole = (measure, at) => sum(measure.series.map((one) => one.amounts[at]));
 
+function money(value) {
+  return (Math.abs(value) < 1 ? littleUsd : usd).format(value);
+}
+
 function amount(value, measure) {
-  return measure.money ? usd.format(value) : numbers.format(value);
+  return measure.money ? money(value) : numbers.format(value);
 }
 
 function counted(value, measure) {
-  if (measure.money) return usd.format(value);
+  if (measure.money) return money(value);
   return `${numbers.format(value)} ${value === 1 ? measure.one : measure.many}`;
 }
 
@@ -270,7 +275,7 @@ function Legend({ measure }) {
       {measure.cap > 0 && (
         <li>
           <span className="swatch-line" aria-hidden="true" />
-          Cap: {usd.format(measure.cap)}
+          Cap: {money(measure.cap)}
         </li>
       )}
     </ul>

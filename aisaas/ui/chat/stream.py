@@ -190,7 +190,7 @@ async def relay_to_tab(segments: AsyncIterator[Segment], message_id: object, off
     _following[token] = me
 
     def wanted() -> bool:
-        return _following.get(token) is me and _has_socket(token)
+        return _following.get(token) is me and has_socket(token)
 
     async def send(window: Segment) -> None:
         frame = {f"s{FIELD_MARKER}": [key, window.offset, window.text]}
@@ -204,7 +204,7 @@ async def relay_to_tab(segments: AsyncIterator[Segment], message_id: object, off
             del _following[token]
 
 
-def _has_socket(token: str) -> bool:
+def has_socket(token: str) -> bool:
     """A tab that went away comes back with `load`, which follows anew."""
     namespace = RegistrationContext.get().app.event_namespace
     return namespace is None or token in namespace.token_to_sid

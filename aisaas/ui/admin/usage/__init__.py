@@ -1,0 +1,1 @@
+"""What all users use, what it costs and what it brings in."""

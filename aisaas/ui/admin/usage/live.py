@@ -1,0 +1,56 @@
+"""What is going on now: looked at again and again while the page is open, and not a moment longer.
+
+A state of its own, so that a look sends these few figures and nothing else. Invariant: each look asks
+anew who is looking; from somebody who stopped being an admin the page is taken away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import reflex as rx
+from reflex_base.event.context import EventContext
+
+from aisaas.accounts.models import Principal
+from aisaas.errors import Unavailable
+from aisaas.ui import notices, routes
+from aisaas.ui.admin.shell import admin_of
+from aisaas.ui.admin.usage.view import LiveView, live_view
+from aisaas.ui.chat.stream import has_socket
+from aisaas.wiring import services
+
+LOOK_SECONDS = 2.0
+
+
+class LiveFigures(rx.State):
+    now: LiveView = LiveView()
+    # The newest look-out: older ones end.
+    _watch: str = ""
+
+    @rx.event(background=True)
+    @notices.shown_from_background
+    async def watch(self) -> None:
+        async with self:
+            await admin_of(self)
+            mine = self._watch = uuid4().hex
+        token = EventContext.get().token
+        while has_socket(token):
+            await asyncio.sleep(LOOK_SECONDS)
+            async with self:
+                if self._watch != mine or not _is_open(self):
+                    return
+                try:
+                    await show_live(self, await admin_of(self))
+                except Unavailable:
+                    # Nobody asked for this look; the next may be luckier.
+                    continue
+
+
+async def show_live(page: rx.State, principal: Principal) -> None:
+    found = live_view(await services().usage_reports.live(principal))
+    (await page.get_state(LiveFigures)).now = found
+
+
+def _is_open(page: rx.State) -> bool:
+    return page.router.url.path.rstrip("/") == routes.ADMIN
