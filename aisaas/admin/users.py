@@ -132,12 +132,16 @@ class Users:
         async with self._reading(actor) as session:
             return await users.admins(session)
 
-    async def by_email(self, actor: Actor, email: str) -> UUID:
-        """Raises NotFound, Unavailable."""
+    async def named(self, actor: Actor, whom: str) -> UUID:
+        """The account with this address or id.
+
+        Raises:
+            NotFound, Unavailable.
+        """
         async with self._reading(actor) as session:
-            found = await store.user_by_email(session, email.strip())
+            found = await users.named(session, whom.strip())
         if found is None:
-            raise NotFound("There is no account with that address.")
+            raise NotFound("There is no account with that address or id.")
         return found
 
     # Acting. All of it raises NotFound (no admin, or no such user), ActionInvalid and Unavailable,

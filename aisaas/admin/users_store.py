@@ -119,6 +119,18 @@ def _conditions(search: Search) -> tuple[str, dict[str, Any]]:
     return " and ".join(fragments) or "true", values
 
 
+async def named(session: AsyncSession, whom: str) -> UUID | None:
+    """The account with this address or whole id."""
+    rows = await session.execute(
+        text(
+            "select id from public.profiles where lower(email) = lower(:whom)"
+            " union select id from public.profiles where id::text = lower(:whom)"
+        ),
+        {"whom": whom},
+    )
+    return rows.scalar_one_or_none()
+
+
 _STANDING = f"""
     select p.id, p.email, p.full_name, p.role, {_PLAN} as plan, p.subscription_status,
       p.subscription_id, p.period_start, p.period_end, p.plan_ends_at, p.overage_cap_usd,

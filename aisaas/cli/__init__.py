@@ -30,6 +30,8 @@ COMMANDS = {
     "worker": "run the jobs that need no users: recovery, and usage to the meter",
     "switch": "the kill switch: stop new calls for everything, a plan, a model or a provider",
     "invite": "mail somebody an invitation to an account",
+    "admin": "who is an admin: list, grant, revoke",
+    "user": "show what there is to know of one user",
     "credits": "give somebody tokens beyond what their plan includes",
     "stripe": "bring the Stripe account in step with the plans: prices, meter, portal",
     "bench": "measure the figures that the product promises",

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
 import json
 from datetime import UTC, datetime
 from uuid import UUID
 
 from aisaas.cli.environment import adopt, running
+from aisaas.cli.operator import FAILED, USAGE, agreed, operator
 from aisaas.cli.screen import complain, say
 from aisaas.errors import NotFound
 from aisaas.settings import load
 from aisaas.wiring import build
-
-USAGE = 2
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("tokens", type=int, help="quota tokens")
     parser.add_argument("--reason", required=True, help="kept in the ledger and the audit log")
     parser.add_argument("--expires", type=_end_of_day, help="the last day (UTC), like 2027-01-31")
+    parser.add_argument("--yes", action="store_true", help="don't ask, in a terminal")
     parser.add_argument("--json", action="store_true", help="answer in JSON")
     parser.epilog = (
         "Used once what is included is used up, before anything costs extra, and never billed. "
@@ -32,6 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
+    asked = f"Give {arguments.email} {arguments.tokens:,} tokens? It can't be taken back."
+    if not agreed(asked, yes=arguments.yes):
+        return FAILED
     adopt(running())
     try:
         grant_id = asyncio.run(_grant(arguments))
@@ -51,7 +53,7 @@ async def _grant(arguments: argparse.Namespace) -> UUID:
         return await services.credits.grant(
             await services.credits.user_by_email(arguments.email),
             arguments.tokens,
-            actor=f"operator:{getpass.getuser()}",
+            actor=operator(),
             reason=arguments.reason,
             expires_at=arguments.expires,
         )

@@ -54,7 +54,7 @@ READS: dict[str, Action] = {
     "find": lambda users, actor, _: users.find(actor, Search()),
     "look": lambda users, actor, of: users.look(actor, of),
     "admins": lambda users, actor, _: users.admins(actor),
-    "by_email": lambda users, actor, _: users.by_email(actor, "ada@example.com"),
+    "named": lambda users, actor, of: users.named(actor, str(of)),
 }
 
 

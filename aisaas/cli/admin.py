@@ -1,0 +1,98 @@
+"""`admin`: who is an admin; makes somebody one, or none any more."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aisaas.admin.users_models import Role, Standing
+from aisaas.cli.environment import adopt, running
+from aisaas.cli.operator import added, agreed, operator, refused
+from aisaas.cli.screen import say
+from aisaas.errors import Refusal
+from aisaas.settings import load
+from aisaas.wiring import Services, build
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    grant = added(actions, "grant", "make somebody an admin")
+    grant.epilog = (
+        "An admin sees every account and its figures (never what somebody wrote), suspends, sets "
+        "limits and roles, and stops calls. It counts from their next click on."
+    )
+    revoke = added(actions, "revoke", "let somebody be an admin no longer")
+    revoke.epilog = "It counts from their next click on. The last admin who can act stays one."
+    for each in (grant, revoke):
+        each.add_argument("whom", metavar="email|id", help="whose account")
+        each.add_argument("--reason", required=True, help="kept in the audit log")
+        each.add_argument("--yes", action="store_true", help="don't ask, in a terminal")
+        each.add_argument("--json", action="store_true", help="answer in JSON")
+    listed = added(actions, "list", "everybody who is one, suspended ones too")
+    listed.add_argument("--json", action="store_true", help="answer in JSON")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    if arguments.action != "list":
+        to = "an admin" if arguments.action == "grant" else "an admin no longer"
+        if not agreed(f"Make {arguments.whom} {to}?", yes=arguments.yes):
+            return 1
+    adopt(running())
+    act = _list if arguments.action == "list" else _set
+    try:
+        asyncio.run(_with_services(act, arguments))
+    except Refusal as refusal:
+        return refused(refusal, as_json=arguments.json)
+    return 0
+
+
+Act = Callable[[Services, argparse.Namespace], Awaitable[None]]
+
+
+async def _with_services(act: Act, arguments: argparse.Namespace) -> None:
+    services = build(load())
+    try:
+        await act(services, arguments)
+    finally:
+        await services.close()
+
+
+async def _list(services: Services, arguments: argparse.Namespace) -> None:
+    found = await services.users.admins(operator())
+    if arguments.json:
+        say(json.dumps([_told(each) for each in found], indent=2))
+        return
+    for each in found:
+        suspended = "  suspended" if each.suspended_at else ""
+        say(f"{each.email}  {each.id}  since {each.created_at:%Y-%m-%d}{suspended}")
+    if not found:
+        say("Nobody is an admin. Make one: python -m aisaas admin grant EMAIL --reason …")
+
+
+async def _set(services: Services, arguments: argparse.Namespace) -> None:
+    role: Role = "admin" if arguments.action == "grant" else "user"
+    users, actor = services.users, operator()
+    user_id = await users.named(actor, arguments.whom)
+    changed = await users.set_role(actor, user_id, role, reason=arguments.reason)
+    if arguments.json:
+        say(json.dumps({"user_id": str(user_id), "role": role, "changed": changed}))
+    elif role == "admin":
+        say(
+            f"{arguments.whom} is an admin now."
+            if changed
+            else f"{arguments.whom} was one already."
+        )
+    else:
+        say(f"{arguments.whom} is no admin any more." if changed else f"{arguments.whom} was none.")
+
+
+def _told(admin: Standing) -> dict[str, Any]:
+    return {
+        "user_id": str(admin.id),
+        "email": admin.email,
+        "full_name": admin.full_name,
+        "suspended": admin.suspended_at is not None,
+    }

@@ -1,0 +1,45 @@
+"""What the commands that act on accounts have in common: under whose name, and with which questions."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import sys
+from typing import Any
+
+from aisaas.cli.screen import complain, say
+from aisaas.errors import Refusal, Unavailable
+
+FAILED, USAGE = 1, 2
+
+
+def operator() -> str:
+    """How the audit log calls whoever types this."""
+    return f"operator:{getpass.getuser()}"
+
+
+def added(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
+    """One more action of a command."""
+    return actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+
+
+def agreed(question: str, *, yes: bool) -> bool:
+    """Ask whoever sits at a terminal. A script isn't asked: it was written on purpose."""
+    if yes or not sys.stdin.isatty():
+        return True
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() in {"y", "yes"}:
+        return True
+    complain("Nothing was done.")
+    return False
+
+
+def refused(refusal: Refusal, *, as_json: bool) -> int:
+    """Tell it, and the exit code that goes with it."""
+    if as_json:
+        say(json.dumps({"code": refusal.code, "message": refusal.sentence}))
+    else:
+        complain(refusal.sentence)
+    return FAILED if isinstance(refusal, Unavailable) else USAGE
