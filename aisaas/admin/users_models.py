@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 from aisaas.accounts.models import GrantingSubscription, OpenedBy
@@ -14,13 +14,15 @@ from aisaas.billing.models import Allowance
 from aisaas.billing.plans import Plan
 
 Role = Literal["user", "admin"]
-Sort = Literal["newest", "oldest", "email", "name"]
+Sort = Literal["joined", "email", "plan", "seen", "requests", "tokens", "cost"]
+SORTS: tuple[Sort, ...] = get_args(Sort)
 AccountMail = Literal["reset", "confirmation"]
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Which users. `text` is part of an address or a name, or how an id begins; None is any.
+    """Which users, in which order. `text` is part of an address or a name, or how an id begins; None
+    is any. Use is that of the last 30 days.
 
     Pages count from 1.
     """
@@ -30,7 +32,8 @@ class Search:
     status: str | None = None
     role: Role | None = None
     suspended: bool | None = None
-    sort: Sort = "newest"
+    sort: Sort = "joined"
+    down: bool = True
     page: int = 1
 
 

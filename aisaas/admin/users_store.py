@@ -45,13 +45,34 @@ LINES = 30
 LOOKED_THROUGH = 2_000
 
 _PLAN = "case when p.plan_ends_at <= now() then 'free' else p.plan end"
+# What a list is ordered by; whoever has no such value comes last.
 _ORDERS: dict[Sort, str] = {
-    "newest": "created_at desc, id",
-    "oldest": "created_at, id",
-    "email": "lower(email), id",
-    "name": "lower(full_name), id",
+    "joined": "p.created_at",
+    "email": "lower(p.email)",
+    "plan": _PLAN,
+    "seen": "s.last_seen_at",
+    "requests": "u.requests",
+    "tokens": "u.quota_tokens",
+    "cost": "u.cost_usd",
 }
-_ID_START = re.compile(r"[0-9a-f]{4,8}(?:-[0-9a-f]{0,4}){0,3}(?:-[0-9a-f]{0,12})?", re.ASCII)
+# Only the order by use or by sessions needs those of everybody; else it is one page's.
+_JOINS = {
+    "s.": """
+        left join (
+          select user_id, max(last_seen_at) as last_seen_at from private.sessions group by user_id
+        ) s on s.user_id = p.id
+    """,
+    "u.": """
+        left join (
+          select user_id, sum(requests) as requests, sum(quota_tokens) as quota_tokens,
+            sum(cost_usd) as cost_usd
+          from public.usage_days where day > (now() at time zone 'UTC')::date - :days
+          group by user_id
+        ) u on u.user_id = p.id
+    """,
+}
+# With or without its dashes.
+_ID_START = re.compile(r"[0-9a-f]{4,32}", re.ASCII)
 
 
 async def find(session: AsyncSession, search: Search) -> FoundPage:
@@ -66,14 +87,16 @@ async def find(session: AsyncSession, search: Search) -> FoundPage:
     total = int(counted.scalar_one())
     pages = max(-(-total // PAGE), 1)
     page = min(max(search.page, 1), pages)
-    order = _ORDERS[search.sort]
+    by = _ORDERS[search.sort]
+    order = f"{by} {'desc' if search.down else 'asc'} nulls last, p.id"
     rows = await session.execute(
         text(
             f"""
             with found as (
               select p.id, p.email, p.full_name, p.role, {_PLAN} as plan, p.subscription_status,
-                p.suspended_at is not null as suspended, p.created_at
-              from public.profiles p where {where}
+                p.suspended_at is not null as suspended, p.created_at,
+                row_number() over (order by {order}) as place
+              from public.profiles p {_JOINS.get(by[:2], "")} where {where}
               order by {order} limit :page_size offset :offset
             )
             select f.id, f.email, f.full_name, f.role, f.plan, f.subscription_status, f.suspended,
@@ -88,7 +111,7 @@ async def find(session: AsyncSession, search: Search) -> FoundPage:
               from public.usage_days d
               where d.user_id = f.id and d.day > (now() at time zone 'UTC')::date - :days
             ) u
-            order by {order}
+            order by f.place
             """  # noqa: S608  # fragments of this module
         ),
         values | {"page_size": PAGE, "offset": (page - 1) * PAGE, "days": DAYS},
@@ -111,9 +134,9 @@ def _conditions(search: Search) -> tuple[str, dict[str, Any]]:
     if typed:
         either = ["strpos(lower(p.email), :text) > 0", "strpos(lower(p.full_name), :text) > 0"]
         values["text"] = typed
-        if _ID_START.fullmatch(typed):
+        digits = typed.replace("-", "")
+        if _ID_START.fullmatch(digits):
             either.append("p.id between cast(:lowest as uuid) and cast(:highest as uuid)")
-            digits = typed.replace("-", "")[:32]
             values |= {"lowest": digits.ljust(32, "0"), "highest": digits.ljust(32, "f")}
         fragments.append(f"({' or '.join(either)})")
     return " and ".join(fragments) or "true", values
