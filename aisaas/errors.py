@@ -5,7 +5,8 @@
     ├── DependencyError           a part the product stands on did not answer
     │   ├── ProviderError         the model's provider failed; `retryable` before the first token
     │   ├── PaymentsError         the payment provider didn't say whether something happened
-    │   └── MailError             a mail isn't known to be accepted; it may be tried again
+    │   ├── MailError             a mail isn't known to be accepted; it may be tried again
+    │   └── AlertError            an alert isn't known to be taken; it may be sent again
     ├── MailRefused               the mail server said no for good
     ├── NoticeUnwritable          a notice lacks what its mail has to say: a bug
     ├── PaymentsRefused           the payment provider said no; asking again doesn't help
@@ -114,6 +115,19 @@ class MailRefused(AisaasError):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         super().__init__(kind)
+
+
+class AlertError(DependencyError):
+    """An alert isn't known to be taken, and may be sent again.
+
+    `refused` when the server looked at it and said no; else it is the server that is away. `kind` is
+    for the log and admins.
+    """
+
+    def __init__(self, kind: str, *, refused: bool = False) -> None:
+        self.kind = kind
+        self.refused = refused
+        super().__init__(f"the alert webhook: {kind}")
 
 
 class NoticeUnwritable(AisaasError):

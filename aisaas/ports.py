@@ -568,3 +568,27 @@ class Mailer(Protocol):
             MailRefused: the server said no for good.
         """
         ...
+
+
+# Alerts -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A sentence for whoever operates this, and the JSON values it is made of. The `id` is the same
+    each time it is sent."""
+
+    id: UUID
+    kind: str
+    text: str
+    values: Mapping[str, object]
+
+
+class AlertSink(Protocol):
+    async def send(self, alert: Alert) -> None:
+        """Returns when it was taken.
+
+        Raises:
+            AlertError: it isn't known to have been taken, or was refused.
+        """
+        ...

@@ -148,6 +148,10 @@ class Settings(BaseSettings):
     smtp_url: SecretStr | None = None
     mail_from: Annotated[str, Field(max_length=320)] | None = None
 
+    # Where alerts about spending are posted besides being mailed. The address may carry a token.
+    alert_webhook_url: SecretStr | None = None
+    alert_webhook_secret: SecretStr | None = None
+
     # Models
     openai_api_key: SecretStr | None = None
     openai_api_base: str | None = None
@@ -287,6 +291,15 @@ class Settings(BaseSettings):
                 raise _problem("has a user or a password without the other")
         return value
 
+    @field_validator("alert_webhook_url")
+    @classmethod
+    def _alert_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parts = _split(value.get_secret_value())
+            if parts.scheme not in {"http", "https"} or not parts.hostname:
+                raise _problem("should look like https://host/path")
+        return value
+
     @field_validator("mail_from")
     @classmethod
     def _mail_from(cls, value: str | None) -> str | None:
@@ -327,7 +340,7 @@ class Settings(BaseSettings):
             raise _problem("should start with whsec_, each of several")
         return value
 
-    @field_validator("session_secret")
+    @field_validator("session_secret", "alert_webhook_secret")
     @classmethod
     def _long_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < MIN_SECRET_LENGTH:
@@ -373,6 +386,8 @@ class Settings(BaseSettings):
             required += ["captcha_provider", "captcha_site_key"]
         if self.smtp_url:
             required.append("mail_from")
+        if self.alert_webhook_secret:
+            required.append("alert_webhook_url")
         missing += [name.upper() for name in required if getattr(self, name) is None]
         lines = [f"{name}: is not set" for name in missing]
         if not self.providers():
@@ -417,6 +432,9 @@ class Settings(BaseSettings):
                 url: str | None = getattr(self, name)
                 if url and urlsplit(url).scheme != "https":
                     problems.append(f"{name.upper()}: must be https in production")
+            hook = self.alert_webhook_url
+            if hook is not None and urlsplit(hook.get_secret_value()).scheme != "https":
+                problems.append("ALERT_WEBHOOK_URL: must be https in production")
             if any(urlsplit(origin).scheme != "https" for origin in self.allowed_origins):
                 problems.append("ALLOWED_ORIGINS: must be https in production")
         for name, url in self._locations().items():

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from functools import lru_cache
 
 from pydantic import SecretStr
@@ -16,6 +17,7 @@ from aisaas.accounts.identity import AccountRules, Accounts
 from aisaas.accounts.live import LiveSessions
 from aisaas.accounts.pictures import Pictures
 from aisaas.accounts.sessions import Sealer, TokenCipher, cookie_name
+from aisaas.adapters.alert_webhook import AlertWebhook
 from aisaas.adapters.litellm_model import LiteLLMModel
 from aisaas.adapters.redis_attempts import RedisAttempts
 from aisaas.adapters.redis_client import make_listening_redis, make_redis, reach
@@ -26,7 +28,7 @@ from aisaas.adapters.smtp_mail import SmtpMail
 from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.adapters.supabase_identity import SupabaseIdentity
 from aisaas.admin.audit import AuditLog
-from aisaas.admin.caps import Caps
+from aisaas.admin.caps import Caps, CapScope
 from aisaas.admin.credits import Credits
 from aisaas.admin.limits import KillSwitches
 from aisaas.admin.money import MoneyHealth
@@ -43,6 +45,7 @@ from aisaas.billing.plans import Plan, overage_usd_per_million, plans
 from aisaas.billing.quota import Quota
 from aisaas.billing.reconcile import Reconciliation
 from aisaas.billing.refusals import Refusals
+from aisaas.billing.spending_alerts import SpendingAlerts
 from aisaas.billing.stripe_events import StripeEvents
 from aisaas.billing.subscriptions import Subscriptions
 from aisaas.billing.usage import Usage
@@ -113,6 +116,7 @@ class Services:
     # Begun on SIGTERM; from then on this process isn't ready.
     draining: Draining
     dependencies: Dependencies
+    spending_alerts: SpendingAlerts
     _closers: tuple[Closer, ...]
 
     async def close(self) -> None:
@@ -253,6 +257,17 @@ def _usage_reports(config: Settings, to: _Adapters, sold: Mapping[str, Plan]) ->
     )
 
 
+def _alert_webhook(config: Settings) -> AlertWebhook | None:
+    if config.alert_webhook_url is None:
+        return None
+    secret = config.alert_webhook_secret
+    return AlertWebhook(
+        config.alert_webhook_url.get_secret_value(),
+        secret.get_secret_value() if secret is not None else None,
+        app=config.app_name,
+    )
+
+
 def _accounts(config: Settings, to: _Adapters, live: LiveSessions) -> Accounts:
     limits = attempts.rules(
         sign_in_tries_per_account=config.sign_in_tries_per_account,
@@ -304,13 +319,17 @@ def build(config: Settings) -> Services:
     """
     to = _adapters(config)
     sold = plans(config)
+    caps: dict[CapScope, Decimal] = {
+        "free": config.free_tier_daily_usd,
+        "total": config.total_daily_usd,
+    }
     catalogue = load_catalogue(config, to.model.price_of, tuple(sold))
     quota = Quota(
         to.service,
         to.user,
         sold,
-        free_cap=config.free_tier_daily_usd,
-        total_cap=config.total_daily_usd,
+        free_cap=caps["free"],
+        total_cap=caps["total"],
     )
     refusals = Refusals(to.service)
     settler = Settler(
@@ -375,9 +394,7 @@ def build(config: Settings) -> Services:
         refusals=refusals,
         catalogue=catalogue,
         switches=KillSwitches(to.service, to.signals, _scopes(sold, catalogue)),
-        caps=Caps(
-            to.service, {"free": config.free_tier_daily_usd, "total": config.total_daily_usd}
-        ),
+        caps=Caps(to.service, caps),
         credits=Credits(to.service),
         audit=AuditLog(to.service),
         users=_users(config, to, live, quota),
@@ -399,6 +416,9 @@ def build(config: Settings) -> Services:
         draining=draining,
         dependencies=Dependencies(to.dependencies, draining),
         metering=metering,
+        spending_alerts=SpendingAlerts(
+            to.service, {**caps}, _alert_webhook(config), page=f"{config.url}/admin/steering"
+        ),
         _closers=(accounts.close, *to.closers),
     )
 

@@ -61,6 +61,7 @@ def write(
         "app": of.app,
         "app_page": of.url,
         "billing_page": f"{of.url}/billing",
+        "steering_page": f"{of.url}/admin/steering",
     }
     for name, word in words.items():
         if word is not None and name.endswith("_page") and not _is_page(word):

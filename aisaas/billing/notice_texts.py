@@ -42,6 +42,7 @@ class NoticeText:
 
 BILLING = Link("Open the billing page", "billing_page")
 INVOICE = Link("Open the invoice", "invoice_page")
+STEERING = Link("Look at the caps", "steering_page")
 APP = Link("Open {app}", "app_page")
 ABOUT_ACCOUNT = "This mail is about your account at {app}, so it can't be unsubscribed from."
 FOR_ADMINS = "You get this mail because you are an admin of {app}."
@@ -51,8 +52,8 @@ def _to_user(subject: str, *paragraphs: Paragraph, links: tuple[Link, ...] = ())
     return NoticeText(subject, paragraphs, (*links, BILLING), ABOUT_ACCOUNT)
 
 
-def _to_admins(subject: str, *paragraphs: Paragraph) -> NoticeText:
-    return NoticeText(subject, paragraphs, (APP,), FOR_ADMINS)
+def _to_admins(subject: str, *paragraphs: Paragraph, links: tuple[Link, ...] = ()) -> NoticeText:
+    return NoticeText(subject, paragraphs, (*links, APP), FOR_ADMINS)
 
 
 _USED = "You have used {used} of the {included} tokens that are yours until {period_end} on {plan}."
@@ -160,5 +161,19 @@ TEXTS: Mapping[str, NoticeText] = {
         "{pending} calls wait to be reported to the payment provider, the oldest for {minutes} minutes. "
         "Their outcome is unknown for {parked}, and {dead} were refused for good.",
         "They aren't charged before they are reported. The ledger has them all.",
+    ),
+    notices.SPENDING_NEAR: _to_admins(
+        "{percent} % of {whose} daily spending cap is used",
+        "{who} has spent {spent} of the {cap} that it may spend on {day} (UTC). At the cap new calls "
+        "are refused until the next day; running ones go on.",
+        "The cap can be changed at any time.",
+        links=(STEERING,),
+    ),
+    notices.SPENDING_REFUSED: _to_admins(
+        "New calls are refused: {whose} daily spending cap is reached",
+        "{who} has spent {spent} of the {cap} that it may spend on {day} (UTC), and {held} are held for "
+        "running calls. What the rest doesn't cover is refused until the next day.",
+        "The cap can be changed at any time.",
+        links=(STEERING,),
     ),
 }

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
-from decimal import ROUND_HALF_UP, Decimal
+from datetime import UTC, date, datetime, time
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import cast
 
 from aisaas.billing import notices
@@ -76,6 +76,20 @@ class Values:
         if at.tzinfo is None:
             raise NoticeUnwritable(f"{self.kind} has no time zone in {name}")
         return moment(at)
+
+    def day(self, name: str) -> str:
+        try:
+            day = date.fromisoformat(self.text(name))
+        except ValueError as error:
+            raise NoticeUnwritable(f"{self.kind} has no {name}") from error
+        return f"{day.day} {day:%B %Y}"
+
+    def usd(self, name: str) -> str:
+        """Recorded as a decimal number."""
+        try:
+            return usd(Decimal(self.text(name)))
+        except InvalidOperation as error:
+            raise NoticeUnwritable(f"{self.kind} has no {name}") from error
 
     def items(self, name: str) -> list[object]:
         found = self.recorded.get(name)
@@ -197,6 +211,25 @@ def _metering_late(values: Values, _plans: Plans) -> Words:
     return {name: f"{values.whole(name):,}" for name in ("pending", "minutes", "parked", "dead")}
 
 
+_WHOSE = {"free": ("The free tier", "the free tier's"), "total": ("The product", "the product's")}
+
+
+def _spending(values: Values, _plans: Plans) -> Words:
+    scope = values.text("scope")
+    if scope not in _WHOSE:
+        raise NoticeUnwritable(f"{values.kind} has an unknown scope")
+    who, whose = _WHOSE[scope]
+    return {
+        "who": who,
+        "whose": whose,
+        "percent": str(values.whole("percent")),
+        "spent": values.usd("spent_usd"),
+        "cap": values.usd("cap_usd"),
+        "held": values.usd("reserved_usd"),
+        "day": values.day("day"),
+    }
+
+
 def _spoken(code: str | None) -> str | None:
     """A code of the payment provider, as words."""
     return code.replace("_", " ") if code else None
@@ -214,6 +247,8 @@ _READERS: Mapping[str, Callable[[Values, Plans], Words]] = {
     notices.UNKNOWN_PRICE: _unknown_price,
     notices.METER_PROBLEM: _meter_problem,
     notices.METERING_LATE: _metering_late,
+    notices.SPENDING_NEAR: _spending,
+    notices.SPENDING_REFUSED: _spending,
 }
 
 

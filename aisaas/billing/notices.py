@@ -26,6 +26,8 @@ DISPUTE_OPENED = "dispute_opened"
 DISPUTE_CLOSED = "dispute_closed"
 METER_PROBLEM = "meter_problem"
 METERING_LATE = "metering_late"
+SPENDING_NEAR = "spending_near"
+SPENDING_REFUSED = "spending_refused"
 
 
 async def add_notice(

@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncGenerator, Collection, Coroutine
 from contextlib import asynccontextmanager
 
+from aisaas.jobs.alert_spending import alert_spending
 from aisaas.jobs.deliver_notices import deliver_notices
 from aisaas.jobs.deliver_usage import deliver_usage, watch_usage
 from aisaas.jobs.end_replies import end_replies
@@ -69,6 +70,7 @@ async def running(these: Services) -> AsyncGenerator[None]:
         heed_switches(these.switches, these.running),
         record_refusals(these.refusals),
         deliver_notices(these.notice_mails),
+        alert_spending(these.spending_alerts),
         *paid(these),
     ]
     tasks = [asyncio.create_task(job) for job in work]

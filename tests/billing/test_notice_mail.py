@@ -40,6 +40,14 @@ INVOICE: Recorded = {
     "currency": "usd",
     "plan": "pro",
 }
+SPENDING: Recorded = {
+    "scope": "free",
+    "percent": 80,
+    "cap_usd": "5.000000",
+    "spent_usd": "4.020000",
+    "reserved_usd": "0.500000",
+    "day": "2026-11-24",
+}
 CHARGE: Recorded = {
     "user_id": "a-user",
     "customer": "cus_1",
@@ -100,6 +108,19 @@ SAMPLES: Mapping[str, tuple[Recorded, tuple[str, ...]]] = {
     notices.METERING_LATE: (
         {"pending": 12_345, "minutes": 31, "parked": 2, "dead": 1},
         ("12,345 calls", "31 minutes", "unknown for 2", "1 were refused"),
+    ),
+    notices.SPENDING_NEAR: (
+        SPENDING,
+        (
+            "80 % of the free tier's",
+            "spent $4.02 of the $5.00",
+            "24 November 2026",
+            "/admin/steering",
+        ),
+    ),
+    notices.SPENDING_REFUSED: (
+        {**SPENDING, "scope": "total", "percent": 100},
+        ("New calls are refused: the product's", "spent $4.02 of the $5.00", "$0.50 are held"),
     ),
 }
 NOTICE = uuid4()
@@ -177,6 +198,8 @@ def test_mail_leads_to_a_page_that_helps(kind: str, letterhead: Letterhead) -> N
     last = _Read(mail.html).links[-1]
     if kind == notices.PAYMENT_ACTION_REQUIRED:
         assert last == INVOICE["url"]
+    elif kind in {notices.SPENDING_NEAR, notices.SPENDING_REFUSED}:
+        assert last == f"{URL}/admin/steering"
     elif TEXTS[kind].footer.startswith("You get this mail because you are an admin"):
         assert last == URL
     else:

@@ -32,6 +32,8 @@ PRODUCTION = DEVELOPMENT | {
     "SUPABASE_URL": "https://project.supabase.co",
     "STRIPE_SECRET_KEY": f"sk_live_{CANARY}",
     "STRIPE_WEBHOOK_SECRET": f"whsec_{CANARY}",
+    "ALERT_WEBHOOK_URL": f"https://hooks.example.com/{CANARY}",
+    "ALERT_WEBHOOK_SECRET": f"{CANARY}-long-enough-to-sign-alerts",
     "SMTP_URL": f"smtp://mailer:{CANARY}@mail.example.com:587",
     "MAIL_FROM": "Chat <mail@example.com>",
 }
@@ -186,6 +188,8 @@ def test_what_is_malformed_missing_and_mixed_is_reported_together(
         ("SESSION_SECRET_PREVIOUS", f"{CANARY}-which-is-long-enough-alone,{CANARY}"),
         ("STRIPE_SECRET_KEY", f"pk_test_{CANARY}"),
         ("STRIPE_WEBHOOK_SECRET", f"sk_test_{CANARY}"),
+        ("ALERT_WEBHOOK_URL", f"ftp://hooks.example.com/{CANARY}"),
+        ("ALERT_WEBHOOK_SECRET", "too short"),
         ("SMTP_URL", f"http://me:{CANARY}@mail.example.com"),
         ("SMTP_URL", f"smtp://:{CANARY}@"),
         ("SMTP_URL", f"smtp://{CANARY}@mail.example.com"),
@@ -358,7 +362,7 @@ def test_whatever_is_named_like_a_secret_is_kept_like_one() -> None:
         if name == "captcha_site_key":
             # Every visitor's browser has it; what it is a key to is the captcha's own page.
             continue
-        secretive = name.endswith(("_key", "database_url", "redis_url", "smtp_url"))
+        secretive = name.endswith(("_key", "database_url", "redis_url", "smtp_url", "webhook_url"))
         secretive |= "secret" in name
         assert (SecretStr in get_args(field.annotation)) == secretive, name
 

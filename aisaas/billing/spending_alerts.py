@@ -1,0 +1,165 @@
+"""Tells the admins that the day's spending has come to 50, 80 and 100 % of a cap: by mail, and at a
+webhook where one is set.
+
+What was crossed is recorded with the intent to tell it, in one transaction, by whichever process
+looks first; the primary facts (day, cap, line) are unique, so each is told once. Telling comes later:
+the mail through the notices, the webhook from here, at least once and with the same id each time.
+
+Outage: while the webhook's server is away alerts wait, however long; only a server that answered
+REFUSALS times that it won't have one ends the trying.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from decimal import Decimal
+
+from aisaas.billing import spending_store as store
+from aisaas.billing.notices import SPENDING_NEAR, SPENDING_REFUSED, add_notice
+from aisaas.billing.spending_store import CapUse, DueAlert
+from aisaas.db.service import ServiceDatabase
+from aisaas.errors import AlertError
+from aisaas.ports import Alert, AlertSink
+
+log = logging.getLogger(__name__)
+
+PERCENTS = (100, 80, 50)
+WHOLE = 100
+REFUSALS = 5
+LEASE_SECONDS = 60.0
+AWAY_SECONDS = 30.0
+# An alert that was refused: after 1, 4, 16 and 64 minutes.
+PUT_OFF_SECONDS = 60.0
+PUT_OFF_FACTOR = 4
+NAMES = {"free": "The free tier", "total": "The product"}
+
+
+def line_reached(use: CapUse) -> int | None:
+    """The highest of PERCENTS, or None. A cap that refuses somebody is reached, although what is held
+    for running calls is given back later; a cap of nothing is not, before that."""
+    if use.refusing:
+        return WHOLE
+    if use.cap_usd <= 0:
+        return None
+    spent = use.spent_usd * WHOLE
+    return next((percent for percent in PERCENTS if spent >= use.cap_usd * percent), None)
+
+
+class SpendingAlerts:
+    """Args: `caps`: what the settings say, by scope, where no admin has set another."""
+
+    def __init__(
+        self,
+        service: ServiceDatabase,
+        caps: Mapping[str, Decimal],
+        sink: AlertSink | None,
+        *,
+        page: str,
+    ) -> None:
+        self._service = service
+        self._caps = caps
+        self._sink = sink
+        self._page = page
+
+    async def look_once(self) -> int:
+        """Record what was crossed since the last look, anybody's; how many alerts that made.
+
+        Raises DependencyError without the database: the next look finds it.
+        """
+        async with self._service.transaction() as session:
+            uses = await store.cap_uses(session, self._caps)
+        made = 0
+        for use in uses:
+            percent = line_reached(use)
+            if percent is not None and percent > use.told_percent:
+                made += await self._record(use, percent)
+        return made
+
+    async def deliver_once(self) -> int:
+        """Tell the webhook everything that is due; how many it took.
+
+        Raises:
+            DependencyError: the database or the webhook's server is away; the rest waits.
+        """
+        if self._sink is None:
+            return 0
+        sent = 0
+        while (due := await self._claim()) is not None:
+            sent += await self._deliver(self._sink, due)
+        return sent
+
+    async def _record(self, use: CapUse, percent: int) -> bool:
+        lines = [line for line in PERCENTS if line <= percent]
+        async with self._service.transaction() as session:
+            added = await store.add_lines(session, use, lines, to_webhook=self._sink is not None)
+            if percent not in added:
+                # Another process looked at the same moment.
+                return False
+            await add_notice(
+                session,
+                None,
+                SPENDING_REFUSED if use.refusing else SPENDING_NEAR,
+                f"spending:{use.day}:{use.scope}:{use.cap_usd:f}:{percent}",
+                {
+                    "scope": use.scope,
+                    "percent": percent,
+                    "cap_usd": f"{use.cap_usd:f}",
+                    "spent_usd": f"{use.spent_usd:f}",
+                    "reserved_usd": f"{use.reserved_usd:f}",
+                    "day": use.day.isoformat(),
+                },
+            )
+        log.warning("spending: %s has reached %d %% of its cap", use.scope, percent)
+        return True
+
+    async def _claim(self) -> DueAlert | None:
+        async with self._service.transaction() as session:
+            return await store.claim(session, LEASE_SECONDS)
+
+    async def _deliver(self, sink: AlertSink, due: DueAlert) -> bool:
+        try:
+            await sink.send(_alert(due, self._page))
+        except AlertError as error:
+            await self._put_off(due, error)
+            if not error.refused:
+                # The next one would fare no better.
+                raise
+            return False
+        async with self._service.transaction() as session:
+            await store.note_sent(session, due)
+        return True
+
+    async def _put_off(self, due: DueAlert, error: AlertError) -> None:
+        dead = error.refused and due.attempts + 1 >= REFUSALS
+        if dead:
+            log.error("alert %s is given up: %s", due.id, error)
+        seconds = AWAY_SECONDS
+        if error.refused:
+            seconds = PUT_OFF_SECONDS * PUT_OFF_FACTOR**due.attempts
+        async with self._service.transaction() as session:
+            await store.put_off(
+                session, due, str(error), seconds=seconds, refused=error.refused, dead=dead
+            )
+
+
+def _alert(due: DueAlert, page: str) -> Alert:
+    use = due.use
+    spent, cap = f"${use.spent_usd:,.2f}", f"${use.cap_usd:,.2f}"
+    said = f"{NAMES[use.scope]} has spent {spent} of the {cap} it may spend on {use.day} (UTC)"
+    closed = "; new calls are refused" if use.refusing else f": {due.percent} %"
+    return Alert(
+        id=due.id,
+        kind="spending",
+        text=f"{said}{closed}. {page}",
+        values={
+            "scope": use.scope,
+            "day": use.day.isoformat(),
+            "percent": due.percent,
+            "cap_usd": f"{use.cap_usd:f}",
+            "spent_usd": f"{use.spent_usd:f}",
+            "reserved_usd": f"{use.reserved_usd:f}",
+            "refusing": use.refusing,
+            "at": due.created_at.isoformat(),
+        },
+    )

@@ -1,0 +1,165 @@
+"""The SQL of alerts about spending. Days are UTC; times and claims go by the database's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+
+@dataclass(frozen=True, slots=True)
+class CapUse:
+    """A cap on a day, in USD. `told_percent` is the highest line that is recorded for it, or 0."""
+
+    day: date
+    scope: str
+    cap_usd: Decimal
+    spent_usd: Decimal
+    reserved_usd: Decimal
+    refusing: bool
+    told_percent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DueAlert:
+    """An alert that is ours to tell until `until`; `use` is as it was when the line was crossed."""
+
+    id: UUID
+    use: CapUse
+    percent: int
+    attempts: int
+    created_at: datetime
+    until: datetime
+
+
+async def cap_uses(session: AsyncSession, caps: Mapping[str, Decimal]) -> Sequence[CapUse]:
+    """Today's, and for a while yesterday's: what is spent in a day's last moment counts, too."""
+    rows = await session.execute(
+        text(
+            """
+            select d.day, d.scope, u.cap_usd, d.spent_usd, d.reserved_usd,
+              d.refused_at is not null as refusing, coalesce(max(a.percent), 0) as told_percent
+            from public.spend_days d
+              join unnest(cast(:scopes as text[]), cast(:usd as numeric[])) s (scope, usd)
+                on s.scope = d.scope
+              left join private.spending_caps c on c.scope = d.scope
+              cross join lateral (select cast(coalesce(c.usd, s.usd) as numeric(12, 6))) u (cap_usd)
+              left join private.spending_alerts a
+                on a.day = d.day and a.scope = d.scope and a.cap_usd = u.cap_usd
+            where d.day in (
+              (now() at time zone 'UTC')::date, ((now() - interval '2 min') at time zone 'UTC')::date
+            )
+            group by d.day, d.scope, u.cap_usd, d.spent_usd, d.reserved_usd, d.refused_at
+            """
+        ),
+        {"scopes": list(caps), "usd": list(caps.values())},
+    )
+    return [CapUse(**row) for row in rows.mappings()]
+
+
+async def add_lines(
+    session: AsyncSession, use: CapUse, lines: Sequence[int], *, to_webhook: bool
+) -> frozenset[int]:
+    """Record lines, the highest first: that one is told. Which of them were not there yet."""
+    rows = await session.execute(
+        text(
+            """
+            insert into private.spending_alerts (day, scope, cap_usd, percent, spent_usd,
+              reserved_usd, refusing, told, state)
+            select :day, :scope, :cap_usd, line, :spent_usd, :reserved_usd, :refusing,
+              line = :highest,
+              case when line = :highest and :to_webhook then 'pending' else 'none' end
+            from unnest(cast(:lines as integer[])) line
+            on conflict (day, scope, cap_usd, percent) do nothing returning percent
+            """
+        ),
+        {
+            "day": use.day,
+            "scope": use.scope,
+            "cap_usd": use.cap_usd,
+            "spent_usd": use.spent_usd,
+            "reserved_usd": use.reserved_usd,
+            "refusing": use.refusing,
+            "lines": list(lines),
+            "highest": lines[0],
+            "to_webhook": to_webhook,
+        },
+    )
+    return frozenset(rows.scalars())
+
+
+async def claim(session: AsyncSession, lease_seconds: float) -> DueAlert | None:
+    """The alert that has been due for the longest, or None; other processes skip it."""
+    rows = await session.execute(
+        text(
+            """
+            with due as (
+              select id from private.spending_alerts
+              where state = 'pending' and next_attempt_at <= now()
+              order by next_attempt_at, created_at limit 1 for update skip locked
+            )
+            update private.spending_alerts a
+            set next_attempt_at = now() + make_interval(secs => :lease)
+            from due where a.id = due.id
+            returning a.id, a.day, a.scope, a.cap_usd, a.spent_usd, a.reserved_usd, a.refusing,
+              a.percent, a.attempts, a.created_at, a.next_attempt_at as until
+            """
+        ),
+        {"lease": lease_seconds},
+    )
+    found = rows.mappings().one_or_none()
+    if found is None:
+        return None
+    row: dict[str, Any] = dict(found)
+    of_use = ("day", "scope", "cap_usd", "spent_usd", "reserved_usd", "refusing")
+    use = CapUse(**{name: row.pop(name) for name in of_use})
+    return DueAlert(use=use, **row)
+
+
+async def note_sent(session: AsyncSession, due: DueAlert) -> None:
+    """It is true whoever has the claim by now."""
+    await session.execute(
+        text(
+            """
+            update private.spending_alerts set state = 'sent', sent_at = now(), last_error = null
+            where id = :id and state = 'pending'
+            """
+        ),
+        {"id": due.id},
+    )
+
+
+async def put_off(
+    session: AsyncSession,
+    due: DueAlert,
+    error: str,
+    *,
+    seconds: float,
+    refused: bool,
+    dead: bool,
+) -> None:
+    """Due again in `seconds`, or never; `refused` counts. Whoever has a newer claim decides."""
+    await session.execute(
+        text(
+            """
+            update private.spending_alerts
+            set next_attempt_at = now() + make_interval(secs => :seconds), last_error = :error,
+              attempts = attempts + :refused, state = case when :dead then 'dead' else state end
+            where id = :id and state = 'pending' and next_attempt_at = :until
+            """
+        ),
+        {
+            "id": due.id,
+            "until": due.until,
+            "error": error,
+            "seconds": seconds,
+            "refused": int(refused),
+            "dead": dead,
+        },
+    )

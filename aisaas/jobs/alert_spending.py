@@ -1,0 +1,31 @@
+"""Looks at what is spent against the caps, and tells the webhook. Any process may, for all of them.
+
+Outages: without the database nothing is looked at, and the next look finds what was crossed; without
+the webhook's server alerts wait, and mails go out all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from aisaas.billing.spending_alerts import SpendingAlerts
+from aisaas.errors import DependencyError
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS = 5.0
+
+
+async def alert_spending(alerts: SpendingAlerts) -> None:
+    """Runs until cancelled."""
+    while True:
+        try:
+            await alerts.look_once()
+            await alerts.deliver_once()
+        except DependencyError as error:
+            log.warning("alerts about spending wait: %s", error)
+        except Exception:
+            # A surprise in one round must not leave all later ones out.
+            log.exception("looking at what is spent failed")
+        await asyncio.sleep(EVERY_SECONDS)
