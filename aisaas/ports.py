@@ -592,3 +592,19 @@ class AlertSink(Protocol):
             AlertError: it isn't known to have been taken, or was refused.
         """
         ...
+
+
+# Jobs ---------------------------------------------------------------------------------------------
+
+
+class JobTimes(Protocol):
+    """When each job last succeeded, over all processes; seconds since the epoch.
+
+    Both raise DependencyError when it can't be told.
+    """
+
+    async def note(self, begun: Mapping[str, float], succeeded: Mapping[str, float]) -> None:
+        """Enter successes; where none is known yet, when the job began to run."""
+        ...
+
+    async def read(self) -> Mapping[str, float]: ...

@@ -111,6 +111,8 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     aisaas_data_dir: Path = PROJECT_ROOT / ".aisaas"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    # Whoever has it may read /metrics from elsewhere.
+    metrics_token: SecretStr | None = None
     # Where the states of open tabs live. Either way they are rebuilt from cookie and database.
     tab_states: Literal["memory", "redis"] = "memory"
     shutdown_grace_seconds: Annotated[float, Field(ge=0, le=600)] = 10
@@ -340,7 +342,7 @@ class Settings(BaseSettings):
             raise _problem("should start with whsec_, each of several")
         return value
 
-    @field_validator("session_secret", "alert_webhook_secret")
+    @field_validator("session_secret", "alert_webhook_secret", "metrics_token")
     @classmethod
     def _long_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < MIN_SECRET_LENGTH:

@@ -21,6 +21,7 @@ from aisaas.adapters.alert_webhook import AlertWebhook
 from aisaas.adapters.litellm_model import LiteLLMModel
 from aisaas.adapters.redis_attempts import RedisAttempts
 from aisaas.adapters.redis_client import make_listening_redis, make_redis, reach
+from aisaas.adapters.redis_job_runs import RedisJobRuns
 from aisaas.adapters.redis_limiter import RedisLimiter
 from aisaas.adapters.redis_reply_log import BLOCK_MS, RedisReplyLog
 from aisaas.adapters.redis_signals import RedisSignals
@@ -38,6 +39,7 @@ from aisaas.admin.usage import UsageReports
 from aisaas.admin.users import Users, UsersParts
 from aisaas.billing.changes import BillingChanges
 from aisaas.billing.checkout import Checkout
+from aisaas.billing.figures import Figures
 from aisaas.billing.notice_mail import Letterhead
 from aisaas.billing.notice_mails import NoticeMails
 from aisaas.billing.outbox import Outbox
@@ -57,7 +59,7 @@ from aisaas.chat.reply import ReplyParts
 from aisaas.chat.running import RunningReplies
 from aisaas.chat.send import Chat, ChatParts
 from aisaas.chat.settle import Settler
-from aisaas.db.engine import Login
+from aisaas.db.engine import Login, PoolUse
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.observe.draining import Draining
@@ -117,6 +119,10 @@ class Services:
     draining: Draining
     dependencies: Dependencies
     spending_alerts: SpendingAlerts
+    figures: Figures
+    job_times: RedisJobRuns
+    # How much of each login's pools is in use.
+    pools: Callable[[], Mapping[str, Mapping[str, PoolUse]]]
     _closers: tuple[Closer, ...]
 
     async def close(self) -> None:
@@ -145,6 +151,8 @@ class _Adapters:
     model: LiteLLMModel
     payments: StripePayments | None
     dependencies: tuple[Dependency, ...]
+    job_times: RedisJobRuns
+    pools: Callable[[], Mapping[str, Mapping[str, PoolUse]]]
     closers: tuple[Closer, ...]
 
 
@@ -180,6 +188,8 @@ def _adapters(config: Settings) -> _Adapters:
             Dependency("auth", identity.reach, seconds=2.5),
             *_optional(payments),
         ),
+        job_times=RedisJobRuns(redis, prefix=prefix),
+        pools=lambda: {"user": user_login.use(), "service": service_login.use()},
         closers=(
             user_login.close,
             service_login.close,
@@ -419,6 +429,9 @@ def build(config: Settings) -> Services:
         spending_alerts=SpendingAlerts(
             to.service, {**caps}, _alert_webhook(config), page=f"{config.url}/admin/steering"
         ),
+        figures=Figures(to.service),
+        job_times=to.job_times,
+        pools=to.pools,
         _closers=(accounts.close, *to.closers),
     )
 

@@ -29,6 +29,7 @@ from typing import Any, cast
 import httpx
 
 from aisaas.errors import ProviderError
+from aisaas.observe.calls import provider_call
 from aisaas.ports import Admitted, Chunk, Finish, Model, Price, Text, Usage
 from aisaas.settings import Settings
 
@@ -123,6 +124,14 @@ class LiteLLMModel:
         await self.warm()
         assert self._loading is not None
         litellm = self._loading.result()
+        with provider_call(model.provider) as call:
+            async with aclosing(self._call(litellm, admitted, model)) as chunks:
+                async for chunk in chunks:
+                    if isinstance(chunk, Text):
+                        call.text_came()
+                    yield chunk
+
+    async def _call(self, litellm: Any, admitted: Admitted, model: Model) -> AsyncGenerator[Chunk]:
         try:
             upstream: Any = await litellm.acompletion(
                 model=model.upstream,

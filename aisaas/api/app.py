@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from aisaas.api import account, health, providers, session, site, stripe_webhook
+from aisaas.api import account, health, metrics, providers, session, site, stripe_webhook
 
 
 def api_routes() -> list[Route]:
     return [
         *health.routes(),
+        *metrics.routes(),
         *site.routes(),
         *session.routes(),
         *providers.routes(),

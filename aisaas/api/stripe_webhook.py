@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from aisaas.billing.stripe_events import StripeEvents, failure_code
 from aisaas.errors import AisaasError, WebhookInvalid
+from aisaas.observe.metrics import WEBHOOKS
 from aisaas.ports import Payments
 from aisaas.wiring import services
 
@@ -30,6 +31,8 @@ SNAPSHOTS = "/api/webhooks/stripe"
 METERS = "/api/webhooks/stripe/meters"
 SIGNATURE = "stripe-signature"
 MAX_BYTES = 256 * 1024
+# From here on it is our failure, and the event comes again.
+FAILED = 500
 # Bodies are a few kilobytes, and come from a server.
 READ_SECONDS = 10.0
 
@@ -83,9 +86,12 @@ async def _answer(request: Request, secrets: tuple[str, ...], take: Take) -> Res
         body = await _body(request)
         await take(payments, events, body, request.headers.get(SIGNATURE, ""))
     except WebhookInvalid as error:
+        WEBHOOKS.labels("invalid").inc()
         return PlainTextResponse(f"{error}\n", 400)
     except HTTPException as error:
+        WEBHOOKS.labels("failed" if error.status_code >= FAILED else "invalid").inc()
         return PlainTextResponse(f"{error.detail}\n", error.status_code)
+    WEBHOOKS.labels("taken").inc()
     return JSONResponse({"received": True})
 
 

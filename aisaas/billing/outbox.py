@@ -26,6 +26,7 @@ from aisaas.billing.outbox_store import ClaimedUsage
 from aisaas.db.engine import Question
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, PaymentsError, PaymentsRefused
+from aisaas.observe.metrics import METER_SENDS
 from aisaas.ports import MeterEvent, Payments
 
 log = logging.getLogger(__name__)
@@ -152,15 +153,18 @@ class Outbox:
             await self._payments.report_usage(event)
         except PaymentsRefused as refused:
             self._failures = 0
+            METER_SENDS.labels("refused").inc()
             log.warning("usage %s was refused by the meter: %s", row.identifier, refused.code)
             return store.dead(row, f"{refused.code}: {refused.message}"[:REASON_LENGTH])
         except PaymentsError as error:
+            METER_SENDS.labels("postponed").inc()
             await self._slow_down(error)
             seconds = max(_wait(row.attempts), error.retry_after or 0.0)
             return store.postponed(
                 row, error.kind, seconds, undone=error.undone, answered=error.answered
             )
         self._failures = 0
+        METER_SENDS.labels("sent").inc()
         return store.sent(row)
 
     async def _slow_down(self, error: PaymentsError) -> None:

@@ -22,6 +22,7 @@ from aisaas.admin.limits import EngagedScopes, scopes_of
 from aisaas.chat.models import Segment
 from aisaas.chat.settle import Produced, ProviderFailure, Settler
 from aisaas.errors import DependencyError, ProviderError
+from aisaas.observe.metrics import PROVIDER_ERRORS
 from aisaas.ports import (
     Admitted,
     Chunk,
@@ -187,6 +188,7 @@ class RunningReply:
                 return self._result("done")
             kind = error.kind if error is not None else "cut"
             self._failures = (*self._failures, ProviderFailure(model, kind))
+            PROVIDER_ERRORS.labels(model.provider, kind).inc()
             log.warning("model %s: %s after %d characters", model.id, kind, len(self._text))
             if self._text:
                 return self._result("interrupted", kind)

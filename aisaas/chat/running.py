@@ -54,6 +54,10 @@ class RunningReplies:
     def get(self, message_id: UUID) -> RunningReply | None:
         return self._replies.get(message_id)
 
+    @property
+    def count(self) -> int:
+        return len(self._replies)
+
     def sessions(self) -> frozenset[UUID]:
         """The sessions that the replies in this process were asked from."""
         return frozenset(reply.admitted.session_id for reply in self._replies.values())

@@ -27,6 +27,7 @@ from aisaas.chat.settle import Settler
 from aisaas.chat.titles import UNTITLED, make_title
 from aisaas.db.user import UserDatabase
 from aisaas.errors import DependencyError, MessageInvalid, NotFound, Refusal, Unavailable
+from aisaas.observe.metrics import ADMISSION_SECONDS, REFUSALS
 from aisaas.ports import LanguageModel, ReplyLog
 
 log = logging.getLogger(__name__)
@@ -254,6 +255,7 @@ class Chat:
         try:
             return await self._admit_and_start(call, names)
         except Refusal as refusal:
+            REFUSALS.labels(refusal.code).inc()
             # The browser may name any model; what it made up is not kept.
             asked = self._parts.door.catalogue.get(call.model_id)
             self._parts.refusals.record(
@@ -268,7 +270,8 @@ class Chat:
             return await self._admit_in_turn(call, names)
 
     async def _admit_in_turn(self, call: Call, names: _Names) -> Started:
-        call, admitted = await admit(self._parts.door, call)
+        with ADMISSION_SECONDS.time():
+            call, admitted = await admit(self._parts.door, call)
         try:
             started = await self._store(call, names)
         except BaseException as error:

@@ -24,6 +24,7 @@ from aisaas.billing.store import add_provider_errors
 from aisaas.chat import store
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError
+from aisaas.observe.metrics import COST, MODEL_CALLS, TOKENS
 from aisaas.ports import Admitted, Model, Outcome, Purpose, Usage
 
 log = logging.getLogger(__name__)
@@ -195,4 +196,13 @@ class Settler:
                         error_code=produced.error_code,
                     ),
                 )
+        _count(charge, cost)
         return True
+
+
+def _count(charge: Charge, cost: Decimal) -> None:
+    model, provider = charge.model.id, charge.model.provider
+    MODEL_CALLS.labels(model, provider, charge.purpose, charge.outcome).inc()
+    TOKENS.labels(model, provider, "prompt").inc(charge.prompt_tokens)
+    TOKENS.labels(model, provider, "completion").inc(charge.completion_tokens)
+    COST.labels(model, provider).inc(float(cost))

@@ -12,6 +12,7 @@ from aisaas.chat.guards import Call, Door, admit
 from aisaas.chat.prompt import MESSAGE_OVERHEAD
 from aisaas.chat.settle import Produced, ProviderFailure, Settler
 from aisaas.errors import ProviderError, Refusal
+from aisaas.observe.metrics import PROVIDER_ERRORS
 from aisaas.ports import Admitted, Finish, LanguageModel, Text, Turn, Usage
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,7 @@ async def _complete(model: LanguageModel, admitted: Admitted) -> Produced:
                         finished = True
     except (ProviderError, TimeoutError) as caught:
         error = caught.kind if isinstance(caught, ProviderError) else "timeout"
+        PROVIDER_ERRORS.labels(answering.provider, error).inc()
     return Produced(
         outcome="done" if finished else ("interrupted" if text else "failed"),
         text=text,

@@ -28,6 +28,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.pool import QueuePool
 
 from aisaas.errors import DependencyError
 
@@ -64,6 +65,14 @@ class Question(Generic[T]):
     read: Callable[[Sequence[Sequence[Row]]], T]
 
 
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """Connections: those in use, and how many there may be."""
+
+    in_use: int
+    limit: int
+
+
 def driver_url(url: str) -> str:
     """The same address with the driver named, for SQLAlchemy."""
     scheme, rest = url.split("://", 1)
@@ -94,6 +103,13 @@ class Login:
     async def close(self) -> None:
         await self._engine.dispose()
         await self._asking.dispose()
+
+    def use(self) -> Mapping[str, PoolUse]:
+        """Of each pool."""
+        return {
+            "transactions": _use(self._engine, POOL_SIZE + POOL_OVERFLOW),
+            "asking": _use(self._asking, ASKING_POOL_SIZE),
+        }
 
     async def reach(self, role: Role) -> None:
         """Returns when the database answers a statement as `role`.
@@ -175,6 +191,11 @@ class Login:
                 # Whatever state a failure left it in, nobody shall inherit it.
                 await pooled.invalidate()
                 raise
+
+
+def _use(engine: AsyncEngine, limit: int) -> PoolUse:
+    pool = engine.pool
+    return PoolUse(pool.checkedout() if isinstance(pool, QueuePool) else 0, limit)
 
 
 def _looked_at(task: asyncio.Task[Any]) -> None:

@@ -10,6 +10,7 @@ import logging
 
 from aisaas.billing.notice_mails import NoticeMails
 from aisaas.errors import DependencyError
+from aisaas.observe.jobs import RUNS
 
 log = logging.getLogger(__name__)
 
@@ -21,12 +22,16 @@ async def deliver_notices(mails: NoticeMails | None) -> None:
     if mails is None:
         log.warning("SMTP_URL is not set: mails about billing are off, and notices wait")
         return
+    RUNS.began("deliver_notices")
     while True:
         try:
             await mails.deliver_once()
+            RUNS.succeeded("deliver_notices")
         except DependencyError as error:
+            RUNS.failed("deliver_notices")
             log.warning("notices are mailed later: %s", error)
         except Exception:
+            RUNS.failed("deliver_notices")
             # A surprise in one round must not leave all later ones out.
             log.exception("mailing notices failed")
         await asyncio.sleep(EVERY_SECONDS)

@@ -7,6 +7,7 @@ import logging
 
 from aisaas.billing.outbox import Outbox
 from aisaas.errors import DependencyError
+from aisaas.observe.jobs import RUNS
 
 log = logging.getLogger(__name__)
 
@@ -16,13 +17,17 @@ WATCH_EVERY_SECONDS = 300.0
 
 async def deliver_usage(outbox: Outbox) -> None:
     """Runs until the outbox is stopped, or cancelled."""
+    RUNS.began("deliver_usage")
     while not outbox.stopping:
         seconds = AFTER_TROUBLE_SECONDS
         try:
             seconds = await outbox.deliver_due()
+            RUNS.succeeded("deliver_usage")
         except DependencyError as error:
+            RUNS.failed("deliver_usage")
             log.warning("usage waits to be sent: %s", error)
         except Exception:
+            RUNS.failed("deliver_usage")
             # A surprise in one round must not end the delivery for good.
             log.exception("sending usage failed")
         await outbox.rest(seconds)
@@ -30,12 +35,16 @@ async def deliver_usage(outbox: Outbox) -> None:
 
 async def watch_usage(outbox: Outbox) -> None:
     """Runs until cancelled. Apart from the delivery, which may be what is stuck."""
+    RUNS.began("watch_usage")
     while True:
         await asyncio.sleep(WATCH_EVERY_SECONDS)
         try:
             await outbox.warn_if_late()
+            RUNS.succeeded("watch_usage")
         except DependencyError as error:
+            RUNS.failed("watch_usage")
             log.warning("how late usage is could not be looked up: %s", error)
         except Exception:
+            RUNS.failed("watch_usage")
             # A surprise in one round must not end the watch for good.
             log.exception("looking for late usage failed")

@@ -13,6 +13,7 @@ import logging
 
 from aisaas.accounts.identity import Accounts
 from aisaas.chat.running import RunningReplies
+from aisaas.observe.jobs import RUNS
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +22,14 @@ EVERY_SECONDS = 10.0
 
 async def end_replies(accounts: Accounts, running: RunningReplies) -> None:
     """Runs until cancelled."""
+    RUNS.began("end_replies")
     while True:
         await asyncio.sleep(EVERY_SECONDS)
         try:
             await end_replies_once(accounts, running)
+            RUNS.succeeded("end_replies")
         except Exception:
+            RUNS.failed("end_replies")
             # A surprise in one round must not leave all later ones out.
             log.exception("sessions of running replies not looked at")
 

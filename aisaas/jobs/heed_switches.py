@@ -13,6 +13,7 @@ import logging
 from aisaas.admin.limits import KillSwitches
 from aisaas.chat.running import RunningReplies
 from aisaas.errors import DependencyError
+from aisaas.observe.jobs import RUNS
 
 log = logging.getLogger(__name__)
 
@@ -21,14 +22,17 @@ LOOK_SECONDS = 0.5
 
 async def heed_switches(switches: KillSwitches, running: RunningReplies) -> None:
     """Runs until cancelled."""
+    RUNS.began("heed_switches")
     while True:
         await switches.change(within=LOOK_SECONDS)
-        if running.idle:
-            continue
         try:
-            running.heed(await switches.engaged_scopes())
+            if not running.idle:
+                running.heed(await switches.engaged_scopes())
+            RUNS.succeeded("heed_switches")
         except DependencyError:
+            RUNS.failed("heed_switches")
             log.warning("kill switches not looked at: the database does not answer")
         except Exception:
+            RUNS.failed("heed_switches")
             # A surprise in one round must not leave all later ones out.
             log.exception("kill switches not looked at")

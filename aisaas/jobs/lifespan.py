@@ -18,6 +18,7 @@ from aisaas.jobs.reconcile_usage import reconcile_usage
 from aisaas.jobs.record_refusals import record_refusals, record_the_last
 from aisaas.jobs.recover_replies import recover_replies
 from aisaas.jobs.synchronise_subscriptions import synchronise_subscriptions
+from aisaas.jobs.watch_process import share_job_runs, watch_process
 from aisaas.wiring import Services, services
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,8 @@ async def running(these: Services) -> AsyncGenerator[None]:
         record_refusals(these.refusals),
         deliver_notices(these.notice_mails),
         alert_spending(these.spending_alerts),
+        watch_process(these),
+        share_job_runs(these),
         *paid(these),
     ]
     tasks = [asyncio.create_task(job) for job in work]

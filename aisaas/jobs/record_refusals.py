@@ -7,6 +7,7 @@ import logging
 
 from aisaas.billing.refusals import Refusals
 from aisaas.errors import DependencyError
+from aisaas.observe.jobs import RUNS
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +17,7 @@ PURGE_EVERY_SECONDS = 3600.0
 
 async def record_refusals(refusals: Refusals) -> None:
     """Runs until cancelled. What an outage keeps from being written is written after it."""
+    RUNS.began("record_refusals")
     loop = asyncio.get_running_loop()
     purge_at = loop.time()
     while True:
@@ -24,9 +26,12 @@ async def record_refusals(refusals: Refusals) -> None:
             if loop.time() >= purge_at:
                 await refusals.purge()
                 purge_at = loop.time() + PURGE_EVERY_SECONDS
+            RUNS.succeeded("record_refusals")
         except DependencyError as error:
+            RUNS.failed("record_refusals")
             log.warning("refusals wait to be recorded: %s", error)
         except Exception:
+            RUNS.failed("record_refusals")
             # A surprise in one round must not end the recording for good.
             log.exception("recording refusals failed")
         await asyncio.sleep(EVERY_SECONDS)

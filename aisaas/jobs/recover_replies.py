@@ -7,6 +7,7 @@ import logging
 
 from aisaas.chat.recover import Recovery
 from aisaas.errors import DependencyError
+from aisaas.observe.jobs import RUNS
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +17,7 @@ PURGE_EVERY_SECONDS = 3600.0
 
 async def recover_replies(recovery: Recovery) -> None:
     """Runs until cancelled. An outage is waited out: what is abandoned now still is then."""
+    RUNS.began("recover_replies")
     loop = asyncio.get_running_loop()
     purge_at = loop.time()
     while True:
@@ -24,9 +26,12 @@ async def recover_replies(recovery: Recovery) -> None:
             if loop.time() >= purge_at:
                 await recovery.purge_deleted()
                 purge_at = loop.time() + PURGE_EVERY_SECONDS
+            RUNS.succeeded("recover_replies")
         except DependencyError as error:
+            RUNS.failed("recover_replies")
             log.warning("recovery waits: %s", error)
         except Exception:
+            RUNS.failed("recover_replies")
             # A surprise in one round must not end recovery for good.
             log.exception("recovery failed")
         await asyncio.sleep(EVERY_SECONDS)

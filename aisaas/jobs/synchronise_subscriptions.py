@@ -12,6 +12,7 @@ import logging
 
 from aisaas.billing.subscriptions import Subscriptions
 from aisaas.errors import DependencyError
+from aisaas.observe.jobs import RUNS
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +23,17 @@ BATCH = 20
 
 async def synchronise_subscriptions(subscriptions: Subscriptions) -> None:
     """Runs until cancelled."""
+    RUNS.began("synchronise_subscriptions")
     while True:
         try:
             while await subscriptions.look_again(BATCH):
                 pass
+            RUNS.succeeded("synchronise_subscriptions")
         except DependencyError as error:
+            RUNS.failed("synchronise_subscriptions")
             log.warning("subscriptions are looked at later: %s", error)
         except Exception:
+            RUNS.failed("synchronise_subscriptions")
             # A surprise in one round must not leave all later ones out.
             log.exception("looking at subscriptions failed")
         await asyncio.sleep(EVERY_SECONDS)

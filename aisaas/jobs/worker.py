@@ -11,6 +11,7 @@ from aisaas.jobs.alert_spending import alert_spending
 from aisaas.jobs.deliver_notices import deliver_notices
 from aisaas.jobs.lifespan import end, paid, report
 from aisaas.jobs.recover_replies import recover_replies
+from aisaas.jobs.watch_process import share_job_runs
 from aisaas.wiring import Services
 
 # Longer than a call to the payment provider can take.
@@ -23,7 +24,8 @@ async def work(these: Services, stopping: asyncio.Event) -> None:
     mails = asyncio.create_task(deliver_notices(these.notice_mails))
     alerts = asyncio.create_task(alert_spending(these.spending_alerts))
     payments = [asyncio.create_task(job) for job in paid(these)]
-    jobs = [recovery, mails, alerts, *payments]
+    told = asyncio.create_task(share_job_runs(these))
+    jobs = [recovery, mails, alerts, told, *payments]
     for job in jobs:
         job.add_done_callback(report)
     await stopping.wait()

@@ -1,0 +1,55 @@
+"""When each job last did its work, over all processes: a job that nobody runs any more is silent, and
+only its last success tells.
+
+Jobs note it here; `share_job_runs` brings it to where every process reads it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from aisaas.observe.metrics import JOB_RUNS
+
+# By then each should have succeeded again, with patience: seconds.
+EXPECTED_SECONDS: Mapping[str, float] = {
+    "recover_replies": 120,
+    "end_replies": 300,
+    "heed_switches": 120,
+    "record_refusals": 120,
+    "deliver_notices": 300,
+    "deliver_usage": 300,
+    "watch_usage": 1200,
+    "reconcile_usage": 3600,
+    "synchronise_subscriptions": 3600,
+}
+
+
+class JobRuns:
+    """Of this process. Times are seconds since the epoch."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, float] = {}
+        self._succeeded: dict[str, float] = {}
+
+    def began(self, job: str) -> None:
+        """It runs here from now on. A job that never succeeds is late from then."""
+        self._begun.setdefault(job, time.time())
+
+    def succeeded(self, job: str) -> None:
+        self._succeeded[job] = time.time()
+        JOB_RUNS.labels(job, "done").inc()
+
+    def failed(self, job: str) -> None:
+        JOB_RUNS.labels(job, "failed").inc()
+
+    @property
+    def begun(self) -> Mapping[str, float]:
+        return dict(self._begun)
+
+    @property
+    def successes(self) -> Mapping[str, float]:
+        return dict(self._succeeded)
+
+
+RUNS = JobRuns()

@@ -1,0 +1,178 @@
+"""The figures of this process, for Prometheus.
+
+Counters begin at zero with the process. With PROMETHEUS_MULTIPROC_DIR set, the library keeps them in
+files of that folder, and whichever worker is asked answers for all workers of this machine.
+
+Invariant: every label has few values, which we choose ourselves: models and providers of the
+catalogue, codes of refusals, names of jobs. No user, no address, no text.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+    multiprocess,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+# The library reads it as it is imported, so it can't be one of the settings.
+_FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+REGISTRY = CollectorRegistry()
+if _FOLDER is None:
+    ProcessCollector(registry=REGISTRY)
+
+MODEL_CALLS = Counter(
+    "aisaas_model_calls",
+    "Calls that were settled, by how they ended.",
+    ("model", "provider", "purpose", "outcome"),
+    registry=REGISTRY,
+)
+TOKENS = Counter(
+    "aisaas_tokens", "Tokens of settled calls.", ("model", "provider", "kind"), registry=REGISTRY
+)
+COST = Counter(
+    "aisaas_cost_usd",
+    "What settled calls cost at the providers, in USD.",
+    ("model", "provider"),
+    registry=REGISTRY,
+)
+REFUSALS = Counter(
+    "aisaas_refusals", "Calls that were refused, by code.", ("code",), registry=REGISTRY
+)
+PROVIDER_ERRORS = Counter(
+    "aisaas_provider_errors",
+    "Attempts at a provider that failed, by kind; a fallback may have answered instead.",
+    ("provider", "kind"),
+    registry=REGISTRY,
+)
+PROVIDER_SECONDS = Histogram(
+    "aisaas_provider_seconds",
+    "How long an attempt at a provider took, from the call to its end.",
+    ("provider", "end"),
+    buckets=(0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300),
+    registry=REGISTRY,
+)
+FIRST_TOKEN_SECONDS = Histogram(
+    "aisaas_first_token_seconds",
+    "From the call of a provider to its first text.",
+    ("provider",),
+    buckets=(0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30),
+    registry=REGISTRY,
+)
+ADMISSION_SECONDS = Histogram(
+    "aisaas_admission_seconds",
+    "How long a call stood at the door, let in or refused.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+    registry=REGISTRY,
+)
+WEBHOOKS = Counter(
+    "aisaas_webhooks",
+    "Deliveries of webhooks by result: taken, invalid, failed (it comes again).",
+    ("result",),
+    registry=REGISTRY,
+)
+METER_SENDS = Counter(
+    "aisaas_meter_sends",
+    "Rows of usage sent to the meter by result: sent, refused (dead), postponed.",
+    ("result",),
+    registry=REGISTRY,
+)
+JOB_RUNS = Counter(
+    "aisaas_job_runs",
+    "Rounds of a job by result: done, failed.",
+    ("job", "result"),
+    registry=REGISTRY,
+)
+LOOP_LAG_SECONDS = Histogram(
+    "aisaas_event_loop_lag_seconds",
+    "How much later than asked for the event loop came back: everybody waits that long.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+    registry=REGISTRY,
+)
+# Of those who live only: what a process that is gone had is nobody's any more.
+REPLIES_HERE = Gauge(
+    "aisaas_replies_here",
+    "Replies that run in the processes behind this address.",
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+POOL_IN_USE = Gauge(
+    "aisaas_db_pool_in_use",
+    "Connections of a pool that are in use, by login and kind.",
+    ("login", "pool"),
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+POOL_LIMIT = Gauge(
+    "aisaas_db_pool_limit",
+    "Connections that a pool may open.",
+    ("login", "pool"),
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A gauge's value that is the same for every process: it is read from the database or Redis."""
+
+    name: str
+    about: str
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def of_this_process() -> bytes:
+    """What was counted here; with a folder shared by workers, what all of them have counted."""
+    if _FOLDER is None:
+        return generate_latest(REGISTRY)
+    _forget_the_gone(Path(_FOLDER))
+    together = CollectorRegistry()
+    multiprocess.MultiProcessCollector(together)
+    return generate_latest(together)
+
+
+def of_all(readings: Iterable[Reading]) -> bytes:
+    """Readings as gauges; those of one name have the same labels."""
+    families: dict[str, GaugeMetricFamily] = {}
+    for reading in readings:
+        family = families.get(reading.name)
+        if family is None:
+            names = tuple(reading.labels)
+            family = GaugeMetricFamily(reading.name, reading.about, labels=names)
+            families[reading.name] = family
+        family.add_metric(tuple(reading.labels.values()), reading.value)
+    registry = CollectorRegistry()
+    registry.register(_Fixed(tuple(families.values())))
+    return generate_latest(registry)
+
+
+class _Fixed(Collector):
+    def __init__(self, families: tuple[GaugeMetricFamily, ...]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        return self._families
+
+
+def _forget_the_gone(folder: Path) -> None:
+    """A worker that crashed leaves the file of its gauges behind."""
+    for path in folder.glob("gauge_live*_*.db"):
+        pid = int(path.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            multiprocess.mark_process_dead(pid, str(folder))  # pyright: ignore[reportUnknownMemberType]
+        except PermissionError:
+            continue
