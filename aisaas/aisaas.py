@@ -6,6 +6,7 @@ import reflex as rx
 from starlette.applications import Starlette
 
 from aisaas.api.app import api_routes
+from aisaas.api.request_ids import RequestIds
 from aisaas.api.security_headers import SecurityHeaders
 from aisaas.api.sign_in_first import SignInFirst
 from aisaas.jobs.lifespan import lifespan
@@ -36,7 +37,7 @@ app = rx.App(
     toaster=None,
     app_wraps={},
     backend_exception_handler=notices.unexpected,
-    api_transformer=[Starlette(routes=api_routes()), SignInFirst, SecurityHeaders],
+    api_transformer=[Starlette(routes=api_routes()), SignInFirst, SecurityHeaders, RequestIds],
 )
 app.add_middleware(OwnerOnly(), index=0)
 app.register_lifespan_task(lifespan)

@@ -111,6 +111,8 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     aisaas_data_dir: Path = PROJECT_ROOT / ".aisaas"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    # Unless it is said, what machines read where machines run it.
+    log_format: Literal["text", "json"] | None = None
     # Whoever has it may read /metrics from elsewhere.
     metrics_token: SecretStr | None = None
     # Where the states of open tabs live. Either way they are rebuilt from cookie and database.
@@ -471,6 +473,10 @@ class Settings(BaseSettings):
         if self.app_env == "development" and self.app_url is None:
             own += (f"http://localhost:{self.port}",)
         return own + self.allowed_origins
+
+    @property
+    def log_form(self) -> Literal["text", "json"]:
+        return self.log_format or ("text" if self.app_env == "development" else "json")
 
     @property
     def secure_cookies(self) -> bool:

@@ -28,6 +28,7 @@ from aisaas.accounts.sessions import (
 from aisaas.accounts.store import HeldTokens, LiveSession, NewSession
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import AuthError, DependencyError, Unauthenticated, Unavailable
+from aisaas.observe import context
 from aisaas.ports import AuthSession, Identity, SignOutScope
 
 log = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ class LiveSessions:
             Unavailable: it can't be told.
         """
         live = await self.by_cookie(cookie_header)
+        context.add(user=live.principal.user_id)
         if live.verified_seconds_ago >= RECHECK_SECONDS:
             await self._check_once(live)
             live = await self._by_id(live.principal.session_id)

@@ -33,6 +33,7 @@ from aisaas.billing.models import (
 from aisaas.billing.plans import FREE
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, PaymentsError
+from aisaas.observe import context
 from aisaas.ports import PaidSubscription, Payments, Signals
 
 log = logging.getLogger(__name__)
@@ -256,7 +257,8 @@ class Subscriptions:
                 raise
             except Exception:
                 # Whatever it is about this one, the others have their turn.
-                log.exception("the subscriptions of user %s could not be looked at", look.user_id)
+                with context.entered(user=look.user_id):
+                    log.exception("the subscriptions of a user could not be looked at")
         return len(looks)
 
     async def derive(self, session: AsyncSession, user_id: UUID) -> Entitlement | None:

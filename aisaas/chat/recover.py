@@ -18,6 +18,7 @@ from aisaas.chat.catalogue import Catalogue
 from aisaas.chat.settle import Owed, Produced, Settler
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError
+from aisaas.observe import context
 from aisaas.ports import LoggedReply, Model, Price, ReplyLog
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ class Recovery:
             if item.message_id is not None and self._running_here(item.message_id):
                 # This process still has it: it was only late to renew.
                 continue
-            settled += await self._settle(item)
+            with context.entered(user=item.user_id, reply=item.message_id):
+                settled += await self._settle(item)
         async with self._service.transaction() as session:
             orphans = await store.end_orphans(session, ORPHAN_SECONDS)
         if settled or orphans:

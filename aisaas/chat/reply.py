@@ -22,6 +22,7 @@ from aisaas.admin.limits import EngagedScopes, scopes_of
 from aisaas.chat.models import Segment
 from aisaas.chat.settle import Produced, ProviderFailure, Settler
 from aisaas.errors import DependencyError, ProviderError
+from aisaas.observe import context
 from aisaas.observe.metrics import PROVIDER_ERRORS
 from aisaas.ports import (
     Admitted,
@@ -144,6 +145,7 @@ class RunningReply:
 
     async def run(self) -> None:
         """Produce, then settle, whatever happens. Cancelling it settles as interrupted."""
+        context.add(user=self.admitted.user_id, reply=self.message_id)
         flusher = asyncio.create_task(self._flush_as_text_comes())
         try:
             produced = await self._produce()

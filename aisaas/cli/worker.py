@@ -14,6 +14,7 @@ from aisaas import logs
 from aisaas.cli.environment import adopt, running
 from aisaas.cli.screen import say
 from aisaas.jobs.worker import work
+from aisaas.observe.context import identify
 from aisaas.settings import Settings, load
 from aisaas.wiring import build
 
@@ -25,7 +26,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(_: argparse.Namespace) -> int:
     adopt(running())
     config = load()
-    logs.configure(config.log_level, (value for _, value in config.secrets()))
+    secrets = (value for _, value in config.secrets())
+    logs.configure(config.log_level, secrets, form=config.log_form)
+    assert config.session_secret is not None
+    identify(config.session_secret.get_secret_value())
     asyncio.run(_work(config))
     return 0
 

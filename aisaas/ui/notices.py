@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import reflex as rx
@@ -18,6 +19,7 @@ from reflex_base.constants.state import FIELD_MARKER
 from reflex_base.event.context import EventContext
 
 from aisaas.errors import CapReached, QuotaExceeded, Refusal, Unauthenticated, Unavailable
+from aisaas.observe import context
 from aisaas.ui import payloads, routes
 
 log = logging.getLogger(__name__)
@@ -94,11 +96,12 @@ def shown(
 
     @functools.wraps(handler)
     async def with_notices(self: S, *args: P.args, **kwargs: P.kwargs) -> Any:
-        try:
-            return await handler(self, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - the user is told, the log has the rest
-            await show(self, _as_refusal(error, handler), kwargs.get("nonce"))
-        return None
+        with _event():
+            try:
+                return await handler(self, *args, **kwargs)
+            except Exception as error:  # noqa: BLE001 - the user is told, the log has the rest
+                await show(self, _as_refusal(error, handler), kwargs.get("nonce"))
+            return None
 
     return with_notices
 
@@ -110,15 +113,21 @@ def shown_from_background(
 
     @functools.wraps(handler)
     async def with_notices(self: S, *args: P.args, **kwargs: P.kwargs) -> Any:
-        try:
-            return await handler(self, *args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - the user is told, the log has the rest
-            refusal = _as_refusal(error, handler)
-            async with self:
-                await show(self, refusal)
-        return None
+        with _event():
+            try:
+                return await handler(self, *args, **kwargs)
+            except Exception as error:  # noqa: BLE001 - the user is told, the log has the rest
+                refusal = _as_refusal(error, handler)
+                async with self:
+                    await show(self, refusal)
+            return None
 
     return with_notices
+
+
+def _event() -> AbstractContextManager[None]:
+    """What the browser asked for goes by a name of its own in the log."""
+    return context.entered(request=context.new_request())
 
 
 def _as_refusal(error: Exception, handler: Callable[..., Any]) -> Refusal:
@@ -135,14 +144,15 @@ def shown_on_load(
 
     @functools.wraps(handler)
     async def or_sign_in(self: S, *args: P.args, **kwargs: P.kwargs) -> Any:
-        try:
-            return await handler(self, *args, **kwargs)
-        except Unauthenticated:
-            return rx.redirect(routes.login_for(self.router.url.path), replace=True)
-        except Exception as error:  # noqa: BLE001 - the user is told, the log has the rest
-            refusal = _as_refusal(error, handler)
-            await show(self, refusal, again=isinstance(refusal, Unavailable))
-        return None
+        with _event():
+            try:
+                return await handler(self, *args, **kwargs)
+            except Unauthenticated:
+                return rx.redirect(routes.login_for(self.router.url.path), replace=True)
+            except Exception as error:  # noqa: BLE001 - the user is told, the log has the rest
+                refusal = _as_refusal(error, handler)
+                await show(self, refusal, again=isinstance(refusal, Unavailable))
+            return None
 
     return or_sign_in
 
