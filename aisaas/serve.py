@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aisaas import observing
 from aisaas.embedded.launch import die_with_parent
-from aisaas.logs import configure
-from aisaas.observe.context import identify
 from aisaas.settings import settings
 
 if TYPE_CHECKING:
@@ -20,10 +19,7 @@ def app() -> ASGIApp:
     """The ASGI application, for `granian --factory`."""
     die_with_parent()
     config = settings()
-    secrets = (value for _, value in config.secrets())
-    configure(config.log_level, secrets, form=config.log_form)
-    assert config.session_secret is not None
-    identify(config.session_secret.get_secret_value())
+    observing.begin(config)
     # Imported in the worker only: the app module builds the pages as it is imported.
     from aisaas.aisaas import app as pages  # noqa: PLC0415
 

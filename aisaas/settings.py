@@ -115,6 +115,10 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] | None = None
     # Whoever has it may read /metrics from elsewhere.
     metrics_token: SecretStr | None = None
+    # Traces are off without an address to send them to.
+    otel_exporter_otlp_endpoint: str | None = None
+    otel_exporter_otlp_headers: SecretStr | None = None
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
     # Where the states of open tabs live. Either way they are rebuilt from cookie and database.
     tab_states: Literal["memory", "redis"] = "memory"
     shutdown_grace_seconds: Annotated[float, Field(ge=0, le=600)] = 10
@@ -318,6 +322,7 @@ class Settings(BaseSettings):
         "ollama_api_base",
         "demo_api_base",
         "stripe_api_base",
+        "otel_exporter_otlp_endpoint",
     )
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
@@ -329,6 +334,13 @@ class Settings(BaseSettings):
                 # This value is no SecretStr: it is shown in status and logs.
                 raise _problem("must not carry a user or a password")
         return value.rstrip("/") if value else value
+
+    @field_validator("otel_exporter_otlp_headers")
+    @classmethod
+    def _pairs(cls, value: SecretStr | None) -> SecretStr | None:
+        if not all("=" in pair for pair in _listed(value)):
+            raise _problem("should look like name=value, comma separated")
+        return value
 
     @field_validator("stripe_secret_key")
     @classmethod
@@ -477,6 +489,12 @@ class Settings(BaseSettings):
     @property
     def log_form(self) -> Literal["text", "json"]:
         return self.log_format or ("text" if self.app_env == "development" else "json")
+
+    @property
+    def trace_headers(self) -> dict[str, str]:
+        """What the collector wants besides the spans, by name."""
+        pairs = (pair.partition("=") for pair in _listed(self.otel_exporter_otlp_headers))
+        return {name.strip(): value.strip() for name, _, value in pairs}
 
     @property
     def secure_cookies(self) -> bool:

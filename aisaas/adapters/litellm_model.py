@@ -124,7 +124,7 @@ class LiteLLMModel:
         await self.warm()
         assert self._loading is not None
         litellm = self._loading.result()
-        with provider_call(model.provider) as call:
+        with provider_call(model.provider, model.id) as call:
             async with aclosing(self._call(litellm, admitted, model)) as chunks:
                 async for chunk in chunks:
                     if isinstance(chunk, Text):

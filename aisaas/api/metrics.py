@@ -17,7 +17,6 @@ import time
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -25,7 +24,7 @@ from starlette.routing import Route
 from aisaas.admin.caps import CapToday
 from aisaas.errors import AisaasError
 from aisaas.observe.jobs import EXPECTED_SECONDS
-from aisaas.observe.metrics import Reading, of_all, of_this_process
+from aisaas.observe.metrics import CONTENT_TYPE, Reading, of_all, of_this_process
 from aisaas.settings import Settings
 from aisaas.wiring import Services, services
 
@@ -44,7 +43,7 @@ async def metrics(request: Request) -> Response:
         )
     return Response(
         of_this_process() + of_all(await _SHARED.readings(these)),
-        media_type=CONTENT_TYPE_PLAIN_0_0_4,
+        media_type=CONTENT_TYPE,
     )
 
 

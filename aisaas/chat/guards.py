@@ -35,6 +35,7 @@ from aisaas.errors import (
     Suspended,
     Unavailable,
 )
+from aisaas.observe.tracing import span
 from aisaas.ports import Admitted, Model, Purpose, RateLimiter, RateLimits, Turn
 
 log = logging.getLogger(__name__)
@@ -207,7 +208,8 @@ async def admit(door: Door, call: Call) -> tuple[Call, Admitted]:
         Refusal: nothing was consumed: no rate, no quota, no money.
     """
     for guard in GUARDS:
-        call = await guard(door, call)
+        with span(f"guard.{guard.__name__}"):
+            call = await guard(door, call)
     assert call.prompt is not None
     assert call.max_tokens is not None
     plan = door.quota.plan_of(call.principal)
@@ -234,7 +236,9 @@ async def admit(door: Door, call: Call) -> tuple[Call, Admitted]:
         switches=scopes_of(plan=plan.id, model=call.models[0].id, provider=call.models[0].provider),
     )
     try:
-        granted = await door.quota.reserve(claim)
+        with span("guard.reservation", model=call.models[0].id, plan=plan.id) as traced:
+            granted = await door.quota.reserve(claim)
+            traced.note(max_tokens=granted)
     except BaseException:
         await _give_back_rate(door, call)
         raise

@@ -24,6 +24,7 @@ from aisaas.chat.settle import Produced, ProviderFailure, Settler
 from aisaas.errors import DependencyError, ProviderError
 from aisaas.observe import context
 from aisaas.observe.metrics import PROVIDER_ERRORS
+from aisaas.observe.tracing import span
 from aisaas.ports import (
     Admitted,
     Chunk,
@@ -146,6 +147,12 @@ class RunningReply:
     async def run(self) -> None:
         """Produce, then settle, whatever happens. Cancelling it settles as interrupted."""
         context.add(user=self.admitted.user_id, reply=self.message_id)
+        with span("reply", model=self.admitted.models[0].id) as traced:
+            await self._run()
+            assert self.produced is not None
+            traced.note(outcome=self.produced.outcome, characters=len(self.produced.text))
+
+    async def _run(self) -> None:
         flusher = asyncio.create_task(self._flush_as_text_comes())
         try:
             produced = await self._produce()

@@ -27,7 +27,9 @@ from aisaas.chat.settle import Settler
 from aisaas.chat.titles import UNTITLED, make_title
 from aisaas.db.user import UserDatabase
 from aisaas.errors import DependencyError, MessageInvalid, NotFound, Refusal, Unavailable
+from aisaas.observe import context
 from aisaas.observe.metrics import ADMISSION_SECONDS, REFUSALS
+from aisaas.observe.tracing import span
 from aisaas.ports import LanguageModel, ReplyLog
 
 log = logging.getLogger(__name__)
@@ -252,8 +254,10 @@ class Chat:
         )
 
     async def _admit_or_count(self, call: Call, names: _Names) -> Started:
+        reply = call.message_id or names.reply
         try:
-            return await self._admit_and_start(call, names)
+            with context.entered(reply=reply), span("chat.send"):
+                return await self._admit_and_start(call, names)
         except Refusal as refusal:
             REFUSALS.labels(refusal.code).inc()
             # The browser may name any model; what it made up is not kept.
@@ -270,10 +274,11 @@ class Chat:
             return await self._admit_in_turn(call, names)
 
     async def _admit_in_turn(self, call: Call, names: _Names) -> Started:
-        with ADMISSION_SECONDS.time():
+        with ADMISSION_SECONDS.time(), span("chat.admit"):
             call, admitted = await admit(self._parts.door, call)
         try:
-            started = await self._store(call, names)
+            with span("chat.start"):
+                started = await self._store(call, names)
         except BaseException as error:
             await give_back(self._parts.door, call)
             if isinstance(error, DependencyError):

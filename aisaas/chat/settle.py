@@ -25,6 +25,7 @@ from aisaas.chat import store
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError
 from aisaas.observe.metrics import COST, MODEL_CALLS, TOKENS
+from aisaas.observe.tracing import span
 from aisaas.ports import Admitted, Model, Outcome, Purpose, Usage
 
 log = logging.getLogger(__name__)
@@ -151,6 +152,12 @@ class Settler:
 
     async def settle_once(self, owed: Owed, produced: Produced) -> bool:
         """One try, in one transaction. Raises DependencyError when it is not known to be done."""
+        with span("reply.settle", purpose=owed.purpose, outcome=produced.outcome) as traced:
+            settled = await self._settle_once(owed, produced)
+            traced.note(settled=settled)
+            return settled
+
+    async def _settle_once(self, owed: Owed, produced: Produced) -> bool:
         answered = produced.answered or owed.asked
         tokens = counts(produced, owed.prompt_count, self._count_tokens)
         charge = Charge(

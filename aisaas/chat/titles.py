@@ -13,6 +13,7 @@ from aisaas.chat.prompt import MESSAGE_OVERHEAD
 from aisaas.chat.settle import Produced, ProviderFailure, Settler
 from aisaas.errors import ProviderError, Refusal
 from aisaas.observe.metrics import PROVIDER_ERRORS
+from aisaas.observe.tracing import span
 from aisaas.ports import Admitted, Finish, LanguageModel, Text, Turn, Usage
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ async def make_title(
 
     A refused or failed call costs nobody a title: it then is the question's first words.
     """
-    title = await _ask_model(door, settler, model, principal, conversation_id, question)
+    with span("title"):
+        title = await _ask_model(door, settler, model, principal, conversation_id, question)
     title = title or _first_words(question)
     async with door.user.as_user(principal.user_id) as session:
         changed = await store.set_title(session, conversation_id, title, instead_of=UNTITLED)

@@ -10,11 +10,10 @@ import argparse
 import asyncio
 import signal
 
-from aisaas import logs
+from aisaas import observing
 from aisaas.cli.environment import adopt, running
 from aisaas.cli.screen import say
 from aisaas.jobs.worker import work
-from aisaas.observe.context import identify
 from aisaas.settings import Settings, load
 from aisaas.wiring import build
 
@@ -26,10 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(_: argparse.Namespace) -> int:
     adopt(running())
     config = load()
-    secrets = (value for _, value in config.secrets())
-    logs.configure(config.log_level, secrets, form=config.log_form)
-    assert config.session_secret is not None
-    identify(config.session_secret.get_secret_value())
+    observing.begin(config)
     asyncio.run(_work(config))
     return 0
 
@@ -47,4 +43,5 @@ async def _work(config: Settings) -> None:
         await work(services, stopping)
     finally:
         await services.close()
+        await observing.end()
     say("Stopped.")

@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncGenerator, Collection, Coroutine
 from contextlib import asynccontextmanager
 
+from aisaas import observing
 from aisaas.jobs.alert_spending import alert_spending
 from aisaas.jobs.deliver_notices import deliver_notices
 from aisaas.jobs.deliver_usage import deliver_usage, watch_usage
@@ -30,9 +31,12 @@ CANCEL_AGAIN_SECONDS = 6.0
 @asynccontextmanager
 async def lifespan() -> AsyncGenerator[None]:
     """For the app: the services of this process are alive inside the block."""
-    async with running(services()):
-        _end_gently(services())
-        yield
+    try:
+        async with running(services()):
+            _end_gently(services())
+            yield
+    finally:
+        await observing.end()
 
 
 def _end_gently(these: Services) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from aisaas.observe.metrics import FIRST_TOKEN_SECONDS, PROVIDER_SECONDS
+from aisaas.observe.tracing import detached
 
 
 class ProviderCall:
@@ -16,17 +17,22 @@ class ProviderCall:
     def __init__(self, provider: str) -> None:
         self.provider = provider
         self.began = time.monotonic()
-        self._spoke = False
+        self._first: float | None = None
+
+    @property
+    def spoke(self) -> dict[str, float]:
+        """Seconds until the first text, if there was any."""
+        return {} if self._first is None else {"first_token_seconds": self._first}
 
     def text_came(self) -> None:
         """The first time counts."""
-        if not self._spoke:
-            self._spoke = True
-            FIRST_TOKEN_SECONDS.labels(self.provider).observe(time.monotonic() - self.began)
+        if self._first is None:
+            self._first = time.monotonic() - self.began
+            FIRST_TOKEN_SECONDS.labels(self.provider).observe(self._first)
 
 
 @contextmanager
-def provider_call(provider: str) -> Generator[ProviderCall]:
+def provider_call(provider: str, model: str) -> Generator[ProviderCall]:
     """For the block in which a provider is called and read to its end.
 
     `end` is `done`, `failed`, or `aborted` when we didn't want more of it.
@@ -34,10 +40,14 @@ def provider_call(provider: str) -> Generator[ProviderCall]:
     call = ProviderCall(provider)
     end = "failed"
     try:
-        yield call
-        end = "done"
-    except (asyncio.CancelledError, GeneratorExit):
-        end = "aborted"
-        raise
+        with detached("provider.call", provider=provider, model=model) as traced:
+            try:
+                yield call
+                end = "done"
+            except (asyncio.CancelledError, GeneratorExit):
+                end = "aborted"
+                raise
+            finally:
+                traced.note(end=end, **call.spoke)
     finally:
         PROVIDER_SECONDS.labels(provider, end).observe(time.monotonic() - call.began)

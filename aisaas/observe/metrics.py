@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prometheus_client import (
+    CONTENT_TYPE_PLAIN_0_0_4,
     CollectorRegistry,
     Counter,
     Gauge,
@@ -29,6 +30,7 @@ from prometheus_client.registry import Collector
 # The library reads it as it is imported, so it can't be one of the settings.
 _FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
 REGISTRY = CollectorRegistry()
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 if _FOLDER is None:
     ProcessCollector(registry=REGISTRY)
 

@@ -10,8 +10,8 @@ import asyncio
 import dataclasses
 import functools
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import reflex as rx
@@ -20,6 +20,7 @@ from reflex_base.event.context import EventContext
 
 from aisaas.errors import CapReached, QuotaExceeded, Refusal, Unauthenticated, Unavailable
 from aisaas.observe import context
+from aisaas.observe.tracing import span
 from aisaas.ui import payloads, routes
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ def shown(
 
     @functools.wraps(handler)
     async def with_notices(self: S, *args: P.args, **kwargs: P.kwargs) -> Any:
-        with _event():
+        with _event(handler):
             try:
                 return await handler(self, *args, **kwargs)
             except Exception as error:  # noqa: BLE001 - the user is told, the log has the rest
@@ -113,7 +114,7 @@ def shown_from_background(
 
     @functools.wraps(handler)
     async def with_notices(self: S, *args: P.args, **kwargs: P.kwargs) -> Any:
-        with _event():
+        with _event(handler):
             try:
                 return await handler(self, *args, **kwargs)
             except Exception as error:  # noqa: BLE001 - the user is told, the log has the rest
@@ -125,9 +126,11 @@ def shown_from_background(
     return with_notices
 
 
-def _event() -> AbstractContextManager[None]:
-    """What the browser asked for goes by a name of its own in the log."""
-    return context.entered(request=context.new_request())
+@contextmanager
+def _event(handler: Callable[..., Any]) -> Generator[None]:
+    """What the browser asked for: a name in the log, and where a trace begins."""
+    with context.entered(request=context.new_request()), span(f"event {handler.__qualname__}"):
+        yield
 
 
 def _as_refusal(error: Exception, handler: Callable[..., Any]) -> Refusal:
@@ -144,7 +147,7 @@ def shown_on_load(
 
     @functools.wraps(handler)
     async def or_sign_in(self: S, *args: P.args, **kwargs: P.kwargs) -> Any:
-        with _event():
+        with _event(handler):
             try:
                 return await handler(self, *args, **kwargs)
             except Unauthenticated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -21,6 +22,13 @@ Routes = Callable[..., AbstractAsyncContextManager[tuple[Services, httpx.AsyncCl
 def browser_at(services: Services, peer: str = "127.0.0.1") -> httpx.AsyncClient:
     transport = httpx.ASGITransport(Starlette(routes=api_routes()), client=(peer, 5000))
     return httpx.AsyncClient(transport=transport, base_url=services.settings.url)
+
+
+async def until_idle(services: Services) -> None:
+    """Titles come after the reply: what is counted is still until the next call."""
+    async with asyncio.timeout(20):
+        while services.running.count or services.chat._titles:  # pyright: ignore[reportPrivateUsage]
+            await asyncio.sleep(0.02)
 
 
 @pytest.fixture
