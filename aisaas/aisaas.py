@@ -10,7 +10,7 @@ from aisaas.api.request_ids import RequestIds
 from aisaas.api.security_headers import SecurityHeaders
 from aisaas.api.sign_in_first import SignInFirst
 from aisaas.jobs.lifespan import lifespan
-from aisaas.ui import landing, not_found, notices, routes, theme
+from aisaas.ui import landing, leaving, not_found, notices, routes, theme
 from aisaas.ui.account import page as account
 from aisaas.ui.account.state import Recovery
 from aisaas.ui.admin.audit import page as audit
@@ -37,10 +37,17 @@ app = rx.App(
     toaster=None,
     app_wraps={},
     backend_exception_handler=notices.unexpected,
-    api_transformer=[Starlette(routes=api_routes()), SignInFirst, SecurityHeaders, RequestIds],
+    api_transformer=[
+        Starlette(routes=api_routes()),
+        SignInFirst,
+        SecurityHeaders,
+        leaving.Leaving,
+        RequestIds,
+    ],
 )
 app.add_middleware(OwnerOnly(), index=0)
 app.register_lifespan_task(lifespan)
+app.register_lifespan_task(leaving.let_tabs_go)
 
 PAGES = (
     (routes.HOME, landing.page, APP_NAME, None),

@@ -27,6 +27,7 @@
         ├── QuotaExceeded         quota_exceeded
         ├── CapReached            cap_reached
         ├── BillingInvalid        billing_invalid
+        ├── Restarting            restarting
         ├── SteeringInvalid       steering_invalid
         ├── ActionInvalid         action_invalid
         └── Unavailable           unavailable
@@ -242,6 +243,11 @@ class SteeringInvalid(Refusal):
 class ActionInvalid(Refusal):
     code = "action_invalid"
     default = "That can't be done like this. Look at the account again."
+
+
+class Restarting(Refusal):
+    code = "restarting"
+    default = "This server is being restarted. Nothing was used; send it again in a moment."
 
 
 class Unavailable(Refusal):

@@ -352,7 +352,8 @@ def build(config: Settings) -> Services:
         first_token_seconds=config.first_token_timeout_seconds,
         token_gap_seconds=config.token_gap_timeout_seconds,
     )
-    running = RunningReplies(reply_parts, quota, to.signals)
+    draining = Draining()
+    running = RunningReplies(reply_parts, quota, to.signals, draining)
     door = Door(
         user=to.user,
         quota=quota,
@@ -363,7 +364,6 @@ def build(config: Settings) -> Services:
         max_reply_tokens=config.max_reply_tokens,
     )
     subscriptions = _subscriptions(config, to, sold)
-    draining = Draining()
     metering = _metering(to)
     cookie = cookie_name(app_env=config.app_env, secure=config.secure_cookies)
     cipher = TokenCipher(*config.session_secrets)

@@ -83,6 +83,11 @@ class Tab:
         }
         await self._socket.send(f"40{NAMESPACE},{json.dumps({'event': event})}")
 
+    async def closed(self) -> int | None:
+        """Wait until the server has closed the connection; its code for why."""
+        await self._socket.wait_closed()
+        return self._socket.close_code
+
     async def read(self) -> None:
         async for frame in self._socket:
             if not isinstance(frame, str):

@@ -13,6 +13,7 @@ from aisaas.billing.quota import Quota
 from aisaas.billing.store import LEASE_SECONDS
 from aisaas.chat.reply import ReplyParts, RunningReply
 from aisaas.errors import DependencyError, Refusal
+from aisaas.observe.draining import Draining
 from aisaas.ports import Admitted, Signals
 
 log = logging.getLogger(__name__)
@@ -24,18 +25,20 @@ RENEW_SECONDS = LEASE_SECONDS / 3
 class RunningReplies:
     """A registry, and the tasks that belong to this process rather than to a tab."""
 
-    def __init__(self, parts: ReplyParts, quota: Quota, signals: Signals) -> None:
+    def __init__(
+        self, parts: ReplyParts, quota: Quota, signals: Signals, draining: Draining
+    ) -> None:
         self._parts = parts
         self._quota = quota
         self._signals = signals
         self._replies: dict[UUID, RunningReply] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._closing = False
+        self._draining = draining
 
     @property
     def closing(self) -> bool:
         """True once the process is shutting down: no new reply starts."""
-        return self._closing
+        return self._draining.begun
 
     def start(self, admitted: Admitted, conversation_id: UUID, message_id: UUID) -> RunningReply:
         reply = RunningReply(self._parts, admitted, conversation_id, message_id)
@@ -118,7 +121,7 @@ class RunningReplies:
 
     async def shut_down(self, grace_seconds: float) -> None:
         """Let replies finish for a while, then settle what is left as interrupted."""
-        self._closing = True
+        self._draining.begin()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_seconds)
         for reply in list(self._replies.values()):

@@ -26,7 +26,14 @@ from aisaas.chat.running import RunningReplies
 from aisaas.chat.settle import Settler
 from aisaas.chat.titles import UNTITLED, make_title
 from aisaas.db.user import UserDatabase
-from aisaas.errors import DependencyError, MessageInvalid, NotFound, Refusal, Unavailable
+from aisaas.errors import (
+    DependencyError,
+    MessageInvalid,
+    NotFound,
+    Refusal,
+    Restarting,
+    Unavailable,
+)
 from aisaas.observe import context
 from aisaas.observe.metrics import ADMISSION_SECONDS, REFUSALS
 from aisaas.observe.tracing import span
@@ -269,7 +276,7 @@ class Chat:
 
     async def _admit_and_start(self, call: Call, names: _Names) -> Started:
         if self._parts.running.closing:
-            raise Unavailable("The server is restarting. Nothing was used; try again in a moment.")
+            raise Restarting
         async with self._admissions:
             return await self._admit_in_turn(call, names)
 

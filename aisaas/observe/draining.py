@@ -5,16 +5,23 @@ From then on `/ready` says no, so that whatever spreads the visitors sends no ne
 
 from __future__ import annotations
 
+import asyncio
+
 
 class Draining:
     """A flag that is only ever set."""
 
     def __init__(self) -> None:
-        self._begun = False
+        self._begun = asyncio.Event()
 
     @property
     def begun(self) -> bool:
-        return self._begun
+        return self._begun.is_set()
 
     def begin(self) -> None:
-        self._begun = True
+        """In the thread of the event loop."""
+        self._begun.set()
+
+    async def wait(self) -> None:
+        """Until it has begun."""
+        await self._begun.wait()

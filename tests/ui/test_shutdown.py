@@ -10,7 +10,9 @@ from collections.abc import Generator
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from aisaas.bench.instance import Instance
 from aisaas.bench.tab import CHAT, ROOT, Tab, open_tab, sign_up
@@ -31,6 +33,18 @@ def served(stack: Stack, tmp_path: Path) -> Generator[Instance]:
         made,
     ):
         yield made
+
+
+async def nobody_new(url: str) -> None:
+    """A process on its way out takes no tab, says so, and keeps no connection for later."""
+    with pytest.raises(InvalidStatus) as refused:
+        async with open_tab(url, ""):
+            pass
+    assert refused.value.response.status_code == 503
+    async with httpx.AsyncClient(base_url=url) as client:
+        asked = {path: await client.get(path) for path in ("/ping", "/ready", "/login")}
+    assert [answer.status_code for answer in asked.values()] == [503, 503, 200]
+    assert {answer.headers["connection"] for answer in asked.values()} == {"close"}
 
 
 async def begin(tab: Tab, text: str) -> str:
@@ -55,11 +69,13 @@ async def test_replies_finish_within_the_grace_and_longer_ones_keep_what_came(
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGTERM)
         asked = time.monotonic()
-        await asyncio.sleep(0.3)
-        await late.send("too late")
-        await late.until(lambda: late.var(NOTICES, "refusal")["code"])
-        assert late.var(NOTICES, "refusal")["code"] == "unavailable"
-        # Who watches goes on seeing it until its end.
+        # Who waits for nothing is let go; what they send waits in their page for another process.
+        assert await late.closed() == 1012
+        await nobody_new(url)
+        # Who watches goes on seeing it until its end, and can begin nothing else here.
+        await long.send("too late")
+        await long.until(lambda: (long.var(NOTICES, "refusal") or {}).get("code"))
+        assert long.var(NOTICES, "refusal")["code"] == "restarting"
         await short.until(lambda: short.status() == "done")
         await long.until(lambda: long.status() == "interrupted")
         await asyncio.to_thread(worker.stop)

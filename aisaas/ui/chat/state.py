@@ -16,7 +16,7 @@ from reflex.event import EventSpec, EventType
 from aisaas.accounts.models import Principal
 from aisaas.chat.models import ConversationPage, Message, Started
 from aisaas.errors import NotFound
-from aisaas.ui import notices, payloads, routes
+from aisaas.ui import leaving, notices, payloads, routes
 from aisaas.ui.chat import view
 from aisaas.ui.chat.stream import relay_to_tab
 from aisaas.ui.session import principal_of, show_account
@@ -158,7 +158,8 @@ class Chat(rx.State):
         wanted = payloads.identifier(message_id)
         async with self:
             principal = await principal_of(self)
-        await follow_reply(self, principal, wanted, offset)
+        with leaving.stays(while_it=services().running.get(wanted) is not None):
+            await follow_reply(self, principal, wanted, offset)
 
 
 async def list_conversations(state: rx.State, principal: Principal, *, limit: int = LISTED) -> None:

@@ -37,6 +37,7 @@ REASONS = {
     "quota_exceeded": "Too few tokens were left in the period",
     "rate_limited_day": "More messages than a day allows",
     "rate_limited_minute": "More messages than a minute allows",
+    "restarting": "The server was being restarted",
     "spending_paused": "New replies were paused",
     "suspended": "The account was suspended",
     "unavailable": "Something we depend on didn't answer",
