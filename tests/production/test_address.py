@@ -32,7 +32,7 @@ LOCAL: dict[str, object] = {"app_env": "preview", "stripe_secret_key": None}
 
 
 @contextmanager
-def _serving(
+def serving(
     status: int, headers: dict[str, str], tls: ssl.SSLContext | None = None
 ) -> Generator[int]:
     class Answer(BaseHTTPRequestHandler):
@@ -67,7 +67,7 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
 
 
 def test_address_with_a_certificate_and_hsts_is_well(tls: ssl.SSLContext) -> None:
-    with _serving(200, HSTS, tls) as port:
+    with serving(200, HSTS, tls) as port:
         assert _look(f"https://localhost:{port}").state == "ok"
 
 
@@ -75,7 +75,7 @@ def test_certificate_that_nobody_trusts_is_told(
     tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
-    with _serving(200, HSTS, tls) as port:
+    with serving(200, HSTS, tls) as port:
         found = _look(f"https://localhost:{port}")
     assert found.state == "failed"
     assert "browsers will warn" in found.said
@@ -86,7 +86,7 @@ def test_certificate_for_another_name_is_told(
 ) -> None:
     context, trusted = certificate(tmp_path, "other.example")
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
-    with _serving(200, HSTS, context) as port:
+    with serving(200, HSTS, context) as port:
         assert _look(f"https://localhost:{port}").state == "failed"
 
 
@@ -97,7 +97,7 @@ def test_certificate_for_another_name_is_told(
 def test_proxy_that_does_not_lead_to_the_app_is_told(
     status: int, headers: dict[str, str], said: str, tls: ssl.SSLContext
 ) -> None:
-    with _serving(status, headers, tls) as port:
+    with serving(status, headers, tls) as port:
         found = _look(f"https://localhost:{port}")
     assert found.state == "failed"
     assert said in found.said
@@ -108,9 +108,9 @@ def test_address_where_nothing_answers_yet_is_skipped() -> None:
 
 
 def test_plain_http_has_to_lead_to_https_or_to_be_closed() -> None:
-    with _serving(308, {"Location": "https://localhost/"}) as port:
+    with serving(308, {"Location": "https://localhost/"}) as port:
         assert address.plain_http(f"http://127.0.0.1:{port}").state == "ok"
-    with _serving(200, {}) as port:
+    with serving(200, {}) as port:
         found = address.plain_http(f"http://127.0.0.1:{port}")
     assert (found.state, "instead of leading to https" in found.said) == ("failed", True)
     assert address.plain_http(f"http://127.0.0.1:{free_port()}").said == "closed"

@@ -36,6 +36,10 @@ def look(config: Settings) -> Generator[Finding]:
         said = _told(client)
         yield _eviction(said)
         yield _persistence(said)
+    except redis.AuthenticationError as error:
+        # Said of a password that isn't asked for, too.
+        yield fail("Redis", f"doesn't let us in: {error}", "see the password in REDIS_URL")
+        yield _password(url)
     except redis.RedisError as error:
         yield fail("Redis", f"doesn't let us in: {error}", "see REDIS_URL, and that it is up")
     finally:
@@ -53,7 +57,7 @@ def _encrypted(url: str) -> Finding:
 
 
 def _password(url: str) -> Finding:
-    """Tried, because a password that is sent to a server without one is let through as well."""
+    """Tried: that we send one doesn't mean that it is asked for."""
     parts = urlsplit(url)
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     stranger = connect(bare)
