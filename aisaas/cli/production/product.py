@@ -8,9 +8,8 @@ import json
 import urllib.request
 from collections.abc import Generator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
-from aisaas.adapters.smtp_mail import SmtpMail
+from aisaas.adapters.smtp_mail import SmtpMail, SmtpServer
 from aisaas.admin.limits import EVERYTHING
 from aisaas.billing.plans import FREE
 from aisaas.cli import frontend
@@ -35,7 +34,11 @@ def _services(config: Settings) -> Generator[Finding]:
     try:
         services = build(config)
     except ConfigurationError as error:
-        yield fail("models", "; ".join(error.problems), "mend the catalogue, MODEL_CATALOGUE")
+        yield fail(
+            "models",
+            "; ".join(error.problems),
+            "mend the catalogue (MODEL_CATALOGUE) or DEFAULT_MODEL",
+        )
         return
     yield _models(services)
     yield _default_model(services)
@@ -158,8 +161,8 @@ def _mail(config: Settings) -> Finding:
     except MailError as error:
         return fail(
             "mail",
-            f"the mail server doesn't let us in: {error}",
-            "see SMTP_URL's user and password",
+            f"the mail server can't be used: {error}",
+            "see SMTP_URL: host, port, user and password; on port 587 it must offer STARTTLS",
         )
     domain = config.mail_from.rstrip("> ").rpartition("@")[2].lower()
     if domain.endswith(NOT_REAL):
@@ -168,7 +171,10 @@ def _mail(config: Settings) -> Finding:
             f"MAIL_FROM is an address of {domain}, which is nobody's",
             "set MAIL_FROM to an address whose domain lets that server send for it (SPF, DKIM)",
         )
-    return ok("mail", f"{urlsplit(url).hostname} lets us in, from {config.mail_from}")
+    server = SmtpServer.at(url)
+    # The adapter sends nothing to another machine without TLS, and checks its certificate.
+    how = "on this machine" if server.here else "by TLS" if server.tls else "by STARTTLS"
+    return ok("mail", f"{server.host} lets us in, {how}, from {config.mail_from}")
 
 
 def _pages(config: Settings) -> Generator[Finding]:
