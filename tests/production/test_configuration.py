@@ -53,9 +53,6 @@ def test_install_that_is_ready_has_nothing_to_mend() -> None:
             "without a captcha",
             {"captcha_provider": None, "captcha_site_key": None},
         ),
-        ("caps", "failed", "nobody", {"total_daily_usd": 0, "free_tier_daily_usd": 0}),
-        ("caps", "failed", "paying", {"total_daily_usd": 4, "free_tier_daily_usd": 5}),
-        ("caps", "warning", "free users", {"free_tier_daily_usd": 0}),
         ("provider's own cap", "skipped", "openai", {"openai_api_key": "sk-x"}),
     ],
 )

@@ -82,6 +82,32 @@ def test_engaged_kill_switch_is_told_with_how_to_lift_it(
     assert "switch lift" in found.fix
 
 
+@pytest.mark.parametrize(
+    ("free", "total", "state", "said"),
+    [
+        (0, 0, "failed", "nobody gets a reply"),
+        (5, 4, "failed", "what paying ones are owed"),
+        (0, 50, "warning", "free users get no reply"),
+        (5, 50, "ok", "5 USD a day for the free tier, 50 USD for all"),
+    ],
+)
+def test_caps_that_do_not_fit_are_told(
+    free: int, total: int, state: str, said: str, configure: Configure
+) -> None:
+    found = _services(configure, free_tier_daily_usd=free, total_daily_usd=total)["caps"]
+    assert found.state == state
+    assert said in found.said
+
+
+def test_caps_are_those_that_an_admin_has_set(
+    configure: Configure, owner: psycopg.Connection
+) -> None:
+    owner.execute(
+        "insert into private.spending_caps (scope, usd, changed_by) values ('total', 0, 'operator')"
+    )
+    assert _services(configure)["caps"].state == "failed"
+
+
 # Sign-in
 
 

@@ -25,7 +25,6 @@ def look(config: Settings) -> Generator[Finding]:
     yield _session_secret(config)
     yield _proxies(config)
     yield _sign_up(config)
-    yield _caps(config)
     yield _provider_cap(config)
 
 
@@ -114,22 +113,6 @@ def _sign_up(config: Settings) -> Finding:
         )
     with_captcha = f", with {config.captcha_provider}" if config.captcha_provider else ""
     return ok("sign-up", f"{config.sign_up_mode}{with_captcha}")
-
-
-def _caps(config: Settings) -> Finding:
-    free, total = config.free_tier_daily_usd, config.total_daily_usd
-    said = f"{free} USD a day for the free tier, {total} USD for all"
-    if total == 0:
-        return fail("caps", f"{said}: nobody gets a reply", "set TOTAL_DAILY_USD above 0")
-    if total < free:
-        return fail(
-            "caps",
-            f"{said}: free users can spend what paying ones are owed",
-            "set TOTAL_DAILY_USD to FREE_TIER_DAILY_USD and what paying users may need",
-        )
-    if free == 0:
-        return warn("caps", f"{said}: free users get no reply", "set FREE_TIER_DAILY_USD above 0")
-    return ok("caps", said)
 
 
 def _provider_cap(config: Settings) -> Finding:

@@ -7,6 +7,7 @@ import http.client
 import json
 import urllib.request
 from collections.abc import Generator, Sequence
+from decimal import Decimal
 from typing import Any
 
 from aisaas.adapters.smtp_mail import SmtpMail, SmtpServer
@@ -15,7 +16,7 @@ from aisaas.billing.plans import FREE
 from aisaas.cli import frontend
 from aisaas.cli.leaks import find_leaks
 from aisaas.cli.production.findings import Finding, fail, first, ok, warn
-from aisaas.errors import ConfigurationError, DependencyError, MailError
+from aisaas.errors import ConfigurationError, MailError, Unavailable
 from aisaas.settings import Settings
 from aisaas.wiring import Services, build
 
@@ -42,7 +43,7 @@ def _services(config: Settings) -> Generator[Finding]:
         return
     yield _models(services)
     yield _default_model(services)
-    yield asyncio.run(_kill_switch(services))
+    yield from asyncio.run(_steered(services))
 
 
 def _models(services: Services) -> Finding:
@@ -76,13 +77,42 @@ def _default_model(services: Services) -> Finding:
     return ok("default model", f"{got.id}, sold on Free")
 
 
-async def _kill_switch(services: Services) -> Finding:
+async def _steered(services: Services) -> Sequence[Finding]:
+    """What admins may have changed since, so that the database is asked and not the settings."""
     try:
         engaged = [switch.scope for switch in await services.switches.engaged()]
-    except DependencyError as error:
-        return fail("kill switch", f"not told: {error}", "see that the database answers")
+        caps = {cap.scope: cap.usd for cap in await services.caps.of_operator()}
+    except Unavailable:
+        return [
+            fail(item, "not told by the database", "see that it answers")
+            for item in ("caps", "kill switch")
+        ]
     finally:
         await services.close()
+    return [_caps(caps["free"], caps["total"]), _kill_switch(engaged)]
+
+
+def _caps(free: Decimal, total: Decimal) -> Finding:
+    said = f"{free.normalize():f} USD a day for the free tier, {total.normalize():f} USD for all"
+    where = "or at the admins' page of steering"
+    if total == 0:
+        return fail("caps", f"{said}: nobody gets a reply", f"set TOTAL_DAILY_USD above 0, {where}")
+    if total < free:
+        return fail(
+            "caps",
+            f"{said}: free users can spend what paying ones are owed",
+            "set TOTAL_DAILY_USD to FREE_TIER_DAILY_USD and what paying users may need, " + where,
+        )
+    if free == 0:
+        return warn(
+            "caps",
+            f"{said}: free users get no reply",
+            f"set FREE_TIER_DAILY_USD above 0, {where}",
+        )
+    return ok("caps", said)
+
+
+def _kill_switch(engaged: Sequence[str]) -> Finding:
     if EVERYTHING in engaged:
         return fail(
             "kill switch",
@@ -92,7 +122,7 @@ async def _kill_switch(services: Services) -> Finding:
     if engaged:
         return warn(
             "kill switch",
-            f"engaged for {first(engaged)}",
+            f"engaged for {first(list(engaged))}",
             f'python -m aisaas switch lift {engaged[0]} --reason "…"',
         )
     return ok("kill switch", "not engaged")
