@@ -48,6 +48,7 @@ EXPORTED = 10_000
 # Differences that are told of one table and day.
 TOLD = 20
 YEAR_DAYS = 365
+MICRO_USD = Decimal("0.000001")
 HOURS = 24
 
 # An admin who is signed in, or an operator's name from the command line: who has that has the
@@ -147,9 +148,12 @@ class UsageReports:
                 limit=PAGE_USERS,
             )
         pages = max(-(-total // PAGE_USERS), 1)
-        if page > pages:
+        if page > 1 and not found:
+            begin = await self.users(reader, span, search=search, sort=sort, direction=direction)
+            if begin.pages == 1:
+                return begin
             return await self.users(
-                reader, span, search=search, sort=sort, direction=direction, page=pages
+                reader, span, search=search, sort=sort, direction=direction, page=begin.pages
             )
         return UserPage(found, page, pages, total)
 
@@ -214,7 +218,7 @@ class UsageReports:
         async with self._reading(reader) as session:
             return await store.first_day(session)
 
-    async def compare(self, reader: Reader, span: Span) -> AsyncIterator[Difference]:
+    async def compare(self, reader: Reader, span: Span) -> AsyncGenerator[Difference]:
         """Where the sums of a span aren't the ledger, to the last digit; nothing when they are.
 
         A day at a time, each in a transaction of its own, while everything goes on. At most TOLD of
@@ -225,7 +229,7 @@ class UsageReports:
                 found = await store.compare_day(session, span.first + timedelta(number), TOLD)
             for each in found:
                 yield each
-        for width in (8, 64):
+        for width in store.WIDTHS[:-1]:
             for starts in store.blocks_around(span, width):
                 async with self._reading(reader) as session:
                     found = await store.compare_block(session, width, starts, TOLD)
@@ -245,7 +249,7 @@ class UsageReports:
             more[each.plan][each.day] = each.more
         earned: dict[str, dict[date, Decimal]] = {}
         for plan, changed in more.items():
-            a_day = self._base_usd[plan] * 12 / YEAR_DAYS
+            a_day = (self._base_usd[plan] * 12 / YEAR_DAYS).quantize(MICRO_USD)
             count, days = 0, dict[date, Decimal]()
             for number in range((today - span.first).days + 1):
                 day = span.first + timedelta(days=number)

@@ -53,7 +53,7 @@ class UsageTotal(SQLModel, table=True):
 
 
 class UsageByUser(SQLModel, table=True):
-    """The ledger by user and blocks of 1, 8 and 64 days; written by its trigger alone."""
+    """The ledger by user and blocks of 1, 4, 16 and 64 days; written by its trigger alone."""
 
     __tablename__ = "usage_by_user"  # pyright: ignore[reportAssignmentType]
     __table_args__ = {"schema": "private"}
@@ -69,17 +69,18 @@ class UsageByUser(SQLModel, table=True):
     cached_prompt_tokens: int = Field(sa_type=sa.BigInteger)
     completion_tokens: int = Field(sa_type=sa.BigInteger)
     quota_tokens: int = Field(sa_type=sa.BigInteger)
-    cost_usd: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
-    overage_usd: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
+    # Millionths of a USD.
+    cost_micros: int = Field(sa_type=sa.BigInteger)
+    overage_micros: int = Field(sa_type=sa.BigInteger)
 
 
 class ProviderErrorRow(SQLModel, table=True):
-    """How often a provider's model failed in one way in one hour."""
+    """How often a provider's model failed in one way on one day (UTC)."""
 
     __tablename__ = "provider_errors"  # pyright: ignore[reportAssignmentType]
     __table_args__ = {"schema": "private"}
 
-    hour: datetime = Field(primary_key=True, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    day: date = Field(primary_key=True)
     provider: str = Field(primary_key=True)
     model: str = Field(primary_key=True)
     kind: str = Field(primary_key=True)
@@ -99,6 +100,14 @@ class Span:
             raise ValueError("The last day lies before the first.")
         if self.days > MOST_DAYS:
             raise ValueError(f"A span has at most {MOST_DAYS:,} days.")
+
+    @classmethod
+    def of(cls, first: str, last: str) -> Span:
+        """Of days like 2026-11-30. Raises ValueError with a sentence."""
+        try:
+            return cls(date.fromisoformat(first), date.fromisoformat(last))
+        except ValueError as error:
+            raise ValueError(f"{str(error).rstrip('.')}.") from error
 
     @property
     def days(self) -> int:

@@ -47,6 +47,17 @@ _SUMS = ", ".join(
 )
 
 
+# The same of `usage_by_user`, whose money is whole millionths.
+_USD = {"cost_usd": "cost_micros", "overage_usd": "overage_micros"}
+_USER_SUMS = ", ".join(
+    f"sum({_USD[name]}) * 0.000001 as {name}" if name in _USD else f"sum({name})::bigint as {name}"
+    for name in FIGURES
+)
+_USER_STORED = ", ".join(
+    f"{_USD[name]} * 0.000001 as {name}" if name in _USD else name for name in FIGURES
+)
+
+
 def _figures(row: RowMapping) -> Figures:
     return Figures(**{name: row[name] for name in FIGURES})
 
@@ -144,11 +155,11 @@ async def provider_errors(session: AsyncSession, span: Span) -> Sequence[Provide
         text(
             """
             select provider, model, kind, sum(times)::bigint as times
-            from private.provider_errors where hour >= :start and hour < :end
+            from private.provider_errors where day between :first and :last
             group by 1, 2, 3 order by 4 desc, 1, 2, 3
             """
         ),
-        {"start": span.start, "end": span.end},
+        {"first": span.first, "last": span.last},
     )
     return [ProviderErrors(**row) for row in rows.mappings()]
 
@@ -225,7 +236,7 @@ async def now(session: AsyncSession) -> Now:
 
 # By user --------------------------------------------------------------------------------------------
 
-WIDTHS = (64, 8, 1)
+WIDTHS = (64, 16, 4, 1)
 _Ranges = tuple[tuple[int, date, date], ...]
 
 
@@ -266,13 +277,16 @@ def _within(ranges: _Ranges) -> tuple[str, dict[str, object]]:
 
 
 async def active_users(session: AsyncSession, span: Span) -> int:
-    """Who had any use."""
-    within, values = _within(blocks(span))
+    """Who had any use. A select for each range, because each is answered by the index alone."""
+    ranges = blocks(span)
+    _, values = _within(ranges)
+    each = " union all ".join(
+        f"select user_id from private.usage_by_user"  # noqa: S608
+        f" where days = {width} and starts between :from{n} and :to{n}"
+        for n, (width, _, _) in enumerate(ranges)
+    )
     rows = await session.execute(
-        text(
-            f"select count(*) from (select 1 from private.usage_by_user where {within}"  # noqa: S608
-            " group by user_id) u"
-        ),
+        text(f"select count(*) from (select 1 from ({each}) b group by user_id) u"),  # noqa: S608
         values,
     )
     return rows.scalar_one()
@@ -281,8 +295,8 @@ async def active_users(session: AsyncSession, span: Span) -> int:
 _SORTED: Mapping[UserSort, str] = {
     "requests": "sum(b.requests)",
     "tokens": "sum(b.prompt_tokens + b.completion_tokens)",
-    "cost": "sum(b.cost_usd)",
-    "overage": "sum(b.overage_usd)",
+    "cost": "sum(b.cost_micros)",
+    "overage": "sum(b.overage_micros)",
     "errors": "sum(b.interrupted + b.failed)",
     "email": "min(lower(p.email))",
 }
@@ -326,23 +340,36 @@ async def users(
     if not found:
         return 0, ()
     ids = [row[0] for row in found]
-    figures = await _of_users(session, within, values, ids)
+    figures = await _of_users(session, blocks(span), ids)
     return int(found[0][1]), [figures[user_id] for user_id in ids]
 
 
 async def _of_users(
-    session: AsyncSession, within: str, values: Mapping[str, object], ids: Sequence[UUID]
+    session: AsyncSession, ranges: _Ranges, ids: Sequence[UUID]
 ) -> Mapping[UUID, UserUsage]:
+    """By the whole key of every row, however many days there are."""
+    keys = [
+        (width, first + timedelta(days=day))
+        for width, first, last in ranges
+        for day in range(0, (last - first).days + 1, width)
+    ]
     rows = await session.execute(
         text(
             f"""
             select s.*, p.email, p.plan from (
-              select user_id, {_SUMS} from private.usage_by_user
-              where {within} and user_id = any(:ids) group by user_id
+              select b.user_id, {_USER_SUMS}
+              from unnest(cast(:widths as smallint[]), cast(:starts as date[])) k (days, starts)
+                cross join unnest(cast(:ids as uuid[])) i (user_id)
+                join private.usage_by_user b using (days, starts, user_id)
+              group by b.user_id
             ) s left join public.profiles p on p.id = s.user_id
             """  # noqa: S608  # names of columns
         ),
-        {**values, "ids": list(ids)},
+        {
+            "widths": [width for width, _ in keys],
+            "starts": [starts for _, starts in keys],
+            "ids": list(ids),
+        },
     )
     return {
         row["user_id"]: UserUsage(row["user_id"], row["email"], row["plan"], _figures(row))
@@ -375,7 +402,7 @@ async def users_after(
         text(
             f"""
             select s.*, p.email, p.plan from (
-              select user_id, {_SUMS} from private.usage_by_user
+              select user_id, {_USER_SUMS} from private.usage_by_user
               where {within} {behind}
               group by user_id order by user_id limit :limit
             ) s left join public.profiles p on p.id = s.user_id order by s.user_id
@@ -449,7 +476,7 @@ _OF_A_DAY: Mapping[str, str] = {
     "usage_by_user of 1 day": _compared(
         FIGURES,
         _lines(FIGURES, "concat_ws(' ', (created_at at time zone 'UTC')::date, user_id)"),
-        f"select concat_ws(' ', starts, user_id) as key, {_STORED} from private.usage_by_user"  # noqa: S608
+        f"select concat_ws(' ', starts, user_id) as key, {_USER_STORED} from private.usage_by_user"  # noqa: S608
         " where days = 1 and starts = :day",
     ),
     "usage_days": _compared(
@@ -462,12 +489,11 @@ _OF_A_DAY: Mapping[str, str] = {
 
 
 def _block_compared(width: int, of: int) -> str:
-    sums = ", ".join(f"sum({name}) as {name}" for name in FIGURES)
     return _compared(
         FIGURES,
-        f"select concat_ws(' ', :day, user_id) as key, {sums} from private.usage_by_user"  # noqa: S608
+        f"select concat_ws(' ', :day, user_id) as key, {_USER_SUMS} from private.usage_by_user"  # noqa: S608
         f" where days = {of} and starts >= :day and starts < :day + {width} group by user_id",
-        f"select concat_ws(' ', starts, user_id) as key, {_STORED} from private.usage_by_user"  # noqa: S608
+        f"select concat_ws(' ', starts, user_id) as key, {_USER_STORED} from private.usage_by_user"  # noqa: S608
         f" where days = {width} and starts = :day",
     )
 
@@ -486,7 +512,7 @@ async def compare_day(session: AsyncSession, day: date, most: int) -> Sequence[D
 async def compare_block(
     session: AsyncSession, width: int, starts: date, most: int
 ) -> Sequence[Difference]:
-    """A block of 8 or 64 days against the narrower blocks that it is made of."""
+    """A block of several days against the narrower blocks that it is made of."""
     narrower = WIDTHS[WIDTHS.index(width) + 1]
     return await _differences(
         session,

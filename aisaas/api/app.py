@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from aisaas.api import account, health, metrics, providers, session, site, stripe_webhook
+from aisaas.api import account, health, metrics, providers, session, site, stripe_webhook, usage_csv
 
 
 def api_routes() -> list[Route]:
@@ -16,4 +16,5 @@ def api_routes() -> list[Route]:
         *providers.routes(),
         *account.routes(),
         *stripe_webhook.routes(),
+        *usage_csv.routes(),
     ]

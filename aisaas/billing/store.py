@@ -217,16 +217,16 @@ async def add_outbox(
 async def add_provider_errors(
     session: AsyncSession, errors: Sequence[tuple[str, str, str]]
 ) -> None:
-    """Count failures, each a provider, its model and the kind, in the hour of now."""
+    """Count failures, each a provider, its model and the kind, on the day of now (UTC)."""
     await session.execute(
         text(
             """
-            insert into private.provider_errors as e (hour, provider, model, kind, times)
-            select date_trunc('hour', now(), 'UTC'), provider, model, kind, count(*)
+            insert into private.provider_errors as e (day, provider, model, kind, times)
+            select (now() at time zone 'UTC')::date, provider, model, kind, count(*)
             from unnest(cast(:providers as text[]), cast(:models as text[]), cast(:kinds as text[]))
               as f (provider, model, kind)
             group by 1, 2, 3, 4 order by 1, 2, 3, 4
-            on conflict (hour, provider, model, kind) do update
+            on conflict (day, provider, model, kind) do update
               set times = e.times + excluded.times
             """
         ),

@@ -32,6 +32,7 @@ COMMANDS = {
     "invite": "mail somebody an invitation to an account",
     "admin": "who is an admin: list, grant, revoke",
     "user": "show what there is to know of one user",
+    "usage": "what was used, as a file; and whether the dashboard's sums are the ledger",
     "credits": "give somebody tokens beyond what their plan includes",
     "stripe": "bring the Stripe account in step with the plans: prices, meter, portal",
     "bench": "measure the figures that the product promises",

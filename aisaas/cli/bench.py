@@ -30,6 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     metering.add_argument("--rows", type=int, default=5000, help="calls to be reported (5000)")
     webhooks = kinds.add_parser("webhooks", help="how fast webhooks are taken in, each once")
     webhooks.add_argument("--events", type=int, default=2000, help="besides the repeated (2000)")
+    dashboard = kinds.add_parser("dashboard", help="how soon admins see usage over a long ledger")
+    dashboard.add_argument("--rows", type=int, default=10_000_000, help="lines of it (10,000,000)")
     wire = kinds.add_parser("wire", help="bytes on the wire for each byte of a streamed reply")
     wire.add_argument("--tokens", type=int, default=4000, help="length of the reply (4000)")
     wire.add_argument("--speed", type=int, default=50, help="tokens a second (50); 0: unpaced")
@@ -91,6 +93,12 @@ def _usage(arguments: argparse.Namespace) -> Figures:
     return measure(arguments.records)
 
 
+def _dashboard(arguments: argparse.Namespace) -> Figures:
+    from aisaas.bench.dashboard import measure  # noqa: PLC0415
+
+    return measure(arguments.rows)
+
+
 def _metering(arguments: argparse.Namespace) -> Figures:
     from aisaas.bench.metering import measure  # noqa: PLC0415
 
@@ -110,4 +118,5 @@ ALONE: dict[str, Callable[[argparse.Namespace], Figures]] = {
     "usage": _usage,
     "webhooks": _webhooks,
     "metering": _metering,
+    "dashboard": _dashboard,
 }

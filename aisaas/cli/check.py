@@ -11,6 +11,8 @@ import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import aclosing
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import psycopg
@@ -18,6 +20,7 @@ import redis
 
 from aisaas.adapters.smtp_mail import SmtpMail
 from aisaas.adapters.stripe_catalogue import sync
+from aisaas.admin.usage_models import Span
 from aisaas.billing.models import MeteringHealth
 from aisaas.cli import frontend
 from aisaas.cli.environment import adopt, configured, running
@@ -26,12 +29,13 @@ from aisaas.cli.production import checklist
 from aisaas.cli.screen import say
 from aisaas.embedded import stack
 from aisaas.embedded.stack import TITLES
-from aisaas.errors import DependencyError, MailError, PaymentsError, PaymentsRefused
+from aisaas.errors import DependencyError, MailError, PaymentsError, PaymentsRefused, Unavailable
 from aisaas.settings import Settings, load
 from aisaas.wiring import build
 
 TIMEOUT_SECONDS = 5
 NAME_WIDTH = 18
+COMPARED_DAYS = 3
 
 
 class _TroubleError(Exception):
@@ -90,6 +94,7 @@ def _probes(settings: Settings) -> list[tuple[str, str, Callable[[], str]]]:
         ("Database (jobs)", "postgres", lambda: _database(service.get_secret_value())),
         ("Redis", "valkey", lambda: _redis(cache.get_secret_value())),
         ("Sign-in", "auth", lambda: _auth(settings)),
+        ("Usage's sums", "postgres", lambda: _sums(settings)),
     ]
     # The embedded sign-in server takes mails too, and then says where.
     by = stack.AUTH if settings.smtp_url is None else stack.SMTP
@@ -182,6 +187,30 @@ def _metering(settings: Settings) -> str:
     if health.late or health.dead:
         raise _TroubleError(said)
     return f"ok, {said}"
+
+
+def _sums(settings: Settings) -> str:
+    try:
+        differences = asyncio.run(_differences(settings))
+    except (DependencyError, Unavailable) as error:
+        raise _TroubleError(str(error)) from error
+    if differences:
+        raise _TroubleError(
+            f"not the ledger's of the last {COMPARED_DAYS} days; `python -m aisaas usage check` says where"
+        )
+    return f"ok, the ledger's of the last {COMPARED_DAYS} days"
+
+
+async def _differences(settings: Settings) -> bool:
+    services = build(settings)
+    try:
+        reports, reader = services.usage_reports, "operator:check"
+        today = await reports.today(reader)
+        span = Span(today - timedelta(days=COMPARED_DAYS - 1), today)
+        async with aclosing(reports.compare(reader, span)) as differences:
+            return await anext(differences, None) is not None
+    finally:
+        await services.close()
 
 
 async def _outbox_health(settings: Settings) -> MeteringHealth:

@@ -33,10 +33,10 @@ create table private.usage_totals (
 -- The running hour's rows change with every line; room for that beside them.
 ) with (fillfactor = 50);
 
--- For each user, by blocks of 1, 8 and 64 days. Blocks are counted from 1970-01-01, so any span is
+-- For each user, by blocks of 1, 4, 16 and 64 days. Blocks are counted from 1970-01-01, so any span is
 -- a few of them: what a user costs to be summed is bounded by the number of blocks, not of days.
 create table private.usage_by_user (
-  days smallint not null check (days in (1, 8, 64)),
+  days smallint not null check (days in (1, 4, 16, 64)),
   starts date not null,
   user_id uuid not null,
   requests bigint not null check (requests > 0),
@@ -47,8 +47,9 @@ create table private.usage_by_user (
   cached_prompt_tokens bigint not null,
   completion_tokens bigint not null,
   quota_tokens bigint not null,
-  cost_usd numeric(14, 6) not null,
-  overage_usd numeric(14, 6) not null,
+  -- Millionths of a USD, which is as exact as the ledger: whole numbers are summed twice as fast.
+  cost_micros bigint not null,
+  overage_micros bigint not null,
   primary key (days, starts, user_id),
   check (mod(starts - date '1970-01-01', days) = 0)
 ) with (fillfactor = 80);
@@ -60,15 +61,17 @@ language plpgsql security definer set search_path = '' as $$
 begin
   insert into private.usage_by_user as u (
     days, starts, user_id, requests, stopped, interrupted, failed, prompt_tokens,
-    cached_prompt_tokens, completion_tokens, quota_tokens, cost_usd, overage_usd
+    cached_prompt_tokens, completion_tokens, quota_tokens, cost_micros,
+    overage_micros
   )
   select b.days, date '1970-01-01'
       + ((a.created_at at time zone 'UTC')::date - date '1970-01-01') / b.days * b.days,
     a.user_id, count(*),
     count(*) filter (where a.outcome = 'stopped'), count(*) filter (where a.outcome = 'interrupted'),
     count(*) filter (where a.outcome = 'failed'), sum(a.prompt_tokens), sum(a.cached_prompt_tokens),
-    sum(a.completion_tokens), sum(a.quota_tokens), sum(a.cost_usd), sum(a.overage_usd)
-  from added a cross join (values (1), (8), (64)) b (days)
+    sum(a.completion_tokens), sum(a.quota_tokens),
+    sum(a.cost_usd) * 1000000, sum(a.overage_usd) * 1000000
+  from added a cross join (values (1), (4), (16), (64)) b (days)
   group by 1, 2, 3
   order by 1, 2, 3
   on conflict (days, starts, user_id) do update set
@@ -80,8 +83,8 @@ begin
     cached_prompt_tokens = u.cached_prompt_tokens + excluded.cached_prompt_tokens,
     completion_tokens = u.completion_tokens + excluded.completion_tokens,
     quota_tokens = u.quota_tokens + excluded.quota_tokens,
-    cost_usd = u.cost_usd + excluded.cost_usd,
-    overage_usd = u.overage_usd + excluded.overage_usd;
+    cost_micros = u.cost_micros + excluded.cost_micros,
+    overage_micros = u.overage_micros + excluded.overage_micros;
 
   insert into private.usage_totals as t (
     step, starts, model, provider, plan, purpose, requests, stopped, interrupted, failed,
@@ -121,8 +124,9 @@ select b.days, date '1970-01-01'
   a.user_id, count(*),
   count(*) filter (where a.outcome = 'stopped'), count(*) filter (where a.outcome = 'interrupted'),
   count(*) filter (where a.outcome = 'failed'), sum(a.prompt_tokens), sum(a.cached_prompt_tokens),
-  sum(a.completion_tokens), sum(a.quota_tokens), sum(a.cost_usd), sum(a.overage_usd)
-from public.usage_records a cross join (values (1), (8), (64)) b (days)
+  sum(a.completion_tokens), sum(a.quota_tokens),
+  sum(a.cost_usd) * 1000000, sum(a.overage_usd) * 1000000
+from public.usage_records a cross join (values (1), (4), (16), (64)) b (days)
 group by 1, 2, 3
 order by 1, 2, 3;
 
@@ -141,13 +145,20 @@ order by 1, 2, 3, 4, 5, 6;
 -- A call that came to nothing costs nothing and has no line in the ledger; neither has one that
 -- another model answered instead. Counted in the transaction that settles the call.
 create table private.provider_errors (
-  hour timestamptz not null,
+  -- UTC.
+  day date not null,
   provider text not null,
   model text not null,
   kind text not null check (char_length(kind) between 1 and 100),
   times bigint not null check (times > 0),
-  primary key (hour, provider, model, kind)
+  primary key (day, provider, model, kind)
 );
+
+-- Refusals, read over all users ----------------------------------------------------------------------
+
+-- With all that the dashboard reads, so that it needn't go to the rows.
+create index refusals_read_idx on public.refusals (minute desc) include (code, times, user_id);
+drop index public.refusals_minute_idx;
 
 -- Access ----------------------------------------------------------------------------------------------
 

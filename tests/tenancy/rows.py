@@ -133,20 +133,20 @@ SUMS: Row = {
     "cached_prompt_tokens": 0,
     "completion_tokens": 4,
     "quota_tokens": 7,
-    "cost_usd": Decimal("0.000007"),
-    "overage_usd": Decimal(0),
 }
 
 
 def usage_by_user(person: Person) -> Row:
     # Days that the person has no usage on.
     day = date(1970, 1, 1) + timedelta(days=uuid4().int % 9000)
-    return {"days": 1, "starts": day, "user_id": person.id, **SUMS}
+    money = {"cost_micros": 7, "overage_micros": 0}
+    return {"days": 1, "starts": day, "user_id": person.id, **SUMS, **money}
 
 
 def usage_total(_: Person) -> Row:
     key = {"model": str(uuid4()), "provider": "demo", "plan": "free", "purpose": "reply"}
-    return {"step": "day", "starts": START, **key, **SUMS}
+    money = {"cost_usd": Decimal("0.000007"), "overage_usd": Decimal(0)}
+    return {"step": "day", "starts": START, **key, **SUMS, **money}
 
 
 def outbox_row(person: Person) -> Row:
@@ -206,7 +206,7 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
     },
     "private.spending_caps": lambda _: {"scope": str(uuid4()), "usd": 1, "changed_by": "tests"},
     "private.provider_errors": lambda _: {
-        "hour": START,
+        "day": date(2026, 1, 1),
         "provider": "demo",
         "model": str(uuid4()),
         "kind": "tests",

@@ -1,0 +1,121 @@
+"""`usage export`: what was used, as CSV or JSON. `usage check`: whether the dashboard's sums are the ledger."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TextIO, get_args
+
+from aisaas.admin.usage import UsageReports
+from aisaas.admin.usage_export import Format, csv_text, json_text
+from aisaas.admin.usage_models import By, Difference, Span
+from aisaas.cli.environment import adopt, running
+from aisaas.cli.screen import complain
+from aisaas.settings import load
+from aisaas.wiring import build
+
+USAGE = 2
+LATELY_DAYS = 30
+# Differences that are shown; more of them say nothing more.
+SHOWN = 50
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    export = actions.add_parser("export", help="what was used, by user, model, day or hour")
+    check = actions.add_parser("check", help="whether the dashboard's sums are the ledger, exactly")
+    for each, since in ((export, "30 days ago"), (check, "the ledger's first")):
+        each.add_argument(
+            "--from", dest="first", type=_day, metavar="DAY", help=f"the first one, else {since}"
+        )
+        each.add_argument(
+            "--to", dest="last", type=_day, metavar="DAY", help="the last one, else today"
+        )
+    export.add_argument("--by", choices=get_args(By), default="day", help="what a row is (day)")
+    export.add_argument("--format", choices=get_args(Format), default="csv", help="(csv)")
+    export.add_argument("--output", type=Path, help="a file to be written, else the screen")
+    check.add_argument("--json", action="store_true", help="answer in JSON")
+    export.epilog = "Days are UTC, like 2026-11-30, and both included. Money is in USD."
+    check.epilog = "Ends with 1 when anything differs. It reads the whole ledger of those days."
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    adopt(running())
+    act = _export if arguments.action == "export" else _check
+    output: Path | None = getattr(arguments, "output", None)
+    try:
+        if output is None:
+            return asyncio.run(_acting(act, arguments, sys.stdout))
+        # What is there stays as it is until the new one is whole.
+        part = output.with_name(f"{output.name}.part")
+        with part.open("w", encoding="utf-8", newline="") as file:
+            code = asyncio.run(_acting(act, arguments, file))
+        part.replace(output)
+    except ValueError as error:
+        complain(str(error))
+        return USAGE
+    return code
+
+
+_Act = Callable[[UsageReports, argparse.Namespace, str, TextIO], Awaitable[int]]
+
+
+async def _acting(act: _Act, arguments: argparse.Namespace, to: TextIO) -> int:
+    services = build(load())
+    try:
+        return await act(services.usage_reports, arguments, f"operator:{getpass.getuser()}", to)
+    finally:
+        await services.close()
+
+
+async def _export(
+    reports: UsageReports, arguments: argparse.Namespace, reader: str, to: TextIO
+) -> int:
+    last = arguments.last or await reports.today(reader)
+    span = Span(arguments.first or last - timedelta(days=LATELY_DAYS - 1), last)
+    rows = reports.rows(reader, span, by=arguments.by)
+    text = json_text(rows) if arguments.format == "json" else csv_text(rows, arguments.by)
+    await _write(text, to)
+    return 0
+
+
+async def _write(text: AsyncIterator[str], to: TextIO) -> None:
+    async for part in text:
+        to.write(part)
+    to.flush()
+
+
+async def _check(
+    reports: UsageReports, arguments: argparse.Namespace, reader: str, to: TextIO
+) -> int:
+    last = arguments.last or await reports.today(reader)
+    span = Span(arguments.first or await reports.first_day(reader) or last, last)
+    found: list[Difference] = []
+    async with aclosing(reports.compare(reader, span)) as differences:
+        async for each in differences:
+            found.append(each)
+            if len(found) == SHOWN:
+                break
+    if arguments.json:
+        told = [{"table": d.table, "row": d.row, "ledger": d.ledger, "sums": d.sums} for d in found]
+        days = {"from": str(span.first), "to": str(span.last)}
+        to.write(json.dumps({**days, "differences": told}) + "\n")
+        return 1 if found else 0
+    for each in found:
+        to.write(f"{each.table} {each.row}: ledger {each.ledger}; sums {each.sums}\n")
+    what = (
+        "the sums differ from the ledger" if found else "the sums are the ledger, to the last digit"
+    )
+    to.write(f"{span.first} to {span.last}: {what}.\n")
+    return 1 if found else 0
+
+
+def _day(text: str) -> date:
+    return date.fromisoformat(text)
