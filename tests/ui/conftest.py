@@ -74,11 +74,17 @@ def started(folder: Path, **variables: str) -> Generator[str]:
 
 
 @pytest.fixture(scope="session")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the instance that tests share keeps its data."""
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="session")
+def url(shared_folder: Path) -> Generator[str]:
     """An instance with an allowance of its own, and a pace no test runs into."""
     allowance = {"FREE_TOKENS_PER_MONTH": "6000", "FREE_REQUESTS_PER_MINUTE": "1000"}
     allowance |= {"SIGN_UPS_PER_ADDRESS": "1000", "MAILS_PER_ADDRESS": "1000"}
-    with started(tmp_path_factory.mktemp("run"), **allowance) as address:
+    with started(shared_folder, **allowance) as address:
         yield address
 
 

@@ -286,30 +286,32 @@ function Table({ table }) {
   return (
     <details className="chart-table">
       <summary className="text-button">Show as a table</summary>
-      <table>
-        <caption className="visually-hidden">{table.caption}</caption>
-        <thead>
-          <tr>
-            {table.heads.map(({ label, number }) => (
-              <th key={label} scope="col" className={number ? "number" : undefined}>
-                {label}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {table.rows.map(({ key, cells: [head, ...cells] }) => (
-            <tr key={key}>
-              <th scope="row">{head}</th>
-              {cells.map((cell, n) => (
-                <td key={table.heads[n + 1].label} className={table.heads[n + 1].number ? "number" : undefined}>
-                  {cell}
-                </td>
+      <div className="table-scroll" tabIndex={0} role="region" aria-label={table.caption}>
+        <table>
+          <caption className="visually-hidden">{table.caption}</caption>
+          <thead>
+            <tr>
+              {table.heads.map(({ label, number }) => (
+                <th key={label} scope="col" className={number ? "number" : undefined}>
+                  {label}
+                </th>
               ))}
             </tr>
-          ))}
-        </tbody>
-      </table>
+          </thead>
+          <tbody>
+            {table.rows.map(({ key, cells: [head, ...cells] }) => (
+              <tr key={key}>
+                <th scope="row">{head}</th>
+                {cells.map((cell, n) => (
+                  <td key={table.heads[n + 1].label} className={table.heads[n + 1].number ? "number" : undefined}>
+                    {cell}
+                  </td>
+                ))}
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
     </details>
   );
 }

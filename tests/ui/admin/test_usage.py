@@ -356,7 +356,7 @@ def test_shares_are_in_the_order_that_was_asked_for_and_names_decide_a_draw() ->
 def test_what_is_held_counts_against_the_cap() -> None:
     spent = Spent(Decimal("0.5"), Decimal("0.45"), Decimal(1))
     shown = view.live_view(Live(datetime(2026, 3, 1, tzinfo=UTC), 2, 30, 1, spent, spent))
-    assert (shown.free.used, shown.free.words) == ("$0.9500", "of $1.00, $0.4500 of it held")
+    assert (shown.free.used, shown.free.words) == ("$0.9500", "of $1.00, $0.4500 held")
     assert (shown.free.percent, shown.free.level) == (95, "near")
     assert [tile.figure for tile in shown.tiles] == ["2", "30", "1"]
 

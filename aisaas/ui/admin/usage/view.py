@@ -438,9 +438,8 @@ def live_view(live: Live) -> LiveView:
 def _spent(spent: Spent) -> SpentView:
     taken = spent.spent_usd + spent.reserved_usd
     gauge = amounts.gauge(int(taken * MICRO), int(spent.cap_usd * MICRO))
-    held = f", {money(spent.reserved_usd)} of it held" if spent.reserved_usd else ""
     return SpentView(
-        words=f"of {money(spent.cap_usd)}{held}",
+        words=f"of {money(spent.cap_usd)}, {money(spent.reserved_usd)} held",
         used=money(taken),
         percent=gauge.percent,
         level=gauge.level,
