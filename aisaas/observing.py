@@ -16,8 +16,7 @@ def begin(config: Settings) -> None:
     """What a process does first, as its settings say."""
     secrets = (value for _, value in config.secrets())
     logs.configure(config.log_level, secrets, form=config.log_form)
-    assert config.session_secret is not None
-    context.identify(config.session_secret.get_secret_value())
+    context.identify(config.session_secrets[0])
     if config.otel_exporter_otlp_endpoint is not None:
         tracing.start(
             config.otel_exporter_otlp_endpoint,

@@ -188,7 +188,7 @@ async def _from_redis(these: Services) -> list[Reading]:
                 "aisaas_job_last_success_timestamp_seconds",
                 "When a job last succeeded, in any process.",
                 at,
-                {"job": job},
+                {"task": job},
             )
             for job, at in known.items()
         ),
@@ -197,7 +197,7 @@ async def _from_redis(these: Services) -> list[Reading]:
                 "aisaas_job_expected_seconds",
                 "A job that has not succeeded for so long is stuck.",
                 EXPECTED_SECONDS[job],
-                {"job": job},
+                {"task": job},
             )
             for job in known
         ),

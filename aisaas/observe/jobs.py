@@ -35,6 +35,8 @@ class JobRuns:
     def began(self, job: str) -> None:
         """It runs here from now on. A job that never succeeds is late from then."""
         self._begun.setdefault(job, time.time())
+        for result in ("done", "failed"):
+            JOB_RUNS.labels(job, result)
 
     def succeeded(self, job: str) -> None:
         self._succeeded[job] = time.time()

@@ -21,14 +21,19 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
     multiprocess,
 )
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from aisaas.errors import Refusal
+
 # The library reads it as it is imported, so it can't be one of the settings.
 _FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+# When each series began is of no use, and twice as much to read.
+disable_created_metrics()
 REGISTRY = CollectorRegistry()
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 if _FOLDER is None:
@@ -90,10 +95,11 @@ METER_SENDS = Counter(
     ("result",),
     registry=REGISTRY,
 )
+# Prometheus itself calls what it scrapes a job, so ours is a task there.
 JOB_RUNS = Counter(
     "aisaas_job_runs",
     "Rounds of a job by result: done, failed.",
-    ("job", "result"),
+    ("task", "result"),
     registry=REGISTRY,
 )
 LOOP_LAG_SECONDS = Histogram(
@@ -123,6 +129,13 @@ POOL_LIMIT = Gauge(
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
+# What is rare is there from the beginning: the first time would otherwise be no increase.
+for _refusal in Refusal.__subclasses__():
+    REFUSALS.labels(_refusal.code)
+for _result in ("taken", "invalid", "failed"):
+    WEBHOOKS.labels(_result)
+for _result in ("sent", "refused", "postponed"):
+    METER_SENDS.labels(_result)
 
 
 @dataclass(frozen=True, slots=True)

@@ -323,9 +323,9 @@ async def test_every_job_tells_when_it_last_succeeded(served: tuple[Services, Sc
             await asyncio.sleep(0.05)
     found = await scrape()
     for job in wanted:
-        assert abs(value(found, last, job=job) - datetime.now(UTC).timestamp()) < 60
-        assert value(found, "aisaas_job_expected_seconds", job=job) == EXPECTED_SECONDS[job]
-        assert value(found, "aisaas_job_runs_total", job=job, result="done") >= 1
+        assert abs(value(found, last, task=job) - datetime.now(UTC).timestamp()) < 60
+        assert value(found, "aisaas_job_expected_seconds", task=job) == EXPECTED_SECONDS[job]
+        assert value(found, "aisaas_job_runs_total", task=job, result="done") >= 1
 
 
 async def test_a_job_that_never_succeeded_is_known_from_when_it_began(
