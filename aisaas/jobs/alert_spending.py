@@ -11,6 +11,7 @@ import logging
 
 from aisaas.billing.spending_alerts import SpendingAlerts
 from aisaas.errors import DependencyError
+from aisaas.observe.jobs import RUNS
 
 log = logging.getLogger(__name__)
 
@@ -19,13 +20,17 @@ EVERY_SECONDS = 5.0
 
 async def alert_spending(alerts: SpendingAlerts) -> None:
     """Runs until cancelled."""
+    RUNS.began("alert_spending")
     while True:
         try:
             await alerts.look_once()
             await alerts.deliver_once()
+            RUNS.succeeded("alert_spending")
         except DependencyError as error:
+            RUNS.failed("alert_spending")
             log.warning("alerts about spending wait: %s", error)
         except Exception:
+            RUNS.failed("alert_spending")
             # A surprise in one round must not leave all later ones out.
             log.exception("looking at what is spent failed")
         await asyncio.sleep(EVERY_SECONDS)
