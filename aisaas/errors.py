@@ -8,6 +8,7 @@
     │   ├── MailError             a mail isn't known to be accepted; it may be tried again
     │   └── AlertError            an alert isn't known to be taken; it may be sent again
     ├── MailRefused               the mail server said no for good
+    ├── ModelsChanged             the caller's prices aren't the newest; it looks again
     ├── NoticeUnwritable          a notice lacks what its mail has to say: a bug
     ├── PaymentsRefused           the payment provider said no; asking again doesn't help
     ├── WebhookInvalid            a webhook's body is not from the payment provider
@@ -129,6 +130,10 @@ class AlertError(DependencyError):
         self.kind = kind
         self.refused = refused
         super().__init__(f"the alert webhook: {kind}")
+
+
+class ModelsChanged(AisaasError):
+    """An admin changed a model meanwhile: whoever wanted to call one looks again first."""
 
 
 class NoticeUnwritable(AisaasError):

@@ -34,6 +34,7 @@ from aisaas.admin.credits import Credits
 from aisaas.admin.limits import KillSwitches
 from aisaas.admin.money import MoneyHealth
 from aisaas.admin.money_usage import StuckUsage
+from aisaas.admin.offers import ModelOffers
 from aisaas.admin.stripe_pages import StripePages
 from aisaas.admin.usage import UsageReports
 from aisaas.admin.users import Users, UsersParts
@@ -54,6 +55,7 @@ from aisaas.billing.usage import Usage
 from aisaas.chat.catalogue import Catalogue, load_catalogue
 from aisaas.chat.conversations import Conversations
 from aisaas.chat.guards import Door
+from aisaas.chat.live_catalogue import LiveCatalogue
 from aisaas.chat.recover import Recovery
 from aisaas.chat.reply import ReplyParts
 from aisaas.chat.running import RunningReplies
@@ -98,6 +100,8 @@ class Services:
     usage: Usage
     refusals: Refusals
     catalogue: Catalogue
+    live_catalogue: LiveCatalogue
+    offers: ModelOffers
     switches: KillSwitches
     caps: Caps
     credits: Credits
@@ -334,6 +338,7 @@ def build(config: Settings) -> Services:
         "total": config.total_daily_usd,
     }
     catalogue = load_catalogue(config, to.model.price_of, tuple(sold))
+    live_catalogue = LiveCatalogue(catalogue, to.service)
     quota = Quota(
         to.service,
         to.user,
@@ -359,6 +364,7 @@ def build(config: Settings) -> Services:
         quota=quota,
         limiter=to.limiter,
         catalogue=catalogue,
+        live=live_catalogue,
         count_tokens=to.model.count_tokens,
         max_message_chars=config.max_message_chars,
         max_reply_tokens=config.max_reply_tokens,
@@ -403,6 +409,8 @@ def build(config: Settings) -> Services:
         usage=Usage(to.user, quota.limits_of),
         refusals=refusals,
         catalogue=catalogue,
+        live_catalogue=live_catalogue,
+        offers=ModelOffers(to.service, catalogue.lines, sold),
         switches=KillSwitches(to.service, to.signals, _scopes(sold, catalogue)),
         caps=Caps(to.service, caps),
         credits=Credits(to.service),

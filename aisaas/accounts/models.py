@@ -159,6 +159,8 @@ class Principal:
     # Set for this account; None means the plan's.
     parallel_replies: int | None = None
     highest_cap_usd: Decimal | None = None
+    # The newest change of any model, read in the same round trip.
+    models_revision: int = 0
 
     @property
     def is_admin(self) -> bool:

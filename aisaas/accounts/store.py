@@ -44,7 +44,8 @@ _LIVE: LiteralString = """
       p.requests_per_minute, p.requests_per_day, p.tokens_per_month,
       p.parallel_replies, p.highest_cap_usd,
       p.stripe_customer_id as metered_customer,
-      coalesce((select array_agg(k.scope) from private.kill_switches k), '{}') as switches
+      coalesce((select array_agg(k.scope) from private.kill_switches k), '{}') as switches,
+      coalesce((select max(o.revision) from private.model_overrides o), 0) as models_revision
     from private.sessions s join public.profiles p on p.id = s.user_id
     where s.revoked_at is null and s.expires_at > now()
     """

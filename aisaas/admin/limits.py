@@ -105,15 +105,15 @@ class KillSwitches:
             Unavailable: the database does not answer.
         """
         require_admin(principal)
-        return await self.engaged()
-
-    async def engaged(self) -> Sequence[KillSwitch]:
-        """The same for whoever has the database anyhow."""
         try:
-            async with self._database.transaction() as session:
-                return await store.engaged(session)
+            return await self.engaged()
         except DependencyError as error:
             raise Unavailable from error
+
+    async def engaged(self) -> Sequence[KillSwitch]:
+        """The same for whoever has the database anyhow. Raises DependencyError without it."""
+        async with self._database.transaction() as session:
+            return await store.engaged(session)
 
     async def engaged_scopes(self) -> EngagedScopes:
         """Raises DependencyError without the database."""

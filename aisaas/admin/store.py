@@ -14,7 +14,7 @@ from sqlalchemy import text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from aisaas.admin.models import AuditEntry, KillSwitch, SpendingCap
+from aisaas.admin.models import AuditEntry, KillSwitch, ModelOverride, SpendingCap
 from aisaas.db.engine import Question
 
 
@@ -240,4 +240,44 @@ async def set_cap(session: AsyncSession, scope: str, usd: Decimal, *, changed_by
 async def drop_cap(session: AsyncSession, scope: str) -> None:
     await session.execute(
         text("delete from private.spending_caps where scope = :scope"), {"scope": scope}
+    )
+
+
+# Models -------------------------------------------------------------------------------------------
+
+
+async def model_overrides(session: AsyncSession) -> dict[str, ModelOverride]:
+    """By model."""
+    rows = await session.scalars(select(ModelOverride))
+    return {row.model: row for row in rows}
+
+
+async def lock_model_overrides(session: AsyncSession) -> None:
+    """Nobody else changes any until the transaction ends; everybody reads."""
+    await session.execute(text("lock table private.model_overrides in share row exclusive mode"))
+
+
+async def next_model_revision(session: AsyncSession) -> tuple[int, datetime]:
+    """The number of a change, and its time."""
+    rows = await session.execute(text("select nextval('private.model_revisions'), now()"))
+    revision, now = rows.one()
+    return revision, now
+
+
+async def put_model_override(session: AsyncSession, row: ModelOverride) -> None:
+    await session.execute(
+        text(
+            """
+            insert into private.model_overrides (model, enabled, plans, weight, input_usd,
+              output_usd, cached_input_usd, price_version, changed_at, changed_by, revision)
+            values (:model, :enabled, cast(:plans as text[]), :weight, :input_usd, :output_usd,
+              :cached_input_usd, :price_version, :changed_at, :changed_by, :revision)
+            on conflict (model) do update set enabled = excluded.enabled, plans = excluded.plans,
+              weight = excluded.weight, input_usd = excluded.input_usd,
+              output_usd = excluded.output_usd, cached_input_usd = excluded.cached_input_usd,
+              price_version = excluded.price_version, changed_at = excluded.changed_at,
+              changed_by = excluded.changed_by, revision = excluded.revision
+            """
+        ),
+        row.model_dump(),
     )

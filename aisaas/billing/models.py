@@ -437,6 +437,8 @@ class Claim:
     free_tier: bool
     # Kill switches any of which stops this call.
     switches: frozenset[str]
+    # The newest change of any model that `models` go by.
+    models_revision: int
 
 
 @dataclass(frozen=True, slots=True)

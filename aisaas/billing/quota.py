@@ -27,6 +27,7 @@ from aisaas.errors import (
     Busy,
     CapReached,
     DependencyError,
+    ModelsChanged,
     QuotaExceeded,
     Refusal,
     SpendingPaused,
@@ -122,6 +123,7 @@ class Quota:
 
         Raises:
             Busy, QuotaExceeded, SpendingPaused: nothing is held.
+            ModelsChanged: nothing is held; the claim's models aren't as they are sold now.
             Unavailable: the database did not answer.
         """
         try:
@@ -134,6 +136,8 @@ class Quota:
             raise Unavailable from error
         if answer.refusal is None:
             return answer.max_tokens
+        if answer.refusal == "models_changed":
+            raise ModelsChanged
         raise _refusal(answer, claim)
 
     async def allowance(self, principal: Principal) -> Allowance:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -10,6 +10,7 @@ from typing import LiteralString
 from uuid import UUID
 
 import sqlalchemy as sa
+from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -28,7 +29,7 @@ from aisaas.billing.models import (
 )
 from aisaas.billing.periods import Period
 from aisaas.db.engine import Question
-from aisaas.ports import Purpose
+from aisaas.ports import Model, Purpose
 
 LEASE_SECONDS = 15.0
 
@@ -39,7 +40,7 @@ _RESERVE: LiteralString = """
       %(id)s, %(user_id)s, %(conversation_id)s, %(message_id)s, %(purpose)s, %(plan)s, %(model)s,
       %(prompt)s, %(prompt_count)s, %(max)s, %(min)s, %(weight)s, %(input_usd)s, %(output_usd)s,
       %(period_key)s, %(period_start)s, %(period_end)s, %(included)s, %(overage)s, %(parallel)s, %(free)s, %(free_cap)s, %(total_cap)s,
-      %(lease)s, %(scopes)s)
+      %(lease)s, %(scopes)s, %(models)s, %(revision)s)
     """
 
 
@@ -79,8 +80,24 @@ def reserve(claim: Claim, *, free_cap: Decimal, total_cap: Decimal) -> Question[
         "total_cap": total_cap,
         "lease": LEASE_SECONDS,
         "scopes": list(claim.switches),
+        "models": Jsonb([_held(model) for model in claim.models]),
+        "revision": claim.models_revision,
     }
     return Question(((_RESERVE, parameters),), lambda answers: Reserved(**answers[0][0]))
+
+
+def _held(model: Model) -> dict[str, str]:
+    """What a call to this model settles at."""
+    price = model.price
+    return {
+        "id": model.id,
+        "provider": model.provider,
+        "weight": str(model.weight),
+        "input_usd": str(price.input_usd),
+        "output_usd": str(price.output_usd),
+        "cached_input_usd": str(price.cached_input_usd),
+        "version": price.version,
+    }
 
 
 def _period(period: Period | None) -> dict[str, object]:
@@ -267,6 +284,8 @@ class Abandoned:
     weight: Decimal
     prompt_count: int
     metered_customer: str | None
+    # As they were when it was reserved; None where the release before has reserved it.
+    models: Sequence[Mapping[str, str]] | None
 
 
 async def claim_abandoned(session: AsyncSession, limit: int) -> Sequence[Abandoned]:
@@ -283,7 +302,7 @@ async def claim_abandoned(session: AsyncSession, limit: int) -> Sequence[Abandon
               order by lease_expires_at limit :limit for update skip locked
             )
             returning r.id as request_id, r.user_id, r.conversation_id, r.message_id, r.purpose,
-              r.plan, r.model, r.weight, r.prompt_count,
+              r.plan, r.model, r.weight, r.prompt_count, r.models,
               -- None on the free tier, and once the account is gone: its reservation still settles.
               case when not r.free_tier then (
                 select p.stripe_customer_id from public.profiles p where p.id = r.user_id

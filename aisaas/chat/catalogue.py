@@ -1,20 +1,22 @@
 """The models on sale, as data: `catalogue.json`, or the file MODEL_CATALOGUE names.
 
-Every model has a price, from LiteLLM's bundled map unless the entry overrides it; one without is
-refused when the instance starts. What is on offer is what a configured provider serves.
+Every model that is on has a price, from LiteLLM's bundled map unless the entry overrides it; one
+without is refused when the instance starts. What is on offer is what a configured provider serves,
+with what admins changed since (live_catalogue.py).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from aisaas.errors import ConfigurationError
+from aisaas.admin.offers import ListedModel, Offer, offers_of
+from aisaas.errors import ConfigurationError, ModelUnavailable
 from aisaas.ports import Model, Price
 from aisaas.settings import Settings
 
@@ -49,29 +51,48 @@ class ModelEntry(BaseModel):
     plans: Annotated[frozenset[str], Field(min_length=1)]
     fallback: str | None = None
     price: PriceEntry | None = None
+    # Off until an admin turns it on; without a price, not before they give it one.
+    enabled: bool = True
 
 
 class Catalogue:
-    """What can be asked for, and what stands in for it."""
+    """What can be asked for, and what stands in for it, as of the admins' change `revision`."""
 
-    def __init__(self, models: Sequence[Model], *, default: str | None) -> None:
-        self._models = {model.id: model for model in models}
+    def __init__(self, lines: Sequence[ListedModel], *, default: str | None) -> None:
+        self._lines = {line.id: line for line in lines}
         self._default = default
+        self.revision = 0
+        self.offer(offers_of(lines, {}).values(), 0)
+
+    def offer(self, offers: Iterable[Offer], revision: int) -> None:
+        """From now on these, all of them at once."""
+        known = {offer.listed.id: (offer.on, _model(offer)) for offer in offers}
+        self._known = {name: model for name, (_, model) in known.items() if model is not None}
+        self._models = {name: model for name, model in self._known.items() if known[name][0]}
+        self.revision = revision
+
+    @property
+    def lines(self) -> Sequence[ListedModel]:
+        """As the file has them."""
+        return tuple(self._lines.values())
 
     @property
     def labels(self) -> Mapping[str, str]:
-        return {model.id: model.label for model in self._models.values()}
+        return {line.id: line.label for line in self._lines.values()}
 
     @property
     def providers(self) -> Sequence[str]:
-        return tuple(dict.fromkeys(model.provider for model in self._models.values()))
+        return tuple(dict.fromkeys(line.provider for line in self._lines.values()))
 
     def for_plan(self, plan: str) -> Sequence[Model]:
         """In the catalogue's order."""
         return [model for model in self._models.values() if plan in model.plans]
 
     def default_for(self, plan: str) -> Model:
+        """Raises ModelUnavailable when nothing is on sale on it."""
         offered = self.for_plan(plan)
+        if not offered:
+            raise ModelUnavailable
         return next((model for model in offered if model.id == self._default), offered[0])
 
     def find(self, model_id: str, plan: str) -> Model | None:
@@ -80,14 +101,35 @@ class Catalogue:
         return model if model is not None and plan in model.plans else None
 
     def get(self, model_id: str) -> Model | None:
-        return self._models.get(model_id)
+        """Whether or not it is on; None for what isn't there or has no price."""
+        return self._known.get(model_id)
 
     def with_fallbacks(self, model: Model) -> tuple[Model, ...]:
-        """The model and what may answer in its place, in order."""
-        chain = [model]
-        while (following := self._models.get(chain[-1].fallback or "")) and following not in chain:
-            chain.append(following)
-        return tuple(chain)
+        """The model and what may answer in its place, in order; what is off is passed over."""
+        chain = [model.id]
+        while (line := self._lines.get(chain[-1])) and line.fallback in self._lines:
+            if line.fallback in chain:
+                break
+            chain.append(line.fallback)
+        return (model, *(self._models[name] for name in chain[1:] if name in self._models))
+
+
+def _model(offer: Offer) -> Model | None:
+    line = offer.listed
+    if offer.price is None:
+        return None
+    return Model(
+        id=line.id,
+        label=line.label,
+        provider=line.provider,
+        upstream=line.upstream,
+        context_window=line.context_window,
+        max_output=line.max_output,
+        weight=offer.weight,
+        plans=offer.plans,
+        fallback=line.fallback,
+        price=offer.price,
+    )
 
 
 def load_catalogue(
@@ -110,18 +152,19 @@ def load_catalogue(
     entries += _ollama_entries(settings)
 
     problems: list[str] = []
-    models: list[Model] = []
+    lines: list[ListedModel] = []
     for entry in entries:
         if entry.provider not in settings.providers():
             continue
         price = _price(entry, price_of)
-        if price is None:
+        if price is None and entry.enabled:
             problems.append(
-                f"MODEL_CATALOGUE: no price is known for {entry.id}; give it a price or remove it"
+                f"MODEL_CATALOGUE: no price is known for {entry.id}; give it a price, remove it, or "
+                'say "enabled": false'
             )
             continue
-        models.append(Model(price=price, **entry.model_dump(exclude={"price"}, mode="python")))
-    catalogue = Catalogue(models, default=settings.default_model)
+        lines.append(ListedModel(price=price, **entry.model_dump(exclude={"price"}, mode="python")))
+    catalogue = Catalogue(lines, default=settings.default_model)
     if settings.default_model and catalogue.get(settings.default_model) is None:
         problems.append(f"DEFAULT_MODEL: {settings.default_model} is not an available model")
     problems += [

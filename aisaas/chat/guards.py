@@ -21,12 +21,14 @@ from aisaas.billing.quota import Quota
 from aisaas.chat import prompt as prompts
 from aisaas.chat import store
 from aisaas.chat.catalogue import Catalogue
+from aisaas.chat.live_catalogue import LiveCatalogue
 from aisaas.chat.models import Thread
 from aisaas.db.user import UserDatabase
 from aisaas.errors import (
     DependencyError,
     MessageInvalid,
     MessageTooLarge,
+    ModelsChanged,
     ModelUnavailable,
     NotFound,
     RateLimitedDay,
@@ -45,6 +47,8 @@ HISTORY_MESSAGES = 400
 # An answer shorter than this is not worth starting; a title is.
 MIN_REPLY_TOKENS = 16
 MIN_TITLE_TOKENS = 8
+# More changes than these while a call stands at the door are somebody's mistake.
+LOOKS_AT_MODELS = 3
 # Control characters that no message needs (tab and line breaks stay), and halves of surrogate pairs.
 UNSENDABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -57,6 +61,7 @@ class Door:
     quota: Quota
     limiter: RateLimiter
     catalogue: Catalogue
+    live: LiveCatalogue
     count_tokens: Callable[[str], int]
     max_message_chars: int
     max_reply_tokens: int
@@ -79,6 +84,7 @@ class Call:
     request_id: UUID = field(default_factory=uuid4)
     thread: Thread | None = None
     models: tuple[Model, ...] = ()
+    models_revision: int = 0
     prompt: prompts.Prompt | None = None
 
 
@@ -124,12 +130,13 @@ async def account_in_good_standing(_: Door, call: Call) -> Call:
 
 async def model_allowed_and_priced(door: Door, call: Call) -> Call:
     plan = door.quota.plan_of(call.principal)
+    await door.live.up_to(call.principal.models_revision)
     model = door.catalogue.find(call.model_id, plan.id)
     if model is None:
         raise ModelUnavailable
     # A fallback must be allowed to this user as well, whoever stands in.
     chain = [m for m in door.catalogue.with_fallbacks(model) if plan.id in m.plans]
-    return replace(call, models=tuple(chain))
+    return replace(call, models=tuple(chain), models_revision=door.catalogue.revision)
 
 
 async def spending_not_paused(door: Door, call: Call) -> Call:
@@ -207,6 +214,17 @@ async def admit(door: Door, call: Call) -> tuple[Call, Admitted]:
     Raises:
         Refusal: nothing was consumed: no rate, no quota, no money.
     """
+    asked = call
+    for _ in range(LOOKS_AT_MODELS):
+        try:
+            return await _admit(door, asked)
+        except ModelsChanged:
+            # It may be sold no more, or at another price: everything is asked once more.
+            await door.live.read()
+    raise Unavailable
+
+
+async def _admit(door: Door, call: Call) -> tuple[Call, Admitted]:
     for guard in GUARDS:
         with span(f"guard.{guard.__name__}"):
             call = await guard(door, call)
@@ -234,6 +252,7 @@ async def admit(door: Door, call: Call) -> tuple[Call, Admitted]:
         free_tier=not plan.metered,
         # Asked once more where it counts: the principal may be minutes old when a title is made.
         switches=scopes_of(plan=plan.id, model=call.models[0].id, provider=call.models[0].provider),
+        models_revision=call.models_revision,
     )
     try:
         with span("guard.reservation", model=call.models[0].id, plan=plan.id) as traced:

@@ -7,7 +7,7 @@ here leaves it to the next. What was produced is charged; what was shown is kept
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from uuid import UUID
 
@@ -73,7 +73,8 @@ class Recovery:
             return await store.purge_deleted(session, PURGE_AFTER_SECONDS)
 
     async def _settle(self, item: Abandoned) -> bool:
-        asked = self._catalogue.get(item.model) or _retired(item)
+        held = _as_held(item)
+        asked = held.get(item.model) or self._catalogue.get(item.model) or _retired(item)
         logged = await self._log.read(item.message_id) if item.message_id is not None else None
         owed = Owed(
             request_id=item.request_id,
@@ -86,7 +87,7 @@ class Recovery:
             prompt_count=item.prompt_count,
             metered_customer=item.metered_customer,
         )
-        if not await self._settler.settle_once(owed, self._produced(logged, asked)):
+        if not await self._settler.settle_once(owed, self._produced(logged, asked, held)):
             return False
         if item.message_id is not None:
             try:
@@ -95,10 +96,14 @@ class Recovery:
                 log.warning("log of reply %s left to expire", item.message_id)
         return True
 
-    def _produced(self, logged: LoggedReply | None, asked: Model) -> Produced:
+    def _produced(
+        self, logged: LoggedReply | None, asked: Model, held: Mapping[str, Model]
+    ) -> Produced:
         text = logged.text if logged is not None else ""
         answering = logged.model if logged is not None else None
-        answered = self._catalogue.get(answering) if answering is not None else None
+        answered: Model | None = None
+        if answering is not None:
+            answered = held.get(answering) or self._catalogue.get(answering)
         return Produced(
             outcome="interrupted",
             text=text,
@@ -112,6 +117,40 @@ class Recovery:
         )
 
 
+def _as_held(item: Abandoned) -> dict[str, Model]:
+    """The models of the call, by id, at the weights and prices that it was reserved with."""
+    return {
+        held["id"]: _settled_at(
+            held["id"],
+            held["provider"],
+            Decimal(held["weight"]),
+            Price(
+                Decimal(held["input_usd"]),
+                Decimal(held["output_usd"]),
+                Decimal(held["cached_input_usd"]),
+                held["version"],
+            ),
+        )
+        for held in item.models or ()
+    }
+
+
+def _settled_at(model_id: str, provider: str, weight: Decimal, price: Price) -> Model:
+    """A model that is only booked, not called."""
+    return Model(
+        id=model_id,
+        label=model_id,
+        provider=provider,
+        upstream=model_id,
+        context_window=0,
+        max_output=0,
+        weight=weight,
+        plans=frozenset(),
+        fallback=None,
+        price=price,
+    )
+
+
 def _retired(item: Abandoned) -> Model:
     """A model that left the catalogue between the call and now, and took its price along.
 
@@ -120,15 +159,5 @@ def _retired(item: Abandoned) -> Model:
     """
     log.error("call %s was to %s, which has no price any more", item.request_id, item.model)
     nothing = Decimal(0)
-    return Model(
-        id=item.model,
-        label=item.model,
-        provider="unknown",
-        upstream=item.model,
-        context_window=0,
-        max_output=0,
-        weight=item.weight,
-        plans=frozenset(),
-        fallback=None,
-        price=Price(nothing, nothing, nothing, version="unknown"),
-    )
+    price = Price(nothing, nothing, nothing, version="unknown")
+    return _settled_at(item.model, "unknown", item.weight, price)

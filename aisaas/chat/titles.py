@@ -62,18 +62,18 @@ async def _ask_model(
         Turn("system", INSTRUCTION, door.count_tokens(INSTRUCTION) + MESSAGE_OVERHEAD),
         Turn("user", excerpt, door.count_tokens(excerpt) + MESSAGE_OVERHEAD),
     )
-    cheapest = door.catalogue.default_for(door.quota.plan_of(principal).id)
-    call = Call(
-        principal=principal,
-        purpose="title",
-        text=excerpt,
-        model_id=cheapest.id,
-        conversation_id=None,
-        max_tokens=TITLE_TOKENS,
-        turns=turns,
-        request_id=uuid4(),
-    )
     try:
+        cheapest = door.catalogue.default_for(door.quota.plan_of(principal).id)
+        call = Call(
+            principal=principal,
+            purpose="title",
+            text=excerpt,
+            model_id=cheapest.id,
+            conversation_id=None,
+            max_tokens=TITLE_TOKENS,
+            turns=turns,
+            request_id=uuid4(),
+        )
         _, admitted = await admit(door, call)
     except Refusal as refusal:
         log.info("no title by the model: %s", refusal.code)

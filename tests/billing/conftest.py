@@ -58,6 +58,7 @@ def claim(
     of: Model | None = None,
     purpose: str = "reply",
     switches: frozenset[str] = frozenset(),
+    models_revision: int = 0,
 ) -> Claim:
     return Claim(
         request_id=uuid4(),
@@ -76,6 +77,7 @@ def claim(
         parallel=parallel,
         free_tier=free,
         switches=switches,
+        models_revision=models_revision,
     )
 
 

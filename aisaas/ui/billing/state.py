@@ -131,6 +131,7 @@ class Billing(rx.State):
 
 async def show_billing(page: Billing, principal: Principal) -> None:
     found = await services().checkout.billing(principal)
+    await services().live_catalogue.up_to(principal.models_revision)
     await show_account(page, principal, found.allowance)
     shown = {
         "plan": view.plan_view(found, principal, _models),

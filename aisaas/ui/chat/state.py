@@ -97,7 +97,7 @@ class Chat(rx.State):
         if arrived:
             return None
         await notices.clear(self)
-        show_models(self, principal)
+        await show_models(self, principal)
         self.ready = True
         return await open_conversation(self, principal, payloads.identifier_or_new(asked))
 
@@ -175,7 +175,8 @@ async def list_conversations(state: rx.State, principal: Principal, *, limit: in
         sidebar.more = len(rows) > limit
 
 
-def show_models(chat: Chat, principal: Principal) -> None:
+async def show_models(chat: Chat, principal: Principal) -> None:
+    await services().live_catalogue.up_to(principal.models_revision)
     models = services().catalogue.for_plan(principal.plan)
     chat.models = view.model_views(models)
     if chat.model not in {model.id for model in models}:

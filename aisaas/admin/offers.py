@@ -1,0 +1,355 @@
+"""The models on sale: what the catalogue says, and an admin's word over it: on or off, the plans, the
+weight, the price; and the margin that this leaves on each plan.
+
+A change is a row with the next number of all changes. Every reservation says which number its caller
+knows, and the database refuses the rest (see chat/live_catalogue.py): so the next call in any process
+goes by it, without a restart. Invariants: what has no price isn't on; every plan has a model.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import TypeVar
+
+from aisaas.accounts.models import Principal
+from aisaas.admin import store
+from aisaas.admin.access import require_admin
+from aisaas.admin.models import ModelOverride
+from aisaas.admin.steering import Act, Actor, steering
+from aisaas.billing.plans import MILLION, Plan
+from aisaas.db.service import ServiceDatabase
+from aisaas.errors import DependencyError, SteeringInvalid, Unavailable
+from aisaas.ports import Price
+
+T = TypeVar("T")
+
+# What a call of the longest context may cost must fit the ledger.
+MOST_USD_PER_MILLION = Decimal(10_000)
+MOST_WEIGHT = Decimal(10_000)
+SMALLEST_USD = Decimal("0.000001")
+SMALLEST_WEIGHT = Decimal("0.0001")
+# Tokens of the prompt to one of the answer, for a margin: about what conversations have.
+PROMPT_SHARE = Decimal("0.75")
+
+
+class Keep(enum.Enum):
+    """As it is now; None would be: as the catalogue has it."""
+
+    KEEP = "keep"
+
+
+KEEP = Keep.KEEP
+# Of an override: whether on, plans, weight, and the three prices.
+NOTHING_SAID = (None,) * 6
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPrice:
+    """USD per million tokens, as an admin sets it."""
+
+    input_usd: Decimal
+    output_usd: Decimal
+    cached_input_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChange:
+    """What to change; None goes back to the catalogue's."""
+
+    enabled: bool | Keep | None = KEEP
+    plans: frozenset[str] | Keep | None = KEEP
+    weight: Decimal | Keep | None = KEEP
+    price: OwnPrice | Keep | None = KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """A line of the catalogue. `price` is None where nobody knows one; then it is off."""
+
+    id: str
+    label: str
+    provider: str
+    upstream: str
+    context_window: int
+    max_output: int
+    weight: Decimal
+    plans: frozenset[str]
+    fallback: str | None
+    price: Price | None
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model as it is sold. `own` is the admin's word, if there is one."""
+
+    listed: ListedModel
+    own: ModelOverride | None
+    enabled: bool
+    plans: frozenset[str]
+    weight: Decimal
+    price: Price | None
+
+    @property
+    def on(self) -> bool:
+        return self.enabled and self.price is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """What a plan leaves when this model is used, in USD per million of the model's tokens.
+
+    `included_usd` is what the plan's price comes to when all of it is used on this model, None where
+    the plan is free; `overage_usd` what is paid beyond it. `whole_usd` is the cost of a month in
+    which everything included is used on it.
+    """
+
+    plan: str
+    cost_usd: Decimal
+    included_usd: Decimal | None
+    overage_usd: Decimal | None
+    whole_usd: Decimal
+
+    @property
+    def included(self) -> Decimal | None:
+        """As a share of what is paid; below 0 it costs more than it brings."""
+        return _share(self.included_usd, self.cost_usd)
+
+    @property
+    def overage(self) -> Decimal | None:
+        return _share(self.overage_usd, self.cost_usd)
+
+
+@dataclass(frozen=True, slots=True)
+class OfferShown:
+    """`margins` are for the plans it is sold on, in their order; none without a price."""
+
+    offer: Offer
+    margins: tuple[Margin, ...]
+    changed_at: datetime | None
+    changed_by: str | None
+
+
+def offer_of(listed: ListedModel, own: ModelOverride | None) -> Offer:
+    if own is None:
+        return Offer(listed, None, listed.enabled, listed.plans, listed.weight, listed.price)
+    return Offer(
+        listed=listed,
+        own=own,
+        enabled=listed.enabled if own.enabled is None else own.enabled,
+        plans=listed.plans if own.plans is None else frozenset(own.plans),
+        weight=listed.weight if own.weight is None else own.weight,
+        price=_own_price(own) or listed.price,
+    )
+
+
+def offers_of(
+    listed: Iterable[ListedModel], words: Mapping[str, ModelOverride]
+) -> dict[str, Offer]:
+    """By id, in the catalogue's order."""
+    return {line.id: offer_of(line, words.get(line.id)) for line in listed}
+
+
+def margin(offer: Offer, plan: Plan) -> Margin | None:
+    """None without a price."""
+    if offer.price is None:
+        return None
+    price, weight = offer.price, offer.weight
+    cost = price.input_usd * PROMPT_SHARE + price.output_usd * (1 - PROMPT_SHARE)
+    included = Decimal(plan.tokens_per_month)
+    paid = plan.price
+    return Margin(
+        plan=plan.id,
+        cost_usd=cost,
+        included_usd=paid.base_usd / included * MILLION * weight if paid and included else None,
+        overage_usd=paid.overage_usd_per_million * weight if paid else None,
+        whole_usd=included / weight * cost / MILLION,
+    )
+
+
+class ModelOffers:
+    """Args: the catalogue's lines in their order, and the plans by id."""
+
+    def __init__(
+        self,
+        database: ServiceDatabase,
+        listed: Sequence[ListedModel],
+        plans: Mapping[str, Plan],
+    ) -> None:
+        self._database = database
+        self._listed = {line.id: line for line in listed}
+        self._plans = plans
+
+    async def seen_by(self, principal: Principal) -> Sequence[OfferShown]:
+        """All of them, for an admin.
+
+        Raises:
+            NotFound: no admin.
+            Unavailable: the database does not answer.
+        """
+        require_admin(principal)
+        try:
+            return await self.all()
+        except DependencyError as error:
+            raise Unavailable from error
+
+    async def all(self) -> Sequence[OfferShown]:
+        """The same for whoever has the database anyhow. Raises DependencyError without it."""
+        async with self._database.transaction() as session:
+            words = await store.model_overrides(session)
+        return [self._shown(offer) for offer in offers_of(self._listed.values(), words).values()]
+
+    async def change(
+        self, model_id: str, wanted: ModelChange, *, actor: Actor, reason: str
+    ) -> bool:
+        """False when it is like that already.
+
+        Raises:
+            SteeringInvalid: no such model, nothing it can be, or there is no reason.
+            NotFound: no admin.
+            Unavailable: the database does not answer.
+        """
+        listed = self._listed.get(model_id)
+        if listed is None:
+            raise SteeringInvalid(f"There is no model {model_id!r}. There are: {self._names()}.")
+        self._check(wanted)
+        async with steering(self._database, actor, reason) as act:
+            # One change after the other: what is left on each plan depends on all of them.
+            await store.lock_model_overrides(act.session)
+            words = await store.model_overrides(act.session)
+            own = words.get(model_id)
+            before = offer_of(listed, own)
+            row = await _row(act, model_id, own, wanted)
+            after = offer_of(listed, row)
+            if _said(row) == (_said(own) if own else NOTHING_SAID):
+                return False
+            self._check_result(after, words | {model_id: row})
+            await store.put_model_override(act.session, row)
+            await act.note(
+                "model.change",
+                f"model:{model_id}",
+                before=_told(before),
+                after=_told(after),
+            )
+        return True
+
+    def _check(self, wanted: ModelChange) -> None:
+        if isinstance(wanted.plans, frozenset):
+            unknown = sorted(wanted.plans - self._plans.keys())
+            if unknown or not wanted.plans:
+                known = ", ".join(self._plans)
+                raise SteeringInvalid(f"A model is on one or more of the plans {known}.")
+        if isinstance(wanted.weight, Decimal):
+            _check_amount("A weight", wanted.weight, SMALLEST_WEIGHT, MOST_WEIGHT)
+            if wanted.weight <= 0:
+                raise SteeringInvalid("A weight is more than 0.")
+        if isinstance(wanted.price, OwnPrice):
+            for usd in (
+                wanted.price.input_usd,
+                wanted.price.output_usd,
+                wanted.price.cached_input_usd,
+            ):
+                _check_amount("A price", usd, SMALLEST_USD, MOST_USD_PER_MILLION)
+
+    def _check_result(self, after: Offer, words: Mapping[str, ModelOverride]) -> None:
+        if after.enabled and after.price is None:
+            raise SteeringInvalid(
+                f"{after.listed.label} has no price, so it can't be on. Give it one."
+            )
+        offers = offers_of(self._listed.values(), words).values()
+        for plan in self._plans.values():
+            if not any(offer.on and plan.id in offer.plans for offer in offers):
+                raise SteeringInvalid(
+                    f"The plan {plan.label} would have no model left. To stop all calls, use the "
+                    "kill switch."
+                )
+
+    def _shown(self, offer: Offer) -> OfferShown:
+        on_sale = [plan for plan in self._plans.values() if plan.id in offer.plans]
+        found = [margin(offer, plan) for plan in on_sale]
+        return OfferShown(
+            offer=offer,
+            margins=tuple(each for each in found if each is not None),
+            changed_at=offer.own.changed_at if offer.own else None,
+            changed_by=offer.own.changed_by if offer.own else None,
+        )
+
+    def _names(self) -> str:
+        return ", ".join(self._listed)
+
+
+async def _row(
+    act: Act, model_id: str, own: ModelOverride | None, wanted: ModelChange
+) -> ModelOverride:
+    """The row as it is to be, with the next number."""
+    revision, now = await store.next_model_revision(act.session)
+    row = ModelOverride(
+        model=model_id,
+        enabled=_kept(wanted.enabled, own.enabled if own else None),
+        plans=own.plans if own else None,
+        weight=_kept(wanted.weight, own.weight if own else None),
+        changed_at=now,
+        changed_by=act.actor,
+        revision=revision,
+    )
+    if wanted.plans is not KEEP:
+        row.plans = None if wanted.plans is None else sorted(wanted.plans)
+    if wanted.price is KEEP and own is not None:
+        price, row.price_version = _own_price(own), own.price_version
+    else:
+        price = wanted.price if isinstance(wanted.price, OwnPrice) else None
+        row.price_version = f"admin-{revision}" if price is not None else None
+    if price is not None:
+        row.input_usd, row.output_usd = price.input_usd, price.output_usd
+        row.cached_input_usd = price.cached_input_usd
+        if own is not None and _own_usd(own) == _own_usd(row):
+            row.price_version = own.price_version
+    return row
+
+
+def _kept(wanted: T | Keep, now: T) -> T:
+    return now if isinstance(wanted, Keep) else wanted
+
+
+def _own_price(own: ModelOverride) -> Price | None:
+    if own.input_usd is None or own.output_usd is None or own.cached_input_usd is None:
+        return None
+    return Price(own.input_usd, own.output_usd, own.cached_input_usd, own.price_version or "admin")
+
+
+def _own_usd(own: ModelOverride) -> tuple[Decimal | None, ...]:
+    return own.input_usd, own.output_usd, own.cached_input_usd
+
+
+def _said(own: ModelOverride) -> tuple[object, ...]:
+    return own.enabled, own.plans, own.weight, *_own_usd(own)
+
+
+def _told(offer: Offer) -> dict[str, object]:
+    """For the audit log: as it is sold, and which of it is an admin's word."""
+    price = offer.price
+    return {
+        "on": offer.on,
+        "plans": ", ".join(sorted(offer.plans)),
+        "weight": f"{offer.weight.normalize():f}",
+        "input_usd": f"{price.input_usd.normalize():f}" if price else None,
+        "output_usd": f"{price.output_usd.normalize():f}" if price else None,
+        "cached_input_usd": f"{price.cached_input_usd.normalize():f}" if price else None,
+        "price": price.version if price else None,
+    }
+
+
+def _check_amount(what: str, amount: Decimal, smallest: Decimal, most: Decimal) -> None:
+    if not amount.is_finite() or not 0 <= amount <= most:
+        raise SteeringInvalid(f"{what} is from 0 to {most:,}.")
+    if amount != amount.quantize(smallest):
+        places = -int(smallest.as_tuple().exponent)
+        raise SteeringInvalid(f"{what} has at most {places} decimal places.")
+
+
+def _share(paid: Decimal | None, cost: Decimal) -> Decimal | None:
+    return None if not paid else (paid - cost) / paid
