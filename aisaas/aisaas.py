@@ -17,6 +17,10 @@ from aisaas.ui.admin.audit import page as audit
 from aisaas.ui.admin.audit.state import Audit
 from aisaas.ui.admin.usage import page as all_usage
 from aisaas.ui.admin.usage.state import Usage
+from aisaas.ui.admin.user import page as user
+from aisaas.ui.admin.user.state import OneUser
+from aisaas.ui.admin.users import page as users
+from aisaas.ui.admin.users.state import Users
 from aisaas.ui.billing import page as billing
 from aisaas.ui.billing.state import Billing
 from aisaas.ui.chat import page as chat
@@ -60,6 +64,8 @@ PAGES = (
     (routes.BILLING, billing.page, f"Billing · {APP_NAME}", Billing.load),
     (routes.SETTINGS, profile.page, f"Settings · {APP_NAME}", Profile.load),
     (routes.ADMIN, all_usage.page, f"All usage · {APP_NAME}", Usage.load),
+    (routes.ADMIN_USERS, users.page, f"Users · {APP_NAME}", Users.load),
+    (routes.ADMIN_USER_ROUTE, user.page, f"A user · {APP_NAME}", OneUser.load),
     (routes.ADMIN_AUDIT, audit.page, f"Audit log · {APP_NAME}", Audit.load),
     ("/404", not_found.page, f"Not found · {APP_NAME}", None),
 )

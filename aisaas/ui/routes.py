@@ -19,6 +19,7 @@ from aisaas.api.paths import (
 
 CHAT_ROUTE = "/chat/[[thread]]"
 ADMIN_USERS = f"{ADMIN}/users"
+ADMIN_USER_ROUTE = f"{ADMIN_USERS}/[account]"
 ADMIN_STEERING = f"{ADMIN}/steering"
 ADMIN_MONEY = f"{ADMIN}/money"
 ADMIN_AUDIT = f"{ADMIN}/audit"
@@ -31,6 +32,7 @@ __all__ = [
     "ADMIN_MONEY",
     "ADMIN_STEERING",
     "ADMIN_USERS",
+    "ADMIN_USER_ROUTE",
     "BILLING",
     "CHAT",
     "CHAT_ROUTE",
@@ -42,6 +44,8 @@ __all__ = [
     "SETTINGS",
     "SIGNUP",
     "SIGN_OUT",
+    "admin_user",
+    "admin_user_in",
     "conversation",
     "conversation_in",
     "login_for",
@@ -56,3 +60,12 @@ def conversation(conversation_id: object) -> str:
 def conversation_in(path: str) -> str:
     """The id in a chat page's address, unchecked; empty for a new conversation."""
     return path.removeprefix(CHAT).strip("/")
+
+
+def admin_user(user_id: object) -> str:
+    return f"{ADMIN_USERS}/{user_id}"
+
+
+def admin_user_in(path: str) -> str:
+    """The id in the address of a user's page for admins, unchecked."""
+    return path.removeprefix(ADMIN_USERS).strip("/")

@@ -17,6 +17,7 @@ from aisaas.ui.session import principal_of, show_account
 # In the order of the pages' tabs; a page that isn't there has none.
 AREAS = (
     ("Usage", routes.ADMIN),
+    ("Users", routes.ADMIN_USERS),
     ("Audit log", routes.ADMIN_AUDIT),
 )
 

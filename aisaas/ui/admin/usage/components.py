@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reflex as rx
 
-from aisaas.ui import layout
+from aisaas.ui import layout, routes
 from aisaas.ui.admin import components as shared
 from aisaas.ui.admin.components import Column
 from aisaas.ui.admin.usage.live import LiveFigures
@@ -238,7 +238,11 @@ def users() -> rx.Component:
 def _user(user: UserView) -> rx.Component:
     return shared.row(
         USERS,
-        rx.el.span(user.email, class_name=rx.cond(user.gone, "gone", "")),
+        rx.cond(
+            user.gone,
+            rx.el.span(user.email, class_name="gone"),
+            rx.el.a(user.email, href=routes.admin_user(user.id)),
+        ),
         user.plan,
         user.requests,
         user.tokens,

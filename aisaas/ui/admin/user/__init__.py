@@ -1,0 +1,1 @@
+"""One user, and what admins do to them. Never what they wrote."""

@@ -1,0 +1,92 @@
+"""What the dialogs of a user's page send, checked. Any client can send anything."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID
+
+from aisaas.admin.users_models import AccountMail, OwnLimits
+from aisaas.errors import ActionInvalid
+from aisaas.ui import payloads
+
+# More digits than any limit could have are no number.
+_WHOLE = re.compile(r"\d{1,15}", re.ASCII)
+_USD = re.compile(r"\d{1,7}(?:\.\d{1,2})?", re.ASCII)
+
+
+def user(form: object) -> UUID:
+    """Whom the dialog was about: what the admin saw, whatever the page shows by now."""
+    return payloads.identifier(_text(form, "subject"))
+
+
+def reason(form: object) -> str:
+    return _text(form, "reason")
+
+
+def limits(form: object) -> OwnLimits:
+    """An empty field is the plan's limit."""
+    highest = _text(form, "highest_cap_usd")
+    if highest and not _USD.fullmatch(highest):
+        raise ActionInvalid("Highest spending cap: write an amount in USD, like 25 or 12.50.")
+    return OwnLimits(
+        requests_per_minute=_whole(form, "requests_per_minute", "Requests a minute"),
+        requests_per_day=_whole(form, "requests_per_day", "Requests a day"),
+        tokens_per_month=_whole(form, "tokens_per_month", "Tokens a period"),
+        parallel_replies=_whole(form, "parallel_replies", "Replies at once"),
+        highest_cap_usd=Decimal(highest) if highest else None,
+    )
+
+
+def tokens(form: object) -> int:
+    found = _whole(form, "tokens", "Tokens")
+    if found is None:
+        raise ActionInvalid("Tokens: write how many.")
+    return found
+
+
+def last_day(form: object) -> datetime | None:
+    """The end of a day (UTC); None without one."""
+    typed = _text(form, "expires")
+    if not typed:
+        return None
+    try:
+        day = datetime.strptime(typed, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise ActionInvalid("Last day: choose one, or none.") from None
+    return day.replace(hour=23, minute=59, second=59)
+
+
+def mail(form: object) -> AccountMail:
+    match _text(form, "mail"):
+        case "reset":
+            return "reset"
+        case "confirmation":
+            return "confirmation"
+        case _:
+            raise ActionInvalid("There is no such mail.")
+
+
+def own(form: object) -> bool:
+    """Whether they said that they mean their own role."""
+    return _text(form, "own") == "yes"
+
+
+def notice(form: object) -> UUID:
+    return payloads.identifier(_text(form, "subject"))
+
+
+def _whole(form: object, name: str, label: str) -> int | None:
+    typed = _text(form, name)
+    if not typed:
+        return None
+    if not _WHOLE.fullmatch(typed):
+        raise ActionInvalid(f"{label}: write a whole number, or nothing.")
+    return int(typed)
+
+
+def _text(form: object, name: str) -> str:
+    """What a field holds; nothing when it isn't text."""
+    typed = form.get(name) if isinstance(form, dict) else None
+    return typed.strip() if isinstance(typed, str) else ""

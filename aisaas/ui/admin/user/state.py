@@ -1,0 +1,123 @@
+"""One user's page: what there is to see, and what is done to them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import reflex as rx
+
+from aisaas.accounts.models import Principal
+from aisaas.admin.users_models import SignedOut
+from aisaas.ui import notices, payloads, routes
+from aisaas.ui.admin import shell
+from aisaas.ui.admin.shell import admin_of, entered
+from aisaas.ui.admin.user import asked
+from aisaas.ui.admin.user.view import OneUserView, one_user_view
+from aisaas.wiring import services
+
+Form = dict[str, Any]
+
+
+class OneUser(rx.State):
+    ready: bool = False
+    user: OneUserView = OneUserView()
+
+    @rx.event
+    @notices.shown_on_load
+    async def load(self) -> None:
+        self.ready, self.user = False, OneUserView()
+        principal = await entered(self)
+        user_id = payloads.identifier(routes.admin_user_in(self.router.url.path))
+        await _show(self, principal, user_id)
+        self.ready = True
+
+    @rx.event
+    @notices.shown
+    async def suspend(self, form: Form) -> None:
+        principal, user_id = await admin_of(self), asked.user(form)
+        ended = await services().users.suspend(principal, user_id, reason=asked.reason(form))
+        await _done(self, principal, user_id, f"Suspended. {_signed_out(ended)}")
+
+    @rx.event
+    @notices.shown
+    async def lift(self, form: Form) -> None:
+        principal, user_id = await admin_of(self), asked.user(form)
+        await services().users.lift(principal, user_id, reason=asked.reason(form))
+        await _done(self, principal, user_id, "The suspension is lifted.")
+
+    @rx.event
+    @notices.shown
+    async def sign_out(self, form: Form) -> None:
+        principal, user_id = await admin_of(self), asked.user(form)
+        ended = await services().users.sign_out(principal, user_id, reason=asked.reason(form))
+        await _done(self, principal, user_id, _signed_out(ended))
+
+    @rx.event
+    @notices.shown
+    async def set_limits(self, form: Form) -> None:
+        principal, user_id = await admin_of(self), asked.user(form)
+        limits = asked.limits(form)
+        await services().users.set_limits(principal, user_id, limits, reason=asked.reason(form))
+        await _done(self, principal, user_id, "The limits hold from the next message on.")
+
+    @rx.event
+    @notices.shown
+    async def grant_credits(self, form: Form) -> None:
+        principal, user_id, tokens = await admin_of(self), asked.user(form), asked.tokens(form)
+        end, why = asked.last_day(form), asked.reason(form)
+        await services().users.grant_credits(principal, user_id, tokens, reason=why, expires_at=end)
+        await _done(self, principal, user_id, f"{tokens:,} tokens were given.")
+
+    @rx.event
+    @notices.shown
+    async def make_admin(self, form: Form) -> None:
+        principal, user_id = await admin_of(self), asked.user(form)
+        users, why = services().users, asked.reason(form)
+        await users.set_role(principal, user_id, "admin", reason=why)
+        await _done(self, principal, user_id, "They are an admin now.")
+
+    @rx.event
+    @notices.shown
+    async def end_admin(self, form: Form) -> None:
+        principal, user_id = await admin_of(self), asked.user(form)
+        users, why = services().users, asked.reason(form)
+        await users.set_role(principal, user_id, "user", reason=why, even_own=asked.own(form))
+        # To whoever gave up their own role the page leads nowhere from here on.
+        await _done(self, await admin_of(self), user_id, "They are no admin any more.")
+
+    @rx.event
+    @notices.shown
+    async def mail(self, form: Form) -> None:
+        principal, user_id = await admin_of(self), asked.user(form)
+        users, why = services().users, asked.reason(form)
+        await users.mail(principal, user_id, asked.mail(form), reason=why)
+        await _done(self, principal, user_id, "The sign-in server was asked to mail the link.")
+
+    @rx.event
+    @notices.shown
+    async def mail_again(self, form: Form) -> None:
+        principal, user_id = await admin_of(self), payloads.identifier(self.user.id)
+        users, why = services().users, asked.reason(form)
+        await users.mail_notice_again(principal, user_id, asked.notice(form), reason=why)
+        await _done(self, principal, user_id, "The mail goes out once more.")
+
+
+async def _show(shown: OneUser, principal: Principal, user_id: UUID) -> None:
+    found = await services().users.look(principal, user_id)
+    labels = services().catalogue.labels
+    shown.user = one_user_view(found, looking=principal.user_id, models=labels)
+
+
+async def _done(shown: OneUser, principal: Principal, user_id: UUID, said: str) -> None:
+    """First told, then shown: what was done stays done, even if it can't be read again now."""
+    await shell.done(shown, said)
+    await _show(shown, principal, user_id)
+
+
+def _signed_out(ended: SignedOut) -> str:
+    if ended.sessions == 0:
+        return "They were signed in nowhere."
+    places = "1 session was" if ended.sessions == 1 else f"{ended.sessions} sessions were"
+    late = "" if ended.confirmed else " The sign-in server didn't confirm it."
+    return f"{places} ended.{late}"

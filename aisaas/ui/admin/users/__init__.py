@@ -1,0 +1,1 @@
+"""The list of users: searched, filtered, sorted and paged by the server."""

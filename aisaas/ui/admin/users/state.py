@@ -1,0 +1,73 @@
+"""The list of users, a page at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import reflex as rx
+
+from aisaas.accounts.models import Principal
+from aisaas.billing.plans import plans
+from aisaas.ui import notices, payloads
+from aisaas.ui.admin.shell import admin_of, entered
+from aisaas.ui.admin.users import asked
+from aisaas.ui.admin.users.view import UsersView, users_view
+from aisaas.wiring import services
+
+
+class Users(rx.State):
+    ready: bool = False
+    found: UsersView = UsersView()
+    _search: str = ""
+
+    @rx.event
+    @notices.shown_on_load
+    async def load(self) -> None:
+        principal = await entered(self)
+        self._search = ""
+        await _show(self, principal, UsersView())
+        self.ready = True
+
+    @rx.event
+    @notices.shown
+    async def find(self, form: dict[str, str]) -> None:
+        principal = await admin_of(self)
+        self._search = payloads.search(form)
+        await _show(self, principal, self.found)
+
+    @rx.event
+    @notices.shown
+    async def choose_plan(self, plan: str) -> None:
+        principal = await admin_of(self)
+        await _show(self, principal, replace(self.found, plan=asked.plan(plan)))
+
+    @rx.event
+    @notices.shown
+    async def choose_standing(self, standing: str) -> None:
+        principal = await admin_of(self)
+        await _show(self, principal, replace(self.found, standing=asked.standing(standing)))
+
+    @rx.event
+    @notices.shown
+    async def sort(self, key: str) -> None:
+        principal = await admin_of(self)
+        order = asked.order(key, self.found.order)
+        await _show(self, principal, replace(self.found, order=order))
+
+    @rx.event
+    @notices.shown
+    async def earlier(self) -> None:
+        await _show(self, await admin_of(self), self.found, self.found.pages.page - 1)
+
+    @rx.event
+    @notices.shown
+    async def later(self) -> None:
+        await _show(self, await admin_of(self), self.found, self.found.pages.page + 1)
+
+
+async def _show(shown: Users, principal: Principal, wanted: UsersView, page: int = 1) -> None:
+    search = asked.search(shown._search, wanted.plan, wanted.standing, wanted.order, page)
+    found = await services().users.find(principal, search)
+    names = {plan.id: plan.label for plan in plans(services().settings).values()}
+    shown.found = users_view(found, wanted.order, wanted.plan, wanted.standing, names)
+    await notices.clear(shown)
