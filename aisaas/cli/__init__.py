@@ -29,6 +29,8 @@ COMMANDS = {
     "migrate": "bring the database to the newest schema",
     "worker": "run the jobs that need no users: recovery, and usage to the meter",
     "switch": "the kill switch: stop new calls for everything, a plan, a model or a provider",
+    "caps": "what may be spent a day, by the free tier and in total: show, set",
+    "models": "turn models on and off, set their plans, weight and price, see the margins",
     "invite": "mail somebody an invitation to an account",
     "admin": "who is an admin: list, grant, revoke",
     "user": "show what there is to know of one user",

@@ -1,0 +1,105 @@
+"""`caps`: what may be spent a day, by the free tier and in total; changed without a restart."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import json
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+
+from aisaas.admin.caps import SCOPES, CapToday
+from aisaas.cli.environment import adopt, running
+from aisaas.cli.screen import complain, say
+from aisaas.errors import SteeringInvalid
+from aisaas.settings import load
+from aisaas.wiring import Services, build
+
+USAGE = 2
+SETTINGS = "settings"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    show = actions.add_parser("show", help="the caps, and what is spent of them today (UTC)")
+    change = actions.add_parser("set", help="change one, for the next call in every process")
+    change.add_argument("scope", choices=SCOPES)
+    change.add_argument(
+        "usd",
+        type=_usd,
+        help=f"USD a day; or {SETTINGS}, to go by FREE_TIER_DAILY_USD or TOTAL_DAILY_USD again",
+    )
+    change.add_argument("--reason", required=True, help="kept in the audit log")
+    for action in (show, change):
+        action.add_argument("--json", action="store_true", help="answer in JSON")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    adopt(running())
+    try:
+        return asyncio.run(_execute(arguments))
+    except SteeringInvalid as error:
+        complain(error.sentence)
+        return USAGE
+
+
+async def _execute(arguments: argparse.Namespace) -> int:
+    services = build(load())
+    try:
+        if arguments.action == "set":
+            await _set(services, arguments)
+        else:
+            _show(await services.caps.of_operator(), as_json=arguments.json)
+    finally:
+        await services.close()
+    return 0
+
+
+async def _set(services: Services, arguments: argparse.Namespace) -> None:
+    changed = await services.caps.set(
+        arguments.scope,
+        arguments.usd,
+        actor=f"operator:{getpass.getuser()}",
+        reason=arguments.reason,
+    )
+    now = next(c for c in await services.caps.of_operator() if c.scope == arguments.scope)
+    if arguments.json:
+        say(json.dumps({"scope": now.scope, "usd": f"{now.usd:f}", "changed": changed}))
+    else:
+        say(f"{now.scope}: ${now.usd:,.2f} a day{'' if changed else ', as before'}.")
+
+
+def _show(caps: Sequence[CapToday], *, as_json: bool) -> None:
+    if as_json:
+        say(json.dumps([_told(cap) for cap in caps]))
+        return
+    for cap in caps:
+        by = f"set by {cap.changed_by}" if cap.changed_by else "as in the settings"
+        refusing = "; refuses calls" if cap.refusing else ""
+        say(
+            f"{cap.scope}  ${cap.usd:,.2f} a day, {by}; today ${cap.spent_usd:,.2f} spent, "
+            f"${cap.reserved_usd:,.2f} held{refusing}"
+        )
+
+
+def _told(cap: CapToday) -> dict[str, object]:
+    return {
+        "scope": cap.scope,
+        "usd": f"{cap.usd:f}",
+        "settings_usd": f"{cap.settings_usd:f}",
+        "changed_by": cap.changed_by,
+        "changed_at": cap.changed_at.isoformat() if cap.changed_at else None,
+        "spent_usd": f"{cap.spent_usd:f}",
+        "reserved_usd": f"{cap.reserved_usd:f}",
+        "refusing": cap.refusing,
+    }
+
+
+def _usd(text: str) -> Decimal | None:
+    if text == SETTINGS:
+        return None
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount, like 12.50") from None

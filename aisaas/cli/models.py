@@ -1,0 +1,183 @@
+"""`models`: on and off, plans, weight and price of the models on sale; changed without a restart."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import json
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+
+from aisaas.admin.offers import KEEP, Keep, Margin, ModelChange, OfferShown, OwnPrice
+from aisaas.cli.environment import adopt, running
+from aisaas.cli.screen import complain, say
+from aisaas.errors import SteeringInvalid
+from aisaas.settings import load
+from aisaas.wiring import Services, build
+
+USAGE = 2
+CATALOGUE = "catalogue"
+AGAIN = f"{CATALOGUE}: as it was"
+EPILOG = (
+    "What is changed holds for the next call, in every process; running ones settle at what they "
+    "began with. Margins are for three tokens of the prompt to one of the answer."
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    shown = actions.add_parser("list", help="models, prices, and the margin on each plan")
+    change = actions.add_parser("set", help="change one", epilog=EPILOG)
+    change.add_argument("model")
+    turned = change.add_mutually_exclusive_group()
+    turned.add_argument("--on", dest="enabled", action="store_true", default=KEEP)
+    turned.add_argument("--off", dest="enabled", action="store_false", default=KEEP)
+    change.add_argument("--plans", type=_plans, default=KEEP, help=f"like free,pro; {AGAIN}")
+    change.add_argument(
+        "--weight", type=_number, default=KEEP, help=f"quota tokens a token; {AGAIN}"
+    )
+    change.add_argument(
+        "--price",
+        type=_price,
+        default=KEEP,
+        metavar="IN/OUT[/CACHED]",
+        help=f"USD per million tokens, like 0.15/0.60/0.075; {AGAIN}",
+    )
+    change.add_argument("--reason", required=True, help="kept in the audit log")
+    for action in (shown, change):
+        action.add_argument("--json", action="store_true", help="answer in JSON")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    adopt(running())
+    try:
+        return asyncio.run(_execute(arguments))
+    except SteeringInvalid as error:
+        complain(error.sentence)
+        return USAGE
+
+
+async def _execute(arguments: argparse.Namespace) -> int:
+    services = build(load())
+    try:
+        if arguments.action == "set":
+            await _set(services, arguments)
+        else:
+            _list(await services.offers.all(), as_json=arguments.json)
+    finally:
+        await services.close()
+    return 0
+
+
+async def _set(services: Services, arguments: argparse.Namespace) -> None:
+    wanted = ModelChange(arguments.enabled, arguments.plans, arguments.weight, arguments.price)
+    changed = await services.offers.change(
+        arguments.model,
+        wanted,
+        actor=f"operator:{getpass.getuser()}",
+        reason=arguments.reason,
+    )
+    shown = next(
+        each for each in await services.offers.all() if each.offer.listed.id == arguments.model
+    )
+    if arguments.json:
+        say(json.dumps(_told(shown) | {"changed": changed}))
+    else:
+        say(f"{_line(shown)}{'' if changed else ' (as before)'}")
+
+
+def _list(found: Sequence[OfferShown], *, as_json: bool) -> None:
+    if as_json:
+        say(json.dumps([_told(shown) for shown in found]))
+        return
+    for shown in found:
+        say(_line(shown))
+        for margin in shown.margins:
+            say(f"    {_margin(margin)}")
+
+
+def _line(shown: OfferShown) -> str:
+    offer = shown.offer
+    price = offer.price
+    priced = "no price"
+    if price is not None:
+        cost = f"${_plain(price.input_usd)} in, ${_plain(price.output_usd)} out a million"
+        priced = f"{cost} ({price.version})"
+    plans = ", ".join(sorted(offer.plans))
+    state = "on" if offer.on else "off"
+    return f"{offer.listed.id}  {state}  on {plans}  weight {_plain(offer.weight)}  {priced}"
+
+
+def _margin(margin: Margin) -> str:
+    if margin.overage is None:
+        return f"{margin.plan}: costs up to ${margin.whole_usd:,.4f} a user and month"
+    included = "" if margin.included is None else f"{margin.included:.0%} of what is included, "
+    return f"{margin.plan}: margin {included}{margin.overage:.0%} beyond it"
+
+
+def _told(shown: OfferShown) -> dict[str, object]:
+    offer, price = shown.offer, shown.offer.price
+    return {
+        "model": offer.listed.id,
+        "on": offer.on,
+        "plans": sorted(offer.plans),
+        "weight": _plain(offer.weight),
+        "price": None
+        if price is None
+        else {
+            "input_usd": _plain(price.input_usd),
+            "output_usd": _plain(price.output_usd),
+            "cached_input_usd": _plain(price.cached_input_usd),
+            "version": price.version,
+        },
+        "margins": [
+            {
+                "plan": margin.plan,
+                "cost_usd": _plain(margin.cost_usd),
+                "included": _share(margin.included),
+                "overage": _share(margin.overage),
+                "whole_usd": f"{margin.whole_usd:.6f}",
+            }
+            for margin in shown.margins
+        ],
+        "changed_by": shown.changed_by,
+        "changed_at": shown.changed_at.isoformat() if shown.changed_at else None,
+    }
+
+
+def _plain(number: Decimal) -> str:
+    return f"{number.normalize():f}"
+
+
+def _share(share: Decimal | None) -> float | None:
+    return None if share is None else round(float(share), 4)
+
+
+def _plans(text: str) -> frozenset[str] | None:
+    if text == CATALOGUE:
+        return None
+    return frozenset(part.strip() for part in text.split(",") if part.strip())
+
+
+def _number(text: str) -> Decimal | None:
+    return None if text == CATALOGUE else _decimal(text)
+
+
+def _price(text: str) -> OwnPrice | Keep | None:
+    if text == CATALOGUE:
+        return None
+    match [_decimal(part) for part in text.split("/")]:
+        case [into, out]:
+            return OwnPrice(into, out, into)
+        case [into, out, cached]:
+            return OwnPrice(into, out, cached)
+        case _:
+            raise argparse.ArgumentTypeError(f"{text!r} is no price, like 0.15/0.60")
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
