@@ -2,6 +2,7 @@
 
     AisaasError
     ├── ConfigurationError        the environment is not fit to start with
+    ├── SchemaBehind              the database lacks migrations of this release
     ├── DependencyError           a part the product stands on did not answer
     │   ├── ProviderError         the model's provider failed; `retryable` before the first token
     │   ├── PaymentsError         the payment provider didn't say whether something happened
@@ -52,6 +53,18 @@ class ConfigurationError(AisaasError):
     def __init__(self, problems: tuple[str, ...]) -> None:
         self.problems = problems
         super().__init__("\n".join(problems))
+
+
+class SchemaBehind(AisaasError):
+    """The database lacks `missing`, migrations of this release."""
+
+    def __init__(self, missing: tuple[str, ...]) -> None:
+        self.missing = missing
+        super().__init__(
+            f"The database lacks {len(missing)} migration{'s' * (len(missing) != 1)} of this "
+            f"release ({', '.join(missing)}). Run `python -m aisaas migrate` once, or start with "
+            "--migrate."
+        )
 
 
 class DependencyError(AisaasError):

@@ -121,6 +121,8 @@ class Settings(BaseSettings):
     otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
     # Where the states of open tabs live. Either way they are rebuilt from cookie and database.
     tab_states: Literal["memory", "redis"] = "memory"
+    # Whether this process does the jobs that any process may do for all the others.
+    run_jobs: bool = True
     shutdown_grace_seconds: Annotated[float, Field(ge=0, le=600)] = 10
     session_secret: SecretStr | None = None
     # What it was before, or will be: opens what it sealed, and seals nothing.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,21 +88,7 @@ def instance(
             made = Stack(folder / "data", site_url=url or origins[0], avoid_ports=ports)
             stack = undo.enter_context(made)
             upgrade(stack.env["MIGRATION_DATABASE_URL"])
-        catalogue = folder / "catalogue.json"
-        catalogue.write_text(json.dumps(CATALOGUE))
-        shared = {
-            **{name: value for name, value in stack.env.items() if name not in _EMBEDDED_ONLY},
-            "APP_ENV": "preview",
-            "APP_URL": url or origins[0],
-            "ALLOWED_ORIGINS": ",".join(origins),
-            "OPENAI_API_KEY": stack.env["DEMO_API_KEY"],
-            "OPENAI_API_BASE": stack.env["DEMO_API_BASE"],
-            "MODEL_CATALOGUE": str(catalogue),
-            "DEFAULT_MODEL": MODEL,
-            "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS),
-            **GENEROUS,
-            **env,
-        }
+        shared = environment(folder, stack, url or origins[0], origins) | env
         processes = tuple(
             Process(_worker(number, port, shared, folder)) for number, port in enumerate(ports)
         )
@@ -112,6 +98,26 @@ def instance(
         for process in processes:
             process.wait_until_it_answers()
         yield Instance(stack, shared["APP_URL"], processes, shared)
+
+
+def environment(
+    folder: Path, stack: Stack, url: str, origins: Sequence[str] = ()
+) -> dict[str, str]:
+    """The settings of a preview at `url` whose parts are those of `stack`; generous ones."""
+    catalogue = folder / "catalogue.json"
+    catalogue.write_text(json.dumps(CATALOGUE))
+    return {
+        **{name: value for name, value in stack.env.items() if name not in _EMBEDDED_ONLY},
+        "APP_ENV": "preview",
+        "APP_URL": url,
+        "ALLOWED_ORIGINS": ",".join(origins),
+        "OPENAI_API_KEY": stack.env["DEMO_API_KEY"],
+        "OPENAI_API_BASE": stack.env["DEMO_API_BASE"],
+        "MODEL_CATALOGUE": str(catalogue),
+        "DEFAULT_MODEL": MODEL,
+        "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS),
+        **GENEROUS,
+    }
 
 
 _EMBEDDED_ONLY = {

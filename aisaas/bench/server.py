@@ -27,7 +27,14 @@ _SERVE = {
 
 
 def app_process(
-    name: str, title: str, *, port: int, grace: float, env: Mapping[str, str], log: Path
+    name: str,
+    title: str,
+    *,
+    port: int,
+    grace: float,
+    env: Mapping[str, str],
+    log: Path | None,
+    host: str = HOST,
 ) -> Service:
     """The app on `port`; replies in progress get `grace` seconds when it is stopped."""
     limit = grace + STOP_MARGIN_SECONDS
@@ -38,7 +45,7 @@ def app_process(
         argv=[
             *(sys.executable, "-m", "granian", "--interface", "asgi"),
             *("--factory", "aisaas.serve:app"),
-            *("--host", HOST, "--port", str(port)),
+            *("--host", host, "--port", str(port)),
             *("--workers-kill-timeout", str(max(1, int(limit)))),
         ],
         env={**env, **REFLEX, **_SERVE},

@@ -51,6 +51,11 @@ class Tab:
         """Bytes of all frames so far, without the few of the web socket's own framing."""
         return sum(size for _, size in self.frames)
 
+    @property
+    def client_port(self) -> int:
+        """Our end of the connection."""
+        return self._socket.local_address[1]
+
     def var(self, state: str, name: str) -> Any:
         return self.vars.get(state, {}).get(name + MARKER)
 

@@ -23,6 +23,7 @@ from aisaas.errors import AisaasError, ConfigurationError
 
 COMMANDS = {
     "run": "start everything on this machine and keep it running until Ctrl-C",
+    "serve": "serve the app with real parts only, by one worker or several, until SIGTERM",
     "stop": "stop the running instance",
     "status": "show where the running instance and its parts are",
     "check": "validate the environment and reach every part, a line each",

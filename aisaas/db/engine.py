@@ -182,7 +182,8 @@ class Login:
     async def _driver_connection(self) -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
         async with self._asking.connect() as pooled:
             driver = await _driver_of(pooled)
-            if _is_dead(driver):
+            # An outage leaves many; the one after the last of them is new.
+            while _is_dead(driver):
                 await pooled.invalidate()
                 driver = await _driver_of(pooled)
             try:

@@ -40,7 +40,8 @@ class Service:
     title: str
     port: int
     argv: Sequence[str]
-    log: Path
+    # None: it says what it has to say where we do.
+    log: Path | None
     answers: Callable[[], bool]
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     cwd: Path | None = None
@@ -87,16 +88,23 @@ class Process:
             return
         service = self.service
         service.prepare()
+        if service.log is None:
+            self._spawn(sys.stdout.fileno())
+            return
         with explained(service.log), service.log.open("ab") as log:
             self._log_start = log.tell()
-            self._child = spawn(
-                service.argv,
-                stop_signal=service.stop_signal,
-                identity=service.identity,
-                env=service.env,
-                cwd=service.cwd,
-                output=log.fileno(),
-            )
+            self._spawn(log.fileno())
+
+    def _spawn(self, output: int) -> None:
+        service = self.service
+        self._child = spawn(
+            service.argv,
+            stop_signal=service.stop_signal,
+            identity=service.identity,
+            env=service.env,
+            cwd=service.cwd,
+            output=output,
+        )
 
     def wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + self.service.start_seconds
@@ -110,6 +118,8 @@ class Process:
             time.sleep(POLL_SECONDS)
 
     def _did_not_start(self, what: str) -> str:
+        if self.service.log is None:
+            return f"{self.service.title} {what}."
         if tells_of_full_disk(self.service.log, self._log_start):
             return (
                 f"{self.service.title} could not start because the disk is full. Free some "
@@ -118,6 +128,12 @@ class Process:
         tail = last_lines(self.service.log, self._log_start)
         quoted = f" Its last words were: {tail}" if tail else ""
         return f"{self.service.title} {what}.{quoted} The whole log is {self.service.log}."
+
+    def ask_to_end(self) -> None:
+        """Begin what `stop` waits for."""
+        if self.alive and self._child is not None:
+            _signal_tree(self._child.pid, signal.SIGCONT)
+            self._child.send_signal(self.service.stop_signal)
 
     def stop(self, seconds: float | None = None) -> None:
         """End it in an orderly way, or by force after `seconds`; returns when it is gone."""
@@ -269,6 +285,18 @@ def port_holder(port: int) -> str | None:
                 )
                 return f"pid {entry.name}, {command.strip()[:80]}"
     return None
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether a process, or one it started, listens on a port that others may listen on too."""
+    sockets = _listening_sockets(port)
+    for member in process_tree(pid):
+        # Processes end while we look.
+        with contextlib.suppress(OSError):
+            files = (Path(f"/proc/{member}/fd")).iterdir()
+            if any(link.readlink().name in sockets for link in files):
+                return True
+    return False
 
 
 def _listening_sockets(port: int) -> set[str]:

@@ -33,21 +33,35 @@ class Supervisor:
         say: Callable[[str], None],
         changed: Callable[[], None],
     ) -> None:
-        self._processes = processes
+        self._processes = list(processes)
         self._say = say
         self._changed = changed
         now = time.monotonic()
         self._up_since = dict.fromkeys(map(id, processes), now)
         self._backoff = dict.fromkeys(map(id, processes), FIRST_BACKOFF_SECONDS)
         self._next_try = dict.fromkeys(map(id, processes), 0.0)
+        self._failed: set[int] = set()
 
     def watch(self) -> None:
         """Restart what dies, until KeyboardInterrupt."""
         while True:
-            for process in self._processes:
-                if process.wanted and not process.alive:
-                    self._revive(process)
+            self.look()
             time.sleep(LOOK_SECONDS)
+
+    def look(self) -> None:
+        """Restart what has died since the last look."""
+        for process in self._processes:
+            # One that was ended for not answering in time is to be there all the same.
+            if (process.wanted or id(process) in self._failed) and not process.alive:
+                self._revive(process)
+
+    def replace(self, old: Process, new: Process) -> None:
+        """Watch `new`, which is started already, instead of `old`, which may end from now on."""
+        self._processes[self._processes.index(old)] = new
+        self._failed.discard(id(old))
+        self._up_since[id(new)] = time.monotonic()
+        self._backoff[id(new)] = FIRST_BACKOFF_SECONDS
+        self._next_try[id(new)] = 0.0
 
     def _revive(self, process: Process) -> None:
         key, now, title = id(process), time.monotonic(), process.service.title
@@ -59,8 +73,10 @@ class Supervisor:
         try:
             process.start()
         except StackError as error:
+            self._failed.add(key)
             self._say(f"{error} Trying again in {self._backoff[key]:.0f} s.")
         else:
+            self._failed.discard(key)
             self._up_since[key] = time.monotonic()
             self._say(f"{title} is back.")
             self._changed()

@@ -69,16 +69,13 @@ async def running(these: Services) -> AsyncGenerator[None]:
         these.running.listen_for_stops(),
         these.running.renew_leases(),
         these.billing_changes.listen(),
-        recover_replies(these.recovery),
         end_replies(these.accounts, these.running),
         these.switches.listen(),
         heed_switches(these.switches, these.running),
         record_refusals(these.refusals),
-        deliver_notices(these.notice_mails),
-        alert_spending(these.spending_alerts),
         watch_process(these),
         share_job_runs(these),
-        *paid(these),
+        *(anywhere(these) + paid(these) if these.settings.run_jobs else []),
     ]
     tasks = [asyncio.create_task(job) for job in work]
     for task in tasks:
@@ -105,6 +102,15 @@ async def end(tasks: Collection[asyncio.Task[None]]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+
+
+def anywhere(these: Services) -> list[Coroutine[None, None, None]]:
+    """The jobs that any process may do for all the others; one at least has to."""
+    return [
+        recover_replies(these.recovery),
+        deliver_notices(these.notice_mails),
+        alert_spending(these.spending_alerts),
+    ]
 
 
 def paid(these: Services) -> list[Coroutine[None, None, None]]:

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from aisaas.jobs.alert_spending import alert_spending
-from aisaas.jobs.deliver_notices import deliver_notices
-from aisaas.jobs.lifespan import end, paid, report
-from aisaas.jobs.recover_replies import recover_replies
+from aisaas.jobs.lifespan import anywhere, end, paid, report
 from aisaas.jobs.watch_process import share_job_runs
 from aisaas.wiring import Services
 
@@ -20,12 +17,10 @@ LAST_CALLS_SECONDS = 15.0
 
 async def work(these: Services, stopping: asyncio.Event) -> None:
     """Runs until `stopping` is set; then calls that are in flight end before it returns."""
-    recovery = asyncio.create_task(recover_replies(these.recovery))
-    mails = asyncio.create_task(deliver_notices(these.notice_mails))
-    alerts = asyncio.create_task(alert_spending(these.spending_alerts))
+    others = [asyncio.create_task(job) for job in anywhere(these)]
     payments = [asyncio.create_task(job) for job in paid(these)]
     told = asyncio.create_task(share_job_runs(these))
-    jobs = [recovery, mails, alerts, told, *payments]
+    jobs = [*others, *payments, told]
     for job in jobs:
         job.add_done_callback(report)
     await stopping.wait()

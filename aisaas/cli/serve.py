@@ -1,0 +1,197 @@
+"""`serve`: the app in production. Nothing is embedded, built or migrated unless that is asked for.
+
+Invariants: whatever would fail later is refused before anything starts, and before a restart
+replaces anything; SIGTERM ends with 0 once replies are finished or booked as interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from aisaas.bench.server import app_process
+from aisaas.cli import frontend
+from aisaas.cli.environment import configured
+from aisaas.cli.parts import plan
+from aisaas.cli.screen import complain, say
+from aisaas.cli.workers import Workers
+from aisaas.db.migrate import missing, upgrade
+from aisaas.embedded.errors import StackError
+from aisaas.embedded.processes import HOST, Process, is_free, listens, port_holder
+from aisaas.embedded.stack import TITLES
+from aisaas.embedded.supervisor import LOOK_SECONDS, interruptible
+from aisaas.errors import ConfigurationError, SchemaBehind
+from aisaas.settings import PROJECT_ROOT, WHERE_TO_GET_IT, Settings
+
+# What a worker is told by its supervisor rather than by the operator.
+_PORT, _JOBS = "PORT", "RUN_JOBS"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers", type=_at_least_one, default=1, help="processes; about one for each core"
+    )
+    parser.add_argument(
+        "--host", default=HOST, help=f"where to listen: {HOST} unless set, 0.0.0.0 in a container"
+    )
+    parser.add_argument("--port", type=int, help="instead of PORT")
+    parser.add_argument(
+        "--no-jobs", action="store_true", help="leave the jobs to `python -m aisaas worker`"
+    )
+    parser.add_argument(
+        "--migrate",
+        action="store_true",
+        help="bring the database to the newest schema first, with MIGRATION_DATABASE_URL",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="only tell whether it could start, and with what not"
+    )
+    parser.epilog = (
+        "SIGTERM ends it: replies in progress finish within SHUTDOWN_GRACE_SECONDS. SIGHUP replaces "
+        "the workers one at a time by new ones with the code, pages and settings that are there "
+        "then. Several workers need TAB_STATES=redis. Build the pages before, with "
+        "`python -m aisaas build`."
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    if arguments.port is not None:
+        os.environ[_PORT] = str(arguments.port)
+    if arguments.no_jobs:
+        os.environ[_JOBS] = "false"
+    settings = _fit(arguments)
+    _bring_schema(settings, migrate=arguments.migrate and not arguments.check)
+    if arguments.check:
+        say("It could start.")
+        return 0
+    _require_port(settings.port)
+    with interruptible():
+        return _serve(arguments, settings)
+
+
+def _at_least_one(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("at least one")
+    return count
+
+
+def _fit(arguments: argparse.Namespace) -> Settings:
+    """The settings, if they and the pages are fit to serve with."""
+    planned = plan(configured())
+    problems = [
+        f"{TITLES[part]}: is not configured, and `serve` starts nothing of its own; "
+        "`python -m aisaas run` does"
+        for part in planned.embedded
+        if planned.settings.app_env == "development"
+    ]
+    if arguments.workers > 1 and planned.settings.tab_states != "redis":
+        problems.append(
+            "TAB_STATES: must be redis with several workers, since the next connection of a page "
+            "may come to another of them"
+        )
+    if arguments.workers > 1 and sys.platform != "linux":
+        problems.append("--workers: several share one port on Linux only")
+    if problems:
+        raise ConfigurationError(tuple(problems))
+    if not frontend.is_current(planned.settings):
+        raise StackError(
+            "The pages are not built, or of another release. Run `python -m aisaas build` first."
+        )
+    return planned.settings
+
+
+def _bring_schema(settings: Settings, *, migrate: bool) -> None:
+    """Raises SchemaBehind when the database is older than this release and `migrate` is off."""
+    if migrate:
+        if settings.migration_database_url is None:
+            name = "MIGRATION_DATABASE_URL"
+            where = WHERE_TO_GET_IT[name]
+            raise ConfigurationError((f"{name}: is needed for --migrate ({where})",))
+        upgrade(settings.migration_database_url.get_secret_value())
+    login = settings.service_database_url or settings.database_url
+    assert login is not None
+    if lacks := missing(login.get_secret_value()):
+        raise SchemaBehind(lacks)
+
+
+def _require_port(port: int) -> None:
+    # Workers share theirs, so a second instance would share it unasked.
+    if not is_free(port):
+        holder = port_holder(port)
+        raise StackError(f"Port {port} is in use{f' ({holder})' if holder else ''}.")
+
+
+def _serve(arguments: argparse.Namespace, settings: Settings) -> int:
+    workers = Workers(
+        arguments.workers, lambda number: _worker(number, arguments.host, settings), say=say
+    )
+    try:
+        with _restarts() as asked:
+            workers.start()
+            pids = ", ".join(map(str, workers.pids))
+            say(f"Serving {settings.url} at {arguments.host}:{settings.port}, pids {pids}.")
+            while True:
+                workers.look()
+                if asked:
+                    asked.clear()
+                    _restart(workers)
+                time.sleep(LOOK_SECONDS)
+    except KeyboardInterrupt:
+        say("Ending: replies in progress may finish.")
+    finally:
+        workers.stop()
+    say("Ended.")
+    return 0
+
+
+@contextmanager
+def _restarts() -> Generator[list[int]]:
+    """Inside the block SIGHUP only leaves a note."""
+    asked: list[int] = []
+    before = signal.signal(signal.SIGHUP, lambda number, _: asked.append(number))
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _restart(workers: Workers) -> None:
+    say("Restarting, one worker at a time.")
+    # By processes of their own: what is looked at is the code that is there now, not what we run.
+    again = sys.argv[1:]
+    steps = [["migrate"]] if "--migrate" in again else []
+    for step in [*steps, [*again, "--check"]]:
+        command = [sys.executable, "-m", "aisaas", *step]
+        if subprocess.run(command, cwd=PROJECT_ROOT, check=False).returncode != 0:  # noqa: S603
+            complain("The restart is given up; the workers there are go on.")
+            return
+    workers.roll()
+
+
+def _worker(number: int, host: str, settings: Settings) -> Process:
+    service = app_process(
+        f"worker{number}",
+        f"Worker {number + 1}",
+        host=host,
+        port=settings.port,
+        grace=settings.shutdown_grace_seconds,
+        env=dict(os.environ),
+        log=None,
+    )
+    # Any of them would answer a question on their port, so each is looked at by itself.
+    process = Process(replace(service, answers=lambda: _listens(process, settings.port)))
+    return process
+
+
+def _listens(process: Process, port: int) -> bool:
+    if sys.platform != "linux":
+        return not is_free(port)
+    return process.pid is not None and listens(process.pid, port)
