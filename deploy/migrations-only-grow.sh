@@ -1,0 +1,10 @@
+#!/bin/sh
+# Fails when a migration of BASE was changed or removed: databases out there have run it.
+# Usage: deploy/migrations-only-grow.sh BASE
+set -eu
+
+changed=$(git diff --no-renames --name-only --diff-filter=a "${1:?which base?}" HEAD -- alembic/versions)
+if [ -n "$changed" ]; then
+	printf 'These have run already; add a migration instead:\n%s\n' "$changed" >&2
+	exit 1
+fi
