@@ -10,8 +10,8 @@ import pytest
 from aisaas.ui.admin.audit.state import Audit
 from aisaas.ui.admin.audit.view import changes
 from aisaas.wiring import Services
-from tests.admin.members import new_admin
-from tests.services import Database, Member, new_member
+from tests.admin.members import new_admin, new_user
+from tests.services import Database, Member
 from tests.ui.tabs import JUNK, by_name, open_tab
 
 PAGE = "/admin/audit"
@@ -60,7 +60,7 @@ async def test_an_admin_finds_pages_and_turns_them(admin: Member, database: Data
 async def test_for_somebody_else_there_is_nothing_here(
     domain: Services, database: Database, handler: Any
 ) -> None:
-    member = await new_member(domain)
+    member = await new_user(domain, database)
     entries(database, "not for everybody")
     async with open_tab(member.cookie) as tab:
         await tab.call(handler, path=PAGE, **HANDLERS[handler])

@@ -28,7 +28,7 @@ from aisaas.ui.admin.usage.live import LiveFigures
 from aisaas.ui.admin.usage.state import Usage
 from aisaas.ui.admin.view import OrderView
 from aisaas.wiring import Services
-from tests.admin.members import new_admin
+from tests.admin.members import new_admin, new_user
 from tests.services import Database, Member, new_member
 from tests.ui.tabs import JUNK, Tab, by_name, open_tab
 
@@ -113,8 +113,10 @@ def test_every_handler_of_the_page_is_tried() -> None:
 
 
 @pytest.mark.parametrize("handler", HANDLERS, ids=by_name)
-async def test_for_somebody_else_there_is_nothing_here(domain: Services, handler: Any) -> None:
-    member = await new_member(domain)
+async def test_for_somebody_else_there_is_nothing_here(
+    domain: Services, database: Database, handler: Any
+) -> None:
+    member = await new_user(domain, database)
     async with open_tab(member.cookie) as tab:
         await tab.call(handler, path=PAGE, **HANDLERS[handler])
         assert tab.refused == "not_found"

@@ -43,13 +43,10 @@ def execute(url: str, shared_folder: Path) -> Execute:
     return run
 
 
-def email_of(page: Page) -> str:
-    return page.locator(".account-email").text_content() or ""
-
-
-def as_admin(page: Page, execute: Execute) -> str:
-    email = email_of(page)
-    execute("update profiles set role = 'admin' where email = %s", email)
+def be(role: str, page: Page, execute: Execute) -> str:
+    """Give whoever is signed in that role; their address."""
+    email = page.locator(".account-email").text_content() or ""
+    execute("update profiles set role = %s where email = %s", role, email)
     return email
 
 
@@ -63,7 +60,7 @@ def column(table: Locator, name: str) -> list[str]:
 
 def test_an_admin_looks_at_a_day_and_whoever_used_it(sign_up: SignUp, execute: Execute) -> None:
     page = sign_up()
-    email = as_admin(page, execute)
+    email = be("admin", page, execute)
     execute(LEDGER, email, USERS - 1)
     page.reload()
     page.get_by_label("Account").click()
@@ -105,17 +102,23 @@ def test_an_admin_looks_at_a_day_and_whoever_used_it(sign_up: SignUp, execute: E
     expect(page.get_by_text("1 to 1 of 1")).to_be_visible()
     expect(table.locator("tbody tr")).to_contain_text(email)
 
+    with page.expect_download() as downloading:
+        page.get_by_role("link", name="Download by user").click()
+    lines = downloading.value.path().read_text("utf-8").splitlines()
+    assert len(lines) == 1 + USERS
+    assert sum(email in line for line in lines) == 1
+
 
 def test_what_goes_on_is_shown_without_a_reload_until_the_role_is_gone(
     sign_up: SignUp, execute: Execute
 ) -> None:
     page = sign_up()
-    email = as_admin(page, execute)
+    be("admin", page, execute)
     page.goto("/admin")
     now = page.locator("[data-at]")
     before = now.get_attribute("data-at") or ""
     expect(now).not_to_have_attribute("data-at", before)
-    execute("update profiles set role = 'user' where email = %s", email)
+    be("user", page, execute)
     # Before anything is pressed.
     expect(page.get_by_role("heading", name="There is nothing at this address")).to_be_visible()
     expect(page.get_by_text("Active users")).to_have_count(0)
@@ -125,10 +128,10 @@ def test_a_role_that_is_taken_away_is_gone_with_the_next_click(
     sign_up: SignUp, execute: Execute
 ) -> None:
     page = sign_up()
-    email = as_admin(page, execute)
+    be("admin", page, execute)
     page.goto("/admin/audit")
     expect(page.get_by_role("heading", name="Audit log")).to_be_visible()
-    execute("update profiles set role = 'user' where email = %s", email)
+    be("user", page, execute)
     page.get_by_role("button", name="Search").click()
     expect(page.get_by_role("heading", name="There is nothing at this address")).to_be_visible()
     expect(page.get_by_role("table")).to_have_count(0)
@@ -136,9 +139,13 @@ def test_a_role_that_is_taken_away_is_gone_with_the_next_click(
 
 @pytest.mark.parametrize("address", ["/admin", "/admin/audit"])
 def test_for_everybody_else_there_is_nothing_at_these_addresses(
-    sign_up: SignUp, address: str
+    sign_up: SignUp, execute: Execute, address: str
 ) -> None:
     page = sign_up()
+    be("user", page, execute)
+    page.reload()
+    page.get_by_label("Account").click()
+    expect(page.get_by_role("link", name="Settings")).to_be_visible()
     expect(page.get_by_role("link", name="Admin")).to_have_count(0)
     page.goto(address)
     expect(page.get_by_role("heading", name="There is nothing at this address")).to_be_visible()

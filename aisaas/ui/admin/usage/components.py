@@ -261,4 +261,6 @@ def _export(by: rx.Var[str] | str, label: str) -> rx.Component:
         download=True,
         class_name="button button-small",
         aria_label=label,
+        # The browser's own: it leads to a file, not to a page of ours.
+        custom_attrs={"reloadDocument": True},
     )
