@@ -6,6 +6,7 @@ ledger is, and is never late. `compare` looks whether the sums are the ledger.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -31,6 +32,8 @@ from aisaas.admin.usage_models import (
     Figures,
     Live,
     Point,
+    ProviderErrors,
+    RefusedFor,
     Report,
     Share,
     Span,
@@ -56,6 +59,9 @@ HOURS = 24
 Reader = Principal | str
 Cell = str | int | Decimal
 _Name = Callable[[store.Summed], str | None]
+# By plan and day.
+_ByDay = Mapping[str, Mapping[date, Decimal]]
+_Totals = tuple[Sequence[store.Summed], _ByDay, Sequence[ProviderErrors], Sequence[Burn]]
 
 
 class UsageReports:
@@ -92,14 +98,12 @@ class UsageReports:
         """
         if step == "hour" and span.days > MOST_HOURLY_DAYS:
             raise ValueError(f"By the hour, a span has at most {MOST_HOURLY_DAYS} days.")
-        async with self._reading(reader) as session:
-            summed = await store.totals(session, span, step)
-            earned = await self._subscriptions(session, span)
-            active = await store.active_users(session, span)
-            refusals = await store.refusals(session, span)
-            errors = await store.provider_errors(session, span)
-            days = await store.free_tier_days(session, span)
-            caps = await self._caps_of_now(session)
+        # What takes longest goes side by side; none of it needs the same moment as the others.
+        (summed, earned, errors, burn), active, refusals = await asyncio.gather(
+            self._totals(reader, span, step),
+            self._active_users(reader, span),
+            self._refusals(reader, span),
+        )
         by_plan = {plan: sum(on.values(), Decimal(0)) for plan, on in earned.items()}
         plans = _shares(summed, lambda each: each.plan, by_plan)
         return Report(
@@ -116,10 +120,7 @@ class UsageReports:
             plans=plans,
             refusals=refusals,
             errors=errors,
-            burn=[
-                Burn(each.day, Spent(each.spent_usd, each.reserved_usd, caps["free"]))
-                for each in days
-            ],
+            burn=burn,
         )
 
     async def users(
@@ -238,9 +239,26 @@ class UsageReports:
 
     # How
 
-    async def _subscriptions(
-        self, session: AsyncSession, span: Span
-    ) -> Mapping[str, Mapping[date, Decimal]]:
+    async def _totals(self, reader: Reader, span: Span, step: Step) -> _Totals:
+        async with self._reading(reader) as session:
+            summed = await store.totals(session, span, step)
+            earned = await self._subscriptions(session, span)
+            errors = await store.provider_errors(session, span)
+            days = await store.free_tier_days(session, span)
+            caps = await self._caps_of_now(session)
+        free = [Spent(each.spent_usd, each.reserved_usd, caps["free"]) for each in days]
+        burn = [Burn(each.day, spent) for each, spent in zip(days, free, strict=True)]
+        return summed, earned, errors, burn
+
+    async def _active_users(self, reader: Reader, span: Span) -> int:
+        async with self._reading(reader) as session:
+            return await store.active_users(session, span)
+
+    async def _refusals(self, reader: Reader, span: Span) -> Sequence[RefusedFor]:
+        async with self._reading(reader) as session:
+            return await store.refusals(session, span)
+
+    async def _subscriptions(self, session: AsyncSession, span: Span) -> _ByDay:
         """What base prices earned, by plan and day, up to today."""
         changes = await store.subscription_changes(session, span, list(self._base_usd))
         today = min(await store.today(session), span.last)
@@ -290,7 +308,7 @@ def _series(
     span: Span,
     step: Step,
     summed: Sequence[store.Summed],
-    earned: Mapping[str, Mapping[date, Decimal]],
+    earned: _ByDay,
 ) -> Sequence[Point]:
     figures = {each.at: each.figures for each in summed if each.at is not None}
     hours = 1 if step == "hour" else HOURS

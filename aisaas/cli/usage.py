@@ -55,9 +55,12 @@ def execute(arguments: argparse.Namespace) -> int:
             return asyncio.run(_acting(act, arguments, sys.stdout))
         # What is there stays as it is until the new one is whole.
         part = output.with_name(f"{output.name}.part")
-        with part.open("w", encoding="utf-8", newline="") as file:
-            code = asyncio.run(_acting(act, arguments, file))
-        part.replace(output)
+        try:
+            with part.open("w", encoding="utf-8", newline="") as file:
+                code = asyncio.run(_acting(act, arguments, file))
+            part.replace(output)
+        finally:
+            part.unlink(missing_ok=True)
     except ValueError as error:
         complain(str(error))
         return USAGE
