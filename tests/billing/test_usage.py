@@ -16,6 +16,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.admin.usage import UsageReports
+from aisaas.admin.usage_models import Difference, Span
 from aisaas.billing import store
 from aisaas.billing.models import Call, CallPage, Charge, Claim, Limits, Overview, Place
 from aisaas.billing.quota import book
@@ -38,6 +40,8 @@ DAYS = """
       failed, prompt_tokens, completion_tokens, quota_tokens, cost_usd
     from usage_days where user_id = any(%s) order by 1, 2, 3, 4, 5, 6
 """
+# Uneven, so that a line's share has to be rounded.
+PRICE = Decimal("3.333333")
 OUTCOMES: tuple[Outcome, ...] = ("done", "stopped", "interrupted", "failed")
 AddRecord = Callable[..., UUID]
 Turn = Callable[[AsyncSession, UUID, Place], Awaitable[CallPage]]
@@ -52,6 +56,15 @@ async def _settle_and_fail(billing: Billing, what: Charge) -> None:
     async with billing.service.transaction() as session:
         assert await book(session, what) is not None
         await session.execute(text("select 1 / 0"))
+
+
+async def _all_sums_differ(billing: Billing) -> list[Difference]:
+    """Where the sums of today, over all users and for each, aren't the ledger."""
+    reports = UsageReports(billing.service, base_usd={}, caps={})
+    today = await reports.today("tests")
+    # A test that runs over midnight has both days.
+    span = Span(today - timedelta(days=1), today)
+    return [each async for each in reports.compare("tests", span)]
 
 
 @pytest.fixture
@@ -148,6 +161,7 @@ async def test_sums_are_the_ledger_after_many_settlings_at_once(billing: Billing
     days = billing.sql(DAYS, people)
     assert days == billing.sql(LEDGER, people)
     assert sum(int(str(row[6])) for row in days) == 300
+    assert await _all_sums_differ(billing) == []
     for user_id in people:
         assert billing.sql(
             "select sum(quota_tokens)::int from usage_days where user_id = %s", user_id
@@ -192,6 +206,71 @@ async def test_one_statement_with_many_lines_is_summed_as_a_whole(
     assert billing.sql(DAYS, [somebody]) == billing.sql(LEDGER, [somebody]) != []
 
 
+async def test_call_that_was_reserved_yesterday_counts_when_it_settles_however_it_ended(
+    billing: Billing, somebody: UUID, today: date
+) -> None:
+    claims = [claim(somebody) for _ in OUTCOMES]
+    for each in claims:
+        await billing.quota().reserve(each)
+    billing.sql(
+        "update reservations set spend_day = spend_day - 1, created_at = now() - interval '1 day'"
+        " where user_id = %s",
+        somebody,
+    )
+    # What they hold of the day before is given back there.
+    billing.sql(
+        "insert into spend_days (day, scope, reserved_usd) values (%s, 'free', 1), (%s, 'total', 1)"
+        " on conflict (day, scope) do update set reserved_usd = spend_days.reserved_usd + 1",
+        *[today - timedelta(days=1)] * 2,
+    )
+    await asyncio.gather(
+        *(
+            _settle(billing, replace(charge(each, 10), outcome=outcome))
+            for each, outcome in zip(claims, OUTCOMES, strict=True)
+        )
+    )
+    assert billing.sql(
+        "select days::int, requests::int, stopped::int, interrupted::int, failed::int"
+        " from private.usage_by_user where user_id = %s order by 1",
+        somebody,
+    ) == [(days, 4, 1, 1, 1) for days in (1, 4, 16, 64)]
+    assert await _all_sums_differ(billing) == []
+
+
+async def test_line_says_what_it_costs_beyond_what_is_included_and_credits_pay(
+    billing: Billing, somebody: UUID
+) -> None:
+    billing.sql(
+        "insert into credit_grants (user_id, tokens, reason, granted_by)"
+        " values (%s, 30, 'tests', 'tests')",
+        somebody,
+    )
+
+    async def line(tokens: int, *, customer: str | None = "cus") -> tuple[object, ...]:
+        mine = claim(somebody, prompt=0, max_tokens=tokens, limit=100, overage=500, free=False)
+        await billing.quota().reserve(mine)
+        priced = replace(charge(mine, tokens, customer=customer), overage_usd_per_million=PRICE)
+        await _settle(billing, priced)
+        ((found),) = billing.sql(
+            "select credit_tokens::int, overage_tokens::int, overage_usd from usage_records"
+            " where reservation_id = %s",
+            mine.request_id,
+        )
+        return found
+
+    assert await line(90) == (0, 0, 0)
+    # Ten are included, thirty are a gift, and the rest costs extra.
+    assert await line(60) == (30, 20, Decimal("0.000067"))
+    assert await line(7) == (0, 7, Decimal("0.000023"))
+    # Nobody is asked for it.
+    assert await line(7, customer=None) == (0, 0, 0)
+    ((micros,),) = billing.sql(
+        "select overage_micros::int from private.usage_by_user where user_id = %s and days = 64",
+        somebody,
+    )
+    assert micros == 67 + 23
+
+
 async def test_line_that_is_rolled_back_is_not_summed(billing: Billing, somebody: UUID) -> None:
     mine = claim(somebody)
     await billing.quota().reserve(mine)
@@ -210,6 +289,9 @@ async def test_line_that_is_rolled_back_is_not_summed(billing: Billing, somebody
         "delete from public.usage_days",
         "insert into public.usage_days select * from public.usage_days",
         "select private.sum_usage_by_day()",
+        "select private.sum_usage()",
+        "update private.usage_totals set cost_usd = 0",
+        "delete from private.usage_by_user",
     ],
 )
 async def test_nobody_but_the_ledger_writes_the_sums(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import date
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -20,8 +22,11 @@ from sqlalchemy.dialects import postgresql
 from sqlmodel import SQLModel
 
 import aisaas.wiring  # noqa: F401  (imports every model)
-from aisaas.db.engine import driver_url
+from aisaas.admin.usage import UsageReports
+from aisaas.admin.usage_models import Difference, Span
+from aisaas.db.engine import Login, driver_url
 from aisaas.db.migrate import SCRIPTS, missing, upgrade
+from aisaas.db.service import ServiceDatabase
 from aisaas.embedded.stack import Stack
 from aisaas.errors import ConfigurationError, DependencyError
 from alembic import command
@@ -201,10 +206,26 @@ def test_sums_by_day_begin_with_what_is_in_the_ledger(stack: Stack) -> None:
             upgrade(url)
             days = connection.execute("select * from usage_days order by 1, 2, 3, 4, 5, 6")
             assert days.fetchall() == connection.execute(summed).fetchall() != []
+            assert asyncio.run(_differ(stack, url)) == []
             # And goes on with what is added.
             connection.execute(line)
             days = connection.execute("select * from usage_days order by 1, 2, 3, 4, 5, 6")
             assert days.fetchall() == connection.execute(summed).fetchall()
+            assert asyncio.run(_differ(stack, url)) == []
+
+
+async def _differ(stack: Stack, url: str) -> list[Difference]:
+    """Where the sums over all users and for each aren't the ledger."""
+    service = urlsplit(stack.env["SERVICE_DATABASE_URL"])._replace(path=urlsplit(url).path)
+    login = Login(service.geturl())
+    reports = UsageReports(ServiceDatabase(login), base_usd={}, caps={})
+    span = Span(date(2026, 1, 31), date(2026, 2, 5))
+    try:
+        found = await reports.report("tests", span)
+        assert found.total.figures.requests in {90, 180}
+        return [each async for each in reports.compare("tests", span)]
+    finally:
+        await login.close()
 
 
 # Models and tables
