@@ -108,6 +108,9 @@ def test_an_admin_looks_at_a_day_and_whoever_used_it(sign_up: SignUp, execute: E
     assert len(lines) == 1 + USERS
     assert sum(email in line for line in lines) == 1
 
+    table.get_by_role("link", name=email).click()
+    expect(page.get_by_role("heading", name=email)).to_be_visible()
+
 
 def test_what_goes_on_is_shown_without_a_reload_until_the_role_is_gone(
     sign_up: SignUp, execute: Execute
