@@ -424,6 +424,23 @@ def _answering(status: int, content: str, seen: list[httpx.Request]) -> Supabase
     return adapter
 
 
+async def test_mail_that_we_ask_for_ourselves_is_asked_for_with_the_secret_key() -> None:
+    seen: list[httpx.Request] = []
+    adapter = _answering(200, "{}", seen)
+    with pytest.raises(AuthError):
+        # Without the key it isn't asked for at all.
+        await adapter.mail_reset("ada@example.com", trusted=True)
+    assert seen == []
+    adapter._secret_key = "sb_secret_x"  # pyright: ignore[reportPrivateUsage]
+    await adapter.mail_reset("ada@example.com", trusted=True)
+    await adapter.mail_confirmation("ada@example.com", trusted=True)
+    await adapter.mail_reset("ada@example.com")
+    assert [request.headers["apikey"] for request in seen] == [
+        *("sb_secret_x", "sb_secret_x"),
+        "sb_publishable_x",
+    ]
+
+
 async def test_server_that_asks_to_slow_down_ends_no_session() -> None:
     busy = _answering(429, '{"code": "over_request_rate_limit", "message": "slow down"}', [])
     for call in (busy.get_user("a.b.c"), busy.refresh("token")):

@@ -52,8 +52,10 @@ async def test_names_are_text_whatever_they_look_like(
     client: StripeClient, visitor: Visitor
 ) -> None:
     name = "<script>alert('\"1')</script> & Søn"
-    await client.v1.customers.create_async({"name": name})
+    customer = await client.v1.customers.create_async({"name": name})
     page = await visitor.open("/")
+    # Links from elsewhere lead to each customer's part.
+    assert f'id="{customer.id}"' in page.answer.text
     assert "<script" not in page.answer.text
     assert name in page.text
     assert "customer.created" in page.text

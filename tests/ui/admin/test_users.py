@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -241,5 +241,13 @@ async def test_junk_is_refused_and_does_nothing(tab: Tab, ada: Member, database:
             await tab.call(handler, path=path, form=form(ada, subject=junk))
             assert tab.refused in {"not_found", "action_invalid"}
     assert audited(database, ada) == []
-    await tab.call(OneUser.load, path=f"{LIST}/{uuid4()}")
-    assert tab.refused == "not_found"
+
+
+@pytest.mark.parametrize("name", [str(UUID(int=9)), "nonsense", "%00", ""])
+async def test_address_of_nobody_leads_nowhere(tab: Tab, ada: Member, name: str) -> None:
+    await tab.call(OneUser.load, path=f"{LIST}/{name}")
+    assert tab.vars["area.nowhere"] is True
+    assert tab.vars["one_user.user"].email == ""
+    # And back from there the pages are there again.
+    await tab.call(OneUser.load, path=page_of(ada))
+    assert (tab.vars["area.nowhere"], tab.vars["one_user.ready"]) == (False, True)

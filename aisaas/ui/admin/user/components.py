@@ -21,7 +21,7 @@ REFUSED = (
     Column("Model"),
     Column("Times", "number"),
 )
-FAILED = (Column("Ending"), Column("When"), Column("Model"), Column("Error", "wrap"))
+FAILED = (Column("Outcome"), Column("When"), Column("Model"), Column("Error", "wrap"))
 SESSIONS = (Column("Device"), Column("Opened", "wrap"), Column("Since"), Column("Last seen"))
 SUBSCRIPTIONS = (
     Column("Plan"),
@@ -37,7 +37,13 @@ CREDITS = (
     Column("Ends"),
     Column("State"),
 )
-MAILS = (Column("Mail"), Column("When"), Column("State"), Column("Error", "wrap"), Column("Again"))
+MAILS = (
+    Column("Mail"),
+    Column("When"),
+    Column("State"),
+    Column("Error", "wrap"),
+    Column("Again", "wrap"),
+)
 DONE = (
     Column("Action"),
     Column("When"),

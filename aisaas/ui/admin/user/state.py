@@ -9,9 +9,10 @@ import reflex as rx
 
 from aisaas.accounts.models import Principal
 from aisaas.admin.users_models import SignedOut
+from aisaas.errors import NotFound
 from aisaas.ui import notices, payloads, routes
 from aisaas.ui.admin import shell
-from aisaas.ui.admin.shell import admin_of, entered
+from aisaas.ui.admin.shell import Area, admin_of, entered
 from aisaas.ui.admin.user import asked
 from aisaas.ui.admin.user.view import OneUserView, one_user_view
 from aisaas.wiring import services
@@ -28,8 +29,13 @@ class OneUser(rx.State):
     async def load(self) -> None:
         self.ready, self.user = False, OneUserView()
         principal = await entered(self)
-        user_id = payloads.identifier(routes.admin_user_in(self.router.url.path))
-        await _show(self, principal, user_id)
+        try:
+            user_id = payloads.identifier(routes.admin_user_in(self.router.url.path))
+            await _show(self, principal, user_id)
+        except NotFound:
+            # Nobody has this id: an address that leads nowhere.
+            (await self.get_state(Area)).nowhere = True
+            return
         self.ready = True
 
     @rx.event

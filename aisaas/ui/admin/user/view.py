@@ -132,8 +132,11 @@ def _tiles(found: OneUser) -> list[TileView]:
     month = sum((day.cost_usd for day in found.days), Decimal(0))
     paid = f"{usd(money.base_usd)} plan, {usd(money.overage_usd)} beyond it"
     return [
-        TileView("Used in this period", f"{allowance.used:,}", f"of {allowance.limit:,} tokens"),
-        TileView("Left", f"{allowance.left:,}", f"{allowance.reserved:,} held by running replies"),
+        TileView(
+            "Used in this period",
+            f"{allowance.used:,}",
+            f"of {allowance.limit:,} tokens, {allowance.left:,} left",
+        ),
         TileView("Last 30 days", f"{tokens:,}", f"tokens in {requests:,} requests, {cost(month)}"),
         TileView(
             "Owes in this period" if money.owed else "Pays in this period",
