@@ -15,6 +15,8 @@ from aisaas.ui.account import page as account
 from aisaas.ui.account.state import Recovery
 from aisaas.ui.admin.audit import page as audit
 from aisaas.ui.admin.audit.state import Audit
+from aisaas.ui.admin.steering import page as steering
+from aisaas.ui.admin.steering.state import Steering
 from aisaas.ui.admin.usage import page as all_usage
 from aisaas.ui.admin.usage.state import Usage
 from aisaas.ui.admin.user import page as user
@@ -66,6 +68,7 @@ PAGES = (
     (routes.ADMIN, all_usage.page, f"All usage · {APP_NAME}", Usage.load),
     (routes.ADMIN_USERS, users.page, f"Users · {APP_NAME}", Users.load),
     (routes.ADMIN_USER_ROUTE, user.page, f"A user · {APP_NAME}", OneUser.load),
+    (routes.ADMIN_STEERING, steering.page, f"Steering · {APP_NAME}", Steering.load),
     (routes.ADMIN_AUDIT, audit.page, f"Audit log · {APP_NAME}", Audit.load),
     ("/404", not_found.page, f"Not found · {APP_NAME}", None),
 )

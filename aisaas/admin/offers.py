@@ -223,7 +223,7 @@ class ModelOffers:
             words = await store.model_overrides(act.session)
             own = words.get(model_id)
             before = offer_of(listed, own)
-            row = await _row(act, model_id, own, wanted)
+            row = await _row(act, listed, own, wanted)
             after = offer_of(listed, row)
             if _said(row) == (_said(own) if own else NOTHING_SAID):
                 return False
@@ -283,12 +283,12 @@ class ModelOffers:
 
 
 async def _row(
-    act: Act, model_id: str, own: ModelOverride | None, wanted: ModelChange
+    act: Act, listed: ListedModel, own: ModelOverride | None, wanted: ModelChange
 ) -> ModelOverride:
     """The row as it is to be, with the next number."""
     revision, now = await store.next_model_revision(act.session)
     row = ModelOverride(
-        model=model_id,
+        model=listed.id,
         enabled=_kept(wanted.enabled, own.enabled if own else None),
         plans=own.plans if own else None,
         weight=_kept(wanted.weight, own.weight if own else None),
@@ -308,6 +308,20 @@ async def _row(
         row.cached_input_usd = price.cached_input_usd
         if own is not None and _own_usd(own) == _own_usd(row):
             row.price_version = own.price_version
+    return _without_the_catalogues(row, listed)
+
+
+def _without_the_catalogues(row: ModelOverride, listed: ListedModel) -> ModelOverride:
+    """What the catalogue says anyhow is no word over it: it follows the catalogue."""
+    if row.enabled == listed.enabled:
+        row.enabled = None
+    if row.plans is not None and frozenset(row.plans) == listed.plans:
+        row.plans = None
+    if row.weight == listed.weight:
+        row.weight = None
+    price = listed.price
+    if price and _own_usd(row) == (price.input_usd, price.output_usd, price.cached_input_usd):
+        row.input_usd = row.output_usd = row.cached_input_usd = row.price_version = None
     return row
 
 

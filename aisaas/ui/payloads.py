@@ -19,6 +19,7 @@ MAX_OFFSET = 10_000_000
 MAX_SEARCH = 200
 
 # Not more digits than `Checkout.set_cap` could take; it knows the bound.
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?")
 _USD = re.compile(r"\d{1,7}(?:\.\d{1,2})?", re.ASCII)
 _id = TypeAdapter[UUID](UUID)
 _offset = TypeAdapter[int](int)
@@ -91,6 +92,11 @@ def usd(value: object) -> Decimal:
     if not _USD.fullmatch(typed):
         raise BillingInvalid("Write an amount in USD, like 25 or 12.50.")
     return Decimal(typed)
+
+
+def is_plain_number(typed: str) -> bool:
+    """Digits, and a point among them; no sign, no exponent, and not endless."""
+    return bool(_NUMBER.fullmatch(typed))
 
 
 def search(form: object) -> str:

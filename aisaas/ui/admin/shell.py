@@ -18,6 +18,7 @@ from aisaas.ui.session import principal_of, show_account
 AREAS = (
     ("Usage", routes.ADMIN),
     ("Users", routes.ADMIN_USERS),
+    ("Steering", routes.ADMIN_STEERING),
     ("Audit log", routes.ADMIN_AUDIT),
 )
 

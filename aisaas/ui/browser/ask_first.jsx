@@ -140,7 +140,7 @@ export function AskFirst(props) {
           {explanation && <p>{explanation}</p>}
           {(fields ?? []).map((field) => {
             const own = `${id}-${field.name}`;
-            if (field.type === "checkbox") return <Check key={field.name} id={own} field={field} />;
+            if (field.type === "checkbox") return <Check key={`${field.name} ${field.value ?? ""}`} id={own} field={field} />;
             return (
               <Labelled key={`${field.name} ${field.value ?? ""}`} id={own} field={field}>
                 <label htmlFor={own}>{field.label}</label>

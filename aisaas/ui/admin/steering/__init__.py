@@ -1,0 +1,1 @@
+"""What may be spent, what is stopped, and which models are sold how."""

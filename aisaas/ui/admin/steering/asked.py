@@ -1,0 +1,62 @@
+"""What the page's dialogs ask for, read from what a browser sent. Whether it can be, the domain knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from aisaas.admin.caps import SCOPES, CapScope
+from aisaas.admin.offers import ModelChange, OwnPrice
+from aisaas.errors import SteeringInvalid
+from aisaas.ui import payloads
+
+PRICES = ("input_usd", "output_usd", "cached_input_usd")
+
+
+def word(form: object, name: str) -> str:
+    """A field's text; "" for one that isn't there."""
+    found = form.get(name) if isinstance(form, dict) else None
+    return found.strip() if isinstance(found, str) else ""
+
+
+def ticked(form: object, name: str) -> bool:
+    return word(form, name) == "yes"
+
+
+def scope(form: object) -> CapScope:
+    asked = word(form, "subject")
+    for known in SCOPES:
+        if asked == known:
+            return known
+    raise SteeringInvalid("There is no such cap.")
+
+
+def usd_or_settings(form: object) -> Decimal | None:
+    """None for a field that was left empty: as the settings have it."""
+    return _number(form, "usd")
+
+
+def model_change(form: object, plans: Iterable[str]) -> ModelChange:
+    """The model as it is to be. A number that was left empty is the catalogue's."""
+    numbers = {name: _number(form, name) for name in ("weight", *PRICES)}
+    into, out, cached = (numbers[name] for name in PRICES)
+    if (into is None) != (out is None) or (into is None and cached is not None):
+        raise SteeringInvalid("A price needs what a million tokens in and out cost.")
+    price = None
+    if into is not None and out is not None:
+        price = OwnPrice(into, out, into if cached is None else cached)
+    return ModelChange(
+        enabled=word(form, "enabled") == "on",
+        plans=frozenset(plan for plan in plans if ticked(form, f"plan_{plan}")),
+        weight=numbers["weight"],
+        price=price,
+    )
+
+
+def _number(form: object, name: str) -> Decimal | None:
+    typed = word(form, name).removeprefix("$").lstrip()
+    if not typed:
+        return None
+    if not payloads.is_plain_number(typed):
+        raise SteeringInvalid("Write numbers like 2 or 0.075.")
+    return Decimal(typed)

@@ -1,0 +1,146 @@
+"""The parts of the steering page."""
+
+from __future__ import annotations
+
+import reflex as rx
+
+from aisaas.ui import layout
+from aisaas.ui.admin import components as shared
+from aisaas.ui.admin.components import Column
+from aisaas.ui.admin.steering.state import Steering
+from aisaas.ui.admin.steering.view import CapView, ModelRowView, SwitchView
+
+SWITCHES = (
+    Column("Stopped"),
+    Column("Since"),
+    Column("Running replies"),
+    Column("Reason", "wrap"),
+    Column("Lift"),
+)
+MODELS = (
+    Column("Model"),
+    Column("State"),
+    Column("Plans", "wrap"),
+    Column("Weight", "number"),
+    Column("Price in / out", "number"),
+    Column("Margin", "wrap"),
+    Column("Change"),
+)
+MIX = (
+    "Prices are USD per million tokens. Margins are for three tokens of the prompt to one of the answer: "
+    "of what a plan includes when all of it is used on the model, and of what is paid beyond it."
+)
+
+
+def caps() -> rx.Component:
+    return rx.el.section(
+        rx.el.h2("Daily spending caps"),
+        rx.el.dl(rx.foreach(Steering.caps, _cap), class_name="tiles"),
+        rx.el.p(Steering.told, class_name="quiet"),
+        class_name="area-part",
+    )
+
+
+def _cap(cap: CapView) -> rx.Component:
+    return rx.el.div(
+        rx.el.dt(cap.name),
+        rx.el.dd(cap.spent, class_name="tile-figure"),
+        rx.el.dd(
+            rx.el.div(layout.bar(cap.percent), class_name="gauge-bar", aria_hidden="true"),
+            rx.el.span(cap.words, class_name="tile-change"),
+            class_name="gauge",
+            custom_attrs={"data-level": cap.level},
+        ),
+        rx.el.dd(cap.hint, class_name="tile-change"),
+        rx.el.dd(
+            shared.ask_first(
+                "Change",
+                title=f"Change the cap: {cap.name}",
+                explanation="It holds from the next call on, in every process. What runs goes on.",
+                confirm="Change the cap",
+                fields=cap.fields,
+                subject=cap.scope,
+                on_confirm=Steering.set_cap,
+            )
+        ),
+        class_name="tile",
+        key=cap.scope,
+    )
+
+
+def switches() -> rx.Component:
+    return rx.el.section(
+        rx.el.div(
+            rx.el.h2("Kill switch"),
+            shared.ask_first(
+                "Stop calls",
+                title="Stop calls",
+                explanation="New calls are refused at once, in every process, until it is lifted.",
+                confirm="Stop",
+                fields=Steering.switch_fields,
+                on_confirm=Steering.engage,
+                danger=True,
+            ),
+            class_name="card-head",
+        ),
+        rx.cond(
+            Steering.switches,
+            shared.table(SWITCHES, rx.foreach(Steering.switches, _switch), "Engaged switches"),
+            rx.el.p("Nothing is stopped.", class_name="quiet"),
+        ),
+        class_name="card card-wide",
+    )
+
+
+def _switch(switch: SwitchView) -> rx.Component:
+    return shared.row(
+        SWITCHES,
+        switch.name,
+        layout.when(switch.since, "minute"),
+        switch.running,
+        switch.reason,
+        shared.ask_first(
+            "Lift",
+            title=f"Let calls through again: {switch.name}",
+            confirm="Lift it",
+            subject=switch.scope,
+            on_confirm=Steering.lift,
+        ),
+        key=switch.scope,
+    )
+
+
+def models() -> rx.Component:
+    return rx.el.section(
+        rx.el.h2("Models"),
+        shared.table(MODELS, rx.foreach(Steering.models, _model), "Models"),
+        rx.el.p(MIX, class_name="quiet"),
+        class_name="card card-wide",
+    )
+
+
+def _model(model: ModelRowView) -> rx.Component:
+    return shared.row(
+        MODELS,
+        rx.el.div(rx.el.div(model.name), rx.el.div(model.provider, class_name="quiet")),
+        shared.badge(model.state, model.tone),
+        model.plans,
+        model.weight,
+        model.price,
+        rx.foreach(model.margins, _line),
+        shared.ask_first(
+            "Change",
+            title=f"Change {model.name}",
+            explanation="It holds from the next call on, in every process. An empty number is the "
+            "catalogue's; running replies settle at what they began with.",
+            confirm="Change the model",
+            fields=model.fields,
+            subject=model.id,
+            on_confirm=Steering.change_model,
+        ),
+        key=model.id,
+    )
+
+
+def _line(line: rx.Var[str]) -> rx.Component:
+    return rx.el.div(line)

@@ -1,0 +1,21 @@
+"""Caps, the kill switch and the models."""
+
+from __future__ import annotations
+
+import reflex as rx
+
+from aisaas.ui import routes
+from aisaas.ui.admin import shell
+from aisaas.ui.admin.steering import components
+from aisaas.ui.admin.steering.state import Steering
+
+
+def page() -> rx.Component:
+    return shell.frame(
+        "Steering",
+        components.caps(),
+        components.switches(),
+        components.models(),
+        at=routes.ADMIN_STEERING,
+        of=Steering,
+    )

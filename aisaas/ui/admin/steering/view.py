@@ -1,0 +1,224 @@
+"""Caps, switches and models, as the page shows them. Pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from aisaas.admin.caps import CapToday
+from aisaas.admin.limits import EVERYTHING
+from aisaas.admin.models import KillSwitch
+from aisaas.admin.offers import Margin, Offer, OfferShown
+from aisaas.billing.plans import Plan
+from aisaas.ui import amounts
+
+MICRO = 1_000_000
+CAPS = {"free": "Free tier, a day", "total": "All spending, a day"}
+KINDS = {"plan": "Plan", "provider": "Provider", "model": "Model"}
+Field = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class CapView:
+    """`spent` is spent and held; `percent` is of the cap."""
+
+    scope: str = ""
+    name: str = ""
+    spent: str = ""
+    words: str = ""
+    percent: int = 0
+    level: str = "calm"
+    hint: str = ""
+    fields: list[Field] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class SwitchView:
+    """`since` is ISO 8601."""
+
+    scope: str = ""
+    name: str = ""
+    since: str = ""
+    reason: str = ""
+    running: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelRowView:
+    id: str = ""
+    name: str = ""
+    provider: str = ""
+    state: str = ""
+    tone: str = ""
+    plans: str = ""
+    weight: str = ""
+    price: str = ""
+    margins: list[str] = dataclasses.field(default_factory=list)
+    fields: list[Field] = dataclasses.field(default_factory=list)
+
+
+def cap_view(cap: CapToday) -> CapView:
+    taken = cap.spent_usd + cap.reserved_usd
+    gauge = amounts.gauge(int(taken * MICRO), int(cap.usd * MICRO))
+    refusing = ", and calls are refused" if cap.refusing else ""
+    by = "set by an admin" if cap.changed_by else "as in the settings"
+    settings = amounts.usd(cap.settings_usd)
+    return CapView(
+        scope=cap.scope,
+        name=CAPS[cap.scope],
+        spent=amounts.usd(taken),
+        words=f"of {amounts.usd(cap.usd)}, {amounts.usd(cap.reserved_usd)} held{refusing}",
+        percent=gauge.percent,
+        level="full" if cap.refusing else gauge.level,
+        hint=f"The cap is {by}.",
+        fields=[
+            {
+                "name": "usd",
+                "label": "USD a day",
+                "value": plain(cap.usd),
+                "hint": f"Empty: as in the settings, {settings}.",
+            }
+        ],
+    )
+
+
+def told(*, mails: bool, webhook: bool) -> str:
+    """Who hears of it when a cap is nearly used up."""
+    if not mails and not webhook:
+        return (
+            "Nobody is told at 50, 80 and 100 % of a cap: set SMTP_URL for mails to the admins, or "
+            "ALERT_WEBHOOK_URL."
+        )
+    ways = [way for way, on in (("by mail", mails), ("at the webhook", webhook)) if on]
+    return (
+        f"At 50, 80 and 100 % of a cap the admins are told {' and '.join(ways)}, once a day each."
+    )
+
+
+def switch_views(engaged: Iterable[KillSwitch], names: Mapping[str, str]) -> list[SwitchView]:
+    return [
+        SwitchView(
+            scope=switch.scope,
+            name=names.get(switch.scope, switch.scope),
+            since=switch.engaged_at.isoformat(),
+            reason=switch.reason,
+            running="stopped" if switch.stop_running else "go on",
+        )
+        for switch in engaged
+    ]
+
+
+def scope_names(
+    scopes: Iterable[str], plans: Mapping[str, Plan], models: Mapping[str, str]
+) -> dict[str, str]:
+    """What each switch is for, in words."""
+    return {scope: _scope_name(scope, plans, models) for scope in scopes}
+
+
+def _scope_name(scope: str, plans: Mapping[str, Plan], models: Mapping[str, str]) -> str:
+    if scope == EVERYTHING:
+        return "Everything"
+    kind, _, name = scope.partition(":")
+    label = models.get(name, name)
+    if kind == "plan" and name in plans:
+        label = plans[name].label
+    return f"{KINDS.get(kind, kind)} {label}"
+
+
+def switch_fields(names: Mapping[str, str]) -> list[Field]:
+    options = [{"value": scope, "label": name} for scope, name in names.items()]
+    return [
+        {
+            "name": "scope",
+            "label": "Stop",
+            "type": "select",
+            "value": EVERYTHING,
+            "options": options,
+        },
+        {
+            "name": "stop_running",
+            "label": "Stop running replies, too; what came is kept and counts",
+            "type": "checkbox",
+        },
+    ]
+
+
+def model_view(shown: OfferShown, plans: Mapping[str, Plan]) -> ModelRowView:
+    offer = shown.offer
+    state, tone = ("On", "good") if offer.on else ("Off", "")
+    if offer.price is None:
+        state, tone = "No price", "bad"
+    return ModelRowView(
+        id=offer.listed.id,
+        name=offer.listed.label,
+        provider=offer.listed.provider,
+        state=state,
+        tone=tone,
+        plans=", ".join(plan.label for plan in plans.values() if plan.id in offer.plans),
+        weight=plain(offer.weight),
+        price=_price(offer),
+        margins=[_margin(margin, plans[margin.plan].label) for margin in shown.margins],
+        fields=_fields(offer, list(plans.values())),
+    )
+
+
+def _price(offer: Offer) -> str:
+    if offer.price is None:
+        return "–"
+    return f"${plain(offer.price.input_usd)} / ${plain(offer.price.output_usd)}"
+
+
+def _margin(margin: Margin, plan: str) -> str:
+    if margin.overage is None:
+        return f"{plan}: up to {_small(margin.whole_usd)} a user and month"
+    if margin.included is None:
+        return f"{plan}: {margin.overage:.0%} beyond"
+    return f"{plan}: {margin.included:.0%} included, {margin.overage:.0%} beyond"
+
+
+def _small(usd: Decimal) -> str:
+    return f"${usd:,.4f}" if usd < 1 else amounts.usd(usd)
+
+
+def _fields(offer: Offer, plans: Sequence[Plan]) -> list[Field]:
+    listed, price = offer.listed, offer.price
+    on = [{"value": "on", "label": "On"}, {"value": "off", "label": "Off"}]
+    prices = (
+        ("input_usd", "USD a million tokens in", price.input_usd if price else None),
+        ("output_usd", "USD a million tokens out", price.output_usd if price else None),
+        ("cached_input_usd", "USD a million cached", price.cached_input_usd if price else None),
+    )
+    return [
+        {
+            "name": "enabled",
+            "label": "On sale",
+            "type": "select",
+            "value": "on" if offer.enabled else "off",
+            "options": on,
+        },
+        *(
+            {
+                "name": f"plan_{plan.id}",
+                "label": f"On {plan.label}",
+                "type": "checkbox",
+                "value": "yes" if plan.id in offer.plans else "",
+            }
+            for plan in plans
+        ),
+        {
+            "name": "weight",
+            "label": "Weight",
+            "value": plain(offer.weight),
+            "hint": f"Quota tokens a token. Empty: the catalogue's {plain(listed.weight)}.",
+        },
+        *(
+            {"name": name, "label": label, "value": "" if usd is None else plain(usd)}
+            for name, label, usd in prices
+        ),
+    ]
+
+
+def plain(number: Decimal) -> str:
+    return f"{number.normalize():f}"

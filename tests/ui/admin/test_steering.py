@@ -1,0 +1,206 @@
+"""The steering page: what it shows, to whom, and what it does with what is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from aisaas.ui.admin.steering import view
+from aisaas.ui.admin.steering.state import Steering
+from aisaas.wiring import Services
+from tests.admin.members import new_admin
+from tests.services import Database, Member, new_member
+from tests.ui.tabs import JUNK, Tab, by_name, open_tab
+
+PAGE = "/admin/steering"
+WHY = "a drill"
+MODEL = {
+    "subject": "small-window",
+    "enabled": "on",
+    "plan_free": "yes",
+    "weight": "2",
+    "reason": WHY,
+}
+HANDLERS: dict[Any, dict[str, Any]] = {
+    Steering.load: {},
+    Steering.set_cap: {"form": {"subject": "free", "usd": "3", "reason": WHY}},
+    Steering.engage: {"form": {"scope": "plan:pro", "reason": WHY}},
+    Steering.lift: {"form": {"subject": "plan:pro", "reason": WHY}},
+    Steering.change_model: {"form": MODEL},
+}
+ACTIONS = [handler for handler in HANDLERS if handler is not Steering.load]
+
+pytestmark = pytest.mark.usefixtures("app")
+
+
+@pytest.fixture(autouse=True)
+def as_before(database: Database) -> Generator[None]:
+    """They are everybody's."""
+    yield
+    _reset(database)
+
+
+def _reset(database: Database) -> None:
+    for table in ("kill_switches", "spending_caps", "model_overrides"):
+        database(f"delete from private.{table}")
+
+
+@pytest.fixture
+async def admin(domain: Services, database: Database) -> Member:
+    return await new_admin(domain, database)
+
+
+async def _act(tab: Tab, handler: Any, **form: str) -> None:
+    acted = tab.vars.get("area.acted", 0)
+    await tab.call(handler, path=PAGE, form={"reason": WHY, **form})
+    assert not tab.refused
+    assert tab.vars["area.acted"] == acted + 1
+
+
+def _row(tab: Tab, model: str) -> view.ModelRowView:
+    return next(row for row in tab.vars["steering.models"] if row.id == model)
+
+
+async def test_an_admin_changes_a_cap_and_gives_it_back(admin: Member, database: Database) -> None:
+    async with open_tab(admin.cookie) as tab:
+        await tab.call(Steering.load, path=PAGE)
+        assert tab.vars["steering.ready"] is True
+        assert [cap.scope for cap in tab.vars["steering.caps"]] == ["free", "total"]
+        await _act(tab, Steering.set_cap, subject="total", usd="$750.50")
+        total = tab.vars["steering.caps"][1]
+        assert "of $750.50" in total.words
+        assert (total.hint, total.fields[0]["value"]) == ("The cap is set by an admin.", "750.5")
+        await _act(tab, Steering.set_cap, subject="total", usd="")
+        assert tab.vars["steering.caps"][1].hint == "The cap is as in the settings."
+    assert database("select count(*) from private.spending_caps") == [(0,)]
+
+
+async def test_an_admin_stops_calls_and_lets_them_through_again(
+    admin: Member, database: Database
+) -> None:
+    async with open_tab(admin.cookie) as tab:
+        await tab.call(Steering.load, path=PAGE)
+        scopes = [option["value"] for option in tab.vars["steering.switch_fields"][0]["options"]]
+        assert {"all", "plan:free", "provider:demo", "model:demo"} <= set(scopes)
+        await _act(tab, Steering.engage, scope="plan:business", stop_running="yes")
+        (switch,) = tab.vars["steering.switches"]
+        assert (switch.name, switch.running, switch.reason) == ("Plan Business", "stopped", WHY)
+        await _act(tab, Steering.lift, subject="plan:business")
+        assert tab.vars["steering.switches"] == []
+    actor = f"user:{admin.principal.user_id}"
+    assert database("select action from audit_log where actor = %s order by created_at", actor) == [
+        ("kill_switch.engage",),
+        ("kill_switch.lift",),
+    ]
+
+
+async def test_an_admin_changes_a_model_and_gives_it_back(
+    admin: Member, domain: Services, database: Database
+) -> None:
+    async with open_tab(admin.cookie) as tab:
+        await tab.call(Steering.load, path=PAGE)
+        before = _row(tab, "small-window")
+        filled = {field["name"]: field.get("value", "") for field in before.fields}
+        # What is only looked at and saved changes nothing.
+        await _act(tab, Steering.change_model, subject="small-window", **filled)
+        assert database("select count(*) from private.model_overrides") == [(0,)]
+        await _act(
+            tab,
+            Steering.change_model,
+            subject="small-window",
+            **(filled | {"plan_free": "", "weight": "2.5", "input_usd": "3", "output_usd": "5"}),
+        )
+        row = _row(tab, "small-window")
+        assert (row.plans, row.weight, row.price) == ("Pro, Business", "2.5", "$3 / $5")
+        assert row.margins == [
+            # (3 × $3 + $5) / 4 to pay; $25 and $20.8333 a million to get.
+            "Pro: 86% included, 86% beyond",
+            "Business: 83% included, 82% beyond",
+        ]
+        assert domain.catalogue.get("small-window") is not None
+        await _act(tab, Steering.change_model, subject="small-window", **filled)
+        assert _row(tab, "small-window") == before
+        await _act(
+            tab, Steering.change_model, subject="small-window", **(filled | {"enabled": "off"})
+        )
+        assert _row(tab, "small-window").state == "Off"
+
+
+@pytest.mark.parametrize("handler", HANDLERS, ids=by_name)
+async def test_for_somebody_else_there_is_nothing_here(
+    domain: Services, database: Database, handler: Any
+) -> None:
+    member = await new_member(domain)
+    async with open_tab(member.cookie) as tab:
+        await tab.call(handler, path=PAGE, **HANDLERS[handler])
+        assert tab.refused == "not_found"
+        assert tab.vars["area.nowhere"] is True
+    for table in ("kill_switches", "spending_caps", "model_overrides"):
+        assert database(f"select count(*) from private.{table}") == [(0,)]
+
+
+@pytest.mark.parametrize("handler", ACTIONS, ids=by_name)
+async def test_without_a_reason_nothing_is_done(
+    admin: Member, database: Database, handler: Any
+) -> None:
+    async with open_tab(admin.cookie) as tab:
+        form = HANDLERS[handler]["form"] | {"reason": " "}
+        await tab.call(handler, path=PAGE, form=form)
+        assert tab.refused == "steering_invalid"
+    actor = f"user:{admin.principal.user_id}"
+    assert database("select count(*) from audit_log where actor = %s", actor) == [(0,)]
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=lambda junk: repr(junk)[:20])
+async def test_junk_is_refused_and_does_nothing(
+    admin: Member, database: Database, junk: Any
+) -> None:
+    reason = uuid4().hex
+    async with open_tab(admin.cookie) as tab:
+        for handler in ACTIONS:
+            await tab.call(handler, path=PAGE, form=junk)
+            names = dict.fromkeys([*HANDLERS[handler]["form"], "scope"], junk)
+            await tab.call(handler, path=PAGE, form=names | {"reason": reason})
+    assert database("select count(*) from audit_log where reason = %s", reason) == [(0,)]
+
+
+@pytest.mark.parametrize("usd", ["-1", "1e9", "NaN", "ten", "1,5", "9999999"])
+async def test_amount_that_no_cap_can_be_is_refused(admin: Member, usd: str) -> None:
+    async with open_tab(admin.cookie) as tab:
+        form = {"subject": "free", "usd": usd, "reason": WHY}
+        await tab.call(Steering.set_cap, path=PAGE, form=form)
+        assert tab.refused == "steering_invalid"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"input_usd": "1"},
+        {"cached_input_usd": "1"},
+        {"weight": "0"},
+        {"weight": "-1"},
+        {"plan_free": ""},
+        {"subject": "no-such"},
+    ],
+)
+async def test_model_that_can_not_be_sold_like_that_is_refused(
+    admin: Member, changed: dict[str, str]
+) -> None:
+    async with open_tab(admin.cookie) as tab:
+        await tab.call(Steering.change_model, path=PAGE, form=MODEL | changed)
+        assert tab.refused == "steering_invalid"
+
+
+def test_page_says_who_is_told_and_when_nobody_is() -> None:
+    assert "set SMTP_URL" in view.told(mails=False, webhook=False)
+    assert "by mail and at the webhook" in view.told(mails=True, webhook=True)
+    assert "by mail, once" in view.told(mails=True, webhook=False)
+
+
+def test_small_numbers_are_written_out() -> None:
+    assert view.plain(Decimal("0.000001")) == "0.000001"
+    assert view.plain(Decimal(100)) == "100"
