@@ -1,0 +1,157 @@
+"""`seed --demo`: a month of made-up users and usage, to look at and to try things with."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from aisaas.billing.plans import plans
+from aisaas.chat.catalogue import BUNDLED
+from aisaas.cli import demo_store
+from aisaas.cli.demo_month import DAYS, DOMAIN, Month, make_month
+from aisaas.cli.environment import adopt, running
+from aisaas.cli.operator import agreed, operator
+from aisaas.cli.screen import complain, say
+from aisaas.embedded import postgres
+from aisaas.ports import Model, Price
+from aisaas.settings import Settings, load
+from aisaas.wiring import build
+
+USAGE = 2
+MOST_PEOPLE = 500
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--demo", action="store_true", required=True, help="the one kind there is")
+    parser.add_argument("--people", type=int, default=48, help=f"up to {MOST_PEOPLE} (48)")
+    parser.add_argument("--seed", type=int, default=1, help="another number, another month (1)")
+    parser.add_argument("--yes", action="store_true", help="don't ask, in a terminal")
+    parser.add_argument(
+        "--yes-really", action="store_true", help="also into a database that isn't the embedded one"
+    )
+    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    parser.epilog = (
+        f"{DAYS} days of accounts on all plans, conversations, replies that failed, refusals and their "
+        f"ledger; the same for the same seed and day. Addresses end with @{DOMAIN}; all have one "
+        "password, which is told. The ledger can't be emptied, so it stays; never in production."
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    if not 1 <= arguments.people <= MOST_PEOPLE:
+        complain(f"--people is from 1 to {MOST_PEOPLE}.")
+        return USAGE
+    adopt(running())
+    config = load()
+    if (problem := _problem(config, anywhere=arguments.yes_really)) is not None:
+        complain(problem)
+        return USAGE
+    assert config.migration_database_url is not None
+    url = config.migration_database_url.get_secret_value()
+    if demo_store.is_seeded(url):
+        complain("A demo month is there already. For another one, begin with an empty data folder.")
+        return USAGE
+    host = "the embedded database" if _is_embedded(config) else "a database that is not embedded"
+    question = f"Write {arguments.people} made-up accounts and their month into {host}, for good?"
+    if not agreed(question, yes=arguments.yes):
+        return 1
+    return _seed(config, url, arguments)
+
+
+def _is_embedded(config: Settings) -> bool:
+    return postgres.NAME in config.embedded_parts
+
+
+def _problem(config: Settings, *, anywhere: bool) -> str | None:
+    if config.app_env == "production":
+        return "Not in production: its ledger is what customers are billed by."
+    if config.migration_database_url is None:
+        return "MIGRATION_DATABASE_URL is not set: only the schema's owner can write a past."
+    if not _is_embedded(config) and not anywhere:
+        return (
+            "This database is not the embedded one, and what is written can't be taken out of its "
+            "ledger again. If it is meant for that, say --yes-really."
+        )
+    return None
+
+
+def _seed(config: Settings, url: str, arguments: argparse.Namespace) -> int:
+    sold = dict(plans(config))
+    month = make_month(
+        arguments.seed,
+        arguments.people,
+        datetime.now(UTC).replace(minute=0, second=0, microsecond=0),
+        models=asyncio.run(_models(config)),
+        plans=sold,
+    )
+    password = secrets.token_urlsafe(12)
+    assert config.supabase_url is not None
+    assert config.supabase_secret_key is not None
+    key = config.supabase_secret_key.get_secret_value()
+    with demo_store.accounts(config.supabase_url, key, month.people, password):
+        demo_store.write(url, month, sold, actor=operator(), seed=arguments.seed)
+    told = _told(month, arguments.seed) | {"password": password}
+    if arguments.json:
+        say(json.dumps(told))
+        return 0
+    say(
+        f"{told['people']} people, {told['conversations']} conversations, {told['calls']} calls with "
+        f"{told['tokens']:,} tokens for ${told['cost_usd']}, {told['refusals']} refusals."
+    )
+    say(f"Sign in as {month.people[0].email}, or any of them, with {password}")
+    return 0
+
+
+async def _models(config: Settings) -> Sequence[Model]:
+    """All that the bundled catalogue sells, whether or not their providers are set up here."""
+    services = build(config)
+    try:
+        price_of = services.model.price_of
+        found: list[Model] = []
+        for entry in json.loads(BUNDLED.read_text(encoding="utf-8")):
+            own = entry.get("price")
+            price = _own_price(own) if own else price_of(entry["upstream"])
+            if price is not None:
+                found.append(_model(entry, price))
+        # The demo model comes last: nobody would choose it for a month.
+        return sorted(found, key=lambda model: model.provider == "demo")
+    finally:
+        await services.close()
+
+
+def _own_price(entry: dict[str, str]) -> Price:
+    into, out = Decimal(entry["input_usd"]), Decimal(entry["output_usd"])
+    return Price(into, out, into, version=entry["version"])
+
+
+def _model(entry: dict[str, object], price: Price) -> Model:
+    known = {name: entry[name] for name in ("id", "label", "provider", "upstream", "fallback")}
+    numbers = {name: entry[name] for name in ("context_window", "max_output")}
+    plans_of = entry["plans"]
+    assert isinstance(plans_of, list)
+    return Model(
+        **known,  # pyright: ignore[reportArgumentType]
+        **numbers,  # pyright: ignore[reportArgumentType]
+        weight=Decimal(str(entry["weight"])),
+        plans=frozenset(str(plan) for plan in plans_of),  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        price=price,
+    )
+
+
+def _told(month: Month, seed: int) -> dict[str, object]:
+    return {
+        "seed": seed,
+        "people": len(month.people),
+        "conversations": len(month.chats),
+        "messages": 2 * len(month.turns),
+        "calls": len(month.calls),
+        "refusals": sum(month.refusals.values()),
+        "provider_errors": sum(month.errors.values()),
+        "tokens": sum(call.prompt + call.completion for call in month.calls),
+        "cost_usd": str(sum((call.cost_usd for call in month.calls), Decimal(0))),
+    }
