@@ -9,6 +9,7 @@ from collections.abc import Generator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from aisaas.cli import frontend
 from aisaas.embedded.processes import process_tree
 from aisaas.embedded.stack import Stack
 from tests.serve.conftest import Served, served
@@ -66,6 +67,17 @@ def test_a_rolling_restart_loses_neither_page_nor_reply(page: Page, two: Served)
     assert len(two.workers) == 2
     assert not two.workers & before
     went_on(page, 3)
+
+
+def test_a_restart_that_could_not_serve_is_given_up(two: Served) -> None:
+    before = two.workers
+    hidden = frontend.STAMP.rename(frontend.STAMP.with_suffix(".hidden"))
+    try:
+        two.process.send_signal(signal.SIGHUP)
+        two.says("The restart is given up")
+    finally:
+        hidden.rename(frontend.STAMP)
+    assert two.workers == before
 
 
 def test_a_page_waits_while_nobody_is_there_and_goes_on(
