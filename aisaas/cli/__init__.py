@@ -48,6 +48,12 @@ FAILED = 1
 
 def main(argv: Sequence[str]) -> int:
     """Run one command and return the exit code."""
+    arguments = parse(argv)
+    return _guarded(importlib.import_module(f"aisaas.cli.{arguments.command}"), arguments)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """What the words mean; ends the process with 2 and a usage line when they mean nothing."""
     parser = argparse.ArgumentParser(
         prog="python -m aisaas",
         description="An AI chat behind a billing firewall. Settings come from the environment "
@@ -59,8 +65,7 @@ def main(argv: Sequence[str]) -> int:
         subparser = choices.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name == chosen:
             importlib.import_module(f"aisaas.cli.{name}").configure(subparser)
-    arguments = parser.parse_args(argv)
-    return _guarded(importlib.import_module(f"aisaas.cli.{arguments.command}"), arguments)
+    return parser.parse_args(argv)
 
 
 def _guarded(command: ModuleType, arguments: argparse.Namespace) -> int:

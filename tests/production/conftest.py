@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
 import pytest
+import redis
+import yaml
 from psycopg import sql
 
+from aisaas.cli.production import cache
 from aisaas.cli.production.database import Connections, connections
 from aisaas.cli.production.findings import Finding
 from aisaas.db.migrate import upgrade
+from aisaas.embedded.processes import free_port
 from aisaas.embedded.stack import Stack
-from aisaas.settings import Settings, load
+from aisaas.embedded.valkey import _binary
+from aisaas.settings import PROJECT_ROOT, Settings, load
 
 # The least that a Supabase database has.
 SUPABASE = """
@@ -126,3 +135,39 @@ def people(owner: psycopg.Connection) -> None:
 def opened(configure: Configure) -> Generator[Connections]:
     with connections(configure()) as to:
         yield to
+
+
+@pytest.fixture
+def composed_redis(tmp_path: Path) -> Generator[str]:
+    """The Redis of compose.yaml, by its own command; its address."""
+    password, port = "0123456789abcdef", free_port()
+    composed = yaml.safe_load((PROJECT_ROOT / "compose.yaml").read_text())
+    shell, flags, script = composed["services"]["redis"]["command"]
+    assert (shell, flags) == ("sh", "-ec")
+    script = (
+        script.replace("$$", "$").replace("/tmp", str(tmp_path)).replace("/data", str(tmp_path))
+    )
+    # The server keeps to its own name; the port is the test's.
+    script = script.replace("valkey-server", f"{_binary()}").rstrip() + f" --port {port}"
+    running = subprocess.Popen(
+        [shell, flags, script], env={"PATH": os.defpath, "REDIS_PASSWORD": password}
+    )
+    url = f"redis://:{password}@127.0.0.1:{port}/0"
+
+    try:
+        deadline = time.monotonic() + 20
+        while not _lets_in(url):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield url
+    finally:
+        running.terminate()
+        running.wait(20)
+
+
+def _lets_in(url: str) -> bool:
+    with cache.connect(url) as client:
+        try:
+            return bool(client.ping())  # pyright: ignore[reportUnknownMemberType]
+        except redis.ConnectionError:
+            return False

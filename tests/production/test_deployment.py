@@ -9,21 +9,17 @@ import os
 import re
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 import yaml
 
 from aisaas.bench.server import STOP_MARGIN_SECONDS
 from aisaas.cli import frontend
 from aisaas.cli.production import cache
-from aisaas.embedded.processes import free_port
-from aisaas.embedded.valkey import _binary
 from aisaas.settings import PROJECT_ROOT, Settings, load
 from tests.production.conftest import by_item
 from tests.production.test_configuration import READY
@@ -123,41 +119,6 @@ def test_image_is_built_from_all_it_needs_and_from_nothing_else() -> None:
     assert {*frontend.OTHER_SOURCES, frontend.LOCK.name} <= named
     for secret in (".env", ".env.migration", ".aisaas", ".git", "tests"):
         assert not any(fnmatch(secret, name) for name in named)
-
-
-@pytest.fixture
-def composed_redis(tmp_path: Path, services: Mapping[str, Any]) -> Generator[str]:
-    """The Redis of compose.yaml, by its own command; its address."""
-    password, port = "0123456789abcdef", free_port()
-    shell, flags, script = services["redis"]["command"]
-    assert (shell, flags) == ("sh", "-ec")
-    script = (
-        script.replace("$$", "$").replace("/tmp", str(tmp_path)).replace("/data", str(tmp_path))
-    )
-    # The server keeps to its own name; the port is the test's.
-    script = script.replace("valkey-server", f"{_binary()}").rstrip() + f" --port {port}"
-    running = subprocess.Popen(
-        [shell, flags, script], env={"PATH": os.defpath, "REDIS_PASSWORD": password}
-    )
-    url = f"redis://:{password}@127.0.0.1:{port}/0"
-
-    try:
-        deadline = time.monotonic() + 20
-        while not _lets_in(url):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield url
-    finally:
-        running.terminate()
-        running.wait(20)
-
-
-def _lets_in(url: str) -> bool:
-    with cache.connect(url) as client:
-        try:
-            return bool(client.ping())  # pyright: ignore[reportUnknownMemberType]
-        except redis.ConnectionError:
-            return False
 
 
 def test_redis_of_compose_passes_the_checklist(composed_redis: str) -> None:

@@ -1,0 +1,162 @@
+"""What somebody copies from the documents works, as far as this machine can tell."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+import redis
+import yaml
+from psycopg import sql
+from pydantic import SecretStr
+
+from aisaas.cli import parse
+from aisaas.cli.production import database
+from aisaas.cli.production.database import connections
+from aisaas.settings import PROJECT_ROOT, Settings
+from tests.production.conftest import Configure, by_item
+
+GUIDE = PROJECT_ROOT / "docs" / "deploy.md"
+DOCUMENTS = [PROJECT_ROOT / "README.md", *sorted((PROJECT_ROOT / "docs").rglob("*.md"))]
+COMMAND = re.compile(r"(?:python|python3) -m aisaas\b([^\n`|→]*)")
+# Where a command ends and the shell goes on.
+END = re.compile(r"\s(?:&&|;|>|#)\s|[;,.]$|\)$")
+
+
+def _commands() -> Iterator[tuple[str, str]]:
+    # Elsewhere commands are spoken of, rather than to be copied.
+    sources = [
+        PROJECT_ROOT / "README.md",
+        GUIDE,
+        *(PROJECT_ROOT / "docs" / "operations").glob("*.md"),
+    ]
+    sources += [*sorted((PROJECT_ROOT / "deploy").rglob("*.service"))]
+    sources += sorted((PROJECT_ROOT / "deploy").glob("*.sh"))
+    sources += sorted((PROJECT_ROOT / "aisaas" / "cli" / "production").glob("*.py"))
+    for path in sources:
+        for match in COMMAND.finditer(path.read_text()):
+            words = END.split(match[1])[0].replace("{live}", " --live").strip(" '\"")
+            if words:
+                yield path.relative_to(PROJECT_ROOT).as_posix(), words
+    for name, service in yaml.safe_load((PROJECT_ROOT / "compose.yaml").read_text())[
+        "services"
+    ].items():
+        if name in {"app", "worker", "migrate"}:
+            yield "compose.yaml", shlex.join(service["command"]).replace("'${WORKERS:-2}'", "2")
+    image = re.search(r"(?m)^CMD (\[.*\])$", (PROJECT_ROOT / "Dockerfile").read_text())
+    assert image is not None
+    yield "Dockerfile", shlex.join(yaml.safe_load(image[1]))
+
+
+@pytest.mark.parametrize(("where", "words"), sorted(set(_commands())))
+def test_command_is_one_that_the_command_line_takes(where: str, words: str) -> None:
+    # A reason in Python's quotes is closed behind what was found.
+    argv = shlex.split(words if words.count('"') % 2 == 0 else words + '"')
+    assert _ends_with(argv) == 0, f"{where}: {words}"
+
+
+def _ends_with(argv: list[str]) -> int:
+    try:
+        parse(argv)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def test_every_document_was_read_for_commands() -> None:
+    places = {where for where, _ in _commands()}
+    assert {"README.md", "docs/deploy.md", "compose.yaml", "Dockerfile"} <= places
+    assert sum(where == "docs/deploy.md" for where, _ in _commands()) >= 8
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_files(document: Path) -> None:
+    for link in re.findall(r"\]\(([^)#\s]+)", document.read_text()):
+        if urlsplit(link).scheme == "":
+            assert (document.parent / link).exists(), link
+
+
+def test_guide_names_settings_and_files_that_there_are() -> None:
+    text = GUIDE.read_text()
+    written = set(re.findall(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=[^`]*)?`", text))
+    written |= set(re.findall(r"(?m)^ *([A-Z][A-Z0-9_]+)=", text))
+    of_deployment = {"PREVIEW_DOMAIN", "REDIS_PASSWORD", "IMAGE"}
+    of_deployment |= {"SSH_TARGET", "SSH_KNOWN_HOSTS", "SSH_KEY"}
+    assert written - {name.upper() for name in Settings.model_fields} <= of_deployment
+    for path in set(re.findall(r"\bdeploy/[\w./-]+\w", text)):
+        assert (PROJECT_ROOT / path).exists(), path
+    for name in re.findall(r"`([a-z-]+\.yaml)`", text):
+        assert any(PROJECT_ROOT.rglob(name)) or any((PROJECT_ROOT / ".github").rglob(name))
+
+
+def test_guide_says_how_each_secret_is_replaced() -> None:
+    section = (
+        GUIDE.read_text().partition("## Another secret without downtime")[2].partition("\n## ")[0]
+    )
+    of_the_laptop = {"demo_api_key"}
+    for name, field in Settings.model_fields.items():
+        if SecretStr in get_args(field.annotation) and name not in of_the_laptop:
+            assert f"`{name.upper()}`" in section, name
+
+
+def test_logins_of_the_guide_pass_the_checklist(
+    configure: Configure, superuser: psycopg.Connection, owner: psycopg.Connection
+) -> None:
+    block = re.search(r"```sql\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    assert block is not None
+    names = {name: f"{name}_{uuid4().hex}" for name in ("app_rw", "app_service")}
+    script = block[1]
+    for name, own in names.items():
+        script = script.replace(name, own)
+    config = configure()
+    assert config.database_url is not None
+    parts = urlsplit(config.database_url.get_secret_value())
+
+    def address(login: str, password: str) -> str:
+        netloc = f"{login}:{password.replace(' ', '%20')}@{parts.hostname}:{parts.port}"
+        return parts._replace(netloc=netloc).geturl()
+
+    try:
+        # As `postgres`, who is no superuser there either.
+        owner.execute(script.encode())
+        ours = configure(
+            database_url=address(names["app_rw"], "first password"),
+            service_database_url=address(names["app_service"], "second password"),
+        )
+        with connections(ours) as to:
+            found = by_item(database.look(ours, to))
+        assert [each for each in found.values() if each.state != "ok"] == []
+    finally:
+        for own in names.values():
+            superuser.execute(sql.SQL("drop role if exists {}").format(sql.Identifier(own)))
+
+
+def test_password_of_redis_is_replaced_as_the_guide_says(composed_redis: str) -> None:
+    former = urlsplit(composed_redis).password
+    assert former is not None
+    renewed = composed_redis.replace(former, "the-new-one")
+    for command in (">new", "<old"):
+        assert f"ACL SETUSER default {command}" in GUIDE.read_text()
+    admin: Any = redis.Redis.from_url(composed_redis)
+    admin.execute_command("ACL", "SETUSER", "default", ">the-new-one")
+    assert _lets_in(composed_redis)
+    assert _lets_in(renewed)
+    admin.execute_command("ACL", "SETUSER", "default", f"<{former}")
+    assert not _lets_in(composed_redis)
+    assert _lets_in(renewed)
+    admin.close()
+
+
+def _lets_in(url: str) -> bool:
+    with redis.Redis.from_url(url) as client:
+        try:
+            return bool(client.ping())  # pyright: ignore[reportUnknownMemberType]
+        except redis.AuthenticationError:
+            return False
