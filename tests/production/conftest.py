@@ -36,6 +36,9 @@ SUPABASE = """
 """
 LOGINS = ("DATABASE_URL", "SERVICE_DATABASE_URL", "MIGRATION_DATABASE_URL")
 
+# Fixtures by which a database is altered.
+OWNERS = {"owner", "superuser"}
+
 Configure = Callable[..., Settings]
 Found = dict[str, Finding]
 
@@ -86,6 +89,13 @@ def migrated(stack: Stack) -> Generator[str]:
         yield name
 
 
+@pytest.fixture(scope="session")
+def shared(stack: Stack, migrated: str) -> Generator[str]:
+    """For tests that only look. (Nobody may be connected to the one that is copied.)"""
+    with _made(stack, migrated) as name:
+        yield name
+
+
 @pytest.fixture
 def database_name(stack: Stack, migrated: str) -> Generator[str]:
     with _made(stack, migrated) as name:
@@ -93,8 +103,11 @@ def database_name(stack: Stack, migrated: str) -> Generator[str]:
 
 
 @pytest.fixture
-def configure(stack: Stack, database_name: str) -> Configure:
-    """Settings of the embedded install with that database; others by keyword."""
+def configure(stack: Stack, request: pytest.FixtureRequest) -> Configure:
+    """Settings of the embedded install, with a database of its own for whoever breaks or fills it;
+    others by keyword."""
+    alters = OWNERS & set(request.fixturenames)
+    database_name: str = request.getfixturevalue("database_name" if alters else "shared")
 
     def make(**others: object) -> Settings:
         values: dict[str, object] = {name.lower(): value for name, value in stack.env.items()}

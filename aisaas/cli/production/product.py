@@ -16,7 +16,7 @@ from aisaas.billing.plans import FREE
 from aisaas.cli import frontend
 from aisaas.cli.leaks import find_leaks
 from aisaas.cli.production.findings import Finding, fail, first, ok, warn
-from aisaas.errors import ConfigurationError, MailError, Unavailable
+from aisaas.errors import ConfigurationError, DependencyError, MailError, Unavailable
 from aisaas.settings import Settings
 from aisaas.wiring import Services, build
 
@@ -82,7 +82,7 @@ async def _steered(services: Services) -> Sequence[Finding]:
     try:
         engaged = [switch.scope for switch in await services.switches.engaged()]
         caps = {cap.scope: cap.usd for cap in await services.caps.of_operator()}
-    except Unavailable:
+    except (DependencyError, Unavailable):
         return [
             fail(item, "not told by the database", "see that it answers")
             for item in ("caps", "kill switch")
