@@ -222,14 +222,16 @@ class UsageReports:
     async def compare(self, reader: Reader, span: Span) -> AsyncGenerator[Difference]:
         """Where the sums of a span aren't the ledger, to the last digit; nothing when they are.
 
-        A day at a time, each in a transaction of its own, while everything goes on. At most TOLD of
-        each table and day.
+        A table and a day at a time, each in a transaction of its own, while everything goes on. At
+        most TOLD of each.
         """
         for number in range(span.days):
-            async with self._reading(reader) as session:
-                found = await store.compare_day(session, span.first + timedelta(number), TOLD)
-            for each in found:
-                yield each
+            for table in store.OF_A_DAY:
+                day = span.first + timedelta(days=number)
+                async with self._reading(reader) as session:
+                    found = await store.compare_day(session, table, day, TOLD)
+                for each in found:
+                    yield each
         for width in store.WIDTHS[:-1]:
             for starts in store.blocks_around(span, width):
                 async with self._reading(reader) as session:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import RowMapping, text
@@ -164,15 +163,11 @@ async def provider_errors(session: AsyncSession, span: Span) -> Sequence[Provide
     return [ProviderErrors(**row) for row in rows.mappings()]
 
 
-Scope = Literal["free", "total"]
-
-
 @dataclass(frozen=True, slots=True)
 class SpentOn:
     """USD of a day."""
 
     day: date
-    scope: Scope
     spent_usd: Decimal
     reserved_usd: Decimal
 
@@ -181,7 +176,7 @@ async def free_tier_days(session: AsyncSession, span: Span) -> Sequence[SpentOn]
     rows = await session.execute(
         text(
             """
-            select day, scope, spent_usd, reserved_usd from public.spend_days
+            select day, spent_usd, reserved_usd from public.spend_days
             where scope = 'free' and day between :first and :last order by day
             """
         ),
@@ -470,7 +465,8 @@ def _totals_compared(step: Step) -> str:
 
 
 _DAY_KEY = "concat_ws(' ', {day}, user_id, period_key, model, plan, purpose)"
-_OF_A_DAY: Mapping[str, str] = {
+# By what is compared, how.
+OF_A_DAY: Mapping[str, str] = {
     "usage_totals by hour": _totals_compared("hour"),
     "usage_totals by day": _totals_compared("day"),
     "usage_by_user of 1 day": _compared(
@@ -498,15 +494,14 @@ def _block_compared(width: int, of: int) -> str:
     )
 
 
-async def compare_day(session: AsyncSession, day: date, most: int) -> Sequence[Difference]:
-    """A day's sums against the ledger. Each statement sees both at one moment."""
+async def compare_day(
+    session: AsyncSession, table: str, day: date, most: int
+) -> Sequence[Difference]:
+    """A day's sums in one of OF_A_DAY against the ledger. The statement sees both at one moment."""
     span = Span(day, day)
     values = {"day": day, "start": span.start, "end": span.end}
-    found: list[Difference] = []
-    for table, query in _OF_A_DAY.items():
-        names = _DAY_FIGURES if table == "usage_days" else FIGURES
-        found += await _differences(session, table, names, query, values, most)
-    return found
+    names = _DAY_FIGURES if table == "usage_days" else FIGURES
+    return await _differences(session, table, names, OF_A_DAY[table], values, most)
 
 
 async def compare_block(

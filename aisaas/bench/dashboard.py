@@ -80,7 +80,7 @@ _DAY = """
     """
 _AROUND = """
     insert into public.refusals (user_id, code, minute, times, model)
-      select ('00000000-0000-4000-8000-' || lpad(to_hex(1 + n %% %(users)s), 12, '0'))::uuid,
+      select ('00000000-0000-4000-8000-' || lpad(to_hex(1 + n %% %(refused)s), 12, '0'))::uuid,
         (array['busy', 'rate_limited_minute', 'quota_exceeded', 'spending_paused'])[1 + n %% 4],
         date_trunc('minute', now()) - n * (interval '90 days' / %(refusals)s), 2, 'model-1'
       from generate_series(1, %(refusals)s) n
@@ -189,7 +189,8 @@ def _fill(url: str, rows: int, users: int, first: date) -> None:
                 connection.execute(_DAY, day | {"day": first + timedelta(days=number)})
             done = upto
         around = {
-            "users": users,
+            # A few are refused again and again.
+            "refused": max(users // 20, 1),
             "refusals": max(rows // 100, 1),
             "first": first,
             "days": DAYS,
