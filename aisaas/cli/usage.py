@@ -33,10 +33,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser("check", help="whether the dashboard's sums are the ledger, exactly")
     for each, since in ((export, "30 days ago"), (check, "the ledger's first")):
         each.add_argument(
-            "--from", dest="first", type=_day, metavar="DAY", help=f"the first one, else {since}"
+            "--from", dest="first", type=day, metavar="DAY", help=f"the first one, else {since}"
         )
         each.add_argument(
-            "--to", dest="last", type=_day, metavar="DAY", help="the last one, else today"
+            "--to", dest="last", type=day, metavar="DAY", help="the last one, else today"
         )
     export.add_argument("--by", choices=get_args(By), default="day", help="what a row is (day)")
     export.add_argument("--format", choices=get_args(Format), default="csv", help="(csv)")
@@ -120,5 +120,5 @@ async def _check(
     return 1 if found else 0
 
 
-def _day(text: str) -> date:
+def day(text: str) -> date:
     return date.fromisoformat(text)
