@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, ViewportSize, expect
 
 from aisaas.embedded.folder import DataFolder
 from tests.ui.conftest import SignUp
@@ -15,6 +15,7 @@ from tests.ui.conftest import SignUp
 # A day long before there was anything else, and its two dear users among thirty.
 DAY = "2011-05-04"
 USERS = 30
+PHONE: ViewportSize = {"width": 360, "height": 740}
 LEDGER = """
 insert into usage_records (reservation_id, user_id, purpose, counted_by, weight, quota_tokens,
   period_key, input_usd_per_million, output_usd_per_million, price_version, created_at, model,
@@ -110,6 +111,16 @@ def test_an_admin_looks_at_a_day_and_whoever_used_it(sign_up: SignUp, execute: E
 
     table.get_by_role("link", name=email).click()
     expect(page.get_by_role("heading", name=email)).to_be_visible()
+
+
+def test_the_page_fits_a_phone(sign_up: SignUp, execute: Execute) -> None:
+    page = sign_up()
+    be("admin", page, execute)
+    page.set_viewport_size(PHONE)
+    page.goto("/admin")
+    page.get_by_text("Show as a table").click()
+    expect(page.get_by_role("table", name="All figures")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
 def test_what_goes_on_is_shown_without_a_reload_until_the_role_is_gone(
