@@ -115,7 +115,7 @@ async def test_an_admin_changes_a_model_and_gives_it_back(
             **(filled | {"plan_free": "", "weight": "2.5", "input_usd": "3", "output_usd": "5"}),
         )
         row = _row(tab, "small-window")
-        assert (row.plans, row.weight, row.price) == ("Pro, Business", "2.5", "$3 / $5")
+        assert (row.plans, row.weight, row.price) == ("Pro, Business", "2.5", "$3.00 / $5.00")
         assert row.margins == [
             # (3 × $3 + $5) / 4 to pay; $25 and $20.8333 a million to get.
             "Pro: 86% included, 86% beyond",

@@ -11,6 +11,7 @@ from aisaas.admin.caps import CapToday
 from aisaas.admin.limits import EVERYTHING
 from aisaas.admin.models import KillSwitch
 from aisaas.admin.offers import Margin, Offer, OfferShown
+from aisaas.billing.checkout import cents
 from aisaas.billing.plans import Plan
 from aisaas.ui import amounts
 
@@ -167,7 +168,12 @@ def model_view(shown: OfferShown, plans: Mapping[str, Plan]) -> ModelRowView:
 def _price(offer: Offer) -> str:
     if offer.price is None:
         return "–"
-    return f"${plain(offer.price.input_usd)} / ${plain(offer.price.output_usd)}"
+    return f"{_priced(offer.price.input_usd)} / {_priced(offer.price.output_usd)}"
+
+
+def _priced(usd: Decimal) -> str:
+    """Cents, and what is finer than that."""
+    return amounts.usd(usd) if usd == cents(usd) else f"${plain(usd)}"
 
 
 def _margin(margin: Margin, plan: str) -> str:
