@@ -127,7 +127,7 @@ def _model(model: ModelRowView) -> rx.Component:
         model.plans,
         model.weight,
         model.price,
-        rx.foreach(model.margins, _line),
+        rx.el.div(rx.foreach(model.margins, _line)),
         shared.ask_first(
             "Change",
             title=f"Change {model.name}",
