@@ -38,6 +38,7 @@ COMMANDS = {
     "usage": "what was used, as a file; and whether the dashboard's sums are the ledger",
     "credits": "give somebody tokens beyond what their plan includes",
     "stripe": "bring the Stripe account in step with the plans: prices, meter, portal",
+    "db": "back up the embedded data to a file, and restore it",
     "seed": "make up a month of users and usage, for trials and screenshots",
     "bench": "measure the figures that the product promises",
     "build": "build the front end if something it is made of has changed",

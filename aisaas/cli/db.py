@@ -1,0 +1,87 @@
+"""`db backup` and `db restore`: the embedded data, in one file and back."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from aisaas.cli.environment import data_dir
+from aisaas.cli.operator import added, agreed
+from aisaas.cli.screen import complain, say
+from aisaas.db.migrate import SCRIPTS
+from aisaas.embedded.backup import Manifest, backup, look_into, restore
+from aisaas.embedded.folder import DataFolder
+
+USAGE = 2
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    there = added(actions, "backup", "write everything that the embedded parts hold to a file")
+    there.add_argument("file", type=Path, help="like backup-2026-11-24.tar.gz")
+    there.add_argument("--replace", action="store_true", help="also when the file is there already")
+    there.epilog = (
+        "Accounts, conversations, ledger and the stand-in's books, as of one moment, with or "
+        "without a running instance. The file has their secrets in it: keep it like a password. "
+        "Redis is left out: it holds no money and nothing that has to last."
+    )
+    back = added(actions, "restore", "put the data of such a file in place of what is there")
+    back.add_argument("file", type=Path)
+    back.add_argument("--yes", action="store_true", help="don't ask, in a terminal")
+    back.epilog = (
+        "Stop the instance first. The file is read and checked as a whole before anything changes; "
+        "what is replaced is put aside in the data folder. An older schema is brought up to date at "
+        "the next start."
+    )
+    for each in (there, back):
+        each.add_argument("--json", action="store_true", help="answer in JSON")
+    parser.epilog = "A database of your own, like Supabase's, is backed up there: docs/deploy.md."
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    folder = DataFolder(data_dir())
+    if arguments.action == "backup":
+        return _backup(arguments, folder)
+    return _restore(arguments, folder)
+
+
+def _backup(arguments: argparse.Namespace, folder: DataFolder) -> int:
+    manifest = backup(folder, arguments.file.absolute(), replace=arguments.replace)
+    size = arguments.file.stat().st_size
+    if arguments.json:
+        say(json.dumps(_told(manifest) | {"file": str(arguments.file), "bytes": size}))
+    else:
+        say(f"{arguments.file}: {size / 1e6:,.1f} MB, schema {manifest.schema or 'none'}.")
+        say("It has secrets in it: keep it like a password.")
+    return 0
+
+
+def _restore(arguments: argparse.Namespace, folder: DataFolder) -> int:
+    manifest = look_into(arguments.file)
+    if manifest.schema is not None and not any(SCRIPTS.glob(f"versions/{manifest.schema}_*.py")):
+        complain(
+            f"The backup's schema {manifest.schema} is newer than this release knows. Restore it with "
+            "that release or a later one. Nothing was changed."
+        )
+        return USAGE
+    question = f"Put the data of {manifest.made_at} in place of what is in {folder.path}?"
+    if not agreed(question, yes=arguments.yes):
+        return 1
+    aside = restore(arguments.file, folder)
+    if arguments.json:
+        say(json.dumps(_told(manifest) | {"replaced": str(aside) if aside else None}))
+    else:
+        say(f"Restored, as of {manifest.made_at}. Start it with `make run`.")
+        if aside is not None:
+            say(f"What was there before is in {aside}; delete it when nobody misses it.")
+    return 0
+
+
+def _told(manifest: Manifest) -> dict[str, object]:
+    return {
+        "made_at": manifest.made_at,
+        "format": manifest.format,
+        "postgres": manifest.postgres,
+        "schema": manifest.schema,
+    }
