@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     for each in (there, back):
         each.add_argument("--json", action="store_true", help="answer in JSON")
-    parser.epilog = "A database of your own, like Supabase's, is backed up there: docs/deploy.md."
+    parser.epilog = "A database of your own is backed up where it is, by whoever hosts it."
 
 
 def execute(arguments: argparse.Namespace) -> int:

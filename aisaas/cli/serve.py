@@ -11,8 +11,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -32,6 +33,7 @@ from aisaas.settings import PROJECT_ROOT, WHERE_TO_GET_IT, Settings
 
 # What a worker is told by its supervisor rather than by the operator.
 _PORT, _JOBS = "PORT", "RUN_JOBS"
+_COUNTED = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -130,8 +132,29 @@ def _require_port(port: int) -> None:
 
 
 def _serve(arguments: argparse.Namespace, settings: Settings) -> int:
+    with _observed(arguments.workers) as observed:
+        return _serve_observed(arguments, settings, observed)
+
+
+@contextmanager
+def _observed(workers: int) -> Generator[dict[str, str]]:
+    """What workers are told besides: lines for machines unless it is said otherwise; and, as Prometheus
+    comes to any of them, a folder in which each finds what the others have counted."""
+    env = {} if "LOG_FORMAT" in configured() else {"LOG_FORMAT": "json"}
+    if workers == 1 or _COUNTED in os.environ:
+        yield env
+        return
+    with tempfile.TemporaryDirectory(prefix="aisaas-figures-") as folder:
+        yield env | {_COUNTED: folder}
+
+
+def _serve_observed(
+    arguments: argparse.Namespace, settings: Settings, observed: Mapping[str, str]
+) -> int:
     workers = Workers(
-        arguments.workers, lambda number: _worker(number, arguments.host, settings), say=say
+        arguments.workers,
+        lambda number: _worker(number, arguments.host, settings, observed),
+        say=say,
     )
     try:
         with _restarts() as asked:
@@ -176,14 +199,14 @@ def _restart(workers: Workers) -> None:
     workers.roll()
 
 
-def _worker(number: int, host: str, settings: Settings) -> Process:
+def _worker(number: int, host: str, settings: Settings, observed: Mapping[str, str]) -> Process:
     service = app_process(
         f"worker{number}",
         f"Worker {number + 1}",
         host=host,
         port=settings.port,
         grace=settings.shutdown_grace_seconds,
-        env=dict(os.environ),
+        env={**os.environ, **observed},
         log=None,
     )
     # Any of them would answer a question on their port, so each is looked at by itself.

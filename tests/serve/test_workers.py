@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncGenerator, Generator
@@ -148,3 +149,29 @@ async def test_on_sigterm_replies_finish_or_are_cut_each_is_booked_once_and_it_e
         "select count(*) from reservations where message_id = any(%s::uuid[]) and state = 'open'"
     )
     assert database(open_now, [short, long]) == [(0,)]
+
+
+async def test_whichever_worker_prometheus_meets_answers_for_both(two: Served) -> None:
+    async def running() -> float:
+        # A connection of its own each time, so the kernel chooses anew.
+        async with httpx.AsyncClient(base_url=two.url) as prometheus:
+            text = (await prometheus.get("/metrics")).raise_for_status().text
+        return float(text.partition("\naisaas_replies_here ")[2].split()[0])
+
+    async with on_each(two) as tabs:
+        for tab in tabs:
+            await begin(tab, LONG)
+        async with asyncio.timeout(20):
+            while await running() != len(tabs):
+                await asyncio.sleep(0.2)
+        assert [await running() for _ in range(8)] == [len(tabs)] * 8
+        for tab in tabs:
+            await tab.emit(f"{CHAT}.stop", message_id=str(tab.var(CHAT, "reply")["id"]))
+
+
+def test_workers_log_for_machines(two: Served) -> None:
+    # The server itself says some lines in its own way.
+    lines = [line for line in two.log.read_text().splitlines() if line.startswith("{")]
+    assert lines
+    for line in lines:
+        assert {"time", "level", "logger", "message", "pid"} <= set(json.loads(line))
