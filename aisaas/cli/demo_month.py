@@ -34,7 +34,7 @@ STOPPED, INTERRUPTED = 0.025, 0.008
 ILL_HOURS = range(13, 16)
 ILL_SHARE = 0.5
 # A refusal that has nothing to do with an allowance comes about once in so many messages.
-REFUSED_EVERY = 60
+REFUSED_EVERY = 30
 REFUSALS = (
     *("rate_limited_minute",) * 8,
     *("busy",) * 4,
@@ -42,6 +42,8 @@ REFUSALS = (
     "model_unavailable",
     "unavailable",
 )
+# Whose allowance is used up hardly tries any more.
+STUBBORN = 0.08
 STATUSES = ("active", "active", "active", "active", "active", "trialing", "past_due", "cancelled")
 
 
@@ -167,6 +169,8 @@ class _Maker:
         self._plans = plans
         self._models = {plan: [model for model in models if plan in model.plans] for plan in plans}
         self._month = Month()
+        # Until when somebody's allowance is used up.
+        self._spent_until: dict[UUID, datetime] = {}
         self._ill_day = (now - timedelta(days=DAYS // 3)).date()
 
     def make(self, people: int) -> Month:
@@ -244,6 +248,8 @@ class _Maker:
         at += timedelta(seconds=dice.uniform(0, 3600))
         if at < person.joined_at or at > self._now - timedelta(minutes=5):
             return 1
+        if self._spent_until.get(person.id, at) > at and dice.random() > STUBBORN:
+            return 1
         topic, model = dice.choice(TOPICS), self._model(person.plan)
         chat, began = self._id(), at
         turns, said, answered = topic.turns[:most], 0, 0
@@ -293,8 +299,8 @@ class _Maker:
                 at=at,
                 call=None,
             )
-        prompt = int(dice.lognormvariate(5.2, 0.7)) + 120 * number
-        completion = int(dice.lognormvariate(5.6, 0.6))
+        prompt = int(dice.lognormvariate(5.6, 0.8)) + 220 * number
+        completion = int(dice.lognormvariate(5.7, 0.6))
         chance, outcome = dice.random(), "done"
         if chance < STOPPED:
             outcome = "stopped"
@@ -349,6 +355,7 @@ class _Maker:
         _, used = self._month.used.get((person.id, period.key), (period, 0))
         if used + tokens > self._plans[plan].tokens_per_month:
             if purpose == "reply":
+                self._spent_until[person.id] = period.end
                 self._refuse(person, "quota_exceeded", at, model)
             return None
         self._month.used[person.id, period.key] = (period, used + tokens)
