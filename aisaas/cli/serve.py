@@ -68,14 +68,19 @@ def execute(arguments: argparse.Namespace) -> int:
         os.environ[_PORT] = str(arguments.port)
     if arguments.no_jobs:
         os.environ[_JOBS] = "false"
+    # From the start: an early SIGHUP must not be the end.
+    with interruptible(), _restarts() as asked:
+        return _check_and_serve(arguments, asked)
+
+
+def _check_and_serve(arguments: argparse.Namespace, asked: list[int]) -> int:
     settings = _fit(arguments)
     _bring_schema(settings, migrate=arguments.migrate and not arguments.check)
     if arguments.check:
         say("It could start.")
         return 0
     _require_port(settings.port)
-    with interruptible():
-        return _serve(arguments, settings)
+    return _serve(arguments, settings, asked)
 
 
 def _at_least_one(text: str) -> int:
@@ -92,7 +97,6 @@ def _fit(arguments: argparse.Namespace) -> Settings:
         f"{TITLES[part]}: is not configured, and `serve` starts nothing of its own; "
         "`python -m aisaas run` does"
         for part in planned.embedded
-        if planned.settings.app_env == "development"
     ]
     if arguments.workers > 1 and planned.settings.tab_states != "redis":
         problems.append(
@@ -131,9 +135,9 @@ def _require_port(port: int) -> None:
         raise StackError(f"Port {port} is in use{f' ({holder})' if holder else ''}.")
 
 
-def _serve(arguments: argparse.Namespace, settings: Settings) -> int:
+def _serve(arguments: argparse.Namespace, settings: Settings, asked: list[int]) -> int:
     with _observed(arguments.workers) as observed:
-        return _serve_observed(arguments, settings, observed)
+        return _serve_observed(arguments, settings, observed, asked)
 
 
 @contextmanager
@@ -149,7 +153,10 @@ def _observed(workers: int) -> Generator[dict[str, str]]:
 
 
 def _serve_observed(
-    arguments: argparse.Namespace, settings: Settings, observed: Mapping[str, str]
+    arguments: argparse.Namespace,
+    settings: Settings,
+    observed: Mapping[str, str],
+    asked: list[int],
 ) -> int:
     workers = Workers(
         arguments.workers,
@@ -157,16 +164,15 @@ def _serve_observed(
         say=say,
     )
     try:
-        with _restarts() as asked:
-            workers.start()
-            pids = ", ".join(map(str, workers.pids))
-            say(f"Serving {settings.url} at {arguments.host}:{settings.port}, pids {pids}.")
-            while True:
-                workers.look()
-                if asked:
-                    asked.clear()
-                    _restart(workers)
-                time.sleep(LOOK_SECONDS)
+        workers.start()
+        pids = ", ".join(map(str, workers.pids))
+        say(f"Serving {settings.url} at {arguments.host}:{settings.port}, pids {pids}.")
+        while True:
+            workers.look()
+            if asked:
+                asked.clear()
+                _restart(workers)
+            time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
         say("Ending: replies in progress may finish.")
     finally:

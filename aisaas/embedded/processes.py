@@ -303,7 +303,12 @@ def _listening_sockets(port: int) -> set[str]:
     listening = "0A"
     found: set[str] = set()
     for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+        # Through our own entry: a hardened service sees nothing else of /proc.
+        path = Path(f"/proc/self/net/{table}")
+        if not path.exists():
+            # A kernel without IPv6.
+            continue
+        for line in path.read_text().splitlines()[1:]:
             _, local, _, state, *rest = line.split()
             if state == listening and int(local.rpartition(":")[2], 16) == port:
                 found.add(f"socket:[{rest[5]}]")
