@@ -3,7 +3,10 @@
 # Usage: deploy/migrations-only-grow.sh BASE
 set -eu
 
-changed=$(git diff --no-renames --name-only --diff-filter=a "${1:?which base?}" HEAD -- alembic/versions)
+# What GitHub says of a branch that is pushed for the first time: nothing was before.
+case ${1:?which base?} in *[!0]*) ;; *) exit 0 ;; esac
+
+changed=$(git diff --no-renames --name-only --diff-filter=a "$1" HEAD -- alembic/versions)
 if [ -n "$changed" ]; then
 	printf 'These have run already; add a migration instead:\n%s\n' "$changed" >&2
 	exit 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -20,6 +22,8 @@ from pydantic import SecretStr
 from aisaas.cli import parse
 from aisaas.cli.production import database
 from aisaas.cli.production.database import connections
+from aisaas.embedded.postgres import find_binaries
+from aisaas.embedded.stack import Stack
 from aisaas.settings import PROJECT_ROOT, Settings
 from tests.production.conftest import Configure, by_item
 
@@ -88,7 +92,7 @@ def test_guide_names_settings_and_files_that_there_are() -> None:
     written = set(re.findall(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?:=[^`]*)?`", text))
     written |= set(re.findall(r"(?m)^ *([A-Z][A-Z0-9_]+)=", text))
     of_deployment = {"PREVIEW_DOMAIN", "REDIS_PASSWORD", "IMAGE"}
-    of_deployment |= {"SSH_TARGET", "SSH_KNOWN_HOSTS", "SSH_KEY"}
+    of_deployment |= {"SSH_TARGET", "SSH_KNOWN_HOSTS", "SSH_KEY", "PGOPTIONS"}
     assert written - {name.upper() for name in Settings.model_fields} <= of_deployment
     for path in set(re.findall(r"\bdeploy/[\w./-]+\w", text)):
         assert (PROJECT_ROOT / path).exists(), path
@@ -136,6 +140,44 @@ def test_logins_of_the_guide_pass_the_checklist(
     finally:
         for own in names.values():
             superuser.execute(sql.SQL("drop role if exists {}").format(sql.Identifier(own)))
+
+
+@pytest.mark.usefixtures("people")
+def test_backup_of_the_guide_is_restored_as_it_says(
+    stack: Stack,
+    database_name: str,
+    owner: psycopg.Connection,
+    superuser: psycopg.Connection,
+    tmp_path: Path,
+) -> None:
+    section = GUIDE.read_text().partition("## Backup and restore")[2]
+    backup, restore = re.findall(r"(?ms)^ *```\n(.*?)^ *```$", section)[:2]
+    binaries = find_binaries()
+    if not (binaries / "pg_restore").is_file():
+        pytest.skip("no programs for backups on this machine")
+    url = stack.env["MIGRATION_DATABASE_URL"]
+
+    def run(script: str, database: str) -> None:
+        address = urlsplit(url)._replace(path=f"/{database}").geturl()
+        path = f"{binaries}:{os.environ['PATH']}"
+        environment = {"PATH": path, "MIGRATION_DATABASE_URL": address}
+        subprocess.run(["sh", "-ec", script], cwd=tmp_path, env=environment, check=True)
+
+    run(backup, database_name)
+    # Whoever lost everything has the schema of `migrate` and nobody in it.
+    counted = "select (select count(*) from profiles), (select count(*) from conversations)"
+    assert owner.execute(counted).fetchone() == (2, 1)
+    people = owner.execute("select id from profiles order by id").fetchall()
+    owner.execute("truncate auth.users cascade")
+    assert owner.execute(counted).fetchone() == (0, 0)
+    # Hosted, `postgres` may do that; here nobody else needs it.
+    superuser.execute("grant set on parameter session_replication_role to postgres")
+    try:
+        run(restore, database_name)
+    finally:
+        superuser.execute("revoke set on parameter session_replication_role from postgres")
+    assert owner.execute(counted).fetchone() == (2, 1)
+    assert owner.execute("select id from profiles order by id").fetchall() == people
 
 
 def test_password_of_redis_is_replaced_as_the_guide_says(composed_redis: str) -> None:
