@@ -55,6 +55,22 @@ def test_model_without_a_price_is_told(configure: Configure, tmp_path: Path) -> 
     assert "MODEL_CATALOGUE" in found.fix
 
 
+def test_models_are_those_that_admins_have_left_on(
+    configure: Configure, owner: psycopg.Connection
+) -> None:
+    free = [m["id"] for m in json.loads(BUNDLED.read_text()) if "free" in m["plans"]]
+    for name in free:
+        owner.execute(
+            "insert into private.model_overrides (model, enabled, changed_by)"
+            " values (%s, false, 'operator')",
+            [name],
+        )
+    found = _services(configure)
+    assert found["models"].state == "ok"
+    assert found["default model"].state == "failed"
+    assert "no model is on sale on Free" in found["default model"].said
+
+
 def test_model_for_nothing_is_a_warning(configure: Configure, tmp_path: Path) -> None:
     models = [each for each in json.loads(BUNDLED.read_text()) if each["provider"] == "openai"]
     free = models[0] | {"price": {"input_usd": "0", "output_usd": "0"}, "fallback": None}

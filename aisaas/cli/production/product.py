@@ -12,11 +12,17 @@ from typing import Any
 
 from aisaas.adapters.smtp_mail import SmtpMail, SmtpServer
 from aisaas.admin.limits import EVERYTHING
-from aisaas.billing.plans import FREE
+from aisaas.billing.plans import FREE, plans
 from aisaas.cli import frontend
 from aisaas.cli.leaks import find_leaks
 from aisaas.cli.production.findings import Finding, fail, first, ok, warn
-from aisaas.errors import ConfigurationError, DependencyError, MailError, Unavailable
+from aisaas.errors import (
+    ConfigurationError,
+    DependencyError,
+    MailError,
+    ModelUnavailable,
+    Unavailable,
+)
 from aisaas.settings import Settings
 from aisaas.wiring import Services, build
 
@@ -41,13 +47,15 @@ def _services(config: Settings) -> Generator[Finding]:
             "mend the catalogue (MODEL_CATALOGUE) or DEFAULT_MODEL",
         )
         return
+    steered = asyncio.run(_steered(services))
     yield _models(services)
     yield _default_model(services)
-    yield from asyncio.run(_steered(services))
+    yield from steered
 
 
 def _models(services: Services) -> Finding:
-    """That each has a price is looked at when the services are built."""
+    """As they are on sale, by the catalogue and by what admins have changed of it. That each that is
+    on has a price is looked at when the services are built."""
     demo = "demo" in services.settings.providers()
     if demo:
         return fail(
@@ -55,19 +63,30 @@ def _models(services: Services) -> Finding:
             "the demo model is on sale",
             "set OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_API_BASE",
         )
-    models = [services.catalogue.get(name) for name in services.catalogue.labels]
-    for_nothing = [m.id for m in models if m and m.price.input_usd == 0 and m.price.output_usd == 0]
+    catalogue = services.catalogue
+    sold = {m.id: m for plan in plans(services.settings) for m in catalogue.for_plan(plan)}
+    for_nothing = [
+        m.id for m in sold.values() if m.price.input_usd == 0 and m.price.output_usd == 0
+    ]
     if for_nothing:
         return warn(
             "models",
             f"priced at nothing: {first(for_nothing)}; no daily cap ever holds them back",
             "give them a price in MODEL_CATALOGUE, unless they run on your own machine",
         )
-    return ok("models", f"{len(models)}, each with a price")
+    return ok("models", f"{len(sold)}, each with a price")
 
 
 def _default_model(services: Services) -> Finding:
-    wanted, got = services.settings.default_model, services.catalogue.default_for(FREE)
+    wanted = services.settings.default_model
+    try:
+        got = services.catalogue.default_for(FREE)
+    except ModelUnavailable:
+        return fail(
+            "default model",
+            "no model is on sale on Free",
+            "turn one on at the admins' page of steering, or in MODEL_CATALOGUE",
+        )
     if wanted and got.id != wanted:
         return fail(
             "default model",
@@ -82,6 +101,7 @@ async def _steered(services: Services) -> Sequence[Finding]:
     try:
         engaged = [switch.scope for switch in await services.switches.engaged()]
         caps = {cap.scope: cap.usd for cap in await services.caps.of_operator()}
+        await services.live_catalogue.read()
     except (DependencyError, Unavailable):
         return [
             fail(item, "not told by the database", "see that it answers")
