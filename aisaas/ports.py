@@ -536,8 +536,18 @@ class Payments(Protocol):
         """Verify and read a webhook's body. Raises WebhookInvalid."""
         ...
 
-    async def meter_problem(self, body: bytes, signature: str) -> MeterProblem | None:
-        """Verify and read a thin event; None for one of another type. Raises WebhookInvalid."""
+    def meter_notice(self, body: bytes, signature: str) -> str | None:
+        """Verify a thin event; its id if it tells of a meter's problem, None for one of another
+        type. Raises WebhookInvalid."""
+        ...
+
+    async def meter_problem(self, event_id: str) -> MeterProblem:
+        """What a thin event is about. PaymentsRefused when there is none by that id (any more)."""
+        ...
+
+    async def recall(self, event_id: str) -> PaymentEvent:
+        """An event that was delivered, or should have been. PaymentsRefused when there is none by
+        that id (any more): events are kept for 30 days."""
         ...
 
 

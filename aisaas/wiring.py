@@ -34,6 +34,7 @@ from aisaas.admin.credits import Credits
 from aisaas.admin.limits import KillSwitches
 from aisaas.admin.money import MoneyHealth
 from aisaas.admin.money_usage import StuckUsage
+from aisaas.admin.money_webhooks import WebhookEvents
 from aisaas.admin.offers import ModelOffers
 from aisaas.admin.stripe_pages import StripePages
 from aisaas.admin.usage import UsageReports
@@ -251,8 +252,11 @@ def _metering(to: _Adapters) -> Metering | None:
     return Metering(Outbox(to.service, to.payments), Reconciliation(to.service, to.payments))
 
 
-def _money(to: _Adapters, metering: Metering | None) -> MoneyHealth:
-    return MoneyHealth(StuckUsage(to.service, metering.reconciliation if metering else None))
+def _money(to: _Adapters, metering: Metering | None, events: StripeEvents | None) -> MoneyHealth:
+    return MoneyHealth(
+        usage=StuckUsage(to.service, metering.reconciliation if metering else None),
+        webhooks=WebhookEvents(to.service, to.payments, events),
+    )
 
 
 def _notice_mails(config: Settings, to: _Adapters, sold: Mapping[str, Plan]) -> NoticeMails | None:
@@ -371,6 +375,7 @@ def build(config: Settings) -> Services:
     )
     subscriptions = _subscriptions(config, to, sold)
     metering = _metering(to)
+    stripe_events = StripeEvents(to.service, subscriptions) if subscriptions else None
     cookie = cookie_name(app_env=config.app_env, secure=config.secure_cookies)
     cipher = TokenCipher(*config.session_secrets)
     live = LiveSessions(to.service, to.identity, cipher, cookie=cookie)
@@ -416,7 +421,7 @@ def build(config: Settings) -> Services:
         credits=Credits(to.service),
         audit=AuditLog(to.service),
         users=_users(config, to, live, quota),
-        money=_money(to, metering),
+        money=_money(to, metering, stripe_events),
         usage_reports=_usage_reports(config, to, sold),
         recovery=Recovery(
             to.service,
@@ -429,7 +434,7 @@ def build(config: Settings) -> Services:
         model=to.model,
         payments=to.payments,
         subscriptions=subscriptions,
-        stripe_events=StripeEvents(to.service, subscriptions) if subscriptions else None,
+        stripe_events=stripe_events,
         notice_mails=_notice_mails(config, to, sold),
         draining=draining,
         dependencies=Dependencies(to.dependencies, draining),

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
 from aisaas.ports import Invoice, InvoiceLine, InvoicePreview, PaidSubscription, PaymentEvent
 
@@ -259,9 +259,19 @@ class MeterReport(BaseModel):
     reason: MeterReason
 
 
+class RelatedObject(BaseModel):
+    id: str
+
+
 class StripeMeterProblem(BaseModel):
     """A thin event, once it has been fetched."""
 
+    id: str
+    # The API's thin events are of many types; one of another isn't what was asked for.
+    type: Literal["v1.billing.meter.error_report_triggered"]
+    # ISO 8601 with its zone, unlike everything else of Stripe's.
+    created: AwareDatetime
+    related_object: RelatedObject
     data: MeterReport
 
 

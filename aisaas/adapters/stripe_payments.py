@@ -30,6 +30,7 @@ from aisaas.adapters.stripe_objects import (
     MeterSummary,
     Page,
     PortalConfiguration,
+    StripeEvent,
     StripeInvoice,
     StripeMeter,
     StripePreview,
@@ -38,7 +39,13 @@ from aisaas.adapters.stripe_objects import (
     StripeSubscription,
     TakenEvent,
 )
-from aisaas.adapters.stripe_webhooks import meter_key, read_event, read_meter_problem, verify
+from aisaas.adapters.stripe_webhooks import (
+    fetch_meter_problem,
+    meter_key,
+    read_event,
+    read_meter_notice,
+    verify,
+)
 from aisaas.errors import PaymentsRefused
 from aisaas.ports import (
     Invoice,
@@ -282,9 +289,17 @@ class StripePayments:
         verify(body, signature, self._webhook_secrets)
         return read_event(body)
 
-    async def meter_problem(self, body: bytes, signature: str) -> MeterProblem | None:
+    def meter_notice(self, body: bytes, signature: str) -> str | None:
         verify(body, signature, self._meter_webhook_secrets)
-        return await read_meter_problem(self._client, body)
+        return read_meter_notice(self._client, body)
+
+    async def meter_problem(self, event_id: str) -> MeterProblem:
+        return await fetch_meter_problem(self._client, event_id)
+
+    async def recall(self, event_id: str) -> PaymentEvent:
+        async with translated():
+            found = await self._client.v1.events.retrieve_async(event_id)
+            return read(found, StripeEvent).payment_event()
 
     # What is looked up once in a while
 

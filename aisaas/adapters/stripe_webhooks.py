@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import stripe
 from stripe import StripeClient, WebhookSignature
@@ -56,28 +55,33 @@ def read_event(body: bytes) -> PaymentEvent:
         raise WebhookInvalid("no event of Stripe's") from error
 
 
-async def read_meter_problem(client: StripeClient, body: bytes) -> MeterProblem | None:
-    """A verified body as a thin event, and what it is about; None for one of another type.
+def read_meter_notice(client: StripeClient, body: bytes) -> str | None:
+    """The id of a verified body's thin event; None for one of another type.
 
     Raises:
         WebhookInvalid: it is no thin event.
-        PaymentsError, PaymentsRefused: what it is about could not be fetched.
     """
     try:
         thin = client.parse_event_notification_without_verification(body)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WebhookInvalid("no thin event of Stripe's") from error
-    if thin.type != METER_PROBLEM:
-        return None
+    return thin.id if thin.type == METER_PROBLEM else None
+
+
+async def fetch_meter_problem(client: StripeClient, event_id: str) -> MeterProblem:
+    """What a thin event is about: the notice only says where to look.
+
+    Raises:
+        PaymentsError, PaymentsRefused: it could not be fetched.
+    """
     async with translated():
-        # The notice only says where to look. Its own way to do that sends a parameter that the API
-        # doesn't know.
-        found = await client.v2.core.events.retrieve_async(thin.id)
+        # The SDK's own way to do that sends a parameter that the API doesn't know.
+        found = await client.v2.core.events.retrieve_async(event_id)
         whole = read(found, StripeMeterProblem)
     return MeterProblem(
-        event_id=thin.id,
-        meter_id=thin.related_object.id,
-        created_at=_instant(thin.created),
+        event_id=whole.id,
+        meter_id=whole.related_object.id,
+        created_at=whole.created,
         reasons=tuple(
             (
                 kind.code,
@@ -101,8 +105,3 @@ def meter_key(event: MeterEvent) -> str:
 def _identifier(key: str) -> str:
     """Of an event, by the key under which it was sent."""
     return key.partition(".")[0]
-
-
-def _instant(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

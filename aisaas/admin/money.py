@@ -6,8 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aisaas.admin.money_usage import StuckUsage
+from aisaas.admin.money_webhooks import WebhookEvents
 
 
 @dataclass(frozen=True, slots=True)
 class MoneyHealth:
     usage: StuckUsage
+    webhooks: WebhookEvents

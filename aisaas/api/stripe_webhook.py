@@ -65,14 +65,13 @@ async def _take_snapshot(
 
 
 async def _take_thin(payments: Payments, events: StripeEvents, body: bytes, signature: str) -> None:
+    event_id = payments.meter_notice(body, signature)
+    if event_id is None:
+        return
     try:
-        problem = await payments.meter_problem(body, signature)
-        if problem is not None:
-            await events.process_meter_problem(problem)
-    except WebhookInvalid:
-        raise
+        await events.process_meter_notice(event_id, payments.meter_problem)
     except Exception as error:
-        _log_failure("a meter's problem", error)
+        _log_failure(f"event {event_id}, a meter's problem", error)
         raise HTTPException(500, "not handled: send it again") from error
 
 

@@ -30,7 +30,7 @@ from aisaas.billing.models import WebhookOutcome
 from aisaas.billing.notices import add_notice
 from aisaas.billing.subscriptions import OWING, Subscriptions, Synced
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import DependencyError, PaymentsError, PaymentsRefused
+from aisaas.errors import DependencyError, PaymentsError, PaymentsRefused, Refusal
 from aisaas.ports import MeterProblem, PaymentEvent
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ class Handled:
     note: str | None = None
 
 
+Witness = Callable[[AsyncSession], Awaitable[None]]
 Handler = Callable[[AsyncSession, Subscriptions, PaymentEvent], Awaitable[Handled]]
 
 
@@ -63,8 +64,12 @@ class StripeEvents:
         self._subscriptions = subscriptions
         self._room = asyncio.Semaphore(AT_ONCE)
 
-    async def process(self, event: PaymentEvent) -> None:
-        """Do what the event leads to, unless it was done before.
+    async def process(self, event: PaymentEvent, *, witness: Witness | None = None) -> bool:
+        """Do what the event leads to; False when it was done before.
+
+        Args:
+            witness: called first in the transaction in which it is done. What it raises undoes it,
+                and a refusal is no failure of the event.
 
         Raises:
             DependencyError, PaymentsRefused: nothing was done; the event has to come again.
@@ -74,35 +79,57 @@ class StripeEvents:
         async def handled(session: AsyncSession) -> Handled:
             return await handler(session, self._subscriptions, event)
 
-        await self._once(
+        return await self._once(
             event.id,
             event.type,
             handled,
+            witness,
             customer_id=event.customer_id,
             subscription_id=event.subscription_id,
         )
 
-    async def process_meter_problem(self, problem: MeterProblem) -> None:
-        """Tell the admins of usage that was accepted and not counted. Raises DependencyError."""
+    async def process_meter_notice(
+        self,
+        event_id: str,
+        fetch: Callable[[str], Awaitable[MeterProblem]],
+        *,
+        witness: Witness | None = None,
+    ) -> bool:
+        """Fetch what a thin event is about, and handle it; as `process`."""
+        try:
+            problem = await fetch(event_id)
+        except Exception as error:
+            await self._note_failure(event_id, METER_PROBLEM, error)
+            raise
+        return await self.process_meter_problem(problem, witness=witness)
+
+    async def process_meter_problem(
+        self, problem: MeterProblem, *, witness: Witness | None = None
+    ) -> bool:
+        """Tell the admins of usage that was accepted and not counted; False when they were told
+        before. Raises DependencyError."""
 
         async def handled(session: AsyncSession) -> Handled:
             return await _meter_problem(session, problem)
 
-        await self._once(problem.event_id, METER_PROBLEM, handled)
+        return await self._once(problem.event_id, METER_PROBLEM, handled, witness)
 
     async def _once(
         self,
         event_id: str,
         kind: str,
         handle: Callable[[AsyncSession], Awaitable[Handled]],
+        witness: Witness | None,
         *,
         customer_id: str | None = None,
         subscription_id: str | None = None,
-    ) -> None:
+    ) -> bool:
         try:
             async with self._a_place(), self._service.transaction() as session:
                 if not await store.add_event(session, event_id, kind):
-                    return
+                    return False
+                if witness is not None:
+                    await witness(session)
                 handled = await handle(session)
                 await store.close_event(
                     session,
@@ -112,11 +139,14 @@ class StripeEvents:
                     subscription_id=subscription_id,
                     note=handled.note,
                 )
+        except Refusal:
+            raise
         except Exception as error:
             await self._note_failure(event_id, kind, error)
             raise
         if handled.user_id is not None:
             await self._subscriptions.tell(handled.user_id)
+        return True
 
     @asynccontextmanager
     async def _a_place(self) -> AsyncGenerator[None]:

@@ -298,6 +298,32 @@ async def test_endpoint_without_a_secret_is_off_and_says_so_once(
         assert (await stripe.post(METERS, content=thin, headers=headers)).status_code != 503
 
 
+async def test_notice_whose_event_can_not_be_fetched_is_a_failure_that_admins_see(
+    stripe: httpx.AsyncClient, sql: Sql
+) -> None:
+    event_id = f"evt_test_{uuid4().hex}"
+    kind = "v1.billing.meter.error_report_triggered"
+    related = {"id": "mtr_1", "type": "billing.meter", "url": "/v1/billing/meters/mtr_1"}
+    thin = json.dumps(
+        {
+            "id": event_id,
+            "object": "v2.core.event",
+            "type": kind,
+            "created": "2026-01-01T00:00:00.000Z",
+            "livemode": False,
+            "related_object": related,
+        }
+    ).encode()
+    for _ in range(2):
+        headers = signed(thin, secret=METER_SECRET)
+        # Nobody answers at the provider's address.
+        assert refused(await stripe.post(METERS, content=thin, headers=headers), 500)
+    assert sql(
+        "select type, attempts, last_error, resolved_at from webhook_failures where event_id = %s",
+        event_id,
+    ) == [(kind, 2, "payments:unreachable", None)]
+
+
 async def test_there_is_no_endpoint_where_nothing_is_sold(install: Install) -> None:
     async with install() as stripe:
         for path in (SNAPSHOTS, METERS):

@@ -405,14 +405,14 @@ OURS = "whsec_of_the_tests"
         lambda: signed(event_of({"object": 7}), OURS),
     ],
 )
-async def test_what_stripe_did_not_send_is_invalid(
+def test_what_stripe_did_not_send_is_invalid(
     payments: StripePayments, made: Callable[[], tuple[bytes, str]]
 ) -> None:
     body, header = made()
     with pytest.raises(WebhookInvalid):
         payments.event(body, header)
     with pytest.raises(WebhookInvalid):
-        await payments.meter_problem(body, header)
+        payments.meter_notice(body, header)
 
 
 def test_without_a_secret_nothing_is_valid() -> None:
@@ -428,8 +428,10 @@ async def test_problem_of_the_meter_is_fetched_and_read(
     told = {"event_name": METER_EVENT, "code": "no_meter", "identifiers": identifiers}
     (await faults.post("/meter-errors", json=told)).raise_for_status()
     body, header = await until(lambda: server.thin.raw[-1] if server.thin.raw else None)
-    problem = await payments.meter_problem(body, header)
-    assert problem is not None
+    event_id = payments.meter_notice(body, header)
+    assert event_id is not None
+    problem = await payments.meter_problem(event_id)
+    assert problem.event_id == event_id
     # By their identifiers, also those that were sent under a later key.
     assert problem.reasons == (("no_meter", 2, (identifiers[0], identifiers[1][:-2])),)
     assert problem.meter_id.startswith("mtr_")
@@ -439,7 +441,7 @@ async def test_problem_of_the_meter_is_fetched_and_read(
         payments.event(body, header)
 
 
-async def test_thin_event_of_another_type_is_none_of_ours(payments: StripePayments) -> None:
+def test_thin_event_of_another_type_is_none_of_ours(payments: StripePayments) -> None:
     other = {
         "id": "evt_1",
         "object": "v2.core.event",
@@ -447,7 +449,7 @@ async def test_thin_event_of_another_type_is_none_of_ours(payments: StripePaymen
         "created": "2026-01-01T00:00:00.000Z",
         "livemode": False,
     }
-    assert await payments.meter_problem(*signed(json.dumps(other), THIN_SECRET)) is None
+    assert payments.meter_notice(*signed(json.dumps(other), THIN_SECRET)) is None
 
 
 async def test_problem_that_can_not_be_fetched_is_to_be_delivered_again(
@@ -456,9 +458,31 @@ async def test_problem_that_can_not_be_fetched_is_to_be_delivered_again(
     told = {"event_name": METER_EVENT, "identifiers": ["usage-x"]}
     (await faults.post("/meter-errors", json=told)).raise_for_status()
     body, header = await until(lambda: server.thin.raw[-1] if server.thin.raw else None)
+    event_id = payments.meter_notice(body, header)
+    assert event_id is not None
     await fault(faults, "*", "rate_limit")
     with pytest.raises(PaymentsError):
-        await payments.meter_problem(body, header)
+        await payments.meter_problem(event_id)
+
+
+async def test_event_is_recalled_as_it_was_delivered(
+    payments: StripePayments, server: Server
+) -> None:
+    await new_customer(payments)
+    body, header = await until(lambda: server.snapshots.raw[-1] if server.snapshots.raw else None)
+    delivered = payments.event(body, header)
+    recalled = await payments.recall(delivered.id)
+    assert (recalled.id, recalled.type, recalled.customer_id) == (
+        *(delivered.id, delivered.type, delivered.customer_id),
+    )
+    assert recalled.object == delivered.object
+
+
+async def test_event_that_is_not_there_is_refused(payments: StripePayments) -> None:
+    with pytest.raises(PaymentsRefused):
+        await payments.recall("evt_nothing")
+    with pytest.raises(PaymentsRefused):
+        await payments.meter_problem("evt_nothing")
 
 
 # What a subscription means

@@ -1,0 +1,145 @@
+"""What came from the payment provider: what became of each event, and the handling of failed ones anew.
+
+Invariant: an event is handled by the same code and once, whoever delivers it; a replay asks the
+provider for the event as it was, so nothing that an admin types is believed.
+
+Outages: without the database or the provider nothing is replayed, and the failure stays on the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.accounts.models import Principal
+from aisaas.admin import money_store as store
+from aisaas.admin.access import acting, require_admin
+from aisaas.admin.money_store import WebhookEntry, WebhookHealth
+from aisaas.admin.store import audit
+from aisaas.billing.stripe_events import METER_PROBLEM, StripeEvents
+from aisaas.db.service import ServiceDatabase
+from aisaas.errors import ActionInvalid, DependencyError, PaymentsRefused, Unavailable
+from aisaas.ports import Payments
+
+PAGE_ENTRIES = 50
+FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookPlace:
+    """Where a page ends: an event's time, and its id for equal times."""
+
+    at: datetime
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookPage:
+    """Newest first."""
+
+    found: Sequence[WebhookEntry]
+    older: bool
+
+
+class WebhookEvents:
+    def __init__(
+        self, database: ServiceDatabase, payments: Payments | None, events: StripeEvents | None
+    ) -> None:
+        """Without a payment provider there is nobody to ask again."""
+        self._database = database
+        self._payments = payments
+        self._events = events
+
+    async def health(self, actor: Principal | str) -> WebhookHealth:
+        """Raises NotFound, Unavailable."""
+        _look(actor)
+        try:
+            async with self._database.transaction() as session:
+                return await store.webhook_health(session)
+        except DependencyError as error:
+            raise Unavailable from error
+
+    async def page(
+        self,
+        actor: Principal | str,
+        *,
+        failed: bool = False,
+        search: str = "",
+        before: WebhookPlace | None = None,
+        limit: int = PAGE_ENTRIES,
+    ) -> WebhookPage:
+        """All events or the failed ones. `search` is how an id, a type, a customer or a subscription
+        begins.
+
+        Raises:
+            NotFound: no admin.
+            Unavailable: the database does not answer.
+        """
+        _look(actor)
+        place = (before.at, before.id) if before else None
+        try:
+            async with self._database.transaction() as session:
+                found = await store.webhook_entries(
+                    session, failed=failed, search=search, before=place, limit=limit + 1
+                )
+        except DependencyError as error:
+            raise Unavailable from error
+        return WebhookPage(found[:limit], older=len(found) > limit)
+
+    async def replay(self, actor: Principal | str, event_id: str, *, reason: str) -> str:
+        """Ask the provider for an event that failed, or never came, and handle it; the outcome.
+
+        Raises:
+            NotFound: no admin.
+            ActionInvalid: no reason; it was handled already; or the provider doesn't show it (any
+                more), or refuses what its handling asks.
+            Unavailable: the provider or the database does not answer; the event stays failed.
+        """
+        if not reason.strip():
+            raise ActionInvalid("Give a reason: it is kept in the audit log.")
+        if self._payments is None or self._events is None:
+            raise Unavailable("Stripe isn't set up, so there is nobody to ask for the event.")
+        failure = "no failure was noted"
+
+        async def witness(session: AsyncSession) -> None:
+            await audit(
+                session,
+                actor=await acting(session, actor),
+                action="webhook.replay",
+                subject=f"event:{event_id}",
+                before={"failure": failure},
+                after={"handled": True},
+                reason=reason.strip(),
+            )
+
+        try:
+            async with self._database.transaction() as session:
+                await acting(session, actor)
+                known = await store.webhook_failure(session, event_id)
+            failure = known.error if known else failure
+            if known is not None and known.type == METER_PROBLEM:
+                done = await self._events.process_meter_notice(
+                    event_id, self._payments.meter_problem, witness=witness
+                )
+            else:
+                event = await self._payments.recall(event_id)
+                done = await self._events.process(event, witness=witness)
+            async with self._database.transaction() as session:
+                outcome = await store.webhook_outcome(session, event_id)
+        except DependencyError as error:
+            raise Unavailable(f"It was not handled: {error}. Try again in a moment.") from error
+        except PaymentsRefused as refused:
+            raise ActionInvalid(
+                f"Stripe says no: {refused.code}. It shows events for 30 days."
+            ) from refused
+        if not done:
+            raise ActionInvalid("That event was handled already.")
+        return outcome or "done"
+
+
+def _look(actor: Principal | str) -> None:
+    if not isinstance(actor, str):
+        require_admin(actor)
