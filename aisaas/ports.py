@@ -528,6 +528,11 @@ class Payments(Protocol):
         """Report a call's tokens; False when the provider knew its identifier already."""
         ...
 
+    async def cancel_usage(self, identifier: str) -> None:
+        """Take back an event that was received within the last 24 hours; PaymentsRefused for an
+        older one, or one that was taken back before."""
+        ...
+
     async def reported_usage(self, customer_id: str, start: datetime, end: datetime) -> int:
         """Tokens that the meter counted from `start` to before `end`, whole minutes both."""
         ...

@@ -33,6 +33,7 @@ from aisaas.admin.caps import Caps, CapScope
 from aisaas.admin.credits import Credits
 from aisaas.admin.limits import KillSwitches
 from aisaas.admin.money import MoneyHealth
+from aisaas.admin.money_ledger import LedgerAndMeter
 from aisaas.admin.money_usage import StuckUsage
 from aisaas.admin.money_webhooks import WebhookEvents
 from aisaas.admin.offers import ModelOffers
@@ -253,8 +254,10 @@ def _metering(to: _Adapters) -> Metering | None:
 
 
 def _money(to: _Adapters, metering: Metering | None, events: StripeEvents | None) -> MoneyHealth:
+    reconciliation = metering.reconciliation if metering else None
     return MoneyHealth(
-        usage=StuckUsage(to.service, metering.reconciliation if metering else None),
+        usage=StuckUsage(to.service, reconciliation),
+        ledger=LedgerAndMeter(to.service, to.payments, reconciliation),
         webhooks=WebhookEvents(to.service, to.payments, events),
     )
 

@@ -266,6 +266,18 @@ class StripePayments:
             raise
         return True
 
+    async def cancel_usage(self, identifier: str) -> None:
+        async with translated():
+            await self._client.v1.billing.meter_event_adjustments.create_async(
+                {
+                    "event_name": METER_EVENT,
+                    "type": "cancel",
+                    "cancel": {"identifier": identifier},
+                },
+                # Asked again after silence, it must not be refused as taken back before.
+                {"idempotency_key": f"cancel-{identifier}"},
+            )
+
     async def reported_usage(self, customer_id: str, start: datetime, end: datetime) -> int:
         meter = await self._meter_id()
         async with translated():

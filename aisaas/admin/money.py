@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aisaas.admin.money_ledger import LedgerAndMeter
 from aisaas.admin.money_usage import StuckUsage
 from aisaas.admin.money_webhooks import WebhookEvents
 
@@ -12,4 +13,5 @@ from aisaas.admin.money_webhooks import WebhookEvents
 @dataclass(frozen=True, slots=True)
 class MoneyHealth:
     usage: StuckUsage
+    ledger: LedgerAndMeter
     webhooks: WebhookEvents
