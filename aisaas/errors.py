@@ -30,7 +30,6 @@
         ├── CapReached            cap_reached
         ├── BillingInvalid        billing_invalid
         ├── Restarting            restarting
-        ├── SteeringInvalid       steering_invalid
         ├── ActionInvalid         action_invalid
         └── Unavailable           unavailable
 
@@ -253,14 +252,9 @@ class BillingInvalid(Refusal):
     default = "That can't be changed like this. Look at the billing page again."
 
 
-class SteeringInvalid(Refusal):
-    code = "steering_invalid"
-    default = "That can't be set like this."
-
-
 class ActionInvalid(Refusal):
     code = "action_invalid"
-    default = "That can't be done like this. Look at the account again."
+    default = "That can't be done like this. Look at it again."
 
 
 class Restarting(Refusal):

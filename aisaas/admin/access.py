@@ -9,9 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.models import Principal
 from aisaas.admin import store
-from aisaas.errors import NotFound
+from aisaas.errors import ActionInvalid, NotFound
 
 NOTHING_HERE = "There is nothing at this address."
+LONGEST_REASON = 500
+
+# An admin who is signed in, or an operator at the command line, like `operator:ada`. Who has that has
+# the database as well.
+Actor = Principal | str
 
 
 def require_admin(principal: Principal) -> None:
@@ -24,12 +29,31 @@ def require_admin(principal: Principal) -> None:
         raise NotFound(NOTHING_HERE)
 
 
-async def acting(session: AsyncSession, actor: Principal | str) -> str:
+def may_look(actor: Actor) -> None:
+    """The same for what operators look at, too. Raises NotFound."""
+    if not isinstance(actor, str):
+        require_admin(actor)
+
+
+def stated(reason: str) -> str:
+    """The reason of an act as the audit log keeps it: one line.
+
+    Raises:
+        ActionInvalid: there is none, it is a novel, or no text.
+    """
+    line = " ".join(reason.split())
+    if not line:
+        raise ActionInvalid("Write a reason. It is kept in the audit log.")
+    if len(line) > LONGEST_REASON or not line.isprintable():
+        raise ActionInvalid(f"A reason is text of at most {LONGEST_REASON} characters.")
+    return line
+
+
+async def acting(session: AsyncSession, actor: Actor) -> str:
     """For acting: the name under which the audit log has it.
 
     A principal's role is read again and held until the transaction ends, so nothing is done by
-    somebody who stopped being an admin before it commits. A string is an operator at the command
-    line, like `operator:ada`; who has that has the database as well.
+    somebody who stopped being an admin before it commits.
 
     Raises:
         NotFound: no admin, or not any more.

@@ -18,7 +18,7 @@ from aisaas.admin.access import require_admin
 from aisaas.admin.models import SpendingCap
 from aisaas.admin.steering import Actor, steering
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import DependencyError, SteeringInvalid, Unavailable
+from aisaas.errors import ActionInvalid, DependencyError, Unavailable
 
 CapScope = Literal["free", "total"]
 SCOPES: tuple[CapScope, ...] = get_args(CapScope)
@@ -77,12 +77,12 @@ class Caps:
         """Change a cap, or go back to the settings' with None; False when it is like that already.
 
         Raises:
-            SteeringInvalid: no amount that a cap can be, or no reason.
+            ActionInvalid: no amount that a cap can be, or no reason.
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
         if scope not in SCOPES:
-            raise SteeringInvalid("There is no such cap.")
+            raise ActionInvalid("There is no such cap.")
         if usd is not None:
             _check(usd)
         async with steering(self._database, actor, reason) as act:
@@ -124,6 +124,6 @@ class Caps:
 
 def _check(usd: Decimal) -> None:
     if not usd.is_finite() or not 0 <= usd <= MOST_USD:
-        raise SteeringInvalid(f"A cap is from $0 to ${MOST_USD:,}.")
+        raise ActionInvalid(f"A cap is from $0 to ${MOST_USD:,}.")
     if usd != usd.quantize(SMALLEST_USD):
-        raise SteeringInvalid("A cap has at most six decimal places.")
+        raise ActionInvalid("A cap has at most six decimal places.")

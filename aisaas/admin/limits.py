@@ -20,7 +20,7 @@ from aisaas.admin.access import require_admin
 from aisaas.admin.models import KillSwitch
 from aisaas.admin.steering import Act, Actor, steering
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import DependencyError, SteeringInvalid, Unavailable
+from aisaas.errors import ActionInvalid, DependencyError, Unavailable
 from aisaas.ports import Signals
 
 log = logging.getLogger(__name__)
@@ -63,12 +63,12 @@ class KillSwitches:
         """False when it was engaged like that, or further, already.
 
         Raises:
-            SteeringInvalid: nothing there has this scope, or there is no reason.
+            ActionInvalid: nothing there has this scope, or there is no reason.
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
         if scope not in self._scopes:
-            raise SteeringInvalid(f"There is no {scope!r} to stop. There are: {self._listed()}.")
+            raise ActionInvalid(f"There is no {scope!r} to stop. There are: {self._listed()}.")
         async with steering(self._database, actor, reason) as act:
             outcome = await store.engage(
                 act.session, scope, act.reason, by=act.actor, stop_running=stop_running
@@ -86,7 +86,7 @@ class KillSwitches:
         """True when it was engaged.
 
         Raises:
-            SteeringInvalid: there is no reason.
+            ActionInvalid: there is no reason.
             NotFound: no admin.
             Unavailable: the database does not answer.
         """

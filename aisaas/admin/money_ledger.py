@@ -22,9 +22,8 @@ from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.accounts.models import Principal
 from aisaas.admin import money_store as store
-from aisaas.admin.access import acting, require_admin
+from aisaas.admin.access import Actor, acting, may_look, stated
 from aisaas.admin.money_store import DayEntry, DriftHealth
 from aisaas.admin.store import audit
 from aisaas.billing.reconcile import Compared, Reconciliation
@@ -76,9 +75,9 @@ class LedgerAndMeter:
         self._payments = payments
         self._reconciliation = reconciliation
 
-    async def health(self, actor: Principal | str) -> DriftHealth:
+    async def health(self, actor: Actor) -> DriftHealth:
         """Raises NotFound, Unavailable."""
-        _look(actor)
+        may_look(actor)
         try:
             async with self._database.transaction() as session:
                 return await store.drift_health(session)
@@ -87,7 +86,7 @@ class LedgerAndMeter:
 
     async def page(
         self,
-        actor: Principal | str,
+        actor: Actor,
         *,
         differing: bool = True,
         search: str = "",
@@ -101,7 +100,7 @@ class LedgerAndMeter:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        _look(actor)
+        may_look(actor)
         place = (before.day, before.customer) if before else None
         try:
             async with self._database.transaction() as session:
@@ -112,7 +111,7 @@ class LedgerAndMeter:
             raise Unavailable from error
         return DayPage(found[:limit], older=len(found) > limit)
 
-    async def compare(self, actor: Principal | str, customer: str, day: date) -> Compared:
+    async def compare(self, actor: Actor, customer: str, day: date) -> Compared:
         """Ask the meter now.
 
         Raises:
@@ -120,32 +119,30 @@ class LedgerAndMeter:
             ActionInvalid: the day can't be compared (yet).
             Unavailable: the provider or the database does not answer.
         """
-        _look(actor)
+        may_look(actor)
         try:
             return await self._meter().compare(customer, day)
         except DependencyError as error:
             raise Unavailable from error
 
-    async def compare_day(self, actor: Principal | str, day: date) -> Sequence[Compared]:
+    async def compare_day(self, actor: Actor, day: date) -> Sequence[Compared]:
         """As `compare`, for everybody who has usage on that day."""
-        _look(actor)
+        may_look(actor)
         try:
             customers = await self._meter().customers(day)
         except DependencyError as error:
             raise Unavailable from error
         return [await self.compare(actor, customer, day) for customer in customers]
 
-    async def compare_due(self, actor: Principal | str) -> int:
+    async def compare_due(self, actor: Actor) -> int:
         """What the job does in its time: compare every day whose turn it is; how many."""
-        _look(actor)
+        may_look(actor)
         try:
             return await self._meter().run_once()
         except DependencyError as error:
             raise Unavailable from error
 
-    async def correct(
-        self, actor: Principal | str, customer: str, day: date, *, reason: str
-    ) -> Corrected:
+    async def correct(self, actor: Actor, customer: str, day: date, *, reason: str) -> Corrected:
         """Compare anew and put right what differs, as far as the provider lets us.
 
         Raises:
@@ -155,7 +152,7 @@ class LedgerAndMeter:
             Unavailable: the provider or the database does not answer. Compare again before anything
                 else.
         """
-        _reason(reason)
+        reason = stated(reason)
         compared = await self.compare(actor, customer, day)
         drift = _correctable(compared)
         try:
@@ -167,7 +164,7 @@ class LedgerAndMeter:
                 f"Nobody knows what became of it: {error}. Compare that day again in an hour."
             ) from error
 
-    async def settle(self, actor: Principal | str, customer: str, day: date, *, reason: str) -> int:
+    async def settle(self, actor: Actor, customer: str, day: date, *, reason: str) -> int:
         """Mark what differs as settled elsewhere, like by a credit note; the tokens.
 
         Raises:
@@ -175,7 +172,7 @@ class LedgerAndMeter:
             ActionInvalid: no reason, or nothing differs.
             Unavailable: the database does not answer.
         """
-        _reason(reason)
+        reason = stated(reason)
         try:
             async with self._database.transaction() as session:
                 name = await acting(session, actor)
@@ -189,15 +186,13 @@ class LedgerAndMeter:
                     subject=f"meter:{customer}:{day}",
                     before={"drift": tokens},
                     after={"settled": tokens},
-                    reason=reason.strip(),
+                    reason=reason,
                 )
         except DependencyError as error:
             raise Unavailable from error
         return tokens
 
-    async def _send(
-        self, actor: Principal | str, compared: Compared, missing: int, reason: str
-    ) -> Corrected:
+    async def _send(self, actor: Actor, compared: Compared, missing: int, reason: str) -> Corrected:
         """What the meter lacks goes out with the next usage of that customer."""
         async with self._database.transaction() as session:
             name = await acting(session, actor)
@@ -210,12 +205,12 @@ class LedgerAndMeter:
                 subject=f"meter:{compared.customer}:{compared.day}",
                 before={"drift": -missing},
                 after={"sent": missing},
-                reason=reason.strip(),
+                reason=reason,
             )
         return Corrected(compared.customer, compared.day, -missing, "sent", late)
 
     async def _take_back(
-        self, actor: Principal | str, compared: Compared, surplus: int, reason: str
+        self, actor: Actor, compared: Compared, surplus: int, reason: str
     ) -> Corrected:
         customer, day = compared.customer, compared.day
         async with self._database.transaction() as session:
@@ -231,7 +226,7 @@ class LedgerAndMeter:
                 subject=f"meter:{customer}:{day}",
                 before={"drift": surplus},
                 after={"cancelled": event.identifier, "sent": event.tokens - surplus},
-                reason=reason.strip(),
+                reason=reason,
             )
         assert self._payments is not None
         try:
@@ -267,13 +262,3 @@ async def _claim(session: AsyncSession, of: Compared) -> None:
     """Of several admins one corrects; the others compare again when the meter shows it."""
     if not await store.claim_day(session, of.customer, of.day):
         raise ActionInvalid("It was corrected within the last hour. Compare it again then.")
-
-
-def _reason(reason: str) -> None:
-    if not reason.strip():
-        raise ActionInvalid("Give a reason: it is kept in the audit log.")
-
-
-def _look(actor: Principal | str) -> None:
-    if not isinstance(actor, str):
-        require_admin(actor)

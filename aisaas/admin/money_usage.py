@@ -19,9 +19,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.accounts.models import Principal
 from aisaas.admin import money_store as store
-from aisaas.admin.access import acting, require_admin
+from aisaas.admin.access import Actor, acting, may_look, stated
 from aisaas.admin.money_store import Moved, OutboxEntry, OutboxHealth, OutboxState
 from aisaas.admin.store import audit
 from aisaas.billing import reconcile_store
@@ -67,9 +66,9 @@ class StuckUsage:
         self._database = database
         self._reconciliation = reconciliation
 
-    async def health(self, actor: Principal | str) -> OutboxHealth:
+    async def health(self, actor: Actor) -> OutboxHealth:
         """Raises NotFound, Unavailable."""
-        _look(actor)
+        may_look(actor)
         try:
             async with self._database.transaction() as session:
                 return await store.outbox_health(session)
@@ -78,7 +77,7 @@ class StuckUsage:
 
     async def page(
         self,
-        actor: Principal | str,
+        actor: Actor,
         states: Sequence[OutboxState] = TROUBLE,
         *,
         search: str = "",
@@ -91,7 +90,7 @@ class StuckUsage:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        _look(actor)
+        may_look(actor)
         place = (before.at, before.id) if before else None
         try:
             async with self._database.transaction() as session:
@@ -102,7 +101,7 @@ class StuckUsage:
             raise Unavailable from error
         return OutboxPage(found[:limit], older=len(found) > limit)
 
-    async def resend(self, actor: Principal | str, ids: Sequence[UUID], *, reason: str) -> Resent:
+    async def resend(self, actor: Actor, ids: Sequence[UUID], *, reason: str) -> Resent:
         """Send dead or parked rows again, those that still are. Parked ones are compared with the
         meter first: the ones that it has are marked as sent instead.
 
@@ -112,7 +111,8 @@ class StuckUsage:
                 is on its way, so that nobody can tell yet.
             Unavailable: the database, or for parked rows the provider, does not answer.
         """
-        _check(ids, reason)
+        reason = stated(reason)
+        _check(ids)
         try:
             async with self._database.transaction() as session:
                 await acting(session, actor)
@@ -138,7 +138,7 @@ class StuckUsage:
         return Resent(len(moved) + by_itself, counted)
 
     async def resolve(
-        self, actor: Principal | str, ids: Sequence[UUID], resolution: Resolution, *, reason: str
+        self, actor: Actor, ids: Sequence[UUID], resolution: Resolution, *, reason: str
     ) -> int:
         """Decide what became of rows: the meter has counted them (parked ones only), or they are
         waived and never billed. How many were still to be decided.
@@ -148,7 +148,8 @@ class StuckUsage:
             ActionInvalid: no reason, or nothing of it is to be decided (any more).
             Unavailable: the database does not answer.
         """
-        _check(ids, reason)
+        reason = stated(reason)
+        _check(ids)
         state: OutboxState = "sent" if resolution == "counted" else "waived"
         try:
             async with self._database.transaction() as session:
@@ -175,14 +176,7 @@ class StuckUsage:
                 )
 
 
-def _look(actor: Principal | str) -> None:
-    if not isinstance(actor, str):
-        require_admin(actor)
-
-
-def _check(ids: Sequence[UUID], reason: str) -> None:
-    if not reason.strip():
-        raise ActionInvalid("Give a reason: it is kept in the audit log.")
+def _check(ids: Sequence[UUID]) -> None:
     if len(ids) > MOST_AT_ONCE:
         raise ActionInvalid(f"At most {MOST_AT_ONCE} at once.")
 
@@ -204,7 +198,7 @@ async def _enter(
             subject=f"usage:{row.id}",
             before={"state": row.was, "error": row.error},
             after={"state": state, "customer": row.customer, "tokens": row.tokens},
-            reason=reason.strip(),
+            reason=reason,
         )
     for customer, day in sorted({(row.customer, row.day) for row in moved}):
         await reconcile_store.compare_again(session, customer, day)

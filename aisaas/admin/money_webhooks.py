@@ -14,9 +14,8 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.accounts.models import Principal
 from aisaas.admin import money_store as store
-from aisaas.admin.access import acting, require_admin
+from aisaas.admin.access import Actor, acting, may_look, stated
 from aisaas.admin.money_store import WebhookEntry, WebhookHealth
 from aisaas.admin.store import audit
 from aisaas.billing.stripe_events import METER_PROBLEM, StripeEvents
@@ -53,9 +52,9 @@ class WebhookEvents:
         self._payments = payments
         self._events = events
 
-    async def health(self, actor: Principal | str) -> WebhookHealth:
+    async def health(self, actor: Actor) -> WebhookHealth:
         """Raises NotFound, Unavailable."""
-        _look(actor)
+        may_look(actor)
         try:
             async with self._database.transaction() as session:
                 return await store.webhook_health(session)
@@ -64,7 +63,7 @@ class WebhookEvents:
 
     async def page(
         self,
-        actor: Principal | str,
+        actor: Actor,
         *,
         failed: bool = False,
         search: str = "",
@@ -78,7 +77,7 @@ class WebhookEvents:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        _look(actor)
+        may_look(actor)
         place = (before.at, before.id) if before else None
         try:
             async with self._database.transaction() as session:
@@ -89,7 +88,7 @@ class WebhookEvents:
             raise Unavailable from error
         return WebhookPage(found[:limit], older=len(found) > limit)
 
-    async def replay(self, actor: Principal | str, event_id: str, *, reason: str) -> str:
+    async def replay(self, actor: Actor, event_id: str, *, reason: str) -> str:
         """Ask the provider for an event that failed, or never came, and handle it; the outcome.
 
         Raises:
@@ -98,8 +97,7 @@ class WebhookEvents:
                 more), or refuses what its handling asks.
             Unavailable: the provider or the database does not answer; the event stays failed.
         """
-        if not reason.strip():
-            raise ActionInvalid("Give a reason: it is kept in the audit log.")
+        reason = stated(reason)
         if self._payments is None or self._events is None:
             raise Unavailable("Stripe isn't set up, so there is nobody to ask for the event.")
         failure = "no failure was noted"
@@ -112,7 +110,7 @@ class WebhookEvents:
                 subject=f"event:{event_id}",
                 before={"failure": failure},
                 after={"handled": True},
-                reason=reason.strip(),
+                reason=reason,
             )
 
         try:
@@ -138,8 +136,3 @@ class WebhookEvents:
         if not done:
             raise ActionInvalid("That event was handled already.")
         return outcome or "done"
-
-
-def _look(actor: Principal | str) -> None:
-    if not isinstance(actor, str):
-        require_admin(actor)

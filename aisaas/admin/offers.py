@@ -22,7 +22,7 @@ from aisaas.admin.models import ModelOverride
 from aisaas.admin.steering import Act, Actor, steering
 from aisaas.billing.plans import MILLION, Plan
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import DependencyError, SteeringInvalid, Unavailable
+from aisaas.errors import ActionInvalid, DependencyError, Unavailable
 from aisaas.ports import Price
 
 T = TypeVar("T")
@@ -209,13 +209,13 @@ class ModelOffers:
         """False when it is like that already.
 
         Raises:
-            SteeringInvalid: no such model, nothing it can be, or there is no reason.
+            ActionInvalid: no such model, nothing it can be, or there is no reason.
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
         listed = self._listed.get(model_id)
         if listed is None:
-            raise SteeringInvalid(f"There is no model {model_id!r}. There are: {self._names()}.")
+            raise ActionInvalid(f"There is no model {model_id!r}. There are: {self._names()}.")
         self._check(wanted)
         async with steering(self._database, actor, reason) as act:
             # One change after the other: what is left on each plan depends on all of them.
@@ -242,11 +242,11 @@ class ModelOffers:
             unknown = sorted(wanted.plans - self._plans.keys())
             if unknown or not wanted.plans:
                 known = ", ".join(self._plans)
-                raise SteeringInvalid(f"A model is on one or more of the plans {known}.")
+                raise ActionInvalid(f"A model is on one or more of the plans {known}.")
         if isinstance(wanted.weight, Decimal):
             _check_amount("A weight", wanted.weight, SMALLEST_WEIGHT, MOST_WEIGHT)
             if wanted.weight <= 0:
-                raise SteeringInvalid("A weight is more than 0.")
+                raise ActionInvalid("A weight is more than 0.")
         if isinstance(wanted.price, OwnPrice):
             for usd in (
                 wanted.price.input_usd,
@@ -257,13 +257,13 @@ class ModelOffers:
 
     def _check_result(self, after: Offer, words: Mapping[str, ModelOverride]) -> None:
         if after.enabled and after.price is None:
-            raise SteeringInvalid(
+            raise ActionInvalid(
                 f"{after.listed.label} has no price, so it can't be on. Give it one."
             )
         offers = offers_of(self._listed.values(), words).values()
         for plan in self._plans.values():
             if not any(offer.on and plan.id in offer.plans for offer in offers):
-                raise SteeringInvalid(
+                raise ActionInvalid(
                     f"The plan {plan.label} would have no model left. To stop all calls, use the "
                     "kill switch."
                 )
@@ -359,10 +359,10 @@ def _told(offer: Offer) -> dict[str, object]:
 
 def _check_amount(what: str, amount: Decimal, smallest: Decimal, most: Decimal) -> None:
     if not amount.is_finite() or not 0 <= amount <= most:
-        raise SteeringInvalid(f"{what} is from 0 to {most:,}.")
+        raise ActionInvalid(f"{what} is from 0 to {most:,}.")
     if amount != amount.quantize(smallest):
         places = -int(smallest.as_tuple().exponent)
-        raise SteeringInvalid(f"{what} has at most {places} decimal places.")
+        raise ActionInvalid(f"{what} has at most {places} decimal places.")
 
 
 def _share(paid: Decimal | None, cost: Decimal) -> Decimal | None:

@@ -9,15 +9,10 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.accounts.models import Principal
 from aisaas.admin import store
-from aisaas.admin.access import acting
+from aisaas.admin.access import Actor, acting, stated
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import DependencyError, SteeringInvalid, Unavailable
-
-MOST_REASON_CHARS = 500
-# An admin who is signed in, or an operator's name from the command line.
-Actor = Principal | str
+from aisaas.errors import DependencyError, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +42,10 @@ async def steering(database: ServiceDatabase, actor: Actor, reason: str) -> Asyn
 
     Raises:
         NotFound: the actor is no admin, or not any more.
-        SteeringInvalid: there is no reason, or a novel.
+        ActionInvalid: there is no reason, or a novel.
         Unavailable: the database does not answer; nothing was changed as far as is known.
     """
-    why = " ".join(reason.split())
-    if not why:
-        raise SteeringInvalid("Write a reason. It is kept in the audit log.")
-    if len(why) > MOST_REASON_CHARS or not why.isprintable():
-        raise SteeringInvalid(f"A reason has at most {MOST_REASON_CHARS} characters.")
+    why = stated(reason)
     try:
         async with database.transaction() as session:
             yield Act(session, await acting(session, actor), why)

@@ -17,9 +17,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.accounts.models import Principal
 from aisaas.admin import usage_store as store
-from aisaas.admin.access import require_admin
+from aisaas.admin.access import Actor, may_look
 from aisaas.admin.caps import CapScope
 from aisaas.admin.store import spending_caps
 from aisaas.admin.usage_models import (
@@ -54,9 +53,6 @@ YEAR_DAYS = 365
 MICRO_USD = Decimal("0.000001")
 HOURS = 24
 
-# An admin who is signed in, or an operator's name from the command line: who has that has the
-# database as well.
-Reader = Principal | str
 Cell = str | int | Decimal
 _Name = Callable[[store.Summed], str | None]
 # By plan and day.
@@ -85,12 +81,12 @@ class UsageReports:
 
     # Pages
 
-    async def today(self, reader: Reader) -> date:
+    async def today(self, reader: Actor) -> date:
         """By the database's clock, UTC."""
         async with self._reading(reader) as session:
             return await store.today(session)
 
-    async def report(self, reader: Reader, span: Span, *, step: Step = "day") -> Report:
+    async def report(self, reader: Actor, span: Span, *, step: Step = "day") -> Report:
         """Everything about a span but its users.
 
         Raises:
@@ -125,7 +121,7 @@ class UsageReports:
 
     async def users(
         self,
-        reader: Reader,
+        reader: Actor,
         span: Span,
         *,
         search: str = "",
@@ -158,7 +154,7 @@ class UsageReports:
             )
         return UserPage(found, page, pages, total)
 
-    async def live(self, reader: Reader) -> Live:
+    async def live(self, reader: Actor) -> Live:
         """What is going on now."""
         async with self._reading(reader) as session:
             now = await store.now(session)
@@ -174,9 +170,7 @@ class UsageReports:
 
     # Export
 
-    async def rows(
-        self, reader: Reader, span: Span, *, by: By
-    ) -> AsyncIterator[Mapping[str, Cell]]:
+    async def rows(self, reader: Actor, span: Span, *, by: By) -> AsyncIterator[Mapping[str, Cell]]:
         """A row a user, model, day or hour, with the same columns in each; many users are read a part
         at a time. Whoever asks is looked at before the first row."""
         if by == "user":
@@ -196,7 +190,7 @@ class UsageReports:
                 named = f"{at:%Y-%m-%d}" if by == "day" else f"{at:%Y-%m-%dT%H:%MZ}"
                 yield {by: named, **_cells(each.figures)}
 
-    async def _user_rows(self, reader: Reader, span: Span) -> AsyncIterator[Mapping[str, Cell]]:
+    async def _user_rows(self, reader: Actor, span: Span) -> AsyncIterator[Mapping[str, Cell]]:
         last: UUID | None = None
         while True:
             async with self._reading(reader) as session:
@@ -214,12 +208,12 @@ class UsageReports:
 
     # Checking
 
-    async def first_day(self, reader: Reader) -> date | None:
+    async def first_day(self, reader: Actor) -> date | None:
         """Of the ledger; None while it is empty."""
         async with self._reading(reader) as session:
             return await store.first_day(session)
 
-    async def compare(self, reader: Reader, span: Span) -> AsyncGenerator[Difference]:
+    async def compare(self, reader: Actor, span: Span) -> AsyncGenerator[Difference]:
         """Where the sums of a span aren't the ledger, to the last digit; nothing when they are.
 
         A table and a day at a time, each in a transaction of its own, while everything goes on. At
@@ -241,7 +235,7 @@ class UsageReports:
 
     # How
 
-    async def _totals(self, reader: Reader, span: Span, step: Step) -> _Totals:
+    async def _totals(self, reader: Actor, span: Span, step: Step) -> _Totals:
         async with self._reading(reader) as session:
             summed = await store.totals(session, span, step)
             earned = await self._subscriptions(session, span)
@@ -252,11 +246,11 @@ class UsageReports:
         burn = [Burn(each.day, spent) for each, spent in zip(days, free, strict=True)]
         return summed, earned, errors, burn
 
-    async def _active_users(self, reader: Reader, span: Span) -> int:
+    async def _active_users(self, reader: Actor, span: Span) -> int:
         async with self._reading(reader) as session:
             return await store.active_users(session, span)
 
-    async def _refusals(self, reader: Reader, span: Span) -> Sequence[RefusedFor]:
+    async def _refusals(self, reader: Actor, span: Span) -> Sequence[RefusedFor]:
         async with self._reading(reader) as session:
             return await store.refusals(session, span)
 
@@ -282,9 +276,8 @@ class UsageReports:
         return {**self._caps, **{cap.scope: cap.usd for cap in await spending_caps(session)}}
 
     @asynccontextmanager
-    async def _reading(self, reader: Reader) -> AsyncGenerator[AsyncSession]:
-        if not isinstance(reader, str):
-            require_admin(reader)
+    async def _reading(self, reader: Actor) -> AsyncGenerator[AsyncSession]:
+        may_look(reader)
         try:
             async with self._database.transaction() as session:
                 yield session

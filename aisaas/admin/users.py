@@ -21,11 +21,10 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.live import LiveSessions
-from aisaas.accounts.models import Principal
 from aisaas.accounts.store import HeldTokens, revoke_all_of
 from aisaas.admin import store
 from aisaas.admin import users_store as users
-from aisaas.admin.access import acting
+from aisaas.admin.access import Actor, acting, stated
 from aisaas.admin.credits import grant_in
 from aisaas.admin.stripe_pages import StripePages
 from aisaas.admin.users_models import (
@@ -52,10 +51,6 @@ from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, AuthError, DependencyError, NotFound, Unavailable
 from aisaas.ports import Identity
 
-# An admin who is signed in, or an operator at the command line, like `operator:ada`.
-Actor = Principal | str
-
-LONGEST_REASON = 500
 NO_SUCH_USER = "There is no such user."
 # A slip of the finger beyond these is no limit at all.
 MOST_REQUESTS_PER_MINUTE = 100_000
@@ -297,7 +292,7 @@ class Users:
         self, actor: Actor, user_id: UUID, action: str, reason: str, *, roles: bool = False
     ) -> AsyncGenerator[_Act]:
         """One transaction of an admin who may, on somebody who is there."""
-        said = _said(reason)
+        said = stated(reason)
         try:
             async with self._service.transaction() as session:
                 if roles:
@@ -361,16 +356,6 @@ def _is(actor: Actor, user_id: UUID) -> bool:
 
 def _own(actor: Actor) -> Sequence[UUID]:
     return [] if isinstance(actor, str) else [actor.user_id]
-
-
-def _said(reason: str) -> str:
-    """The reason as it is written down."""
-    said = " ".join(reason.split())
-    if not said:
-        raise ActionInvalid("Say why: the reason is kept with what was done.")
-    if len(said) > LONGEST_REASON:
-        raise ActionInvalid(f"A reason has at most {LONGEST_REASON} characters.")
-    return said
 
 
 def _suspension(reason: str | None, **more: int) -> dict[str, Any]:

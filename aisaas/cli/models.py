@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from aisaas.admin.offers import KEEP, Keep, Margin, ModelChange, OfferShown, OwnPrice
 from aisaas.cli.environment import adopt, running
 from aisaas.cli.screen import complain, say
-from aisaas.errors import SteeringInvalid
+from aisaas.errors import ActionInvalid
 from aisaas.settings import load
 from aisaas.wiring import Services, build
 
@@ -53,7 +53,7 @@ def execute(arguments: argparse.Namespace) -> int:
     adopt(running())
     try:
         return asyncio.run(_execute(arguments))
-    except SteeringInvalid as error:
+    except ActionInvalid as error:
         complain(error.sentence)
         return USAGE
 

@@ -16,7 +16,7 @@ from aisaas.admin.caps import CapScope, CapToday
 from aisaas.billing.models import Claim
 from aisaas.billing.quota import book
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import NotFound, SpendingPaused, SteeringInvalid
+from aisaas.errors import ActionInvalid, NotFound, SpendingPaused
 from aisaas.wiring import Services
 from tests.admin.members import new_admin
 from tests.billing.conftest import charge, claim, model
@@ -134,14 +134,14 @@ async def test_who_changed_what_and_why_is_written_once(
 async def test_what_no_cap_can_be_is_refused(
     services: Services, database: Database, usd: str
 ) -> None:
-    with pytest.raises(SteeringInvalid):
+    with pytest.raises(ActionInvalid):
         await services.caps.set("free", Decimal(usd), actor=OPERATOR, reason="a try")
     assert not database("select 1 from private.spending_caps where scope = 'free'")
 
 
 @pytest.mark.parametrize("reason", ["", "  \n", "x" * 501, "a\x00b"])
 async def test_without_a_reason_nothing_changes(services: Services, reason: str) -> None:
-    with pytest.raises(SteeringInvalid, match="reason"):
+    with pytest.raises(ActionInvalid, match="reason"):
         await services.caps.set("free", Decimal(1), actor=OPERATOR, reason=reason)
     assert (await _cap(services, "free")).changed_by is None
 

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from aisaas.accounts.models import Principal
 from aisaas.chat.models import Started
-from aisaas.errors import DependencyError, NotFound, SpendingPaused, SteeringInvalid
+from aisaas.errors import ActionInvalid, DependencyError, NotFound, SpendingPaused
 from aisaas.ports import Admitted, Chunk, Model
 from aisaas.wiring import Services
 from tests.admin.members import new_admin
@@ -193,7 +193,7 @@ async def test_running_reply_turns_to_no_model_that_is_stopped_meanwhile(
 async def test_what_is_not_there_can_not_be_stopped_by_a_slip_of_the_pen(
     services: Services, scope: str
 ) -> None:
-    with pytest.raises(SteeringInvalid, match="provider:demo"):
+    with pytest.raises(ActionInvalid, match="provider:demo"):
         await services.switches.engage(scope, actor=OPERATOR, reason="a try")
     assert not await services.switches.engaged()
 
@@ -217,6 +217,6 @@ async def test_admin_acts_under_their_name_and_nobody_else_does(
             await services.switches.lift("plan:pro", actor=actor, reason="a try")
     with pytest.raises(NotFound):
         await services.switches.seen_by(member)
-    with pytest.raises(SteeringInvalid, match="reason"):
+    with pytest.raises(ActionInvalid, match="reason"):
         await services.switches.lift("plan:pro", actor=OPERATOR, reason=" ")
     assert [switch.scope for switch in await services.switches.engaged()] == ["plan:pro"]

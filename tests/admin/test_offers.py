@@ -17,10 +17,10 @@ from aisaas.accounts.models import Principal
 from aisaas.admin.offers import ModelChange, OfferShown, OwnPrice
 from aisaas.billing.plans import plans
 from aisaas.errors import (
+    ActionInvalid,
     ConfigurationError,
     ModelUnavailable,
     NotFound,
-    SteeringInvalid,
     Unavailable,
 )
 from aisaas.settings import load
@@ -201,7 +201,7 @@ async def test_model_without_a_price_is_not_on_before_it_has_one(
 ) -> None:
     ada = await new_member(here)
     assert not (await _shown(here, "unpriced")).margins
-    with pytest.raises(SteeringInvalid, match="no price"):
+    with pytest.raises(ActionInvalid, match="no price"):
         await _change(here, "unpriced", ModelChange(enabled=True))
     await _change(here, "unpriced", ModelChange(price=DEAR))
     with pytest.raises(ModelUnavailable):
@@ -211,7 +211,7 @@ async def test_model_without_a_price_is_not_on_before_it_has_one(
     message, _ = await _ask(there, await there.accounts.principal(ada.cookie), "unpriced")
     assert _booked(database, message)[1] == 100
     # Nor does it lose its price while it is on.
-    with pytest.raises(SteeringInvalid, match="no price"):
+    with pytest.raises(ActionInvalid, match="no price"):
         await _change(here, "unpriced", ModelChange(price=None))
 
 
@@ -230,7 +230,7 @@ async def test_each_plan_keeps_a_model_whoever_changes_what_at_once(here: Servic
     names = [model.id for model in here.catalogue.for_plan("free")]
     changes = [_change(here, name, ModelChange(enabled=False)) for name in names]
     outcomes = await asyncio.gather(*changes, return_exceptions=True)
-    refused = [each for each in outcomes if isinstance(each, SteeringInvalid)]
+    refused = [each for each in outcomes if isinstance(each, ActionInvalid)]
     assert len(refused) == 1
     assert "no model left" in str(refused[0])
     await here.live_catalogue.read()
@@ -296,7 +296,7 @@ async def test_who_changed_what_and_why_is_written_once(here: Services, database
 async def test_what_can_not_be_is_refused(
     here: Services, database: Database, model: str, wanted: ModelChange
 ) -> None:
-    with pytest.raises(SteeringInvalid):
+    with pytest.raises(ActionInvalid):
         await _change(here, model, wanted)
     assert database("select 1 from private.model_overrides") == []
 

@@ -143,7 +143,7 @@ async def test_nothing_is_done_without_a_reason(
     before = everything_of(database, ada.user_id)
     for none in ("", " \t\n", "x" * 501):
         monkeypatch.setattr(f"{__name__}.WHY", none)
-        with pytest.raises(ActionInvalid, match=r"why|at most 500"):
+        with pytest.raises(ActionInvalid, match=r"Write a reason|at most 500"):
             await ACTIONS[action](services.users, admin.principal, ada.user_id)
     assert everything_of(database, ada.user_id) == before
 

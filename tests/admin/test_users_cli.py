@@ -111,7 +111,7 @@ def test_operator_makes_an_admin_and_ends_it_and_both_are_written_down(
     [
         (["admin", "grant", "nobody@example.com", *WHY], "no account with that address or id"),
         (["admin", "revoke", str(uuid4()), *WHY], "no account with that address or id"),
-        (["admin", "grant", "{email}", "--reason", "  "], "Say why"),
+        (["admin", "grant", "{email}", "--reason", "  "], "Write a reason"),
         (["admin", "grant", "{email}"], "--reason"),
         (["admin"], "required: action"),
         (["user", "show", "nobody@example.com"], "no account with that address or id"),

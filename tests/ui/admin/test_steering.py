@@ -150,7 +150,7 @@ async def test_without_a_reason_nothing_is_done(
     async with open_tab(admin.cookie) as tab:
         form = HANDLERS[handler]["form"] | {"reason": " "}
         await tab.call(handler, path=PAGE, form=form)
-        assert tab.refused == "steering_invalid"
+        assert tab.refused == "action_invalid"
     actor = f"user:{admin.principal.user_id}"
     assert database("select count(*) from audit_log where actor = %s", actor) == [(0,)]
 
@@ -173,7 +173,7 @@ async def test_amount_that_no_cap_can_be_is_refused(admin: Member, usd: str) -> 
     async with open_tab(admin.cookie) as tab:
         form = {"subject": "free", "usd": usd, "reason": WHY}
         await tab.call(Steering.set_cap, path=PAGE, form=form)
-        assert tab.refused == "steering_invalid"
+        assert tab.refused == "action_invalid"
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ async def test_model_that_can_not_be_sold_like_that_is_refused(
 ) -> None:
     async with open_tab(admin.cookie) as tab:
         await tab.call(Steering.change_model, path=PAGE, form=MODEL | changed)
-        assert tab.refused == "steering_invalid"
+        assert tab.refused == "action_invalid"
 
 
 def test_page_says_who_is_told_and_when_nobody_is() -> None:

@@ -170,7 +170,7 @@ async def test_each_action_is_done_told_and_shown(
 @pytest.mark.parametrize(
     ("handler", "fields", "sentence"),
     [
-        (OneUser.suspend, {"reason": " "}, "Say why"),
+        (OneUser.suspend, {"reason": " "}, "Write a reason"),
         (OneUser.lift, {}, "aren't suspended"),
         (OneUser.set_limits, {"requests_per_day": "1e3"}, "whole number"),
         (OneUser.set_limits, {"highest_cap_usd": "-1"}, "amount in USD"),

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from aisaas.admin.caps import SCOPES, CapScope
 from aisaas.admin.offers import ModelChange, OwnPrice
-from aisaas.errors import SteeringInvalid
+from aisaas.errors import ActionInvalid
 from aisaas.ui import payloads
 
 PRICES = ("input_usd", "output_usd", "cached_input_usd")
@@ -28,7 +28,7 @@ def scope(form: object) -> CapScope:
     for known in SCOPES:
         if asked == known:
             return known
-    raise SteeringInvalid("There is no such cap.")
+    raise ActionInvalid("There is no such cap.")
 
 
 def usd_or_settings(form: object) -> Decimal | None:
@@ -41,7 +41,7 @@ def model_change(form: object, plans: Iterable[str]) -> ModelChange:
     numbers = {name: _number(form, name) for name in ("weight", *PRICES)}
     into, out, cached = (numbers[name] for name in PRICES)
     if (into is None) != (out is None) or (into is None and cached is not None):
-        raise SteeringInvalid("A price needs what a million tokens in and out cost.")
+        raise ActionInvalid("A price needs what a million tokens in and out cost.")
     price = None
     if into is not None and out is not None:
         price = OwnPrice(into, out, into if cached is None else cached)
@@ -58,5 +58,5 @@ def _number(form: object, name: str) -> Decimal | None:
     if not typed:
         return None
     if not payloads.is_plain_number(typed):
-        raise SteeringInvalid("Write numbers like 2 or 0.075.")
+        raise ActionInvalid("Write numbers like 2 or 0.075.")
     return Decimal(typed)
