@@ -1,0 +1,87 @@
+"""`webhooks list|replay`: what became of the payment provider's events."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import json
+
+from aisaas.cli.environment import adopt, running
+from aisaas.cli.screen import complain, say
+from aisaas.errors import Refusal
+from aisaas.settings import load
+from aisaas.wiring import Services, build
+
+USAGE = 2
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("list", "replay"))
+    parser.add_argument("event", nargs="?", default="", help="an event's id; list: how it begins")
+    parser.add_argument("--all", action="store_true", help="list handled events, too")
+    parser.add_argument("--reason", default="", help="replay: kept in the audit log")
+    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    parser.epilog = (
+        "A replay asks Stripe for the event and handles it as if it had just come; what was handled "
+        "before is left alone. Stripe shows events for 30 days."
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    if arguments.action == "replay" and not arguments.event:
+        complain("Which event? See `webhooks list`.")
+        return USAGE
+    adopt(running())
+    try:
+        return asyncio.run(_execute(arguments))
+    except Refusal as refusal:
+        complain(refusal.sentence)
+        return USAGE
+
+
+async def _execute(arguments: argparse.Namespace) -> int:
+    services = build(load())
+    try:
+        await (_list if arguments.action == "list" else _replay)(services, arguments)
+    finally:
+        await services.close()
+    return 0
+
+
+async def _list(services: Services, arguments: argparse.Namespace) -> None:
+    page = await services.money.webhooks.page(
+        _operator(), failed=not arguments.all, search=arguments.event
+    )
+    if arguments.json:
+        shown = [
+            {
+                "id": each.id,
+                "type": each.type,
+                "status": each.status,
+                "error": each.error,
+                "failures": each.failures,
+                "at": each.at.isoformat(),
+            }
+            for each in page.found
+        ]
+        say(json.dumps({"events": shown, "more": page.older}))
+        return
+    for each in page.found:
+        say(
+            f"{each.at:%Y-%m-%d %H:%M}  {each.status:<10} {each.id}  {each.type}  {each.error or ''}"
+        )
+    if not page.found:
+        say("No events." if arguments.all else "No event has failed.")
+
+
+async def _replay(services: Services, arguments: argparse.Namespace) -> None:
+    outcome = await services.money.webhooks.replay(
+        _operator(), arguments.event, reason=arguments.reason
+    )
+    answer = {"event": arguments.event, "outcome": outcome}
+    say(json.dumps(answer) if arguments.json else f"{arguments.event}: {outcome}.")
+
+
+def _operator() -> str:
+    return f"operator:{getpass.getuser()}"

@@ -1,0 +1,58 @@
+"""The commands about money, as an operator types them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from uuid import uuid4
+
+import pytest
+
+from aisaas.cli import main
+from aisaas.embedded.stack import Stack
+from tests.admin.money.test_webhooks import fail
+from tests.embedded.payments_client import KEY
+from tests.metering.provider import Provider
+
+
+@pytest.fixture
+def _environment(stack: Stack, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    more = {
+        "EMBEDDED_PARTS": "postgres,valkey,auth",
+        "OLLAMA_API_BASE": "http://127.0.0.1:9",
+        "STRIPE_SECRET_KEY": KEY,
+        "STRIPE_API_BASE": provider.counterpart.url,
+    }
+    for name, value in (stack.env | more).items():
+        monkeypatch.setenv(name, value)
+
+
+async def typed(*words: str) -> int:
+    """In a thread, for a command has a loop of its own."""
+    return await asyncio.to_thread(main, words)
+
+
+@pytest.mark.usefixtures("_environment")
+async def test_failed_events_are_listed_and_replayed(
+    provider: Provider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    customer = await provider.customer()
+    ((event,),) = provider.books(
+        "select id from objects where kind = 'event' and body like ?", f'%"{customer}"%'
+    )
+    fail(provider.sql, event)
+    assert await typed("webhooks", "list", event, "--json") == 0
+    (shown,) = json.loads(capsys.readouterr().out)["events"]
+    assert (shown["id"], shown["status"], shown["error"]) == (event, "failed", "database")
+    assert await typed("webhooks", "replay", event) == 2
+    assert "reason" in capsys.readouterr().err
+    assert await typed("webhooks", "replay", event, "--reason", "tests", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"event": event, "outcome": "ignored"}
+    assert await typed("webhooks", "list", event) == 0
+    assert "No event has failed." in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("_environment")
+async def test_event_that_is_nowhere_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert await typed("webhooks", "replay", f"evt_{uuid4().hex}", "--reason", "tests") == 2
+    assert "30 days" in capsys.readouterr().err
