@@ -10,6 +10,7 @@ import pytest
 
 from aisaas.cli import main
 from aisaas.embedded.stack import Stack
+from tests.admin.money.test_usage import kill
 from tests.admin.money.test_webhooks import fail
 from tests.embedded.payments_client import KEY
 from tests.metering.provider import Provider
@@ -56,3 +57,21 @@ async def test_failed_events_are_listed_and_replayed(
 async def test_event_that_is_nowhere_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert await typed("webhooks", "replay", f"evt_{uuid4().hex}", "--reason", "tests") == 2
     assert "30 days" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_environment")
+async def test_stuck_usage_is_listed_resent_and_waived(
+    provider: Provider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    customer = await provider.customer()
+    first, second = (kill(provider, each) for each in provider.seed(customer, [10, 20]))
+    assert await typed("outbox", "list", customer, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {row["id"] for row in rows} == {str(first), str(second)}
+    assert await typed("outbox", "resend", str(first), "--reason", "tests", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"resent": 1, "counted": 0}
+    waive = ("outbox", "resolve", str(second), "--as", "waived", "--reason", "tests", "--yes")
+    assert await typed(*waive) == 0
+    assert provider.states([customer]) == {"pending": 1, "waived": 1}
+    assert await typed(*waive) == 2
+    assert await typed("outbox", "resend", "no-id", "--reason", "tests") == 2

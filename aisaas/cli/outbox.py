@@ -1,0 +1,103 @@
+"""`outbox list|resend|resolve`: usage that is stuck on its way to the meter."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import json
+from uuid import UUID
+
+from aisaas.admin.money_usage import TROUBLE
+from aisaas.cli.environment import adopt, running
+from aisaas.cli.screen import complain, say
+from aisaas.errors import Refusal
+from aisaas.settings import load
+from aisaas.wiring import Services, build
+
+USAGE = 2
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("list", "resend", "resolve"))
+    parser.add_argument("rows", nargs="*", help="rows' ids; list: how a customer's id begins")
+    parser.add_argument("--as", dest="resolution", choices=("counted", "waived"), help="resolve")
+    parser.add_argument("--reason", default="", help="kept in the audit log")
+    parser.add_argument("--yes", action="store_true", help="resolve: don't ask")
+    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    parser.epilog = (
+        "A dead row was refused by the meter; a parked one may have been counted, so it is compared "
+        "before it is sent again. Waived rows are never billed; that can't be undone."
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    if arguments.action != "list" and not arguments.rows:
+        complain("Which rows? See `outbox list`.")
+        return USAGE
+    if arguments.action == "resolve" and arguments.resolution is None:
+        complain("Say what became of them: --as counted or --as waived.")
+        return USAGE
+    if arguments.action == "resolve" and not arguments.yes and input("Sure? [y/N] ") != "y":
+        return USAGE
+    adopt(running())
+    try:
+        return asyncio.run(_execute(arguments))
+    except Refusal as refusal:
+        complain(refusal.sentence)
+    except ValueError:
+        complain("A row's id looks like 8c5b0f6e-…; see `outbox list`.")
+    return USAGE
+
+
+async def _execute(arguments: argparse.Namespace) -> int:
+    services = build(load())
+    try:
+        await (_list if arguments.action == "list" else _act)(services, arguments)
+    finally:
+        await services.close()
+    return 0
+
+
+async def _list(services: Services, arguments: argparse.Namespace) -> None:
+    search = arguments.rows[0] if arguments.rows else ""
+    page = await services.money.usage.page(_operator(), TROUBLE, search=search)
+    if arguments.json:
+        shown = [
+            {
+                "id": str(each.id),
+                "state": each.state,
+                "customer": each.customer,
+                "tokens": each.tokens,
+                "event_at": each.event_at.isoformat(),
+                "error": each.last_error,
+            }
+            for each in page.found
+        ]
+        say(json.dumps({"rows": shown, "more": page.older}))
+        return
+    for each in page.found:
+        say(
+            f"{each.event_at:%Y-%m-%d %H:%M}  {each.state:<6} {each.id}  {each.customer}"
+            f"  {each.tokens:,} tokens  {each.last_error or ''}"
+        )
+    if not page.found:
+        say("Nothing is stuck.")
+
+
+async def _act(services: Services, arguments: argparse.Namespace) -> None:
+    ids = [UUID(row) for row in arguments.rows]
+    usage, reason = services.money.usage, arguments.reason
+    if arguments.action == "resend":
+        done = await usage.resend(_operator(), ids, reason=reason)
+        answer = {"resent": done.resent, "counted": done.counted}
+        words = f"{done.resent} go out again; the meter turned out to have {done.counted}."
+    else:
+        count = await usage.resolve(_operator(), ids, arguments.resolution, reason=reason)
+        answer = {arguments.resolution: count}
+        words = f"{count} rows are {arguments.resolution}."
+    say(json.dumps(answer) if arguments.json else words)
+
+
+def _operator() -> str:
+    return f"operator:{getpass.getuser()}"
