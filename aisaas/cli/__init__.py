@@ -38,6 +38,7 @@ COMMANDS = {
     "usage": "what was used, as a file; and whether the dashboard's sums are the ledger",
     "credits": "give somebody tokens beyond what their plan includes",
     "outbox": "usage that is stuck on its way to the meter: list, send again, decide",
+    "reconcile": "compare ledger and meter by customer and day, and correct what differs",
     "webhooks": "events of Stripe: list those that failed, and have them handled anew",
     "stripe": "bring the Stripe account in step with the plans: prices, meter, portal",
     "db": "back up the embedded data to a file, and restore it",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 
+from aisaas.billing.outbox import Outbox
 from aisaas.cli import main
 from aisaas.embedded.stack import Stack
-from tests.admin.money.test_usage import kill
+from tests.admin.money.test_usage import kill, noon, settle
 from tests.admin.money.test_webhooks import fail
 from tests.embedded.payments_client import KEY
 from tests.metering.provider import Provider
@@ -75,3 +77,20 @@ async def test_stuck_usage_is_listed_resent_and_waived(
     assert provider.states([customer]) == {"pending": 1, "waived": 1}
     assert await typed(*waive) == 2
     assert await typed("outbox", "resend", "no-id", "--reason", "tests") == 2
+
+
+@pytest.mark.usefixtures("_environment")
+async def test_day_is_compared_and_corrected(
+    provider: Provider, outbox: Outbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    customer = await provider.customer()
+    provider.seed(customer, [10, 20], age_seconds=noon(5))
+    await provider.drain([outbox], [customer])
+    settle(provider, customer)
+    provider.books("delete from meter_events where customer = ? and value = 10", customer)
+    day = str((datetime.now(UTC) - timedelta(days=5)).date())
+    words = ("reconcile", "--day", day, "--correct", "--yes", "--reason", "tests", "--json")
+    assert await typed(*words) == 0
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (mine,) = [each for each in shown if each["customer"] == customer]
+    assert (mine["drift"], mine["remedy"]) == (-10, "sent")
