@@ -231,8 +231,18 @@ class LedgerAndMeter:
         assert self._payments is not None
         try:
             await self._payments.cancel_usage(event.identifier)
-        except PaymentsRefused:
+        except PaymentsRefused as refused:
             # Not within the day any more, by the provider's clock.
+            async with self._database.transaction() as session:
+                await audit(
+                    session,
+                    actor=name,
+                    action="meter.correct",
+                    subject=f"meter:{customer}:{day}",
+                    before={"cancelled": event.identifier},
+                    after={"refused": refused.code, "to_credit": surplus},
+                    reason=reason,
+                )
             return Corrected(customer, day, surplus, "to_credit")
         late = False
         if event.tokens > surplus:

@@ -36,6 +36,17 @@ def lose(provider: Provider, customer: str, tokens: int) -> None:
     provider.books("delete from meter_events where customer = ? and value = ?", customer, tokens)
 
 
+def count_besides(provider: Provider, customer: str, tokens: int) -> None:
+    """The meter has an event that isn't ours."""
+    provider.books(
+        "insert into meter_events (identifier, meter, customer, value, timestamp, at, received, state)"
+        " select 'not-ours-' || customer, meter, customer, ?, timestamp, at, received, state"
+        " from meter_events where customer = ? limit 1",
+        tokens,
+        customer,
+    )
+
+
 def an_hour_later(provider: Provider, customer: str) -> None:
     settle(provider, customer)
     provider.sql(
@@ -66,10 +77,32 @@ async def test_what_the_meter_lacks_is_sent_once_by_two_admins(
 async def test_what_the_meter_has_too_much_is_taken_back_within_a_day(
     services: Services, provider: Provider, outbox: Outbox, admin: Member, customer: str
 ) -> None:
-    provider.books("update meter_events set value = 16 where customer = ? and value = 10", customer)
+    count_besides(provider, customer, 6)
     ledger = services.money.ledger
     done = await ledger.correct(admin.principal, customer, the_day(), reason=WHY)
     assert (done.drift, done.remedy) == (6, "cancelled")
+    # An event of 10 is gone, and 4 of them go out again.
+    await provider.drain([outbox], [customer])
+    an_hour_later(provider, customer)
+    compared = await ledger.compare(admin.principal, customer, the_day())
+    assert (compared.meter, compared.ledger.total, compared.drift) == (30, 30, 0)
+
+
+async def test_audit_log_says_when_nothing_was_taken_back_after_all(
+    services: Services, provider: Provider, admin: Member, customer: str
+) -> None:
+    """By the provider's clock the event is too old; by ours it wasn't."""
+    count_besides(provider, customer, 6)
+    provider.books(
+        "update meter_events set received = received - 90000 where customer = ?", customer
+    )
+    done = await services.money.ledger.correct(admin.principal, customer, the_day(), reason=WHY)
+    assert (done.drift, done.remedy) == (6, "to_credit")
+    lines = provider.sql(
+        "select after from audit_log where subject = %s order by created_at",
+        f"meter:{customer}:{the_day()}",
+    )
+    assert [set(after) for (after,) in lines] == [{"cancelled", "sent"}, {"refused", "to_credit"}]
 
 
 async def test_older_surplus_is_to_be_credited_and_then_settled(
