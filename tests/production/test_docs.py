@@ -93,6 +93,7 @@ def test_guide_names_settings_and_files_that_there_are() -> None:
     written |= set(re.findall(r"(?m)^ *([A-Z][A-Z0-9_]+)=", text))
     of_deployment = {"PREVIEW_DOMAIN", "REDIS_PASSWORD", "IMAGE"}
     of_deployment |= {"SSH_TARGET", "SSH_KNOWN_HOSTS", "SSH_KEY", "PGOPTIONS"}
+    of_deployment |= {"REGISTRY_USER", "REGISTRY_PASSWORD"}
     assert written - {name.upper() for name in Settings.model_fields} <= of_deployment
     for path in set(re.findall(r"\bdeploy/[\w./-]+\w", text)):
         assert (PROJECT_ROOT / path).exists(), path
