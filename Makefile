@@ -36,9 +36,18 @@ help:
 run: venv
 	@$(PY) -m aisaas run
 
+# Two halves side by side, each with servers of its own: what meets a browser or processes, and the
+# rest. The second half's output is shown when both have ended.
+BROWSER := tests/ui tests/serve tests/test_run.py
+
 test: venv-dev
 	@$(PY) -m tests.chromium
-	@$(PY) -m pytest
+	@log=$$(mktemp); \
+	$(PY) -m pytest $(BROWSER:%=--ignore=%) >"$$log" 2>&1 & rest=$$!; \
+	$(PY) -m pytest $(BROWSER); browser=$$?; \
+	wait $$rest; rest=$$?; \
+	cat "$$log"; rm -f "$$log"; \
+	test $$browser -eq 0 && test $$rest -eq 0
 
 check: venv-dev
 	@$(VENV)/bin/ruff format --check .

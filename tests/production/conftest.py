@@ -58,16 +58,17 @@ def _elsewhere(url: str, database: str) -> str:
 @contextmanager
 def _made(stack: Stack, template: str) -> Generator[str]:
     name = f"launch_{uuid4().hex}"
-    # Who may also end what is still connected to it at the end.
+    # Connected anew for the end: tests of outages restart the server meanwhile.
     with psycopg.connect(_as_superuser(stack, "postgres"), autocommit=True) as connection:
         connection.execute(
             sql.SQL("create database {} template {} owner postgres").format(
                 sql.Identifier(name), sql.Identifier(template)
             )
         )
-        try:
-            yield name
-        finally:
+    try:
+        yield name
+    finally:
+        with psycopg.connect(_as_superuser(stack, "postgres"), autocommit=True) as connection:
             connection.execute(
                 sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
             )

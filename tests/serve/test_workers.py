@@ -128,29 +128,6 @@ async def test_what_a_killed_worker_leaves_is_settled_once_and_it_is_started_aga
         assert (await client.get(f"{two.url}/ready")).status_code == 200
 
 
-# The last: it ends what the others use.
-async def test_on_sigterm_replies_finish_or_are_cut_each_is_booked_once_and_it_ends_with_0(
-    two: Served, database: Database
-) -> None:
-    async with on_each(two) as (one, other):
-        short, long = await begin(one, "long 60 speed 40"), await begin(other, LONG)
-        two.process.terminate()
-        await one.until(lambda: one.status() == "done")
-        await other.until(lambda: other.status() == "interrupted")
-        assert await asyncio.to_thread(two.process.wait, STOP_SECONDS) == 0
-    ends = "select status from messages where id = any(%s::uuid[]) order by status"
-    assert database(ends, [short, long]) == [("done",), ("interrupted",)]
-    lines = """
-        select outcome, count(*) from usage_records where message_id = any(%s::uuid[])
-        and purpose = 'reply' group by outcome order by outcome
-    """
-    assert database(lines, [short, long]) == [("done", 1), ("interrupted", 1)]
-    open_now = (
-        "select count(*) from reservations where message_id = any(%s::uuid[]) and state = 'open'"
-    )
-    assert database(open_now, [short, long]) == [(0,)]
-
-
 async def test_whichever_worker_prometheus_meets_answers_for_both(two: Served) -> None:
     async def running() -> float:
         # A connection of its own each time, so the kernel chooses anew.
@@ -175,3 +152,26 @@ def test_workers_log_for_machines(two: Served) -> None:
     assert lines
     for line in lines:
         assert {"time", "level", "logger", "message", "pid"} <= set(json.loads(line))
+
+
+# The last: it ends what the others use.
+async def test_on_sigterm_replies_finish_or_are_cut_each_is_booked_once_and_it_ends_with_0(
+    two: Served, database: Database
+) -> None:
+    async with on_each(two) as (one, other):
+        short, long = await begin(one, "long 60 speed 40"), await begin(other, LONG)
+        two.process.terminate()
+        await one.until(lambda: one.status() == "done")
+        await other.until(lambda: other.status() == "interrupted")
+        assert await asyncio.to_thread(two.process.wait, STOP_SECONDS) == 0
+    ends = "select status from messages where id = any(%s::uuid[]) order by status"
+    assert database(ends, [short, long]) == [("done",), ("interrupted",)]
+    lines = """
+        select outcome, count(*) from usage_records where message_id = any(%s::uuid[])
+        and purpose = 'reply' group by outcome order by outcome
+    """
+    assert database(lines, [short, long]) == [("done", 1), ("interrupted", 1)]
+    open_now = (
+        "select count(*) from reservations where message_id = any(%s::uuid[]) and state = 'open'"
+    )
+    assert database(open_now, [short, long]) == [(0,)]

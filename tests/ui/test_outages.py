@@ -46,7 +46,7 @@ def test_without_the_database_a_first_load_says_so_and_fills_by_itself(
         page.reload()
         alert = page.get_by_role("alert")
         expect(alert).to_have_attribute("data-code", "unavailable", timeout=20_000)
-    expect(page.locator("article")).to_have_count(2, timeout=20_000)
+    expect(page.locator("article")).to_have_count(2, timeout=40_000)
     expect(alert).to_have_count(0)
 
 

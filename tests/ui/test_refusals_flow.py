@@ -143,7 +143,7 @@ def test_the_kill_switch_stops_new_replies_and_lets_them_go_on(
         expect(running).to_have_attribute("data-status", "done", timeout=15_000)
         refused(page, QUICK, "spending_paused")
     finally:
-        lifted = operator("switch lift")
+        lifted = operator("switch lift --reason test")
     assert "go through again" in lifted
     answered(page, QUICK)
     expect(page.get_by_role("alert")).to_have_count(0)
