@@ -15,6 +15,8 @@ from aisaas.ui.account import page as account
 from aisaas.ui.account.state import Recovery
 from aisaas.ui.admin.audit import page as audit
 from aisaas.ui.admin.audit.state import Audit
+from aisaas.ui.admin.money import page as money
+from aisaas.ui.admin.money.state import Money
 from aisaas.ui.admin.steering import page as steering
 from aisaas.ui.admin.steering.state import Steering
 from aisaas.ui.admin.usage import page as all_usage
@@ -69,6 +71,7 @@ PAGES = (
     (routes.ADMIN_USERS, users.page, f"Users · {APP_NAME}", Users.load),
     (routes.ADMIN_USER_ROUTE, user.page, f"A user · {APP_NAME}", OneUser.load),
     (routes.ADMIN_STEERING, steering.page, f"Steering · {APP_NAME}", Steering.load),
+    (routes.ADMIN_MONEY, money.page, f"Money · {APP_NAME}", Money.load),
     (routes.ADMIN_AUDIT, audit.page, f"Audit log · {APP_NAME}", Audit.load),
     ("/404", not_found.page, f"Not found · {APP_NAME}", None),
 )

@@ -107,6 +107,12 @@ def search(form: object) -> str:
     return "".join(filter(str.isprintable, words)).strip()[:MAX_SEARCH]
 
 
+def word(form: object, name: str) -> str:
+    """What a form's field holds; nothing when it isn't there, or isn't text."""
+    found = form.get(name) if isinstance(form, dict) else None
+    return found.strip() if isinstance(found, str) else ""
+
+
 def nonce(value: object) -> str:
     """A name the browser gave its attempt; it comes back to that browser only."""
     return value[:64] if isinstance(value, str) else ""

@@ -76,6 +76,17 @@ def pager(view: PagerView, on_earlier: Any, on_later: Any, label: str) -> rx.Com
     )
 
 
+def turns(page: Any, older: Any, on_newer: Any, on_older: Any, label: str) -> rx.Component:
+    """Pages of what nobody counts; the first is the newest."""
+    return rx.el.nav(
+        layout.turn("Newer", page > 1, on_newer),
+        rx.el.span("Page ", page, class_name="quiet", aria_live="polite"),
+        layout.turn("Older", older, on_older),
+        class_name="pages",
+        aria_label=label,
+    )
+
+
 def search_box(label: str, event: rx.event.EventCallback[dict[str, str]]) -> rx.Component:
     """A form with one field, `search`; asked by Enter or its button."""
     return rx.el.form(

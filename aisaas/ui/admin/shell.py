@@ -19,6 +19,7 @@ AREAS = (
     ("Usage", routes.ADMIN),
     ("Users", routes.ADMIN_USERS),
     ("Steering", routes.ADMIN_STEERING),
+    ("Money", routes.ADMIN_MONEY),
     ("Audit log", routes.ADMIN_AUDIT),
 )
 

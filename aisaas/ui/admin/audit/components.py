@@ -29,13 +29,7 @@ def entries() -> rx.Component:
             shared.table(COLUMNS, rx.foreach(log.rows, _entry), "Audit log"),
             rx.el.p("Nothing was done that fits.", class_name="quiet"),
         ),
-        rx.el.nav(
-            layout.turn("Newer", log.page > 1, Audit.newer),
-            rx.el.span("Page ", log.page, class_name="quiet", aria_live="polite"),
-            layout.turn("Older", log.older, Audit.older),
-            class_name="pages",
-            aria_label="Pages of the audit log",
-        ),
+        shared.turns(log.page, log.older, Audit.newer, Audit.older, "Pages of the audit log"),
         class_name="card card-wide",
     )
 

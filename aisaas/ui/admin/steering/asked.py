@@ -9,14 +9,9 @@ from aisaas.admin.caps import SCOPES, CapScope
 from aisaas.admin.offers import ModelChange, OwnPrice
 from aisaas.errors import ActionInvalid
 from aisaas.ui import payloads
+from aisaas.ui.payloads import word
 
 PRICES = ("input_usd", "output_usd", "cached_input_usd")
-
-
-def word(form: object, name: str) -> str:
-    """A field's text; "" for one that isn't there."""
-    found = form.get(name) if isinstance(form, dict) else None
-    return found.strip() if isinstance(found, str) else ""
 
 
 def ticked(form: object, name: str) -> bool:

@@ -10,6 +10,7 @@ from uuid import UUID
 from aisaas.admin.users_models import AccountMail, OwnLimits
 from aisaas.errors import ActionInvalid
 from aisaas.ui import payloads
+from aisaas.ui.payloads import word
 
 # More digits than any limit could have are no number.
 _WHOLE = re.compile(r"\d{1,15}", re.ASCII)
@@ -18,16 +19,16 @@ _USD = re.compile(r"\d{1,7}(?:\.\d{1,2})?", re.ASCII)
 
 def user(form: object) -> UUID:
     """Whom the dialog was about: what the admin saw, whatever the page shows by now."""
-    return payloads.identifier(_text(form, "subject"))
+    return payloads.identifier(word(form, "subject"))
 
 
 def reason(form: object) -> str:
-    return _text(form, "reason")
+    return word(form, "reason")
 
 
 def limits(form: object) -> OwnLimits:
     """An empty field is the plan's limit."""
-    highest = _text(form, "highest_cap_usd")
+    highest = word(form, "highest_cap_usd")
     if highest and not _USD.fullmatch(highest):
         raise ActionInvalid("Highest spending cap: write an amount in USD, like 25 or 12.50.")
     return OwnLimits(
@@ -48,7 +49,7 @@ def tokens(form: object) -> int:
 
 def last_day(form: object) -> datetime | None:
     """The end of a day (UTC); None without one."""
-    typed = _text(form, "expires")
+    typed = word(form, "expires")
     if not typed:
         return None
     try:
@@ -59,7 +60,7 @@ def last_day(form: object) -> datetime | None:
 
 
 def mail(form: object) -> AccountMail:
-    match _text(form, "mail"):
+    match word(form, "mail"):
         case "reset":
             return "reset"
         case "confirmation":
@@ -70,23 +71,17 @@ def mail(form: object) -> AccountMail:
 
 def own(form: object) -> bool:
     """Whether they said that they mean their own role."""
-    return _text(form, "own") == "yes"
+    return word(form, "own") == "yes"
 
 
 def notice(form: object) -> UUID:
-    return payloads.identifier(_text(form, "subject"))
+    return payloads.identifier(word(form, "subject"))
 
 
 def _whole(form: object, name: str, label: str) -> int | None:
-    typed = _text(form, name)
+    typed = word(form, name)
     if not typed:
         return None
     if not _WHOLE.fullmatch(typed):
         raise ActionInvalid(f"{label}: write a whole number, or nothing.")
     return int(typed)
-
-
-def _text(form: object, name: str) -> str:
-    """What a field holds; nothing when it isn't text."""
-    typed = form.get(name) if isinstance(form, dict) else None
-    return typed.strip() if isinstance(typed, str) else ""

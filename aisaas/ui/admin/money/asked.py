@@ -1,0 +1,74 @@
+"""What a browser asks the page for, checked. Any client can send anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import date
+from uuid import UUID
+
+from aisaas.admin.money_usage import Resolution
+from aisaas.errors import ActionInvalid
+from aisaas.ui import payloads
+
+# What ids of the provider are made of; whether there is such a thing, the domain knows.
+_EVENT = re.compile(r"evt_[\w-]{1,200}", re.ASCII)
+_CUSTOMER = re.compile(r"[\w-]{1,200}", re.ASCII)
+
+
+def choice(value: object, options: Iterable[tuple[str, str]]) -> str:
+    for key, _ in options:
+        if value == key:
+            return key
+    raise ActionInvalid("There is no such choice.")
+
+
+def reason(form: object) -> str:
+    return payloads.word(form, "reason")
+
+
+def rows(form: object) -> list[UUID]:
+    """Rows of the outbox: the dialog's subject, ids with spaces between them."""
+    ids = payloads.word(form, "subject").split()
+    if not ids:
+        raise ActionInvalid("Choose a row.")
+    return [payloads.identifier(each) for each in ids]
+
+
+def resolution(form: object) -> Resolution:
+    match payloads.word(form, "resolution"):
+        case "counted":
+            return "counted"
+        case "waived":
+            return "waived"
+        case _:
+            raise ActionInvalid("Choose what became of it.")
+
+
+def event(form: object) -> str:
+    """The event of the row, or the one that was typed."""
+    asked = payloads.word(form, "subject") or payloads.word(form, "event")
+    if not _EVENT.fullmatch(asked):
+        raise ActionInvalid("An event's id looks like evt_1PgafuB7WZ01zgkW.")
+    return asked
+
+
+def day(form: object) -> date | None:
+    """None for a field that was left empty."""
+    typed = payloads.word(form, "day")
+    return _day(typed) if typed else None
+
+
+def customer_day(subject: object) -> tuple[str, date]:
+    """A customer and a day, with a space between them."""
+    customer, _, typed = subject.partition(" ") if isinstance(subject, str) else ("", "", "")
+    if not _CUSTOMER.fullmatch(customer):
+        raise ActionInvalid("Choose a customer's day.")
+    return customer, _day(typed)
+
+
+def _day(typed: str) -> date:
+    try:
+        return date.fromisoformat(typed)
+    except ValueError:
+        raise ActionInvalid("Choose a day.") from None

@@ -1,0 +1,22 @@
+"""Whether what was used reaches the payment provider, and what it says reaches us."""
+
+from __future__ import annotations
+
+import reflex as rx
+
+from aisaas.ui import routes
+from aisaas.ui.admin import shell
+from aisaas.ui.admin.money import components
+from aisaas.ui.admin.money.state import Money
+
+
+def page() -> rx.Component:
+    return shell.frame(
+        "Money",
+        components.unsold(),
+        components.outbox(),
+        components.webhooks(),
+        components.days(),
+        at=routes.ADMIN_MONEY,
+        of=Money,
+    )

@@ -1,0 +1,331 @@
+"""Money's health, as the page shows it. Pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from aisaas.admin.money_ledger import Corrected, DayPage
+from aisaas.admin.money_store import (
+    DayEntry,
+    DriftHealth,
+    OutboxEntry,
+    OutboxHealth,
+    OutboxState,
+    WebhookEntry,
+    WebhookHealth,
+)
+from aisaas.admin.money_usage import TROUBLE, OutboxPage, Resent
+from aisaas.admin.money_webhooks import FAILED, WebhookPage
+from aisaas.ui import routes
+from aisaas.ui.admin.view import TileView
+
+# Keys and names of what each table can be narrowed to.
+WHICH_ROWS = (
+    ("stuck", "Stuck"),
+    ("dead", "Refused"),
+    ("parked", "Parked"),
+    ("pending", "On their way"),
+    ("waived", "Waived"),
+)
+WHICH_EVENTS = (("failed", "Failed"), ("all", "All"))
+WHICH_DAYS = (("differing", "Differing"), ("all", "All that were compared"))
+STATES_SHOWN: dict[str, Sequence[OutboxState]] = {
+    "stuck": TROUBLE,
+    "dead": ("dead",),
+    "parked": ("parked",),
+    "pending": ("pending",),
+    "waived": ("waived",),
+}
+# A row's state, in a word and its tone.
+STATES: dict[OutboxState, tuple[str, str]] = {
+    "pending": ("On its way", ""),
+    "sent": ("Sent", "good"),
+    "dead": ("Refused", "bad"),
+    "parked": ("Parked", "near"),
+    "waived": ("Waived", ""),
+}
+EVENTS = {
+    FAILED: ("Failed", "bad"),
+    "done": ("Done", "good"),
+    "ignored": ("Ignored", ""),
+    "stale": ("Out of date", ""),
+    "unknown_customer": ("Unknown customer", "near"),
+    "unknown_price": ("Unknown price", "near"),
+}
+WAIVED = {"value": "waived", "label": "It is never billed"}
+COUNTED = {"value": "counted", "label": "The meter has counted it"}
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
+
+@dataclasses.dataclass(frozen=True)
+class StuckView:
+    """A row of the outbox; `at` is ISO 8601, `href` empty when the account is gone."""
+
+    id: str = ""
+    at: str = ""
+    who: str = ""
+    href: str = ""
+    customer: str = ""
+    tokens: str = ""
+    state: str = ""
+    tone: str = ""
+    error: str = ""
+    tries: str = ""
+    resend: bool = False
+    resolve: bool = False
+    fields: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class OutboxView:
+    """`sendable` are the ids of the rows in view that can be sent again, with spaces between them,
+    `sending` how many."""
+
+    which: str = "stuck"
+    tiles: list[TileView] = dataclasses.field(default_factory=list)
+    rows: list[StuckView] = dataclasses.field(default_factory=list)
+    sendable: str = ""
+    sending: int = 0
+    page: int = 1
+    older: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class EventView:
+    id: str = ""
+    at: str = ""
+    type: str = ""
+    status: str = ""
+    tone: str = ""
+    error: str = ""
+    about: list[str] = dataclasses.field(default_factory=list)
+    failed: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class EventsView:
+    which: str = "failed"
+    tiles: list[TileView] = dataclasses.field(default_factory=list)
+    rows: list[EventView] = dataclasses.field(default_factory=list)
+    page: int = 1
+    older: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class DayView:
+    """`id` is the customer and the day; `checked_at` ISO 8601; `open` while something differs."""
+
+    id: str = ""
+    day: str = ""
+    who: str = ""
+    customer: str = ""
+    ours: str = ""
+    theirs: str = ""
+    drift: str = ""
+    tone: str = ""
+    hints: list[str] = dataclasses.field(default_factory=list)
+    checked_at: str = ""
+    open: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class DaysView:
+    """`day` is the newest that is shown, as the browser's field has it; empty for all."""
+
+    which: str = "differing"
+    day: str = ""
+    tiles: list[TileView] = dataclasses.field(default_factory=list)
+    rows: list[DayView] = dataclasses.field(default_factory=list)
+    page: int = 1
+    older: bool = False
+
+
+# Usage on its way ---------------------------------------------------------------------------------
+
+
+def outbox_view(found: OutboxPage, health: OutboxHealth, which: str, number: int) -> OutboxView:
+    rows = [_stuck(entry) for entry in found.found]
+    again = [row.id for row in rows if row.resend]
+    return OutboxView(
+        which, _outbox_tiles(health), rows, " ".join(again), len(again), number, found.older
+    )
+
+
+def _outbox_tiles(health: OutboxHealth) -> list[TileView]:
+    oldest, rest = health.oldest_seconds, health.rest_seconds
+    return [
+        TileView(
+            "On their way",
+            f"{health.pending:,}",
+            "" if oldest is None else f"the oldest for {lasting(oldest)}",
+            f"Sending rests for {lasting(rest)}" if rest else "",
+        ),
+        TileView("Sent", f"{health.sent_lately:,}", "in the last 24 hours"),
+        TileView("Parked", f"{health.parked:,}", "the meter may have them"),
+        TileView("Refused", f"{health.dead:,}", "the meter doesn't have them"),
+        TileView("Waived", f"{health.waived:,}", "never billed"),
+    ]
+
+
+def _stuck(entry: OutboxEntry) -> StuckView:
+    state, tone = STATES[entry.state]
+    errors = [entry.last_error or ""]
+    if entry.final and entry.state in TROUBLE:
+        errors.append("can't be sent any more")
+    return StuckView(
+        id=str(entry.id),
+        at=entry.event_at.isoformat(),
+        who=entry.email or "An account that is gone",
+        href=routes.admin_user(entry.user_id) if entry.email else "",
+        customer=entry.customer,
+        tokens=f"{entry.tokens:,}",
+        state="Correction, " + state.lower() if entry.correction else state,
+        tone=tone,
+        error=", ".join(filter(None, errors)) or "–",
+        tries=times(entry.attempts, "try", "tries"),
+        # What is parked is compared first, which may decide about it however old it is.
+        resend=entry.state == "parked" or (entry.state == "dead" and not entry.final),
+        resolve=entry.state in TROUBLE,
+        fields=[
+            {
+                "name": "resolution",
+                "label": "What became of it",
+                "type": "select",
+                "value": "waived",
+                "options": [WAIVED, COUNTED] if entry.state == "parked" else [WAIVED],
+            }
+        ],
+    )
+
+
+def resent(done: Resent) -> str:
+    out = times(done.resent, "row goes", "rows go") + " out again."
+    had = times(done.counted, "row", "rows")
+    return f"{out} The meter turned out to have {had}." if done.counted else out
+
+
+# What came from the provider ----------------------------------------------------------------------
+
+
+def events_view(found: WebhookPage, health: WebhookHealth, which: str, number: int) -> EventsView:
+    oldest = health.oldest_seconds
+    tiles = [
+        TileView(
+            "Failed",
+            f"{health.failed:,}",
+            "" if oldest is None else f"the oldest {lasting(oldest)} ago",
+        ),
+        TileView("Handled", f"{health.handled_lately:,}", "in the last 24 hours"),
+        TileView("Set aside", f"{health.unknown_lately:,}", "of nobody known, or out of date"),
+    ]
+    return EventsView(which, tiles, [_event(entry) for entry in found.found], number, found.older)
+
+
+def _event(entry: WebhookEntry) -> EventView:
+    status, tone = event_status(entry.status)
+    failures = times(entry.failures, "failed try", "failed tries") if entry.failures else ""
+    return EventView(
+        id=entry.id,
+        at=entry.at.isoformat(),
+        type=entry.type,
+        status=status,
+        tone=tone,
+        error=", ".join(filter(None, (entry.error, failures))) or "–",
+        about=[each for each in (entry.customer, entry.subscription, entry.note) if each],
+        failed=entry.status == FAILED,
+    )
+
+
+def event_status(outcome: str) -> tuple[str, str]:
+    return EVENTS.get(outcome, (outcome, ""))
+
+
+# Ledger and meter ---------------------------------------------------------------------------------
+
+
+def days_view(
+    found: DayPage, health: DriftHealth, which: str, day: date | None, number: int
+) -> DaysView:
+    tiles = [
+        TileView("Days that differ", f"{health.days:,}", "of a customer each"),
+        TileView("Stripe lacks", f"{health.missing:,}", "tokens"),
+        TileView("Stripe has too much", f"{health.surplus:,}", "tokens"),
+        TileView("To be compared", f"{health.due:,}", "days, within the hour"),
+    ]
+    rows = [_day(entry) for entry in found.found]
+    return DaysView(which, day.isoformat() if day else "", tiles, rows, number, found.older)
+
+
+def _day(entry: DayEntry) -> DayView:
+    left = entry.drift - entry.settled
+    hints: list[str] = []
+    if entry.pending:
+        hints.append(f"{entry.pending:,} on their way")
+    if entry.settled:
+        hints.append(f"{signed(entry.settled)} settled")
+    if entry.corrected_at:
+        hints.append("corrected")
+    return DayView(
+        id=f"{entry.customer} {entry.day.isoformat()}",
+        day=in_words(entry.day),
+        who=entry.email or "An account that is gone",
+        customer=entry.customer,
+        ours=f"{entry.ledger:,}",
+        theirs=f"{entry.meter:,}",
+        drift=signed(left),
+        tone="bad" if left else "good",
+        hints=hints,
+        checked_at=entry.checked_at.isoformat() if entry.checked_at else "",
+        open=left != 0,
+    )
+
+
+def corrected(done: Corrected) -> str:
+    """What was done, and what is left to do by hand."""
+    tokens = f"{abs(done.drift):,} tokens"
+    match done.remedy:
+        case "sent":
+            said = f"{tokens} go out to Stripe. Compare the day again in an hour."
+        case "cancelled":
+            said = f"{tokens} were taken back from Stripe. Compare the day again in an hour."
+        case "to_credit":
+            said = (
+                f"Stripe takes nothing of that day back any more: credit {tokens} there, then mark "
+                "the day as settled."
+            )
+    late = " Their billing period is over, so they have to be invoiced or credited by hand."
+    return said + late if done.late else said
+
+
+def compared(drift: int, *, moving: bool) -> str:
+    if moving:
+        return "Usage of that day is on its way or parked. Compare it again in an hour."
+    return f"They differ by {signed(drift)} tokens." if drift else "Both sides agree."
+
+
+def signed(tokens: int) -> str:
+    if tokens == 0:
+        return "0"
+    return f"{'+' if tokens > 0 else '−'}{abs(tokens):,}"
+
+
+def in_words(day: date) -> str:
+    return f"{day.day} {day:%b %Y}"
+
+
+def times(count: int, one: str, more: str) -> str:
+    return f"{count:,} {one if count == 1 else more}"
+
+
+def lasting(seconds: float) -> str:
+    """A time that has passed, in its largest unit."""
+    if seconds < MINUTE:
+        return "less than a minute"
+    if seconds < HOUR:
+        return times(int(seconds // MINUTE), "minute", "minutes")
+    if seconds < 2 * DAY:
+        return times(int(seconds // HOUR), "hour", "hours")
+    return times(int(seconds // DAY), "day", "days")
