@@ -33,6 +33,7 @@ from aisaas.admin.caps import Caps, CapScope
 from aisaas.admin.credits import Credits
 from aisaas.admin.limits import KillSwitches
 from aisaas.admin.money import MoneyHealth
+from aisaas.admin.money_entitlements import Entitlements
 from aisaas.admin.money_ledger import LedgerAndMeter
 from aisaas.admin.money_usage import StuckUsage
 from aisaas.admin.money_webhooks import WebhookEvents
@@ -253,12 +254,18 @@ def _metering(to: _Adapters) -> Metering | None:
     return Metering(Outbox(to.service, to.payments), Reconciliation(to.service, to.payments))
 
 
-def _money(to: _Adapters, metering: Metering | None, events: StripeEvents | None) -> MoneyHealth:
+def _money(
+    to: _Adapters,
+    metering: Metering | None,
+    events: StripeEvents | None,
+    subscriptions: Subscriptions | None,
+) -> MoneyHealth:
     reconciliation = metering.reconciliation if metering else None
     return MoneyHealth(
         usage=StuckUsage(to.service, reconciliation),
         ledger=LedgerAndMeter(to.service, to.payments, reconciliation),
         webhooks=WebhookEvents(to.service, to.payments, events),
+        entitlements=Entitlements(to.service, to.payments, subscriptions),
     )
 
 
@@ -424,7 +431,7 @@ def build(config: Settings) -> Services:
         credits=Credits(to.service),
         audit=AuditLog(to.service),
         users=_users(config, to, live, quota),
-        money=_money(to, metering, stripe_events),
+        money=_money(to, metering, stripe_events, subscriptions),
         usage_reports=_usage_reports(config, to, sold),
         recovery=Recovery(
             to.service,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aisaas.admin.money_entitlements import Entitlements
 from aisaas.admin.money_ledger import LedgerAndMeter
 from aisaas.admin.money_usage import StuckUsage
 from aisaas.admin.money_webhooks import WebhookEvents
@@ -15,3 +16,4 @@ class MoneyHealth:
     usage: StuckUsage
     ledger: LedgerAndMeter
     webhooks: WebhookEvents
+    entitlements: Entitlements

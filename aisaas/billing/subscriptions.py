@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.billing import notices
+from aisaas.billing import entitlement_store, notices
 from aisaas.billing import subscription_store as store
 from aisaas.billing.models import (
     FINAL_STATUSES,
@@ -47,6 +47,12 @@ LOOK_SECONDS = 3.0
 GRANTING = frozenset({"trialing", "active", "past_due"})
 OWING = frozenset({"past_due", "unpaid"})
 _NEVER = datetime.max.replace(tzinfo=UTC)
+# Who found what the daily look puts right.
+DAILY_LOOK = "job:synchronise_subscriptions"
+
+# Called in the transaction in which a user's plan turns out to differ and is written, with what it
+# was and what it is. What it raises undoes that.
+PlanWitness = Callable[[AsyncSession, UUID, Entitlement, Entitlement], Awaitable[None]]
 
 
 # The rules
@@ -114,6 +120,17 @@ def ends_at(subscription: PaidSubscription, grace: timedelta) -> datetime | None
     return min(ends, default=None)
 
 
+def differs(ours: Entitlement, theirs: Entitlement, *, now: datetime) -> bool:
+    """Whether a user has something else than what follows from their subscriptions at `now`.
+
+    A plan whose end has come is free to every reader, whatever else is still written of it. A customer
+    is never unlinked by a look.
+    """
+    if ours.ends_at is not None and ours.ends_at <= now:
+        return theirs.plan != FREE
+    return ours != replace(theirs, customer_id=theirs.customer_id or ours.customer_id)
+
+
 def _period(of: PaidSubscription) -> tuple[datetime, datetime] | tuple[None, None]:
     """Whole or not at all: without one the calendar month counts."""
     if of.period_start is None or of.period_end is None or of.period_end <= of.period_start:
@@ -176,6 +193,7 @@ class Subscriptions:
         *,
         user_id: UUID | None = None,
         deleted: bool = False,
+        witness: PlanWitness | None = None,
     ) -> Synced:
         """Look at a subscription and write what is seen, in the caller's transaction.
 
@@ -205,7 +223,7 @@ class Subscriptions:
         if owner is None or await store.lock_profile(session, owner) is None:
             return Synced("unknown_customer")
         await store.put(session, owner, seen)
-        has = await self.derive(session, owner)
+        has = await self.derive(session, owner, witness=witness)
         assert has is not None
         if before is not None and seen.status == "canceled":
             await self.tell_ended(session, owner, seen.id, seen.plan)
@@ -215,7 +233,11 @@ class Subscriptions:
         return Synced("done", owner, None, seen, has)
 
     async def synchronise_customer(
-        self, customer_id: str, *, user_id: UUID | None = None
+        self,
+        customer_id: str,
+        *,
+        user_id: UUID | None = None,
+        witness: PlanWitness | None = None,
     ) -> UUID | None:
         """Look at everything a customer has, afresh; whose it is, or None if nobody's here.
 
@@ -230,19 +252,19 @@ class Subscriptions:
         for subscription_id in sorted({each.id for each in listed} | set(stored)):
             # A transaction each: a lock is held no longer than for one look.
             async with self._service.transaction() as session:
-                await self.sync(session, subscription_id, user_id=user_id)
+                await self.sync(session, subscription_id, user_id=user_id, witness=witness)
         async with self._service.transaction() as session:
             owner = await store.owner(session, customer_id=customer_id, user_id=user_id)
             if owner is None:
                 return None
-            await self.derive(session, owner)
+            await self.derive(session, owner, witness=witness)
             await store.looked_at(session, owner)
         await self.tell(owner)
         return owner
 
     async def look_again(self, limit: int) -> int:
-        """Look at up to `limit` users whose turn it is; how many those were. Safe in any number of
-        processes.
+        """Look at up to `limit` users whose turn it is; how many those were. Whose plan wasn't what
+        it should be is put right and noted. Safe in any number of processes.
 
         Raises:
             DependencyError: the rest has its turn again soon.
@@ -252,7 +274,9 @@ class Subscriptions:
         for look in looks:
             try:
                 for customer_id in look.customer_ids:
-                    await self.synchronise_customer(customer_id, user_id=look.user_id)
+                    await self.synchronise_customer(
+                        customer_id, user_id=look.user_id, witness=_note_repair
+                    )
             except DependencyError:
                 raise
             except Exception:
@@ -261,15 +285,23 @@ class Subscriptions:
                     log.exception("the subscriptions of a user could not be looked at")
         return len(looks)
 
-    async def derive(self, session: AsyncSession, user_id: UUID) -> Entitlement | None:
+    async def derive(
+        self, session: AsyncSession, user_id: UUID, *, witness: PlanWitness | None = None
+    ) -> Entitlement | None:
         """Write the plan that follows from all of a user's subscriptions; None without a user."""
         now = await store.lock_profile(session, user_id)
         if now is None:
             return None
-        subscriptions = await store.subscriptions_of(session, user_id)
-        has = entitlement(subscriptions, plans=self._plans, now=now, grace=self._grace)
+        before = await entitlement_store.written(session, user_id) if witness else None
+        has = self.follows(await store.subscriptions_of(session, user_id), now)
         await store.write_entitlement(session, user_id, has)
+        if witness is not None and before is not None and differs(before, has, now=now):
+            await witness(session, user_id, before, has)
         return has
+
+    def follows(self, subscriptions: Sequence[PaidSubscription], now: datetime) -> Entitlement:
+        """What somebody with these has, by the plans that are sold here."""
+        return entitlement(subscriptions, plans=self._plans, now=now, grace=self._grace)
 
     async def tell(self, user_id: UUID) -> None:
         """Open tabs read this user's billing again. Only after the commit."""
@@ -303,6 +335,12 @@ class Subscriptions:
             return Synced("unknown_customer")
         await store.end(session, [subscription_id])
         return Synced("done", owner, entitlement=await self.derive(session, owner))
+
+
+async def _note_repair(
+    session: AsyncSession, user_id: UUID, before: Entitlement, has: Entitlement
+) -> None:
+    await entitlement_store.put_right(session, user_id, before, has, found_by=DAILY_LOOK)
 
 
 async def _report_unknown_price(

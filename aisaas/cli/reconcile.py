@@ -1,63 +1,114 @@
-"""`reconcile`: compares ledger and meter, and corrects what differs."""
+"""`reconcile`: compares our side with Stripe's, the usage of days or users' plans, and puts right what
+differs."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
 import json
+from collections.abc import AsyncIterator, Mapping
 from datetime import date
+from uuid import UUID
 
+from aisaas.admin.money_entitlements import Entitlements
+from aisaas.admin.money_ledger import LedgerAndMeter
 from aisaas.cli.environment import adopt, running
+from aisaas.cli.operator import FAILED, USAGE, agreed, operator, refused
 from aisaas.cli.screen import complain, say
 from aisaas.errors import Refusal
 from aisaas.settings import load
 from aisaas.wiring import build
 
-USAGE = 2
+MOST_SHOWN = 1000
+
+Shown = Mapping[str, str | int | bool]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--day", type=date.fromisoformat, help="a day (UTC), else all that are due")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--day", type=date.fromisoformat, help="a day (UTC), else all that are due")
+    what.add_argument(
+        "--plans", action="store_true", help="users' plans against Stripe's subscriptions instead"
+    )
     parser.add_argument("--correct", action="store_true", help="put right what differs")
     parser.add_argument("--reason", default="", help="of a correction; kept in the audit log")
     parser.add_argument("--yes", action="store_true", help="correct without asking")
-    parser.add_argument("--json", action="store_true", help="answer in JSON")
-    parser.epilog = "What Stripe can't take back any more is told, to be credited by hand."
+    parser.add_argument("--json", action="store_true", help="a JSON object a line")
+    parser.epilog = (
+        "Shows what differs. What Stripe can't take back any more is told, to be credited by hand. "
+        "Ends with 1 when a correction was refused."
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    if arguments.correct and not arguments.yes and input("Correct the meter? [y/N] ") != "y":
+    if arguments.correct and not arguments.reason.strip():
+        complain("Say why, with --reason: it is kept in the audit log.")
+        return USAGE
+    if arguments.correct and not agreed("Put right what differs?", yes=arguments.yes):
         return USAGE
     adopt(running())
     try:
         return asyncio.run(_execute(arguments))
     except Refusal as refusal:
-        complain(refusal.sentence)
-        return USAGE
+        return refused(refusal, as_json=arguments.json)
 
 
 async def _execute(arguments: argparse.Namespace) -> int:
-    services, operator = build(load()), f"operator:{getpass.getuser()}"
-    ledger = services.money.ledger
+    services = build(load())
+    ended = 0
     try:
-        if arguments.day:
-            await ledger.compare_day(operator, arguments.day)
-        else:
-            await ledger.compare_due(operator)
-        page = await ledger.page(operator, limit=1000)
-        found = [each for each in page.found if arguments.day in {None, each.day}]
-        for each in found:
-            shown = {"customer": each.customer, "day": str(each.day), "drift": each.drift}
-            if arguments.correct:
-                try:
-                    done = await ledger.correct(
-                        operator, each.customer, each.day, reason=arguments.reason
-                    )
-                    shown |= {"remedy": done.remedy, "late": done.late}
-                except Refusal as refusal:
-                    shown |= {"refused": refusal.sentence}
+        money = services.money
+        found = (
+            _plans(money.entitlements, arguments)
+            if arguments.plans
+            else _days(money.ledger, arguments)
+        )
+        async for shown in found:
             say(json.dumps(shown) if arguments.json else "  ".join(map(str, shown.values())))
+            if "refused" in shown:
+                ended = FAILED
     finally:
         await services.close()
-    return 0
+    return ended
+
+
+async def _days(ledger: LedgerAndMeter, arguments: argparse.Namespace) -> AsyncIterator[Shown]:
+    if arguments.day:
+        await ledger.compare_day(operator(), arguments.day)
+    else:
+        await ledger.compare_due(operator())
+    page = await ledger.page(operator(), limit=MOST_SHOWN)
+    for each in page.found:
+        if arguments.day not in {None, each.day}:
+            continue
+        shown: Shown = {"customer": each.customer, "day": str(each.day), "drift": each.drift}
+        if arguments.correct:
+            try:
+                done = await ledger.correct(
+                    operator(), each.customer, each.day, reason=arguments.reason
+                )
+                shown = {**shown, "remedy": done.remedy, "late": done.late}
+            except Refusal as refusal:
+                shown = {**shown, "refused": refusal.sentence}
+        yield shown
+
+
+async def _plans(entitlements: Entitlements, arguments: argparse.Namespace) -> AsyncIterator[Shown]:
+    after: UUID | None = None
+    while True:
+        compared = await entitlements.compare(operator(), after=after)
+        if compared.next is None:
+            break
+        after = compared.next
+    page = await entitlements.page(operator(), limit=MOST_SHOWN)
+    for each in page.found:
+        shown: Shown = {"email": each.email, "plan": each.ours.plan, "follows": each.theirs.plan}
+        if each.note:
+            shown = {**shown, "note": each.note}
+        if arguments.correct:
+            try:
+                done = await entitlements.correct(operator(), each.user_id, reason=arguments.reason)
+                shown = {**shown, "corrected": done.after.plan}
+            except Refusal as refusal:
+                shown = {**shown, "refused": refusal.sentence}
+        yield shown

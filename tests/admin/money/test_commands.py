@@ -94,3 +94,24 @@ async def test_day_is_compared_and_corrected(
     shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     (mine,) = [each for each in shown if each["customer"] == customer]
     assert (mine["drift"], mine["remedy"]) == (-10, "sent")
+
+
+@pytest.mark.usefixtures("_environment")
+async def test_plan_that_stripe_knows_nothing_of_is_listed_and_taken_back(
+    provider: Provider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    email = f"{uuid4().hex}@example.com"
+    provider.sql("insert into auth.users (id, email) values (%s, %s)", uuid4(), email)
+    provider.sql("update profiles set plan = 'business' where email = %s", email)
+
+    def of_them() -> list[dict[str, str]]:
+        lines = map(json.loads, capsys.readouterr().out.splitlines())
+        return [line for line in lines if line["email"] == email]
+
+    assert await typed("reconcile", "--plans", "--json") == 0
+    assert of_them() == [{"email": email, "plan": "business", "follows": "free"}]
+    assert await typed("reconcile", "--plans", "--correct") == 2
+    assert "--reason" in capsys.readouterr().err
+    await typed("reconcile", "--plans", "--correct", "--reason", "tests", "--json")
+    assert [line["corrected"] for line in of_them()] == ["free"]
+    assert provider.sql("select plan from profiles where email = %s", email) == [("free",)]
