@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
 import json
+from collections.abc import Sequence
 from uuid import UUID
 
 from aisaas.admin.money_usage import TROUBLE
 from aisaas.cli.environment import adopt, running
+from aisaas.cli.operator import USAGE, agreed, operator, refused
 from aisaas.cli.screen import complain, say
 from aisaas.errors import Refusal
 from aisaas.settings import load
 from aisaas.wiring import Services, build
-
-USAGE = 2
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,22 +37,28 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.action == "resolve" and arguments.resolution is None:
         complain("Say what became of them: --as counted or --as waived.")
         return USAGE
-    if arguments.action == "resolve" and not arguments.yes and input("Sure? [y/N] ") != "y":
+    try:
+        ids = [] if arguments.action == "list" else [UUID(row) for row in arguments.rows]
+    except ValueError:
+        complain("A row's id looks like 8c5b0f6e-…; see `outbox list`.")
+        return USAGE
+    question = f"Call {len(ids)} rows {arguments.resolution}?"
+    if arguments.action == "resolve" and not agreed(question, yes=arguments.yes):
         return USAGE
     adopt(running())
     try:
-        return asyncio.run(_execute(arguments))
+        return asyncio.run(_execute(arguments, ids))
     except Refusal as refusal:
-        complain(refusal.sentence)
-    except ValueError:
-        complain("A row's id looks like 8c5b0f6e-…; see `outbox list`.")
-    return USAGE
+        return refused(refusal, as_json=arguments.json)
 
 
-async def _execute(arguments: argparse.Namespace) -> int:
+async def _execute(arguments: argparse.Namespace, ids: Sequence[UUID]) -> int:
     services = build(load())
     try:
-        await (_list if arguments.action == "list" else _act)(services, arguments)
+        if arguments.action == "list":
+            await _list(services, arguments)
+        else:
+            await _act(services, arguments, ids)
     finally:
         await services.close()
     return 0
@@ -61,7 +66,7 @@ async def _execute(arguments: argparse.Namespace) -> int:
 
 async def _list(services: Services, arguments: argparse.Namespace) -> None:
     search = arguments.rows[0] if arguments.rows else ""
-    page = await services.money.usage.page(_operator(), TROUBLE, search=search)
+    page = await services.money.usage.page(operator(), TROUBLE, search=search)
     if arguments.json:
         shown = [
             {
@@ -85,19 +90,14 @@ async def _list(services: Services, arguments: argparse.Namespace) -> None:
         say("Nothing is stuck.")
 
 
-async def _act(services: Services, arguments: argparse.Namespace) -> None:
-    ids = [UUID(row) for row in arguments.rows]
+async def _act(services: Services, arguments: argparse.Namespace, ids: Sequence[UUID]) -> None:
     usage, reason = services.money.usage, arguments.reason
     if arguments.action == "resend":
-        done = await usage.resend(_operator(), ids, reason=reason)
+        done = await usage.resend(operator(), ids, reason=reason)
         answer = {"resent": done.resent, "counted": done.counted}
         words = f"{done.resent} go out again; the meter turned out to have {done.counted}."
     else:
-        count = await usage.resolve(_operator(), ids, arguments.resolution, reason=reason)
+        count = await usage.resolve(operator(), ids, arguments.resolution, reason=reason)
         answer = {arguments.resolution: count}
         words = f"{count} rows are {arguments.resolution}."
     say(json.dumps(answer) if arguments.json else words)
-
-
-def _operator() -> str:
-    return f"operator:{getpass.getuser()}"

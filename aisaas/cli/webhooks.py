@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import getpass
 import json
 
 from aisaas.cli.environment import adopt, running
+from aisaas.cli.operator import USAGE, operator, refused
 from aisaas.cli.screen import complain, say
 from aisaas.errors import Refusal
 from aisaas.settings import load
 from aisaas.wiring import Services, build
-
-USAGE = 2
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +34,7 @@ def execute(arguments: argparse.Namespace) -> int:
     try:
         return asyncio.run(_execute(arguments))
     except Refusal as refusal:
-        complain(refusal.sentence)
-        return USAGE
+        return refused(refusal, as_json=arguments.json)
 
 
 async def _execute(arguments: argparse.Namespace) -> int:
@@ -51,7 +48,7 @@ async def _execute(arguments: argparse.Namespace) -> int:
 
 async def _list(services: Services, arguments: argparse.Namespace) -> None:
     page = await services.money.webhooks.page(
-        _operator(), failed=not arguments.all, search=arguments.event
+        operator(), failed=not arguments.all, search=arguments.event
     )
     if arguments.json:
         shown = [
@@ -77,11 +74,7 @@ async def _list(services: Services, arguments: argparse.Namespace) -> None:
 
 async def _replay(services: Services, arguments: argparse.Namespace) -> None:
     outcome = await services.money.webhooks.replay(
-        _operator(), arguments.event, reason=arguments.reason
+        operator(), arguments.event, reason=arguments.reason
     )
     answer = {"event": arguments.event, "outcome": outcome}
     say(json.dumps(answer) if arguments.json else f"{arguments.event}: {outcome}.")
-
-
-def _operator() -> str:
-    return f"operator:{getpass.getuser()}"

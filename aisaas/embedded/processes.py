@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -27,6 +28,9 @@ HOST = "127.0.0.1"
 POLL_SECONDS = 0.03
 STOP_SECONDS = 15.0
 TAIL_BYTES = 16_384
+# Below those a system gives to outgoing connections, one of which could take a port between its
+# being chosen and its being listened on.
+PORTS = range(20_000, 32_000)
 
 die_with_parent = launch.die_with_parent
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
@@ -232,12 +236,11 @@ def free_port(avoid: Collection[int] = (), prefer: int | None = None) -> int:
     """A port of 127.0.0.1 that nobody listens on; `prefer` if it is one."""
     if prefer is not None and prefer not in avoid and is_free(prefer):
         return prefer
-    while True:
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            port: int = probe.getsockname()[1]
-        if port not in avoid:
+    for _ in range(len(PORTS)):
+        port = secrets.choice(PORTS)
+        if port not in avoid and is_free(port):
             return port
+    raise StackError(f"Of the ports {PORTS.start} to {PORTS.stop - 1} none is free.")
 
 
 def is_free(port: int) -> bool:

@@ -16,7 +16,8 @@ from supabase import AsyncClient
 from supabase_auth.errors import AuthApiError
 from supabase_auth.types import AuthResponse, Session
 
-from tests.embedded.servers import free_port, running
+from aisaas.embedded.processes import free_port
+from tests.embedded.servers import running
 
 PUBLISHABLE, SECRET = "sb_publishable_test", "sb_secret_test"
 SITE = "http://127.0.0.1:3000"

@@ -20,8 +20,8 @@ import psycopg
 import pytest
 from supabase import AsyncClient, AsyncClientOptions
 
+from aisaas.embedded.processes import free_port
 from tests.embedded.auth_client import PUBLISHABLE, Connect, serving, variables_for
-from tests.embedded.servers import free_port
 
 SUPERUSER = "supabase_admin"
 ROLES = Path(__file__).parents[2] / "aisaas" / "embedded" / "roles.sql"

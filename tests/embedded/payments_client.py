@@ -13,7 +13,8 @@ import httpx
 import pytest
 from stripe import HTTPXClient, StripeClient, StripeError
 
-from tests.embedded.servers import free_port, running
+from aisaas.embedded.processes import free_port
+from tests.embedded.servers import running
 
 MODULE = "aisaas.embedded.payments"
 KEY = "sk_test_of_the_tests"

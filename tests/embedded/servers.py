@@ -1,7 +1,6 @@
 """Runs one embedded server as its own process, as the launcher does, and waits until it answers."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,12 +11,6 @@ from pathlib import Path
 import httpx
 
 START_SECONDS = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def clean_environment(variables: Mapping[str, str]) -> dict[str, str]:

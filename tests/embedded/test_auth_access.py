@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from aisaas.embedded.auth import schema_path
+from aisaas.embedded.processes import free_port
 from tests.embedded.auth_client import (
     MODULE,
     PUBLISHABLE,
@@ -32,7 +33,7 @@ from tests.embedded.auth_client import (
     signed_with,
     variables_for,
 )
-from tests.embedded.servers import clean_environment, free_port
+from tests.embedded.servers import clean_environment
 
 # Who is let in
 

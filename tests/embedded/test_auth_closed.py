@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
+from aisaas.embedded.processes import free_port
 from tests.embedded.auth_client import (
     PASSWORD,
     PUBLISHABLE,
@@ -25,7 +26,6 @@ from tests.embedded.auth_client import (
     sign_in,
     variables_for,
 )
-from tests.embedded.servers import free_port
 
 CAPTCHA_SECRET = "captcha-secret"
 PASSED = "passed"

@@ -10,10 +10,11 @@ import httpx
 import psycopg
 import pytest
 
+from aisaas.embedded.processes import free_port
 from aisaas.embedded.stack import Captcha, Stack
 from tests.embedded.auth_client import MODULE, PASSWORD, Connect, last_mail, new_email, refusal
 from tests.embedded.conftest import ROLES, SUPERUSER
-from tests.embedded.servers import clean_environment, free_port
+from tests.embedded.servers import clean_environment
 
 PARTS = ("postgres", "auth")
 SITE = "http://127.0.0.1:3999"

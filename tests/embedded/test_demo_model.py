@@ -17,7 +17,8 @@ import pytest
 from aisaas.embedded.demo_model.commands import CommandError, parse
 from aisaas.embedded.demo_model.longform import long_answer
 from aisaas.embedded.demo_model.tokens import count_prompt, split_tokens
-from tests.embedded.servers import clean_environment, free_port, running
+from aisaas.embedded.processes import free_port
+from tests.embedded.servers import clean_environment, running
 
 KEY = "demo-key"
 

@@ -11,6 +11,7 @@ import pytest
 import stripe
 from stripe import StripeClient
 
+from aisaas.embedded.processes import free_port
 from tests.embedded.payments_client import (
     Counterpart,
     control,
@@ -20,7 +21,6 @@ from tests.embedded.payments_client import (
     until,
     variables_for,
 )
-from tests.embedded.servers import free_port
 from tests.embedded.webhook_receiver import SECRET, Receiver, receiving
 
 

@@ -23,7 +23,6 @@ from aisaas.embedded.folder import DataFolder, Running
 from aisaas.embedded.processes import Process, Service, free_port, is_free, port_holder
 from aisaas.embedded.stack import Stack, answers_http
 from aisaas.embedded.supervisor import Supervisor, interruptible
-from tests.embedded.servers import free_port as another_free_port
 
 DATA_PARTS = ("postgres", "valkey")
 ROOT = Path(__file__).resolve().parents[2]
@@ -333,7 +332,7 @@ def test_asking_who_runs_never_prevents_a_start(tmp_path: Path) -> None:
 
 
 def test_occupied_port_is_not_chosen_and_its_holder_is_named() -> None:
-    port = another_free_port()
+    port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"],
         stdout=subprocess.DEVNULL,
