@@ -51,6 +51,7 @@ from aisaas.billing.plans import Plan, overage_usd_per_million, plans
 from aisaas.billing.quota import Quota
 from aisaas.billing.reconcile import Reconciliation
 from aisaas.billing.refusals import Refusals
+from aisaas.billing.retention import Retention
 from aisaas.billing.spending_alerts import SpendingAlerts
 from aisaas.billing.stripe_events import StripeEvents
 from aisaas.billing.subscriptions import Subscriptions
@@ -126,6 +127,7 @@ class Services:
     draining: Draining
     dependencies: Dependencies
     spending_alerts: SpendingAlerts
+    retention: Retention
     figures: Figures
     job_times: RedisJobRuns
     # How much of each login's pools is in use.
@@ -452,6 +454,7 @@ def build(config: Settings) -> Services:
         spending_alerts=SpendingAlerts(
             to.service, {**caps}, _alert_webhook(config), page=f"{config.url}/admin/steering"
         ),
+        retention=Retention(to.service),
         figures=Figures(to.service),
         job_times=to.job_times,
         pools=to.pools,

@@ -15,6 +15,7 @@ from aisaas.jobs.deliver_notices import deliver_notices
 from aisaas.jobs.deliver_usage import deliver_usage, watch_usage
 from aisaas.jobs.end_replies import end_replies
 from aisaas.jobs.heed_switches import heed_switches
+from aisaas.jobs.purge_records import purge_records
 from aisaas.jobs.reconcile_usage import reconcile_usage
 from aisaas.jobs.record_refusals import record_refusals, record_the_last
 from aisaas.jobs.recover_replies import recover_replies
@@ -110,6 +111,7 @@ def anywhere(these: Services) -> list[Coroutine[None, None, None]]:
         recover_replies(these.recovery),
         deliver_notices(these.notice_mails),
         alert_spending(these.spending_alerts),
+        purge_records(these.retention),
     ]
 
 

@@ -22,6 +22,7 @@ EXPECTED_SECONDS: Mapping[str, float] = {
     "deliver_usage": 300,
     "watch_usage": 1200,
     "reconcile_usage": 3600,
+    "purge_records": 4 * 3600,
     "synchronise_subscriptions": 3600,
 }
 
