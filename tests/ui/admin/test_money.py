@@ -14,6 +14,7 @@ from aisaas.billing.outbox import Outbox
 from aisaas.ui.admin.money import view
 from aisaas.ui.admin.money.days import Days
 from aisaas.ui.admin.money.outbox import OutboxRows
+from aisaas.ui.admin.money.plans import Plans
 from aisaas.ui.admin.money.state import Money
 from aisaas.ui.admin.money.webhooks import WebhookRows
 from aisaas.wiring import Services
@@ -53,10 +54,17 @@ HANDLERS: dict[Any, dict[str, Any]] = {
     Days.compare_day: {},
     Days.correct: {"form": {"subject": A_DAY, "reason": WHY}},
     Days.settle: {"form": {"subject": A_DAY, "reason": WHY}},
+    Plans.choose: {"which": "all"},
+    Plans.find: FORM,
+    Plans.older: {},
+    Plans.newer: {},
+    Plans.compare: {"subject": A_ROW},
+    Plans.compare_all: {},
+    Plans.correct: {"form": {"subject": A_ROW, "reason": WHY}},
 }
 ACTIONS = [
     *(OutboxRows.resend, OutboxRows.resolve, WebhookRows.replay),
-    *(Days.correct, Days.settle),
+    *(Days.correct, Days.settle, Plans.correct),
 ]
 
 pytestmark = pytest.mark.usefixtures("app", "domain")
@@ -205,8 +213,38 @@ async def test_what_was_put_right_elsewhere_is_settled(
         assert (row.drift, row.hints, row.open) == ("0", ["+6 settled"], False)
 
 
+async def test_plan_that_stripe_knows_nothing_of_is_found_and_taken_back(
+    admin: Member, sql: Sql
+) -> None:
+    user, email = str(uuid4()), f"{uuid4().hex}@example.com"
+    sql("insert into auth.users (id, email) values (%s, %s)", user, email)
+    sql("update profiles set plan = 'pro', subscription_status = 'trialing' where id = %s", user)
+    async with open_tab(admin.cookie) as tab:
+        await _looking_at(tab, Plans.find, email)
+        assert tab.vars["plans.shown"].rows == []
+        await tab.call(Plans.compare_all, path=PAGE)
+        assert not tab.refused
+        assert "compared" in tab.vars["area.said"]
+        (row,) = tab.vars["plans.shown"].rows
+        assert (row.ours, row.theirs, row.by, row.open) == ("Pro, trial", "Free", "an admin", True)
+        await tab.call(Plans.compare, path=PAGE, subject=user)
+        assert tab.vars["area.said"] == "They have Pro, trial; Stripe says Free."
+        said = await _act(tab, Plans.correct, subject=user)
+        assert said == "They had Pro, trial, and have Free now."
+        assert tab.vars["plans.shown"].rows == []
+        await tab.call(Plans.compare, path=PAGE, subject=user)
+        assert tab.vars["area.said"] == "What they have is what Stripe says."
+        await tab.call(Plans.choose, path=PAGE, which="all")
+        (row,) = tab.vars["plans.shown"].rows
+        assert (row.open, row.corrected_at != "") == (False, True)
+    assert sql("select plan from profiles where id = %s", user) == [("free",)]
+    assert sql("select action, reason from audit_log where subject = %s", f"user:{user}") == [
+        ("entitlement.correct", WHY)
+    ]
+
+
 def test_every_handler_of_the_page_is_tried() -> None:
-    states = (Money, OutboxRows, WebhookRows, Days)
+    states = (Money, OutboxRows, WebhookRows, Days, Plans)
     own = {f"{each.__name__}.{name}" for each in states for name in vars(each)["event_handlers"]}
     tried = {by_name(handler) for handler in HANDLERS}
     assert {name for name in own if not name.endswith(".setvar")} == tried
@@ -221,7 +259,8 @@ async def test_for_somebody_else_there_is_nothing_here(
         await tab.call(handler, path=PAGE, **HANDLERS[handler])
         assert tab.refused == "not_found"
         assert tab.vars["area.nowhere"] is True
-        for shown in ("outbox_rows.shown", "webhook_rows.shown", "days.shown"):
+        for state in ("outbox_rows", "webhook_rows", "days", "plans"):
+            shown = f"{state}.shown"
             assert (tab.vars[shown].tiles, tab.vars[shown].rows) == ([], [])
 
 
@@ -244,11 +283,12 @@ async def test_without_a_reason_or_with_junk_nothing_is_done(
                 names = dict.fromkeys(["subject", "event", "resolution"], junk)
                 await tab.call(handler, path=PAGE, form=names | {"reason": mark})
                 assert tab.refused in ("action_invalid", "not_found")
-            for handler in (OutboxRows.choose, WebhookRows.choose, Days.choose):
+            for handler in (OutboxRows.choose, WebhookRows.choose, Days.choose, Plans.choose):
                 await tab.call(handler, path=PAGE, which=junk)
                 assert tab.refused == "action_invalid"
-            await tab.call(Days.compare, path=PAGE, subject=junk)
-            assert tab.refused == "action_invalid"
+            for handler in (Days.compare, Plans.compare):
+                await tab.call(handler, path=PAGE, subject=junk)
+                assert tab.refused in ("action_invalid", "not_found")
     actor = f"user:{admin.principal.user_id}"
     assert sql("select count(*) from audit_log where actor = %s", actor) == [(0,)]
     assert sql("select state from usage_outbox where id = %s", row) == [("dead",)]

@@ -6,7 +6,7 @@ import reflex as rx
 
 from aisaas.ui import routes
 from aisaas.ui.admin import shell
-from aisaas.ui.admin.money import components
+from aisaas.ui.admin.money import components, plans_components
 from aisaas.ui.admin.money.state import Money
 
 
@@ -17,6 +17,7 @@ def page() -> rx.Component:
         components.outbox(),
         components.webhooks(),
         components.days(),
+        plans_components.plans(),
         at=routes.ADMIN_MONEY,
         of=Money,
     )

@@ -1,11 +1,11 @@
-"""The page's beginning: who may see it, and its three parts as they are now."""
+"""The page's beginning: who may see it, and its parts as they are now."""
 
 from __future__ import annotations
 
 import reflex as rx
 
 from aisaas.ui import notices
-from aisaas.ui.admin.money import days, outbox, webhooks
+from aisaas.ui.admin.money import days, outbox, plans, webhooks
 from aisaas.ui.admin.shell import entered
 from aisaas.wiring import services
 
@@ -20,6 +20,6 @@ class Money(rx.State):
     async def load(self) -> None:
         principal = await entered(self)
         self.sold = services().payments is not None
-        for part in (outbox, webhooks, days):
+        for part in (outbox, webhooks, days, plans):
             await part.begin(self, principal)
         self.ready = True

@@ -1,0 +1,118 @@
+"""The part of the page that is about users' plans."""
+
+from __future__ import annotations
+
+import reflex as rx
+
+from aisaas.ui import layout
+from aisaas.ui.admin import components as shared
+from aisaas.ui.admin.components import Column
+from aisaas.ui.admin.money.plans import Plans
+from aisaas.ui.admin.money.plans_view import WHICH_PLANS, PlanView
+from aisaas.ui.admin.money.state import Money
+
+PLANS = (
+    Column("User", "wrap"),
+    Column("Has"),
+    Column("Stripe says"),
+    Column("Found"),
+    Column("Put right"),
+    Column("Actions"),
+)
+
+
+def plans() -> rx.Component:
+    found = Plans.shown
+    return rx.fragment(
+        rx.el.section(
+            rx.el.h2("Users' plans and Stripe's subscriptions"),
+            shared.tiles(found.tiles, "Plans and subscriptions"),
+            class_name="area-part",
+        ),
+        rx.el.section(
+            rx.el.div(
+                rx.el.h2("Plans that differ"),
+                rx.cond(
+                    Money.sold,
+                    rx.el.button(
+                        rx.cond(Plans.comparing, "Comparing…", "Compare everybody"),
+                        type="button",
+                        class_name="button button-small",
+                        on_click=Plans.compare_all,
+                        custom_attrs={"aria-disabled": Plans.comparing},
+                    ),
+                ),
+                class_name="card-head",
+            ),
+            shared.search_box("How an address or a customer begins", Plans.find),
+            shared.choice(WHICH_PLANS, found.which, Plans.choose, "Which plans"),
+            rx.cond(
+                found.rows,
+                shared.table(PLANS, rx.foreach(found.rows, _plan), "Plans that differ"),
+                rx.el.p("There is none.", class_name="quiet"),
+            ),
+            shared.turns(
+                found.page, found.older, Plans.newer, Plans.older, "Pages of plans that differ"
+            ),
+            rx.el.p(
+                "Webhooks keep plans in step, and everybody's subscriptions are looked at once a day. "
+                "What that finds is put right by itself, and listed here.",
+                class_name="quiet",
+            ),
+            class_name="card card-wide",
+        ),
+    )
+
+
+def _plan(plan: PlanView) -> rx.Component:
+    return shared.row(
+        PLANS,
+        rx.fragment(
+            rx.el.a(plan.who, href=plan.href),
+            rx.cond(plan.note, rx.el.span(plan.note, class_name="under quiet")),
+        ),
+        _side(plan.ours, plan.ours_until),
+        _side(plan.theirs, plan.theirs_until),
+        rx.fragment(
+            layout.when(plan.at, "minute"),
+            rx.el.span("by ", plan.by, class_name="under quiet"),
+        ),
+        rx.cond(
+            plan.open,
+            shared.badge("Differs", "bad"),
+            layout.when(plan.corrected_at, "minute"),
+        ),
+        rx.cond(plan.open & Money.sold, _actions(plan)),
+        key=plan.id + plan.at,
+    )
+
+
+def _side(has: rx.Var[str] | str, until: rx.Var[str] | str) -> rx.Component:
+    return rx.fragment(
+        has,
+        rx.cond(
+            until,
+            rx.el.span("until ", layout.when(until, "date"), class_name="under quiet"),
+        ),
+    )
+
+
+def _actions(plan: PlanView) -> rx.Component:
+    return rx.el.div(
+        rx.el.button(
+            "Compare",
+            type="button",
+            class_name="button button-small",
+            on_click=Plans.compare(plan.id),
+        ),
+        shared.ask_first(
+            "Correct",
+            title=f"Give {plan.who} what Stripe says",
+            explanation="Their subscriptions are looked at anew, and the plan that follows is written. "
+            "It is not what this list says, if Stripe says otherwise by then.",
+            confirm="Correct",
+            subject=plan.id,
+            on_confirm=Plans.correct,
+        ),
+        class_name="row-of-buttons",
+    )
