@@ -11,46 +11,30 @@ from aisaas.admin.money_entitlements import DifferencePlace
 from aisaas.ui import notices, payloads
 from aisaas.ui.admin.money import asked
 from aisaas.ui.admin.money import plans_view as view
+from aisaas.ui.admin.money.listed import Listed
 from aisaas.ui.admin.shell import admin_of, done
 from aisaas.wiring import services
 
 
-class Plans(rx.State):
+class Plans(Listed, rx.State):
     shown: view.PlansView = view.PlansView()
     comparing: bool = False
-    # They never come from the browser, except the search.
-    _search: str = ""
-    _ends: list[DifferencePlace] = []  # noqa: RUF012
-    _end_here: DifferencePlace | None = None
+    WHICH = view.WHICH_PLANS
 
-    @rx.event
-    @notices.shown
-    async def choose(self, which: str) -> None:
-        principal = await admin_of(self)
-        which, self._ends = asked.choice(which, view.WHICH_PLANS), []
-        await show(self, principal, which)
+    async def _show(self, principal: Principal, which: str) -> None:
+        entitlements = services().money.entitlements
+        found = await entitlements.page(
+            principal, differing=which == "differing", search=self._search, before=self._before
+        )
+        last = found.found[-1] if found.found else None
+        self._end_here = DifferencePlace(last.found_at, last.id) if last else None
+        health = await entitlements.health(principal)
+        self.shown = view.plans_view(found, health, which, self._page)
 
-    @rx.event
-    @notices.shown
-    async def find(self, form: dict[str, str]) -> None:
-        principal = await admin_of(self)
-        self._search, self._ends = payloads.search(form), []
-        await show(self, principal, self.shown.which)
-
-    @rx.event
-    @notices.shown
-    async def older(self) -> None:
-        principal = await admin_of(self)
-        if self.shown.older and self._end_here is not None:
-            self._ends = [*self._ends, self._end_here]
-            await show(self, principal, self.shown.which)
-
-    @rx.event
-    @notices.shown
-    async def newer(self) -> None:
-        principal = await admin_of(self)
-        self._ends = self._ends[:-1]
-        await show(self, principal, self.shown.which)
+    async def _begin(self, principal: Principal) -> None:
+        # What compares has ended with the process that did, if it did.
+        self.comparing = False
+        await super()._begin(principal)
 
     @rx.event
     @notices.shown
@@ -59,7 +43,7 @@ class Plans(rx.State):
         found = await services().money.entitlements.compare_one(
             principal, payloads.identifier(subject)
         )
-        await show(self, principal, self.shown.which)
+        await self._show_again(principal)
         await done(self, view.compared(found))
 
     @rx.event(background=True)
@@ -77,7 +61,7 @@ class Plans(rx.State):
             async with self:
                 self.comparing = False
         async with self:
-            await show(self, await admin_of(self), self.shown.which)
+            await self._show_again(await admin_of(self))
             await done(self, said)
 
     @rx.event
@@ -88,7 +72,7 @@ class Plans(rx.State):
         found = await services().money.entitlements.correct(
             principal, user_id, reason=asked.reason(form)
         )
-        await show(self, principal, self.shown.which)
+        await self._show_again(principal)
         await done(self, view.corrected(found))
 
 
@@ -103,26 +87,3 @@ async def _compare_all(principal: Principal) -> str:
         if found.next is None:
             return view.compared_all(looked, differing, unclear)
         after = found.next
-
-
-async def begin(page: rx.State, principal: Principal) -> None:
-    """As the page is when it is loaded."""
-    plans = await page.get_state(Plans)
-    # What compares has ended with the process that did, if it did.
-    plans._search, plans._ends, plans.comparing = "", [], False
-    await show(plans, principal, view.PlansView().which)
-
-
-async def show(plans: Plans, principal: Principal, which: str) -> None:
-    entitlements = services().money.entitlements
-    found = await entitlements.page(
-        principal,
-        differing=which == "differing",
-        search=plans._search,
-        before=plans._ends[-1] if plans._ends else None,
-    )
-    last = found.found[-1] if found.found else None
-    plans._end_here = DifferencePlace(last.found_at, last.id) if last else None
-    health = await entitlements.health(principal)
-    plans.shown = view.plans_view(found, health, which, len(plans._ends) + 1)
-    await notices.clear(plans)

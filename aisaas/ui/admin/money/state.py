@@ -5,7 +5,10 @@ from __future__ import annotations
 import reflex as rx
 
 from aisaas.ui import notices
-from aisaas.ui.admin.money import days, outbox, plans, webhooks
+from aisaas.ui.admin.money.days import Days
+from aisaas.ui.admin.money.outbox import OutboxRows
+from aisaas.ui.admin.money.plans import Plans
+from aisaas.ui.admin.money.webhooks import WebhookRows
 from aisaas.ui.admin.shell import entered
 from aisaas.wiring import services
 
@@ -20,6 +23,6 @@ class Money(rx.State):
     async def load(self) -> None:
         principal = await entered(self)
         self.sold = services().payments is not None
-        for part in (outbox, webhooks, days, plans):
-            await part.begin(self, principal)
+        for part in (OutboxRows, WebhookRows, Days, Plans):
+            await (await self.get_state(part))._begin(principal)
         self.ready = True
