@@ -148,7 +148,7 @@ async def audit_entries(
     """Newest first, those older than `before`."""
     wanted = select(AuditEntry)
     if search:
-        pattern = f"%{_literally(search)}%"
+        pattern = f"%{literally(search)}%"
         people = text(
             "select 'user:' || id from public.profiles where email ilike :pattern"
         ).bindparams(pattern=pattern)
@@ -176,7 +176,7 @@ async def names_of(session: AsyncSession, user_ids: Collection[UUID]) -> dict[UU
     return {row[0]: row[1] for row in rows}
 
 
-def _literally(words: str) -> str:
+def literally(words: str) -> str:
     """For a pattern of `like`: nothing in it is a wildcard."""
     return words.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
 

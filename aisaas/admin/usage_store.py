@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.admin.store import literally
 from aisaas.admin.usage_models import (
     Difference,
     Direction,
@@ -314,7 +315,7 @@ async def users(
     wanted = ""
     if search:
         wanted = "and b.user_id in (select id from public.profiles where email ilike :pattern)"
-        values["pattern"] = f"%{_literally(search)}%"
+        values["pattern"] = f"%{literally(search)}%"
         if (named := _as_uuid(search)) is not None:
             wanted = "and b.user_id = :named"
             values["named"] = named
@@ -370,11 +371,6 @@ async def _of_users(
         row["user_id"]: UserUsage(row["user_id"], row["email"], row["plan"], _figures(row))
         for row in rows.mappings()
     }
-
-
-def _literally(words: str) -> str:
-    """For a pattern of `like`: nothing in it is a wildcard."""
-    return words.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
 
 
 def _as_uuid(words: str) -> UUID | None:

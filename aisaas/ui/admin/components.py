@@ -18,7 +18,8 @@ from aisaas.ui.notices import Notices
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column; with a `key` the server can sort by it. `kind` is a class: number, wrap."""
+    """A column; with a `key` the server can sort by it. `kind` is a class: number, wrap, actions; wide
+    for one that needs a line to itself where rows are cards."""
 
     name: str
     kind: str = ""
@@ -63,7 +64,12 @@ def _head(column: Column, order: OrderView | None, on_sort: Any) -> rx.Component
 def row(
     columns: Sequence[Column], *cells: layout.Text | rx.Component, key: layout.Text
 ) -> rx.Component:
-    return layout.row(tuple((column.name, column.kind) for column in columns), *cells, key=key)
+    first, *rest = cells
+    # One box each, beside its label where rows are cards.
+    boxed = (rx.el.div(cell) for cell in rest)
+    return layout.row(
+        tuple((column.name, column.kind) for column in columns), first, *boxed, key=key
+    )
 
 
 def pager(view: PagerView, on_earlier: Any, on_later: Any, label: str) -> rx.Component:

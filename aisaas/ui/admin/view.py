@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from decimal import Decimal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,11 @@ class TileView:
     figure: str
     change: str = ""
     hint: str = ""
+
+
+def percent(part: Decimal) -> str:
+    """Of a whole that is 1."""
+    return f"{part * 100:.0f} %"
 
 
 def pager_view(page: int, size: int, total: int, shown: int) -> PagerView:

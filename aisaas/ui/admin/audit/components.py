@@ -12,9 +12,9 @@ from aisaas.ui.admin.components import Column
 
 COLUMNS = (
     Column("When"),
-    Column("Who"),
-    Column("Action"),
-    Column("On"),
+    Column("Who", "wide"),
+    Column("Action", "wide"),
+    Column("On", "wide"),
     Column("Change", "wrap"),
     Column("Reason", "wrap"),
 )

@@ -22,28 +22,28 @@ from aisaas.ui.admin.money.webhooks import WebhookRows
 
 ROWS = (
     Column("User", "wrap"),
-    Column("Used"),
-    Column("Tokens", "number"),
-    Column("State"),
+    Column("Used", "wide"),
+    Column("Tokens", "number wide"),
+    Column("State", "wide"),
     Column("Error", "wrap"),
-    Column("Actions"),
+    Column("Actions", "actions"),
 )
 EVENTS = (
     Column("Event", "wrap"),
-    Column("When"),
-    Column("Status"),
+    Column("When", "wide"),
+    Column("Status", "wide"),
     Column("Error", "wrap"),
     Column("About", "wrap"),
-    Column("Actions"),
+    Column("Actions", "actions"),
 )
 DAYS = (
     Column("User", "wrap"),
-    Column("Day"),
+    Column("Day", "wide"),
     Column("Ours", "number"),
     Column("Stripe's", "number"),
-    Column("Drift", "number"),
-    Column("Compared"),
-    Column("Actions"),
+    Column("Drift", "number wide"),
+    Column("Compared", "wide"),
+    Column("Actions", "actions"),
 )
 RESEND = (
     "It goes out with the next batch. What is parked is compared with Stripe's sum first: what that has "

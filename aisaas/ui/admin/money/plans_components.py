@@ -13,11 +13,11 @@ from aisaas.ui.admin.money.state import Money
 
 PLANS = (
     Column("User", "wrap"),
-    Column("Has"),
-    Column("Stripe says"),
-    Column("Found"),
-    Column("Put right"),
-    Column("Actions"),
+    Column("Has", "wide"),
+    Column("Stripe says", "wide"),
+    Column("Found", "wide"),
+    Column("Put right", "wide"),
+    Column("Actions", "actions"),
 )
 
 
@@ -92,7 +92,7 @@ def _side(has: rx.Var[str] | str, until: rx.Var[str] | str) -> rx.Component:
         has,
         rx.cond(
             until,
-            rx.el.span("until ", layout.when(until, "date"), class_name="under quiet"),
+            rx.el.div("until ", layout.when(until, "date"), class_name="quiet"),
         ),
     )
 

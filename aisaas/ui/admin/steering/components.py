@@ -22,9 +22,9 @@ MODELS = (
     Column("State"),
     Column("Plans", "wrap"),
     Column("Weight", "number"),
-    Column("Price in / out", "number"),
+    Column("Price in / out", "number wide"),
     Column("Margin", "wrap"),
-    Column("Change"),
+    Column("Change", "actions"),
 )
 MIX = (
     "Prices are USD per million tokens. Margins are for three tokens of the prompt to one of the answer: "

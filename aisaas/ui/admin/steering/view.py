@@ -14,6 +14,7 @@ from aisaas.admin.offers import Margin, Offer, OfferShown
 from aisaas.billing.checkout import cents
 from aisaas.billing.plans import Plan
 from aisaas.ui import amounts
+from aisaas.ui.admin.view import percent
 
 MICRO = 1_000_000
 CAPS = {"free": "Free tier, a day", "total": "All spending, a day"}
@@ -180,8 +181,8 @@ def _margin(margin: Margin, plan: str) -> str:
     if margin.overage is None:
         return f"{plan}: up to {_small(margin.whole_usd)} a user and month"
     if margin.included is None:
-        return f"{plan}: {margin.overage:.0%} beyond"
-    return f"{plan}: {margin.included:.0%} included, {margin.overage:.0%} beyond"
+        return f"{plan}: {percent(margin.overage)} beyond"
+    return f"{plan}: {percent(margin.included)} included, {percent(margin.overage)} beyond"
 
 
 def _small(usd: Decimal) -> str:

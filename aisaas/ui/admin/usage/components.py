@@ -33,7 +33,7 @@ SHARES = (
     Column("Margin", "number", "margin"),
 )
 REFUSED = (Column("Reason", "wrap"), Column("Times", "number"), Column("Users", "number"))
-ERRORS = (Column("Model"), Column("Provider"), Column("Error"), Column("Times", "number"))
+ERRORS = (Column("Model"), Column("Provider"), Column("Error", "wide"), Column("Times", "number"))
 USERS = (
     Column("User", "wrap", "email"),
     Column("Plan"),

@@ -26,7 +26,7 @@ from aisaas.admin.usage_models import (
     UserUsage,
 )
 from aisaas.ui import amounts
-from aisaas.ui.admin.view import OrderView, PagerView, TileView, pager_view
+from aisaas.ui.admin.view import OrderView, PagerView, TileView, pager_view, percent
 from aisaas.ui.chat.view import cost
 from aisaas.ui.dashboard.view import reason
 
@@ -256,7 +256,7 @@ def _of_them(number: int, what: str) -> str:
 def _margin(total: Earned) -> str:
     if total.revenue_usd <= 0:
         return ""
-    return f"{total.margin_usd / total.revenue_usd:.0%} of revenue".replace("%", " %")
+    return f"{percent(total.margin_usd / total.revenue_usd)} of revenue"
 
 
 def _burn_tile(report: Report) -> TileView:
@@ -265,12 +265,12 @@ def _burn_tile(report: Report) -> TileView:
     worst = max(report.burn, key=lambda each: each.free.spent_usd, default=None)
     if worst is None:
         return TileView("Free tier", money(spent))
-    percent = _share_of(worst.free.spent_usd, worst.free.cap_usd)
-    return TileView("Free tier", money(spent), hint=f"At most {percent} of a day’s cap")
+    share = _share_of(worst.free.spent_usd, worst.free.cap_usd)
+    return TileView("Free tier", money(spent), hint=f"At most {share} of a day’s cap")
 
 
 def _share_of(part: Decimal, whole: Decimal) -> str:
-    return f"{part * 100 / whole:.0f} %" if whole else "100 %"
+    return percent(part / whole) if whole else "100 %"
 
 
 def chart_view(report: Report, today: date) -> ChartView:

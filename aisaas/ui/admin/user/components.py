@@ -17,36 +17,46 @@ from aisaas.ui.browser import UsageChart
 
 REFUSED = (
     Column("Reason", "wrap"),
-    Column("When"),
-    Column("Model"),
+    Column("When", "wide"),
+    Column("Model", "wide"),
     Column("Times", "number"),
 )
-FAILED = (Column("Outcome"), Column("When"), Column("Model"), Column("Error", "wrap"))
-SESSIONS = (Column("Device"), Column("Opened", "wrap"), Column("Since"), Column("Last seen"))
+FAILED = (
+    Column("Outcome"),
+    Column("When", "wide"),
+    Column("Model", "wide"),
+    Column("Error", "wrap"),
+)
+SESSIONS = (
+    Column("Device"),
+    Column("Opened", "wrap"),
+    Column("Since", "wide"),
+    Column("Last seen", "wide"),
+)
 SUBSCRIPTIONS = (
     Column("Plan"),
     Column("Status"),
-    Column("Since"),
-    Column("Goes on"),
+    Column("Since", "wide"),
+    Column("Goes on", "wide"),
     Column("At Stripe"),
 )
 CREDITS = (
     Column("Reason", "wrap"),
-    Column("Given"),
+    Column("Given", "wide"),
     Column("Used", "number"),
-    Column("Ends"),
+    Column("Ends", "wide"),
     Column("State"),
 )
 MAILS = (
     Column("Mail"),
-    Column("When"),
+    Column("When", "wide"),
     Column("State"),
     Column("Error", "wrap"),
     Column("Again", "wrap"),
 )
 DONE = (
     Column("Action"),
-    Column("When"),
+    Column("When", "wide"),
     Column("Who", "wrap"),
     Column("Change", "wrap"),
     Column("Reason", "wrap"),

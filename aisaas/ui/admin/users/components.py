@@ -16,8 +16,8 @@ COLUMNS = (
     Column("Requests", "number", "requests"),
     Column("Tokens", "number", "tokens"),
     Column("Cost", "number", "cost"),
-    Column("Last seen", "", "seen"),
-    Column("Joined", "", "joined"),
+    Column("Last seen", "wide", "seen"),
+    Column("Joined", "wide", "joined"),
 )
 
 
