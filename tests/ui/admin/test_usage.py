@@ -92,7 +92,7 @@ def lines(database: Database, member: Member, day: date, count: int = 1, **value
 @pytest.fixture
 def day() -> date:
     """One that no other test uses."""
-    return date(1990, 1, 1) + timedelta(days=uuid4().int % 9000)
+    return date(1960, 1, 1) + timedelta(days=uuid4().int % 9000)
 
 
 async def looking_at(tab: Tab, first: date, last: date) -> None:
