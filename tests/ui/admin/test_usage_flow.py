@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
-import psycopg
 import pytest
 from playwright.sync_api import Locator, Page, ViewportSize, expect
 
-from aisaas.embedded.folder import DataFolder
+from tests.ui.admin.conftest import Execute
 from tests.ui.conftest import SignUp
 
 # A day long before there was anything else, and its two dear users among thirty.
@@ -26,22 +22,8 @@ select gen_random_uuid(), coalesce((select id from profiles where email = %s and
   case when n < 2 then 3 - n else 0.01 end, 'done'
 from generate_series(0, %s) n
 """
-Execute = Callable[..., None]
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture
-def execute(url: str, shared_folder: Path) -> Execute:
-    running = DataFolder(shared_folder / "data").running()
-    assert running is not None
-    assert running.url == url
-
-    def run(statement: str, *values: object) -> None:
-        with psycopg.connect(running.env["MIGRATION_DATABASE_URL"], autocommit=True) as database:
-            database.execute(statement, values)  # pyright: ignore[reportArgumentType]
-
-    return run
 
 
 def be(role: str, page: Page, execute: Execute) -> str:

@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Generator
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from aisaas.settings import PROJECT_ROOT
-from tests.ui.conftest import PASSWORD, SignUp, browsing, signed_up
+from tests.ui.conftest import PASSWORD
 from tests.ui.pages import answered, refused
 
 QUICK = "long 8 speed 0"
 WHY = "sent spam"
 
 pytestmark = pytest.mark.timeout(400)
-
-
-@pytest.fixture
-def member(chromium: Browser, url: str) -> Generator[Page]:
-    """Somebody else, at a device of theirs."""
-    with browsing(chromium, url) as device:
-        yield signed_up(device)
-
-
-@pytest.fixture
-def admin(sign_up: SignUp, shared_folder: Path) -> Page:
-    """Made one by an operator, beside the running instance."""
-    page = sign_up()
-    email = page.locator(".account-email").text_content() or ""
-    subprocess.run(
-        [sys.executable, "-m", "aisaas", "admin", "grant", email, "--reason", "runs this"],
-        env=os.environ | {"AISAAS_DATA_DIR": str(shared_folder / "data")},
-        cwd=PROJECT_ROOT,
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
-    return page
 
 
 def act(page: Page, button: str, confirm: str, **fields: str) -> None:

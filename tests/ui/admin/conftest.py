@@ -1,0 +1,56 @@
+"""An admin and somebody else in a Chromium each, and a way to put things into their database."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import psycopg
+import pytest
+from playwright.sync_api import Browser, Page
+
+from aisaas.embedded.folder import DataFolder
+from aisaas.settings import PROJECT_ROOT
+from tests.ui.conftest import SignUp, browsing, signed_up
+
+Execute = Callable[..., None]
+
+
+@pytest.fixture
+def member(chromium: Browser, url: str) -> Generator[Page]:
+    """Somebody else, at a device of theirs."""
+    with browsing(chromium, url) as device:
+        yield signed_up(device)
+
+
+@pytest.fixture
+def admin(sign_up: SignUp, shared_folder: Path) -> Page:
+    """Made one by an operator, beside the running instance."""
+    page = sign_up()
+    email = page.locator(".account-email").text_content() or ""
+    subprocess.run(
+        [sys.executable, "-m", "aisaas", "admin", "grant", email, "--reason", "runs this"],
+        env=os.environ | {"AISAAS_DATA_DIR": str(shared_folder / "data")},
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    return page
+
+
+@pytest.fixture
+def execute(url: str, shared_folder: Path) -> Execute:
+    """Runs a statement as the schema's owner."""
+    running = DataFolder(shared_folder / "data").running()
+    assert running is not None
+    assert running.url == url
+
+    def run(statement: str, *values: object) -> None:
+        with psycopg.connect(running.env["MIGRATION_DATABASE_URL"], autocommit=True) as database:
+            database.execute(statement, values)  # pyright: ignore[reportArgumentType]
+
+    return run
