@@ -96,7 +96,9 @@ def build_services(stack: Stack, catalogue: Path) -> Build:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def services(build_services: Build) -> AsyncGenerator[Services]:
-    async with build_services() as made:
+    # Without jobs: its names in Redis are those of development, and it would recover the replies of
+    # processes that tests start as another environment, without finding their text.
+    async with build_services(run_jobs=False) as made:
         yield made
 
 

@@ -7,6 +7,7 @@ replaces anything; SIGTERM ends with 0 once replies are finished or booked as in
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import subprocess
@@ -17,12 +18,13 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
+from aisaas import logs
 from aisaas.bench.server import app_process
 from aisaas.cli import frontend
 from aisaas.cli.environment import configured
 from aisaas.cli.parts import plan
-from aisaas.cli.screen import complain, say
-from aisaas.cli.workers import Workers
+from aisaas.cli.screen import say
+from aisaas.cli.workers import Say, Workers
 from aisaas.db.migrate import missing, upgrade
 from aisaas.embedded.errors import StackError
 from aisaas.embedded.processes import HOST, Process, is_free, listens, port_holder
@@ -142,9 +144,12 @@ def _serve(arguments: argparse.Namespace, settings: Settings, asked: list[int]) 
 
 @contextmanager
 def _observed(workers: int) -> Generator[dict[str, str]]:
-    """What workers are told besides: lines for machines unless it is said otherwise; and, as Prometheus
-    comes to any of them, a folder in which each finds what the others have counted."""
-    env = {} if "LOG_FORMAT" in configured() else {"LOG_FORMAT": "json"}
+    """What workers are told besides: lines for machines unless it is said otherwise, the server's own,
+    too; and, as Prometheus comes to any of them, a folder in which each finds what the others have
+    counted."""
+    env = {"LOG_FORMAT": configured().get("LOG_FORMAT") or "json"}
+    if env["LOG_FORMAT"] == "json":
+        env["GRANIAN_LOG_CONFIG"] = str(PROJECT_ROOT / "aisaas" / "server_logs.json")
     if workers == 1 or _COUNTED in os.environ:
         yield env
         return
@@ -158,27 +163,35 @@ def _serve_observed(
     observed: Mapping[str, str],
     asked: list[int],
 ) -> int:
+    tell = _teller(settings) if observed["LOG_FORMAT"] == "json" else say
     workers = Workers(
         arguments.workers,
         lambda number: _worker(number, arguments.host, settings, observed),
-        say=say,
+        say=tell,
     )
     try:
         workers.start()
         pids = ", ".join(map(str, workers.pids))
-        say(f"Serving {settings.url} at {arguments.host}:{settings.port}, pids {pids}.")
+        tell(f"Serving {settings.url} at {arguments.host}:{settings.port}, pids {pids}.")
         while True:
             workers.look()
             if asked:
                 asked.clear()
-                _restart(workers)
+                _restart(workers, tell)
             time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
-        say("Ending: replies in progress may finish.")
+        tell("Ending: replies in progress may finish.")
     finally:
         workers.stop()
-    say("Ended.")
+    tell("Ended.")
     return 0
+
+
+def _teller(settings: Settings) -> Say:
+    """Says it in a line like those of the workers."""
+    secrets = (value for _, value in settings.secrets())
+    logs.configure(settings.log_level, secrets, form="json")
+    return logging.getLogger(__name__).info
 
 
 @contextmanager
@@ -192,15 +205,15 @@ def _restarts() -> Generator[list[int]]:
         signal.signal(signal.SIGHUP, before)
 
 
-def _restart(workers: Workers) -> None:
-    say("Restarting, one worker at a time.")
+def _restart(workers: Workers, tell: Say) -> None:
+    tell("Restarting, one worker at a time.")
     # By processes of their own: what is looked at is the code that is there now, not what we run.
     again = sys.argv[1:]
     steps = [["migrate"]] if "--migrate" in again else []
     for step in [*steps, [*again, "--check"]]:
         command = [sys.executable, "-m", "aisaas", *step]
         if subprocess.run(command, cwd=PROJECT_ROOT, check=False).returncode != 0:  # noqa: S603
-            complain("The restart is given up; the workers there are go on.")
+            tell("The restart is given up; the workers there are go on.")
             return
     workers.roll()
 

@@ -147,11 +147,11 @@ async def test_whichever_worker_prometheus_meets_answers_for_both(two: Served) -
 
 
 def test_workers_log_for_machines(two: Served) -> None:
-    # The server itself says some lines in its own way.
-    lines = [line for line in two.log.read_text().splitlines() if line.startswith("{")]
-    assert lines
+    lines = [json.loads(line) for line in two.log.read_text().splitlines()]
     for line in lines:
-        assert {"time", "level", "logger", "message", "pid"} <= set(json.loads(line))
+        assert {"time", "level", "logger", "message", "pid"} <= set(line)
+    # The supervisor, the server and the app.
+    assert {"aisaas.cli.serve", "_granian"} < {line["logger"] for line in lines}
 
 
 # The last: it ends what the others use.
