@@ -177,6 +177,7 @@ def gate(
             page,
             rx.fragment(skeleton, rx.el.div(refusal(), class_name="refusal-alone")),
             ready=of.ready,
+            hydrated=rx.State.is_hydrated,
             session=of.get_full_name(),
             ready_var=f"ready{FIELD_MARKER}",
             live=[Notices.get_full_name()],

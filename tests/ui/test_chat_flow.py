@@ -6,14 +6,17 @@ Each test leaves the page as a person would find it, and no page may break the s
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import BrowserContext, Page, WebSocketRoute, expect
 
 from tests.ui.conftest import SignUp
 from tests.ui.pages import ends, is_as_stored, meter, say
 
 SLOW = "long 300 speed 60"
+# How socket.io begins a message that carries one.
+EVENT = "42"
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -227,3 +230,83 @@ def test_public_pages_fit_and_obey_the_policy(
     page.goto(path)
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+class Held:
+    """What the server says to a page that is loaded from now on, kept back while `holding`."""
+
+    def __init__(self, page: Page) -> None:
+        self.holding = False
+        self.messages: list[Callable[[], None]] = []
+        self._page = page
+        page.route_web_socket(re.compile("/_event"), self._hold)
+
+    def _hold(self, socket: WebSocketRoute) -> None:
+        def pass_on(message: str | bytes) -> None:
+            if self.holding:
+                self.messages.append(lambda: socket.send(message))
+            else:
+                self.said(message)
+                socket.send(message)
+
+        socket.connect_to_server().on_message(pass_on)
+
+    def said(self, message: str | bytes) -> None:
+        """For whoever wants to hold what comes after a message."""
+
+    def wait(self) -> None:
+        """Until something is held."""
+        while not self.messages:
+            self._page.wait_for_timeout(50)
+
+    def release(self) -> None:
+        self.holding = False
+        while self.messages:
+            self.messages.pop(0)()
+
+
+class HeldAfterTheFirst(Held):
+    """The first tells what the tab's state was."""
+
+    def said(self, message: str | bytes) -> None:
+        self.holding = str(message).startswith(EVENT)
+
+
+def test_a_page_that_is_loaded_anew_shows_nothing_of_the_conversation_before(
+    sign_up: SignUp,
+) -> None:
+    page = sign_up()
+    ends(say(page, "table"), "done")
+    held = HeldAfterTheFirst(page)
+    page.goto("/chat")
+    held.wait()
+    box = page.get_by_role("textbox", name="Message")
+    expect(box).to_have_count(0)
+    held.said = lambda message: None
+    held.release()
+    expect(box).to_be_visible()
+    expect(page.locator("article")).to_have_count(0)
+
+
+def test_what_is_sent_at_once_goes_to_the_conversation_of_the_address(sign_up: SignUp) -> None:
+    page = sign_up()
+    held = Held(page)
+    page.reload()
+    ends(say(page, "table"), "done")
+    before = page.url
+    held.holding = True
+    page.get_by_role("navigation", name="Conversations").get_by_text("New chat").click()
+    held.wait()
+    box = page.get_by_role("textbox", name="Message")
+    box.fill("long 8 speed 0")
+    box.press("Enter")
+    held.release()
+    expect(page).to_have_url(re.compile(r"/chat/[0-9a-f-]{36}$"))
+    assert page.url != before
+    replies = page.locator("article[data-role=assistant]")
+    expect(replies).to_have_count(1)
+    ends(replies, "done")
+    is_as_stored(page, replies)
+    page.goto(before)
+    expect(replies).to_have_count(1)
+    expect(replies.get_by_role("table")).to_be_visible()

@@ -141,12 +141,12 @@ class Transcript(rx.Component):
 
 
 class Composer(rx.Component):
-    """Where one types. Uncontrolled: no key press waits for the server."""
+    """Where one types, in the conversation of the page's address. Uncontrolled: no key press waits for
+    the server."""
 
     library = _library("composer")
     tag = "Composer"
 
-    conversation: rx.Var[str]
     owner: rx.Var[str]
     model: rx.Var[str]
     models: rx.Var[Any]
@@ -190,12 +190,13 @@ class Refusal(rx.Component):
 
 
 class Gate(rx.Component):
-    """Its first child once `ready`, and from then on; before that its second."""
+    """Its first child once `ready` and `hydrated`, and from then on; before that its second."""
 
     library = _library("gate")
     tag = "Gate"
 
     ready: rx.Var[bool]
+    hydrated: rx.Var[bool]
     # Where `ready` is in the store, by the state's full name and the var's; and what is never held.
     session: rx.Var[str]
     ready_var: rx.Var[str]

@@ -1,6 +1,8 @@
 // Where one types. The text lives in the browser: drafts are kept per conversation, and a text
-// leaves the box only when the server has accepted it.
+// leaves the box only when the server has accepted it. The address says which conversation that is: what
+// the server shows follows it, a moment later.
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "react";
+import { useParams } from "react-router";
 
 const GIVE_UP_MS = 20000;
 
@@ -55,7 +57,8 @@ function useDraft(box, owner, conversation) {
 }
 
 export function Composer(props) {
-  const { conversation, owner, model, models, reply, accepted, refusal, errors } = props;
+  const { owner, model, models, reply, accepted, refusal, errors } = props;
+  const { thread: conversation = "" } = useParams();
   const box = useRef(null);
   const pending = useRef(null);
   // What nobody has answered. Sent again it keeps its name, by which the server knows it.

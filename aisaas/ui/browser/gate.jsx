@@ -1,5 +1,8 @@
 // Nothing of a protected page before the server knows who is asking; and once it is shown, it stays.
 //
+// A tab that is loaded anew is first told the state of the page before, `ready` and all: it is of this
+// page once that has been loaded, which is when it is `hydrated`.
+//
 // A server that has forgotten this tab (it was restarted, or another one answers) sends an empty
 // state first and the full one a moment later. Between the two, what is behind the gate goes on
 // seeing the last full state. What is asked for meanwhile works: every handler names what it means.
@@ -53,7 +56,7 @@ class HeldStore {
   }
 }
 
-export function Gate({ ready, session, readyVar, live, refusal, onAgain, children }) {
+export function Gate({ ready, hydrated, session, readyVar, live, refusal, onAgain, children }) {
   const store = useContext(StateStoreContext);
   const [opened, setOpened] = useState(false);
   const held = useMemo(
@@ -62,9 +65,9 @@ export function Gate({ ready, session, readyVar, live, refusal, onAgain, childre
     [store, session, readyVar],
   );
   useEffect(() => {
-    if (ready) setOpened(true);
+    if (ready && hydrated) setOpened(true);
     held.refreshSoon();
-  }, [ready, held]);
+  }, [ready, hydrated, held]);
   // What is away comes back, and nobody has to reload for it.
   const waiting = refusal?.again === true;
   useEffect(() => {
@@ -73,6 +76,6 @@ export function Gate({ ready, session, readyVar, live, refusal, onAgain, childre
     return () => clearInterval(timer);
   }, [waiting, onAgain]);
   const [page, skeleton] = children;
-  if (!ready && !opened) return skeleton;
+  if (!(ready && hydrated) && !opened) return skeleton;
   return <StateStoreContext.Provider value={held}>{page}</StateStoreContext.Provider>;
 }

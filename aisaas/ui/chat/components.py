@@ -66,7 +66,6 @@ def welcome() -> rx.Component:
 
 def composer() -> rx.Component:
     return Composer.create(
-        conversation=Chat.current,
         owner=Session.owner,
         model=Chat.model,
         models=Chat.models,

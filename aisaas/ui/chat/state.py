@@ -93,7 +93,9 @@ class Chat(rx.State):
         await list_conversations(self, principal)
         asked = routes.conversation_in(self.router.url.path)
         here = (asked, self.router.session.session_id)
-        arrived, self._arriving = bool(asked) and self._arriving == here, ("", "")
+        # Unless another load came in between, and has shown something else.
+        arrived = bool(asked) and asked == self.current and self._arriving == here
+        self._arriving = ("", "")
         if arrived:
             return None
         await notices.clear(self)
