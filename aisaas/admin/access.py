@@ -5,11 +5,15 @@ To somebody who is no admin there is nothing here: the same answer as for an add
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.models import Principal
 from aisaas.admin import store
-from aisaas.errors import ActionInvalid, NotFound
+from aisaas.db.service import ServiceDatabase
+from aisaas.errors import ActionInvalid, DependencyError, NotFound, Unavailable
 
 NOTHING_HERE = "There is nothing at this address."
 LONGEST_REASON = 500
@@ -33,6 +37,22 @@ def may_look(actor: Actor) -> None:
     """The same for what operators look at, too. Raises NotFound."""
     if not isinstance(actor, str):
         require_admin(actor)
+
+
+@asynccontextmanager
+async def looking(database: ServiceDatabase, actor: Actor) -> AsyncGenerator[AsyncSession]:
+    """A transaction of somebody who may look.
+
+    Raises:
+        NotFound: no admin.
+        Unavailable: the database does not answer.
+    """
+    may_look(actor)
+    try:
+        async with database.transaction() as session:
+            yield session
+    except DependencyError as error:
+        raise Unavailable from error
 
 
 def stated(reason: str) -> str:

@@ -10,10 +10,9 @@ from uuid import UUID
 
 from aisaas.accounts.models import Principal
 from aisaas.admin import store
-from aisaas.admin.access import require_admin
+from aisaas.admin.access import looking
 from aisaas.admin.models import AuditEntry
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import DependencyError, Unavailable
 
 PAGE_ENTRIES = 50
 
@@ -55,23 +54,19 @@ class AuditLog:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        require_admin(principal)
-        try:
-            async with self._database.transaction() as session:
-                found = await store.audit_entries(
-                    session,
-                    search=search,
-                    before=(before.at, before.id) if before else None,
-                    limit=PAGE_ENTRIES + 1,
-                )
-                entries = found[:PAGE_ENTRIES]
-                people = {
-                    user_id
-                    for entry in entries
-                    for user_id in map(user_in, (entry.actor, entry.subject))
-                    if user_id is not None
-                }
-                names = await store.names_of(session, people)
-        except DependencyError as error:
-            raise Unavailable from error
+        async with looking(self._database, principal) as session:
+            found = await store.audit_entries(
+                session,
+                search=search,
+                before=(before.at, before.id) if before else None,
+                limit=PAGE_ENTRIES + 1,
+            )
+            entries = found[:PAGE_ENTRIES]
+            people = {
+                user_id
+                for entry in entries
+                for user_id in map(user_in, (entry.actor, entry.subject))
+                if user_id is not None
+            }
+            names = await store.names_of(session, people)
         return AuditPage(entries, names, older=len(found) > PAGE_ENTRIES)

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.admin.access import Actor, acting, may_look, stated
+from aisaas.admin.access import Actor, acting, looking, may_look, stated
 from aisaas.admin.store import audit
 from aisaas.billing import entitlement_store as store
 from aisaas.billing.entitlement_store import DifferenceEntry, EntitlementHealth, Standing
@@ -109,12 +109,8 @@ class Entitlements:
 
     async def health(self, actor: Actor) -> EntitlementHealth:
         """Raises NotFound, Unavailable."""
-        may_look(actor)
-        try:
-            async with self._database.transaction() as session:
-                return await store.health(session)
-        except DependencyError as error:
-            raise Unavailable from error
+        async with looking(self._database, actor) as session:
+            return await store.health(session)
 
     async def page(
         self,
@@ -132,15 +128,11 @@ class Entitlements:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        may_look(actor)
         place = (before.at, before.id) if before else None
-        try:
-            async with self._database.transaction() as session:
-                found = await store.entries(
-                    session, differing=differing, search=search, before=place, limit=limit + 1
-                )
-        except DependencyError as error:
-            raise Unavailable from error
+        async with looking(self._database, actor) as session:
+            found = await store.entries(
+                session, differing=differing, search=search, before=place, limit=limit + 1
+            )
         return DifferencePage(found[:limit], older=len(found) > limit)
 
     async def compare(

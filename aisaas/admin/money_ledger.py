@@ -22,9 +22,9 @@ from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.admin import money_store as store
-from aisaas.admin.access import Actor, acting, may_look, stated
-from aisaas.admin.money_store import DayEntry, DriftHealth
+from aisaas.admin import money_ledger_store as store
+from aisaas.admin.access import Actor, acting, looking, may_look, stated
+from aisaas.admin.money_ledger_store import DayEntry, DriftHealth
 from aisaas.admin.store import audit
 from aisaas.billing.reconcile import Compared, Reconciliation
 from aisaas.db.service import ServiceDatabase
@@ -77,12 +77,8 @@ class LedgerAndMeter:
 
     async def health(self, actor: Actor) -> DriftHealth:
         """Raises NotFound, Unavailable."""
-        may_look(actor)
-        try:
-            async with self._database.transaction() as session:
-                return await store.drift_health(session)
-        except DependencyError as error:
-            raise Unavailable from error
+        async with looking(self._database, actor) as session:
+            return await store.drift_health(session)
 
     async def page(
         self,
@@ -100,15 +96,11 @@ class LedgerAndMeter:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        may_look(actor)
         place = (before.day, before.customer) if before else None
-        try:
-            async with self._database.transaction() as session:
-                found = await store.day_entries(
-                    session, differing=differing, search=search, before=place, limit=limit + 1
-                )
-        except DependencyError as error:
-            raise Unavailable from error
+        async with looking(self._database, actor) as session:
+            found = await store.day_entries(
+                session, differing=differing, search=search, before=place, limit=limit + 1
+            )
         return DayPage(found[:limit], older=len(found) > limit)
 
     async def compare(self, actor: Actor, customer: str, day: date) -> Compared:

@@ -19,9 +19,9 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.admin import money_store as store
-from aisaas.admin.access import Actor, acting, may_look, stated
-from aisaas.admin.money_store import Moved, OutboxEntry, OutboxHealth, OutboxState
+from aisaas.admin import money_usage_store as store
+from aisaas.admin.access import Actor, acting, looking, stated
+from aisaas.admin.money_usage_store import Moved, OutboxEntry, OutboxHealth, OutboxState
 from aisaas.admin.store import audit
 from aisaas.billing import reconcile_store
 from aisaas.billing.reconcile import Reconciliation
@@ -68,12 +68,8 @@ class StuckUsage:
 
     async def health(self, actor: Actor) -> OutboxHealth:
         """Raises NotFound, Unavailable."""
-        may_look(actor)
-        try:
-            async with self._database.transaction() as session:
-                return await store.outbox_health(session)
-        except DependencyError as error:
-            raise Unavailable from error
+        async with looking(self._database, actor) as session:
+            return await store.outbox_health(session)
 
     async def page(
         self,
@@ -90,15 +86,11 @@ class StuckUsage:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        may_look(actor)
         place = (before.at, before.id) if before else None
-        try:
-            async with self._database.transaction() as session:
-                found = await store.outbox_entries(
-                    session, states, search=search, before=place, limit=limit + 1
-                )
-        except DependencyError as error:
-            raise Unavailable from error
+        async with looking(self._database, actor) as session:
+            found = await store.outbox_entries(
+                session, states, search=search, before=place, limit=limit + 1
+            )
         return OutboxPage(found[:limit], older=len(found) > limit)
 
     async def resend(self, actor: Actor, ids: Sequence[UUID], *, reason: str) -> Resent:

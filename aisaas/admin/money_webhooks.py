@@ -14,9 +14,9 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.admin import money_store as store
-from aisaas.admin.access import Actor, acting, may_look, stated
-from aisaas.admin.money_store import WebhookEntry, WebhookHealth
+from aisaas.admin import money_webhooks_store as store
+from aisaas.admin.access import Actor, acting, looking, stated
+from aisaas.admin.money_webhooks_store import WebhookEntry, WebhookHealth
 from aisaas.admin.store import audit
 from aisaas.billing.stripe_events import METER_PROBLEM, StripeEvents
 from aisaas.db.service import ServiceDatabase
@@ -54,12 +54,8 @@ class WebhookEvents:
 
     async def health(self, actor: Actor) -> WebhookHealth:
         """Raises NotFound, Unavailable."""
-        may_look(actor)
-        try:
-            async with self._database.transaction() as session:
-                return await store.webhook_health(session)
-        except DependencyError as error:
-            raise Unavailable from error
+        async with looking(self._database, actor) as session:
+            return await store.webhook_health(session)
 
     async def page(
         self,
@@ -77,15 +73,11 @@ class WebhookEvents:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        may_look(actor)
         place = (before.at, before.id) if before else None
-        try:
-            async with self._database.transaction() as session:
-                found = await store.webhook_entries(
-                    session, failed=failed, search=search, before=place, limit=limit + 1
-                )
-        except DependencyError as error:
-            raise Unavailable from error
+        async with looking(self._database, actor) as session:
+            found = await store.webhook_entries(
+                session, failed=failed, search=search, before=place, limit=limit + 1
+            )
         return WebhookPage(found[:limit], older=len(found) > limit)
 
     async def replay(self, actor: Actor, event_id: str, *, reason: str) -> str:

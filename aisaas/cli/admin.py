@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aisaas.admin.users_models import Role, Standing
-from aisaas.cli.environment import adopt, running
-from aisaas.cli.operator import added, agreed, operator, refused
+from aisaas.cli.operator import DONE, FAILED, acted, added, agreed, operator
 from aisaas.cli.screen import say
-from aisaas.errors import Refusal
-from aisaas.settings import load
-from aisaas.wiring import Services, build
+from aisaas.wiring import Services
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,40 +34,25 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.action != "list":
         to = "an admin" if arguments.action == "grant" else "an admin no longer"
         if not agreed(f"Make {arguments.whom} {to}?", yes=arguments.yes):
-            return 1
-    adopt(running())
+            return FAILED
     act = _list if arguments.action == "list" else _set
-    try:
-        asyncio.run(_with_services(act, arguments))
-    except Refusal as refusal:
-        return refused(refusal, as_json=arguments.json)
-    return 0
+    return acted(lambda services: act(services, arguments), as_json=arguments.json)
 
 
-Act = Callable[[Services, argparse.Namespace], Awaitable[None]]
-
-
-async def _with_services(act: Act, arguments: argparse.Namespace) -> None:
-    services = build(load())
-    try:
-        await act(services, arguments)
-    finally:
-        await services.close()
-
-
-async def _list(services: Services, arguments: argparse.Namespace) -> None:
+async def _list(services: Services, arguments: argparse.Namespace) -> int:
     found = await services.users.admins(operator())
     if arguments.json:
         say(json.dumps([_told(each) for each in found], indent=2))
-        return
+        return DONE
     for each in found:
         suspended = "  suspended" if each.suspended_at else ""
         say(f"{each.email}  {each.id}  since {each.created_at:%Y-%m-%d}{suspended}")
     if not found:
         say("Nobody is an admin. Make one: python -m aisaas admin grant EMAIL --reason …")
+    return DONE
 
 
-async def _set(services: Services, arguments: argparse.Namespace) -> None:
+async def _set(services: Services, arguments: argparse.Namespace) -> int:
     role: Role = "admin" if arguments.action == "grant" else "user"
     users, actor = services.users, operator()
     user_id = await users.named(actor, arguments.whom)
@@ -87,6 +67,7 @@ async def _set(services: Services, arguments: argparse.Namespace) -> None:
         )
     else:
         say(f"{arguments.whom} is no admin any more." if changed else f"{arguments.whom} was none.")
+    return DONE
 
 
 def _told(admin: Standing) -> dict[str, Any]:

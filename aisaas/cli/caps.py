@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import getpass
 import json
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 
 from aisaas.admin.caps import SCOPES, CapToday
-from aisaas.cli.environment import adopt, running
-from aisaas.cli.screen import complain, say
-from aisaas.errors import ActionInvalid
-from aisaas.settings import load
-from aisaas.wiring import Services, build
+from aisaas.cli.operator import DONE, acted, operator
+from aisaas.cli.screen import say
+from aisaas.wiring import Services
 
 USAGE = 2
 SETTINGS = "settings"
@@ -36,31 +32,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    adopt(running())
-    try:
-        return asyncio.run(_execute(arguments))
-    except ActionInvalid as error:
-        complain(error.sentence)
-        return USAGE
+    return acted(lambda services: _act(services, arguments), as_json=arguments.json)
 
 
-async def _execute(arguments: argparse.Namespace) -> int:
-    services = build(load())
-    try:
-        if arguments.action == "set":
-            await _set(services, arguments)
-        else:
-            _show(await services.caps.of_operator(), as_json=arguments.json)
-    finally:
-        await services.close()
-    return 0
+async def _act(services: Services, arguments: argparse.Namespace) -> int:
+    if arguments.action == "set":
+        await _set(services, arguments)
+    else:
+        _show(await services.caps.of_operator(), as_json=arguments.json)
+    return DONE
 
 
 async def _set(services: Services, arguments: argparse.Namespace) -> None:
     changed = await services.caps.set(
         arguments.scope,
         arguments.usd,
-        actor=f"operator:{getpass.getuser()}",
+        actor=operator(),
         reason=arguments.reason,
     )
     now = next(c for c in await services.caps.of_operator() if c.scope == arguments.scope)

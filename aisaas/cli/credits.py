@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 from datetime import UTC, datetime
-from uuid import UUID
 
-from aisaas.cli.environment import adopt, running
-from aisaas.cli.operator import FAILED, USAGE, agreed, operator
-from aisaas.cli.screen import complain, say
-from aisaas.errors import NotFound
-from aisaas.settings import load
-from aisaas.wiring import build
+from aisaas.cli.operator import DONE, FAILED, acted, agreed, operator
+from aisaas.cli.screen import say
+from aisaas.errors import ActionInvalid
+from aisaas.wiring import Services
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,31 +30,25 @@ def execute(arguments: argparse.Namespace) -> int:
     asked = f"Give {arguments.email} {arguments.tokens:,} tokens? It can't be taken back."
     if not agreed(asked, yes=arguments.yes):
         return FAILED
-    adopt(running())
-    try:
-        grant_id = asyncio.run(_grant(arguments))
-    except (NotFound, ValueError) as error:
-        complain(error.sentence if isinstance(error, NotFound) else f"Not granted: {error}.")
-        return USAGE
-    if arguments.json:
-        say(json.dumps({"grant": str(grant_id), "tokens": arguments.tokens}))
-    else:
-        say(f"{arguments.email} has {arguments.tokens:,} tokens more.")
-    return 0
+    return acted(lambda services: _grant(services, arguments), as_json=arguments.json)
 
 
-async def _grant(arguments: argparse.Namespace) -> UUID:
-    services = build(load())
+async def _grant(services: Services, arguments: argparse.Namespace) -> int:
     try:
-        return await services.credits.grant(
+        grant_id = await services.credits.grant(
             await services.credits.user_by_email(arguments.email),
             arguments.tokens,
             actor=operator(),
             reason=arguments.reason,
             expires_at=arguments.expires,
         )
-    finally:
-        await services.close()
+    except ValueError as error:
+        raise ActionInvalid(f"Not granted: {error}.") from error
+    if arguments.json:
+        say(json.dumps({"grant": str(grant_id), "tokens": arguments.tokens}))
+    else:
+        say(f"{arguments.email} has {arguments.tokens:,} tokens more.")
+    return DONE
 
 
 def _end_of_day(text: str) -> datetime:

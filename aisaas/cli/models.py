@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import getpass
 import json
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 
 from aisaas.admin.offers import KEEP, Keep, Margin, ModelChange, OfferShown, OwnPrice
-from aisaas.cli.environment import adopt, running
-from aisaas.cli.screen import complain, say
-from aisaas.errors import ActionInvalid
-from aisaas.settings import load
-from aisaas.wiring import Services, build
+from aisaas.cli.operator import DONE, acted, operator
+from aisaas.cli.screen import say
+from aisaas.wiring import Services
 
 USAGE = 2
 CATALOGUE = "catalogue"
@@ -50,24 +46,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    adopt(running())
-    try:
-        return asyncio.run(_execute(arguments))
-    except ActionInvalid as error:
-        complain(error.sentence)
-        return USAGE
+    return acted(lambda services: _act(services, arguments), as_json=arguments.json)
 
 
-async def _execute(arguments: argparse.Namespace) -> int:
-    services = build(load())
-    try:
-        if arguments.action == "set":
-            await _set(services, arguments)
-        else:
-            _list(await services.offers.all(), as_json=arguments.json)
-    finally:
-        await services.close()
-    return 0
+async def _act(services: Services, arguments: argparse.Namespace) -> int:
+    if arguments.action == "set":
+        await _set(services, arguments)
+    else:
+        _list(await services.offers.all(), as_json=arguments.json)
+    return DONE
 
 
 async def _set(services: Services, arguments: argparse.Namespace) -> None:
@@ -75,7 +62,7 @@ async def _set(services: Services, arguments: argparse.Namespace) -> None:
     changed = await services.offers.change(
         arguments.model,
         wanted,
-        actor=f"operator:{getpass.getuser()}",
+        actor=operator(),
         reason=arguments.reason,
     )
     shown = next(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import getpass
 import json
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from aisaas.cli.environment import adopt, running
 from aisaas.cli.screen import complain, say
 from aisaas.errors import Refusal, Unavailable
+from aisaas.settings import load
+from aisaas.wiring import Services, build
 
-FAILED, USAGE = 1, 2
+DONE, FAILED, USAGE = 0, 1, 2
 
 
 def operator() -> str:
@@ -36,7 +41,25 @@ def agreed(question: str, *, yes: bool) -> bool:
     return False
 
 
-def refused(refusal: Refusal, *, as_json: bool) -> int:
+def acted(act: Callable[[Services], Awaitable[int]], *, as_json: bool) -> int:
+    """Run `act` with the services of the running instance, or of the settings; its exit code, or that
+    of a refusal, which is told."""
+    adopt(running())
+    try:
+        return asyncio.run(_with_services(act))
+    except Refusal as refusal:
+        return _refused(refusal, as_json=as_json)
+
+
+async def _with_services(act: Callable[[Services], Awaitable[int]]) -> int:
+    services = build(load())
+    try:
+        return await act(services)
+    finally:
+        await services.close()
+
+
+def _refused(refusal: Refusal, *, as_json: bool) -> int:
     """Tell it, and the exit code that goes with it."""
     if as_json:
         say(json.dumps({"code": refusal.code, "message": refusal.sentence}))

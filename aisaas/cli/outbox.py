@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 from collections.abc import Sequence
 from uuid import UUID
 
 from aisaas.admin.money_usage import TROUBLE
-from aisaas.cli.environment import adopt, running
-from aisaas.cli.operator import USAGE, agreed, operator, refused
+from aisaas.cli.operator import DONE, USAGE, acted, agreed, operator
 from aisaas.cli.screen import complain, say
-from aisaas.errors import Refusal
-from aisaas.settings import load
-from aisaas.wiring import Services, build
+from aisaas.wiring import Services
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,26 +41,12 @@ def execute(arguments: argparse.Namespace) -> int:
     question = f"Call {len(ids)} rows {arguments.resolution}?"
     if arguments.action == "resolve" and not agreed(question, yes=arguments.yes):
         return USAGE
-    adopt(running())
-    try:
-        return asyncio.run(_execute(arguments, ids))
-    except Refusal as refusal:
-        return refused(refusal, as_json=arguments.json)
+    if arguments.action == "list":
+        return acted(lambda services: _list(services, arguments), as_json=arguments.json)
+    return acted(lambda services: _act(services, arguments, ids), as_json=arguments.json)
 
 
-async def _execute(arguments: argparse.Namespace, ids: Sequence[UUID]) -> int:
-    services = build(load())
-    try:
-        if arguments.action == "list":
-            await _list(services, arguments)
-        else:
-            await _act(services, arguments, ids)
-    finally:
-        await services.close()
-    return 0
-
-
-async def _list(services: Services, arguments: argparse.Namespace) -> None:
+async def _list(services: Services, arguments: argparse.Namespace) -> int:
     search = arguments.rows[0] if arguments.rows else ""
     page = await services.money.usage.page(operator(), TROUBLE, search=search)
     if arguments.json:
@@ -80,7 +62,7 @@ async def _list(services: Services, arguments: argparse.Namespace) -> None:
             for each in page.found
         ]
         say(json.dumps({"rows": shown, "more": page.older}))
-        return
+        return DONE
     for each in page.found:
         say(
             f"{each.event_at:%Y-%m-%d %H:%M}  {each.state:<6} {each.id}  {each.customer}"
@@ -88,9 +70,10 @@ async def _list(services: Services, arguments: argparse.Namespace) -> None:
         )
     if not page.found:
         say("Nothing is stuck.")
+    return DONE
 
 
-async def _act(services: Services, arguments: argparse.Namespace, ids: Sequence[UUID]) -> None:
+async def _act(services: Services, arguments: argparse.Namespace, ids: Sequence[UUID]) -> int:
     usage, reason = services.money.usage, arguments.reason
     if arguments.action == "resend":
         done = await usage.resend(operator(), ids, reason=reason)
@@ -101,3 +84,4 @@ async def _act(services: Services, arguments: argparse.Namespace, ids: Sequence[
         answer = {arguments.resolution: count}
         words = f"{count} rows are {arguments.resolution}."
     say(json.dumps(answer) if arguments.json else words)
+    return DONE

@@ -4,20 +4,17 @@ differs."""
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from datetime import date
 from uuid import UUID
 
+from aisaas.admin.money import MoneyHealth
 from aisaas.admin.money_entitlements import Entitlements
 from aisaas.admin.money_ledger import LedgerAndMeter
-from aisaas.cli.environment import adopt, running
-from aisaas.cli.operator import FAILED, USAGE, agreed, operator, refused
+from aisaas.cli.operator import DONE, FAILED, USAGE, acted, agreed, operator
 from aisaas.cli.screen import complain, say
 from aisaas.errors import Refusal
-from aisaas.settings import load
-from aisaas.wiring import build
 
 MOST_SHOWN = 1000
 
@@ -46,29 +43,18 @@ def execute(arguments: argparse.Namespace) -> int:
         return USAGE
     if arguments.correct and not agreed("Put right what differs?", yes=arguments.yes):
         return USAGE
-    adopt(running())
-    try:
-        return asyncio.run(_execute(arguments))
-    except Refusal as refusal:
-        return refused(refusal, as_json=arguments.json)
+    return acted(lambda services: _reconcile(services.money, arguments), as_json=arguments.json)
 
 
-async def _execute(arguments: argparse.Namespace) -> int:
-    services = build(load())
-    ended = 0
-    try:
-        money = services.money
-        found = (
-            _plans(money.entitlements, arguments)
-            if arguments.plans
-            else _days(money.ledger, arguments)
-        )
-        async for shown in found:
-            say(json.dumps(shown) if arguments.json else "  ".join(map(str, shown.values())))
-            if "refused" in shown:
-                ended = FAILED
-    finally:
-        await services.close()
+async def _reconcile(money: MoneyHealth, arguments: argparse.Namespace) -> int:
+    ended = DONE
+    found = (
+        _plans(money.entitlements, arguments) if arguments.plans else _days(money.ledger, arguments)
+    )
+    async for shown in found:
+        say(json.dumps(shown) if arguments.json else "  ".join(map(str, shown.values())))
+        if "refused" in shown:
+            ended = FAILED
     return ended
 
 

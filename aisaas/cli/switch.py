@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import getpass
 import json
 
 from aisaas.admin.limits import EVERYTHING
-from aisaas.cli.environment import adopt, running
-from aisaas.cli.screen import complain, say
-from aisaas.errors import ActionInvalid
-from aisaas.settings import load
-from aisaas.wiring import Services, build
-
-USAGE = 2
+from aisaas.cli.operator import DONE, acted, operator
+from aisaas.cli.screen import say
+from aisaas.wiring import Services
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,24 +33,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    adopt(running())
-    try:
-        return asyncio.run(_execute(arguments))
-    except ActionInvalid as error:
-        complain(error.sentence)
-        return USAGE
+    return acted(lambda services: _act(services, arguments), as_json=arguments.json)
 
 
-async def _execute(arguments: argparse.Namespace) -> int:
-    services = build(load())
-    try:
-        if arguments.action == "list":
-            await _list(services, as_json=arguments.json)
-        else:
-            await _turn(services, arguments)
-    finally:
-        await services.close()
-    return 0
+async def _act(services: Services, arguments: argparse.Namespace) -> int:
+    if arguments.action == "list":
+        await _list(services, as_json=arguments.json)
+    else:
+        await _turn(services, arguments)
+    return DONE
 
 
 async def _list(services: Services, *, as_json: bool) -> None:
@@ -85,7 +70,7 @@ async def _list(services: Services, *, as_json: bool) -> None:
 
 async def _turn(services: Services, arguments: argparse.Namespace) -> None:
     switches, scope, on = services.switches, arguments.scope, arguments.action == "engage"
-    actor, reason = f"operator:{getpass.getuser()}", arguments.reason
+    actor, reason = operator(), arguments.reason
     if on:
         changed = await switches.engage(
             scope, actor=actor, reason=reason, stop_running=arguments.stop_running

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import getpass
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,12 +14,9 @@ from typing import TextIO, get_args
 from aisaas.admin.usage import UsageReports
 from aisaas.admin.usage_export import Format, csv_text, json_text
 from aisaas.admin.usage_models import By, Difference, Span
-from aisaas.cli.environment import adopt, running
+from aisaas.cli.operator import USAGE, acted, operator
 from aisaas.cli.screen import complain
-from aisaas.settings import load
-from aisaas.wiring import build
 
-USAGE = 2
 LATELY_DAYS = 30
 # Differences that are shown; more of them say nothing more.
 SHOWN = 50
@@ -47,17 +42,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    adopt(running())
     act = _export if arguments.action == "export" else _check
     output: Path | None = getattr(arguments, "output", None)
     try:
         if output is None:
-            return asyncio.run(_acting(act, arguments, sys.stdout))
+            return _acted(act, arguments, sys.stdout)
         # What is there stays as it is until the new one is whole.
         part = output.with_name(f"{output.name}.part")
         try:
             with part.open("w", encoding="utf-8", newline="") as file:
-                code = asyncio.run(_acting(act, arguments, file))
+                code = _acted(act, arguments, file)
             part.replace(output)
         finally:
             part.unlink(missing_ok=True)
@@ -70,12 +64,12 @@ def execute(arguments: argparse.Namespace) -> int:
 _Act = Callable[[UsageReports, argparse.Namespace, str, TextIO], Awaitable[int]]
 
 
-async def _acting(act: _Act, arguments: argparse.Namespace, to: TextIO) -> int:
-    services = build(load())
-    try:
-        return await act(services.usage_reports, arguments, f"operator:{getpass.getuser()}", to)
-    finally:
-        await services.close()
+def _acted(act: _Act, arguments: argparse.Namespace, to: TextIO) -> int:
+    return acted(
+        lambda services: act(services.usage_reports, arguments, operator(), to),
+        # What is refused has no place in the file that may be asked for.
+        as_json=False,
+    )
 
 
 async def _export(

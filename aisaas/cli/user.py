@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,12 +10,9 @@ from datetime import date, datetime
 from typing import Any
 
 from aisaas.admin.users_models import OneUser
-from aisaas.cli.environment import adopt, running
-from aisaas.cli.operator import added, operator, refused
+from aisaas.cli.operator import DONE, acted, added, operator
 from aisaas.cli.screen import say
-from aisaas.errors import Refusal
-from aisaas.settings import load
-from aisaas.wiring import build
+from aisaas.wiring import Services
 
 NOTHING = "–"
 
@@ -30,25 +26,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    adopt(running())
-    try:
-        found = asyncio.run(_look(arguments.whom))
-    except Refusal as refusal:
-        return refused(refusal, as_json=arguments.json)
+    return acted(lambda services: _show(services, arguments), as_json=arguments.json)
+
+
+async def _show(services: Services, arguments: argparse.Namespace) -> int:
+    user_id = await services.users.named(operator(), arguments.whom)
+    found = await services.users.look(operator(), user_id)
     if arguments.json:
         say(json.dumps(_facts(found), indent=2, default=_plain))
     else:
         say("\n".join(_lines(found)))
-    return 0
-
-
-async def _look(whom: str) -> OneUser:
-    services = build(load())
-    try:
-        user_id = await services.users.named(operator(), whom)
-        return await services.users.look(operator(), user_id)
-    finally:
-        await services.close()
+    return DONE
 
 
 def _facts(found: OneUser) -> dict[str, Any]:

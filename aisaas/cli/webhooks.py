@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 
-from aisaas.cli.environment import adopt, running
-from aisaas.cli.operator import USAGE, operator, refused
+from aisaas.cli.operator import DONE, USAGE, acted, operator
 from aisaas.cli.screen import complain, say
-from aisaas.errors import Refusal
-from aisaas.settings import load
-from aisaas.wiring import Services, build
+from aisaas.wiring import Services
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,23 +26,11 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.action == "replay" and not arguments.event:
         complain("Which event? See `webhooks list`.")
         return USAGE
-    adopt(running())
-    try:
-        return asyncio.run(_execute(arguments))
-    except Refusal as refusal:
-        return refused(refusal, as_json=arguments.json)
+    act = _list if arguments.action == "list" else _replay
+    return acted(lambda services: act(services, arguments), as_json=arguments.json)
 
 
-async def _execute(arguments: argparse.Namespace) -> int:
-    services = build(load())
-    try:
-        await (_list if arguments.action == "list" else _replay)(services, arguments)
-    finally:
-        await services.close()
-    return 0
-
-
-async def _list(services: Services, arguments: argparse.Namespace) -> None:
+async def _list(services: Services, arguments: argparse.Namespace) -> int:
     page = await services.money.webhooks.page(
         operator(), failed=not arguments.all, search=arguments.event
     )
@@ -63,18 +47,20 @@ async def _list(services: Services, arguments: argparse.Namespace) -> None:
             for each in page.found
         ]
         say(json.dumps({"events": shown, "more": page.older}))
-        return
+        return DONE
     for each in page.found:
         say(
             f"{each.at:%Y-%m-%d %H:%M}  {each.status:<10} {each.id}  {each.type}  {each.error or ''}"
         )
     if not page.found:
         say("No events." if arguments.all else "No event has failed.")
+    return DONE
 
 
-async def _replay(services: Services, arguments: argparse.Namespace) -> None:
+async def _replay(services: Services, arguments: argparse.Namespace) -> int:
     outcome = await services.money.webhooks.replay(
         operator(), arguments.event, reason=arguments.reason
     )
     answer = {"event": arguments.event, "outcome": outcome}
     say(json.dumps(answer) if arguments.json else f"{arguments.event}: {outcome}.")
+    return DONE

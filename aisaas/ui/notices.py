@@ -134,6 +134,9 @@ def _event(handler: Callable[..., Any]) -> Generator[None]:
 
 
 def _as_refusal(error: Exception, handler: Callable[..., Any]) -> Refusal:
+    if isinstance(error, Unavailable):
+        # Nothing is wrong with the user's side of it, so somebody should know what was away.
+        log.warning("%s: unavailable: %s", handler.__qualname__, error.__cause__ or error)
     if isinstance(error, Refusal):
         return error
     log.error("%s failed", handler.__qualname__, exc_info=error)

@@ -49,17 +49,29 @@ async def on_each(two: Served) -> AsyncGenerator[list[Tab]]:
 
 
 async def begin(tab: Tab, text: str) -> str:
+    """Send it; the reply's id once there is some of it."""
+    await nothing_refused(tab)
     await tab.send(text)
-    await tab.until(lambda: tab.text)
+    await tab.until(lambda: tab.text or code_of(tab))
+    assert code_of(tab) == ""
     return str(tab.var(CHAT, "reply")["id"])
 
 
 async def refused(tab: Tab) -> str:
-    await tab.emit(f"{NOTICES}.dismiss")
-    await tab.until(lambda: not (tab.var(NOTICES, "refusal") or {}).get("code"))
+    await nothing_refused(tab)
     await tab.send("one more")
-    await tab.until(lambda: (tab.var(NOTICES, "refusal") or {}).get("code"))
-    return tab.var(NOTICES, "refusal")["code"]
+    await tab.until(lambda: code_of(tab))
+    return code_of(tab)
+
+
+async def nothing_refused(tab: Tab) -> None:
+    await tab.emit(f"{NOTICES}.dismiss")
+    await tab.until(lambda: not code_of(tab))
+
+
+def code_of(tab: Tab) -> str:
+    """Of the refusal in view, or nothing."""
+    return (tab.var(NOTICES, "refusal") or {}).get("code", "")
 
 
 def end_leases(database: Database, message: str) -> None:

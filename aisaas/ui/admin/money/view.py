@@ -8,17 +8,11 @@ from datetime import date
 from typing import Any
 
 from aisaas.admin.money_ledger import Corrected, DayPage
-from aisaas.admin.money_store import (
-    DayEntry,
-    DriftHealth,
-    OutboxEntry,
-    OutboxHealth,
-    OutboxState,
-    WebhookEntry,
-    WebhookHealth,
-)
+from aisaas.admin.money_ledger_store import DayEntry, DriftHealth
 from aisaas.admin.money_usage import TROUBLE, OutboxPage, Resent
+from aisaas.admin.money_usage_store import OutboxEntry, OutboxHealth, OutboxState
 from aisaas.admin.money_webhooks import FAILED, WebhookPage
+from aisaas.admin.money_webhooks_store import WebhookEntry, WebhookHealth
 from aisaas.ui import routes
 from aisaas.ui.admin.view import TileView
 

@@ -1,0 +1,192 @@
+"""The SQL of ledger and meter. All of it runs as the service; its time is the database's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+
+@dataclass(frozen=True, slots=True)
+class DriftHealth:
+    """Days that differ, the tokens that the meter lacks and has too much on them, and days to be
+    compared."""
+
+    days: int
+    missing: int
+    surplus: int
+    due: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayEntry:
+    """A customer's day as it was compared last. `drift` is what the meter has too much, or lacks when
+    it is below zero; `settled` what of it was settled elsewhere."""
+
+    customer: str
+    day: date
+    email: str | None
+    ledger: int
+    pending: int
+    meter: int
+    drift: int
+    settled: int
+    checked_at: datetime | None
+    corrected_at: datetime | None
+
+
+async def drift_health(session: AsyncSession) -> DriftHealth:
+    rows = await session.execute(
+        text(
+            """
+            select count(*) as days,
+              coalesce(sum(settled_tokens - drift) filter (where drift < settled_tokens), 0)::bigint
+                as missing,
+              coalesce(sum(drift - settled_tokens) filter (where drift > settled_tokens), 0)::bigint
+                as surplus,
+              (select count(*) from public.meter_reconciliations where next_check_at <= now()) as due
+            from public.meter_reconciliations
+            where drift <> settled_tokens and checked_at is not null
+            """
+        )
+    )
+    return DriftHealth(**rows.mappings().one())
+
+
+async def day_entries(
+    session: AsyncSession,
+    *,
+    differing: bool,
+    search: str,
+    before: tuple[date, str] | None,
+    limit: int,
+) -> Sequence[DayEntry]:
+    """The newest days first, those behind `before`."""
+    only = "and r.drift <> r.settled_tokens" if differing else ""
+    rows = await session.execute(
+        text(
+            f"""
+            select r.stripe_customer_id as customer, r.day, p.email, r.ledger_tokens as ledger,
+              r.pending_tokens as pending, r.meter_tokens as meter, r.drift,
+              r.settled_tokens as settled, r.checked_at, r.corrected_at
+            from public.meter_reconciliations r
+              left join public.profiles p on p.stripe_customer_id = r.stripe_customer_id
+            where r.checked_at is not null {only}
+              and (:search = '' or starts_with(r.stripe_customer_id, :search)
+                or starts_with(lower(p.email), lower(:search)))
+              and (cast(:day as date) is null or r.day < cast(:day as date)
+                or r.day = cast(:day as date) and r.stripe_customer_id > :customer)
+            order by r.day desc, r.stripe_customer_id limit :limit
+            """  # noqa: S608  # text of ours
+        ),
+        {
+            "search": search,
+            "day": before[0] if before else None,
+            "customer": before[1] if before else "",
+            "limit": limit,
+        },
+    )
+    return [DayEntry(**row) for row in rows.mappings()]
+
+
+async def claim_day(session: AsyncSession, customer: str, day: date) -> bool:
+    """Whoever corrects a day does it alone, and once an hour. False: somebody did."""
+    rows = await session.execute(
+        text(
+            """
+            update public.meter_reconciliations
+            set corrected_at = now(), next_check_at = now() + interval '1 hour'
+            where stripe_customer_id = :customer and day = :day
+              and (corrected_at is null or corrected_at <= now() - interval '1 hour')
+            returning 1
+            """
+        ),
+        {"customer": customer, "day": day},
+    )
+    return rows.first() is not None
+
+
+async def add_correction(session: AsyncSession, customer: str, day: date, tokens: int) -> bool:
+    """One more event of that day, at the time of its last usage; whether the period that this is in
+    is over. Its identifier follows from the day and from how many there were."""
+    rows = await session.execute(
+        text(
+            """
+            insert into public.usage_outbox (user_id, identifier, stripe_customer_id, tokens, event_at)
+            select last.user_id, format('correction-%s-%s-%s', cast(:customer as text),
+                cast(:day as date), before.number),
+              :customer, :tokens, last.event_at
+            from (
+              select user_id, event_at from public.usage_outbox
+              where stripe_customer_id = :customer
+                and event_at >= cast(:day as date)::timestamp at time zone 'UTC'
+                and event_at < (cast(:day as date) + 1)::timestamp at time zone 'UTC'
+              order by event_at desc limit 1
+            ) last, (
+              select count(*) as number from public.usage_outbox
+              where stripe_customer_id = :customer and usage_record_id is null
+                and event_at >= cast(:day as date)::timestamp at time zone 'UTC'
+                and event_at < (cast(:day as date) + 1)::timestamp at time zone 'UTC'
+            ) before
+            returning coalesce((
+              select p.period_start > usage_outbox.event_at from public.profiles p
+              where p.id = usage_outbox.user_id
+            ), true)
+            """
+        ),
+        {"customer": customer, "day": day, "tokens": tokens},
+    )
+    return rows.scalar_one()
+
+
+@dataclass(frozen=True, slots=True)
+class SentEvent:
+    identifier: str
+    tokens: int
+
+
+async def cancellable(
+    session: AsyncSession, customer: str, day: date, surplus: int
+) -> SentEvent | None:
+    """The smallest event of that day with at least so many tokens that the provider, surely within
+    the last day, received for the first time."""
+    rows = await session.execute(
+        text(
+            """
+            select identifier, tokens from public.usage_outbox
+            where stripe_customer_id = :customer and state = 'sent' and tokens >= :surplus
+              and event_at >= cast(:day as date)::timestamp at time zone 'UTC'
+              and event_at < (cast(:day as date) + 1)::timestamp at time zone 'UTC'
+              and first_sent_at > now() - interval '23 hours'
+            order by tokens, id limit 1
+            """
+        ),
+        {"customer": customer, "day": day, "surplus": surplus},
+    )
+    row = rows.mappings().one_or_none()
+    return SentEvent(**row) if row else None
+
+
+async def settle_drift(session: AsyncSession, customer: str, day: date) -> int:
+    """All of the drift is settled; the tokens that weren't before."""
+    rows = await session.execute(
+        text(
+            """
+            with before as (
+              select settled_tokens from public.meter_reconciliations
+              where stripe_customer_id = :customer and day = :day for update
+            )
+            update public.meter_reconciliations r
+            set settled_tokens = r.drift, next_check_at = now()
+            from before
+            where r.stripe_customer_id = :customer and r.day = :day
+              and r.drift <> before.settled_tokens
+            returning r.drift - before.settled_tokens
+            """
+        ),
+        {"customer": customer, "day": day},
+    )
+    return rows.scalar_one_or_none() or 0
