@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,8 +19,7 @@ from aisaas.admin import usage
 from aisaas.admin.usage import Cell
 from aisaas.admin.usage_export import columns, csv_text, json_text
 from aisaas.api import forms, usage_csv
-from aisaas.cli import main
-from aisaas.cli import usage as command
+from aisaas.cli import environment, main
 from aisaas.embedded.stack import Stack
 from aisaas.errors import Unavailable
 from aisaas.wiring import Services
@@ -220,14 +219,20 @@ async def test_json_is_one_array_and_loses_no_digit() -> None:
 
 
 @pytest.fixture
-def own_environment(stack: Stack, monkeypatch: pytest.MonkeyPatch, catalogue: Path) -> None:
-    monkeypatch.setattr(command, "running", lambda: None)
+def own_environment(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, catalogue: Path, tmp_path: Path
+) -> Generator[None]:
+    monkeypatch.setenv("AISAAS_DATA_DIR", str(tmp_path / "own"))
     for name, value in stack.env.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("EMBEDDED_PARTS", EMBEDDED)
     monkeypatch.setenv("MODEL_CATALOGUE", str(catalogue))
     monkeypatch.delenv("STRIPE_SECRET_KEY", raising=False)
     monkeypatch.delenv("SMTP_URL", raising=False)
+    # A process reads them once.
+    environment.configured.cache_clear()
+    yield
+    environment.configured.cache_clear()
 
 
 @pytest.mark.usefixtures("own_environment")

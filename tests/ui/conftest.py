@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,6 +16,7 @@ import httpx
 import pytest
 import reflex as rx
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
 from aisaas import wiring
 from aisaas.bench.instance import Instance, instance
@@ -132,13 +133,30 @@ def browsing(chromium: Browser, url: str) -> Generator[BrowserContext]:
     assert broken == []
 
 
+_browsers: list[Browser] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What was on the screens when a test failed."""
+    report = yield
+    if report.failed:
+        devices = (device for browser in _browsers for device in browser.contexts)
+        for page in (page for device in devices for page in device.pages):
+            with suppress(PlaywrightError):
+                report.sections.append((f"page {page.url}", page.locator("body").aria_snapshot()))
+    return report
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Generator[Browser]:
     """For one module: Playwright's loop runs while it is open, and async tests bring their own."""
     path, arguments = chromium_path()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        _browsers.append(browser)
         yield browser
+        _browsers.remove(browser)
         browser.close()
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from aisaas.billing.outbox import Outbox
-from aisaas.cli import main
+from aisaas.cli import environment, main
 from aisaas.embedded.stack import Stack
 from tests.admin.money.test_usage import kill, noon, settle
 from tests.admin.money.test_webhooks import fail
@@ -19,8 +21,11 @@ from tests.metering.provider import Provider
 
 
 @pytest.fixture
-def _environment(stack: Stack, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+def _environment(
+    stack: Stack, provider: Provider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Generator[None]:
     more = {
+        "AISAAS_DATA_DIR": str(tmp_path),
         "EMBEDDED_PARTS": "postgres,valkey,auth",
         "OLLAMA_API_BASE": "http://127.0.0.1:9",
         "STRIPE_SECRET_KEY": KEY,
@@ -28,6 +33,10 @@ def _environment(stack: Stack, provider: Provider, monkeypatch: pytest.MonkeyPat
     }
     for name, value in (stack.env | more).items():
         monkeypatch.setenv(name, value)
+    # A process reads them once.
+    environment.configured.cache_clear()
+    yield
+    environment.configured.cache_clear()
 
 
 async def typed(*words: str) -> int:
