@@ -36,18 +36,20 @@ help:
 run: venv
 	@$(PY) -m aisaas run
 
-# Two halves side by side, each with servers of its own: what meets a browser or processes, and the
-# rest. The second half's output is shown when both have ended.
-BROWSER := tests/ui tests/serve tests/test_run.py
+# Two halves side by side, each with servers of its own: what meets a browser, and the rest, whose output
+# is shown when both have ended. Then, by itself, what starts several processes of the app.
+PROCESSES := tests/serve tests/ui/test_several_processes.py
+BROWSER := tests/ui tests/test_run.py
 
 test: venv-dev
 	@$(PY) -m tests.chromium
 	@log=$$(mktemp); \
-	$(PY) -m pytest $(BROWSER:%=--ignore=%) >"$$log" 2>&1 & rest=$$!; \
-	$(PY) -m pytest $(BROWSER); browser=$$?; \
+	$(PY) -m pytest $(BROWSER:%=--ignore=%) $(PROCESSES:%=--ignore=%) >"$$log" 2>&1 & rest=$$!; \
+	$(PY) -m pytest $(BROWSER) $(PROCESSES:%=--ignore=%); browser=$$?; \
 	wait $$rest; rest=$$?; \
 	cat "$$log"; rm -f "$$log"; \
-	test $$browser -eq 0 && test $$rest -eq 0
+	$(PY) -m pytest $(PROCESSES); processes=$$?; \
+	test $$browser -eq 0 && test $$rest -eq 0 && test $$processes -eq 0
 
 check: venv-dev
 	@$(VENV)/bin/ruff format --check .

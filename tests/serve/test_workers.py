@@ -50,9 +50,13 @@ async def on_each(two: Served) -> AsyncGenerator[list[Tab]]:
 
 async def begin(tab: Tab, text: str) -> str:
     """Send it; the reply's id once there is some of it."""
-    await nothing_refused(tab)
-    await tab.send(text)
-    await tab.until(lambda: tab.text or code_of(tab))
+    while True:
+        await nothing_refused(tab)
+        await tab.send(text)
+        await tab.until(lambda: tab.text or code_of(tab))
+        # A machine that is busy for a moment looks like a part that is away.
+        if code_of(tab) != "unavailable":
+            break
     assert code_of(tab) == ""
     return str(tab.var(CHAT, "reply")["id"])
 
