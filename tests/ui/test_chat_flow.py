@@ -310,3 +310,19 @@ def test_what_is_sent_at_once_goes_to_the_conversation_of_the_address(sign_up: S
     page.goto(before)
     expect(replies).to_have_count(1)
     expect(replies.get_by_role("table")).to_be_visible()
+
+
+def test_a_draft_stays_in_the_conversation_it_was_typed_in(sign_up: SignUp) -> None:
+    page = sign_up()
+    ends(say(page, "table"), "done")
+    expect(page).to_have_url(re.compile(r"/chat/[0-9a-f-]{36}$"))
+    listed = page.get_by_role("navigation", name="Conversations")
+    box = page.get_by_role("textbox", name="Message")
+    box.fill("for the table")
+    listed.get_by_text("New chat").click()
+    expect(box).to_have_value("")
+    box.fill("for another one")
+    listed.get_by_role("link").first.click()
+    expect(box).to_have_value("for the table")
+    listed.get_by_text("New chat").click()
+    expect(box).to_have_value("for another one")

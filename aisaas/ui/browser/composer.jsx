@@ -33,21 +33,23 @@ function grow(box) {
   box.style.height = `${box.scrollHeight}px`;
 }
 
-function useDraft(box, owner, conversation) {
+// `begun` is set while a new conversation has no address yet, though it has its first message.
+function useDraft(box, owner, conversation, begun) {
   const key = draftKey(owner, conversation);
   const shown = useRef(null);
   useLayoutEffect(() => {
     if (!owner) return;
-    // A new conversation got its address: what was typed meanwhile moves with it.
-    const typed = shown.current === draftKey(owner, "") ? box.current.value : "";
+    // It got its address: what was typed meanwhile moves with it.
+    const typed = begun.current && shown.current === draftKey(owner, "") ? box.current.value : "";
     if (shown.current && shown.current !== key && typed) {
       storage.write(shown.current, "");
       storage.write(key, typed);
     }
+    begun.current = false;
     if (shown.current !== null || !box.current.value) box.current.value = storage.read(key);
     shown.current = key;
     grow(box.current);
-  }, [box, key, owner]);
+  }, [box, key, owner, begun]);
   return useCallback(
     (text) => {
       if (owner) storage.write(key, text);
@@ -65,7 +67,8 @@ export function Composer(props) {
   const unanswered = useRef(null);
   const [sending, setSending] = useState(false);
   const [empty, setEmpty] = useState(true);
-  const saveDraft = useDraft(box, owner, conversation);
+  const begun = useRef(false);
+  const saveDraft = useDraft(box, owner, conversation, begun);
   const streaming = reply?.status === "streaming";
   const connected = (errors?.length ?? 0) === 0;
 
@@ -87,6 +90,7 @@ export function Composer(props) {
     }
     // An answer may also come after it was given up.
     if (unanswered.current?.nonce === accepted) unanswered.current = null;
+    if (!sent.conversation) begun.current = true;
     const text = box.current.value;
     box.current.value = text.startsWith(sent.text) ? text.slice(sent.text.length).trimStart() : text;
     storage.write(draftKey(owner, ""), "");
