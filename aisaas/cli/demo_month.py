@@ -301,12 +301,12 @@ class _Maker:
             )
         prompt = int(dice.lognormvariate(5.6, 0.8)) + 220 * number
         completion = int(dice.lognormvariate(5.7, 0.6))
-        chance, outcome = dice.random(), "done"
+        chance = dice.random()
+        ended: Outcome = "done"
         if chance < STOPPED:
-            outcome = "stopped"
+            ended = "stopped"
         elif chance < STOPPED + INTERRUPTED:
-            outcome = "interrupted"
-        ended: Outcome = "done" if outcome == "done" else outcome  # type: ignore[assignment]
+            ended = "interrupted"
         if ended != "done":
             completion, answer = completion // 3, answer[: len(answer) // 2]
         call = self._call(

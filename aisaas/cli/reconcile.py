@@ -10,13 +10,15 @@ from datetime import date
 from uuid import UUID
 
 from aisaas.admin.money import MoneyHealth
-from aisaas.admin.money_entitlements import Entitlements
-from aisaas.admin.money_ledger import LedgerAndMeter
+from aisaas.admin.money_entitlements import DifferencePlace, Entitlements
+from aisaas.admin.money_ledger import DayPlace, LedgerAndMeter
+from aisaas.admin.money_ledger_store import DayEntry
+from aisaas.billing.entitlement_store import DifferenceEntry
 from aisaas.cli.operator import DONE, FAILED, USAGE, acted, agreed, operator
 from aisaas.cli.screen import complain, say
 from aisaas.errors import Refusal
 
-MOST_SHOWN = 1000
+AT_ONCE = 100
 
 Shown = Mapping[str, str | int | bool]
 
@@ -47,14 +49,17 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 async def _reconcile(money: MoneyHealth, arguments: argparse.Namespace) -> int:
-    ended = DONE
+    ended, differing = DONE, 0
     found = (
         _plans(money.entitlements, arguments) if arguments.plans else _days(money.ledger, arguments)
     )
     async for shown in found:
+        differing += 1
         say(json.dumps(shown) if arguments.json else "  ".join(map(str, shown.values())))
         if "refused" in shown:
             ended = FAILED
+    if not differing and not arguments.json:
+        say("Nothing differs.")
     return ended
 
 
@@ -63,11 +68,12 @@ async def _days(ledger: LedgerAndMeter, arguments: argparse.Namespace) -> AsyncI
         await ledger.compare_day(operator(), arguments.day)
     else:
         await ledger.compare_due(operator())
-    page = await ledger.page(operator(), limit=MOST_SHOWN)
-    for each in page.found:
-        if arguments.day not in {None, each.day}:
-            continue
-        shown: Shown = {"customer": each.customer, "day": str(each.day), "drift": each.drift}
+    async for each in _open_days(ledger, arguments.day):
+        shown: Shown = {
+            "customer": each.customer,
+            "day": str(each.day),
+            "drift": each.drift - each.settled,
+        }
         if arguments.correct:
             try:
                 done = await ledger.correct(
@@ -86,8 +92,7 @@ async def _plans(entitlements: Entitlements, arguments: argparse.Namespace) -> A
         if compared.next is None:
             break
         after = compared.next
-    page = await entitlements.page(operator(), limit=MOST_SHOWN)
-    for each in page.found:
+    async for each in _open_plans(entitlements):
         shown: Shown = {"email": each.email, "plan": each.ours.plan, "follows": each.theirs.plan}
         if each.note:
             shown = {**shown, "note": each.note}
@@ -98,3 +103,30 @@ async def _plans(entitlements: Entitlements, arguments: argparse.Namespace) -> A
             except Refusal as refusal:
                 shown = {**shown, "refused": refusal.sentence}
         yield shown
+
+
+async def _open_days(ledger: LedgerAndMeter, only: date | None) -> AsyncIterator[DayEntry]:
+    """Customers' days that differ, the newest first; of one day, or of all."""
+    # A place before every customer of that day.
+    before = DayPlace(only, "") if only else None
+    while True:
+        page = await ledger.page(operator(), before=before, limit=AT_ONCE)
+        for each in page.found:
+            if only is not None and each.day < only:
+                return
+            yield each
+        if not page.older:
+            return
+        before = DayPlace(page.found[-1].day, page.found[-1].customer)
+
+
+async def _open_plans(entitlements: Entitlements) -> AsyncIterator[DifferenceEntry]:
+    """Users whose plan differs, those found last first."""
+    before: DifferencePlace | None = None
+    while True:
+        page = await entitlements.page(operator(), before=before, limit=AT_ONCE)
+        for each in page.found:
+            yield each
+        if not page.older:
+            return
+        before = DifferencePlace(page.found[-1].found_at, page.found[-1].id)

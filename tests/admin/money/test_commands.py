@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from aisaas.billing.outbox import Outbox
-from aisaas.cli import environment, main
+from aisaas.cli import environment, main, reconcile
 from aisaas.embedded.stack import Stack
 from tests.admin.money.test_usage import kill, noon, settle
 from tests.admin.money.test_webhooks import fail
@@ -103,6 +103,30 @@ async def test_day_is_compared_and_corrected(
     shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     (mine,) = [each for each in shown if each["customer"] == customer]
     assert (mine["drift"], mine["remedy"]) == (-10, "sent")
+
+
+@pytest.mark.usefixtures("_environment")
+async def test_nothing_that_differs_is_left_out_however_much_there_is(
+    provider: Provider,
+    outbox: Outbox,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reconcile, "AT_ONCE", 1)
+    customers = [await provider.customer() for _ in range(3)]
+    for customer, days_ago in zip(customers, (5, 5, 4), strict=True):
+        provider.seed(customer, [10, 20], age_seconds=noon(days_ago))
+    await provider.drain([outbox], customers)
+    for customer in customers:
+        settle(provider, customer)
+        provider.books("delete from meter_events where customer = ? and value = 10", customer)
+    for days_ago in (4, 5):
+        day = str((datetime.now(UTC) - timedelta(days=days_ago)).date())
+        assert await typed("reconcile", "--day", day, "--json") == 0
+        shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert {each["day"] for each in shown} == {day}
+        mine = {each["customer"] for each in shown} & set(customers)
+        assert mine == set(customers[2:] if days_ago == 4 else customers[:2])
 
 
 @pytest.mark.usefixtures("_environment")
