@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 import pytest
 
 from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.admin.money_entitlements import Entitlements
+from aisaas.embedded.stack import Stack
 from aisaas.errors import ActionInvalid, NotFound, Unavailable
 from aisaas.ports import Payments
 from aisaas.wiring import Services
@@ -15,6 +17,7 @@ from tests.admin.members import new_user
 from tests.billing.conftest import Billing, Sql
 from tests.billing.provider import event
 from tests.billing.webhooks import Shop
+from tests.parts import outage
 
 UPDATED = "customer.subscription.updated"
 WHO, WHY = "operator:tests", "their webhook was lost"
@@ -116,3 +119,54 @@ async def test_only_admins_look_and_correct(services: Services, sql: Sql) -> Non
         await entitlements.compare_one(somebody, somebody.user_id)
     with pytest.raises(NotFound):
         await entitlements.correct(somebody, somebody.user_id, reason=WHY)
+
+
+async def test_of_two_admins_one_corrects_and_it_is_written_down_once(
+    shop: Shop, entitlements: Entitlements
+) -> None:
+    user_id, sold = shop.subscriber()
+    await shop.deliver(event(UPDATED, sold))
+    shop.provider.change(sold, plan="business")
+    both = (entitlements.correct(WHO, user_id, reason=WHY) for _ in range(2))
+    ended = await asyncio.gather(*both, return_exceptions=True)
+    assert [type(each) for each in ended if isinstance(each, Exception)] == [ActionInvalid]
+    assert shop.profile(user_id).plan == "business"
+    lines = "select count(*) from audit_log where subject = %s"
+    assert shop.sql(lines, f"user:{user_id}") == [(1,)]
+    assert await plans(entitlements, user_id) == [("pro", "business", True)]
+
+
+async def test_without_the_database_nothing_is_corrected_and_it_can_be_afterwards(
+    shop: Shop, entitlements: Entitlements, stack: Stack
+) -> None:
+    user_id, sold = shop.subscriber()
+    await shop.deliver(event(UPDATED, sold))
+    shop.provider.change(sold, plan="business")
+    with outage(stack, "postgres", "stopped"):
+        for asked in (
+            entitlements.health(WHO),
+            entitlements.page(WHO),
+            entitlements.compare(WHO),
+            entitlements.compare_one(WHO, user_id),
+            entitlements.correct(WHO, user_id, reason=WHY),
+        ):
+            with pytest.raises(Unavailable):
+                await asked
+    assert shop.profile(user_id).plan == "pro"
+    await entitlements.correct(WHO, user_id, reason=WHY)
+    assert shop.profile(user_id).plan == "business"
+
+
+async def test_subscription_that_is_not_shown_is_told_and_takes_nobodys_plan(
+    shop: Shop, entitlements: Entitlements
+) -> None:
+    user_id, sold = shop.subscriber()
+    await shop.deliver(event(UPDATED, sold))
+    shop.provider.forget(sold)
+    found = await entitlements.compare_one(WHO, user_id)
+    assert found.differs
+    assert sold.id in str(found.note)
+    with pytest.raises(ActionInvalid, match="Nobody loses a plan"):
+        await entitlements.correct(WHO, user_id, reason=WHY)
+    assert shop.profile(user_id).plan == "pro"
+    assert await plans(entitlements, user_id) == [("pro", "free", False)]
