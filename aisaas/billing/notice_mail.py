@@ -1,7 +1,7 @@
 """Writes the mail of a notice: the same words as plain text and as HTML.
 
-Whatever was recorded is text: in HTML it is escaped, and it is never read for words in braces. The
-HTML has no image, script or outside style; it reads in order, at any width, in light and dark.
+Recorded values are text: they are escaped in HTML and never parsed for braces. The HTML has no images,
+scripts, or external styles, and reads in order at any width, in light and dark.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _HTML = """<!doctype html>
 
 @dataclass(frozen=True, slots=True)
 class Letterhead:
-    """What all mails have in common: the product's name, its address, and its plans."""
+    """What all mails share: the product's name, its address, and its plans."""
 
     app: str
     url: str
@@ -51,7 +51,7 @@ class Letterhead:
 def write(
     notice_id: UUID, kind: str, values: Mapping[str, object], to: str, of: Letterhead
 ) -> Mail:
-    """The mail of a notice, the same whenever it is written.
+    """The mail of a notice. Writing it again gives the same mail.
 
     Raises:
         NoticeUnwritable: the kind is unknown, or a value isn't there.
@@ -108,7 +108,7 @@ def _marked_up(name: str, word: str) -> str:
 
 
 def _written(text: NoticeText, words: Words) -> list[str]:
-    """The paragraphs for which everything is known that has to be."""
+    """The paragraphs whose required values are known."""
     return [
         paragraph.text if isinstance(paragraph, When) else paragraph
         for paragraph in text.paragraphs

@@ -1,52 +1,27 @@
-"""The words of a notice's mail: what was recorded, written for people.
+"""The values in a notice's mail: what was recorded, formatted for people.
 
-Money has its currency, times are UTC and say so, tokens have separators. A value that isn't there or
-isn't what it should be is a bug of whoever recorded it, and raises NoticeUnwritable.
+A value that is missing or malformed is a bug in the code that recorded it, and raises NoticeUnwritable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
 from typing import cast
 
+from aisaas import formats
 from aisaas.billing import notices
-from aisaas.billing.plans import FREE, MILLION, Plan
+from aisaas.billing.plans import FREE, Plan
 from aisaas.errors import NoticeUnwritable
+from aisaas.formats import moment, money, usd
 
 # None is a word that isn't known.
 Words = Mapping[str, str | None]
 Plans = Mapping[str, Plan]
 
-CENT = Decimal("0.01")
-SYMBOLS = {"usd": "$", "eur": "€", "gbp": "£"}
-# Currencies whose smallest unit is the currency itself; of all others it is a hundredth. This is how
-# the payment provider counts, not what coins there are.
-WHOLE = frozenset(
-    "bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split()  # noqa: SIM905
-)
 YES = "yes"
-
-
-def usd(amount: Decimal) -> str:
-    """An amount of USD, to the cent."""
-    return f"${amount.quantize(CENT, ROUND_HALF_UP):,}"
-
-
-def money(amount: int, currency: str) -> str:
-    """An amount in the smallest unit of a currency."""
-    code = currency.lower()
-    written = f"{amount:,}" if code in WHOLE else f"{Decimal(amount) / 100:,.2f}"
-    return f"{SYMBOLS[code]}{written}" if code in SYMBOLS else f"{written} {code.upper()}"
-
-
-def moment(at: datetime) -> str:
-    """A day, and the time of day unless it is midnight."""
-    at = at.astimezone(UTC)
-    day = f"{at.day} {at:%B %Y}"
-    return day if at.time() == time() else f"{day}, {at:%H:%M} UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +57,7 @@ class Values:
             day = date.fromisoformat(self.text(name))
         except ValueError as error:
             raise NoticeUnwritable(f"{self.kind} has no {name}") from error
-        return f"{day.day} {day:%B %Y}"
+        return formats.day(day)
 
     def usd(self, name: str) -> str:
         """Recorded as a decimal number."""
@@ -115,11 +90,11 @@ def _plan(values: Values, plans: Plans) -> Plan:
 
 
 def _plan_name(values: Values, plans: Plans) -> str:
-    """How the plan of a subscription is called, whose price may have been made for none."""
+    """The name of a subscription's plan. Its price may belong to no plan."""
     name = values.maybe("plan")
     if name is None:
         return "your subscription"
-    return f"the {plans[name].label} plan" if name in plans else f"the plan {name}"
+    return f"the {plans[name].label if name in plans else name} plan"
 
 
 def _use(values: Values, plans: Plans) -> Words:
@@ -132,7 +107,7 @@ def _use(values: Values, plans: Plans) -> Words:
         "used": f"{values.whole('used'):,}",
         "included": f"{values.whole('included'):,}",
         "period_end": values.at("period_end"),
-        "overage_usd": usd(price.usd_for(int(MILLION))) if price and goes_on else None,
+        "overage_usd": formats.price(price.overage_usd_per_million) if price and goes_on else None,
         "spent": usd(price.usd_for(values.whole("beyond"))) if price and goes_on else None,
         "cap": usd(price.usd_for(overage)) if price and goes_on else None,
         "free": YES if price is None else None,
@@ -148,7 +123,7 @@ def _trial(values: Values, plans: Plans) -> Words:
         "plan": plan,
         "trial": f"trial of {plan}" if name else "trial",
         "ends_at": values.at("trial_end"),
-        "base_usd": usd(sold.price.base_usd) if sold and sold.price else None,
+        "base_usd": formats.price(sold.price.base_usd) if sold and sold.price else None,
     }
 
 
@@ -199,11 +174,11 @@ def _meter_problem(values: Values, _plans: Plans) -> Words:
         for reason in values.items("reasons")
         if isinstance(reason, Mapping)
     ]
-    told = [f"{_spoken(one.text('code'))} ({one.whole('count'):,} times)" for one in reasons]
+    said = [f"{_spoken(one.text('code'))} ({_times(one.whole('count'))})" for one in reasons]
     return {
         "meter": values.text("meter"),
         "at": values.at("at"),
-        "reasons": ", ".join(told) or None,
+        "reasons": ", ".join(said) or None,
     }
 
 
@@ -211,17 +186,20 @@ def _metering_late(values: Values, _plans: Plans) -> Words:
     return {name: f"{values.whole(name):,}" for name in ("pending", "minutes", "parked", "dead")}
 
 
-_WHOSE = {"free": ("The free tier", "the free tier's"), "total": ("The product", "the product's")}
+_WHOSE = {
+    "free": ("Free accounts have", "the daily spending cap for free accounts"),
+    "total": ("All accounts together have", "the total daily spending cap"),
+}
 
 
 def _spending(values: Values, _plans: Plans) -> Words:
     scope = values.text("scope")
     if scope not in _WHOSE:
         raise NoticeUnwritable(f"{values.kind} has an unknown scope")
-    who, whose = _WHOSE[scope]
+    who, which = _WHOSE[scope]
     return {
         "who": who,
-        "whose": whose,
+        "which": which,
         "percent": str(values.whole("percent")),
         "spent": values.usd("spent_usd"),
         "cap": values.usd("cap_usd"),
@@ -230,8 +208,12 @@ def _spending(values: Values, _plans: Plans) -> Words:
     }
 
 
+def _times(count: int) -> str:
+    return f"{count:,} {'time' if count == 1 else 'times'}"
+
+
 def _spoken(code: str | None) -> str | None:
-    """A code of the payment provider, as words."""
+    """A code of Stripe's, as words."""
     return code.replace("_", " ") if code else None
 
 
@@ -253,7 +235,7 @@ _READERS: Mapping[str, Callable[[Values, Plans], Words]] = {
 
 
 def words_of(kind: str, recorded: Mapping[str, object], plans: Plans) -> Words:
-    """All words that the text of this kind may use.
+    """All values that the text of this kind may use.
 
     Raises:
         NoticeUnwritable: the kind is unknown, or a value isn't there.

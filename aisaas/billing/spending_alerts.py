@@ -1,12 +1,12 @@
-"""Tells the admins that the day's spending has come to 50, 80 and 100 % of a cap: by mail, and at a
-webhook where one is set.
+"""Alerts the admins when the day's spending reaches 50, 80, and 100% of a cap: by mail, and by a
+webhook if one is set.
 
-What was crossed is recorded with the intent to tell it, in one transaction, by whichever process
-looks first; the primary facts (day, cap, line) are unique, so each is told once. Telling comes later:
-the mail through the notices, the webhook from here, at least once and with the same id each time.
+The first process to notice records the line that was crossed and the alerts to send in one transaction.
+Day, cap, and line are unique, so each line is alerted once. Sending comes later: the mail through the
+notices, the webhook from here, at least once and with the same id each time.
 
-Outage: while the webhook's server is away alerts wait, however long; only a server that answered
-REFUSALS times that it won't have one ends the trying.
+Outage: while the webhook's server is down, alerts wait as long as it takes. An alert is dropped only
+after the server has rejected it REFUSALS times.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import logging
 from collections.abc import Mapping
 from decimal import Decimal
 
+from aisaas import formats
 from aisaas.billing import spending_store as store
 from aisaas.billing.notices import SPENDING_NEAR, SPENDING_REFUSED, add_notice
 from aisaas.billing.spending_store import CapUse, DueAlert
@@ -32,12 +33,15 @@ AWAY_SECONDS = 30.0
 # An alert that was refused: after 1, 4, 16 and 64 minutes.
 PUT_OFF_SECONDS = 60.0
 PUT_OFF_FACTOR = 4
-NAMES = {"free": "The free tier", "total": "The product"}
+NAMES = {"free": "Free accounts have", "total": "All accounts together have"}
 
 
 def line_reached(use: CapUse) -> int | None:
-    """The highest of PERCENTS, or None. A cap that refuses somebody is reached, although what is held
-    for running calls is given back later; a cap of nothing is not, before that."""
+    """The highest of PERCENTS, or None.
+
+    A cap that refuses calls counts as reached, although what is reserved for running calls may be
+    released later. A cap of $0 is reached only when it refuses a call.
+    """
     if use.refusing:
         return WHOLE
     if use.cap_usd <= 0:
@@ -110,7 +114,7 @@ class SpendingAlerts:
                     "day": use.day.isoformat(),
                 },
             )
-        log.warning("spending: %s has reached %d %% of its cap", use.scope, percent)
+        log.warning("spending: %s has reached %d%% of its cap", use.scope, percent)
         return True
 
     async def _claim(self) -> DueAlert | None:
@@ -145,13 +149,14 @@ class SpendingAlerts:
 
 def _alert(due: DueAlert, page: str) -> Alert:
     use = due.use
-    spent, cap = f"${use.spent_usd:,.2f}", f"${use.cap_usd:,.2f}"
-    said = f"{NAMES[use.scope]} has spent {spent} of the {cap} it may spend on {use.day} (UTC)"
-    closed = "; new calls are refused" if use.refusing else f": {due.percent} %"
+    spent, cap = formats.usd(use.spent_usd), formats.usd(use.cap_usd)
+    day = formats.day(use.day)
+    sentence = f"{NAMES[use.scope]} spent {spent} of the {cap} allowed on {day} (UTC)"
+    closed = "; new calls are refused" if use.refusing else f": {due.percent}%"
     return Alert(
         id=due.id,
         kind="spending",
-        text=f"{said}{closed}. {page}",
+        text=f"{sentence}{closed}. {page}",
         values={
             "scope": use.scope,
             "day": use.day.isoformat(),

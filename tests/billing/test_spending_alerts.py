@@ -163,8 +163,8 @@ async def test_webhook_gets_a_sentence_its_figures_and_a_signature(desk: Desk) -
         assert await alerts.deliver_once() == 0
     (posted,) = receiver.posted
     said = posted.said
-    assert said["text"].startswith("Chat: The free tier has spent $8.12 of the $10.00 it may spend")
-    assert said["text"].endswith(f": 80 %. {PAGE}")
+    assert said["text"].startswith("Chat: Free accounts have spent $8.13 of the $10.00 allowed on")
+    assert said["text"].endswith(f": 80%. {PAGE}")
     assert (said["scope"], said["percent"], said["refusing"]) == ("free", 80, False)
     assert (Decimal(said["cap_usd"]), Decimal(said["spent_usd"])) == (10, Decimal("8.125"))
     at, _, signature = posted.headers["X-Alert-Signature"].partition(",v1=")

@@ -205,7 +205,7 @@ async def test_a_promotion_code_is_taken_told_and_taken_back(
     assert "This code is invalid." in unknown.text
     assert unknown.form("Apply").fields["promotion_code"] == "<b>AUTUMN"
     taken = await visitor.pressed(unknown, "Apply", promotion_code=" spring ")
-    assert "SPRING: 25 % off once" in taken.text
+    assert "SPRING: 25% off once" in taken.text
     assert "Discount −$5.00 Total due today $15.00" in taken.text
     without = await visitor.pressed(taken, "Remove SPRING")
     assert "Total due today $20.00" in without.text

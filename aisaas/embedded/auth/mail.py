@@ -1,4 +1,4 @@
-"""Mail that never leaves: it lands in a table, and a page shows it.
+"""The mailbox: mail is stored in a table instead of being sent, and a page shows it.
 
 This server's own mails are kept here directly, the product's come in by SMTP (`smtp.py`).
 """
@@ -42,20 +42,24 @@ class Received:
 
 
 TEMPLATES = {
-    "signup": Template("Confirm your address", "Follow the link to finish signing up."),
-    "invite": Template("You are invited", "Follow the link to accept the invitation."),
-    "magiclink": Template("Your sign-in link", "Follow the link to sign in."),
-    "recovery": Template("Reset your password", "Follow the link to choose a new password."),
-    "email_change": Template("Confirm your new address", "Follow the link to use this address."),
+    "signup": Template(
+        "Confirm your email address", "Open this link to confirm your email address."
+    ),
+    "invite": Template("You're invited", "Open this link to accept the invitation."),
+    "magiclink": Template("Your sign-in link", "Open this link to sign in."),
+    "recovery": Template("Reset your password", "Open this link to choose a new password."),
+    "email_change": Template(
+        "Confirm your new email address", "Open this link to use this address for your account."
+    ),
     "email_change_current": Template(
-        "Confirm the change of your address",
-        "Follow the link to allow that your account moves to another address.",
+        "Confirm your change of email address",
+        "Open this link to allow your account to use a different email address.",
     ),
 }
-# The kind of a mail that came in by SMTP.
+# The kind of a mail received by SMTP.
 RECEIVED = "received"
 RAW = ("confirmation_url", "site_url")
-# A web address in a text; what ends a sentence isn't part of it.
+# A web address in a text, without the punctuation that ends a sentence.
 ADDRESS = re.compile(r"(https?://[^\s<>\"']*[^\s<>\"'.,;:!?])")
 LONE_PLACEHOLDER = re.compile(r"[^=]*=\{(\w+)\}")
 
@@ -112,7 +116,7 @@ async def send(
     link = mail_link(config, kind, issued, redirect_to)
     body = (
         f"{words.text}\n\n{link}\n\nOr enter this code: {issued.code}\n\n"
-        "If you didn't ask for this, you can ignore it."
+        "If you didn't ask for this, ignore this email."
     )
     await _forget_old(connection)
     await connection.execute(
@@ -159,7 +163,7 @@ async def as_page(services: Services, call: Call) -> Response:
         "<button>Show</button></form>"
     )
     everything = '<p><a href="/mailbox">All mail</a></p>' if recipient else ""
-    intro = '<p class="quiet">Nothing leaves this machine. Newest first.</p>'
+    intro = '<p class="quiet">No email leaves this machine. Newest first.</p>'
     cards = "".join(_card(row) for row in rows) or "<p>No mail yet.</p>"
     return page("Mailbox", intro + narrow + everything + cards, form_action="'self'")
 
@@ -197,11 +201,7 @@ async def one_as_page(services: Services, call: Call) -> Response:
     row = await _one(services, call)
     if row is None:
         return _not_found()
-    other = (
-        f'<p><a href="/mailbox/{row["id"]}/html">As HTML, like mail programs show it</a></p>'
-        if row["html"]
-        else ""
-    )
+    other = f'<p><a href="/mailbox/{row["id"]}/html">Show as HTML</a></p>' if row["html"] else ""
     text = f'<article class="card"><pre>{_with_links(row["body"])}</pre></article>'
     return page(row["subject"], f"{_to_and_when(row)}{text}{other}{BACK}")
 
@@ -226,7 +226,7 @@ async def one_as_html(services: Services, call: Call) -> Response:
 
 
 def _not_found() -> Response:
-    return page("Not found", f"<p>There is no such message.</p>{BACK}", status=404)
+    return page("Not found", f"<p>That email doesn't exist.</p>{BACK}", status=404)
 
 
 async def _one(services: Services, call: Call) -> Row | None:

@@ -255,7 +255,7 @@ def in_words(coupon: Object) -> str:
     if coupon["amount_off"] is not None:
         off = f"{money(coupon['currency'], Decimal(coupon['amount_off']))} off"
     else:
-        off = f"{coupon['percent_off']:g} % off"
+        off = f"{coupon['percent_off']:g}% off"
     return off + (" once" if coupon["duration"] == "once" else "")
 
 

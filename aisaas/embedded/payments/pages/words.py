@@ -38,12 +38,14 @@ def day(at: int | None) -> str:
     if at is None:
         return "—"
     moment = datetime.fromtimestamp(at, UTC)
-    return f"{moment.day} {moment:%B %Y}"
+    return f"{moment:%b} {moment.day}, {moment.year}"
 
 
 def instant(at: int) -> str:
     moment = datetime.fromtimestamp(at, UTC)
-    return f"{moment.day} {moment:%B %Y, %H:%M:%S} UTC"
+    return (
+        f"{moment:%b} {moment.day}, {moment.year}, {moment.hour % 12 or 12}:{moment:%M:%S %p} UTC"
+    )
 
 
 def count(number: int, noun: str) -> str:
@@ -146,7 +148,7 @@ def plan_name(books: Books, subscription: Object) -> str:
 
 
 def what_comes(subscription: Object) -> str:
-    """`renews on 3 May 2026`, or whatever comes at the end of the period."""
+    """`renews on May 3, 2026`, or whatever comes at the end of the period."""
     _, period_end = standing.period(subscription)
     end = day(period_end)
     match subscription["status"]:

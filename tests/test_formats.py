@@ -1,0 +1,66 @@
+"""How dates and amounts read: the same in pages, mails and commands."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+
+from aisaas import formats
+
+
+def test_dates_are_american_and_say_their_zone() -> None:
+    assert formats.day(date(2026, 11, 9)) == "Nov 9, 2026"
+    assert formats.moment(datetime(2026, 12, 1, tzinfo=UTC)) == "Dec 1, 2026"
+    ahead = timezone(timedelta(hours=2))
+    assert (
+        formats.moment(datetime(2026, 12, 1, 1, 30, tzinfo=ahead)) == "Nov 30, 2026, 11:30 PM UTC"
+    )
+    assert formats.moment(datetime(2026, 12, 1, 0, 5, tzinfo=UTC)) == "Dec 1, 2026, 12:05 AM UTC"
+    assert formats.moment(datetime(2026, 12, 1, 12, tzinfo=UTC)) == "Dec 1, 2026, 12:00 PM UTC"
+
+
+@pytest.mark.parametrize(
+    ("amount", "charged", "exact", "tag"),
+    [
+        ("0", "$0.00", "$0.000000", "$0"),
+        ("20", "$20.00", "$20.000000", "$20"),
+        ("1200.00", "$1,200.00", "$1,200.000000", "$1,200"),
+        ("0.5", "$0.50", "$0.500000", "$0.50"),
+        ("0.075", "$0.08", "$0.075000", "$0.075"),
+        ("1234.565", "$1,234.57", "$1,234.565000", "$1,234.565"),
+        ("-0.000078", "$0.00", "−$0.000078", "−$0.000078"),
+        ("-1", "−$1.00", "−$1.000000", "−$1"),
+    ],
+)
+def test_dollars_have_one_precision_for_each_purpose(
+    amount: str, charged: str, exact: str, tag: str
+) -> None:
+    found = Decimal(amount)
+    assert (formats.usd(found), formats.exact_usd(found)) == (charged, exact)
+    assert formats.price(found) == tag
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "written"),
+    [
+        (2000, "usd", "$20.00"),
+        (123_456_789, "EUR", "€1,234,567.89"),
+        (5, "gbp", "£0.05"),
+        (1999, "chf", "19.99 CHF"),
+        (2000, "jpy", "2,000 JPY"),
+        (0, "usd", "$0.00"),
+        (-150, "usd", "−$1.50"),
+    ],
+)
+def test_money_is_written_in_its_currency(amount: int, currency: str, written: str) -> None:
+    assert formats.money(amount, currency) == written
+
+
+@pytest.mark.parametrize(
+    ("share", "written"),
+    [(1, "100%"), (Decimal("0.125"), "12%"), (-0.5, "−50%"), (-0.001, "0%"), (0, "0%")],
+)
+def test_percent_has_no_space(share: Decimal | float, written: str) -> None:
+    assert formats.percent(share) == written
