@@ -74,6 +74,8 @@ _importing = threading.Lock()
 
 def _import_litellm() -> Any:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    # Else it puts all of `.env` into our environment, and so into that of every child.
+    os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
     with _importing:
         litellm: Any = importlib.import_module("litellm")
         _bound_every_answer()

@@ -26,6 +26,18 @@ _SERVE = {
 }
 
 
+# The database's owner's password is for migrations, and the rest is between systemd and the process it
+# started: a worker that answered for it would hide that it hangs.
+_NOT_THE_APPS = frozenset(
+    {"MIGRATION_DATABASE_URL", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
+)
+
+
+def _given(env: Mapping[str, str]) -> dict[str, str]:
+    """Everything else: the app is what the settings are for, and libraries have variables of theirs."""
+    return {name: value for name, value in env.items() if name not in _NOT_THE_APPS}
+
+
 def app_process(
     name: str,
     title: str,
@@ -48,7 +60,7 @@ def app_process(
             *("--host", host, "--port", str(port)),
             *("--workers-kill-timeout", str(max(1, int(limit)))),
         ],
-        env={**env, **REFLEX, **_SERVE},
+        env={**_given(env), **REFLEX, **_SERVE},
         cwd=PROJECT_ROOT,
         log=log,
         answers=lambda: answers_http(port, "/ping"),

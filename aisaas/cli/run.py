@@ -24,6 +24,7 @@ from aisaas.cli.environment import configured, data_dir
 from aisaas.cli.parts import Plan, plan
 from aisaas.cli.screen import say, step
 from aisaas.embedded import postgres, valkey
+from aisaas.embedded.environment import for_python
 from aisaas.embedded.errors import StackError
 from aisaas.embedded.folder import DataFolder, Running
 from aisaas.embedded.processes import (
@@ -39,6 +40,8 @@ from aisaas.embedded.supervisor import Supervisor, impatient, interruptible
 from aisaas.settings import PROJECT_ROOT, Settings, load
 
 APP = "app"
+# What `migrate` takes from the environment.
+MIGRATE_READS = ("MIGRATION_DATABASE_URL", "AISAAS_DATA_DIR")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -139,7 +142,7 @@ def _migrate(folder: DataFolder, env: Mapping[str, str]) -> None:
     log = folder.log("migrate")
     with step("Database schema"):
         command = [sys.executable, "-m", "aisaas", "migrate"]
-        if run_to_end(command, env=env, cwd=PROJECT_ROOT, log=log) != 0:
+        if run_to_end(command, env=for_python(*MIGRATE_READS), cwd=PROJECT_ROOT, log=log) != 0:
             raise StackError(
                 f"The database could not be brought to the newest schema: {last_lines(log)} "
                 f"(log: {log})"

@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from aisaas.embedded import postgres, valkey
+from aisaas.embedded.environment import for_server
 from aisaas.embedded.errors import StackError
 from aisaas.embedded.folder import SUPERUSER_PASSWORD, DataFolder, explained
 from aisaas.embedded.postgres import SUPERUSER, Postgres, find_binaries
@@ -153,11 +154,10 @@ def _postgres_tool(name: str, url: str, *arguments: str) -> None:
         raise StackError(f"This machine's PostgreSQL has no {name}: {tool} is missing.")
     parts = urlsplit(url)
     where = [f"--host={parts.hostname}", f"--port={parts.port}", f"--username={parts.username}"]
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     done = subprocess.run(  # noqa: S603  # the binary beside our server's
         [tool, *where, f"--dbname={postgres.DATABASE}", "--no-password", *arguments],
         # The environment, because everyone on the machine can read the arguments of a process.
-        env={**env, "PGPASSWORD": parts.password or ""},
+        env={**for_server(), "PGPASSWORD": parts.password or ""},
         capture_output=True,
         text=True,
         check=False,

@@ -21,6 +21,7 @@ from types import ModuleType
 import psycopg
 from psycopg import sql
 
+from aisaas.embedded.environment import for_server
 from aisaas.embedded.errors import StackError
 from aisaas.embedded.folder import SUPERUSER_PASSWORD, DataFolder, explained
 from aisaas.embedded.launch import NOBODY
@@ -55,7 +56,7 @@ class Postgres:
         self._data = data_path(folder)
         self._bin = find_binaries()
         self._identity = _identity(self._bin)
-        self._env = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
+        self._env = for_server()
         self.process = Process(
             Service(
                 name=NAME,
@@ -283,7 +284,11 @@ def find_binaries() -> Path:
 
 def _major(binaries: Path) -> int:
     shown = subprocess.run(  # noqa: S603  # the binary just found
-        [binaries / "postgres", "--version"], capture_output=True, text=True, check=True
+        [binaries / "postgres", "--version"],
+        env=for_server(),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found = re.search(r"(\d+)", shown.stdout)
     if found is None:

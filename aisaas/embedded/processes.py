@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aisaas.embedded import launch
+from aisaas.embedded.environment import for_server
 from aisaas.embedded.errors import StackError
 from aisaas.embedded.folder import explained
 
@@ -47,7 +48,7 @@ class Service:
     # None: it says what it has to say where we do.
     log: Path | None
     answers: Callable[[], bool]
-    env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    env: Mapping[str, str] = field(default_factory=for_server)
     cwd: Path | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = STOP_SECONDS
@@ -181,7 +182,10 @@ def spawn(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a program that gets `stop_signal` when this process ends, however it ends."""
+    """Start a program that gets `stop_signal` when this process ends, however it ends.
+
+    Unless `env` says otherwise, it inherits what any program needs to know of the machine.
+    """
     wrapped = [
         *(sys.executable, "-I", "-S", launch.__file__),
         *(str(os.getpid()), str(int(stop_signal)), identity, mode, launch.SEPARATOR),
@@ -194,7 +198,7 @@ def spawn(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=env,
+            env=for_server() if env is None else env,
             cwd=cwd,
             start_new_session=True,
         )

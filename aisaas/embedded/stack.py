@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import signal
 import sys
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from aisaas.embedded import postgres, valkey
+from aisaas.embedded.environment import for_python
 from aisaas.embedded.errors import StackError
 from aisaas.embedded.folder import DataFolder
 from aisaas.embedded.postgres import Postgres
@@ -44,6 +44,10 @@ MAIL_LINK = "{site_url}/confirm?token_hash={token_hash}&type={type}&redirectTo={
 # Where the product takes events, and thin events about its meter.
 WEBHOOK = "/api/webhooks/stripe"
 METER_WEBHOOK = "/api/webhooks/stripe/meters"
+# What each part may be told by our environment besides what the stack tells it. APP_ENV, because none of
+# them starts outside development.
+AUTH_VARIABLES = ("APP_ENV", "AUTH_MAIL_INTERVAL", "AUTH_JWT_TTL", "AUTH_SECURE_EMAIL_CHANGE")
+DEMO_VARIABLES = ("APP_ENV", "DEMO_TOKENS_PER_SECOND")
 
 Step = Callable[[str], AbstractContextManager[None]]
 
@@ -218,7 +222,7 @@ class Stack:
         assert self._postgres is not None
         url = f"http://{HOST}:{port}"
         env = {
-            **os.environ,
+            **for_python(*AUTH_VARIABLES),
             **self._auth_env,
             "AUTH_DATABASE_URL": self._postgres.url("supabase_auth_admin"),
             "AUTH_PORT": str(port),
@@ -247,7 +251,7 @@ class Stack:
 
     def _start_demo_model(self, port: int) -> Process:
         key = self._secrets["demo_key"]
-        env = os.environ | {"DEMO_PORT": str(port), "DEMO_API_KEY": key}
+        env = for_python(*DEMO_VARIABLES) | {"DEMO_PORT": str(port), "DEMO_API_KEY": key}
         argv = [sys.executable, "-m", "aisaas.embedded.demo_model"]
         process = self._python(DEMO_MODEL, port, argv, env, "/health")
         self.env |= {"DEMO_API_BASE": f"http://{HOST}:{port}/v1", "DEMO_API_KEY": key}
@@ -255,7 +259,7 @@ class Stack:
 
     def _start_payments(self, port: int) -> Process:
         url, secrets = f"http://{HOST}:{port}", self._secrets
-        env = os.environ | {
+        env = for_python("APP_ENV") | {
             "PAYMENTS_PORT": str(port),
             "PAYMENTS_DATA_DIR": str(self.folder.path / PAYMENTS),
             "PAYMENTS_KEY": secrets["payments_key"],
