@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from collections.abc import Mapping
 from decimal import Decimal
 from email.utils import parseaddr
@@ -31,6 +32,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from aisaas.errors import ConfigurationError
 
+AppName = Annotated[str, Field(min_length=1, max_length=60)]
 AppEnv = Literal["development", "preview", "production"]
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -105,7 +107,7 @@ class Settings(BaseSettings):
 
     # The instance
     app_env: AppEnv = "development"
-    app_name: Annotated[str, Field(min_length=1, max_length=60)] = "AI SaaS"
+    app_name: AppName = "AI SaaS"
     port: Annotated[int, Field(ge=1, le=65535)] = 3000
     app_url: str | None = None
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
@@ -136,6 +138,8 @@ class Settings(BaseSettings):
     supabase_url: str | None = None
     supabase_publishable_key: SecretStr | None = None
     supabase_secret_key: SecretStr | None = None
+    # Whether production may use a Postgres and a Redis on its own machine.
+    allow_local_datastores: bool = False
     mailbox_url: str | None = None
     # Names of the parts `aisaas run` started itself, comma separated; set by it, not by hand.
     embedded_parts: Annotated[tuple[str, ...], NoDecode] = ()
@@ -455,23 +459,33 @@ class Settings(BaseSettings):
                 problems.append("ALERT_WEBHOOK_URL: must be https in production")
             if any(urlsplit(origin).scheme != "https" for origin in self.allowed_origins):
                 problems.append("ALLOWED_ORIGINS: must be https in production")
-        for name, url in self._locations().items():
-            if self.app_env == "production" and _is_local(url):
-                problems.append(
-                    f"{name.upper()}: points to this machine, and APP_ENV is production"
-                )
+            problems += self._local()
         return problems
 
-    def _locations(self) -> dict[str, str]:
-        plain = {"app_url": self.app_url, "supabase_url": self.supabase_url}
-        secret = {
+    def _local(self) -> list[str]:
+        """What production looks for on its own machine, where an embedded part may be meant."""
+        addresses = {"app_url": self.app_url, "supabase_url": self.supabase_url}
+        datastores = {
             "redis_url": self.redis_url,
             "database_url": self.database_url,
             "service_database_url": self.service_database_url,
             "migration_database_url": self.migration_database_url,
         }
-        found = {name: value for name, value in plain.items() if value}
-        return found | {name: v.get_secret_value() for name, v in secret.items() if v}
+        problems = [
+            f"{name.upper()}: points to this machine, and APP_ENV is production"
+            for name, value in addresses.items()
+            if value and _is_local(value)
+        ]
+        for name, value in datastores.items():
+            url = value.get_secret_value() if value else ""
+            if not _is_local(url) or (self.allow_local_datastores and _is_loopback(url)):
+                continue
+            problems.append(
+                f"{name.upper()}: points to this machine, and APP_ENV is production; if your own "
+                "Postgres or Redis runs here, give its loopback address (127.0.0.1) and set "
+                "ALLOW_LOCAL_DATASTORES=true"
+            )
+        return problems
 
     # What the rest of the code asks for
 
@@ -593,14 +607,30 @@ def _is_mailbox(text: str) -> bool:
 
 
 def _is_local(url: str) -> bool:
+    address = _address(url)
+    return _is_loopback(url) or (address is not None and address.is_unspecified)
+
+
+def _is_loopback(url: str) -> bool:
     host = (_split(url).hostname or "").rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
+    address = _address(url)
+    return address is not None and address.is_loopback
+
+
+def _address(url: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The host as the system's resolver would read it, 127.1 included; None when it is a name."""
+    host = (_split(url).hostname or "").rstrip(".")
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return False
-    return address.is_loopback or address.is_unspecified
+        try:
+            return ipaddress.IPv4Address(socket.inet_aton(host))
+        except OSError:
+            return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
 def _split(url: str):
@@ -660,6 +690,24 @@ def _problems(error: ValidationError, overrides: Mapping[str, object]) -> list[s
 def _with_hint(line: str) -> str:
     hint = WHERE_TO_GET_IT.get(line.split(":", 1)[0])
     return f"{line} ({hint})" if hint else line
+
+
+class _Built(BaseSettings):
+    """What a build of the pages takes from the environment, where no other setting need be."""
+
+    model_config = SettingsConfigDict(
+        env_file=PROJECT_ROOT / ".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        env_ignore_empty=True,
+    )
+
+    app_name: AppName = "AI SaaS"
+
+
+def built_values() -> dict[str, str]:
+    """The same as `Settings.built_values`, also on a build machine, which has no secrets."""
+    return {"app_name": _Built().app_name}
 
 
 @lru_cache(maxsize=1)

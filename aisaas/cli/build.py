@@ -18,8 +18,13 @@ from aisaas.settings import load
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="also when nothing has changed")
+    parser.add_argument(
+        "--update-lock",
+        action="store_true",
+        help="let npm resolve the packages that pages need now, and write them to reflex.lock/",
+    )
     parser.epilog = (
-        "Contains APP_NAME and no other setting. Searches the result for secrets: for the values of "
+        "Contains APP_NAME and no other setting. Installs what reflex.lock/ says and nothing else. Searches the result for secrets: for the values of "
         "those that are set, and for whatever looks like a key."
     )
 
@@ -28,11 +33,12 @@ def execute(arguments: argparse.Namespace) -> int:
     instance = running()
     adopt(instance)
     settings = load() if instance else plan(configured()).settings
-    if frontend.is_current(settings) and not arguments.force:
+    again = arguments.force or arguments.update_lock
+    if frontend.is_current(settings) and not again:
         say("The front end is up to date.")
         return 0
     folder = DataFolder(data_dir())
     folder.prepare()
     with step("Front end"):
-        frontend.build(settings, folder)
+        frontend.build(settings, folder, update_lock=arguments.update_lock)
     return 0

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aisaas.bench.server import REFLEX
 from aisaas.cli.leaks import find_leaks
+from aisaas.cli.locked_npm import WHY_IT_FAILED
 from aisaas.cli.node import node_environment
 from aisaas.embedded.errors import StackError
 from aisaas.embedded.folder import DataFolder, explained
@@ -38,8 +39,11 @@ def is_current(settings: Settings) -> bool:
     return json.loads(STAMP.read_text()) == _stamp(_sources(settings))
 
 
-def build(settings: Settings, folder: DataFolder) -> None:
-    """Make the front end, with the settings this process has in its environment.
+def build(settings: Settings, folder: DataFolder, *, update_lock: bool = False) -> None:
+    """Make the front end, from the packages that the committed lock names.
+
+    Args:
+        update_lock: let npm resolve what the pages need now, and write that into the lock.
 
     Raises:
         StackError: it could not be made, or a secret was found in it.
@@ -50,12 +54,21 @@ def build(settings: Settings, folder: DataFolder) -> None:
     with explained(PROJECT_ROOT / ".web"):
         # Reflex removes it too, but only after minutes of installing and compiling.
         STAMP.unlink(missing_ok=True)
-        env = node_environment(folder.path / "node") | REFLEX
+        why = folder.path / "why-no-packages"
+        why.unlink(missing_ok=True)
+        env = {
+            **node_environment(folder.path / "node", locked=not update_lock),
+            **REFLEX,
+            **{name.upper(): value for name, value in settings.built_values().items()},
+            WHY_IT_FAILED: str(why),
+        }
         command = [sys.executable, "-m", "reflex", "export", "--frontend-only", "--no-zip"]
         status = run(command, env=env, cwd=PROJECT_ROOT, log=log)
+    _settle_order(LOCK / "package.json")
+    if why.is_file():
+        raise StackError(f"The front end could not be built: {why.read_text('utf-8')} Log: {log}.")
     if status != 0 or not (CLIENT / "index.html").is_file():
         raise StackError(_failed(log))
-    _settle_order(LOCK / "package.json")
     if leaks := find_leaks(CLIENT, settings.secrets()):
         raise StackError(
             "The front end contains secrets, so it is not served: "

