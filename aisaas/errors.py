@@ -184,84 +184,84 @@ class Refusal(AisaasError):
 
 class Unauthenticated(Refusal):
     code = "unauthenticated"
-    default = "You are signed out. Sign in to go on."
+    default = "You're signed out. Sign in to continue."
 
 
 class MessageInvalid(Refusal):
     code = "message_invalid"
-    default = "That message can't be sent. Write some text and try again."
+    default = "Your message is empty. Write something and try again."
 
 
 class MessageTooLarge(Refusal):
     code = "message_too_large"
-    default = "That message is too long. Shorten it or send it in parts."
+    default = "Your message is too long. Shorten it or send it in parts."
 
 
 class NameInvalid(Refusal):
     code = "name_invalid"
-    default = "Write a name of at most 120 characters."
+    default = "Enter a name of up to 120 characters."
 
 
 class NotFound(Refusal):
     code = "not_found"
-    default = "That conversation doesn't exist, or it isn't yours."
+    default = "That conversation doesn't exist, or you don't have access to it."
 
 
 class Suspended(Refusal):
     code = "suspended"
-    default = "This account is suspended. Write to support to have it looked at."
+    default = "Your account is suspended. Contact support."
 
 
 class SpendingPaused(Refusal):
     code = "spending_paused"
-    default = "New replies are paused for now. Nothing is wrong with your account."
+    default = "New replies are paused for now. Your account is fine; try again later."
 
 
 class ModelUnavailable(Refusal):
     code = "model_unavailable"
-    default = "That model isn't available to you. Pick another one."
+    default = "That model isn't available on your plan. Choose another one."
 
 
 class RateLimitedMinute(Refusal):
     code = "rate_limited_minute"
-    default = "That's as many messages as a minute allows."
+    default = "You've reached your limit of messages per minute."
 
 
 class RateLimitedDay(Refusal):
     code = "rate_limited_day"
-    default = "That's as many messages as a day allows."
+    default = "You've reached your limit of messages per day."
 
 
 class Busy(Refusal):
     code = "busy"
-    default = "Your other replies are still running. Stop one, or wait for it to finish."
+    default = "You have too many replies running. Stop one or wait for it to finish."
 
 
 class QuotaExceeded(Refusal):
     code = "quota_exceeded"
-    default = "Your tokens for this month are used up."
+    default = "You've used all your tokens for this month."
 
 
 class CapReached(Refusal):
     code = "cap_reached"
-    default = "Your spending cap for this period is reached. Raise it on the billing page to go on."
+    default = "You've reached your spending cap for this period. Raise it to continue."
 
 
 class BillingInvalid(Refusal):
     code = "billing_invalid"
-    default = "That can't be changed like this. Look at the billing page again."
+    default = "That change isn't possible anymore. Reload the page and try again."
 
 
 class ActionInvalid(Refusal):
     code = "action_invalid"
-    default = "That can't be done like this. Look at it again."
+    default = "That isn't possible. Reload the page and try again."
 
 
 class Restarting(Refusal):
     code = "restarting"
-    default = "This server is being restarted. Nothing was used; send it again in a moment."
+    default = "The server is restarting. Your message wasn't sent. Try again in a moment."
 
 
 class Unavailable(Refusal):
     code = "unavailable"
-    default = "Something we depend on isn't answering. Nothing was used; try again in a moment."
+    default = "Something on our side isn't responding. Try again in a moment."

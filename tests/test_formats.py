@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from aisaas import formats
+from aisaas.settings import PROJECT_ROOT
+
+SOURCE = PROJECT_ROOT / "aisaas" / "ui" / "browser" / "formats.jsx"
 
 
 def test_dates_are_american_and_say_their_zone() -> None:
@@ -64,3 +70,39 @@ def test_money_is_written_in_its_currency(amount: int, currency: str, written: s
 )
 def test_percent_has_no_space(share: Decimal | float, written: str) -> None:
     assert formats.percent(share) == written
+
+
+def test_browser_writes_the_same(tmp_path: Path) -> None:
+    # Node knows a module by its suffix; the build wants .jsx.
+    module = tmp_path / "formats.mjs"
+    module.write_text(SOURCE.read_text("utf-8"), "utf-8")
+    moments = [
+        "2026-11-09T00:05:00+00:00",
+        "2026-12-01T12:00:00+00:00",
+        "2026-06-30T23:30:00+00:00",
+    ]
+    amounts = ["0", "20", "1200", "0.5", "0.075", "1234.567", "-1"]
+    script = f"""
+      import {{ date, moment, usd, exactUsd, price }} from {json.dumps(module.as_uri())};
+      const moments = {json.dumps(moments)}, amounts = {json.dumps(amounts)};
+      console.log(JSON.stringify([
+        moments.map((at) => [date(at, "UTC"), moment(at, "UTC")]),
+        amounts.map((amount) => [usd(amount), exactUsd(amount), price(amount)]),
+      ]));
+    """
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", script],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == [
+        [
+            [formats.day(at), formats.moment(at).removesuffix(" UTC")]
+            for at in map(datetime.fromisoformat, moments)
+        ],
+        [
+            [formats.usd(found), formats.exact_usd(found), formats.price(found)]
+            for found in map(Decimal, amounts)
+        ],
+    ]

@@ -29,7 +29,7 @@ HOUR = 3600
 # One account is guessed at from everywhere this much more often than from one address.
 EVERYWHERE = 10
 
-SENTENCE = "Too many tries. Wait {wait} and try again."
+SENTENCE = "Too many attempts. Try again in {wait}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,4 +118,4 @@ class Attempts:
 
 def _in_words(seconds: float) -> str:
     minutes = max(1, -(-int(seconds) // 60))
-    return "a minute" if minutes == 1 else f"{minutes} minutes"
+    return "1 minute" if minutes == 1 else f"{minutes} minutes"

@@ -55,10 +55,10 @@ TOLD_OF_MAILS = frozenset(
 )
 MAIL_LIMIT = "over_email_send_rate_limit"
 CLOSED = {
-    "invitation": "Accounts are by invitation here. Ask whoever runs this site for one.",
-    "closed": "Sign-up is closed here at the moment.",
+    "invitation": "You need an invitation to sign up. Ask the site's owner for one.",
+    "closed": "Sign-up is closed.",
 }
-WRONG_PASSWORD = "That isn't your current password."  # noqa: S105  (a sentence)
+WRONG_PASSWORD = "Your current password is incorrect."  # noqa: S105  (a sentence)
 OPENED_BY: dict[LinkKind, OpenedBy] = {
     "signup": "confirmation",
     "invite": "invite",
@@ -169,7 +169,7 @@ class Accounts:
     async def visit_provider(self, provider: str, *, redirect_to: str) -> ProviderVisit:
         """Where to sign in elsewhere. Raises NotFound for a provider that isn't set up."""
         if provider not in self._rules.oauth_providers:
-            raise NotFound("That way to sign in isn't available.")
+            raise NotFound("That sign-in method isn't available.")
         return await self._identity.visit_provider(provider, redirect_to=redirect_to)
 
     async def return_from_provider(self, code: str, verifier: str, *, user_agent: str) -> SignedIn:
@@ -360,7 +360,7 @@ class Accounts:
         """End one session of the user. Raises NotFound when they have no such session."""
         live = await self._who_ends(cookie_header)
         if not await self._live.end_one(live.principal, session_id):
-            raise NotFound("That session has ended already.")
+            raise NotFound("That session has already ended.")
 
     async def _who_ends(self, cookie_header: str | None) -> LiveSession:
         try:

@@ -21,9 +21,9 @@ MAX_BYTES = 256 * 1024
 MAX_SIDE = 1024
 ADDRESS = "/api/account/picture"
 
-TOO_LARGE = "Choose a picture of at most 256 KB."
-WRONG_KIND = "Choose a PNG, JPEG or WebP picture."
-TOO_WIDE = f"Choose a picture of at most {MAX_SIDE} by {MAX_SIDE} pixels."
+TOO_LARGE = "Choose a picture of up to 256 KB."
+WRONG_KIND = "Choose a PNG, JPEG, or WebP picture."
+TOO_WIDE = f"Choose a picture of up to {MAX_SIDE} × {MAX_SIDE} pixels."
 
 Size = tuple[int, int]
 

@@ -36,35 +36,35 @@ BUSY = "over_request_rate_limit"
 NO_SUCH_PAIR = frozenset({"invalid_credentials", "user_banned", "user_not_found"})
 
 SENTENCES = {
-    "invalid_credentials": "That email and password don't match an account.",
-    "email_not_confirmed": "Confirm your email address first; we sent you a link.",
-    "user_already_exists": "There is already an account with that email address. Sign in instead.",
-    "email_exists": "There is already an account with that email address.",
-    "user_banned": "This account is suspended.",
-    "signup_disabled": "Sign-up is closed at the moment.",
+    "invalid_credentials": "Incorrect email or password.",
+    "email_not_confirmed": "Confirm your email address first. We sent you a link.",
+    "user_already_exists": "An account with that email address already exists. Sign in instead.",
+    "email_exists": "An account with that email address already exists.",
+    "user_banned": "Your account is suspended. Contact support.",
+    "signup_disabled": "Sign-up is closed.",
     "validation_failed": "Check the email address and the password.",
-    "email_address_invalid": "That email address can't be used.",
-    "email_address_not_authorized": "That email address can't be used.",
-    "same_password": "That is your password already. Choose another one.",
-    "reauthentication_needed": "Sign out and in again, then change your password.",
-    "otp_expired": "That link has been used or is too old. Ask for a new one.",
-    "captcha_failed": "The check that you are human didn't work. Try it once more.",
-    "flow_state_not_found": "That sign-in took too long or was used already. Start it again.",
-    "flow_state_expired": "That sign-in took too long or was used already. Start it again.",
-    "bad_code_verifier": "That sign-in was started in another browser. Start it again here.",
-    "bad_oauth_state": "That sign-in took too long or was used already. Start it again.",
-    "provider_disabled": "That way to sign in isn't available.",
-    "not_admin": "The auth server doesn't take SUPABASE_SECRET_KEY for the secret key.",
-    BUSY: "Too many tries. Wait a minute and try again.",
-    "over_email_send_rate_limit": "Too many mails were asked for. Wait a minute and try again.",
+    "email_address_invalid": "We can't use that email address. Try another one.",
+    "email_address_not_authorized": "We can't use that email address. Try another one.",
+    "same_password": "That's already your password. Choose another one.",
+    "reauthentication_needed": "Sign out and sign in again, then change your password.",
+    "otp_expired": "That link has expired or was already used. Request a new one.",
+    "captcha_failed": "We couldn't verify that you're human. Try again.",
+    "flow_state_not_found": "That sign-in has expired. Start again.",
+    "flow_state_expired": "That sign-in has expired. Start again.",
+    "bad_code_verifier": "That sign-in was started in another browser. Start again here.",
+    "bad_oauth_state": "That sign-in has expired. Start again.",
+    "provider_disabled": "That sign-in method isn't available.",
+    "not_admin": "Supabase doesn't accept SUPABASE_SECRET_KEY as the project's secret key.",
+    BUSY: "Too many attempts. Wait a minute and try again.",
+    "over_email_send_rate_limit": "You've requested too many emails. Wait a minute and try again.",
 }
 # What a password lacks, by the auth server's own reasons; the first that applies is told.
 WEAK = {
-    "pwned": "That password is known from a data leak. Choose another one.",
-    "characters": "Use letters of both cases, digits and signs in the password.",
-    "length": "Use at least 8 characters for the password.",
+    "pwned": "That password has appeared in a data leak. Choose another one.",
+    "characters": "Use uppercase and lowercase letters, numbers, and symbols in your password.",
+    "length": "Use at least 8 characters for your password.",
 }
-DEFAULT_SENTENCE = "That didn't work. Check what you typed and try again."
+DEFAULT_SENTENCE = "That didn't work. Check your entries and try again."
 
 
 class SupabaseIdentity:

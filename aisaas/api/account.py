@@ -35,9 +35,9 @@ from aisaas.wiring import services
 # What a multipart form needs around a file.
 ENVELOPE = 4096
 YEAR = 31_536_000
-CHANGED = "Your password is changed. All other sessions are signed out."
-ADDRESS_CHANGED = "Your address is changed."
-ADDRESS_SENT = "We sent a link to the new address. Open it to finish the change."
+CHANGED = "Your password has been changed. You're signed out of all other sessions."
+ADDRESS_CHANGED = "Your email address has been changed."
+ADDRESS_SENT = "We sent links to your old and new addresses. Open both to finish the change."
 
 
 class ChangePassword(OwnForm):

@@ -69,14 +69,14 @@ AUTH_STATUS = {
 REFUSAL_STATUS = {NotFound.code: 404, Unavailable.code: 503}
 
 FIELD_SENTENCES = {
-    "email": "Write a whole email address, like ada@example.com.",
+    "email": "Enter a full email address, like ada@example.com.",
     "password": "Write a password of at most 256 characters.",
-    "current_password": "Write your current password.",
+    "current_password": "Enter your current password.",
     "new_password": "Write a password of at least 8 and at most 256 characters.",
-    "full_name": "Write a name of at most 120 characters.",
-    "token_hash": "That link isn't whole. Open it from the mail once more.",
-    "type": "That link isn't whole. Open it from the mail once more.",
-    "captcha": "The check that you are human didn't work. Try it once more.",
+    "full_name": "Enter a name of up to 120 characters.",
+    "token_hash": "That link is incomplete. Open it from the email again.",
+    "type": "That link is incomplete. Open it from the email again.",
+    "captcha": "We couldn't verify that you're human. Try again.",
     "session": "Choose one of your sessions.",
     "scope": "Choose which sessions to end.",
     "picture": "Choose a picture.",
@@ -185,7 +185,7 @@ def validated(form_type: type[Form], fields: Mapping[str, Any]) -> Form:
     except ValidationError as error:
         names = dict.fromkeys(str(each["loc"][0]) for each in error.errors() if each["loc"])
         raise NotAnsweredError(
-            {name: FIELD_SENTENCES.get(name, "Check what you typed.") for name in names}
+            {name: FIELD_SENTENCES.get(name, "Check your entry.") for name in names}
         ) from error
 
 
@@ -216,9 +216,9 @@ def _require_own_origin(request: Request) -> None:
     # Browsers send Origin with every form; whoever sends none is not a browser with our cookie.
     origin = request.headers.get("origin")
     if origin is not None and origin not in services().settings.origins:
-        raise HTTPException(403, "That form came from another site.")
+        raise HTTPException(403, "That form was sent from another site.")
     if origin is None and request.headers.get("sec-fetch-site") not in {None, "same-origin"}:
-        raise HTTPException(403, "That form came from another site.")
+        raise HTTPException(403, "That form was sent from another site.")
 
 
 # Who asks, from where, and where they go

@@ -35,10 +35,10 @@ from aisaas.wiring import services
 
 log = logging.getLogger(__name__)
 
-CONFIRM_SENT = "We sent you a link. Open it to confirm your address."
+CONFIRM_SENT = "We sent you a link. Open it to confirm your email address."
 # The same words whether or not there is such an account.
-LINK_SENT = "If there is an account with that address, we sent a link to it. It works for an hour."
-ONE_MORE = "That's one of two. Open the link in the mail to your other address as well."
+LINK_SENT = "If that address has an account, we've sent it a link. The link works for an hour."
+ONE_MORE = "One more step: open the link we sent to your other address."
 CHOOSE_PASSWORD = f"{RESET}?choose=1"
 # Where a mail's link leads; the others lead on to where the visitor was going.
 AFTER: dict[LinkKind, str] = {
@@ -157,13 +157,18 @@ async def sign_out(request: Request) -> Response:
     form = await read(request, SignOut)
     if form.scope == "others":
         await services().accounts.sign_out(request.headers.get("cookie"), form.scope)
-        return done(request, SETTINGS, "others_signed_out", message="All others are signed out.")
+        return done(
+            request,
+            SETTINGS,
+            "others_signed_out",
+            message="You're signed out of all other sessions.",
+        )
     try:
         await services().accounts.sign_out(request.headers.get("cookie"), form.scope)
     except (DependencyError, Unavailable):
         # The browser forgets the session now, but the server could not be told.
         log.warning("sign-out while the database was away")
-        message = "You are signed out here, but the server could not note it."
+        message = "You're signed out in this browser, but we couldn't reach the server to end the session."
         response: Response = (
             JSONResponse({"code": Unavailable.code, "message": message}, 503)
             if wants_json(request)
@@ -182,7 +187,7 @@ async def sign_out(request: Request) -> Response:
 async def end(request: Request) -> Response:
     form = await read(request, OneSession)
     await services().accounts.end_session(request.headers.get("cookie"), form.session)
-    return done(request, SETTINGS, "session_ended", message="That session is signed out.")
+    return done(request, SETTINGS, "session_ended", message="That session has been signed out.")
 
 
 _FORMS = (

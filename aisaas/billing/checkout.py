@@ -1,11 +1,10 @@
-"""Paying: to Checkout, to the portal, the personal spending cap, and what the billing page shows.
+"""Paying: Checkout, the billing portal, the personal spending cap, and what the billing page shows.
 
-A plan is never granted here. Coming back from Checkout proves nothing; the webhook does, or a look
-at the provider of our own.
+No plan is granted here. Returning from Checkout proves nothing; the webhook, or our own look at Stripe,
+does.
 
-Outages: without the provider nobody gets to Checkout or the portal and the page says so; what the
-page shows of plan, allowance and estimate is ours and stays. Without the database all of it is
-`unavailable`.
+Outages: without Stripe, Checkout and the portal are refused with a sentence, and the page keeps showing
+plan, allowance, and estimate, which are our own. Without the database everything is `unavailable`.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from uuid import uuid4
 
+from aisaas import formats
 from aisaas.accounts.models import Principal
 from aisaas.billing import store
 from aisaas.billing.models import Allowance
@@ -43,8 +43,8 @@ HIGHEST_CAP_USD = Decimal(10_000)
 INVOICES = 12
 # Questions to the provider by one user: what it takes is limited for all users together.
 QUESTIONS, QUESTION_SECONDS = 120, 600
-OFF = "Paid plans aren't available on this installation."
-AWAY = "The payment provider isn't answering. Nothing was changed; try again in a moment."
+OFF = "Paid plans aren't available here."
+AWAY = "Stripe isn't responding, so nothing changed. Try again in a moment."
 # What a bank says to a card, as Stripe passes it on.
 DECLINED = frozenset(
     {
@@ -153,7 +153,9 @@ class Checkout:
         payments = self._on()
         plan = self._plans.get(plan_id)
         if plan is None or plan.price is None:
-            raise BillingInvalid("That plan isn't sold here.")
+            raise BillingInvalid(
+                "That plan isn't available. Reload the page and choose another one."
+            )
         async with self._asking(principal):
             customer = await self._customer(principal)
             held = await payments.subscriptions(customer)
@@ -179,9 +181,13 @@ class Checkout:
         """
         payments, plan = self._on(), self._plans.get(plan_id)
         if plan is None or plan.price is None or principal.subscription is None:
-            raise BillingInvalid("That plan isn't sold here.")
+            raise BillingInvalid(
+                "That plan isn't available. Reload the page and choose another one."
+            )
         if principal.subscription_status == "trialing" and not plan.price.trial_tokens:
-            raise BillingInvalid(f"{plan.label} has no trial. Switch to it when yours has ended.")
+            raise BillingInvalid(
+                f"{plan.label} has no trial. You can switch to it when your trial ends."
+            )
         present = self._quota.plan_of(principal).price
         dearer = present is None or plan.price.base_usd > present.base_usd
         async with self._asking(principal):
@@ -191,15 +197,15 @@ class Checkout:
                 if refused.code not in DECLINED:
                     raise
                 raise BillingInvalid(
-                    "The payment didn't go through, so your plan stays as it is. Look at your "
-                    "card in the portal and try again."
+                    "Your payment didn't go through, so your plan hasn't changed. Check your card "
+                    "in the billing portal and try again."
                 ) from refused
 
     async def portal(self, principal: Principal) -> str:
         """The address where cards, invoices and the subscription are managed."""
         payments = self._on()
         if principal.metered_customer is None:
-            raise BillingInvalid("There is nothing to manage yet: choose a plan first.")
+            raise BillingInvalid("You don't have a subscription yet. Choose a plan first.")
         async with self._asking(principal):
             return await payments.portal(principal.metered_customer, return_url=self._page)
 
@@ -210,11 +216,12 @@ class Checkout:
             BillingInvalid: no amount of money.
         """
         if usd is not None and not (usd.is_finite() and 0 <= usd <= HIGHEST_CAP_USD):
-            raise BillingInvalid(f"Give an amount from 0 to {HIGHEST_CAP_USD:,} USD.")
+            raise BillingInvalid(f"Enter an amount from $0 to {formats.price(HIGHEST_CAP_USD)}.")
         highest = principal.highest_cap_usd
         if usd is not None and highest is not None and usd > highest:
             raise BillingInvalid(
-                f"This account's cap is {highest:,} USD at most. Write to support to have it raised."
+                f"The highest cap for your account is {formats.price(highest)}. To raise it, contact "
+                "support."
             )
         try:
             async with self._user.as_user(principal.user_id) as session:
@@ -266,7 +273,7 @@ class Checkout:
             # Ours to repair: a price that isn't there, a key without the right.
             log.exception("the payment provider refused: %s", error.code)
             raise Unavailable(
-                "The payment provider refused this. We have been told; nothing was changed."
+                "Stripe rejected this, so nothing changed. We've been notified. Try again later."
             ) from error
 
     async def _count(self, principal: Principal) -> None:
@@ -279,7 +286,7 @@ class Checkout:
             return
         if wait is not None:
             raise RateLimitedMinute(
-                "That was asked very often. Wait a few minutes.",
+                "You've tried this too often.",
                 retry_at=principal.read_at + timedelta(seconds=wait),
             )
 

@@ -37,10 +37,10 @@ from aisaas.ports import Model
 
 MICRO_USD = Decimal("0.000001")
 
-FREE_TIER_SPENT = (
-    "The free plan has used up what it may spend today, over all users. It opens again tomorrow."
-)
-TOTAL_SPENT = "New replies are paused: today's spending limit is reached. They resume tomorrow."
+FREE_TIER_SPENT = "The free plan has reached its shared limit for today."
+TOTAL_SPENT = "This site has reached its spending limit for today."
+# What any prompt has at least, in tokens.
+SMALLEST_PROMPT = 8
 
 
 def cost_usd(
@@ -218,11 +218,14 @@ def _used_up(answer: store.Reserved, claim: Claim) -> Refusal:
     left = answer.tokens_left
     if left == 0:
         return refusal(retry_at=answer.retry_at)
-    # Why not, although the meter shows a rest.
+    rest = f"{left:,} tokens you have left {'below your spending cap' if capped else 'this month'}"
+    if left < quota_tokens(claim.models[0].weight, claim.min_tokens + SMALLEST_PROMPT):
+        return refusal(f"A reply needs more than the {rest}.", retry_at=answer.retry_at)
+    # Something can be done now, so no time to come back competes with it.
+    if claim.conversation_id is None:
+        return refusal(f"Your message needs more than the {rest}. Shorten it.")
     return refusal(
-        f"The {left:,} tokens left {'below your spending cap' if capped else 'this month'} are too "
-        "few for this message with what was said before. A new chat needs fewer.",
-        retry_at=answer.retry_at,
+        f"This conversation needs more than the {rest}. Start a new chat with a shorter message."
     )
 
 

@@ -62,9 +62,9 @@ class Conversations:
         """The title as stored: one line, 200 characters at most."""
         clean = " ".join(title.split())[:TITLE_CHARS]
         if not clean:
-            raise MessageInvalid("Give the conversation a name.")
+            raise MessageInvalid("Enter a title for the conversation.")
         if not clean.isprintable():
-            raise MessageInvalid("That name has characters that can't be used.")
+            raise MessageInvalid("The title has characters that can't be used.")
         async with self._as(principal) as session:
             if not await store.change_conversation(
                 session, principal.user_id, conversation_id, title=clean

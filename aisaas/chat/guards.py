@@ -94,13 +94,15 @@ Guard = Callable[[Door, Call], Awaitable[Call]]
 async def message_is_valid(door: Door, call: Call) -> Call:
     if len(call.text) > door.max_message_chars:
         raise MessageTooLarge(
-            f"That message has {len(call.text):,} characters; {door.max_message_chars:,} is the "
-            "most. Shorten it or send it in parts."
+            f"Your message has {len(call.text):,} characters. The limit is "
+            f"{door.max_message_chars:,}. Shorten it or send it in parts."
         )
     if not call.text.strip():
         raise MessageInvalid
     if UNSENDABLE.search(call.text):
-        raise MessageInvalid("That message has characters that can't be sent. Remove them.")
+        raise MessageInvalid(
+            "Your message has invisible control characters. Remove them and try again."
+        )
     return call
 
 
@@ -118,7 +120,7 @@ async def conversation_is_theirs(door: Door, call: Call) -> Call:
     if thread is None:
         raise NotFound
     if not thread.question_found:
-        raise NotFound("That message doesn't exist any more.")
+        raise NotFound("That message no longer exists.")
     return replace(call, thread=thread)
 
 
@@ -171,7 +173,9 @@ async def fits_the_context_window(door: Door, call: Call) -> Call:
         said = call.thread.said if call.thread else ()
         found = prompts.build(said, question, budget=budget, count_tokens=door.count_tokens)
         if found is None:
-            raise MessageTooLarge("That message is longer than this model can read. Shorten it.")
+            raise MessageTooLarge(
+                "Your message is too long for this model. Shorten it or choose another model."
+            )
         built = found
     return replace(call, prompt=built, max_tokens=min(wanted, smallest - built.upper_estimate))
 
@@ -192,9 +196,16 @@ async def within_rates(door: Door, call: Call) -> Call:
     except DependencyError as error:
         raise Unavailable from error
     if decision.limited_by is not None:
-        refusal = RateLimitedMinute if decision.limited_by == "minute" else RateLimitedDay
-        raise refusal(retry_at=decision.retry_at)
+        if decision.limited_by == "minute":
+            raise RateLimitedMinute(
+                _reached(limits.per_minute, "minute"), retry_at=decision.retry_at
+            )
+        raise RateLimitedDay(_reached(limits.per_day, "day"), retry_at=decision.retry_at)
     return call
+
+
+def _reached(limit: int, window: str) -> str:
+    return f"You've reached your limit of {limit:,} {'message' if limit == 1 else 'messages'} per {window}."
 
 
 GUARDS: tuple[Guard, ...] = (

@@ -122,7 +122,7 @@ class Chat:
             flight.add_done_callback(lambda _: self._sending.pop(names.reply, None))
         started: Started = await asyncio.shield(flight)
         if started.question.content != text:
-            raise MessageInvalid("That message was changed after it was sent. Send it once more.")
+            raise MessageInvalid("Your message changed after it was sent. Send it again.")
         return started
 
     async def retry(
@@ -189,7 +189,7 @@ class Chat:
         except DependencyError as error:
             raise Unavailable from error
         if message is None:
-            raise NotFound("That message doesn't exist any more.")
+            raise NotFound("That message no longer exists.")
         return message
 
     async def stop(self, principal: Principal, message_id: UUID) -> None:

@@ -29,7 +29,7 @@ LOOK_SECONDS = 0.1
 # All at once would be all at once at the next process too.
 SHARE_A_LOOK = 0.1
 LEAST_A_LOOK = 20
-SAID = "This server is being restarted."
+SAID = "The server is restarting."
 
 # Tabs with something that only this process has to give, by token.
 _staying: Counter[str] = Counter()

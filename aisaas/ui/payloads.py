@@ -60,7 +60,7 @@ def title(value: object) -> str:
     try:
         return _title.validate_python(value)
     except ValidationError:
-        raise MessageInvalid("A title has 1 to 120 characters.") from None
+        raise MessageInvalid("Enter a title of 1 to 120 characters.") from None
 
 
 def model_id(value: object) -> str:
@@ -90,7 +90,7 @@ def usd(value: object) -> Decimal:
     """What somebody typed as an amount of money."""
     typed = value.strip().removeprefix("$").strip() if isinstance(value, str) else ""
     if not _USD.fullmatch(typed):
-        raise BillingInvalid("Write an amount in USD, like 25 or 12.50.")
+        raise BillingInvalid("Enter an amount in USD, like 25 or 12.50.")
     return Decimal(typed)
 
 

@@ -83,7 +83,7 @@ async def test_wrong_password_is_an_answer_and_not_an_outage(
     with pytest.raises(AuthError) as caught:
         await identity.sign_in(email, "not the password")
     assert caught.value.code == "invalid_credentials"
-    assert caught.value.sentence == "That email and password don't match an account."
+    assert caught.value.sentence == "Incorrect email or password."
 
 
 async def test_unknown_and_known_address_get_the_same_answer(
@@ -458,7 +458,7 @@ async def test_answer_that_is_not_the_servers_is_an_outage(content: str) -> None
 
 @pytest.mark.parametrize(
     ("reasons", "word"),
-    [(["length"], "8 characters"), (["characters", "length"], "digits"), (["pwned"], "leak")],
+    [(["length"], "8 characters"), (["characters", "length"], "symbols"), (["pwned"], "leak")],
 )
 async def test_weak_password_is_told_with_what_it_lacks(reasons: list[str], word: str) -> None:
     refusal = {"code": "weak_password", "message": "", "weak_password": {"reasons": reasons}}

@@ -196,7 +196,7 @@ async def test_cap_is_reached_to_the_token_and_says_so(till: Till) -> None:
     await till.use(ada, 50)
     shown = await till.allowance(ada)
     assert (shown.used, shown.included, shown.beyond, shown.left) == (1_200, 1_000, 200, 0)
-    with pytest.raises(CapReached, match="cap for this period is reached"):
+    with pytest.raises(CapReached, match="reached your spending cap"):
         await till.claim(ada, 1)
     # A higher cap counts at once.
     await till.use(replace(ada, overage_cap_usd=Decimal(3)), 100)

@@ -89,8 +89,32 @@ async def test_clamp_stops_where_an_answer_is_not_worth_starting(
     quota = billing.quota()
     with pytest.raises(QuotaExceeded) as caught:
         await quota.reserve(claim(somebody, limit=115))
-    assert caught.value.retry_at is not None
+    assert "115 tokens you have left this month. Shorten it." in caught.value.sentence
     assert await quota.reserve(claim(somebody, limit=116)) == 16
+
+
+@pytest.mark.parametrize(
+    ("left", "conversation", "advice"),
+    [
+        (23, None, "A reply needs more than the 23 tokens you have left this month."),
+        (
+            24,
+            None,
+            "Your message needs more than the 24 tokens you have left this month. Shorten it.",
+        ),
+        (24, uuid4(), "Start a new chat with a shorter message."),
+        (0, None, "You've used all your tokens for this month."),
+    ],
+)
+async def test_refusal_says_what_can_be_done_now_or_when_to_come_back(
+    billing: Billing, somebody: UUID, left: int, conversation: UUID | None, advice: str
+) -> None:
+    wanted = replace(claim(somebody, limit=left), conversation_id=conversation)
+    with pytest.raises(QuotaExceeded) as caught:
+        await billing.quota().reserve(wanted)
+    assert caught.value.sentence.endswith(advice)
+    nothing_to_do_now = not advice.endswith(("Shorten it.", "shorter message."))
+    assert (caught.value.retry_at is not None) == nothing_to_do_now
 
 
 async def test_short_answer_that_was_asked_for_is_not_too_short(

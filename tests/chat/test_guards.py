@@ -194,5 +194,5 @@ def test_only_the_guards_construct_an_admission() -> None:
 
 async def test_refusal_for_too_small_a_rest_says_so(services: Services, account: Account) -> None:
     ada = replace(await account(), tokens_per_month=60)
-    with pytest.raises(QuotaExceeded, match="60 tokens left"):
+    with pytest.raises(QuotaExceeded, match="60 tokens you have left"):
         await services.chat.send(ada, "word " * 200, conversation_id=None, model="demo")

@@ -306,9 +306,7 @@ def test_a_visit_to_a_provider_is_cancelled(context: BrowserContext) -> None:
     page.get_by_role("link", name="Continue with GitHub").click()
     page.get_by_role("button", name="Cancel").click()
     page.wait_for_url(re.compile(r"/login\?error=access_denied&redirectTo="))
-    expect(page.get_by_role("alert")).to_have_text(
-        "You cancelled the sign-in. Nothing was changed."
-    )
+    expect(page.get_by_role("alert")).to_have_text("You canceled the sign-in.")
     # The way on is kept.
     expect(page.get_by_role("link", name="Continue with GitHub")).to_have_attribute(
         "href", "/api/session/oauth/github?redirectTo=%2Fsettings"
@@ -322,7 +320,7 @@ def test_too_many_wrong_passwords_have_to_wait(context: BrowserContext) -> None:
     for _ in range(TRIES):
         with page.expect_response("**/api/session/sign-in"):
             sign_in(page, address, "wrong")
-        expect(alert).to_have_text("That email and password don't match an account.")
+        expect(alert).to_have_text("Incorrect email or password.")
     sign_in(page, address, "wrong")
     expect(alert).to_have_attribute("data-code", "too_many_tries")
     expect(alert).to_have_text(
@@ -334,7 +332,7 @@ def test_too_many_wrong_passwords_have_to_wait(context: BrowserContext) -> None:
 def test_words_in_the_address_are_never_shown(context: BrowserContext) -> None:
     page = context.new_page()
     page.goto("/login?error=Call+0800+now&notice=Call+0801+now")
-    expect(page.get_by_role("alert")).to_have_text("That didn't work. Try it once more.")
+    expect(page.get_by_role("alert")).to_have_text("That didn't work. Try again.")
     expect(page.locator("body")).not_to_contain_text("Call")
     page.goto("/login?notice=signed_out_everywhere")
     expect(page.get_by_role("status").filter(has_text="signed out everywhere")).to_be_visible()
@@ -401,7 +399,7 @@ def test_a_new_address_needs_both_mailboxes(context: BrowserContext, mailbox: Ma
     page.get_by_label("New email").fill(new)
     form.get_by_label("Current password", exact=True).fill("wrong")
     form.get_by_role("button", name="Change the address").click()
-    expect(form.get_by_role("alert")).to_have_text("That isn't your current password.")
+    expect(form.get_by_role("alert")).to_have_text("Your current password is incorrect.")
     expect(page.get_by_label("New email")).to_have_value(new)
     form.get_by_label("Current password", exact=True).fill(PASSWORD)
     form.get_by_role("button", name="Change the address").click()
@@ -412,7 +410,7 @@ def test_a_new_address_needs_both_mailboxes(context: BrowserContext, mailbox: Ma
     page.goto(mailbox.link(old, "email_change"))
     page.get_by_role("button", name="Confirm the change").click()
     page.wait_for_url(re.compile("/settings"))
-    expect(page.get_by_text("Your address is changed.")).to_be_visible()
+    expect(page.get_by_text("Your email address has been changed.")).to_be_visible()
     expect(card(page, "Email")).to_contain_text(f"You sign in with {new}")
 
 
@@ -495,7 +493,9 @@ def test_a_session_ended_from_elsewhere_says_so(
     expect(sessions.get_by_role("listitem")).to_have_count(2)
     sessions.get_by_role("button", name="Sign out all others").click()
     expect(sessions.get_by_role("listitem")).to_have_count(1)
-    expect(sessions.get_by_role("status").first).to_have_text("All others are signed out.")
+    expect(sessions.get_by_role("status").first).to_have_text(
+        "You're signed out of all other sessions."
+    )
     theirs.goto("/dashboard")
     theirs.wait_for_url(on("/login?redirectTo=/dashboard"))
 
@@ -516,7 +516,7 @@ def test_everything_is_signed_out_after_a_question(
     everywhere.click()
     question.get_by_role("button", name="Sign out everywhere").click()
     page.wait_for_url(on("/login?notice=signed_out_everywhere"))
-    expect(page.get_by_text("You are signed out everywhere.")).to_be_visible()
+    expect(page.get_by_text("You're signed out everywhere.")).to_be_visible()
     theirs = other.new_page()
     theirs.goto("/settings")
     theirs.wait_for_url(on("/login?redirectTo=/settings"))
@@ -533,7 +533,7 @@ def test_a_form_of_an_ended_session_leads_to_sign_in_and_back(
     form.get_by_label("New password", exact=True).fill(ANOTHER)
     form.get_by_role("button", name="Change the password").click()
     page.wait_for_url(re.compile("/login"))
-    expect(page.get_by_role("alert")).to_have_text("You are signed out. Sign in to go on.")
+    expect(page.get_by_role("alert")).to_have_text("You're signed out. Sign in to continue.")
     sign_in(page, address)
     page.wait_for_url(on("/settings"))
 
@@ -637,7 +637,7 @@ def test_the_answer_goes_along_where_a_password_is_asked_for(
         new = "New email" if title == "Email" else "New password"
         form.get_by_label(new, exact=True).fill(somebody())
         form.get_by_role("button", name=button).click()
-        expect(form.get_by_role("alert")).to_have_text("That isn't your current password.")
+        expect(form.get_by_role("alert")).to_have_text("Your current password is incorrect.")
     assert answers("account/address") == [answered["Email"]]
     assert answers("account/password") == [answered["Password"]]
 

@@ -138,7 +138,7 @@ def test_the_chart_can_be_read_with_the_keyboard_and_as_a_table(
     page.keyboard.press("Escape")
     expect(tip).to_have_count(0)
     expect(page.locator(".chart-day[tabindex='0']")).to_have_count(1)
-    page.get_by_text("Show as a table").click()
+    page.get_by_text("Show as table").click()
     table = page.get_by_role("table", name="Use by day and model")
     shown = table.locator("tbody tr td:nth-child(3)").all_text_contents()
     assert sum(map(number, shown)) == sum(range(2, 12))
@@ -224,7 +224,7 @@ def test_nothing_scrolls_sideways_on_a_phone(sign_up: SignUp, instance: Running)
     page.set_viewport_size(PHONE)  # pyright: ignore[reportArgumentType]
     usage(page)
     expect(receipts(page).first).to_be_visible()
-    page.get_by_text("Show as a table").click()
+    page.get_by_text("Show as table").click()
     width = "[document.documentElement.scrollWidth, ...[...document.querySelectorAll('.card')].map((card) => card.scrollWidth)]"
     assert max(page.evaluate(width)) <= PHONE["width"]
     wide = "[...document.querySelectorAll('.card *')].filter((e) => e.getBoundingClientRect().right > innerWidth).map((e) => e.outerHTML.slice(0, 80))"

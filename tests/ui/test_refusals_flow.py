@@ -105,7 +105,7 @@ def test_the_eleventh_message_of_a_minute_waits_where_it_was_typed(sign_up: Sign
         answered(page, QUICK)
     alert = refused(page, "the eleventh", "rate_limited_minute")
     clock = alert.get_by_role("timer")
-    expect(clock).to_have_text(re.compile(r"You can try again in 0:[0-5]\d\."))
+    expect(clock).to_have_text(re.compile(r"Try again in 0:[0-5]\d\."))
 
     def seconds() -> int:
         return int((clock.text_content() or "").rstrip(".").rsplit(":", 1)[-1])

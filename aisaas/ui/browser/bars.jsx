@@ -1,11 +1,12 @@
-// Bars over time, stacked by series, one measure at a time. Drawn at the width they get and a fixed
-// height, so nothing moves. One tab stop: arrow keys go from bar to bar, and the same numbers stand in a
-// table below.
+// Bars over time, stacked by series, one measure at a time. Drawn at the available width and a fixed
+// height, so nothing moves. One tab stop: arrow keys move between bars, and a table below has the same
+// numbers.
 //
 // `points` are the moments (UTC, ISO 8601) at which bars begin, each `every` days or an hour long.
 // A measure is {key, label, one, many, money, said, cap, series: [{label, tone, amounts}]}: `said`
-// stands beside its sum, and a `cap` is drawn as a line.
+// stands beside its total, and a `cap` is drawn as a line.
 import { useLayoutEffect, useRef, useState } from "react";
+import { count, date, day, exactUsd, hour, shortCount, shortUsd, usd } from "$/components/own/formats.jsx";
 
 const HEIGHT = 220;
 const TOP = 10;
@@ -22,57 +23,32 @@ const MIDNIGHT = /T00:/;
 // Of a bar's width.
 const GAP = 0.3;
 
-const numbers = new Intl.NumberFormat("en");
-const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-const usd = new Intl.NumberFormat("en", { style: "currency", currency: "USD" });
-const littleUsd = new Intl.NumberFormat("en", { style: "currency", currency: "USD", maximumFractionDigits: 6 });
-const shortUsd = new Intl.NumberFormat("en", {
-  style: "currency",
-  currency: "USD",
-  notation: "compact",
-  minimumFractionDigits: 0,
-  maximumSignificantDigits: 2,
-});
-
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 const whole = (measure, at) => sum(measure.series.map((one) => one.amounts[at]));
+const total = (measure) => sum(measure.series.map((one) => sum(one.amounts)));
 
-function money(value) {
-  return (Math.abs(value) < 1 ? littleUsd : usd).format(value);
-}
-
+// One precision in a chart: cents, unless all of it comes to less than a dollar.
 function amount(value, measure) {
-  return measure.money ? money(value) : numbers.format(value);
+  if (!measure.money) return count(value);
+  return total(measure) < 1 ? exactUsd(value) : usd(value);
 }
 
 function counted(value, measure) {
-  if (measure.money) return money(value);
-  return `${numbers.format(value)} ${value === 1 ? measure.one : measure.many}`;
-}
-
-function format(at, shape) {
-  return new Intl.DateTimeFormat(undefined, { ...shape, timeZone: "UTC" }).format(new Date(at));
-}
-
-function dayName(at, month = "short") {
-  return format(at, { day: "numeric", month });
-}
-
-function hourName(at) {
-  return format(at, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  if (measure.money) return amount(value, measure);
+  return `${count(value)} ${value === 1 ? measure.one : measure.many}`;
 }
 
 // What a bar stands for.
-function nameOf(chart, n, month) {
+function nameOf(chart, n) {
   const at = chart.points[n];
-  const day = dayName(at, month);
-  if (chart.by === "hour") return `${day}, ${hourName(at)}`;
-  if (chart.every < 2) return day;
+  const name = date(at, "UTC");
+  if (chart.by === "hour") return `${name}, ${hour(at, "UTC")}`;
+  if (chart.every < 2) return name;
   const end = chart.points[n + 1] ? Date.parse(chart.points[n + 1]) : Date.parse(chart.end);
-  return `${day} – ${dayName(end - DAY_MS, month)}`;
+  return `${day(at, "UTC")} – ${date(end - DAY_MS, "UTC")}`;
 }
 
-// Which bars have a name below them, and which.
+// The bars with a name below them, and the names.
 function labelsOf(chart, band) {
   const { points, by } = chart;
   const last = points.length - 1;
@@ -80,12 +56,12 @@ function labelsOf(chart, band) {
   if (by === "hour" && points.length > 24) {
     const midnights = points.flatMap((at, n) => (MIDNIGHT.test(at) ? [n] : []));
     const every = Math.max(1, Math.ceil(LABEL_PX / Math.max(24 * band, 1)));
-    midnights.filter((_, n) => n % every === 0).forEach((n) => named.set(n, dayName(points[n])));
+    midnights.filter((_, n) => n % every === 0).forEach((n) => named.set(n, day(points[n], "UTC")));
     return named;
   }
   const every = Math.max(1, Math.ceil(LABEL_PX / Math.max(band, 1)));
   for (let n = last; n >= 0; n -= every) {
-    named.set(n, by === "hour" ? hourName(points[n]) : dayName(points[n]));
+    named.set(n, by === "hour" ? hour(points[n], "UTC") : day(points[n], "UTC"));
   }
   if (chart.today) named.set(last, "Today");
   return named;
@@ -98,8 +74,8 @@ function scale(most, money) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const round = [1, 2, 5, 10].find((n) => n * power >= rough) * power;
   const step = money ? round : Math.max(round, 1);
-  const count = Math.ceil(reached / step - 1e-9);
-  return { top: count * step, ticks: Array.from({ length: count + 1 }, (_, n) => n * step) };
+  const steps = Math.ceil(reached / step - 1e-9);
+  return { top: steps * step, ticks: Array.from({ length: steps + 1 }, (_, n) => n * step) };
 }
 
 function useWidth() {
@@ -156,12 +132,12 @@ function Tip({ name, at, measure, x, width }) {
 }
 
 function Axis({ ticks, y, left, width, measure }) {
-  const format = measure.money ? shortUsd : short;
+  const format = measure.money ? shortUsd : shortCount;
   return ticks.map((tick) => (
     <g key={tick} transform={`translate(0 ${y(tick)})`}>
       <line className="chart-grid" x1={left} x2={width} />
       <text className="chart-label" x={left - 8} dy="0.32em" textAnchor="end">
-        {format.format(tick)}
+        {format(tick)}
       </text>
     </g>
   ));
@@ -206,7 +182,7 @@ function Plot({ chart, measure }) {
           width={width}
           height={HEIGHT}
           role="group"
-          aria-label={`${measure.label} by ${by}. Arrow keys go from ${by} to ${by}.`}
+          aria-label={`${measure.label} by ${by}. Use the arrow keys to move between ${by}s.`}
           onPointerMove={point}
           onPointerDown={point}
           onPointerLeave={() => setAt(null)}
@@ -230,15 +206,15 @@ function Plot({ chart, measure }) {
             )}
           </g>
           <g ref={bars} transform={`translate(${left} 0)`}>
-            {points.map((day, n) => (
+            {points.map((begin, n) => (
               <g
-                key={day}
+                key={begin}
                 className="chart-day"
                 transform={`translate(${(n + GAP / 2) * band} 0)`}
                 tabIndex={n === current ? 0 : -1}
                 role="img"
-                aria-label={`${nameOf(chart, n, "long")}: ${counted(totals[n], measure)}`}
-                data-day={day}
+                aria-label={`${nameOf(chart, n)}: ${counted(totals[n], measure)}`}
+                data-day={begin}
                 data-total={totals[n]}
                 onFocus={() => {
                   setStop(n);
@@ -275,7 +251,7 @@ function Legend({ measure }) {
       {measure.cap > 0 && (
         <li>
           <span className="swatch-line" aria-hidden="true" />
-          Cap: {money(measure.cap)}
+          Cap: {usd(measure.cap)}
         </li>
       )}
     </ul>
@@ -285,7 +261,7 @@ function Legend({ measure }) {
 function Table({ table }) {
   return (
     <details className="chart-table">
-      <summary className="text-button">Show as a table</summary>
+      <summary className="text-button">Show as table</summary>
       <div className="table-scroll" tabIndex={0} role="region" aria-label={table.caption}>
         <table>
           <caption className="visually-hidden">{table.caption}</caption>
@@ -316,7 +292,7 @@ function Table({ table }) {
   );
 }
 
-// The sums of all measures, the newest first.
+// The sums of all measures, newest first.
 export function sumsTable(chart, caption) {
   const rows = chart.points.map((at, n) => ({
     key: at,
@@ -335,12 +311,11 @@ export function sumsTable(chart, caption) {
 export function Bars({ chart, table }) {
   const [chosen, setChosen] = useState(chart.measures[0].key);
   const measure = chart.measures.find(({ key }) => key === chosen) ?? chart.measures[0];
-  const total = sum(chart.points.map((_, n) => whole(measure, n)));
   return (
     <div className="chart">
       <div className="chart-head">
         <p>
-          <span className="chart-whole">{counted(total, measure)}</span>{" "}
+          <span className="chart-whole">{counted(total(measure), measure)}</span>{" "}
           <span className="quiet">{measure.said}</span>
         </p>
         <div className="switch" role="group" aria-label="Show">
@@ -354,7 +329,7 @@ export function Bars({ chart, table }) {
       <Plot chart={chart} measure={measure} />
       <div className="chart-foot">
         <Legend measure={measure} />
-        <span className="quiet">{chart.by === "hour" ? "Hours are UTC." : "Days are UTC."}</span>
+        <span className="quiet">{chart.by === "hour" ? "Hours are in UTC." : "Days are in UTC."}</span>
       </div>
       <Table table={table} />
     </div>

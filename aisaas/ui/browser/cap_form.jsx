@@ -3,7 +3,7 @@ import { useEffect, useState } from "react";
 import { Said } from "$/components/own/forms.jsx";
 
 const AMOUNT = /^\$?\s*\d{1,7}(\.\d{1,2})?$/;
-const NOT_MONEY = "Write an amount in USD, like 25 or 12.50.";
+const NOT_MONEY = "Enter an amount in USD, like 25 or 12.50.";
 
 export function CapForm({ value, own, standard, problem, saved, onSave, onReset }) {
   const [typed, setTyped] = useState(value);

@@ -39,7 +39,7 @@ const KINDS = {
     on: { href: "/settings", label: "Go to settings" },
   },
 };
-const NOT_WHOLE = { code: "link_not_whole", message: "That link isn't whole. Open it from the mail once more." };
+const NOT_WHOLE = { code: "link_not_whole", message: "That link is incomplete. Open it from the email again." };
 
 // For this page load: the address doesn't have it any more.
 let link;

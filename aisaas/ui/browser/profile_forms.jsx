@@ -152,7 +152,7 @@ const SIDE = 512;
 const MAX_BYTES = 240 * 1024;
 const UNREADABLE = {
   code: "picture_invalid",
-  message: "That file isn't a picture this browser can read. Choose a PNG, JPEG or WebP picture.",
+  message: "That file isn't a picture this browser can read. Choose a PNG, JPEG, or WebP picture.",
 };
 
 // The middle square, as small as it needs to be. Raises what the browser says of unreadable files.

@@ -1,5 +1,6 @@
 // An expected "no". The sentence is announced once; the clock beside it counts silently.
 import { useEffect, useState } from "react";
+import { date } from "$/components/own/formats.jsx";
 
 const DAY = 86400;
 
@@ -18,10 +19,7 @@ function clock(seconds) {
 
 function wait(at, seconds) {
   if (seconds === 0) return "You can try again now.";
-  if (seconds < DAY) return `You can try again in ${clock(seconds)}.`;
-  const date = new Date(at).toLocaleDateString(undefined, { day: "numeric", month: "long" });
-  const days = Math.ceil(seconds / DAY);
-  return `You can try again on ${date}, in ${days} ${days === 1 ? "day" : "days"}.`;
+  return seconds < DAY ? `Try again in ${clock(seconds)}.` : `Try again on ${date(at)}.`;
 }
 
 export function Refusal({ refusal, onDismiss }) {

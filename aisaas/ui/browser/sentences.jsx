@@ -1,52 +1,52 @@
 // What a code in a page's address means. Nothing else of an address is ever shown.
-const RETRY_VISIT = "That sign-in took too long or was used already. Start it again.";
-const SLOWER = "Too many tries. Wait a while and try again.";
+const RETRY_VISIT = "That sign-in has expired. Start again.";
+const SLOWER = "Too many attempts. Wait a few minutes and try again.";
 
 const ERRORS = {
-  access_denied: "You cancelled the sign-in. Nothing was changed.",
-  bad_code_verifier: "That sign-in was started in another browser. Start it again here.",
+  access_denied: "You canceled the sign-in.",
+  bad_code_verifier: "That sign-in was started in another browser. Start again here.",
   bad_oauth_state: RETRY_VISIT,
-  captcha_failed: "The check that you are human didn't work. Try it once more.",
-  current_password_wrong: "That isn't your current password.",
-  email_address_invalid: "That email address can't be used.",
-  email_exists: "There is already an account with that email address.",
-  email_not_confirmed: "Confirm your email address first; we sent you a link.",
+  captcha_failed: "We couldn't verify that you're human. Try again.",
+  current_password_wrong: "Your current password is incorrect.",
+  email_address_invalid: "We can't use that email address. Try another one.",
+  email_exists: "An account with that email address already exists.",
+  email_not_confirmed: "Confirm your email address first. We sent you a link.",
   flow_state_expired: RETRY_VISIT,
   flow_state_not_found: RETRY_VISIT,
-  invalid_credentials: "That email and password don't match an account.",
-  otp_expired: "That link has been used or is too old. Ask for a new one.",
-  over_email_send_rate_limit: "Too many mails were asked for. Wait a minute and try again.",
+  invalid_credentials: "Incorrect email or password.",
+  otp_expired: "That link has expired or was already used. Request a new one.",
+  over_email_send_rate_limit: "You've requested too many emails. Wait a minute and try again.",
   over_request_rate_limit: SLOWER,
-  picture_invalid: "Choose a PNG, JPEG or WebP picture of at most 256 KB.",
-  provider_disabled: "That way to sign in isn't available.",
+  picture_invalid: "Choose a PNG, JPEG, or WebP picture of up to 256 KB.",
+  provider_disabled: "That sign-in method isn't available.",
   provider_email_needs_verification:
-    "The provider hasn't verified your address. Open the link we mailed you, or sign in another way.",
-  provider_failed: "The provider didn't finish the sign-in. Start it again, or sign in another way.",
-  same_password: "That is your password already. Choose another one.",
-  signup_disabled: "There is no account for you here yet, and sign-up isn't open.",
+    "That provider hasn't verified your email address. Open the link we emailed you, or sign in another way.",
+  provider_failed: "The provider didn't complete the sign-in. Try again, or sign in another way.",
+  same_password: "That's already your password. Choose another one.",
+  signup_disabled: "You don't have an account here, and sign-up is closed.",
   too_many_tries: SLOWER,
-  unauthenticated: "You are signed out. Sign in to go on.",
-  unavailable: "Something we depend on isn't answering. Try again in a moment.",
-  user_already_exists: "There is already an account with that email address. Sign in instead.",
-  user_banned: "This account is suspended.",
-  validation_failed: "Something was missing or malformed. Check what you typed.",
+  unauthenticated: "You're signed out. Sign in to continue.",
+  unavailable: "Something on our side isn't responding. Try again in a moment.",
+  user_already_exists: "An account with that email address already exists. Sign in instead.",
+  user_banned: "Your account is suspended. Contact support.",
+  validation_failed: "Something is missing or incorrect. Check your entries and try again.",
   visit_lost: RETRY_VISIT,
-  weak_password: "Use at least 8 characters for the password.",
+  weak_password: "Use at least 8 characters for your password.",
 };
-const SOME_ERROR = "That didn't work. Try it once more.";
+const SOME_ERROR = "That didn't work. Try again.";
 
 const NOTICES = {
-  address_changed: "Your address is changed.",
-  address_sent: "We sent links to confirm the change of your address.",
-  confirm: "We sent you a link. Open it to confirm your address.",
-  link_sent: "If there is an account with that address, we sent a link to it.",
-  one_more: "That's one of two. Open the link in the mail to your other address as well.",
-  others_signed_out: "All other sessions are signed out.",
-  password_changed: "Your password is changed. All other sessions are signed out.",
-  picture_changed: "Your picture is changed.",
-  picture_removed: "Your picture is removed.",
-  session_ended: "That session is signed out.",
-  signed_out_everywhere: "You are signed out everywhere.",
+  address_changed: "Your email address has been changed.",
+  address_sent: "Check your email to confirm the change of your address.",
+  confirm: "We sent you a link. Open it to confirm your email address.",
+  link_sent: "If that address has an account, we've sent it a link.",
+  one_more: "One more step: open the link we sent to your other address.",
+  others_signed_out: "You're signed out of all other sessions.",
+  password_changed: "Your password has been changed. You're signed out of all other sessions.",
+  picture_changed: "Your picture has been changed.",
+  picture_removed: "Your picture has been removed.",
+  session_ended: "That session has been signed out.",
+  signed_out_everywhere: "You're signed out everywhere.",
 };
 
 const known = (table, code) => (Object.hasOwn(table, code) ? table[code] : undefined);

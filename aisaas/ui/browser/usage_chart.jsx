@@ -1,8 +1,6 @@
 // One's own use by day, as bars stacked by model, in tokens or in replies.
 import { Bars } from "$/components/own/bars.jsx";
-
-const DAY = { day: "numeric", month: "short", timeZone: "UTC" };
-const numbers = new Intl.NumberFormat("en");
+import { count, date } from "$/components/own/formats.jsx";
 
 const MEASURES = [
   {
@@ -24,10 +22,10 @@ function tableOf({ days, series }) {
       .map((one) => ({
         key: `${day} ${one.label}`,
         cells: [
-          new Intl.DateTimeFormat(undefined, DAY).format(new Date(day)),
+          date(day, "UTC"),
           one.label,
-          numbers.format(one.tokens[n]),
-          numbers.format(one.replies[n]),
+          count(one.tokens[n]),
+          count(one.replies[n]),
         ],
       })),
   );

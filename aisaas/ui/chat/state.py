@@ -253,4 +253,6 @@ async def _settled(principal: Principal, message_id: UUID) -> Message:
         if message.status != "streaming":
             return message
         await asyncio.sleep(SETTLE_POLL_SECONDS)
-    raise NotFound("The end of this reply hasn't arrived. Reload the page to see it.")
+    raise NotFound(
+        "This reply is taking longer than expected to finish. Reload the page to see it."
+    )

@@ -100,7 +100,7 @@ def test_the_page_fits_a_phone(sign_up: SignUp, execute: Execute) -> None:
     be("admin", page, execute)
     page.set_viewport_size(PHONE)
     page.goto("/admin")
-    page.get_by_text("Show as a table").click()
+    page.get_by_text("Show as table").click()
     expect(page.get_by_role("table", name="All figures")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
