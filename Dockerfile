@@ -9,8 +9,11 @@ FROM ${PYTHON} AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /app
 RUN python -m venv /opt/venv
-COPY requirements.txt .
-RUN /opt/venv/bin/pip install --require-hashes --requirement requirements.txt
+COPY requirements.txt aisaas/platform_support.py ./
+# As in the Makefile: exactly what is in the lock, nothing resolved, nothing built.
+RUN /opt/venv/bin/python -I platform_support.py && rm platform_support.py \
+    && /opt/venv/bin/pip install --no-deps --only-binary :all: --require-hashes --requirement requirements.txt \
+    && /opt/venv/bin/pip check
 
 FROM packages AS pages
 ARG APP_NAME="AI SaaS"

@@ -1,8 +1,12 @@
-# `make run` needs Python 3.11 or later, make and a package index; everything else it brings.
+# `make run` needs Python 3.11 to 3.14, make and a package index; everything else it brings.
 
-# The first python that is new enough, unless PYTHON says which.
-PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# The first supported Python; where there is none, the first of all, so that it can be said why not.
+# PYTHON decides instead.
+SUPPORT := aisaas/platform_support.py
+READS_SUPPORT := import sys; sys.exit(sys.version_info < (3, 6))
+PYTHONS := python3 python3.14 python3.13 python3.12 python3.11 python
+PYTHON ?= $(shell for p in $(PYTHONS); do $$p -I $(SUPPORT) >/dev/null 2>&1 && echo $$p && exit; done; \
+	for p in $(PYTHONS); do $$p -I -c '$(READS_SUPPORT)' 2>/dev/null && echo $$p && exit; done)
 VENV := .venv
 PY := $(VENV)/bin/python
 
@@ -12,15 +16,19 @@ ifeq ($(strip $(PORT)),)
 unexport PORT
 endif
 
-# pip with a sign of life and without its hundreds of lines; $(1) is the file with the pins.
-# The stamp is a copy of the pins, so that a checkout which only touches files installs nothing.
+# The lock is closed: pip takes exactly what is in it and resolves nothing, so no release of tomorrow
+# and no pip of yesterday can change what is installed. `pip check` proves that nothing is missing.
+# Only wheels: building a package would fetch its build tools, which no lock pins.
+# Dots show that pip is at work. The stamp is a copy of the pins, so that a checkout which only touches
+# files installs nothing.
 define install
 cmp -s $(1).txt $(VENV)/$(1).installed || { \
 	printf 'Installing the packages of $(1).txt '; \
-	$(PY) -m pip install --quiet --quiet --require-hashes -r $(1).txt & pip=$$!; \
+	$(PY) -m pip install --quiet --quiet --no-deps --only-binary :all: --require-hashes -r $(1).txt & pip=$$!; \
 	trap 'kill $$pip; exit 130' INT TERM; \
 	while kill -0 $$pip 2>/dev/null; do printf '.'; sleep 1; done; \
-	wait $$pip && echo ' done' && cp $(1).txt $(VENV)/$(1).installed; }
+	wait $$pip && echo ' done' && { wrong=$$($(PY) -m pip check) || { echo "$$wrong" >&2; exit 1; }; } && \
+	cp $(1).txt $(VENV)/$(1).installed; }
 endef
 
 .PHONY: run test check fix lock clean venv venv-dev help
@@ -28,10 +36,10 @@ endef
 help:
 	@echo 'make run     start everything at http://127.0.0.1:3000 (PORT=3001 make run for another port)'
 	@echo 'make test    run the tests'
-	@echo 'make check   look at style, types and architecture; changes nothing'
-	@echo 'make fix     repair what can be repaired automatically'
-	@echo 'make lock    pin the dependencies anew, after requirements*.in has changed'
-	@echo 'make clean   remove what was built or installed here; data in .aisaas stays'
+	@echo 'make check   check style, types and architecture; changes nothing'
+	@echo 'make fix     fix what can be fixed automatically'
+	@echo 'make lock    pin the dependencies after requirements*.in has changed'
+	@echo 'make clean   remove what was built or installed; data in .aisaas stays'
 
 run: venv
 	@$(PY) -m aisaas run
@@ -62,10 +70,9 @@ fix: venv-dev
 	@$(VENV)/bin/ruff format .
 
 # Nothing younger than a week: a poisoned release is usually found within days.
-lock: venv
-	@$(PY) -m pip install --quiet uv
+lock: venv-dev
 	@since=$$($(PY) -c 'import datetime as d; print(d.datetime.now(d.UTC).date() - d.timedelta(7))'); \
-	for name in requirements requirements-dev; do \
+	for name in requirements requirements-dev tests/install/newest-pip; do \
 		$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--no-emit-index-url --no-emit-find-links --no-header --exclude-newer "$$since" \
 			--output-file $$name.txt $$name.in || exit 1; \
@@ -75,11 +82,14 @@ clean:
 	rm -rf $(VENV) .web .states .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A virtual environment whose making was interrupted has no working pip.
+# The environment is made again when an earlier attempt was interrupted or its Python is not supported.
 venv:
-	@test -n '$(PYTHON)' || { echo 'Python 3.11 or later was not found. Install it, or say where it is: make run PYTHON=/path/to/python3' >&2; exit 1; }
-	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
-		echo 'The virtual environment could not be made. On Debian and Ubuntu it needs the package python3-venv.' >&2; exit 1; }
+	@$(PYTHON) -I -c '$(READS_SUPPORT)' 2>/dev/null || { \
+		echo 'No supported Python was found. Install Python 3.11 to 3.14, or name it: make run PYTHON=/path/to/python3' >&2; exit 1; }
+	@{ $(PY) -I $(SUPPORT) && $(PY) -m pip --version; } >/dev/null 2>&1 || { \
+		$(PYTHON) -I $(SUPPORT) || exit 1; \
+		$(PYTHON) -m venv --clear $(VENV) || { \
+		echo 'The virtual environment could not be made. On Debian and Ubuntu, install the package python3-venv.' >&2; exit 1; }; }
 	@$(call install,requirements)
 
 venv-dev: venv

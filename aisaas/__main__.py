@@ -2,7 +2,12 @@
 
 import sys
 
-from aisaas.cli import main
+from aisaas.platform_support import this_platform, why_unsupported
 
 if __name__ == "__main__":
+    problem = why_unsupported(this_platform())
+    if problem:
+        sys.exit(problem)
+    from aisaas.cli import main
+
     sys.exit(main(sys.argv[1:]))

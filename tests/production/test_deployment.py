@@ -96,7 +96,7 @@ def test_image_is_not_root_and_takes_only_packages_that_are_known_by_hash() -> N
     assert lines.index(users[0]) > max(i for i, line in enumerate(lines) if "RUN " in line)
     installs = [line for line in lines if "pip install" in line]
     assert len(installs) == 1
-    assert "--require-hashes" in installs[0]
+    assert "--no-deps --only-binary :all: --require-hashes" in installs[0]
     assert any(line.startswith("HEALTHCHECK") for line in lines)
 
 
@@ -320,7 +320,7 @@ def test_workflow_may_do_nothing_that_it_does_not_say(path: Path) -> None:
 def test_production_waits_for_every_check() -> None:
     jobs = _yaml(PROJECT_ROOT / ".github" / "workflows" / "checks.yaml")["jobs"]
     assert jobs["production"]["needs"] == "image"
-    assert set(jobs["image"]["needs"]) == {"check", "test", "migrations"}
+    assert set(jobs["image"]["needs"]) == {"check", "test", "install", "migrations"}
 
 
 def test_previews_are_for_our_own_branches_only() -> None:
