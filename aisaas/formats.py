@@ -33,8 +33,15 @@ def moment(at: datetime) -> str:
 
 
 def usd(amount: Decimal) -> str:
-    """To the cent: $1,234.50. For what is charged, spent, or capped."""
+    """To the cent: $1,234.50. For what is charged or capped."""
     return _dollars(amount.quantize(CENT, ROUND_HALF_UP), 2)
+
+
+def sum_usd(amount: Decimal) -> str:
+    """To the cent, for sums of costs: less than half a cent isn't nothing, so it is <$0.01."""
+    if amount and not amount.quantize(CENT, ROUND_HALF_UP):
+        return f"{MINUS if amount < 0 else ''}<$0.01"
+    return usd(amount)
 
 
 def exact_usd(amount: Decimal) -> str:

@@ -49,6 +49,20 @@ def test_dollars_have_one_precision_for_each_purpose(
 
 
 @pytest.mark.parametrize(
+    ("amount", "written"),
+    [
+        ("0", "$0.00"),
+        ("0.004", "<$0.01"),
+        ("-0.004", "−<$0.01"),
+        ("0.005", "$0.01"),
+        ("7", "$7.00"),
+    ],
+)
+def test_sum_of_small_costs_is_not_nothing(amount: str, written: str) -> None:
+    assert formats.sum_usd(Decimal(amount)) == written
+
+
+@pytest.mark.parametrize(
     ("amount", "currency", "written"),
     [
         (2000, "usd", "$20.00"),

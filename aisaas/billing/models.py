@@ -493,6 +493,8 @@ class Call:
     prompt_tokens: int
     completion_tokens: int
     quota_tokens: int
+    # What it costs its owner beyond what the plan includes, and what it cost the operator.
+    overage_usd: Decimal
     cost_usd: Decimal
     outcome: Outcome
 

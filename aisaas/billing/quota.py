@@ -10,6 +10,7 @@ Outage: without the database nothing is reserved, so nothing is called.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from uuid import UUID
 
@@ -65,6 +66,16 @@ def quota_tokens(weight: Decimal, tokens: int) -> int:
 def charged_weight(asked: Model, answered: Model) -> Decimal:
     """A fallback is our decision: it never costs the user more than what they asked for."""
     return min(asked.weight, answered.weight)
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """What a call came to: its cost to the operator, and what it takes from its owner's plan."""
+
+    cost_usd: Decimal
+    quota_tokens: int
+    # What it costs its owner beyond what the plan includes.
+    overage_usd: Decimal
 
 
 class Quota:
@@ -159,11 +170,11 @@ class Quota:
             return await store.renew_leases(session, request_ids)
 
 
-async def book(session: AsyncSession, charge: Charge) -> Decimal | None:
+async def book(session: AsyncSession, charge: Charge) -> Booked | None:
     """Close the reservation and append to the ledger, in the caller's transaction.
 
-    Returns the cost in USD, or None when the reservation was closed already: then nothing was
-    written, and the caller must not write either.
+    Returns None when the reservation was already closed: then nothing was written, and the caller must
+    not write either.
     """
     nothing = charge.prompt_tokens == 0 and charge.completion_tokens == 0
     tokens = quota_tokens(charge.weight, charge.prompt_tokens + charge.completion_tokens)
@@ -179,20 +190,19 @@ async def book(session: AsyncSession, charge: Charge) -> Decimal | None:
     if closed is None:
         return None
     if nothing:
-        return Decimal(0)
+        return Booked(Decimal(0), 0, Decimal(0))
     await note_alerts(session, charge.user_id, charge.plan, closed, tokens=tokens)
     # What credits have paid is nobody's to bill.
     billed = tokens - closed.credited
     beyond = _beyond(closed, billed) if charge.metered_customer is not None else 0
+    overage = (beyond * charge.overage_usd_per_million / MILLION).quantize(MICRO_USD, ROUND_HALF_UP)
     usage_id = await store.add_usage(
         session,
         charge,
         quota_tokens=tokens,
         credit_tokens=closed.credited,
         overage_tokens=beyond,
-        overage_usd=(beyond * charge.overage_usd_per_million / MILLION).quantize(
-            MICRO_USD, ROUND_HALF_UP
-        ),
+        overage_usd=overage,
         cost_usd=cost,
     )
     if charge.metered_customer is not None and billed > 0:
@@ -203,7 +213,7 @@ async def book(session: AsyncSession, charge: Charge) -> Decimal | None:
             customer=charge.metered_customer,
             tokens=billed,
         )
-    return cost
+    return Booked(cost, tokens, overage)
 
 
 def _beyond(closed: store.Closed, billed: int) -> int:

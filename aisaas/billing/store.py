@@ -402,8 +402,8 @@ _calls = TypeAdapter(tuple[Call, ...])
 _CALLS = """
     select coalesce(json_agg(c order by c.at {order}, c.id {order}), '[]') from (
       select u.id, u.created_at as at, u.purpose, u.conversation_id, t.title, r.model as asked,
-        u.model, u.prompt_tokens, u.completion_tokens, u.quota_tokens, u.cost_usd::text as cost_usd,
-        u.outcome
+        u.model, u.prompt_tokens, u.completion_tokens, u.quota_tokens,
+        u.overage_usd::text as overage_usd, u.cost_usd::text as cost_usd, u.outcome
       from public.usage_records u
         left join public.reservations r on r.id = u.reservation_id
         left join public.conversations t on t.id = u.conversation_id and t.deleted_at is null

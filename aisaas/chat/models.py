@@ -28,7 +28,11 @@ class Conversation(SQLModel, table=True):
 
 
 class Message(SQLModel, table=True):
-    """A message. A reply's text is written when it settles; until then it is in the reply log."""
+    """A message. A reply's text is written when it settles; until then it is in the reply log.
+
+    `cost_usd` is what the reply cost the operator, for admins only. What it takes from its owner's
+    plan is `quota_tokens` and, beyond what is included, `overage_usd`.
+    """
 
     __tablename__ = "messages"  # pyright: ignore[reportAssignmentType]
 
@@ -45,6 +49,8 @@ class Message(SQLModel, table=True):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cost_usd: Decimal | None = Field(default=None, sa_type=sa.Numeric(10, 6))  # pyright: ignore[reportArgumentType]
+    quota_tokens: int | None = Field(default=None, sa_type=sa.BigInteger)
+    overage_usd: Decimal | None = Field(default=None, sa_type=sa.Numeric(12, 6))  # pyright: ignore[reportArgumentType]
     history_cut: int = 0
     error_code: str | None = None
     created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]

@@ -178,8 +178,8 @@ class Settler:
             overage_usd_per_million=self._overage_usd_per_million(owed.plan),
         )
         async with self._database.transaction() as session:
-            cost = await book(session, charge)
-            if cost is None:
+            booked = await book(session, charge)
+            if booked is None:
                 return False
             if produced.failures:
                 await add_provider_errors(
@@ -198,12 +198,14 @@ class Settler:
                         question_tokens=owed.question_tokens,
                         prompt_tokens=tokens.prompt_tokens,
                         completion_tokens=tokens.completion_tokens,
-                        cost_usd=cost,
+                        cost_usd=booked.cost_usd,
+                        quota_tokens=booked.quota_tokens,
+                        overage_usd=booked.overage_usd,
                         history_cut=owed.history_cut,
                         error_code=produced.error_code,
                     ),
                 )
-        _count(charge, cost)
+        _count(charge, booked.cost_usd)
         return True
 
 

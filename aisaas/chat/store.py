@@ -261,6 +261,8 @@ class Ending:
     prompt_tokens: int
     completion_tokens: int
     cost_usd: Decimal
+    quota_tokens: int
+    overage_usd: Decimal
     history_cut: int | None
     error_code: str | None
 
@@ -275,6 +277,7 @@ async def end_reply(session: AsyncSession, ending: Ending) -> None:
               set content = :content, status = :status, answered_by = :answered_by,
                 token_count = :token_count, prompt_tokens = :prompt_tokens,
                 completion_tokens = :completion_tokens, cost_usd = :cost_usd,
+                quota_tokens = :quota_tokens, overage_usd = :overage_usd,
                 history_cut = coalesce(:history_cut, history_cut), error_code = :error_code
               where id = :message_id and status = 'streaming'
               returning reply_to

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 
 from aisaas.billing.checkout import cents
 from aisaas.billing.models import Allowance
@@ -34,10 +34,10 @@ def gauge(used: int, limit: int) -> GaugeView:
     percent = FULL if used >= limit else max(used, 0) * FULL // limit
     for line, level, words in LINES:
         if percent >= line:
-            said = words.capitalize() if line == FULL else f"{percent} % used, {words}"
+            said = words.capitalize() if line == FULL else f"{percent}% used, {words}"
             return GaugeView(percent, line, level, said)
     return GaugeView(
-        percent, words="Under 1 % used" if used > percent == 0 else f"{percent} % used"
+        percent, words="Less than 1% used" if used > percent == 0 else f"{percent}% used"
     )
 
 
@@ -50,7 +50,7 @@ def included(allowance: Allowance) -> GaugeView:
     """How much of what costs nothing extra is used. At its end it goes on where more may be used."""
     found = gauge(allowance.used, without_extra(allowance))
     if found.line == FULL and allowance.overage > 0:
-        return dataclasses.replace(found, level="near", words="Used up: more costs extra")
+        return dataclasses.replace(found, level="near", words="Used up. Extra usage is charged.")
     return found
 
 
@@ -67,20 +67,3 @@ def spent(allowance: Allowance, price: PlanPrice) -> Decimal:
 def cap(allowance: Allowance, price: PlanPrice) -> Decimal:
     """USD that may be spent like this in the period, as far as it holds now."""
     return cents(price.usd_for(allowance.overage))
-
-
-def usd(amount: Decimal) -> str:
-    """Whole cents: $1,234.50."""
-    return f"{'−' if amount < 0 else ''}${abs(amount):,.2f}"
-
-
-def price(amount: Decimal) -> str:
-    """As on a price tag: $20, $0.50."""
-    whole = amount == amount.to_integral_value(ROUND_HALF_UP)
-    return f"${amount:,.0f}" if whole else usd(amount)
-
-
-def money(amount: int, currency: str) -> str:
-    """The smallest unit of a currency with hundredths."""
-    value = Decimal(amount) / 100
-    return usd(value) if currency == "usd" else f"{value:,.2f} {currency.upper()}"

@@ -14,6 +14,7 @@ from reflex.middleware.middleware import Middleware
 from reflex.state import BaseState, StateUpdate
 from reflex_base.event import Event, EventSpec
 
+from aisaas import formats
 from aisaas.accounts import pictures
 from aisaas.accounts.models import Principal
 from aisaas.billing.models import Allowance
@@ -44,7 +45,7 @@ def meter_view(allowance: Allowance, price: PlanPrice | None = None) -> MeterVie
     if price is not None and amounts.costs_extra(allowance):
         spent, cap = amounts.spent(allowance, price), amounts.cap(allowance, price)
         shown = _meter(allowance, allowance.beyond, allowance.overage)
-        label = f"{amounts.usd(spent)} of {amounts.usd(cap)} extra"
+        label = f"{formats.usd(spent)} of your {formats.usd(cap)} cap"
         return dataclasses.replace(shown, name="Spending cap used", label=label)
     used, limit = max(allowance.used, 0), amounts.without_extra(allowance)
     shown = _meter(allowance, used, limit)

@@ -88,7 +88,9 @@ async def test_cap_below_what_is_spent_lets_nothing_through_and_running_calls_st
     through = [each for each, said in zip(early, outcomes, strict=True) if said == "held"]
     for each in (*held, *through):
         async with service.transaction() as session:
-            assert await book(session, charge(each, 100)) == Decimal("0.1")
+            booked = await book(session, charge(each, 100))
+            assert booked is not None
+            assert booked.cost_usd == Decimal("0.1")
     found = await _cap(services, "free")
     assert found.reserved_usd == spent.reserved_usd - 2
     assert found.spent_usd == spent.spent_usd + (4 + len(through)) * Decimal("0.1")

@@ -31,7 +31,8 @@ async def _outcome(reservation: Awaitable[int]) -> str:
 
 async def _book(billing: Billing, what: Charge) -> Decimal | None:
     async with billing.service.transaction() as session:
-        return await book(session, what)
+        booked = await book(session, what)
+        return None if booked is None else booked.cost_usd
 
 
 # The allowance

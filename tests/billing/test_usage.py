@@ -369,6 +369,7 @@ async def test_receipt_names_who_was_asked_and_who_answered_and_keeps_every_digi
         prompt_tokens=3,
         completion_tokens=4,
         quota_tokens=12,
+        overage_usd=Decimal(0),
         cost_usd=Decimal("0.000153"),
         outcome="done",
     )

@@ -210,7 +210,7 @@ def test_what_is_used_beyond_is_seen_and_its_cap_is_raised_to_go_on(sign_up: Sig
     billing(page)
     period = card(page, "This period")
     expect(period.locator(".figure").first).to_have_text(str(INCLUDED))
-    expect(period).to_contain_text("Used up: more costs extra")
+    expect(period).to_contain_text("Used up. Extra usage is charged.")
     expect(period).to_contain_text("of $20.00 at most")
     beyond = used_beyond(page)
     expect(period).to_contain_text(f"{beyond:,} tokens")

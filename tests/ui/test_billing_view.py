@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+from aisaas import formats
 from aisaas.accounts.models import GrantingSubscription, Principal
 from aisaas.billing.checkout import Billing, Estimate
 from aisaas.billing.models import Allowance
@@ -179,12 +180,12 @@ def test_a_failed_payment_is_said_with_its_grace() -> None:
 @pytest.mark.parametrize(
     ("tokens", "line", "level", "words"),
     [
-        (0, 0, "calm", "0 % used"),
-        (9, 0, "calm", "Under 1 % used"),
-        (799, 0, "calm", "79 % used"),
-        (800, 80, "near", "80 % used, running low"),
-        (900, 90, "near", "90 % used, nearly used up"),
-        (999, 90, "near", "99 % used, nearly used up"),
+        (0, 0, "calm", "0% used"),
+        (9, 0, "calm", "Less than 1% used"),
+        (799, 0, "calm", "79% used"),
+        (800, 80, "near", "80% used, running low"),
+        (900, 90, "near", "90% used, nearly used up"),
+        (999, 90, "near", "99% used, nearly used up"),
         (1000, 100, "full", "Used up"),
         (5000, 100, "full", "Used up"),
     ],
@@ -209,10 +210,10 @@ def test_what_is_beyond_is_told_in_tokens_and_money() -> None:
     assert (shown.used, shown.left, shown.included.words) == (
         "1,000",
         "0",
-        "Used up: more costs extra",
+        "Used up. Extra usage is charged.",
     )
     assert (shown.beyond_tokens, shown.spent, shown.cap) == ("1,700,000", "$17.00", "$20.00")
-    assert (shown.overage.percent, shown.overage.words) == (85, "85 % used, running low")
+    assert (shown.overage.percent, shown.overage.words) == (85, "85% used, running low")
 
 
 def test_without_a_price_nothing_is_beyond() -> None:
@@ -232,9 +233,9 @@ def test_what_was_beyond_before_a_payment_failed_stays_in_view() -> None:
     ("tokens", "label", "percent"),
     [
         (999, "999 of 1,000 tokens", 99),
-        (1000, "$0.00 of $20.00 extra", 0),
-        (1_001_000, "$10.00 of $20.00 extra", 50),
-        (2_001_000, "$20.00 of $20.00 extra", 100),
+        (1000, "$0.00 of your $20.00 cap", 0),
+        (1_001_000, "$10.00 of your $20.00 cap", 50),
+        (2_001_000, "$20.00 of your $20.00 cap", 100),
     ],
 )
 def test_the_meter_tells_included_from_extra(tokens: int, label: str, percent: int) -> None:
@@ -246,7 +247,7 @@ def test_the_meter_tells_included_from_extra(tokens: int, label: str, percent: i
 def test_the_dashboard_tells_included_from_extra() -> None:
     shown = allowance_view(used(1_001_000), PRO.price)
     assert (shown.used, shown.limit, shown.left) == ("1,000", "1,000", "0")
-    assert (shown.beyond, shown.extra) == ("1,000,000 tokens", "$10.00 of $20.00")
+    assert (shown.beyond, shown.extra) == ("1,000,000 tokens", "$10.00 of your $20.00 cap")
     assert allowance_view(used(1, overage=0)).beyond == ""
 
 
@@ -338,7 +339,7 @@ def test_an_invoice_says_what_became_of_it() -> None:
     assert (shown.number, shown.pdf) == ("Without a number", "https://pdf.example")
     other = replace(invoice, number="A-1", currency="eur", status="newly_made")
     ((shown),) = bills.invoices_view([other]).rows
-    assert (shown.number, shown.amount, shown.status) == ("A-1", "36.50 EUR", "Newly_made")
+    assert (shown.number, shown.amount, shown.status) == ("A-1", "€36.50", "Newly_made")
     assert bills.invoices_view(Unavailable()).stage == bills.AWAY
 
 
@@ -422,4 +423,4 @@ def test_where_nothing_is_sold_there_are_no_plans() -> None:
     ],
 )
 def test_a_price_tag_is_short(amount: Decimal, tag: str) -> None:
-    assert amounts.price(amount) == tag
+    assert formats.price(amount) == tag

@@ -89,10 +89,10 @@ def grow_the_ledger(page: Page, instance: Running, records: int) -> None:
 def test_a_new_account_has_used_nothing(sign_up: SignUp) -> None:
     page = usage(sign_up())
     expect(card(page, "This period").locator(".figure")).to_have_text("0")
-    expect(page.get_by_text("No use in the last 30 days.")).to_be_visible()
-    expect(page.get_by_text("Nothing used yet in this period.")).to_be_visible()
-    expect(page.get_by_text("Your first reply will show up here.")).to_be_visible()
-    expect(page.get_by_text("Nothing in the last 30 days.")).to_be_visible()
+    expect(page.get_by_text("No usage in the last 30 days.")).to_be_visible()
+    expect(page.get_by_text("No usage yet in this period.")).to_be_visible()
+    expect(page.get_by_text("Your first reply will appear here.")).to_be_visible()
+    expect(page.get_by_text("No refused messages in the last 30 days.")).to_be_visible()
 
 
 def test_a_reply_is_counted_everywhere_alike_and_leads_back(sign_up: SignUp) -> None:
@@ -104,12 +104,12 @@ def test_a_reply_is_counted_everywhere_alike_and_leads_back(sign_up: SignUp) -> 
     usage(page)
     expect(receipts(page)).to_have_count(2)
     used = number(card(page, "This period").locator(".figure").text_content())
-    counted = receipts(page).locator("[data-label=Counted]").all_text_contents()
+    counted = receipts(page).locator("[data-label='Counts as']").all_text_contents()
     assert used == sum(map(number, counted)) > 0
     expect(today(page)).to_have_attribute("data-total", str(used))
     model = card(page, "This period by model").locator("li")
     expect(model).to_have_count(1)
-    expect(model).to_contain_text("100 %")
+    expect(model).to_contain_text("100%")
     expect(model).to_contain_text(re.compile(rf"{used:,} tokens · 1 reply$"))
     page.get_by_role("button", name="Replies").click()
     expect(today(page)).to_have_attribute("data-total", "1")
@@ -139,7 +139,7 @@ def test_the_chart_can_be_read_with_the_keyboard_and_as_a_table(
     expect(tip).to_have_count(0)
     expect(page.locator(".chart-day[tabindex='0']")).to_have_count(1)
     page.get_by_text("Show as table").click()
-    table = page.get_by_role("table", name="Use by day and model")
+    table = page.get_by_role("table", name="Usage by day and model")
     shown = table.locator("tbody tr td:nth-child(3)").all_text_contents()
     assert sum(map(number, shown)) == sum(range(2, 12))
 
@@ -160,13 +160,13 @@ def test_a_refusal_shows_up_with_its_reason(sign_up: SignUp) -> None:
         answered(page, QUICK)
     refused(page, "the fourth", "rate_limited_minute")
     usage(page)
-    rows = page.get_by_role("table", name="What was refused").locator("tbody tr")
+    rows = page.get_by_role("table", name="Refused messages").locator("tbody tr")
     while rows.count() == 0:
         page.wait_for_timeout(200)
         usage(page)
         page.wait_for_selector("table[aria-label='What was refused'], .card:last-child .quiet")
     expect(rows).to_have_count(1)
-    expect(rows.locator("[data-label=Why]")).to_have_text("More messages than a minute allows")
+    expect(rows.locator("[data-label=Why]")).to_have_text("Message limit per minute reached")
     expect(rows.locator("[data-label='How often']")).to_have_text("1 time")
     expect(rows.locator("[data-label=Model]")).to_have_text("Demo")
     expect(page.locator("body")).not_to_contain_text("the fourth")

@@ -40,6 +40,7 @@ CALL = Call(
     prompt_tokens=1000,
     completion_tokens=5,
     quota_tokens=2010,
+    overage_usd=Decimal("0.0201"),
     cost_usd=Decimal("0.000153"),
     outcome="interrupted",
 )
@@ -126,19 +127,19 @@ def test_shares_are_of_this_period_in_the_charts_colours() -> None:
         use(tokens=75, replies=3),
     ]
     large, small = view.share_views(uses, LABELS)
-    assert (large.label, large.share, large.use) == ("Large", "75 %", "75 tokens · 3 replies")
-    assert (small.label, small.share, small.use) == ("Small", "25 %", "25 tokens · 1 reply")
+    assert (large.label, large.share, large.use) == ("Large", "75%", "75 tokens · 3 replies")
+    assert (small.label, small.share, small.use) == ("Small", "25%", "25 tokens · 1 reply")
     assert (large.tone, small.tone) == (2, 1)
 
 
 def test_a_tiny_share_is_not_nothing() -> None:
     large, small = view.share_views([use(tokens=10_000), use("m-small", tokens=1)], LABELS)
-    assert (large.share, small.share) == ("100 %", "under 1 %")
+    assert (large.share, small.share) == ("100%", "less than 1%")
 
 
 def test_use_that_counted_nothing_has_a_share_of_nothing() -> None:
     ((only),) = view.share_views([use(tokens=0)], LABELS)
-    assert (only.percent, only.share, only.use) == (0, "0 %", "0 tokens · 1 reply")
+    assert (only.percent, only.share, only.use) == (0, "0%", "0 tokens · 1 reply")
 
 
 # Receipts
@@ -147,9 +148,20 @@ def test_use_that_counted_nothing_has_a_share_of_nothing() -> None:
 def test_a_receipt_is_readable() -> None:
     shown = view.call_view(CALL, LABELS)
     assert (shown.title, shown.href) == ("Tea", f"/chat/{UUID(int=2)}")
-    assert (shown.purpose, shown.model, shown.outcome) == ("Reply", "Large", "Cut off")
+    assert (shown.purpose, shown.model, shown.outcome) == ("Reply", "Large", "Interrupted")
     assert (shown.tokens_in, shown.tokens_out, shown.counted) == ("1,000", "5", "2,010")
-    assert (shown.cost, shown.instead_of) == ("$0.000153", "")
+    assert (shown.charge, shown.instead_of) == ("$0.020100", "")
+
+
+def test_only_an_admin_sees_what_the_operator_pays() -> None:
+    shown = view.call_view(CALL, LABELS)
+    assert shown.cost == ""
+    assert "0.000153" not in str(shown)
+    assert view.call_view(CALL, LABELS, admin=True).cost == "$0.000153"
+
+
+def test_a_reply_within_the_plan_costs_nothing_extra() -> None:
+    assert view.call_view(replace(CALL, overage_usd=Decimal(0)), LABELS).charge == "Included"
 
 
 def test_a_stand_in_is_named_with_the_model_it_stood_in_for() -> None:

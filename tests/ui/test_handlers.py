@@ -439,3 +439,23 @@ async def test_pages_of_usage_are_turned_by_their_owner_only(
         await tab.call(turn)
         assert tab.refused == "unauthenticated"
         assert not any(Dashboard.get_full_name() in delta for delta in tab.deltas)
+
+
+@pytest.mark.usefixtures("domain")
+async def test_only_an_admin_is_sent_what_the_operator_pays(
+    services: Services, database: Database
+) -> None:
+    ada = await who_talked(services)
+    assert ada.reply.cost_usd
+    cost = f"{ada.reply.cost_usd:f}"
+    for admin in (False, True):
+        if admin:
+            database("update profiles set role = 'admin' where id = %s", ada.principal.user_id)
+        for load, path in (
+            (Chat.load, f"/chat/{ada.conversation}"),
+            (Dashboard.load, "/dashboard"),
+        ):
+            async with open_tab(ada.cookie) as tab:
+                await tab.call(load, path=path)
+                assert f"{ada.reply.completion_tokens:,}" in repr(tab.deltas)
+                assert (cost in repr(tab.deltas)) == admin

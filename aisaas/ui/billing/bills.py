@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from aisaas.billing.checkout import Billing
 from aisaas.errors import Unavailable
+from aisaas.formats import money, usd
 from aisaas.ports import Invoice, InvoicePreview
-from aisaas.ui.amounts import money, usd
 from aisaas.ui.billing.offers import PAST_DUE
 
 # Stages of what is asked of the payment provider after the page is there; WAITS for a payment.

@@ -63,9 +63,9 @@ def period() -> rx.Component:
         ),
         _gauge(view.included),
         rx.el.dl(
-            rx.cond(view.credits, _fact("Of them credits", view.credits)),
-            _fact("Left", view.left),
-            _fact("Held for running replies", view.held),
+            rx.cond(view.credits, _fact("Including credits", view.credits)),
+            _fact("Remaining", view.left),
+            _fact("Reserved for running replies", view.held),
             _fact("The period ends on", layout.when(view.ends_at)),
             class_name="facts-list",
         ),

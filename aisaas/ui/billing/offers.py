@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from aisaas.accounts.models import Principal
 from aisaas.billing.checkout import Billing
 from aisaas.billing.plans import FREE, Plan
-from aisaas.ui.amounts import price
+from aisaas.formats import price
 
 TRIALING, PAST_DUE, CANCELLED = "trialing", "past_due", "cancelled"
 # What a button of a plan does.

@@ -8,8 +8,9 @@ from aisaas.accounts.models import Principal
 from aisaas.billing.checkout import Billing
 from aisaas.billing.models import Allowance
 from aisaas.billing.plans import Plan
+from aisaas.formats import price, usd
 from aisaas.ui import amounts
-from aisaas.ui.amounts import GaugeView, gauge, price, usd
+from aisaas.ui.amounts import GaugeView, gauge
 from aisaas.ui.billing.offers import CANCELLED, PAST_DUE, TRIALING, Models, includes, price_of
 
 

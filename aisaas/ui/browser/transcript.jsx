@@ -125,6 +125,7 @@ function Facts({ message }) {
       {message.model && <span>{message.model}</span>}
       {message.fallback && <span className="facts-fallback">{message.fallback}</span>}
       {message.tokens && <span>{message.tokens}</span>}
+      {message.charge && <span>{message.charge}</span>}
       {message.cost && <span>{message.cost}</span>}
     </span>
   );

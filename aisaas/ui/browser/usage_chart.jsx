@@ -8,7 +8,7 @@ const MEASURES = [
     label: "Tokens",
     one: "token",
     many: "tokens",
-    said: "counted against the allowance",
+    said: "counted toward your allowance",
   },
   { key: "replies", label: "Replies", one: "reply", many: "replies", said: "from models" },
 ];
@@ -30,7 +30,7 @@ function tableOf({ days, series }) {
       })),
   );
   return {
-    caption: "Use by day and model, the newest first",
+    caption: "Usage by day and model, newest first",
     heads: [
       { label: "Day" },
       { label: "Model" },
@@ -45,7 +45,7 @@ export function UsageChart({ chart }) {
   const { days, series } = chart ?? {};
   if (!days?.length) return <div className="chart-frame" />;
   if (series.length === 0) {
-    return <p className="chart-frame chart-empty">No use in the last 30 days.</p>;
+    return <p className="chart-frame chart-empty">No usage in the last 30 days.</p>;
   }
   const measures = MEASURES.map((measure) => ({
     ...measure,

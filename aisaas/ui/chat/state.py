@@ -109,7 +109,8 @@ class Chat(rx.State):
         before = payloads.identifier(message_id)
         principal, current = await principal_of(self), payloads.identifier(self.current)
         older = await services().conversations.open(principal, current, before=before)
-        self.page = view.page_view(older, services().catalogue.labels, {})
+        labels = services().catalogue.labels
+        self.page = view.page_view(older, labels, {}, admin=principal.is_admin)
 
     @rx.event
     @notices.shown
@@ -133,7 +134,7 @@ class Chat(rx.State):
     async def retry(self, message_id: str) -> list[EventType[()]]:
         await notices.clear(self)
         earlier = payloads.identifier(message_id)
-        # Of a state that isn't loaded yet nobody has chosen a model: then the one as before.
+        # Before the state is loaded no model is selected; keep the previous one.
         model = payloads.model_id(self.model) if self.models else None
         started = await services().chat.retry(await principal_of(self), earlier, model=model)
         return show_started(self, started)
@@ -195,7 +196,8 @@ async def open_conversation(
     page = await services().conversations.open(principal, conversation_id)
     running = await _running_text(principal, page)
     chat.current = str(conversation_id)
-    chat.page = view.page_view(page, services().catalogue.labels, running)
+    labels = services().catalogue.labels
+    chat.page = view.page_view(page, labels, running, admin=principal.is_admin)
     if page.conversation.model in {model.id for model in chat.models}:
         chat.model = page.conversation.model
     return [_follow(chat, message, len(running[message.id])) for message in _running(page)[-1:]]
@@ -213,7 +215,8 @@ def show_started(chat: Chat, started: Started) -> list[EventType[()]]:
 
 
 def _follow(chat: Chat, reply: Message, offset: int) -> EventType[()]:
-    chat.reply = view.message_view(reply, services().catalogue.labels, with_text=False)
+    labels = services().catalogue.labels
+    chat.reply = view.message_view(reply, labels, with_text=False)
     return Chat.follow(str(reply.id), offset)
 
 
@@ -238,7 +241,9 @@ async def follow_reply(chat: Chat, principal: Principal, message_id: UUID, offse
     async with chat:
         if chat.reply is not None and chat.reply.id == str(message_id):
             labels = services().catalogue.labels
-            chat.reply = view.message_view(message, labels, with_text=False)
+            chat.reply = view.message_view(
+                message, labels, admin=principal.is_admin, with_text=False
+            )
         await show_account(chat, principal)
     title = await services().chat.title_ready(principal, message.conversation_id)
     if title is not None:

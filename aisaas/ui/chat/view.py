@@ -6,25 +6,30 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
+from aisaas import formats
 from aisaas.chat.models import Conversation, ConversationPage, Message
 from aisaas.ports import Model
 
 KEY_LENGTH = 8
-CUT = "This conversation is longer than the model can read; its oldest messages were left out here."
+CUT = "This conversation is too long for the model, so this reply doesn't take its oldest messages into account."
 NOTES = {
-    "stopped": "You stopped this reply. Only what was produced counts.",
-    "interrupted": "The reply was cut off. What came is kept, and only that counts.",
-    "failed": "The model gave no reply. Try again, or pick another model.",
+    "stopped": "You stopped this reply. Only the tokens generated so far count.",
+    "interrupted": "This reply was cut off. Only the tokens generated so far count.",
+    "failed": "The model didn't reply. Retry, or choose another model.",
 }
-# Where the end has a reason of its own.
+# By error code; otherwise by status.
 REASONS = {
-    "switched_off": "Replies are paused for now, so this one was stopped. Only what was produced counts."
+    "switched_off": "Replies were paused, so this one was stopped. Only the tokens generated so far count."
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class MessageView:
-    """A message; `text` is None where the browser has it already, `size` is its final length."""
+    """A message; `text` is None where the browser already has it, `size` is its final length.
+
+    `tokens` and `charge` say what a reply takes from the plan. `cost`, what it costs the operator, is
+    for admins: it is empty for everybody else, because all of this is sent to the browser.
+    """
 
     id: str = ""
     conversation: str = ""
@@ -36,6 +41,7 @@ class MessageView:
     model: str = ""
     fallback: str = ""
     tokens: str = ""
+    charge: str = ""
     cost: str = ""
     cut: str = ""
     note: str = ""
@@ -78,7 +84,7 @@ def stream_key(message_id: object) -> str:
 
 
 def message_view(
-    message: Message, labels: Mapping[str, str], *, with_text: bool = True
+    message: Message, labels: Mapping[str, str], *, with_text: bool = True, admin: bool = False
 ) -> MessageView:
     running = message.status == "streaming"
     return MessageView(
@@ -92,17 +98,22 @@ def message_view(
         model=_label(message.answered_by or message.model, labels),
         fallback=_fallback(message, labels),
         tokens=_tokens(message),
-        cost=cost(message.cost_usd),
+        charge=charge(message.overage_usd),
+        cost=_cost(message) if admin else "",
         cut=CUT if message.history_cut > 0 else "",
         note=REASONS.get(message.error_code or "", NOTES.get(message.status, "")),
     )
 
 
 def page_view(
-    page: ConversationPage, labels: Mapping[str, str], running_text: Mapping[object, str]
+    page: ConversationPage,
+    labels: Mapping[str, str],
+    running_text: Mapping[object, str],
+    *,
+    admin: bool = False,
 ) -> PageView:
-    """`running_text` has the text so far of each reply that is still running, by message id."""
-    items = [message_view(message, labels) for message in page.messages]
+    """`running_text` has the text so far of each running reply, by message id."""
+    items = [message_view(message, labels, admin=admin) for message in page.messages]
     return PageView(
         conversation=str(page.conversation.id),
         items=[
@@ -132,20 +143,24 @@ def retitled(
     ]
 
 
-def cost(usd: Decimal | None) -> str:
-    """Dollars to the sixth digit, as the ledger keeps them; nothing for an unknown cost."""
-    if usd is None:
-        return ""
-    if usd == 0:
-        return "$0"
-    whole, _, digits = f"{usd:.6f}".partition(".")
-    return f"${whole}.{digits.rstrip('0').ljust(2, '0')}"
+def charge(usd: Decimal | None) -> str:
+    """What a reply costs beyond what the plan includes; nothing is nothing to say."""
+    return f"{formats.exact_usd(usd)} extra" if usd else ""
 
 
 def _tokens(message: Message) -> str:
-    if message.prompt_tokens is None or message.completion_tokens is None:
+    """What was generated and, where the model's weight makes a difference, what it counts as."""
+    prompt, completion = message.prompt_tokens, message.completion_tokens
+    if not prompt and not completion:
         return ""
-    return f"{message.prompt_tokens:,} + {message.completion_tokens:,} tokens"
+    shown = f"{prompt or 0:,} tokens in, {completion or 0:,} out"
+    counted = message.quota_tokens
+    weighted = counted is not None and counted != (prompt or 0) + (completion or 0)
+    return f"{shown}, counted as {counted:,}" if weighted else shown
+
+
+def _cost(message: Message) -> str:
+    return f"provider cost {formats.exact_usd(message.cost_usd)}" if message.cost_usd else ""
 
 
 def _label(model_id: str | None, labels: Mapping[str, str]) -> str:
@@ -156,4 +171,4 @@ def _fallback(message: Message, labels: Mapping[str, str]) -> str:
     asked, answered = message.model, message.answered_by
     if not asked or not answered or asked == answered:
         return ""
-    return f"{_label(asked, labels)} was unavailable; answered by {_label(answered, labels)}"
+    return f"{_label(asked, labels)} was unavailable, so {_label(answered, labels)} replied"

@@ -9,18 +9,21 @@ from aisaas.ui.browser import Refusal, UsageChart
 from aisaas.ui.dashboard.state import Dashboard
 from aisaas.ui.dashboard.view import CallView, RefusedView, ShareView
 from aisaas.ui.notices import Notices
+from aisaas.ui.session import Session
 
 RECEIPT = (
     ("When", ""),
-    ("For", ""),
+    ("Conversation", ""),
     ("Model", ""),
     ("Tokens in", "number"),
     ("Tokens out", "number"),
-    ("Counted", "number"),
-    ("Cost", "number"),
-    ("Ending", ""),
+    ("Counts as", "number"),
+    ("Extra cost", "number"),
 )
-REFUSED = (("Last time", ""), ("Why", ""), ("Model", ""), ("How often", "number"))
+STATUS = (("Status", ""),)
+# Customers never see what the provider charges.
+PROVIDER_COST = (("Provider cost", "number"),)
+REFUSED = (("Last", ""), ("Reason", ""), ("Model", ""), ("Count", "number"))
 
 
 def refusal() -> rx.Component:
@@ -39,12 +42,12 @@ def allowance() -> rx.Component:
         rx.el.div(_bar(), class_name="allowance-bar", aria_hidden="true"),
         rx.el.p(view.words, class_name="level"),
         rx.el.dl(
-            _fact("Left", view.left),
-            rx.cond(view.credits, _fact("Of them credits", view.credits)),
-            _fact("Held for running replies", view.held),
-            rx.cond(view.beyond, _fact("Used beyond", view.beyond)),
-            rx.cond(view.extra, _fact("It costs, of your cap", view.extra)),
-            _fact("Renews on", layout.when(view.renews_at)),
+            _fact("Remaining", view.left),
+            rx.cond(view.credits, _fact("Including credits", view.credits)),
+            _fact("Reserved for running replies", view.held),
+            rx.cond(view.beyond, _fact("Extra usage", view.beyond)),
+            rx.cond(view.extra, _fact("Cost of extra usage", view.extra)),
+            _fact("Renews", layout.when(view.renews_at)),
             class_name="facts-list",
         ),
         rx.el.div(
@@ -78,7 +81,7 @@ def by_model() -> rx.Component:
             Dashboard.shares,
             rx.el.ul(rx.foreach(Dashboard.shares, _share), class_name="shares"),
             rx.el.p(
-                "Nothing used yet in this period. What each model takes will show up here.",
+                "No usage yet in this period. Usage by model will appear here.",
                 class_name="quiet",
             ),
         ),
@@ -103,7 +106,7 @@ def _share(row: ShareView) -> rx.Component:
 
 def by_day() -> rx.Component:
     return rx.el.section(
-        rx.el.h2("The last 30 days"),
+        rx.el.h2("Last 30 days"),
         UsageChart.create(chart=Dashboard.chart),
         class_name="card card-wide",
     )
@@ -116,24 +119,34 @@ def receipts() -> rx.Component:
         rx.cond(
             calls.rows,
             rx.fragment(
-                layout.table(RECEIPT, rx.foreach(calls.rows, _receipt), "Recent replies"),
+                rx.cond(Session.admin, _receipts(admin=True), _receipts(admin=False)),
                 rx.cond(calls.older | calls.newer, _pages()),
             ),
-            rx.el.p("Nothing yet. Your first reply will show up here.", class_name="quiet"),
+            rx.el.p("No replies yet. Your first reply will appear here.", class_name="quiet"),
         ),
         rx.el.p(
-            "“Counted” is what a call took from your allowance: its tokens times the weight of its "
-            "model. “Cost” is what the call cost us. The title of a conversation is a short call of "
-            "its own.",
+            "“Counts as” is the number of tokens a reply uses from your allowance: its tokens in and "
+            "out, multiplied by the model’s weight. Generating a conversation’s title is listed as a "
+            "separate, short reply.",
             class_name="quiet",
         ),
         class_name="card card-wide",
     )
 
 
-def _receipt(row: CallView) -> rx.Component:
-    return layout.row(
-        RECEIPT,
+def _receipts(*, admin: bool) -> rx.Component:
+    columns = (*RECEIPT, *(PROVIDER_COST if admin else ()), *STATUS)
+
+    def receipt(row: CallView) -> rx.Component:
+        cost = (row.cost,) if admin else ()
+        cells = (*_call(row), *cost, row.outcome)
+        return layout.row(columns, *cells, key=row.id)
+
+    return layout.table(columns, rx.foreach(Dashboard.calls.rows, receipt), "Recent replies")
+
+
+def _call(row: CallView) -> tuple[layout.Text | rx.Component, ...]:
+    return (
         layout.when(row.at, "minute"),
         rx.el.span(
             rx.cond(
@@ -154,9 +167,7 @@ def _receipt(row: CallView) -> rx.Component:
         row.tokens_in,
         row.tokens_out,
         row.counted,
-        row.cost,
-        row.outcome,
-        key=row.id,
+        row.charge,
     )
 
 
@@ -173,14 +184,14 @@ def _pages() -> rx.Component:
 
 def refused() -> rx.Component:
     return rx.el.section(
-        rx.el.h2("What was refused"),
+        rx.el.h2("Refused messages"),
         rx.cond(
             Dashboard.refused,
-            layout.table(REFUSED, rx.foreach(Dashboard.refused, _refused), "What was refused"),
-            rx.el.p("Nothing in the last 30 days.", class_name="quiet"),
+            layout.table(REFUSED, rx.foreach(Dashboard.refused, _refused), "Refused messages"),
+            rx.el.p("No refused messages in the last 30 days.", class_name="quiet"),
         ),
         rx.el.p(
-            "A refused message took nothing from your allowance. What it said is not kept here.",
+            "Refused messages don't use tokens. Their text isn't stored here.",
             class_name="quiet",
         ),
         class_name="card card-wide",

@@ -29,7 +29,8 @@ class Dashboard(rx.State):
         found = await services().usage.overview(principal)
         await show_account(self, principal, found.allowance)
         await notices.clear(self)
-        show_overview(self, found, services().quota.plan_of(principal))
+        plan = services().quota.plan_of(principal)
+        show_overview(self, found, plan, admin=principal.is_admin)
 
     @rx.event
     @notices.shown
@@ -37,7 +38,7 @@ class Dashboard(rx.State):
         principal = await principal_of(self)
         if self._ends is not None:
             page = await services().usage.older(principal, self._ends[1])
-            show_calls(self, page, self.calls.page + 1)
+            show_calls(self, page, self.calls.page + 1, admin=principal.is_admin)
 
     @rx.event
     @notices.shown
@@ -45,26 +46,27 @@ class Dashboard(rx.State):
         principal = await principal_of(self)
         if self._ends is not None:
             page = await services().usage.newer(principal, self._ends[0])
-            show_calls(self, page, self.calls.page - 1)
+            show_calls(self, page, self.calls.page - 1, admin=principal.is_admin)
 
 
-def show_overview(shown: Dashboard, found: Overview, plan: Plan) -> None:
+def show_overview(shown: Dashboard, found: Overview, plan: Plan, *, admin: bool) -> None:
     labels = services().catalogue.labels
     _show(shown, "allowance", view.allowance_view(found.allowance, plan.price))
     _show(shown, "chart", view.chart_view(found.days, found.today, labels))
     _show(shown, "shares", view.share_views(found.days, labels))
     _show(shown, "refused", view.refused_views(found.refused, labels))
-    show_calls(shown, found.calls, 1)
+    show_calls(shown, found.calls, 1, admin=admin)
     _show(shown, "ready", True)
 
 
-def show_calls(shown: Dashboard, page: CallPage, number: int) -> None:
+def show_calls(shown: Dashboard, page: CallPage, number: int, *, admin: bool) -> None:
     if not page.calls and number > 1:
-        # What was there is gone from the end; what is in view stays.
+        # The page emptied meanwhile; keep what is in view.
         return
     ends = [Place(call.at, call.id) for call in page.calls]
     shown._ends = (ends[0], ends[-1]) if ends else None
-    _show(shown, "calls", view.calls_view(page, services().catalogue.labels, number))
+    labels = services().catalogue.labels
+    _show(shown, "calls", view.calls_view(page, labels, number, admin=admin))
 
 
 def _show(shown: Dashboard, name: str, value: object) -> None:

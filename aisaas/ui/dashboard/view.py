@@ -7,40 +7,41 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
+from aisaas import formats
 from aisaas.billing.models import Allowance, Call, CallPage, DayUse, RefusedDay
 from aisaas.billing.plans import PlanPrice
 from aisaas.errors import Refusal
 from aisaas.ui import amounts, routes
-from aisaas.ui.chat.view import cost
 
 DAYS = 30
 # More colours than these can't be told apart; the rest is one.
 COLOURS = 5
 OTHER = "Other models"
 DELETED = "Deleted conversation"
+NOTHING_EXTRA = "Included"
 PURPOSES = {"reply": "Reply", "title": "Title"}
 OUTCOMES = {
     "done": "Complete",
     "stopped": "Stopped",
-    "interrupted": "Cut off",
-    "failed": "No reply",
+    "interrupted": "Interrupted",
+    "failed": "Failed",
 }
 # In the past tense; a code that isn't here says what it said when it refused.
 REASONS = {
-    "billing_invalid": "The plan or the cap couldn't be changed like that",
-    "busy": "Other replies were still running",
-    "cap_reached": "The spending cap was reached",
-    "message_invalid": "The message couldn't be sent as it was",
+    "billing_invalid": "The plan or spending cap couldn't be changed",
+    "busy": "Too many replies were running",
+    "cap_reached": "Spending cap reached",
+    "message_invalid": "The message was empty or had invalid characters",
     "message_too_large": "The message was too long",
-    "model_unavailable": "The model wasn't available to you",
-    "not_found": "The conversation or message didn't exist any more",
-    "quota_exceeded": "Too few tokens were left in the period",
-    "rate_limited_day": "More messages than a day allows",
-    "rate_limited_minute": "More messages than a minute allows",
-    "restarting": "The server was being restarted",
+    "model_unavailable": "The model wasn't available",
+    "not_found": "The conversation or message no longer existed",
+    "quota_exceeded": "Not enough tokens left",
+    "rate_limited_day": "Daily message limit reached",
+    "rate_limited_minute": "Message limit per minute reached",
+    "restarting": "The server was restarting",
     "spending_paused": "New replies were paused",
     "suspended": "The account was suspended",
-    "unavailable": "Something we depend on didn't answer",
+    "unavailable": "A service didn't respond",
 }
 
 
@@ -94,7 +95,7 @@ class ShareView:
 
 @dataclasses.dataclass(frozen=True)
 class CallView:
-    """A receipt, as its owner reads it."""
+    """A receipt, as its owner reads it. `cost`, what the operator pays, is empty unless an admin asks."""
 
     id: str
     at: str
@@ -106,6 +107,7 @@ class CallView:
     tokens_in: str
     tokens_out: str
     counted: str
+    charge: str
     cost: str
     outcome: str
 
@@ -157,7 +159,7 @@ def _beyond(allowance: Allowance, price: PlanPrice | None) -> dict[str, str]:
     spent, cap = amounts.spent(allowance, price), amounts.cap(allowance, price)
     return {
         "beyond": count(allowance.beyond, "token"),
-        "extra": f"{amounts.usd(spent)} of {amounts.usd(cap)}",
+        "extra": f"{formats.usd(spent)} of your {formats.usd(cap)} cap",
     }
 
 
@@ -211,16 +213,18 @@ def share_views(uses: Sequence[DayUse], labels: Mapping[str, str]) -> list[Share
     ]
 
 
-def calls_view(page: CallPage, labels: Mapping[str, str], number: int = 1) -> CallsView:
+def calls_view(
+    page: CallPage, labels: Mapping[str, str], number: int = 1, *, admin: bool = False
+) -> CallsView:
     return CallsView(
-        rows=[call_view(call, labels) for call in page.calls],
+        rows=[call_view(call, labels, admin=admin) for call in page.calls],
         older=page.older,
         newer=page.newer,
         page=max(number, 1) if page.newer else 1,
     )
 
 
-def call_view(call: Call, labels: Mapping[str, str]) -> CallView:
+def call_view(call: Call, labels: Mapping[str, str], *, admin: bool = False) -> CallView:
     instead = call.asked is not None and call.asked != call.model
     return CallView(
         id=str(call.id),
@@ -233,7 +237,8 @@ def call_view(call: Call, labels: Mapping[str, str]) -> CallView:
         tokens_in=f"{call.prompt_tokens:,}",
         tokens_out=f"{call.completion_tokens:,}",
         counted=f"{call.quota_tokens:,}",
-        cost=cost(call.cost_usd),
+        charge=formats.exact_usd(call.overage_usd) if call.overage_usd else NOTHING_EXTRA,
+        cost=formats.exact_usd(call.cost_usd) if admin else "",
         outcome=OUTCOMES[call.outcome],
     )
 
@@ -261,7 +266,7 @@ def _label(model: str, tone: int, labels: Mapping[str, str]) -> str:
 
 def _share(part: int, whole: int) -> str:
     percent = part * 100 / whole if whole else 0.0
-    return "under 1 %" if 0 < percent < 1 else f"{percent:.0f} %"
+    return "less than 1%" if 0 < percent < 1 else f"{percent:.0f}%"
 
 
 def reason(code: str) -> str:

@@ -118,8 +118,8 @@ async def test_an_admin_changes_a_model_and_gives_it_back(
         assert (row.plans, row.weight, row.price) == ("Pro, Business", "2.5", "$3.00 / $5.00")
         assert row.margins == [
             # (3 × $3 + $5) / 4 to pay; $25 and $20.8333 a million to get.
-            "Pro: 86 % included, 86 % beyond",
-            "Business: 83 % included, 82 % beyond",
+            "Pro: 86% included, 86% beyond",
+            "Business: 83% included, 82% beyond",
         ]
         assert domain.catalogue.get("small-window") is not None
         await _act(tab, Steering.change_model, subject="small-window", **filled)

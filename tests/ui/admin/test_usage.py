@@ -175,7 +175,7 @@ async def test_a_day_is_shown_in_all_its_figures(
         tiles = {tile.name: tile.figure for tile in report.tiles}
         assert tiles["Requests"] == "4"
         assert (tiles["Tokens in"], tiles["Tokens out"]) == ("40", "20")
-        assert (tiles["Cost"], tiles["Active users"]) == ("$0.0400", "1")
+        assert (tiles["Cost"], tiles["Active users"]) == ("$0.04", "1")
         assert [share.name for share in report.shares] == ["Demo", "elsewhere"]
         assert len(report.chart.points) == 1
         await tab.call(Usage.choose_step, path=PAGE, step="hour")
@@ -313,18 +313,15 @@ def test_tiles_tell_what_a_figure_is_made_of() -> None:
     )
     assert found["Requests"] == ("4", "1 stopped, 1 failed")
     assert found["Revenue"] == ("$2.00", "$2.00 plans, $0.00 beyond")
-    assert found["Margin"] == ("$1.50", "75 % of revenue")
+    assert found["Margin"] == ("$1.50", "75% of revenue")
     assert (found["Refusals"][0], found["Errors of providers"][0]) == ("5", "7")
-    assert found["Free tier"] == ("$0.7500", "At most 50 % of a day’s cap")
+    assert found["Free tier"] == ("$0.75", "At most 50% of a day’s cap")
 
 
 def test_a_loss_is_told_as_one() -> None:
     found = tiles(report(total=Earned(Figures(cost_usd=Decimal("0.0004")))))
-    assert found["Margin"] == ("−$0.0004", "")
-    assert found["Cost"][0] == "$0.0004"
-    assert (
-        tiles(report(total=Earned(Figures(cost_usd=Decimal("0.000015")))))["Cost"][0] == "$0.000015"
-    )
+    assert found["Margin"] == ("−<$0.01", "")
+    assert found["Cost"][0] == "<$0.01"
 
 
 def test_many_days_share_a_bar_and_none_is_lost() -> None:
@@ -358,7 +355,7 @@ def test_shares_are_in_the_order_that_was_asked_for_and_names_decide_a_draw() ->
 def test_what_is_held_counts_against_the_cap() -> None:
     spent = Spent(Decimal("0.5"), Decimal("0.45"), Decimal(1))
     shown = view.live_view(Live(datetime(2026, 3, 1, tzinfo=UTC), 2, 30, 1, spent, spent))
-    assert (shown.free.used, shown.free.words) == ("$0.9500", "of $1.00, $0.4500 held")
+    assert (shown.free.used, shown.free.words) == ("$0.95", "of $1.00, $0.45 reserved")
     assert (shown.free.percent, shown.free.level) == (95, "near")
     assert [tile.figure for tile in shown.tiles] == ["2", "30", "1"]
 

@@ -71,12 +71,12 @@ def test_an_admin_looks_at_a_day_and_whoever_used_it(sign_up: SignUp, execute: E
 
     table = page.get_by_role("table", name="Users")
     expect(table.locator("tbody tr")).to_have_count(25)
-    assert column(table, "Cost")[:3] == ["$3.00", "$2.00", "$0.0100"]
+    assert column(table, "Cost")[:3] == ["$3.00", "$2.00", "$0.01"]
     head = table.get_by_role("columnheader", name="Cost")
     expect(head).to_have_attribute("aria-sort", "descending")
     head.get_by_role("button").click()
     expect(head).to_have_attribute("aria-sort", "ascending")
-    expect(table.locator("tbody tr").first).to_contain_text("$0.0100")
+    expect(table.locator("tbody tr").first).to_contain_text("$0.01")
     page.get_by_role("button", name="Next").click()
     expect(page.get_by_text("26 to 30 of 30")).to_be_visible()
     assert column(table, "Cost")[-2:] == ["$2.00", "$3.00"]

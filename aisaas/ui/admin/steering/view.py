@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from aisaas import formats
 from aisaas.admin.caps import CapToday
 from aisaas.admin.limits import EVERYTHING
 from aisaas.admin.models import KillSwitch
@@ -66,12 +67,12 @@ def cap_view(cap: CapToday) -> CapView:
     gauge = amounts.gauge(int(taken * MICRO), int(cap.usd * MICRO))
     refusing = ", and calls are refused" if cap.refusing else ""
     by = "set by an admin" if cap.changed_by else "as in the settings"
-    settings = amounts.usd(cap.settings_usd)
+    settings = formats.usd(cap.settings_usd)
     return CapView(
         scope=cap.scope,
         name=CAPS[cap.scope],
-        spent=amounts.usd(taken),
-        words=f"of {amounts.usd(cap.usd)}, {amounts.usd(cap.reserved_usd)} held{refusing}",
+        spent=formats.usd(taken),
+        words=f"of {formats.usd(cap.usd)}, {formats.usd(cap.reserved_usd)} held{refusing}",
         percent=gauge.percent,
         level="full" if cap.refusing else gauge.level,
         hint=f"The cap is {by}.",
@@ -174,7 +175,7 @@ def _price(offer: Offer) -> str:
 
 def _priced(usd: Decimal) -> str:
     """Cents, and what is finer than that."""
-    return amounts.usd(usd) if usd == cents(usd) else f"${plain(usd)}"
+    return formats.usd(usd) if usd == cents(usd) else f"${plain(usd)}"
 
 
 def _margin(margin: Margin, plan: str) -> str:
@@ -186,7 +187,7 @@ def _margin(margin: Margin, plan: str) -> str:
 
 
 def _small(usd: Decimal) -> str:
-    return f"${usd:,.4f}" if usd < 1 else amounts.usd(usd)
+    return f"${usd:,.4f}" if usd < 1 else formats.usd(usd)
 
 
 def _fields(offer: Offer, plans: Sequence[Plan]) -> list[Field]:

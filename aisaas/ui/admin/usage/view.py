@@ -25,9 +25,10 @@ from aisaas.admin.usage_models import (
     UserPage,
     UserUsage,
 )
+from aisaas.formats import sum_usd as money
+from aisaas.formats import usd
 from aisaas.ui import amounts
 from aisaas.ui.admin.view import OrderView, PagerView, TileView, pager_view, percent
-from aisaas.ui.chat.view import cost
 from aisaas.ui.dashboard.view import reason
 
 # More bars than these are thinner than what can be pointed at; several days share one.
@@ -439,17 +440,8 @@ def _spent(spent: Spent) -> SpentView:
     taken = spent.spent_usd + spent.reserved_usd
     gauge = amounts.gauge(int(taken * MICRO), int(spent.cap_usd * MICRO))
     return SpentView(
-        words=f"of {money(spent.cap_usd)}, {money(spent.reserved_usd)} held",
+        words=f"of {usd(spent.cap_usd)}, {money(spent.reserved_usd)} reserved",
         used=money(taken),
         percent=gauge.percent,
         level=gauge.level,
     )
-
-
-def money(usd: Decimal) -> str:
-    """Whole cents; less than a dollar to the fourth digit, and where that would be nothing, as exact
-    as the ledger."""
-    if usd == 0 or abs(usd) >= 1:
-        return amounts.usd(usd)
-    sign, least = "−" if usd < 0 else "", Decimal("0.0001")
-    return f"{sign}${abs(usd):.4f}" if abs(usd) >= least else f"{sign}{cost(abs(usd))}"

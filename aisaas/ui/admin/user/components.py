@@ -128,7 +128,7 @@ def figures() -> rx.Component:
 
 def by_day() -> rx.Component:
     return rx.el.section(
-        rx.el.h2("The last 30 days"),
+        rx.el.h2("Last 30 days"),
         UsageChart.create(chart=OneUser.user.chart),
         class_name="card card-wide",
     )

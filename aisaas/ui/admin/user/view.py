@@ -21,16 +21,14 @@ from aisaas.admin.users_models import (
     Standing,
 )
 from aisaas.billing.plans import Plan
+from aisaas.formats import sum_usd, usd
 from aisaas.ui.admin.audit.view import changes
 from aisaas.ui.admin.users.view import STATUSES
 from aisaas.ui.admin.view import TileView
-from aisaas.ui.amounts import usd
-from aisaas.ui.chat.view import cost
 from aisaas.ui.dashboard.view import DAYS, REASONS, ChartView, SeriesView
 from aisaas.ui.profile.view import OPENED
 
-ONE_CENT = Decimal("0.01")
-ENDINGS = {"failed": "No reply", "interrupted": "Cut off"}
+ENDINGS = {"failed": "Failed", "interrupted": "Interrupted"}
 MAILS = {"pending": "Waits", "sent": "Sent", "dead": "Not deliverable"}
 
 
@@ -137,24 +135,21 @@ def _tiles(found: OneUser) -> list[TileView]:
             f"{allowance.used:,}",
             f"of {allowance.limit:,} tokens, {allowance.left:,} left",
         ),
-        TileView("Last 30 days", f"{tokens:,}", f"tokens in {requests:,} requests, {cost(month)}"),
+        TileView(
+            "Last 30 days", f"{tokens:,}", f"tokens in {requests:,} requests, {sum_usd(month)}"
+        ),
         TileView(
             "Owes in this period" if money.owed else "Pays in this period",
             usd(money.base_usd + money.overage_usd),
             paid,
         ),
         TileView(
-            "Costs us in this period", cost(money.cost_usd), f"{cost(money.ever_cost_usd)} ever"
+            "Costs us in this period",
+            sum_usd(money.cost_usd),
+            f"{sum_usd(money.ever_cost_usd)} ever",
         ),
-        TileView("Margin of this period", _signed(money.margin_usd), "Paid less cost"),
+        TileView("Margin of this period", sum_usd(money.margin_usd), "Paid less cost"),
     ]
-
-
-def _signed(amount: Decimal) -> str:
-    """Whole cents, and all digits below one."""
-    if amount and abs(amount) < ONE_CENT:
-        return f"{'−' if amount < 0 else ''}{cost(abs(amount))}"
-    return usd(amount)
 
 
 def _chart(found: OneUser) -> ChartView:

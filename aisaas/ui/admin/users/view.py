@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from aisaas.admin.users_models import Found, FoundPage
 from aisaas.admin.users_store import MOST_COUNTED, PAGE
+from aisaas.formats import sum_usd
 from aisaas.ui import routes
 from aisaas.ui.admin.view import OrderView, PagerView, pager_view
-from aisaas.ui.chat.view import cost
 
 # Key and name of what the list can be narrowed to; an empty key is everybody.
 STANDINGS = (
@@ -82,7 +82,7 @@ def _user(user: Found, plans: Mapping[str, str]) -> UserView:
         owing=user.subscription_status == "past_due",
         requests=f"{user.requests:,}",
         tokens=f"{user.quota_tokens:,}",
-        cost=cost(user.cost_usd),
+        cost=sum_usd(user.cost_usd),
         seen_at=user.last_seen_at.isoformat() if user.last_seen_at else "",
         joined_at=user.created_at.isoformat(),
     )
