@@ -310,6 +310,7 @@ def _accounts(config: Settings, to: _Adapters, live: LiveSessions) -> Accounts:
         sign_up_mode=config.sign_up_mode,
         oauth_providers=config.oauth_providers,
         first_account_is_admin="auth" in config.embedded_parts,
+        product=config.app_name,
     )
     counted = Attempts(to.attempts, config.session_secrets[0], limits)
     return Accounts(to.service, to.user, to.identity, live, counted, rules)

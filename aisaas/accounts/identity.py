@@ -27,6 +27,7 @@ from aisaas.accounts import devices, store
 from aisaas.accounts.attempts import Attempt, Attempts
 from aisaas.accounts.live import LiveSessions
 from aisaas.accounts.models import OpenedBy, OwnSession, Principal
+from aisaas.accounts.passwords import check_new_password
 from aisaas.accounts.store import LiveSession
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
@@ -78,6 +79,8 @@ class AccountRules:
     sign_up_mode: SignUpMode = "open"
     oauth_providers: tuple[str, ...] = ()
     first_account_is_admin: bool = False
+    # What the product is called here.
+    product: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,7 @@ class Accounts:
         """
         if self._rules.sign_up_mode != "open":
             raise AuthError("signup_disabled", CLOSED[self._rules.sign_up_mode])
+        check_new_password(password, email=email, full_name=full_name, product=self._rules.product)
         await self._attempts.count("sign_up", address=address)
         session = await self._sign_up_evenly(
             self._identity.sign_up(
@@ -263,7 +267,16 @@ class Accounts:
         """Choose a password; all other sessions end.
 
         The current one is needed, except right after a recovery or an invitation.
+
+        Raises:
+            AuthError: the new password isn't accepted, or the current one is wrong.
         """
+        check_new_password(
+            new_password,
+            email=principal.email,
+            full_name=principal.full_name,
+            product=self._rules.product,
+        )
         if not principal.recovered:
             await self._prove(principal, current_password, address=address, captcha=captcha)
         access_token = await self._live.access_token(principal)

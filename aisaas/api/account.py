@@ -15,7 +15,6 @@ from aisaas.accounts.pictures import MAX_BYTES, TOO_LARGE
 from aisaas.api.forms import (
     FIELD_SENTENCES,
     Email,
-    NewPassword,
     NotAnsweredError,
     OrBlank,
     OwnForm,
@@ -42,7 +41,7 @@ ADDRESS_SENT = "We sent links to your old and new addresses. Open both to finish
 
 class ChangePassword(OwnForm):
     current_password: Annotated[str | None, Field(max_length=256), OrBlank] = None
-    new_password: NewPassword
+    new_password: Password
 
 
 class ChangeAddress(OwnForm):

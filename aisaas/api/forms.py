@@ -15,10 +15,10 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    EmailStr,
     Field,
     ValidationError,
 )
@@ -29,6 +29,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive
 
+from aisaas.accounts.addresses import NOT_AN_ADDRESS, NOT_ASCII, ascii_address
 from aisaas.accounts.identity import SignedIn
 from aisaas.accounts.models import Principal
 from aisaas.accounts.sessions import SESSION_LIFETIME_SECONDS
@@ -69,10 +70,10 @@ AUTH_STATUS = {
 REFUSAL_STATUS = {NotFound.code: 404, Unavailable.code: 503}
 
 FIELD_SENTENCES = {
-    "email": "Enter a full email address, like ada@example.com.",
-    "password": "Write a password of at most 256 characters.",
+    "email": NOT_AN_ADDRESS,
+    "password": "Enter your password.",
     "current_password": "Enter your current password.",
-    "new_password": "Write a password of at least 8 and at most 256 characters.",
+    "new_password": "Enter a new password.",
     "full_name": "Enter a name of up to 120 characters.",
     "token_hash": "That link is incomplete. Open it from the email again.",
     "type": "That link is incomplete. Open it from the email again.",
@@ -87,9 +88,9 @@ def _blank_is_none(value: object) -> object:
     return None if value == "" else value
 
 
-Email = Annotated[EmailStr, Field(max_length=254)]
+# As the auth server has it.
+Email = Annotated[str, Field(max_length=254), AfterValidator(ascii_address)]
 Password = Annotated[str, Field(min_length=1, max_length=256)]
-NewPassword = Annotated[str, Field(min_length=8, max_length=256)]
 OrBlank = BeforeValidator(_blank_is_none)
 
 
@@ -183,10 +184,14 @@ def validated(form_type: type[Form], fields: Mapping[str, Any]) -> Form:
     try:
         return form_type.model_validate(fields)
     except ValidationError as error:
-        names = dict.fromkeys(str(each["loc"][0]) for each in error.errors() if each["loc"])
-        raise NotAnsweredError(
-            {name: FIELD_SENTENCES.get(name, "Check your entry.") for name in names}
-        ) from error
+        wrong = {str(each["loc"][0]): each["msg"] for each in error.errors() if each["loc"]}
+        sentences = {
+            name: NOT_ASCII
+            if NOT_ASCII in message
+            else FIELD_SENTENCES.get(name, "Check your entry.")
+            for name, message in wrong.items()
+        }
+        raise NotAnsweredError(sentences) from error
 
 
 def limited(request: Request, limit: int) -> Request:

@@ -72,7 +72,7 @@ async def test_every_wrong_field_is_told(browser: httpx.AsyncClient) -> None:
     assert answer.status_code == 422
     assert set(answer.json()["fields"]) == {"email", "current_password"}
     short = await send(browser, "account/password", current_password=PASSWORD, new_password="x")
-    assert set(short.json()["fields"]) == {"new_password"}
+    assert short.json()["code"] == "weak_password"
     same = {"current_password": PASSWORD, "new_password": PASSWORD}
     assert (await send(browser, "account/password", **same)).json()["code"] == "same_password"
 

@@ -7,6 +7,7 @@ import reflex as rx
 from aisaas.ui import layout
 from aisaas.ui.account.state import Recovery
 from aisaas.ui.browser import AuthForm, Confirm
+from aisaas.ui.settings import APP_NAME
 
 
 def login() -> rx.Component:
@@ -14,12 +15,14 @@ def login() -> rx.Component:
 
 
 def signup() -> rx.Component:
-    return layout.public_page(AuthForm.create(mode="sign-up"))
+    return layout.public_page(AuthForm.create(mode="sign-up", product=APP_NAME))
 
 
 def reset() -> rx.Component:
     return layout.public_page(
-        AuthForm.create(mode="reset", standing=Recovery.standing, email=Recovery.email)
+        AuthForm.create(
+            mode="reset", standing=Recovery.standing, email=Recovery.email, product=APP_NAME
+        )
     )
 
 

@@ -27,6 +27,7 @@ class AuthForm(rx.Component):
     mode: rx.Var[str]
     standing: rx.Var[str]
     email: rx.Var[str]
+    product: rx.Var[str]
 
 
 class Confirm(rx.Component):
@@ -97,6 +98,7 @@ class PasswordForm(rx.Component):
     tag = "PasswordForm"
 
     email: rx.Var[str]
+    product: rx.Var[str]
 
     on_changed: rx.EventHandler[lambda: []]
 

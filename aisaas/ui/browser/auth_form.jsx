@@ -4,7 +4,7 @@ import { Card, Mailbox } from "$/components/own/auth_card.jsx";
 import {
   Check,
   Field,
-  NEW_PASSWORD,
+  NewPasswordField,
   PasswordField,
   Problem,
   Said,
@@ -149,7 +149,7 @@ function SignIn() {
   );
 }
 
-function SignUp() {
+function SignUp({ product }) {
   const site = useSite();
   const query = useQuery();
   const said = saidIn(query);
@@ -198,7 +198,7 @@ function SignUp() {
         <input type="hidden" name="redirectTo" value={target} />
         <Field label="Full name" name="full_name" type="text" autoComplete="name" maxLength={120} />
         <Email />
-        <PasswordField label="Password" {...NEW_PASSWORD} name="password" />
+        <NewPasswordField label="Password" name="password" product={product} />
         <Check site={site} attempt={attempt} />
         <Submit busy={busy} busyText="Creating your account…">
           Create account
@@ -253,7 +253,7 @@ function AskForReset({ over = false }) {
   );
 }
 
-function ChoosePassword({ email, knows }) {
+function ChoosePassword({ email, knows, product }) {
   const site = useSite();
   const captcha = knows ? site?.captcha : null;
   const { busy, problem, attempt, send } = useSending(captcha);
@@ -283,7 +283,7 @@ function ChoosePassword({ email, knows }) {
             maxLength={256}
           />
         )}
-        <PasswordField label="New password" {...NEW_PASSWORD} />
+        <NewPasswordField label="New password" product={product} />
         {knows && <Check site={site} attempt={attempt} />}
         <Submit busy={busy} busyText="One moment…">
           Save the password
@@ -300,12 +300,14 @@ function ChoosePassword({ email, knows }) {
 
 // `standing`: "chooses" right after a mail's link, "signed_in" otherwise with a session, "nobody"
 // without; "" while it isn't known.
-function Reset({ standing, email }) {
+function Reset({ standing, email, product }) {
   const query = useQuery();
   const chooses = new URLSearchParams(query).has("choose");
   if (!chooses) return <AskForReset />;
   if (standing === "nobody") return <AskForReset over />;
-  if (standing) return <ChoosePassword email={email} knows={standing === "signed_in"} />;
+  if (standing) {
+    return <ChoosePassword email={email} knows={standing === "signed_in"} product={product} />;
+  }
   return (
     <Card title="Choose a new password">
       <div className="skeleton" aria-busy="true" />

@@ -2,20 +2,21 @@
 // our routes; with scripts they go by fetch, keep what was typed, and show a refusal in place.
 import { useEffect, useRef, useState } from "react";
 import { Captcha } from "$/components/own/captcha.jsx";
+import { useNewPassword } from "$/components/own/passwords.jsx";
 
 const NO_ANSWER = {
   code: "unavailable",
-  message: "We couldn't reach the server. What you typed is still here; try again.",
+  message: "We couldn't reach the server. Check your connection and try again.",
 };
 const HUMAN_FIRST = {
   code: "captcha_failed",
-  message: "Finish the check that you are human first.",
+  message: "Complete the check that you're human first.",
 };
 
 export const ownPath = (path) => (/^\/(?![/\\])[^\\\s]*$/.test(path ?? "") ? path : "/chat");
 
-// A full page load, because the socket reads the session cookie only when it connects. Whoever used
-// this tab before left a state on the server under its token.
+// A full page load, because the socket reads the session cookie only when it connects. The previous user
+// of this tab left a state on the server under its token.
 export function goOn(path) {
   window.sessionStorage.removeItem("token");
   window.location.assign(ownPath(path));
@@ -123,7 +124,7 @@ export function Field({ label, hint, id, ...input }) {
   );
 }
 
-export function PasswordField({ label, hint, id, ...input }) {
+export function PasswordField({ label, hint, id, inputRef, ...input }) {
   const [shown, setShown] = useState(false);
   const name = id ?? `field-${input.name}`;
   return (
@@ -132,6 +133,7 @@ export function PasswordField({ label, hint, id, ...input }) {
       <div className="field-with-button">
         <input
           id={name}
+          ref={inputRef}
           required
           type={shown ? "text" : "password"}
           autoCapitalize="none"
@@ -144,7 +146,7 @@ export function PasswordField({ label, hint, id, ...input }) {
           type="button"
           className="text-button"
           aria-pressed={shown}
-          aria-label={`Show what is typed as ${label.toLowerCase()}`}
+          aria-label={`Show ${label.toLowerCase()}`}
           onClick={() => setShown(!shown)}
         >
           {shown ? "Hide" : "Show"}
@@ -175,10 +177,16 @@ export function Username({ email }) {
   );
 }
 
-export const NEW_PASSWORD = {
-  name: "new_password",
-  autoComplete: "new-password",
-  minLength: 8,
-  maxLength: 256,
-  hint: "At least 8 characters. A sentence is easiest to keep.",
-};
+export function NewPasswordField({ product, ...input }) {
+  const field = useNewPassword(product);
+  return (
+    <PasswordField
+      inputRef={field}
+      name="new_password"
+      autoComplete="new-password"
+      maxLength={256}
+      hint="8 to 72 characters; a short sentence works well. Letters outside a–z count as two or more."
+      {...input}
+    />
+  );
+}

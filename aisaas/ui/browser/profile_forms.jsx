@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "react";
 import {
   Check,
   Field,
-  NEW_PASSWORD,
+  NewPasswordField,
   PasswordField,
   Problem,
   Said,
@@ -109,7 +109,7 @@ export function AddressForm({ email }) {
   );
 }
 
-export function PasswordForm({ email, onChanged }) {
+export function PasswordForm({ email, product, onChanged }) {
   const site = useSite();
   const [said, setSaid] = useState("");
   const { busy, problem, attempt, send } = useSettingsForm(site?.captcha);
@@ -135,7 +135,7 @@ export function PasswordForm({ email, onChanged }) {
         autoComplete="current-password"
         maxLength={256}
       />
-      <PasswordField label="New password" id="new-password" {...NEW_PASSWORD} />
+      <NewPasswordField label="New password" id="new-password" product={product} />
       <p className="hint">
         All other sessions are signed out. If you have no password yet, or forgot it,{" "}
         <a href="/reset">have a link mailed to you</a>.

@@ -17,6 +17,10 @@ const ERRORS = {
   otp_expired: "That link has expired or was already used. Request a new one.",
   over_email_send_rate_limit: "You've requested too many emails. Wait a minute and try again.",
   over_request_rate_limit: SLOWER,
+  password_common: "That password is too common, so it's easy to guess. Choose another one.",
+  password_personal: "Don't use your name, your email address, or this site's name as your password.",
+  password_too_long:
+    "Your password is too long. It can have up to 72 bytes: that's 72 Latin letters, or 36 Cyrillic ones.",
   picture_invalid: "Choose a PNG, JPEG, or WebP picture of up to 256 KB.",
   provider_disabled: "That sign-in method isn't available.",
   provider_email_needs_verification:

@@ -16,6 +16,7 @@ from aisaas.ui.browser import (
 from aisaas.ui.notices import Notices
 from aisaas.ui.profile.state import Profile
 from aisaas.ui.session import Session
+from aisaas.ui.settings import APP_NAME
 
 THEMES = (("system", "System"), ("light", "Light"), ("dark", "Dark"))
 
@@ -39,7 +40,10 @@ def address() -> rx.Component:
 
 
 def password() -> rx.Component:
-    return _card("Password", PasswordForm.create(email=Session.email, on_changed=Profile.load))
+    return _card(
+        "Password",
+        PasswordForm.create(email=Session.email, product=APP_NAME, on_changed=Profile.load),
+    )
 
 
 def sessions() -> rx.Component:
