@@ -86,7 +86,7 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The next piece of the completion."""
+    """The next piece of the completion: without NUL, and without halves of surrogate pairs."""
 
     text: str
 
@@ -181,7 +181,7 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class LoggedReply:
-    """What the log holds of a reply. `model` answered; `usage` is the provider's, if it came."""
+    """What the log holds of a reply: `text` is its beginning without a gap. `model` answered; `usage` is the provider's, if it came."""
 
     text: str
     model: str | None
@@ -192,7 +192,14 @@ class LoggedReply:
 class ReplyLog(Protocol):
     """Text of running replies, outside the process: for other processes and for recovery."""
 
-    async def append(self, message_id: UUID, entries: Sequence[LogEntry]) -> None: ...
+    async def append(self, message_id: UUID, entries: Sequence[LogEntry]) -> bool:
+        """Add text; False when the log hasn't the reply's beginning, or no facts: what was there before
+        is lost, and has to be noted and appended again. Without entries it only looks.
+
+        Raises:
+            DependencyError: nobody knows what was added; it may be appended again.
+        """
+        ...
 
     async def note(
         self, message_id: UUID, *, model: str | None = None, usage: Usage | None = None
@@ -203,7 +210,7 @@ class ReplyLog(Protocol):
     async def read(self, message_id: UUID) -> LoggedReply | None: ...
 
     def follow(self, message_id: UUID, offset: int) -> AsyncIterator[LogEntry]:
-        """Text from `offset` on, until the reply is closed."""
+        """Text from `offset` on and without a gap, until the reply is closed."""
         ...
 
     async def close(self, message_id: UUID) -> None:

@@ -32,6 +32,7 @@ from aisaas.errors import ProviderError
 from aisaas.observe.calls import provider_call
 from aisaas.ports import Admitted, Chunk, Finish, Model, Price, Text, Usage
 from aisaas.settings import Settings
+from aisaas.text_cleaning import StreamCleaner
 
 log = logging.getLogger(__name__)
 
@@ -161,15 +162,18 @@ class LiteLLMModel:
 
 async def _read(upstream: Any) -> AsyncGenerator[Chunk]:
     reported: Usage | None = None
+    cleaner = StreamCleaner()
     async for chunk in upstream:
         choices = chunk.choices
-        text = choices[0].delta.content if choices else None
-        if text:
+        content = choices[0].delta.content if choices else None
+        if isinstance(content, str) and (text := cleaner.feed(content)):
             yield Text(text)
         usage = _provider_usage(upstream, reported)
         if usage is not None:
             reported = usage
             yield usage
+    if text := cleaner.end():
+        yield Text(text)
     usage = _provider_usage(upstream, reported)
     if usage is not None:
         yield usage

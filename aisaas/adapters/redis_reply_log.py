@@ -33,13 +33,19 @@ class RedisReplyLog:
         self._listening = listening
         self._prefix = prefix
 
-    async def append(self, message_id: UUID, entries: Sequence[LogEntry]) -> None:
+    async def append(self, message_id: UUID, entries: Sequence[LogEntry]) -> bool:
         stream = self._stream(message_id)
         async with bounded(), self._redis.pipeline(transaction=True) as pipe:
             for entry in entries:
                 pipe.xadd(stream, {"o": entry.offset, "t": entry.text})
             pipe.expire(stream, KEEP_RUNNING_SECONDS)
-            await pipe.execute()
+            # Says whether it is there.
+            pipe.expire(self._facts(message_id), KEEP_RUNNING_SECONDS)
+            pipe.xrange(stream, count=1)
+            answers: Any = await pipe.execute()
+        *_, facts, first = answers
+        # A stream is never cut at its beginning: without it, all that came before is gone.
+        return bool(facts) and bool(first) and first[0][1].get(b"o") == b"0"
 
     async def note(
         self, message_id: UUID, *, model: str | None = None, usage: Usage | None = None
@@ -65,9 +71,7 @@ class RedisReplyLog:
             facts: Any = await self._redis.hgetall(self._facts(message_id))  # pyright: ignore[reportGeneralTypeIssues]
         if not entries and not facts:
             return None
-        text = ""
-        for _, fields in entries:
-            text = _merge(text, _entry(fields))
+        text = _whole([_entry(fields) for _, fields in entries])
         found = {key.decode(): value.decode() for key, value in facts.items()}
         usage = None
         if "prompt" in found:
@@ -94,7 +98,8 @@ class RedisReplyLog:
                     return
                 entry = _entry(fields)
                 end = entry.offset + len(entry.text)
-                if end > offset:
+                # What is behind a gap comes again with what was lost, see `append`.
+                if entry.offset <= offset < end:
                     start = max(entry.offset, offset)
                     yield LogEntry(start, entry.text[start - entry.offset :])
                     offset = end
@@ -120,6 +125,12 @@ def _entry(fields: dict[bytes, bytes]) -> LogEntry:
     return LogEntry(int(fields[b"o"]), fields[b"t"].decode())
 
 
-def _merge(text: str, entry: LogEntry) -> str:
-    # An append whose answer was lost is sent again, so entries may overlap.
-    return text[: entry.offset] + entry.text if entry.text else text
+def _whole(entries: Sequence[LogEntry]) -> str:
+    """The text up to the first gap. An append whose answer was lost is sent again, so entries may
+    overlap; after a loss they begin anew."""
+    text = ""
+    for entry in sorted(entries, key=lambda entry: entry.offset):
+        if entry.offset > len(text):
+            break
+        text += entry.text[len(text) - entry.offset :]
+    return text

@@ -10,7 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.models import Principal
 from aisaas.chat import store
+from aisaas.chat.guards import UNSENDABLE
 from aisaas.chat.models import Conversation, ConversationPage
+from aisaas.chat.title_text import typed_title
 from aisaas.db.user import UserDatabase
 from aisaas.errors import DependencyError, MessageInvalid, NotFound, Unavailable
 
@@ -60,11 +62,11 @@ class Conversations:
 
     async def rename(self, principal: Principal, conversation_id: UUID, title: str) -> str:
         """The title as stored: one line, 200 characters at most."""
-        clean = " ".join(title.split())[:TITLE_CHARS]
+        if UNSENDABLE.search(title):
+            raise MessageInvalid("The title has characters that can't be used.")
+        clean = typed_title(title)[:TITLE_CHARS].strip()
         if not clean:
             raise MessageInvalid("Enter a title for the conversation.")
-        if not clean.isprintable():
-            raise MessageInvalid("The title has characters that can't be used.")
         async with self._as(principal) as session:
             if not await store.change_conversation(
                 session, principal.user_id, conversation_id, title=clean

@@ -5,7 +5,7 @@ call, so that stopping cancels exactly that. Text becomes visible to followers o
 appended to the reply log: what somebody saw survives this process.
 
 Outages: without Redis in the middle of a reply the text goes on to followers here, and only a crash
-before Redis is back could lose it. A failing provider is replaced by the next admitted model until
+before Redis is back could lose it; a Redis that comes back empty gets all of it once more. A failing provider is replaced by the next admitted model until
 the first text; after it, what came is kept and the reply is interrupted.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from uuid import UUID
@@ -37,15 +37,20 @@ from aisaas.ports import (
     Text,
     Usage,
 )
+from aisaas.text_cleaning import is_blank
 
 log = logging.getLogger(__name__)
 
 # Text is made visible this often; shorter is smoother and costs a round trip to Redis each time.
 FLUSH_SECONDS = 0.065
+# While no text comes, how often the log is asked whether it still has what was written.
+LOOK_SECONDS = 1.0
 # A provider that sends far more than was asked for is cut: nothing it sends is unbounded.
 MAX_CHARS_PER_TOKEN = 64
 MAX_CHARS = 1_000_000
 SWITCHED_OFF = "switched_off"
+# A reply without a word, by what the provider said of its end.
+NOTHING = {"content_filter": "filtered", "refusal": "filtered"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ class RunningReply:
         self._stop: _Stop | None = None
         self._answering: Model | None = None
         self._usage: Usage | None = None
-        self._finished = False
+        self._finish: str | None = None
         self._started = False
         self._failures: tuple[ProviderFailure, ...] = ()
         self._lost = False
@@ -189,12 +194,12 @@ class RunningReply:
                 continue
             self._answering = model
             self._usage = None
-            self._finished = False
+            self._finish = None
             error = await self._attempt(model)
             if self._stop is not None:
                 return self._result(self._stop.outcome, self._stop.reason)
-            if error is None and self._finished:
-                return self._result("done")
+            if error is None and self._finish is not None:
+                return self._finished()
             kind = error.kind if error is not None else "cut"
             self._failures = (*self._failures, ProviderFailure(model, kind))
             PROVIDER_ERRORS.labels(model.provider, kind).inc()
@@ -235,8 +240,8 @@ class RunningReply:
                     self._started = True
                     self._usage = item
                     await self._note(usage=item)
-                case Finish():
-                    self._finished = True
+                case Finish(reason):
+                    self._finish = reason
                 case _End():
                     return item.error
                 case _Stop():
@@ -280,13 +285,19 @@ class RunningReply:
     def _scopes(self, model: Model) -> frozenset[str]:
         return scopes_of(plan=self.admitted.plan, model=model.id, provider=model.provider)
 
+    def _finished(self) -> Produced:
+        """The provider says that this is all. Nothing that could be read is no answer."""
+        if not is_blank(self._text):
+            return self._result("done")
+        return self._result("failed", NOTHING.get(self._finish or "", "empty"))
+
     def _result(self, outcome: Outcome, error_code: str | None = None) -> Produced:
         return Produced(
             outcome=outcome,
             text=self._text,
             answered=self._answering,
             usage=self._usage,
-            complete=self._finished,
+            complete=self._finish is not None,
             started=self._started,
             error_code=error_code,
             failures=self._failures,
@@ -297,7 +308,12 @@ class RunningReply:
     async def _flush_as_text_comes(self) -> None:
         noted: Model | None = None
         while not self._ending.is_set():
-            await self._more.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._more.wait()
+            if not self._more.is_set():
+                await self._look_after_log()
+                continue
             self._more.clear()
             if self._answering is not noted and self._answering is not None:
                 noted = self._answering
@@ -311,27 +327,53 @@ class RunningReply:
         end = len(self._text)
         if end == self._logged:
             return
-        entry = LogEntry(self._logged, self._text[self._logged : end])
-        try:
-            await self._parts.log.append(self.message_id, [entry])
+        if await self._write([LogEntry(self._logged, self._text[self._logged : end])], end):
             self._logged = end
-        except DependencyError:
-            # What is missing in the log goes there with the next flush that gets through.
-            log.warning("reply %s goes on without its log", self.message_id)
+        # What is missing in the log goes there with the next flush that gets through.
         self._visible = end
         self._wake()
+
+    async def _look_after_log(self) -> None:
+        if self._logged:
+            await self._write([], self._logged)
+
+    async def _write(self, entries: Sequence[LogEntry], end: int) -> bool:
+        """Add to the log; whether all of the text up to `end` is there now.
+
+        Redis may have lost what was there: then everything that this process still has goes there
+        once more, and with it the facts beside it.
+        """
+        log_of, message_id = self._parts.log, self.message_id
+        try:
+            if not await log_of.append(message_id, entries):
+                log.warning("the log of reply %s is gone; it is written again", message_id)
+                answering = self._answering or self.admitted.models[0]
+                await log_of.note(message_id, model=answering.id, usage=self._usage)
+                await log_of.append(message_id, [LogEntry(0, self._text[:end])])
+        except DependencyError:
+            log.warning("reply %s goes on without its log", message_id)
+            return False
+        except Exception:
+            # Whatever it is about this text, whoever reads it here goes on reading.
+            log.exception("reply %s could not be logged", message_id)
+            return False
+        return True
 
     async def _note(self, *, model: str | None = None, usage: Usage | None = None) -> None:
         try:
             await self._parts.log.note(self.message_id, model=model, usage=usage)
         except DependencyError:
             log.warning("reply %s goes on without its log", self.message_id)
+        except Exception:
+            log.exception("facts of reply %s could not be logged", self.message_id)
 
     async def _close_log(self) -> None:
         try:
             await self._parts.log.close(self.message_id)
         except DependencyError:
             log.warning("log of reply %s left to expire", self.message_id)
+        except Exception:
+            log.exception("the log of reply %s could not be closed", self.message_id)
 
     def _wake(self) -> None:
         self._changed.set()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +33,8 @@ class RunningReplies:
         self._quota = quota
         self._signals = signals
         self._replies: dict[UUID, RunningReply] = {}
+        # Reservations of calls that are no replies.
+        self._leased: set[UUID] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._draining = draining
 
@@ -53,6 +56,15 @@ class RunningReplies:
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
         return task
+
+    @contextmanager
+    def keep_lease(self, request_id: UUID) -> Generator[None]:
+        """Renew the lease of a call that is no reply for as long as the block takes."""
+        self._leased.add(request_id)
+        try:
+            yield
+        finally:
+            self._leased.discard(request_id)
 
     def get(self, message_id: UUID) -> RunningReply | None:
         return self._replies.get(message_id)

@@ -22,6 +22,7 @@ from aisaas.billing.refusals import Refusals
 from aisaas.chat import store
 from aisaas.chat.guards import Call, Door, admit, give_back
 from aisaas.chat.models import Message, Segment, Started
+from aisaas.chat.reply import RunningReply
 from aisaas.chat.running import RunningReplies
 from aisaas.chat.settle import Settler
 from aisaas.chat.titles import UNTITLED, make_title
@@ -38,6 +39,7 @@ from aisaas.observe import context
 from aisaas.observe.metrics import ADMISSION_SECONDS, REFUSALS
 from aisaas.observe.tracing import span
 from aisaas.ports import LanguageModel, ReplyLog
+from aisaas.text_cleaning import is_blank
 
 log = logging.getLogger(__name__)
 
@@ -291,9 +293,9 @@ class Chat:
             if isinstance(error, DependencyError):
                 raise Unavailable from error
             raise
-        self._parts.running.start(admitted, started.conversation_id, started.reply.id)
+        reply = self._parts.running.start(admitted, started.conversation_id, started.reply.id)
         if call.thread is None or call.thread.title == UNTITLED:
-            self._title_when_answered(call, started)
+            self._title_when_answered(call, started, reply)
         return started
 
     async def _store(self, call: Call, names: _Names) -> Started:
@@ -317,17 +319,18 @@ class Chat:
             reply=reply,
         )
 
-    def _title_when_answered(self, call: Call, started: Started) -> None:
+    def _title_when_answered(self, call: Call, started: Started, reply: RunningReply) -> None:
         conversation_id = started.conversation_id
         if conversation_id in self._titles:
             return
 
         async def title() -> str | None:
             # After the answer, so that the title never takes the allowance away from it.
-            running = self._parts.running.get(started.reply.id)
-            if running is not None:
-                async for _ in running.follow(0):
-                    pass
+            async for _ in reply.follow(0):
+                pass
+            if reply.produced is None or is_blank(reply.produced.text):
+                # Whoever got no answer isn't charged for a title; the next answer brings one.
+                return None
             async with aclosing(self._parts.ended([call.principal.session_id])) as ended:
                 async for _ in ended:
                     # Whoever was signed out or shut out meanwhile causes no more calls.
@@ -336,6 +339,7 @@ class Chat:
                 self._parts.door,
                 self._parts.settler,
                 self._parts.model,
+                self._parts.running.keep_lease,
                 call.principal,
                 conversation_id,
                 call.text,

@@ -7,6 +7,9 @@ What is charged, by how the reply ended:
 - the provider reported usage and finished: the provider's counts;
 - stopped or cut: its prompt count if it came, else our count of the prompt, plus the counted text;
 - no text through the provider's fault: nothing.
+
+What was used is booked whatever the text is: a reply that can't be stored as it came is stored plainer,
+then as a reply without text, and at the very last the ledger's line goes without its reply.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from uuid import UUID
 
@@ -27,10 +30,18 @@ from aisaas.errors import DependencyError
 from aisaas.observe.metrics import COST, MODEL_CALLS, TOKENS
 from aisaas.observe.tracing import span
 from aisaas.ports import Admitted, Model, Outcome, Purpose, Usage
+from aisaas.text_cleaning import clean
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = (0.1, 0.3, 1.0, 3.0, 5.0)
+# The column's bound.
+STORED_CHARS = 2_000_000
+# Counting more than this takes so long that other replies would wait for it.
+COUNTED_AT_ONCE = 20_000
+CHARS_PER_TOKEN = 4
+# How a message is marked whose text isn't what came, or isn't there.
+ALTERED, UNSTORABLE = "text_altered", "unstorable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +162,71 @@ class Settler:
                 attempt += 1
 
     async def settle_once(self, owed: Owed, produced: Produced) -> bool:
-        """One try, in one transaction. Raises DependencyError when it is not known to be done."""
+        """One try, in one transaction; it falls back to a plainer text, and to none.
+
+        Raises:
+            DependencyError: it is not known to be done.
+            Exception: not even the ledger's line could be written.
+        """
         with span("reply.settle", purpose=owed.purpose, outcome=produced.outcome) as traced:
-            settled = await self._settle_once(owed, produced)
+            settled = await self._settle_somehow(owed, produced)
             traced.note(settled=settled)
             return settled
 
-    async def _settle_once(self, owed: Owed, produced: Produced) -> bool:
+    async def _settle_somehow(self, owed: Owed, produced: Produced) -> bool:
+        counted = await self._count(produced.text)
+        as_reported = counts(produced, owed.prompt_count, lambda _: counted)
+        # What the provider reported may be what can't be booked.
+        own = counts(replace(produced, usage=None), owed.prompt_count, lambda _: counted)
+        plain = replace(
+            produced,
+            text=clean(produced.text)[:STORED_CHARS],
+            error_code=produced.error_code or ALTERED,
+            failures=(),
+        )
+        nothing = replace(
+            plain, text="", outcome=_not_whole(produced.outcome), error_code=UNSTORABLE
+        )
+        tries = (
+            (produced, as_reported, counted, True),
+            (plain, as_reported, counted, True),
+            (plain, own, counted, True),
+            (nothing, own, 0, True),
+            (nothing, own, 0, False),
+        )
+        for what, tokens, stored_tokens, with_message in tries:
+            try:
+                return await self._settle_once(
+                    owed, what, tokens, stored_tokens, with_message=with_message
+                )
+            except DependencyError:
+                raise
+            except Exception:
+                if not with_message:
+                    raise
+                log.exception("call %s could not be settled as it ended", owed.request_id)
+        raise AssertionError("unreachable")
+
+    async def _count(self, text: str) -> int:
+        """Tokens of a text; whatever text it is, and without holding anybody up."""
+        try:
+            if len(text) <= COUNTED_AT_ONCE:
+                return self._count_tokens(text)
+            return await asyncio.to_thread(self._count_tokens, text)
+        except Exception:
+            log.exception("a reply of %d characters could not be counted", len(text))
+            return len(text.encode("utf-8", "surrogatepass")) // CHARS_PER_TOKEN
+
+    async def _settle_once(
+        self,
+        owed: Owed,
+        produced: Produced,
+        tokens: Counts,
+        stored_tokens: int,
+        *,
+        with_message: bool,
+    ) -> bool:
         answered = produced.answered or owed.asked
-        tokens = counts(produced, owed.prompt_count, self._count_tokens)
         charge = Charge(
             request_id=owed.request_id,
             user_id=owed.user_id,
@@ -186,7 +253,7 @@ class Settler:
                     session,
                     [(each.model.provider, each.model.id, each.kind) for each in produced.failures],
                 )
-            if owed.message_id is not None:
+            if owed.message_id is not None and with_message:
                 await store.end_reply(
                     session,
                     store.Ending(
@@ -194,7 +261,7 @@ class Settler:
                         content=produced.text,
                         status=produced.outcome,
                         answered_by=produced.answered.id if produced.answered else None,
-                        token_count=self._count_tokens(produced.text),
+                        token_count=stored_tokens,
                         question_tokens=owed.question_tokens,
                         prompt_tokens=tokens.prompt_tokens,
                         completion_tokens=tokens.completion_tokens,
@@ -207,6 +274,10 @@ class Settler:
                 )
         _count(charge, booked.cost_usd)
         return True
+
+
+def _not_whole(outcome: Outcome) -> Outcome:
+    return "interrupted" if outcome == "done" else outcome
 
 
 def _count(charge: Charge, cost: Decimal) -> None:

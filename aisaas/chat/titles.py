@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, aclosing
 from uuid import UUID, uuid4
 
 from aisaas.accounts.models import Principal
@@ -11,6 +13,7 @@ from aisaas.chat import store
 from aisaas.chat.guards import Call, Door, admit
 from aisaas.chat.prompt import MESSAGE_OVERHEAD
 from aisaas.chat.settle import Produced, ProviderFailure, Settler
+from aisaas.chat.title_text import READ_CHARS, first_words, title_of
 from aisaas.errors import ProviderError, Refusal
 from aisaas.observe.metrics import PROVIDER_ERRORS
 from aisaas.observe.tracing import span
@@ -25,25 +28,30 @@ INSTRUCTION = (
 )
 QUESTION_CHARS = 1000
 TITLE_TOKENS = 24
-TITLE_CHARS = 80
 TITLE_SECONDS = 20.0
+# Keeps the lease of a call alive inside the block.
+KeepLease = Callable[[UUID], AbstractContextManager[None]]
 
 
 async def make_title(
     door: Door,
     settler: Settler,
     model: LanguageModel,
+    keep_lease: KeepLease,
     principal: Principal,
     conversation_id: UUID,
     question: str,
 ) -> str | None:
     """Name a conversation; the new title, or None when it has one by now.
 
-    A refused or failed call costs nobody a title: it then is the question's first words.
+    A refused or failed call costs nobody a title, and neither does an answer in which nothing can be
+    seen: it then is the question's first words.
     """
     with span("title"):
-        title = await _ask_model(door, settler, model, principal, conversation_id, question)
-    title = title or _first_words(question)
+        answer = await _ask_model(
+            door, settler, model, keep_lease, principal, conversation_id, question
+        )
+    title = title_of(answer) or first_words(question) or UNTITLED
     async with door.user.as_user(principal.user_id) as session:
         changed = await store.set_title(session, conversation_id, title, instead_of=UNTITLED)
     return title if changed else None
@@ -53,6 +61,7 @@ async def _ask_model(
     door: Door,
     settler: Settler,
     model: LanguageModel,
+    keep_lease: KeepLease,
     principal: Principal,
     conversation_id: UUID,
     question: str,
@@ -78,9 +87,10 @@ async def _ask_model(
     except Refusal as refusal:
         log.info("no title by the model: %s", refusal.code)
         return ""
-    produced = await _complete(model, admitted)
-    await settler.settle(admitted, produced, conversation_id=conversation_id, message_id=None)
-    return " ".join(produced.text.split()).strip(" \"'“”.#*")[:TITLE_CHARS]
+    with keep_lease(admitted.request_id):
+        produced = await _complete(model, admitted)
+        await settler.settle(admitted, produced, conversation_id=conversation_id, message_id=None)
+    return produced.text
 
 
 async def _complete(model: LanguageModel, admitted: Admitted) -> Produced:
@@ -88,8 +98,11 @@ async def _complete(model: LanguageModel, admitted: Admitted) -> Produced:
     error: str | None = None
     answering = admitted.models[0]
     try:
-        async with asyncio.timeout(TITLE_SECONDS):
-            async for chunk in model.stream(admitted, answering):
+        async with (
+            asyncio.timeout(TITLE_SECONDS),
+            aclosing(model.stream(admitted, answering)) as chunks,
+        ):
+            async for chunk in chunks:
                 match chunk:
                     case Text():
                         text += chunk.text
@@ -97,8 +110,16 @@ async def _complete(model: LanguageModel, admitted: Admitted) -> Produced:
                         usage = chunk
                     case Finish():
                         finished = True
-    except (ProviderError, TimeoutError) as caught:
-        error = caught.kind if isinstance(caught, ProviderError) else "timeout"
+                if len(text) > READ_CHARS:
+                    raise ProviderError("overrun")
+    except ProviderError as caught:
+        error = caught.kind
+    except TimeoutError:
+        error = "timeout"
+    except Exception:
+        log.exception("model adapter failed")
+        error = "adapter"
+    if error is not None:
         PROVIDER_ERRORS.labels(answering.provider, error).inc()
     return Produced(
         outcome="done" if finished else ("interrupted" if text else "failed"),
@@ -110,10 +131,3 @@ async def _complete(model: LanguageModel, admitted: Admitted) -> Produced:
         error_code=error,
         failures=(ProviderFailure(answering, error),) if error else (),
     )
-
-
-def _first_words(question: str) -> str:
-    line = " ".join(question.split())
-    if len(line) <= TITLE_CHARS // 2:
-        return line or UNTITLED
-    return line[: TITLE_CHARS // 2].rsplit(" ", 1)[0] + "…"

@@ -19,7 +19,11 @@ NOTES = {
 }
 # By error code; otherwise by status.
 REASONS = {
-    "switched_off": "Replies were paused, so this one was stopped. Only the tokens generated so far count."
+    "empty": "The model sent an empty reply. Retry, or choose another model.",
+    "filtered": "The provider's content filter blocked this reply. Rephrase your message, or choose "
+    "another model.",
+    "unstorable": "This reply couldn't be saved. Retry to get a new one.",
+    "switched_off": "Replies were paused, so this one was stopped. Only the tokens generated so far count.",
 }
 
 
