@@ -41,6 +41,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
+from aisaas.text_cleaning import clean
+
 
 class AisaasError(Exception):
     """The root of what this product raises itself."""
@@ -74,8 +76,8 @@ class ProviderError(DependencyError):
     """The model's provider failed. `kind` is for the log and the metrics, not for the user."""
 
     def __init__(self, kind: str, detail: str = "") -> None:
-        self.kind = kind
-        super().__init__(f"{kind}: {detail}" if detail else kind)
+        self.kind = clean(kind)
+        super().__init__(f"{self.kind}: {detail}" if detail else self.kind)
 
 
 class PaymentsError(DependencyError):
@@ -94,20 +96,21 @@ class PaymentsError(DependencyError):
         undone: bool = False,
         answered: bool = False,
     ) -> None:
-        self.kind = kind
+        self.kind = clean(kind)
         self.retry_after = retry_after
         self.undone = undone
         self.answered = answered
-        super().__init__(kind)
+        super().__init__(self.kind)
 
 
 class PaymentsRefused(AisaasError):
-    """The payment provider said no. `code` is its own; the message is for the log and admins."""
+    """The payment provider said no. `code` is its own; the message is for the log and admins. Both can
+    be stored, whatever it sent."""
 
     def __init__(self, code: str, message: str) -> None:
-        self.code = code
-        self.message = message
-        super().__init__(f"{code}: {message}")
+        self.code = clean(code)
+        self.message = clean(message)
+        super().__init__(f"{self.code}: {self.message}")
 
 
 class MailError(DependencyError):
@@ -118,17 +121,17 @@ class MailError(DependencyError):
     """
 
     def __init__(self, kind: str, *, refused: bool = False) -> None:
-        self.kind = kind
+        self.kind = clean(kind)
         self.refused = refused
-        super().__init__(kind)
+        super().__init__(self.kind)
 
 
 class MailRefused(AisaasError):
     """The mail server said no for good. `kind` is for the log and admins."""
 
     def __init__(self, kind: str) -> None:
-        self.kind = kind
-        super().__init__(kind)
+        self.kind = clean(kind)
+        super().__init__(self.kind)
 
 
 class AlertError(DependencyError):
@@ -139,9 +142,9 @@ class AlertError(DependencyError):
     """
 
     def __init__(self, kind: str, *, refused: bool = False) -> None:
-        self.kind = kind
+        self.kind = clean(kind)
         self.refused = refused
-        super().__init__(f"the alert webhook: {kind}")
+        super().__init__(f"the alert webhook: {self.kind}")
 
 
 class ModelsChanged(AisaasError):

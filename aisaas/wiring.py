@@ -31,6 +31,7 @@ from aisaas.adapters.supabase_identity import SupabaseIdentity
 from aisaas.admin.audit import AuditLog
 from aisaas.admin.caps import Caps, CapScope
 from aisaas.admin.credits import Credits
+from aisaas.admin.job_failures import FailedJobs
 from aisaas.admin.limits import KillSwitches
 from aisaas.admin.money import MoneyHealth
 from aisaas.admin.money_entitlements import Entitlements
@@ -268,6 +269,7 @@ def _money(
         ledger=LedgerAndMeter(to.service, to.payments, reconciliation),
         webhooks=WebhookEvents(to.service, to.payments, events),
         entitlements=Entitlements(to.service, to.payments, subscriptions),
+        failed_jobs=FailedJobs(to.service),
     )
 
 

@@ -163,6 +163,9 @@ class LiveSessions:
                 return live.principal.session_id
             except (Unavailable, DependencyError):
                 log.warning("a session not looked at: the auth server does not answer")
+            except Exception:
+                # Whatever it is about this session, the others are looked at.
+                log.exception("session %s could not be looked at", live.principal.session_id)
         return None
 
     # Ending

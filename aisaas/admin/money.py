@@ -1,10 +1,11 @@
 """Money's health, for admins: what is on its way to the provider, what came from it, and whether both
-sides agree. Each part says what it is about; this is their table of contents."""
+sides agree; and what the jobs that see to it have set aside. Each part says what it is about; this is their table of contents."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aisaas.admin.job_failures import FailedJobs
 from aisaas.admin.money_entitlements import Entitlements
 from aisaas.admin.money_ledger import LedgerAndMeter
 from aisaas.admin.money_usage import StuckUsage
@@ -17,3 +18,4 @@ class MoneyHealth:
     ledger: LedgerAndMeter
     webhooks: WebhookEvents
     entitlements: Entitlements
+    failed_jobs: FailedJobs

@@ -145,6 +145,11 @@ async def _from_database(these: Services) -> list[Reading]:
             counts.meter_drift_tokens,
         ),
         Reading(
+            "aisaas_job_items_set_aside",
+            "Items that jobs have given up on, until an admin retries them.",
+            counts.job_items_set_aside,
+        ),
+        Reading(
             "aisaas_kill_switches_engaged",
             "Kill switches that are engaged.",
             counts.switches_engaged,

@@ -26,7 +26,10 @@ _COUNTS: LiteralString = """
         as mails_lag_seconds,
       (select coalesce(sum(abs(drift)), 0)::double precision
         from public.meter_reconciliations where drift <> 0) as meter_drift_tokens,
-      (select count(*) from private.kill_switches) as switches_engaged
+      (select count(*) from private.kill_switches) as switches_engaged,
+      (select count(*) from private.job_failures where next_attempt_at is null)
+        + (select count(*) from public.billing_notices where state = 'dead')
+        + (select count(*) from private.spending_alerts where state = 'dead') as job_items_set_aside
     """
 
 
@@ -45,6 +48,7 @@ class Counts:
     mails_lag_seconds: float
     meter_drift_tokens: float
     switches_engaged: int
+    job_items_set_aside: int
 
 
 def read() -> Question[Counts]:

@@ -244,6 +244,21 @@ class SpendingAlert(SQLModel, table=True):
     created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
 
 
+class JobFailure(SQLModel, table=True):
+    """An item that a job could not do; set aside once there is no next try."""
+
+    __tablename__ = "job_failures"  # pyright: ignore[reportAssignmentType]
+    __table_args__ = {"schema": "private"}
+
+    job: str = Field(primary_key=True)
+    item: str = Field(primary_key=True)
+    attempts: int
+    last_error: str
+    first_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    last_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    next_attempt_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
 class Subscription(SQLModel, table=True):
     """Stripe's subscription as last seen."""
 

@@ -15,10 +15,12 @@ import asyncio
 import logging
 
 from aisaas.billing import notice_store as store
+from aisaas.billing.job_failures import name_of
 from aisaas.billing.notice_mail import Letterhead, write
 from aisaas.billing.notice_store import Claimed
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import MailError, MailRefused, NoticeUnwritable
+from aisaas.errors import DependencyError, MailError, MailRefused, NoticeUnwritable
+from aisaas.observe.metrics import JOB_ITEMS_FAILED
 from aisaas.ports import Mailer
 
 log = logging.getLogger(__name__)
@@ -68,6 +70,18 @@ class NoticeMails:
             return await store.claim(session, LEASE_SECONDS)
 
     async def _deliver(self, notice: Claimed) -> bool:
+        try:
+            return await self._mail(notice)
+        except DependencyError:
+            raise
+        except Exception as error:
+            # Whatever it is about this one, the others are mailed; it waits like a refused one.
+            log.exception("notice %s could not be mailed", notice.id)
+            JOB_ITEMS_FAILED.labels("deliver_notices").inc()
+            await self._put_off(notice, name_of(error), refused=True)
+            return False
+
+    async def _mail(self, notice: Claimed) -> bool:
         if notice.address is None:
             await self._hand_to_admins(notice)
             return False
@@ -84,7 +98,7 @@ class NoticeMails:
             await self._give_up(notice, str(error))
             return False
         except MailError as error:
-            await self._put_off(notice, error)
+            await self._put_off(notice, str(error), refused=error.refused)
             if not error.refused:
                 # The next one would fare no better.
                 raise
@@ -107,13 +121,13 @@ class NoticeMails:
         async with self._service.transaction() as session:
             await store.note_dead(session, notice, error)
 
-    async def _put_off(self, notice: Claimed, error: MailError) -> None:
-        if error.refused and notice.attempts + 1 >= REFUSALS:
+    async def _put_off(self, notice: Claimed, error: str, *, refused: bool) -> None:
+        if refused and notice.attempts + 1 >= REFUSALS:
             log.warning("notice %s is given up: %s", notice.id, error)
-            await self._give_up(notice, str(error))
+            await self._give_up(notice, error)
             return
         seconds = AWAY_SECONDS
-        if error.refused:
+        if refused:
             seconds = PUT_OFF_SECONDS * PUT_OFF_FACTOR**notice.attempts
         async with self._service.transaction() as session:
-            await store.put_off(session, notice, str(error), seconds=seconds, refused=error.refused)
+            await store.put_off(session, notice, error, seconds=seconds, refused=refused)

@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 
 from aisaas.billing import outbox_store as store
+from aisaas.billing.job_failures import name_of
 from aisaas.billing.models import MeteringHealth
 from aisaas.billing.notices import METERING_LATE, add_notice
 from aisaas.billing.outbox_store import ClaimedUsage
@@ -44,6 +45,8 @@ LONGEST_WAIT_SECONDS = 300.0
 AWAY_AFTER = 5
 LONGEST_PAUSE_SECONDS = 60.0
 REASON_LENGTH = 500
+# Tries after which a row that surprises us each time is parked.
+SURPRISES = 8
 
 
 class Outbox:
@@ -141,9 +144,29 @@ class Outbox:
                 log.info("usage %s was taken over by another sender", row.identifier)
         except DependencyError:
             log.warning("what became of usage %s could not be written", row.identifier)
-        except Exception:
+        except Exception as error:
             # A surprise with one row must not keep the others from the meter.
             log.exception("usage %s could not be sent", row.identifier)
+            await self._put_aside(row, error)
+
+    async def _put_aside(self, row: ClaimedUsage, error: Exception) -> None:
+        """Nobody knows whether it was sent: it waits, and in the end is parked, to be compared."""
+        reason = name_of(error)
+        METER_SENDS.labels("postponed").inc()
+        try:
+            if row.attempts >= SURPRISES:
+                log.error("usage %s is parked: %s", row.identifier, reason)
+                await self._service.ask(store.parked(row, reason))
+                return
+            waits = _wait(row.attempts)
+            await self._service.ask(
+                store.postponed(row, reason, waits, undone=False, answered=False)
+            )
+        except DependencyError:
+            log.warning("what became of usage %s could not be written", row.identifier)
+        except Exception:
+            # Its claim runs out, and the others have their turn meanwhile.
+            log.exception("usage %s could not be put aside", row.identifier)
 
     async def _send(self, row: ClaimedUsage) -> Question[bool]:
         """Call the provider, with no transaction open; what is to be written of it."""

@@ -97,6 +97,16 @@ def dead(row: ClaimedUsage, reason: str) -> Question[bool]:
     return _ended(query, row, reason=reason)
 
 
+def parked(row: ClaimedUsage, reason: str) -> Question[bool]:
+    """It may be counted or not: the comparison of its day, or an admin, decides."""
+    query: LiteralString = """
+        update public.usage_outbox
+        set state = 'parked', last_error = %(reason)s, claim = null, claimed_until = null
+        where id = %(id)s and claim = %(claim)s returning 1
+        """
+    return _ended(query, row, reason=reason)
+
+
 def postponed(
     row: ClaimedUsage, reason: str, seconds: float, *, undone: bool, answered: bool
 ) -> Question[bool]:

@@ -166,8 +166,8 @@ class Quota:
         await self._service.ask(store.release(request_id), durable=False)
 
     async def renew_leases(self, request_ids: Sequence[UUID]) -> frozenset[UUID]:
-        async with self._service.transaction(durable=False) as session:
-            return await store.renew_leases(session, request_ids)
+        """Those that are still open."""
+        return await self._service.ask(store.renew_leases(request_ids), durable=False)
 
 
 async def book(session: AsyncSession, charge: Charge) -> Booked | None:

@@ -21,13 +21,15 @@ from dataclasses import dataclass
 from datetime import date
 
 from aisaas.billing import reconcile_store as store
+from aisaas.billing.job_failures import JobFailures, Patience
 from aisaas.billing.reconcile_store import CustomerDay, LedgerDay
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import ActionInvalid, PaymentsRefused
+from aisaas.errors import ActionInvalid, DependencyError, PaymentsRefused
 from aisaas.ports import Payments
 
 log = logging.getLogger(__name__)
 
+JOB = "reconcile_usage"
 BATCH = 10
 # While rows of a day are on their way; and when only the difference is left.
 SOON_SECONDS = 3600.0
@@ -58,6 +60,7 @@ class Reconciliation:
     def __init__(self, service: ServiceDatabase, payments: Payments) -> None:
         self._service = service
         self._payments = payments
+        self._failures = JobFailures(service)
 
     async def run_once(self) -> int:
         """Compare every day whose turn it is; how many that were.
@@ -67,11 +70,16 @@ class Reconciliation:
         """
         async with self._service.transaction() as session:
             await store.enter_days(session)
-        compared = 0
+        compared, patience = 0, Patience()
         while days := await self._service.ask(store.claim_days(BATCH)):
             for day in days:
-                await self._compare(day)
-            compared += len(days)
+                try:
+                    compared += await self._compare_or_note(day)
+                    patience.answered()
+                except DependencyError as error:
+                    # Its claim runs out, and it is compared then.
+                    patience.unanswered(error)
+        patience.end()
         return compared
 
     async def compare(self, customer: str, day: date) -> Compared:
@@ -91,6 +99,7 @@ class Reconciliation:
             raise ActionInvalid(
                 f"Stripe doesn't tell about {customer}: {refused.code}."
             ) from refused
+        await self._failures.succeeded(JOB, f"{customer} {day}")
         if compared is None:
             raise ActionInvalid("Usage of that day changed meanwhile. Compare it again.")
         return compared
@@ -99,6 +108,21 @@ class Reconciliation:
         """Whoever has usage on that day. Raises DependencyError."""
         async with self._service.transaction() as session:
             return await store.customers_of(session, day)
+
+    async def _compare_or_note(self, day: CustomerDay) -> bool:
+        item = f"{day.customer} {day.day}"
+        try:
+            await self._compare(day)
+        except DependencyError:
+            raise
+        except Exception as error:
+            # Whatever it is about this one, the others have their turn.
+            log.exception("%s of %s could not be compared", day.day, day.customer)
+            await self._failures.failed(JOB, item, error)
+            return False
+        if day.failed_before:
+            await self._failures.succeeded(JOB, item)
+        return True
 
     async def _compare(self, day: CustomerDay) -> None:
         try:

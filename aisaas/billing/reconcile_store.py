@@ -64,6 +64,7 @@ class CustomerDay:
     day: date
     start: datetime
     end: datetime
+    failed_before: bool = False
 
 
 async def enter_day(session: AsyncSession, customer: str, day: date) -> CustomerDay | None:
@@ -124,10 +125,19 @@ def claim_days(limit: int) -> Question[Sequence[CustomerDay]]:
         update public.meter_reconciliations r
         set next_check_at = now() + make_interval(secs => %(lease)s)
         where (r.stripe_customer_id, r.day) in (
-          select stripe_customer_id, day from public.meter_reconciliations
-          where next_check_at <= now() order by next_check_at limit %(limit)s for update skip locked
+          select stripe_customer_id, day from public.meter_reconciliations d
+          where next_check_at <= now() and not exists (
+            select 1 from private.job_failures f
+            where f.job = 'reconcile_usage' and f.item = d.stripe_customer_id || ' ' || d.day
+              and (f.next_attempt_at is null or f.next_attempt_at > now())
+          )
+          order by next_check_at limit %(limit)s for update of d skip locked
         )
         returning r.stripe_customer_id as customer, r.day,
+          exists (
+            select 1 from private.job_failures f
+            where f.job = 'reconcile_usage' and f.item = r.stripe_customer_id || ' ' || r.day
+          ) as failed_before,
           r.day::timestamp at time zone 'UTC' as start,
           (r.day + 1)::timestamp at time zone 'UTC' as end
         """

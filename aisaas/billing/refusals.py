@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from aisaas.billing import store
 from aisaas.db.service import ServiceDatabase
+from aisaas.errors import DependencyError
+from aisaas.observe.metrics import JOB_ITEMS_FAILED
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +86,23 @@ class Refusals:
             store.RefusedLately(user_id, code, now - counted.last, counted.times, counted.model)
             for (user_id, code, _), counted in taken.items()
         ]
-        async with self._service.transaction(durable=False) as session:
-            await store.add_refusals(session, lately)
+        await self._write_halves(lately)
+
+    async def _write_halves(self, lately: Sequence[store.RefusedLately]) -> None:
+        """All at once; where one can't be written, only that one is lost."""
+        try:
+            async with self._service.transaction(durable=False) as session:
+                await store.add_refusals(session, lately)
+        except DependencyError:
+            raise
+        except Exception:
+            if len(lately) == 1:
+                log.exception("a refusal could not be recorded")
+                JOB_ITEMS_FAILED.labels("record_refusals").inc()
+                return
+            middle = len(lately) // 2
+            await self._write_halves(lately[:middle])
+            await self._write_halves(lately[middle:])
 
     def _add(self, key: _Key, more: _Counted) -> None:
         counted = self._counted.get(key)

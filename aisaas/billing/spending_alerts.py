@@ -17,10 +17,12 @@ from decimal import Decimal
 
 from aisaas import formats
 from aisaas.billing import spending_store as store
+from aisaas.billing.job_failures import name_of
 from aisaas.billing.notices import SPENDING_NEAR, SPENDING_REFUSED, add_notice
 from aisaas.billing.spending_store import CapUse, DueAlert
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import AlertError
+from aisaas.errors import AlertError, DependencyError
+from aisaas.observe.metrics import JOB_ITEMS_FAILED
 from aisaas.ports import Alert, AlertSink
 
 log = logging.getLogger(__name__)
@@ -76,8 +78,16 @@ class SpendingAlerts:
         made = 0
         for use in uses:
             percent = line_reached(use)
-            if percent is not None and percent > use.told_percent:
+            if percent is None or percent <= use.told_percent:
+                continue
+            try:
                 made += await self._record(use, percent)
+            except DependencyError:
+                raise
+            except Exception:
+                # One cap's alert must not keep the other cap's from the admins.
+                log.exception("the alert of cap %s could not be recorded", use.scope)
+                JOB_ITEMS_FAILED.labels("alert_spending").inc()
         return made
 
     async def deliver_once(self) -> int:
@@ -125,26 +135,32 @@ class SpendingAlerts:
         try:
             await sink.send(_alert(due, self._page))
         except AlertError as error:
-            await self._put_off(due, error)
+            await self._put_off(due, str(error), refused=error.refused)
             if not error.refused:
                 # The next one would fare no better.
                 raise
+            return False
+        except DependencyError:
+            raise
+        except Exception as error:
+            # Whatever it is about this one, the others are told.
+            log.exception("alert %s could not be sent", due.id)
+            JOB_ITEMS_FAILED.labels("alert_spending").inc()
+            await self._put_off(due, name_of(error), refused=True)
             return False
         async with self._service.transaction() as session:
             await store.note_sent(session, due)
         return True
 
-    async def _put_off(self, due: DueAlert, error: AlertError) -> None:
-        dead = error.refused and due.attempts + 1 >= REFUSALS
+    async def _put_off(self, due: DueAlert, error: str, *, refused: bool) -> None:
+        dead = refused and due.attempts + 1 >= REFUSALS
         if dead:
             log.error("alert %s is given up: %s", due.id, error)
         seconds = AWAY_SECONDS
-        if error.refused:
+        if refused:
             seconds = PUT_OFF_SECONDS * PUT_OFF_FACTOR**due.attempts
         async with self._service.transaction() as session:
-            await store.put_off(
-                session, due, str(error), seconds=seconds, refused=error.refused, dead=dead
-            )
+            await store.put_off(session, due, error, seconds=seconds, refused=refused, dead=dead)
 
 
 def _alert(due: DueAlert, page: str) -> Alert:

@@ -255,19 +255,20 @@ async def add_provider_errors(
     )
 
 
-async def renew_leases(session: AsyncSession, request_ids: Sequence[UUID]) -> frozenset[UUID]:
+def renew_leases(request_ids: Sequence[UUID]) -> Question[frozenset[UUID]]:
     """Renew what is still open; what is missing from the answer was closed by the recovery."""
-    rows = await session.execute(
-        text(
-            """
-            update public.reservations
-            set lease_expires_at = now() + make_interval(secs => :lease)
-            where id = any(:ids) and state = 'open' returning id
-            """
-        ),
-        {"ids": list(request_ids), "lease": LEASE_SECONDS},
-    )
-    return frozenset(row[0] for row in rows)
+    query: LiteralString = """
+        update public.reservations
+        set lease_expires_at = now() + make_interval(secs => %(lease)s)
+        where id = any(%(ids)s) and state = 'open' returning id
+        """
+    parameters = {"ids": list(request_ids), "lease": LEASE_SECONDS}
+    return Question(((query, parameters),), lambda answers: frozenset(r["id"] for r in answers[0]))
+
+
+def clock() -> Question[datetime]:
+    """The database's time, at this moment."""
+    return Question((("select clock_timestamp() as at", {}),), lambda answers: answers[0][0]["at"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,30 +287,48 @@ class Abandoned:
     metered_customer: str | None
     # As they were when it was reserved; None where the release before has reserved it.
     models: Sequence[Mapping[str, str]] | None
+    failed_before: bool
 
 
-async def claim_abandoned(session: AsyncSession, limit: int) -> Sequence[Abandoned]:
+async def claim_abandoned(
+    session: AsyncSession, limit: int, *, until: datetime | None = None
+) -> Sequence[Abandoned]:
     """Take over reservations whose lease ran out. Their lease is renewed for the taker, so that
-    several recoveries share the work and a recovery that dies leaves it to the next."""
+    several recoveries share the work and a recovery that dies leaves it to the next. One that could
+    not be recovered waits for its next try.
+
+    Args:
+        until: by the database's clock; nothing is taken later than that.
+    """
     rows = await session.execute(
         text(
             """
             update public.reservations r
             set lease_expires_at = now() + make_interval(secs => :lease)
             where r.id in (
-              select id from public.reservations
+              select id from public.reservations o
               where state = 'open' and lease_expires_at < now()
-              order by lease_expires_at limit :limit for update skip locked
+                and (cast(:until as timestamptz) is null or clock_timestamp() <= :until)
+                and not exists (
+                  select 1 from private.job_failures f
+                  where f.job = 'recover_replies' and f.item = o.id::text
+                    and (f.next_attempt_at is null or f.next_attempt_at > now())
+                )
+              order by lease_expires_at limit :limit for update of o skip locked
             )
             returning r.id as request_id, r.user_id, r.conversation_id, r.message_id, r.purpose,
               r.plan, r.model, r.weight, r.prompt_count, r.models,
+              exists (
+                select 1 from private.job_failures f
+                where f.job = 'recover_replies' and f.item = r.id::text
+              ) as failed_before,
               -- None on the free tier, and once the account is gone: its reservation still settles.
               case when not r.free_tier then (
                 select p.stripe_customer_id from public.profiles p where p.id = r.user_id
               ) end as metered_customer
             """
         ),
-        {"lease": LEASE_SECONDS, "limit": limit},
+        {"lease": LEASE_SECONDS, "limit": limit, "until": until},
     )
     return [Abandoned(**row) for row in rows.mappings()]
 

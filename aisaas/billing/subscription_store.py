@@ -217,6 +217,7 @@ class Look:
 
     user_id: UUID
     customer_ids: tuple[str, ...]
+    failed_before: bool
 
 
 async def claim_looks(session: AsyncSession, limit: int) -> Sequence[Look]:
@@ -227,7 +228,7 @@ async def claim_looks(session: AsyncSession, limit: int) -> Sequence[Look]:
             """
             with due as (
               select p.id from public.profiles p
-              where (
+              where ((
                   (p.billing_look_at is null or p.billing_look_at <= now())
                   and (
                     exists (
@@ -239,14 +240,27 @@ async def claim_looks(session: AsyncSession, limit: int) -> Sequence[Look]:
                     )
                   )
                 )
-                or (p.plan <> 'free' and p.plan_ends_at <= now())
+                -- At once, whenever the next look would be, but not again while one has claimed them.
+                or (
+                  p.plan <> 'free' and p.plan_ends_at <= now()
+                  and (p.billing_look_at is null or p.billing_look_at <= now()
+                    or p.billing_look_at > now() + make_interval(secs => :claimed))
+                ))
+                and not exists (
+                  select 1 from private.job_failures f
+                  where f.job = 'synchronise_subscriptions' and f.item = p.id::text
+                    and (f.next_attempt_at is null or f.next_attempt_at > now())
+                )
               order by p.billing_look_at nulls first
               limit :limit
               for no key update of p skip locked
             )
             update public.profiles p set billing_look_at = now() + make_interval(secs => :claimed)
             from due where p.id = due.id
-            returning p.id as user_id, array(
+            returning p.id as user_id, exists (
+              select 1 from private.job_failures f
+              where f.job = 'synchronise_subscriptions' and f.item = p.id::text
+            ) as failed_before, array(
               select s.stripe_customer_id from public.subscriptions s
               where s.user_id = p.id and s.status <> all(:final)
               union
@@ -256,7 +270,7 @@ async def claim_looks(session: AsyncSession, limit: int) -> Sequence[Look]:
         ),
         {"limit": limit, "final": FINAL, "claimed": CLAIMED_SECONDS},
     )
-    return [Look(row.user_id, tuple(row.customer_ids)) for row in rows]
+    return [Look(row.user_id, tuple(row.customer_ids), row.failed_before) for row in rows]
 
 
 async def looked_at(session: AsyncSession, user_id: UUID) -> None:

@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing import entitlement_store, notices
 from aisaas.billing import subscription_store as store
+from aisaas.billing.job_failures import JobFailures, Patience
 from aisaas.billing.models import (
     FINAL_STATUSES,
     Entitlement,
@@ -31,6 +32,7 @@ from aisaas.billing.models import (
     WebhookOutcome,
 )
 from aisaas.billing.plans import FREE
+from aisaas.billing.subscription_store import Look
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, PaymentsError
 from aisaas.observe import context
@@ -48,7 +50,8 @@ GRANTING = frozenset({"trialing", "active", "past_due"})
 OWING = frozenset({"past_due", "unpaid"})
 _NEVER = datetime.max.replace(tzinfo=UTC)
 # Who found what the daily look puts right.
-DAILY_LOOK = "job:synchronise_subscriptions"
+JOB = "synchronise_subscriptions"
+DAILY_LOOK = f"job:{JOB}"
 
 # Called in the transaction in which a user's plan turns out to differ and is written, with what it
 # was and what it is. What it raises undoes that.
@@ -181,6 +184,7 @@ class Subscriptions:
     ) -> None:
         """`plans` are ids of those that can be paid for, the cheapest first."""
         self._service = service
+        self._failures = JobFailures(service)
         self._payments = payments
         self._signals = signals
         self._plans = plans
@@ -271,19 +275,33 @@ class Subscriptions:
         """
         async with self._service.transaction() as session:
             looks = await store.claim_looks(session, limit)
+        patience = Patience()
         for look in looks:
             try:
-                for customer_id in look.customer_ids:
-                    await self.synchronise_customer(
-                        customer_id, user_id=look.user_id, witness=_note_repair
-                    )
-            except DependencyError:
-                raise
-            except Exception:
-                # Whatever it is about this one, the others have their turn.
-                with context.entered(user=look.user_id):
-                    log.exception("the subscriptions of a user could not be looked at")
+                await self._look(look)
+                patience.answered()
+            except DependencyError as error:
+                # Their claim runs out, and they are looked at then.
+                patience.unanswered(error)
+        patience.end()
         return len(looks)
+
+    async def _look(self, look: Look) -> None:
+        try:
+            for customer_id in look.customer_ids:
+                await self.synchronise_customer(
+                    customer_id, user_id=look.user_id, witness=_note_repair
+                )
+        except DependencyError:
+            raise
+        except Exception as error:
+            # Whatever it is about this one, the others have their turn.
+            with context.entered(user=look.user_id):
+                log.exception("the subscriptions of a user could not be looked at")
+            await self._failures.failed(JOB, str(look.user_id), error)
+            return
+        if look.failed_before:
+            await self._failures.succeeded(JOB, str(look.user_id))
 
     async def derive(
         self, session: AsyncSession, user_id: UUID, *, witness: PlanWitness | None = None

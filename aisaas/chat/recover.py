@@ -1,17 +1,25 @@
 """Replies whose process is gone: settled from the log, exactly once.
 
 Claiming renews the lease for the claimer, so several processes share the work, and one that dies
-here leaves it to the next. What was produced is charged; what was shown is kept.
+here leaves it to the next. What was produced is charged; what was shown is kept. One that can't be
+settled ends for its readers, waits for its next try, and keeps no other from its turn.
+
+A lease that ran out while the database was away says nothing: its process could not renew it. So the
+job takes nothing over before the database has answered for STEADY_SECONDS on end, which is when
+whoever is alive has renewed.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
 from aisaas.billing import store as billing_store
+from aisaas.billing.job_failures import JobFailures, Patience
 from aisaas.billing.store import Abandoned
 from aisaas.chat import store
 from aisaas.chat.catalogue import Catalogue
@@ -26,6 +34,13 @@ log = logging.getLogger(__name__)
 BATCH = 20
 # A reply that streams without a reservation this long after its start belongs to nobody.
 ORPHAN_SECONDS = 120
+# Whoever is alive has renewed by then: it tries every half second, and each try takes 2.5 s at most.
+STEADY_SECONDS = 7.0
+# Without a look for longer than this, nobody knows whether the database was there all the time.
+GAP_SECONDS = 4.0
+# A look that takes longer may have waited for a database that hung.
+PROMPT_SECONDS = 1.0
+JOB = "recover_replies"
 PURGE_AFTER_SECONDS = 24 * 3600
 
 
@@ -44,28 +59,91 @@ class Recovery:
         self._catalogue = catalogue
         self._settler = settler
         self._running_here = running_here
+        self._failures = JobFailures(service)
+        # When the database began to answer every look, and the last one; None when it didn't.
+        self._steady_since: float | None = None
+        self._looked_at = 0.0
 
-    async def run_once(self) -> int:
+    async def run_when_steady(self) -> int:
+        """As `run_once`, for a job that asks every few seconds; nothing until the database has been
+        there for a while."""
+        began = time.monotonic()
+        steady, self._steady_since = self._steady_since, None
+        now = await self._service.ask(billing_store.clock())
+        ended = time.monotonic()
+        if (
+            steady is None
+            or ended - began > PROMPT_SECONDS
+            or began - self._looked_at > GAP_SECONDS
+        ):
+            steady = ended
+        settled = 0
+        if began - steady >= STEADY_SECONDS:
+            settled = await self.run_once(until=now + timedelta(seconds=PROMPT_SECONDS))
+        self._steady_since, self._looked_at = steady, time.monotonic()
+        return settled
+
+    async def run_once(self, *, until: datetime | None = None) -> int:
         """Settle what was abandoned; how many reservations were closed.
+
+        Args:
+            until: by the database's clock; nothing is taken over later than that.
 
         Raises:
             DependencyError: the database or the log is away. What is not settled now is later:
                 without the log, nobody can tell what was shown, so nothing is closed.
         """
         async with self._service.transaction() as session:
-            abandoned = await billing_store.claim_abandoned(session, BATCH)
-        settled = 0
+            abandoned = await billing_store.claim_abandoned(session, BATCH, until=until)
+        settled = await self._settle_all(abandoned)
+        orphans = await self._end_orphans()
+        if settled or orphans:
+            log.warning("recovered %d reservations, %d replies without one", settled, orphans)
+        return settled
+
+    async def _settle_all(self, abandoned: Sequence[Abandoned]) -> int:
+        settled, patience = 0, Patience()
         for item in abandoned:
             if item.message_id is not None and self._running_here(item.message_id):
                 # This process still has it: it was only late to renew.
                 continue
             with context.entered(user=item.user_id, reply=item.message_id):
-                settled += await self._settle(item)
-        async with self._service.transaction() as session:
-            orphans = await store.end_orphans(session, ORPHAN_SECONDS)
-        if settled or orphans:
-            log.warning("recovered %d reservations, %d replies without one", settled, orphans)
+                try:
+                    settled += await self._settle_or_note(item)
+                    patience.answered()
+                except DependencyError as error:
+                    patience.unanswered(error)
+        patience.end()
         return settled
+
+    async def _settle_or_note(self, item: Abandoned) -> bool:
+        try:
+            done = await self._settle(item)
+        except DependencyError:
+            raise
+        except Exception as error:
+            # Whatever it is about this one, the others have their turn.
+            log.exception("call %s could not be recovered", item.request_id)
+            await self._failures.failed(JOB, str(item.request_id), error)
+            return False
+        if item.failed_before:
+            await self._failures.succeeded(JOB, str(item.request_id))
+        return done
+
+    async def _end_orphans(self) -> int:
+        async with self._service.transaction() as session:
+            orphans = await store.find_orphans(session, ORPHAN_SECONDS, BATCH)
+        ended = 0
+        for message_id in orphans:
+            try:
+                async with self._service.transaction() as session:
+                    ended += await store.end_orphan(session, message_id)
+            except DependencyError:
+                raise
+            except Exception as error:
+                log.exception("reply %s could not be ended", message_id)
+                await self._failures.failed(JOB, f"message {message_id}", error)
+        return ended
 
     async def purge_deleted(self) -> int:
         """Remove for good what users deleted a while ago."""
@@ -76,6 +154,10 @@ class Recovery:
         held = _as_held(item)
         asked = held.get(item.model) or self._catalogue.get(item.model) or _retired(item)
         logged = await self._log.read(item.message_id) if item.message_id is not None else None
+        question_tokens, stored = await self._settler.unsettled(item.message_id)
+        if logged is None and stored:
+            # It ended for its readers, and the log has expired since.
+            logged = LoggedReply(stored, None, None, closed=True)
         owed = Owed(
             request_id=item.request_id,
             user_id=item.user_id,
@@ -86,9 +168,18 @@ class Recovery:
             asked=asked,
             prompt_count=item.prompt_count,
             metered_customer=item.metered_customer,
+            question_tokens=question_tokens,
         )
-        if not await self._settler.settle_once(owed, self._produced(logged, asked, held)):
-            return False
+        produced = self._produced(logged, asked, held)
+        try:
+            if not await self._settler.settle_once(owed, produced):
+                return False
+        except DependencyError:
+            raise
+        except Exception:
+            if item.message_id is not None:
+                await self._settler.end_unbooked(item.message_id, produced.text)
+            raise
         if item.message_id is not None:
             try:
                 await self._log.close(item.message_id)
@@ -119,20 +210,22 @@ class Recovery:
 
 def _as_held(item: Abandoned) -> dict[str, Model]:
     """The models of the call, by id, at the weights and prices that it was reserved with."""
-    return {
-        held["id"]: _settled_at(
-            held["id"],
-            held["provider"],
-            Decimal(held["weight"]),
-            Price(
+    found: dict[str, Model] = {}
+    for held in item.models or ():
+        try:
+            price = Price(
                 Decimal(held["input_usd"]),
                 Decimal(held["output_usd"]),
                 Decimal(held["cached_input_usd"]),
                 held["version"],
-            ),
-        )
-        for held in item.models or ()
-    }
+            )
+            found[held["id"]] = _settled_at(
+                held["id"], held["provider"], Decimal(held["weight"]), price
+            )
+        except (KeyError, TypeError, ArithmeticError):
+            # Then it is settled as the catalogue has it now.
+            log.exception("a model of call %s can't be read", item.request_id)
+    return found
 
 
 def _settled_at(model_id: str, provider: str, weight: Decimal, price: Price) -> Model:

@@ -175,16 +175,26 @@ class RunningReply:
         self.produced = produced
         try:
             if not self._lost:
-                await self._parts.settler.settle(
-                    self.admitted,
-                    produced,
-                    conversation_id=self.conversation_id,
-                    message_id=self.message_id,
-                )
+                await self._settle(produced)
         finally:
             self._over = True
             self._wake()
             await self._close_log()
+
+    async def _settle(self, produced: Produced) -> None:
+        settler = self._parts.settler
+        try:
+            await settler.settle(
+                self.admitted,
+                produced,
+                conversation_id=self.conversation_id,
+                message_id=self.message_id,
+            )
+        except Exception:
+            # The recovery books it from the log, as often as it takes.
+            log.exception("reply %s could not be settled", self.message_id)
+            with suppress(DependencyError):
+                await settler.end_unbooked(self.message_id, produced.text)
 
     async def _produce(self) -> Produced:
         error: ProviderError | None = None

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 STOP_TOPIC = "stop-reply"
 RENEW_SECONDS = LEASE_SECONDS / 3
+# While the database is away; see recover.STEADY_SECONDS.
+RENEW_AGAIN_SECONDS = 0.5
 
 
 class RunningReplies:
@@ -114,22 +116,33 @@ class RunningReplies:
                 reply.stop()
 
     async def renew_leases(self) -> None:
-        """Tell the database that these replies are alive. Runs until cancelled."""
+        """Tell the database that the calls of this process are alive. Runs until cancelled."""
+        failed = False
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            held = {reply.admitted.request_id: reply for reply in self._replies.values()}
-            if not held:
-                continue
+            await asyncio.sleep(RENEW_AGAIN_SECONDS if failed else RENEW_SECONDS)
             try:
-                alive = await self._quota.renew_leases(list(held))
+                await self._renew_leases()
+                failed = False
             except DependencyError:
-                # Settling goes on trying too; if another process takes one over, exactly one books.
-                log.warning("leases not renewed: the database does not answer")
-                continue
-            for request_id, reply in held.items():
-                if request_id not in alive and reply.produced is None:
-                    log.warning("reply %s was taken over", reply.message_id)
-                    reply.lose()
+                if not failed:
+                    # Settling goes on trying too; if another process takes one over, one books.
+                    log.warning("leases are not renewed: the database does not answer")
+                failed = True
+            except Exception:
+                # A surprise in one round must not lose every reply that runs here.
+                log.exception("leases are not renewed")
+                failed = True
+
+    async def _renew_leases(self) -> None:
+        held = {reply.admitted.request_id: reply for reply in self._replies.values()}
+        wanted = [*held, *self._leased]
+        if not wanted:
+            return
+        alive = await self._quota.renew_leases(wanted)
+        for request_id, reply in held.items():
+            if request_id not in alive and reply.produced is None:
+                log.warning("reply %s was taken over", reply.message_id)
+                reply.lose()
 
     async def shut_down(self, grace_seconds: float) -> None:
         """Let replies finish for a while, then settle what is left as interrupted."""

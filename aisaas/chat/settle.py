@@ -42,6 +42,8 @@ COUNTED_AT_ONCE = 20_000
 CHARS_PER_TOKEN = 4
 # How a message is marked whose text isn't what came, or isn't there.
 ALTERED, UNSTORABLE = "text_altered", "unstorable"
+# A message that ended although its call isn't booked yet.
+UNBOOKED = "unbooked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,31 @@ class Settler:
                     raise
                 log.exception("call %s could not be settled as it ended", owed.request_id)
         raise AssertionError("unreachable")
+
+    async def end_unbooked(self, message_id: UUID, text: str) -> None:
+        """End a reply for its readers although its call can't be booked; that is tried again later.
+
+        Raises DependencyError.
+        """
+        for content in (clean(text)[:STORED_CHARS], ""):
+            try:
+                async with self._database.transaction() as session:
+                    await store.end_unbooked(session, message_id, content, error_code=UNBOOKED)
+            except DependencyError:
+                raise
+            except Exception:
+                log.exception("reply %s could not be ended", message_id)
+            else:
+                return
+
+    async def unsettled(self, message_id: UUID | None) -> tuple[int | None, str]:
+        """Of a reply that another process began: tokens of its question, None when they are known
+        already, and what is stored of its text."""
+        if message_id is None:
+            return None, ""
+        async with self._database.transaction() as session:
+            question, text = await store.unsettled(session, message_id)
+        return None if question is None else await self._count(question), text
 
     async def _count(self, text: str) -> int:
         """Tokens of a text; whatever text it is, and without holding anybody up."""

@@ -291,23 +291,71 @@ async def end_reply(session: AsyncSession, ending: Ending) -> None:
     )
 
 
-async def end_orphans(session: AsyncSession, older_than_seconds: float) -> int:
+async def find_orphans(
+    session: AsyncSession, older_than_seconds: float, limit: int
+) -> Sequence[UUID]:
     """Replies that stream for nobody: their reservation is closed or was never there."""
     rows = await session.execute(
         text(
             """
-            update public.messages m set status = 'interrupted', error_code = 'process_lost'
+            select m.id from public.messages m
             where m.status = 'streaming'
               and m.created_at < clock_timestamp() - make_interval(secs => :seconds)
               and not exists (
                 select 1 from public.reservations r where r.message_id = m.id and r.state = 'open'
               )
-            returning 1
+              and not exists (
+                select 1 from private.job_failures f
+                where f.job = 'recover_replies' and f.item = 'message ' || m.id
+                  and (f.next_attempt_at is null or f.next_attempt_at > now())
+              )
+            order by m.created_at limit :limit
             """
         ),
-        {"seconds": older_than_seconds},
+        {"seconds": older_than_seconds, "limit": limit},
     )
-    return len(rows.all())
+    return rows.scalars().all()
+
+
+async def end_orphan(session: AsyncSession, message_id: UUID) -> bool:
+    """False when it has ended meanwhile."""
+    row = await session.execute(
+        text(
+            "update public.messages set status = 'interrupted', error_code = 'process_lost'"
+            " where id = :id and status = 'streaming' returning 1"
+        ),
+        {"id": message_id},
+    )
+    return row.first() is not None
+
+
+async def end_unbooked(
+    session: AsyncSession, message_id: UUID, content: str, *, error_code: str
+) -> None:
+    """A reply whose money can't be booked ends for its readers; the money is booked later."""
+    await session.execute(
+        text(
+            "update public.messages set content = :content, status = 'interrupted',"
+            " error_code = :code where id = :id and status = 'streaming'"
+        ),
+        {"id": message_id, "content": content, "code": error_code},
+    )
+
+
+async def unsettled(session: AsyncSession, message_id: UUID) -> tuple[str | None, str]:
+    """The text of what a reply answers if nobody has counted it yet, and the reply's own so far."""
+    row = await session.execute(
+        text(
+            """
+            select case when q.token_count = 0 then q.content end as question, m.content
+            from public.messages m left join public.messages q on q.id = m.reply_to
+            where m.id = :id
+            """
+        ),
+        {"id": message_id},
+    )
+    found = row.one_or_none()
+    return (found.question, found.content) if found is not None else (None, "")
 
 
 async def set_title(

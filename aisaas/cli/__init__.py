@@ -40,6 +40,7 @@ COMMANDS = {
     "outbox": "usage that is stuck on its way to the meter: list, send again, decide",
     "reconcile": "compare ledger and meter by customer and day, and correct what differs",
     "webhooks": "events of Stripe: list those that failed, and have them handled anew",
+    "jobs": "what background jobs have set aside: list, retry",
     "stripe": "bring the Stripe account in step with the plans: prices, meter, portal",
     "db": "back up the embedded data to a file, and restore it",
     "seed": "make up a month of users and usage, for trials and screenshots",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 MATRIX = """
 table                            anonymous  stranger  owner  service
 private.alembic_version          ----       ----      ----   s---
+private.job_failures             ----       ----      ----   siud
 private.kill_switches            ----       ----      ----   siud
 private.metering                 ----       ----      ----   s-u-
 private.model_overrides          ----       ----      ----   siu-

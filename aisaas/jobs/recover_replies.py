@@ -11,7 +11,7 @@ from aisaas.observe.jobs import RUNS
 
 log = logging.getLogger(__name__)
 
-EVERY_SECONDS = 5.0
+EVERY_SECONDS = 2.0
 PURGE_EVERY_SECONDS = 3600.0
 
 
@@ -22,7 +22,7 @@ async def recover_replies(recovery: Recovery) -> None:
     purge_at = loop.time()
     while True:
         try:
-            await recovery.run_once()
+            await recovery.run_when_steady()
             if loop.time() >= purge_at:
                 await recovery.purge_deleted()
                 purge_at = loop.time() + PURGE_EVERY_SECONDS

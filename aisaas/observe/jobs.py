@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from aisaas.observe.metrics import JOB_RUNS
+from aisaas.observe.metrics import JOB_ITEMS_FAILED, JOB_RUNS
 
 # By then each should have succeeded again, with patience: seconds.
 EXPECTED_SECONDS: Mapping[str, float] = {
@@ -39,6 +39,7 @@ class JobRuns:
         self._begun.setdefault(job, time.time())
         for result in ("done", "failed"):
             JOB_RUNS.labels(job, result)
+        JOB_ITEMS_FAILED.labels(job)
 
     def succeeded(self, job: str) -> None:
         self._succeeded[job] = time.time()

@@ -102,6 +102,12 @@ JOB_RUNS = Counter(
     ("task", "result"),
     registry=REGISTRY,
 )
+JOB_ITEMS_FAILED = Counter(
+    "aisaas_job_items_failed",
+    "Items that a job could not do; it went on with the others.",
+    ("task",),
+    registry=REGISTRY,
+)
 LOOP_LAG_SECONDS = Histogram(
     "aisaas_event_loop_lag_seconds",
     "How much later than asked for the event loop came back: everybody waits that long.",

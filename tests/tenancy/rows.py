@@ -187,6 +187,12 @@ def session(person: Person) -> Row:
 
 ROWS: Mapping[str, Callable[[Person], Row]] = {
     "private.alembic_version": lambda _: {"version_num": "0000"},
+    "private.job_failures": lambda _: {
+        "job": "tests",
+        "item": str(uuid4()),
+        "attempts": 1,
+        "last_error": "tests",
+    },
     "private.kill_switches": lambda _: {"scope": f"model:{uuid4()}", "reason": "tests"},
     "private.metering": lambda _: {"meter": str(uuid4())},
     "private.model_overrides": lambda _: {"model": str(uuid4()), "changed_by": "tests"},

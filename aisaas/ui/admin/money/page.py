@@ -7,6 +7,7 @@ import reflex as rx
 from aisaas.ui import routes
 from aisaas.ui.admin import shell
 from aisaas.ui.admin.money import components, plans_components
+from aisaas.ui.admin.money.failed import failed
 from aisaas.ui.admin.money.state import Money
 
 
@@ -18,6 +19,7 @@ def page() -> rx.Component:
         components.webhooks(),
         components.days(),
         plans_components.plans(),
+        failed(),
         at=routes.ADMIN_MONEY,
         of=Money,
     )

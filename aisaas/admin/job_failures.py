@@ -1,0 +1,65 @@
+"""What jobs have set aside: items that failed as often as a job tries. Admins see them and retry them.
+
+A retry only makes an item due again; the job does it in its turn, and sets it aside again if it must.
+
+Outage: without the database nothing is shown or retried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aisaas.admin import job_failures_store as store
+from aisaas.admin.access import Actor, acting, looking, stated
+from aisaas.admin.job_failures_store import FailedItem
+from aisaas.admin.store import audit
+from aisaas.db.service import ServiceDatabase
+from aisaas.errors import ActionInvalid, DependencyError, Unavailable
+
+PAGE_ITEMS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class FailedPage:
+    """The newest first; `more` when there are others."""
+
+    found: Sequence[FailedItem]
+    more: bool
+
+
+class FailedJobs:
+    def __init__(self, database: ServiceDatabase) -> None:
+        self._database = database
+
+    async def page(self, actor: Actor, *, limit: int = PAGE_ITEMS) -> FailedPage:
+        """Raises NotFound, Unavailable."""
+        async with looking(self._database, actor) as session:
+            found = await store.set_aside(session, limit=limit + 1)
+        return FailedPage(found[:limit], more=len(found) > limit)
+
+    async def retry(self, actor: Actor, job: str, item: str, *, reason: str) -> None:
+        """Make an item due again.
+
+        Raises:
+            NotFound: no admin.
+            ActionInvalid: no reason, or the item isn't set aside.
+            Unavailable: the database does not answer.
+        """
+        reason = stated(reason)
+        try:
+            async with self._database.transaction() as session:
+                name = await acting(session, actor)
+                if not await store.retry(session, job, item):
+                    raise ActionInvalid("That item isn't set aside. Reload the list.")
+                await audit(
+                    session,
+                    actor=name,
+                    action="job.retry",
+                    subject=f"job:{job}:{item}",
+                    before={"set_aside": True},
+                    after={"set_aside": False},
+                    reason=reason,
+                )
+        except DependencyError as error:
+            raise Unavailable from error
