@@ -7,6 +7,7 @@ raises a refusal; whatever refuses leaves nothing consumed. This is the only mod
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -42,8 +43,10 @@ from aisaas.ports import Admitted, Model, Purpose, RateLimiter, RateLimits, Turn
 
 log = logging.getLogger(__name__)
 
-# More turns than these are never read back into a prompt.
+# More messages than these are never read back into a prompt; the reply says so.
 HISTORY_MESSAGES = 400
+# Counting the tokens of more text than this takes so long that others would wait for it.
+COUNTED_AT_ONCE = 20_000
 # An answer shorter than this is not worth starting; a title is.
 MIN_REPLY_TOKENS = 16
 MIN_TITLE_TOKENS = 8
@@ -110,11 +113,19 @@ async def conversation_is_theirs(door: Door, call: Call) -> Call:
     if call.conversation_id is None:
         return call
     user_id = call.principal.user_id
-    wanted = store.read_thread(
-        user_id, call.conversation_id, call.question_id, limit=HISTORY_MESSAGES
-    )
+    conversation_id, question_id = call.conversation_id, call.question_id
+    # One more than is read tells whether there are others.
+    wanted = store.read_thread(user_id, conversation_id, question_id, limit=HISTORY_MESSAGES + 1)
     try:
         thread = await door.user.ask_as(user_id, wanted)
+        if thread is not None and len(thread.said) > HISTORY_MESSAGES:
+            all_of_it = store.count_thread(user_id, conversation_id, question_id)
+            messages = await door.user.ask_as(user_id, all_of_it)
+            thread = replace(
+                thread,
+                said=thread.said[-HISTORY_MESSAGES:],
+                earlier=messages - HISTORY_MESSAGES,
+            )
     except DependencyError as error:
         raise Unavailable from error
     if thread is None:
@@ -169,15 +180,29 @@ async def fits_the_context_window(door: Door, call: Call) -> Call:
         if built.upper_estimate > budget:
             raise MessageTooLarge
     else:
-        question = Turn("user", call.text, door.count_tokens(call.text))
-        said = call.thread.said if call.thread else ()
-        found = prompts.build(said, question, budget=budget, count_tokens=door.count_tokens)
+        found = await _built(door, call, budget)
         if found is None:
             raise MessageTooLarge(
                 "Your message is too long for this model. Shorten it or choose another model."
             )
         built = found
     return replace(call, prompt=built, max_tokens=min(wanted, smallest - built.upper_estimate))
+
+
+async def _built(door: Door, call: Call, budget: int) -> prompts.Prompt | None:
+    said = call.thread.said if call.thread else ()
+    earlier = call.thread.earlier if call.thread else 0
+
+    def build() -> prompts.Prompt | None:
+        question = Turn("user", call.text, door.count_tokens(call.text))
+        return prompts.build(
+            said, question, budget=budget, count_tokens=door.count_tokens, earlier=earlier
+        )
+
+    uncounted = sum(len(message.content) for message in said if not message.token_count)
+    if len(call.text) + uncounted <= COUNTED_AT_ONCE:
+        return build()
+    return await asyncio.to_thread(build)
 
 
 async def within_rates(door: Door, call: Call) -> Call:

@@ -72,12 +72,14 @@ class Said:
 class Thread:
     """What a call continues: messages oldest first, up to the question that is answered again.
 
-    `question_found` is False when that question isn't one of this conversation.
+    `question_found` is False when that question isn't one of this conversation; `earlier` counts the
+    messages before `said`, which are never read.
     """
 
     title: str
     question_found: bool
     said: tuple[Said, ...]
+    earlier: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,47 +62,68 @@ def build(
     *,
     budget: int,
     count_tokens: Callable[[str], int],
+    earlier: int = 0,
 ) -> Prompt | None:
     """The prompt for `question`, or None when even alone it does not fit `budget` tokens.
 
     Args:
         history: the conversation so far, oldest first, without the question.
         budget: tokens of the context window that the prompt may take, by the upper estimate.
+        earlier: how many messages came before `history`; they are left out.
     """
     system = Turn("system", SYSTEM_TEXT, count_tokens(SYSTEM_TEXT))
     estimate = _most(system) + _most(question)
     if _with_safety(estimate) > budget:
         return None
-    groups = _turns(history, count_tokens)
+    groups = _groups(history)
+    kept: list[Turn] = []
     first = len(groups)
     while first > 0:
-        estimate += sum(_most(turn) for turn in groups[first - 1])
+        group = groups[first - 1]
+        # What is too long whatever its tokens are needn't be counted.
+        if _with_safety(estimate + sum(map(_least, group))) > budget:
+            break
+        turns = [_turn(message, count_tokens) for message in group]
+        estimate += sum(map(_most, turns))
         if _with_safety(estimate) > budget:
             break
+        kept = [*turns, *kept]
         first -= 1
     cut = sum(len(group) for group in groups[:first])
-    turns = (system, *(turn for group in groups[first:] for turn in group), question)
+    if earlier:
+        cut += earlier + _without_question(history)
+    turns = (system, *kept, question)
     return Prompt(turns, count(turns), upper_estimate(turns), cut)
 
 
-def _turns(history: Sequence[Said], count_tokens: Callable[[str], int]) -> list[list[Turn]]:
+def _least(message: Said) -> int:
+    """Of a message's upper estimate, what is known without counting its tokens."""
+    by_length = math.ceil(len(message.content.encode()) / CHARS_PER_TOKEN)
+    return max(message.token_count, by_length) + MESSAGE_OVERHEAD
+
+
+def _turn(message: Said, count_tokens: Callable[[str], int]) -> Turn:
+    speaker: Speaker = "user" if message.role == "user" else "assistant"
+    # Nobody has counted a message whose reply did not settle in the ordinary way.
+    return Turn(speaker, message.content, message.token_count or count_tokens(message.content))
+
+
+def _groups(history: Sequence[Said]) -> list[list[Said]]:
     """Questions with their answers, oldest first; a question without an answer stands alone."""
-
-    def turn(speaker: Speaker, message: Said) -> Turn:
-        # Nobody has counted a message whose reply did not settle in the ordinary way.
-        return Turn(speaker, message.content, message.token_count or count_tokens(message.content))
-
     answers: dict[UUID, Said] = {}
     for message in history:
         if message.role == "assistant" and message.content and message.reply_to is not None:
             answers[message.reply_to] = message
-    groups: list[list[Turn]] = []
+    groups: list[list[Said]] = []
     for message in history:
         if message.role != "user":
             continue
-        group = [turn("user", message)]
         answer = answers.get(message.id)
-        if answer is not None:
-            group.append(turn("assistant", answer))
-        groups.append(group)
+        groups.append([message] if answer is None else [message, answer])
     return groups
+
+
+def _without_question(history: Sequence[Said]) -> int:
+    """Answers whose question came before what is read; they are left out with it."""
+    questions = {message.id for message in history if message.role == "user"}
+    return sum(m.role == "assistant" and m.reply_to not in questions for m in history)

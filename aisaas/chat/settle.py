@@ -215,9 +215,12 @@ class Settler:
         Raises DependencyError.
         """
         for content in (clean(text)[:STORED_CHARS], ""):
+            tokens = await self._count(content)
             try:
                 async with self._database.transaction() as session:
-                    await store.end_unbooked(session, message_id, content, error_code=UNBOOKED)
+                    await store.end_unbooked(
+                        session, message_id, content, token_count=tokens, error_code=UNBOOKED
+                    )
             except DependencyError:
                 raise
             except Exception:

@@ -153,6 +153,20 @@ def read_thread(
     return Question(((_THREAD, ids), (_SAID, ids | {"limit": limit})), read)
 
 
+def count_thread(user_id: UUID, conversation_id: UUID, question_id: UUID | None) -> Question[int]:
+    """How many messages their conversation has, up to a question."""
+    query: LiteralString = """
+        select count(*) as messages from public.messages
+        where conversation_id = %(id)s and user_id = %(user_id)s
+          and (%(question_id)s::uuid is null or (created_at, id) < (
+            select created_at, id from public.messages
+            where id = %(question_id)s and conversation_id = %(id)s
+          ))
+        """
+    ids = {"id": conversation_id, "user_id": user_id, "question_id": question_id}
+    return Question(((query, ids),), lambda answers: answers[0][0]["messages"])
+
+
 async def find_message(session: AsyncSession, user_id: UUID, message_id: UUID) -> Message | None:
     query = select(Message).where(col(Message.id) == message_id, col(Message.user_id) == user_id)
     return (await session.scalars(query)).first()
@@ -330,15 +344,15 @@ async def end_orphan(session: AsyncSession, message_id: UUID) -> bool:
 
 
 async def end_unbooked(
-    session: AsyncSession, message_id: UUID, content: str, *, error_code: str
+    session: AsyncSession, message_id: UUID, content: str, *, token_count: int, error_code: str
 ) -> None:
     """A reply whose money can't be booked ends for its readers; the money is booked later."""
     await session.execute(
         text(
             "update public.messages set content = :content, status = 'interrupted',"
-            " error_code = :code where id = :id and status = 'streaming'"
+            " token_count = :tokens, error_code = :code where id = :id and status = 'streaming'"
         ),
-        {"id": message_id, "content": content, "code": error_code},
+        {"id": message_id, "content": content, "tokens": token_count, "code": error_code},
     )
 
 

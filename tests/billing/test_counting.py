@@ -187,3 +187,41 @@ def test_everything_is_sent_when_everything_fits(talk: list[Exchange], question:
     assert built is not None
     assert built.history_cut == 0
     assert len(built.turns) == 2 + sum(len(group) for group in expected_turns(talk))
+
+
+def test_messages_that_are_never_read_are_said_to_be_left_out() -> None:
+    asked = Turn("user", "and now?", 2)
+    first, second = uuid4(), uuid4()
+    history = [
+        # Its question is not among what is read.
+        Said(uuid4(), "assistant", "an answer", uuid4(), 2),
+        Said(first, "user", "a question", None, 2),
+        Said(second, "assistant", "an answer", first, 2),
+    ]
+    for earlier, cut in ((0, 0), (1, 2), (600, 601)):
+        built = prompts.build(
+            history, asked, budget=10_000, count_tokens=count_words, earlier=earlier
+        )
+        assert built is not None
+        assert built.history_cut == cut
+        assert [turn.text for turn in built.turns[1:]] == ["a question", "an answer", "and now?"]
+
+
+def test_only_what_may_fit_is_counted() -> None:
+    counted: list[str] = []
+
+    def count(text: str) -> int:
+        counted.append(text)
+        return count_words(text)
+
+    questions = [uuid4() for _ in range(3)]
+    history = [
+        Said(questions[0], "user", "old " * 200, None, 0),
+        Said(questions[1], "user", "long " * 100_000, None, 0),
+        Said(questions[2], "user", "new", None, 0),
+    ]
+    built = prompts.build(history, Turn("user", "?", 1), budget=1000, count_tokens=count)
+    assert built is not None
+    assert built.history_cut == 2
+    # Neither what is too long by its length alone, nor anything before it.
+    assert counted == [prompts.SYSTEM_TEXT, "new"]

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from aisaas.chat.guards import HISTORY_MESSAGES
 from aisaas.chat.prompt import count
 from aisaas.embedded.demo_model.tokens import count_prompt, split_tokens
 from aisaas.errors import Busy, NotFound
@@ -360,3 +361,40 @@ async def test_tokens_of_a_question_are_counted_by_the_server_when_it_settles(
     assert database("select token_count from messages where id = %s", started.question.id) == [
         (services.model.count_tokens(text),)
     ]
+
+
+@pytest.mark.parametrize(("before", "cut"), [(HISTORY_MESSAGES, 0), (HISTORY_MESSAGES + 2, 2)])
+async def test_reply_says_when_messages_are_older_than_what_is_read(
+    services: Services, account: Account, database: Database, before: int, cut: int
+) -> None:
+    ada = await account()
+    started = await services.chat.send(ada, "hello", conversation_id=None, model="demo")
+    await whole(services, ada, started)
+    await services.chat.title_ready(ada, started.conversation_id)
+    # Short turns that came before it, far from what fills a context window.
+    database(
+        """
+        with q as (
+          insert into messages (conversation_id, user_id, role, content, token_count, created_at)
+          select %s, %s, 'user', 'question', 1, now() - make_interval(hours => n + 2)
+          from generate_series(1, %s) n returning id, conversation_id, user_id, created_at
+        )
+        insert into messages (conversation_id, user_id, role, content, token_count, reply_to,
+          created_at)
+        select conversation_id, user_id, 'assistant', 'answer', 1, id,
+          created_at + interval '1 minute'
+        from q
+        """,
+        started.conversation_id,
+        ada.user_id,
+        before // 2 - 1,
+    )
+    again = await services.chat.send(
+        ada, "and now?", conversation_id=started.conversation_id, model="demo"
+    )
+    _, stored = await whole(services, ada, again)
+    assert (stored.status, stored.history_cut) == ("done", cut)
+    # Answering a question once more reads what came before it.
+    retried = await services.chat.retry(ada, again.reply.id)
+    _, stored = await whole(services, ada, retried)
+    assert (stored.status, stored.history_cut) == ("done", cut)

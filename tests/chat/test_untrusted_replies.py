@@ -36,6 +36,9 @@ DEAR = {
 }
 
 
+pytestmark = pytest.mark.usefixtures("patience")
+
+
 def finish(reason: str = "stop") -> bytes:
     return event({}, choices=[{"index": 0, "delta": {}, "finish_reason": reason}])
 
@@ -54,8 +57,12 @@ class Provider:
     titles_asked: int = 0
     hold: asyncio.Event | None = None
     hold_title: asyncio.Event | None = None
+    serving: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.serving.add(task)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
             length = int(head.split("content-length:")[1].split("\r\n")[0])
@@ -83,6 +90,13 @@ class Provider:
             pass
         finally:
             writer.close()
+            self.serving.discard(task)
+
+    async def end(self) -> None:
+        """Hang up on everybody who is still kept waiting."""
+        for task in (left := list(self.serving)):
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -100,6 +114,7 @@ async def product(
         # Importing it takes long on a busy machine: longer than a first word may take.
         await services.model.warm()
         yield services, told
+        await told.end()
 
 
 def booked(database: Database, message_id: UUID) -> list[tuple[object, ...]]:
