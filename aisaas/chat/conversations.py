@@ -14,7 +14,13 @@ from aisaas.chat.guards import UNSENDABLE
 from aisaas.chat.models import Conversation, ConversationPage
 from aisaas.chat.title_text import typed_title
 from aisaas.db.user import UserDatabase
-from aisaas.errors import DependencyError, MessageInvalid, NotFound, Unavailable
+from aisaas.errors import (
+    DependencyError,
+    MessageInvalid,
+    ModelUnavailable,
+    NotFound,
+    Unavailable,
+)
 
 PAGE_LIMIT = 100
 LIST_LIMIT = 1000
@@ -75,6 +81,14 @@ class Conversations:
         return clean
 
     async def set_model(self, principal: Principal, conversation_id: UUID, model_id: str) -> None:
+        """Which model the conversation goes on with; whether it may, a call decides.
+
+        Raises:
+            ModelUnavailable: no model is called like that.
+            NotFound: there is no such conversation of theirs.
+        """
+        if UNSENDABLE.search(model_id):
+            raise ModelUnavailable
         async with self._as(principal) as session:
             if not await store.change_conversation(
                 session, principal.user_id, conversation_id, model=model_id[:TITLE_CHARS]

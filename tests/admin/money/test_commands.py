@@ -71,6 +71,33 @@ async def test_event_that_is_nowhere_is_told_so(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.usefixtures("_environment")
+async def test_what_jobs_have_set_aside_is_listed_and_retried(
+    provider: Provider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    item = str(uuid4())
+    provider.sql(
+        "insert into private.job_failures (job, item, attempts, last_error)"
+        " values ('recover_replies', %s, 5, 'KeyError')",
+        item,
+    )
+    assert await typed("jobs", "list", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)["items"]
+    (mine,) = [each for each in shown if each["item"] == item]
+    assert (mine["job"], mine["attempts"], mine["error"]) == ("recover_replies", 5, "KeyError")
+    assert await typed("jobs", "list") == 0
+    assert item in capsys.readouterr().out
+    assert await typed("jobs", "retry", "recover_replies") == 2
+    assert "jobs list" in capsys.readouterr().err
+    retry = ("jobs", "retry", "recover_replies", item)
+    assert await typed(*retry) == 2
+    assert "reason" in capsys.readouterr().err
+    assert await typed(*retry, "--reason", "tests", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"job": "recover_replies", "item": item}
+    assert await typed(*retry, "--reason", "tests") == 2
+    assert "isn't set aside" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_environment")
 async def test_stuck_usage_is_listed_resent_and_waived(
     provider: Provider, capsys: pytest.CaptureFixture[str]
 ) -> None:

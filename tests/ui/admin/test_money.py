@@ -13,6 +13,7 @@ from aisaas.admin.money_usage import PAGE_ENTRIES, Resent
 from aisaas.billing.outbox import Outbox
 from aisaas.ui.admin.money import view
 from aisaas.ui.admin.money.days import Days
+from aisaas.ui.admin.money.failed import FailedJobs
 from aisaas.ui.admin.money.outbox import OutboxRows
 from aisaas.ui.admin.money.plans import Plans
 from aisaas.ui.admin.money.state import Money
@@ -61,10 +62,11 @@ HANDLERS: dict[Any, dict[str, Any]] = {
     Plans.compare: {"subject": A_ROW},
     Plans.compare_all: {},
     Plans.correct: {"form": {"subject": A_ROW, "reason": WHY}},
+    FailedJobs.retry: {"form": {"subject": "tests nothing", "reason": WHY}},
 }
 ACTIONS = [
     *(OutboxRows.resend, OutboxRows.resolve, WebhookRows.replay),
-    *(Days.correct, Days.settle, Plans.correct),
+    *(Days.correct, Days.settle, Plans.correct, FailedJobs.retry),
 ]
 
 pytestmark = pytest.mark.usefixtures("app", "domain")
@@ -119,6 +121,30 @@ async def test_refused_row_is_sent_again_and_a_parked_one_decided(
     assert sql("select action from audit_log where subject = %s", f"usage:{dead}") == [
         ("usage.resend",)
     ]
+
+
+async def test_item_that_a_job_has_set_aside_is_shown_and_retried(admin: Member, sql: Sql) -> None:
+    item = f"{uuid4()} 2026-01-01"
+    sql(
+        "insert into private.job_failures (job, item, attempts, last_error)"
+        " values ('reconcile_usage', %s, 5, 'KeyError')",
+        item,
+    )
+    async with open_tab(admin.cookie) as tab:
+        await tab.call(Money.load, path=PAGE)
+        (row,) = [row for row in tab.vars["failed_jobs.rows"] if row.item == item]
+        assert (row.job, row.error, row.tries) == (
+            "Comparing ledger and meter",
+            "KeyError",
+            "5 tries",
+        )
+        assert await _act(tab, FailedJobs.retry, subject=row.id) == "The item is due again."
+        assert item not in [row.item for row in tab.vars["failed_jobs.rows"]]
+        await tab.call(FailedJobs.retry, path=PAGE, form={"subject": row.id, "reason": WHY})
+        assert tab.refused == "action_invalid"
+    assert sql(
+        "select attempts, next_attempt_at <= now() from private.job_failures where item = %s", item
+    ) == [(1, True)]
 
 
 async def test_rows_in_view_are_sent_again_together(admin: Member, provider: Provider) -> None:

@@ -18,6 +18,7 @@ PARTS = (
     "Events from Stripe",
     "Our ledger and Stripe's meter",
     "Users' plans and Stripe's subscriptions",
+    "Failed jobs",
 )
 # Of today: days that are over the instance compares by itself, and then decides about what is parked.
 STUCK = """
@@ -33,6 +34,10 @@ values (%s, 'customer.subscription.updated', 3, 'database')
 DRIFT = """
 insert into meter_reconciliations (stripe_customer_id, day, ledger_tokens, meter_tokens, checked_at)
 values (%s, '2026-01-31', 123456789, 1234, now())
+"""
+SET_ASIDE = """
+insert into private.job_failures (job, item, attempts, last_error)
+values ('recover_replies', %s, 5, 'CheckViolation 23514')
 """
 PAID_BY_NOBODY = "update profiles set plan = 'business' where email = %s"
 
@@ -123,6 +128,18 @@ def test_stuck_usage_is_sent_again_and_what_is_hopeless_given_up(
     )
 
 
+def test_item_that_a_job_has_set_aside_is_retried(money: Page, execute: Execute) -> None:
+    item = str(uuid4())
+    execute(SET_ASIDE, item)
+    money.reload()
+    table = money.get_by_role("table", name="Failed jobs", exact=True)
+    row = table.get_by_role("row").filter(has_text=item)
+    expect(row).to_contain_text("Recovering replies")
+    expect(row).to_contain_text("CheckViolation 23514")
+    _done(money, _asked(money, row, "Retry"), "Retry", "The item is due again.")
+    expect(row).to_have_count(0)
+
+
 def test_plan_that_nobody_pays_for_is_found_and_taken_back(
     money: Page, member: Page, execute: Execute
 ) -> None:
@@ -143,6 +160,7 @@ def test_page_fits_a_phone_with_something_in_each_part(money: Page, execute: Exe
     event, customer, email = f"evt_{uuid4().hex}", f"cus_{uuid4().hex}", _email(money)
     execute(FAILED, event)
     execute(DRIFT, customer)
+    execute(SET_ASIDE, str(uuid4()))
     execute(PAID_BY_NOBODY, email)
     expect(_stuck(money, execute, "parked")).to_contain_text("1,234")
     search = "How an event, a type or a customer begins"
