@@ -282,7 +282,8 @@ class Ending:
 
 
 async def end_reply(session: AsyncSession, ending: Ending) -> None:
-    """Only a reply that is still streaming ends: the first ending is the one that counts."""
+    """Only a reply that is still streaming ends, or one that ended without being booked: the first
+    ending is the one that counts."""
     await session.execute(
         text(
             """
@@ -293,7 +294,7 @@ async def end_reply(session: AsyncSession, ending: Ending) -> None:
                 completion_tokens = :completion_tokens, cost_usd = :cost_usd,
                 quota_tokens = :quota_tokens, overage_usd = :overage_usd,
                 history_cut = coalesce(:history_cut, history_cut), error_code = :error_code
-              where id = :message_id and status = 'streaming'
+              where id = :message_id and (status = 'streaming' or error_code = 'unbooked')
               returning reply_to
             )
             update public.messages question

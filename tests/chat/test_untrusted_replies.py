@@ -14,6 +14,7 @@ from uuid import UUID
 import pytest
 import redis.asyncio
 
+from aisaas.billing.job_failures import ATTEMPTS
 from aisaas.chat import running
 from aisaas.chat.titles import TITLE_TOKENS
 from aisaas.wiring import Services
@@ -394,3 +395,78 @@ async def test_log_that_was_flushed_is_written_again_from_its_beginning(
             assert stored.content.startswith(before)
             assert "".join(words).startswith(stored.content)
         assert booked(database, reply_id)[0][3] == "settled"
+
+
+async def test_call_that_cannot_be_booked_ends_for_its_readers_and_stops_no_other(
+    build_services: Build, tmp_path: Path, database: Database
+) -> None:
+    async with product(build_services, tmp_path) as (services, told):
+        told.reply, told.hold = says("so ", "far"), asyncio.Event()
+        ada = await new_principal(services)
+        poisoned, good = [
+            await services.chat.send(ada, text, conversation_id=None, model="demo")
+            for text in ("one", "two")
+        ]
+        for started in (poisoned, good):
+            reply = services.running.get(started.reply.id)
+            assert reply is not None
+            while reply.text_from(0).text != "so far":
+                await asyncio.sleep(0.02)
+            reply.lose()
+            while services.running.get(started.reply.id) is not None:
+                await asyncio.sleep(0.02)
+        ((request_id,),) = database(
+            "select id::text from reservations where message_id = %s", poisoned.reply.id
+        )
+
+        async def recover() -> None:
+            database(
+                "update reservations set lease_expires_at = now() - case when message_id = %s"
+                " then interval '1 h' else interval '0' end"
+                " where message_id = any(%s) and state = 'open'",
+                poisoned.reply.id,
+                [poisoned.reply.id, good.reply.id],
+            )
+            await services.recovery.run_once()
+
+        when = f"new.message_id = '{poisoned.reply.id}'"
+        with refusing(database, "public.usage_records", when):
+            await recover()
+            message = await services.chat.message(ada, good.reply.id)
+            assert (message.status, message.error_code) == ("interrupted", "process_lost")
+            message = await services.chat.message(ada, poisoned.reply.id)
+            assert (message.status, message.content, message.error_code) == (
+                "interrupted",
+                "so far",
+                "unbooked",
+            )
+            for _ in range(1, ATTEMPTS):
+                database(
+                    "update private.job_failures set next_attempt_at = now() where item = %s",
+                    request_id,
+                )
+                await recover()
+            waits = "select attempts, next_attempt_at is null from private.job_failures"
+            assert database(f"{waits} where item = %s", request_id) == [(ATTEMPTS, True)]
+        # Nothing tries it again by itself, even now that it would work.
+        await recover()
+        assert booked(database, poisoned.reply.id)[0][3] == "open"
+        await services.money.failed_jobs.retry(
+            "operator:tests", "recover_replies", str(request_id), reason="tests"
+        )
+        # By now its log may have expired.
+        await _forget(services, poisoned.reply.id)
+        await recover()
+        ((_, completion, by, state),) = booked(database, poisoned.reply.id)
+        tokens = services.model.count_tokens("so far")
+        assert (completion, by, state) == (tokens, "estimate", "settled")
+        assert not database("select 1 from private.job_failures where item = %s", request_id)
+        message = await services.chat.message(ada, poisoned.reply.id)
+        assert (message.content, message.error_code) == ("so far", "process_lost")
+        assert message.completion_tokens == tokens
+        # What a later prompt needs is counted by whoever settles.
+        for started, text in ((poisoned, "one"), (good, "two")):
+            counted = database(
+                "select token_count from messages where id = %s", started.question.id
+            )
+            assert counted == [(services.model.count_tokens(text),)]

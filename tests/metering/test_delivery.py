@@ -13,6 +13,7 @@ from aisaas.billing import outbox as outbox_module
 from aisaas.billing import outbox_store
 from aisaas.billing.outbox import Outbox
 from aisaas.db.service import ServiceDatabase
+from aisaas.ports import MeterEvent, Payments
 from tests.metering.provider import Provider, Watched, sender
 
 
@@ -321,3 +322,37 @@ async def test_late_usage_is_told(
     assert isinstance(told, dict)
     assert (told["pending"], told["parked"]) == (health.pending, 1)
     assert told["minutes"] >= 16
+
+
+class Surprising:
+    """A provider's client that chokes on one customer's usage."""
+
+    def __init__(self, real: Payments, poisoned: str) -> None:
+        self._real = real
+        self.poisoned = poisoned
+
+    async def report_usage(self, event: MeterEvent) -> bool:
+        if event.customer_id == self.poisoned:
+            raise UnicodeEncodeError("ascii", "x", 0, 1, "no")
+        return await self._real.report_usage(event)
+
+
+async def test_row_that_surprises_each_time_waits_longer_and_is_parked_in_the_end(
+    provider: Provider, service: ServiceDatabase
+) -> None:
+    poisoned, good = await provider.customers(2)
+    provider.seed_many([poisoned, good], 1)
+    client = Surprising(provider.payments, poisoned)
+    outbox = sender(service, client)
+    await outbox.deliver_due()
+    assert provider.states([good]) == {"sent": 1}
+    row = (
+        "select state, attempts, last_error, claim is null, next_attempt_at > now()"
+        " from usage_outbox where stripe_customer_id = %s"
+    )
+    assert provider.sql(row, poisoned) == [("pending", 1, "UnicodeEncodeError", True, True)]
+    for _ in range(1, outbox_module.SURPRISES):
+        provider.hurry_backoff()
+        await outbox.deliver_due()
+    ((state, attempts, error, *_),) = provider.sql(row, poisoned)
+    assert (state, attempts, error) == ("parked", outbox_module.SURPRISES, "UnicodeEncodeError")
