@@ -84,6 +84,8 @@ async def main() -> None:
     text = "long 2000 speed 200" if point == "reply" else "long 40"
     services = build(load(**overrides))
     async with running(services):
+        # On a busy machine that takes longer than a first word may.
+        await services.model.warm()
         pause_at(point, services)
         ada = await services.accounts.principal(os.environ["TEST_COOKIE"])
         started = await services.chat.send(ada, text, conversation_id=None, model="demo")
