@@ -32,6 +32,9 @@ def _server(config: Settings) -> dict[str, object]:
         "frontend_port": config.port,
         "cors_allowed_origins": list(config.origins),
         "state_manager_mode": "redis" if shared else "memory",
+        # Seconds after its last event that a tab's state is kept in Redis; one in memory is kept as
+        # aisaas/ui/tab_states.py says. A tab that stays silent for longer is rebuilt.
+        "redis_token_expiration": 900,
         "redis_url": config.redis_url.get_secret_value() if shared and config.redis_url else None,
     }
 

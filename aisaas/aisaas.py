@@ -10,7 +10,17 @@ from aisaas.api.request_ids import RequestIds
 from aisaas.api.security_headers import SecurityHeaders
 from aisaas.api.sign_in_first import SignInFirst
 from aisaas.jobs.lifespan import lifespan
-from aisaas.ui import landing, leaving, not_found, notices, routes, theme
+from aisaas.ui import (
+    landing,
+    leaving,
+    not_found,
+    notices,
+    reflex_patches,
+    routes,
+    strangers,
+    suspended,
+    theme,
+)
 from aisaas.ui.account import page as account
 from aisaas.ui.account.state import Recovery
 from aisaas.ui.admin.audit import page as audit
@@ -34,8 +44,9 @@ from aisaas.ui.dashboard.state import Dashboard
 from aisaas.ui.profile import page as profile
 from aisaas.ui.profile.state import Profile
 from aisaas.ui.session import OwnerOnly, Session
-from aisaas.ui.settings import APP_NAME
+from aisaas.ui.settings import APP_NAME, foreign_origins
 
+reflex_patches.allow_foreign_origins(foreign_origins)
 # Reflex calls each transformer with the app so far: headers go around everything, and the routes
 # are found before the pages.
 app = rx.App(
@@ -53,9 +64,11 @@ app = rx.App(
         RequestIds,
     ],
 )
+reflex_patches.keep_states(app)
 app.add_middleware(OwnerOnly(), index=0)
 app.register_lifespan_task(lifespan)
 app.register_lifespan_task(leaving.let_tabs_go)
+app.register_lifespan_task(strangers.close_quiet_connections)
 
 PAGES = (
     (routes.HOME, landing.page, APP_NAME, None),
@@ -67,6 +80,12 @@ PAGES = (
     (routes.DASHBOARD, dashboard.page, f"Usage · {APP_NAME}", Dashboard.load),
     (routes.BILLING, billing.page, f"Billing · {APP_NAME}", Billing.load),
     (routes.SETTINGS, profile.page, f"Settings · {APP_NAME}", Profile.load),
+    (
+        routes.SUSPENDED,
+        suspended.page,
+        f"Account suspended · {APP_NAME}",
+        Session.leave_unless_suspended,
+    ),
     (routes.ADMIN, all_usage.page, f"All usage · {APP_NAME}", Usage.load),
     (routes.ADMIN_USERS, users.page, f"Users · {APP_NAME}", Users.load),
     (routes.ADMIN_USER_ROUTE, user.page, f"A user · {APP_NAME}", OneUser.load),

@@ -3,6 +3,10 @@
 Secrets' values are replaced wherever they turn up. Postgres' DETAIL and CONTEXT lines quote rows,
 and so what users wrote; pydantic's errors quote what they were given; both are left out. DEBUG is for
 our own lines only: at that level other people's libraries print prompts and headers.
+
+What a line says may come from outside, so nothing in it can begin another line or move the terminal:
+control characters are written as escapes, and a stack trace is indented. Libraries that strangers can
+make talk say the same thing only so often a minute.
 """
 
 from __future__ import annotations
@@ -11,9 +15,10 @@ import json
 import logging
 import re
 import sys
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from aisaas.observe import context
 
@@ -28,6 +33,56 @@ _TOKEN_LIKE = re.compile(
     r"(eyJ[\w-]+\.[\w-]+\.[\w-]+|\b(?:sk|rk|whsec|sb_secret)[-_][\w-]{8,}|(?<=[?&]token=)[\w-]+"
     r"|(?<=Bearer )[\w.~+/=-]{8,})"
 )
+# What ends a line, moves a cursor or turns text around, somewhere; and halves of surrogate pairs.
+_CONTROLS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+# Of a place in a library that strangers can make talk.
+LINES_PER_WINDOW = 10
+WINDOW_SECONDS = 60.0
+# The server, the framework and what is under it: what they say of a connection, anybody can have said.
+STRANGERS_SPEAK = (
+    "_granian",
+    "reflex",
+    "reflex_base",
+    "engineio",
+    "socketio",
+    "asyncio",
+    "python_multipart",
+)
+# JSON writes these as escapes by itself.
+_JSON_ESCAPES = "\n\t"
+
+
+def escaped(text: str, *, keep: str = "") -> str:
+    """`text` with its control characters as escapes, but for those in `keep`."""
+    return _CONTROLS.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+class OnlySoOften(logging.Filter):
+    """Lets the same place in a library write so many lines a minute; then how many more there were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._since = 0.0
+        self._written: dict[tuple[str, int], int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(STRANGERS_SPEAK):
+            return True
+        now = time.monotonic()
+        if now - self._since > WINDOW_SECONDS:
+            self._since, self._written = now, {}
+        place = (record.pathname, record.lineno)
+        count = self._written[place] = self._written.get(place, 0) + 1
+        if count == LINES_PER_WINDOW:
+            record.msg = f"{record.getMessage()} (more like this are left out for a minute)"
+            record.args = None
+        return count <= LINES_PER_WINDOW
 
 
 class SafeFormatter(logging.Formatter):
@@ -42,6 +97,16 @@ class SafeFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return self.safe(super().format(record))
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - its parent's name
+        # First what stands on lines of its own, while they are lines.
+        return escaped(self.safe(super().formatMessage(record)))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return _indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802
+        return _indented(super().formatStack(stack_info))
+
     def safe(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, REDACTED)
@@ -49,8 +114,18 @@ class SafeFormatter(logging.Formatter):
         return _ROW_LINES.sub("", _TOKEN_LIKE.sub(REDACTED, text))
 
 
+def _indented(trace: str) -> str:
+    return "\n".join(f"    {escaped(line)}" for line in trace.split("\n"))
+
+
 class JsonFormatter(SafeFormatter):
     """One JSON object a line, with what the line belongs to; times are UTC."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return escaped(logging.Formatter.formatException(self, ei), keep=_JSON_ESCAPES)
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802
+        return escaped(stack_info, keep=_JSON_ESCAPES)
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC)
@@ -58,14 +133,14 @@ class JsonFormatter(SafeFormatter):
             "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": self.safe(record.getMessage()),
+            "message": escaped(self.safe(record.getMessage()), keep=_JSON_ESCAPES),
             **context.current(),
             "pid": record.process,
         }
         if record.exc_info:
             line["exception"] = self.safe(self.formatException(record.exc_info))
         if record.stack_info:
-            line["stack"] = self.safe(record.stack_info)
+            line["stack"] = self.safe(self.formatStack(record.stack_info))
         return json.dumps(line, ensure_ascii=False)
 
 
@@ -74,6 +149,7 @@ def configure(level: str, secrets: Iterable[str], *, form: LogFormat = "text") -
     handler = logging.StreamHandler(sys.stderr)
     formatter = JsonFormatter if form == "json" else SafeFormatter
     handler.setFormatter(formatter(secrets))
+    handler.addFilter(OnlySoOften())
     others = logging.INFO if level == "DEBUG" else level
     logging.basicConfig(level=others, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)

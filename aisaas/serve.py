@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aisaas import observing
+from aisaas.api import descriptors
 from aisaas.embedded.launch import die_with_parent
 from aisaas.settings import settings
 
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
 def app() -> ASGIApp:
     """The ASGI application, for `granian --factory`."""
     die_with_parent()
+    descriptors.raise_limit()
     config = settings()
     observing.begin(config)
     # Imported in the worker only: the app module builds the pages as it is imported.
     from aisaas.aisaas import app as pages  # noqa: PLC0415
+    from aisaas.ui import strangers  # noqa: PLC0415
 
-    return pages()
+    # Around everything, so that what is refused costs next to nothing.
+    return strangers.limited(pages, pages())

@@ -152,6 +152,10 @@ class Settings(BaseSettings):
     # Whether the embedded sign-in server wants addresses confirmed by mail.
     embedded_confirm_email: bool = False
     trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
+    # What one address, or one account, may hold open in a process; the oldest gives way.
+    connections_per_address: Annotated[int, Field(ge=8)] = 512
+    sockets_per_address: Annotated[int, Field(ge=8)] = 300
+    sockets_per_user: Annotated[int, Field(ge=2)] = 100
     sign_in_tries_per_account: Annotated[int, Field(ge=1)] = 10
     sign_in_tries_per_address: Annotated[int, Field(ge=1)] = 100
     sign_ups_per_address: Annotated[int, Field(ge=1)] = 20

@@ -59,6 +59,7 @@ from aisaas.billing.subscriptions import Subscriptions
 from aisaas.billing.usage import Usage
 from aisaas.chat.catalogue import Catalogue, load_catalogue
 from aisaas.chat.conversations import Conversations
+from aisaas.chat.export import Export
 from aisaas.chat.guards import Door
 from aisaas.chat.live_catalogue import LiveCatalogue
 from aisaas.chat.recover import Recovery
@@ -97,6 +98,7 @@ class Services:
     # Seals what a browser keeps during a visit to a sign-in provider.
     visits: Sealer
     conversations: Conversations
+    export: Export
     door: Door
     chat: Chat
     quota: Quota
@@ -402,6 +404,7 @@ def build(config: Settings) -> Services:
         pictures=Pictures(to.user, to.service),
         visits=Sealer(*config.session_secrets, purpose="aisaas provider visits"),
         conversations=Conversations(to.user),
+        export=Export(to.user),
         door=door,
         chat=Chat(
             ChatParts(

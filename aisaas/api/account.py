@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from pydantic import Field
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from aisaas.accounts.pictures import MAX_BYTES, TOO_LARGE
@@ -27,8 +28,8 @@ from aisaas.api.forms import (
     read,
     who,
 )
-from aisaas.api.paths import SETTINGS
-from aisaas.errors import DependencyError, Unauthenticated, Unavailable
+from aisaas.api.paths import EXPORT, SETTINGS
+from aisaas.errors import DependencyError, Suspended, Unauthenticated, Unavailable
 from aisaas.wiring import services
 
 # What a multipart form needs around a file.
@@ -106,6 +107,8 @@ async def picture(request: Request) -> Response:
         found = await services().pictures.get(principal, request.path_params["user_id"])
     except Unauthenticated as error:
         raise HTTPException(401) from error
+    except Suspended as error:
+        raise HTTPException(403, error.sentence) from error
     except (DependencyError, Unavailable) as error:
         raise HTTPException(503) from error
     if found is None:
@@ -122,8 +125,37 @@ async def picture(request: Request) -> Response:
     )
 
 
+async def export(request: Request) -> Response:
+    """Everything they have here, as a file; a suspended account may have it, too."""
+    try:
+        principal = await who(request, also_suspended=True)
+        lines = services().export.lines(principal)
+        # What goes wrong at the beginning still has an answer of its own.
+        first = await anext(lines)
+    except Unauthenticated as error:
+        raise HTTPException(401) from error
+    except (DependencyError, Unavailable) as error:
+        raise HTTPException(503) from error
+    return StreamingResponse(
+        _after(first, lines),
+        media_type="application/x-ndjson; charset=utf-8",
+        headers={
+            "content-disposition": 'attachment; filename="export.jsonl"',
+            "cache-control": "private, no-store",
+            "x-content-type-options": "nosniff",
+        },
+    )
+
+
+async def _after(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
+    yield first
+    async for part in rest:
+        yield part
+
+
 def routes() -> list[Route]:
     return [
+        Route(EXPORT, export, methods=["GET"]),
         form_route("/api/account/password", password, page=SETTINGS),
         form_route("/api/account/address", address, page=SETTINGS),
         form_route("/api/account/picture", put_picture, page=SETTINGS),

@@ -9,28 +9,35 @@ from __future__ import annotations
 
 import ipaddress
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 UNKNOWN = "unknown"
 # A customer of an IPv6 network has at least that much of it.
 IPV6_PREFIX = 64
 
 
-def client_address(request: Request, trusted_proxies: int) -> str:
+def address_in(scope: Scope, trusted_proxies: int) -> str:
+    """The address of a request or a web socket that no route has seen yet."""
+    return client_address(HTTPConnection(scope), trusted_proxies)
+
+
+def client_address(request: HTTPConnection, trusted_proxies: int) -> str:
     """What counts as one address: an IPv4 address or a /64. Rubbish is one address, too."""
     peer = request.client.host if request.client else ""
     if trusted_proxies == 0:
-        return _counted(peer)
+        return counted(peer)
     # Several headers are one list, in their order.
     forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
     entries = [entry.strip() for entry in forwarded.split(",") if entry.strip()]
     if len(entries) < trusted_proxies:
         # It didn't come through all of them. What there is was not written by the outermost.
-        return _counted(peer)
-    return _counted(entries[-trusted_proxies])
+        return counted(peer)
+    return counted(entries[-trusted_proxies])
 
 
-def _counted(text: str) -> str:
+def counted(text: str) -> str:
+    """What counts as one address, from what a connection or a header says."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+import unicodedata
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -40,6 +41,7 @@ from aisaas.errors import (
     DependencyError,
     NotFound,
     Refusal,
+    Suspended,
     Unauthenticated,
     Unavailable,
 )
@@ -181,6 +183,10 @@ async def read(request: Request, form_type: type[Form]) -> Form:
 
 
 def validated(form_type: type[Form], fields: Mapping[str, Any]) -> Form:
+    """Raises NotAnsweredError with a sentence for each field that is wrong."""
+    wrong = [name for name in form_type.model_fields if _is_unusable(name, fields.get(name))]
+    if wrong:
+        raise NotAnsweredError(_messages(wrong))
     try:
         return form_type.model_validate(fields)
     except ValidationError as error:
@@ -192,6 +198,19 @@ def validated(form_type: type[Form], fields: Mapping[str, Any]) -> Form:
             for name, message in wrong.items()
         }
         raise NotAnsweredError(sentences) from error
+
+
+def _messages(names: Iterable[str]) -> dict[str, str]:
+    return {name: FIELD_SENTENCES.get(name, "Check your entry.") for name in names}
+
+
+def _is_unusable(name: str, value: object) -> bool:
+    """Whether it is text with characters that nobody types, and that no database stores or no page
+    shows. What a password is made of is up to its owner, but for those that can't be sent on."""
+    unusable = {"Cs"} if name.endswith("password") else {"Cc", "Cs"}
+    return isinstance(value, str) and any(
+        char == "\0" or unicodedata.category(char) in unusable for char in value
+    )
 
 
 def limited(request: Request, limit: int) -> Request:
@@ -229,8 +248,12 @@ def _require_own_origin(request: Request) -> None:
 # Who asks, from where, and where they go
 
 
-async def who(request: Request) -> Principal:
-    return await services().accounts.principal(request.headers.get("cookie"))
+async def who(request: Request, *, also_suspended: bool = False) -> Principal:
+    """Raises Unauthenticated, and Suspended unless what is asked for is theirs to do, too."""
+    principal = await services().accounts.principal(request.headers.get("cookie"))
+    if principal.suspended and not also_suspended:
+        raise Suspended
+    return principal
 
 
 def address_of(request: Request) -> str:

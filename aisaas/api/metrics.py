@@ -2,7 +2,9 @@
 
 This machine means a connection from loopback that no proxy can have brought: there is none by the
 settings (TRUSTED_PROXIES, or an address that isn't this machine's own), and nothing in the request
-tells of one. What a header says never lets anybody in. Everybody else needs the token.
+tells of one. Its Host has to name this machine, too: a page of elsewhere whose name was made to point
+here would be read to that page otherwise. What a header says never lets anybody in. Everybody else
+needs the token.
 
 Outages: without the database or Redis the process's own figures still come, and
 `aisaas_shared_figures_up` says which of the others are missing.
@@ -62,7 +64,11 @@ def _from_this_machine(request: Request, config: Settings) -> bool:
     )
     if behind_a_proxy or any(name in request.headers for name in FORWARDING):
         return False
-    return request.client is not None and _is_loopback(request.client.host)
+    try:
+        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return False
+    return _is_loopback(host) and request.client is not None and _is_loopback(request.client.host)
 
 
 def _is_loopback(host: str) -> bool:

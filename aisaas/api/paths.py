@@ -20,8 +20,11 @@ ADMIN = "/admin"
 # Open to everybody: a mail's link may be followed by somebody who is signed in.
 RESET = "/reset"
 CONFIRM = "/confirm"
+# What a suspended account sees instead of the pages.
+SUSPENDED = "/suspended"
+EXPORT = "/api/account/export"
 AUTH_PAGES = (LOGIN, SIGNUP)
-PROTECTED = (CHAT, DASHBOARD, SETTINGS, BILLING, ADMIN)
+PROTECTED = (CHAT, DASHBOARD, SETTINGS, BILLING, ADMIN, SUSPENDED)
 API = "/api/"
 
 MAX_PATH = 512

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from aisaas.api import descriptors
 from aisaas.embedded.processes import HOST, Service
 from aisaas.embedded.stack import answers_http
 from aisaas.settings import PROJECT_ROOT
@@ -24,6 +25,15 @@ _SERVE = {
     "__REFLEX_SKIP_COMPILE": "true",
     "__REFLEX_MOUNT_FRONTEND_COMPILED_APP": "true",
 }
+# Not `auto`: it would wait without end for the first byte of a connection, and HTTP/2 between a proxy
+# and us wins nothing. A connection whose headers aren't there in time, or which brings no other request,
+# is closed.
+_AGAINST_STRANGERS = (
+    *("--http", "1"),
+    *("--http1-header-read-timeout", "10000"),
+    *("--http1-buffer-size", "65536"),
+    *("--backlog", "2048"),
+)
 
 
 # The database's owner's password is for migrations, and the rest is between systemd and the process it
@@ -59,6 +69,8 @@ def app_process(
             *("--factory", "aisaas.serve:app"),
             *("--host", host, "--port", str(port)),
             *("--workers-kill-timeout", str(max(1, int(limit)))),
+            *_AGAINST_STRANGERS,
+            *("--backpressure", str(descriptors.connections())),
         ],
         env={**_given(env), **REFLEX, **_SERVE},
         cwd=PROJECT_ROOT,

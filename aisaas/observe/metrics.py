@@ -135,6 +135,21 @@ POOL_LIMIT = Gauge(
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
+SOCKETS_HERE = Gauge(
+    "aisaas_sockets_here",
+    "Web sockets of open pages in the processes behind this address.",
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+REFUSED_EARLY = Counter(
+    "aisaas_refused_early",
+    "Requests, connections and events that were refused before the product saw them, by reason.",
+    ("reason",),
+    registry=REGISTRY,
+)
+PAGE_ERRORS = Counter(
+    "aisaas_page_errors", "Errors that pages reported, by kind.", ("kind",), registry=REGISTRY
+)
 # What is rare is there from the beginning: the first time would otherwise be no increase.
 for _refusal in Refusal.__subclasses__():
     REFUSALS.labels(_refusal.code)

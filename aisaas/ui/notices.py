@@ -18,7 +18,14 @@ import reflex as rx
 from reflex_base.constants.state import FIELD_MARKER
 from reflex_base.event.context import EventContext
 
-from aisaas.errors import CapReached, QuotaExceeded, Refusal, Unauthenticated, Unavailable
+from aisaas.errors import (
+    CapReached,
+    QuotaExceeded,
+    Refusal,
+    Suspended,
+    Unauthenticated,
+    Unavailable,
+)
 from aisaas.observe import context
 from aisaas.observe.tracing import span
 from aisaas.ui import payloads, routes
@@ -80,7 +87,7 @@ async def show(
     state: rx.State, refusal: Refusal, nonce: object = "", *, again: bool = False
 ) -> None:
     notices = await state.get_state(Notices)
-    view = refusal_view(refusal, nonce=payloads.nonce(nonce), path=state.router.url.path)
+    view = refusal_view(refusal, nonce=payloads.echoed(nonce), path=state.router.url.path)
     notices.refusal = dataclasses.replace(view, again=again)
 
 
@@ -155,6 +162,8 @@ def shown_on_load(
                 return await handler(self, *args, **kwargs)
             except Unauthenticated:
                 return rx.redirect(routes.login_for(self.router.url.path), replace=True)
+            except Suspended:
+                return rx.redirect(routes.SUSPENDED, replace=True)
             except Exception as error:  # noqa: BLE001 - the user is told, the log has the rest
                 refusal = _as_refusal(error, handler)
                 await show(self, refusal, again=isinstance(refusal, Unavailable))

@@ -21,6 +21,8 @@ MAX_TITLE = 120
 
 # Not more digits than `Checkout.set_cap` could take; it knows the bound.
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?")
+_UNSTORABLE = re.compile("[\\x00\\ud800-\\udfff]")
+_NONCE = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 _USD = re.compile(r"\d{1,7}(?:\.\d{1,2})?", re.ASCII)
 _id = TypeAdapter[UUID](UUID)
 _offset = TypeAdapter[int](int)
@@ -63,9 +65,12 @@ def title(value: object) -> str:
 
 def model_id(value: object) -> str:
     try:
-        return _name.validate_python(value)
+        found = _name.validate_python(value)
     except ValidationError:
         raise ModelUnavailable from None
+    if not found.isprintable():
+        raise ModelUnavailable
+    return found
 
 
 def full_name(value: object) -> str:
@@ -106,11 +111,19 @@ def search(form: object) -> str:
 
 
 def word(form: object, name: str) -> str:
-    """What a form's field holds; nothing when it isn't there, or isn't text."""
+    """What a form's field holds, without what no database stores; nothing when it isn't text."""
     found = form.get(name) if isinstance(form, dict) else None
-    return found.strip() if isinstance(found, str) else ""
+    return _UNSTORABLE.sub("", found).strip() if isinstance(found, str) else ""
 
 
 def nonce(value: object) -> str:
     """A name the browser gave its attempt; it comes back to that browser only."""
-    return value[:64] if isinstance(value, str) else ""
+    found = echoed(value)
+    if not found and value not in ("", None):
+        raise MessageInvalid
+    return found
+
+
+def echoed(value: object) -> str:
+    """The same for an answer, which can't be refused: nothing when it isn't such a name."""
+    return value if isinstance(value, str) and _NONCE.fullmatch(value) else ""

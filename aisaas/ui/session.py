@@ -19,8 +19,8 @@ from aisaas.accounts import pictures
 from aisaas.accounts.models import Principal
 from aisaas.billing.models import Allowance
 from aisaas.billing.plans import PlanPrice
-from aisaas.errors import Refusal, Unauthenticated
-from aisaas.ui import amounts, routes
+from aisaas.errors import Refusal, Suspended, Unauthenticated
+from aisaas.ui import amounts, routes, sockets
 from aisaas.ui.billing.view import DatedView, NearView, due_view, near_view
 from aisaas.wiring import services
 
@@ -84,21 +84,45 @@ class Session(rx.State):
         """An auth page has nothing for somebody who is signed in."""
         try:
             await principal_of(self)
+        except Suspended:
+            return rx.redirect(routes.SUSPENDED, replace=True)
         except Refusal:
             return None
         return rx.redirect(routes.DASHBOARD, replace=True)
 
+    @rx.event
+    async def leave_unless_suspended(self) -> EventSpec | None:
+        """The page that says an account is suspended is for nobody else."""
+        try:
+            await principal_of(self)
+        except Suspended:
+            return None
+        except Unauthenticated:
+            return rx.redirect(routes.login_for(routes.SUSPENDED), replace=True)
+        except Refusal:
+            # It can't be told now; what the page offers answers for itself.
+            return None
+        return rx.redirect(routes.CHAT, replace=True)
 
-async def principal_of(state: rx.State) -> Principal:
+
+async def principal_of(state: rx.State, *, also_suspended: bool = False) -> Principal:
     """Who is asking, from the cookie of this tab's connection.
+
+    Args:
+        state: of the tab that asks.
+        also_suspended: what is asked for is theirs to do, too: to see and to pay their bills.
 
     Raises:
         Unauthenticated: nobody, or somebody other than this tab's state belongs to.
+        Suspended: their account is suspended.
     """
     principal = await services().accounts.principal(state.router.headers.cookie)
     session = await state.get_state(Session)
     if session.owner and session.owner != str(principal.user_id):
         raise Unauthenticated
+    sockets.signed_in(state.router.session.session_id, principal.user_id)
+    if principal.suspended and not also_suspended:
+        raise Suspended
     return principal
 
 

@@ -24,7 +24,7 @@ from aisaas import logs
 from aisaas.api.request_ids import RequestIds
 from aisaas.embedded.stack import Stack
 from aisaas.errors import Unavailable
-from aisaas.logs import JsonFormatter, configure
+from aisaas.logs import JsonFormatter, SafeFormatter, configure
 from aisaas.observe import context
 from aisaas.observe.context import current, entered, identify, pseudonym
 from aisaas.wiring import Services
@@ -138,6 +138,64 @@ def test_a_pseudonym_is_the_same_wherever_the_secret_is_and_another_elsewhere(
     identify("y" * 40)
     assert mine not in {pseudonym(user), user.hex[:16]}
     assert len(mine) == 16
+
+
+# What comes from outside
+
+
+def _text_line(message: str, *args: object, error: Exception | None = None) -> str:
+    info = (type(error), error, None) if error else None
+    record = logging.LogRecord("aisaas.x", logging.WARNING, "x.py", 1, message, args, info)
+    return SafeFormatter([SECRET]).format(record)
+
+
+@pytest.mark.parametrize(
+    "control",
+    ["\n", "\r", "\0", "\x1b[2J", "\x9b1A", "\x85", "\u2028", "\u2029", "\u202e", "\ud800", "\b"],
+    ids=ascii,
+)
+def test_no_text_begins_a_line_of_its_own_or_moves_the_terminal(control: str) -> None:
+    forged = f"x{control}2026-11-30 12:00:00,000 ERROR aisaas.chat: forged"
+    for told in (_text_line("it says %s", forged), _text_line("x", error=ValueError(forged))):
+        assert control not in told.replace("\n    ", "")
+        assert not any(line.startswith("2026-11-30 12") for line in told.splitlines())
+    line = _line("it says %s", forged)
+    assert control.strip("\n") not in json.dumps(line, ensure_ascii=False) or control == "\n"
+
+
+def test_ordinary_text_is_written_as_it_is() -> None:
+    text = "caf\u00e9 \u4e2d\u6587 \u05e2\u05d1\u05e8\u05d9\u05ea \U0001f600 C:\\dir [x]"
+    assert _text_line("%s", text).endswith(text)
+    assert _line("%s", text)["message"] == text
+
+
+def test_rows_that_an_error_quotes_are_left_out_of_a_message_too() -> None:
+    error = "duplicate key\nDETAIL:  Key (email)=(ada@example.com) already exists.\nCONTEXT:  x"
+    assert "ada" not in _text_line("failed: %s", error)
+    assert "ada" not in json.dumps(_line("failed: %s", error))
+
+
+def test_a_library_that_strangers_can_make_talk_says_the_same_only_so_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(logs.time, "monotonic", lambda: now[0])
+    limit = logs.OnlySoOften()
+
+    def written(name: str, line: int) -> int:
+        records = [
+            logging.LogRecord(name, logging.WARNING, "app.py", line, "%d", (number,), None)
+            for number in range(logs.LINES_PER_WINDOW + 5)
+        ]
+        return sum(map(limit.filter, records))
+
+    assert written("reflex.app", 1) == logs.LINES_PER_WINDOW
+    assert written("reflex.app", 1) == 0
+    # Another place still is heard, and ours always is.
+    assert written("reflex.app", 2) == logs.LINES_PER_WINDOW
+    assert written("aisaas.chat", 1) == logs.LINES_PER_WINDOW + 5
+    now[0] += logs.WINDOW_SECONDS + 1
+    assert written("reflex.app", 1) == logs.LINES_PER_WINDOW
 
 
 # Requests

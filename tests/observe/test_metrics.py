@@ -37,7 +37,11 @@ PROXIED = {"app_url": "https://chat.example.com"}
 
 
 def _request(peer: str | None, **headers: str) -> Request:
-    sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    headers = {"host": "127.0.0.1:3000"} | headers
+    sent = [
+        (name.replace("_", "-").encode(), value.encode("latin-1"))
+        for name, value in headers.items()
+    ]
     client = (peer, 4711) if peer else None
     return Request({"type": "http", "client": client, "headers": sent, "path": "/metrics"})
 
@@ -67,6 +71,20 @@ def test_another_machine_may_not(peer: str | None) -> None:
 def test_a_proxy_on_this_machine_makes_nobody_local(header: str) -> None:
     request = _request("127.0.0.1", **{header: "127.0.0.1"})
     assert not may_read(request, _config(None, **LOCAL))
+
+
+@pytest.mark.parametrize("host", ["localhost:3000", "127.0.0.1", "[::1]:3000", "LOCALHOST"])
+def test_whoever_asks_for_this_machine_may_read(host: str) -> None:
+    assert may_read(_request("127.0.0.1", host=host), _config(None, **LOCAL))
+
+
+@pytest.mark.parametrize(
+    "host", ["rebound.example.com", "127.0.0.1.example.com", "localhost.evil", "", "[", "\xff", "@"]
+)
+def test_a_name_that_was_made_to_point_here_lets_nobody_read(host: str) -> None:
+    assert not may_read(_request("127.0.0.1", host=host), _config(None, **LOCAL))
+    let_in = _request("127.0.0.1", host=host, authorization=f"Bearer {TOKEN}")
+    assert may_read(let_in, _config(TOKEN, **LOCAL))
 
 
 def test_behind_a_proxy_loopback_alone_lets_nobody_in() -> None:

@@ -54,7 +54,7 @@ class Billing(rx.State):
     @rx.event
     @notices.shown_on_load
     async def load(self) -> list[EventType[()]]:
-        principal = await principal_of(self)
+        principal = await principal_of(self, also_suspended=True)
         # What had arrived was said; what is waited for still is.
         self.arriving = WAITING if self.arriving == WAITING else ""
         await show_billing(self, principal)
@@ -65,7 +65,7 @@ class Billing(rx.State):
     @notices.shown_from_background
     async def ask_provider(self) -> None:
         async with self:
-            principal = await principal_of(self)
+            principal = await principal_of(self, also_suspended=True)
         preview, invoices = await _provider_views(principal)
         async with self:
             self.preview, self.invoices = preview, invoices
@@ -74,7 +74,7 @@ class Billing(rx.State):
     @notices.shown_from_background
     async def watch(self) -> list[EventType[()]]:
         async with self:
-            principal = await principal_of(self)
+            principal = await principal_of(self, also_suspended=True)
             mine = self._watch = uuid4().hex
         changed = await watch_for_change(self, principal.user_id, mine)
         return [Billing.ask_provider, Billing.watch] if changed else []
@@ -82,7 +82,7 @@ class Billing(rx.State):
     @rx.event
     @notices.shown
     async def await_plan(self) -> EventType[()]:
-        await expect_plan(self, await principal_of(self))
+        await expect_plan(self, await principal_of(self, also_suspended=True))
         return Billing.watch
 
     @rx.event(background=True)
@@ -90,7 +90,7 @@ class Billing(rx.State):
     async def choose(self, plan: str) -> EventSpec:
         async with self:
             await notices.clear(self)
-            principal = await principal_of(self)
+            principal = await principal_of(self, also_suspended=True)
         return rx.redirect(await services().checkout.subscribe(principal, payloads.plan_id(plan)))
 
     @rx.event(background=True)
@@ -98,12 +98,12 @@ class Billing(rx.State):
     async def switch(self, plan: str) -> EventType[()]:
         async with self:
             await notices.clear(self)
-            principal = await principal_of(self)
+            principal = await principal_of(self, also_suspended=True)
             self.arriving = ""
         wanted = payloads.plan_id(plan)
         await services().checkout.switch(principal, wanted)
         async with self:
-            await expect_plan(self, await principal_of(self), wanted)
+            await expect_plan(self, await principal_of(self, also_suspended=True), wanted)
         return Billing.watch
 
     @rx.event(background=True)
@@ -111,7 +111,7 @@ class Billing(rx.State):
     async def open_portal(self) -> EventSpec:
         async with self:
             await notices.clear(self)
-            principal = await principal_of(self)
+            principal = await principal_of(self, also_suspended=True)
         return rx.redirect(await services().checkout.portal(principal))
 
     @rx.event
@@ -166,7 +166,7 @@ async def watch_for_change(page: Billing, user_id: UUID, mine: str) -> bool:
                 return False
             before = page.plan
             try:
-                await show_billing(page, await principal_of(page))
+                await show_billing(page, await principal_of(page, also_suspended=True))
             except Unavailable:
                 # Nobody asked for this look; the next may be luckier.
                 continue
@@ -183,7 +183,7 @@ async def set_cap(page: Billing, principal: Principal, usd: Decimal | None) -> N
     page.cap_problem = ""
     page.cap_saved += 1
     await notices.clear(page)
-    await show_billing(page, await principal_of(page))
+    await show_billing(page, await principal_of(page, also_suspended=True))
 
 
 async def _provider_views(principal: Principal) -> tuple[bills.BillView, bills.InvoicesView]:

@@ -1,0 +1,65 @@
+"""What we change in Reflex at run time, all of it, and why. (What is changed in its client when the pages
+are built is in `reconnecting.py` and `one_origin.py`.)
+
+- It lets any allowed origin send cookies, and tells every page so, also when no other origin is allowed.
+  Our pages talk to their own origin, for which no such header is needed: `allow_foreign_origins` adds
+  it for the origins in ALLOWED_ORIGINS only, and takes it from the socket's answers.
+- It keeps the state of each tab for an hour after its last word, whoever it was: `keep_states` has it
+  kept as `tab_states.py` says.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+
+import reflex as rx
+from reflex.istate.manager.memory import StateManagerMemory
+from reflex.istate.manager.redis import StateManagerRedis
+from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
+
+from aisaas.ui.tab_states import TabStates, forget_in_redis
+
+log = logging.getLogger(__name__)
+
+
+def allow_foreign_origins(found: Callable[[], Collection[str]]) -> None:
+    """Before the app is made: `found` tells the origins besides our own."""
+
+    def add_cors(api: Starlette) -> None:
+        if origins := found():
+            api.add_middleware(
+                CORSMiddleware,
+                allow_credentials=True,
+                allow_methods=["*"],
+                allow_headers=["*"],
+                allow_origins=list(origins),
+            )
+
+    rx.App._add_cors = staticmethod(add_cors)
+
+
+def keep_states(app: rx.App) -> None:
+    """After the app is made."""
+    if app.sio is not None:
+        app.sio.eio.cors_credentials = False
+    if isinstance(app.state_manager, StateManagerMemory):
+        app._state_manager = TabStates(connected=lambda token: _is_connected(app, token))
+
+
+def _is_connected(app: rx.App, token: str) -> bool:
+    namespace = app.event_namespace
+    return namespace is not None and token in namespace._token_manager.token_to_socket
+
+
+async def forget(app: rx.App, token: str) -> None:
+    """Drop the state of a tab that has gone."""
+    manager = app.state_manager
+    if isinstance(manager, TabStates):
+        manager.forget(token)
+    elif isinstance(manager, StateManagerRedis):
+        try:
+            await forget_in_redis(manager, token)
+        except Exception as error:  # noqa: BLE001 - Redis is away; it forgets by itself, later
+            log.warning("a tab's state was not dropped: %s", type(error).__name__)
