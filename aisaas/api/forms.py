@@ -184,9 +184,9 @@ async def read(request: Request, form_type: type[Form]) -> Form:
 
 def validated(form_type: type[Form], fields: Mapping[str, Any]) -> Form:
     """Raises NotAnsweredError with a sentence for each field that is wrong."""
-    wrong = [name for name in form_type.model_fields if _is_unusable(name, fields.get(name))]
-    if wrong:
-        raise NotAnsweredError(_messages(wrong))
+    unusable = [name for name in form_type.model_fields if _is_unusable(name, fields.get(name))]
+    if unusable:
+        raise NotAnsweredError(_messages(unusable))
     try:
         return form_type.model_validate(fields)
     except ValidationError as error:
@@ -216,7 +216,8 @@ def _is_unusable(name: str, value: object) -> bool:
 def limited(request: Request, limit: int) -> Request:
     """The same request, whose body ends in a refusal when it is larger than `limit` bytes."""
     length = request.headers.get("content-length", "")
-    if not (length.isascii() and length.isdecimal()) or int(length) > limit:
+    # Python doesn't convert thousands of digits.
+    if not (length.isascii() and length.isdecimal()) or int(length[:20]) > limit:
         raise HTTPException(TOO_LARGE, UNREAD)
     return Request(request.scope, _at_most(request.receive, limit))
 

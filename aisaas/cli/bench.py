@@ -32,6 +32,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     webhooks.add_argument("--events", type=int, default=2000, help="besides the repeated (2000)")
     dashboard = kinds.add_parser("dashboard", help="how soon admins see usage over a long ledger")
     dashboard.add_argument("--rows", type=int, default=10_000_000, help="lines of it (10,000,000)")
+    strangers = kinds.add_parser(
+        "strangers", help="what others notice while one address holds unfinished connections"
+    )
+    strangers.add_argument("--connections", type=int, default=2000, help="of each kind (2000)")
+    strangers.add_argument("--seconds", type=float, default=20, help="of each kind (20)")
     wire = kinds.add_parser("wire", help="bytes on the wire for each byte of a streamed reply")
     wire.add_argument("--tokens", type=int, default=4000, help="length of the reply (4000)")
     wire.add_argument("--speed", type=int, default=50, help="tokens a second (50); 0: unpaced")
@@ -39,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         kind.add_argument("--json", action="store_true", help="for a script")
     parser.epilog = (
         "`wire` needs the running instance's demo model; the others start parts of their own, and "
-        "`stream` and `webhooks` need a front end that was built."
+        "`stream`, `strangers` and `webhooks` need a front end that was built."
     )
 
 
@@ -99,6 +104,12 @@ def _dashboard(arguments: argparse.Namespace) -> Figures:
     return measure(arguments.rows)
 
 
+def _strangers(arguments: argparse.Namespace) -> Figures:
+    from aisaas.bench.strangers import measure  # noqa: PLC0415
+
+    return measure(arguments.connections, arguments.seconds)
+
+
 def _metering(arguments: argparse.Namespace) -> Figures:
     from aisaas.bench.metering import measure  # noqa: PLC0415
 
@@ -119,4 +130,5 @@ ALONE: dict[str, Callable[[argparse.Namespace], Figures]] = {
     "webhooks": _webhooks,
     "metering": _metering,
     "dashboard": _dashboard,
+    "strangers": _strangers,
 }

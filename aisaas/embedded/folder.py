@@ -67,6 +67,24 @@ class Running:
     payments_url: str | None = None
 
 
+def rotate_log(path: Path, limit: int = LOG_LIMIT_BYTES) -> bool:
+    """Put a log that has grown beyond `limit` bytes aside, in the place of the one before.
+
+    Its writer goes on at the beginning of the same file, which it has open for appending: what it writes
+    in the moment between the copy and the cut is lost. Together they stay below twice the limit and what
+    is written between two looks.
+    """
+    try:
+        if path.stat().st_size <= limit:
+            return False
+        shutil.copyfile(path, path.with_suffix(".log.1"))
+        os.truncate(path, 0)
+    except OSError:
+        # The disk is full, or the file is gone: nothing that a part should end for.
+        return False
+    return True
+
+
 class DataFolder:
     """`path` holds everything the embedded parts write."""
 
@@ -96,11 +114,8 @@ class DataFolder:
             )
 
     def log(self, name: str) -> Path:
-        """Where part `name` writes its log; a log grown large is put aside first."""
-        path = self.logs / f"{name}.log"
-        if path.exists() and path.stat().st_size > LOG_LIMIT_BYTES:
-            path.replace(path.with_suffix(".log.1"))
-        return path
+        """Where part `name` writes its log. It stays small: see `rotate_log`."""
+        return self.logs / f"{name}.log"
 
     # One holder at a time
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from aisaas.embedded import launch
 from aisaas.embedded.environment import for_server
 from aisaas.embedded.errors import StackError
-from aisaas.embedded.folder import explained
+from aisaas.embedded.folder import explained, rotate_log
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.03
@@ -96,6 +96,7 @@ class Process:
         if service.log is None:
             self._spawn(sys.stdout.fileno())
             return
+        self.rotate_log()
         with explained(service.log), service.log.open("ab") as log:
             self._log_start = log.tell()
             self._spawn(log.fileno())
@@ -110,6 +111,11 @@ class Process:
             cwd=service.cwd,
             output=output,
         )
+
+    def rotate_log(self) -> None:
+        """Keep its log from growing without end."""
+        if self.service.log is not None and rotate_log(self.service.log):
+            self._log_start = 0
 
     def wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + self.service.start_seconds

@@ -51,6 +51,7 @@ class Supervisor:
     def look(self) -> None:
         """Restart what has died since the last look."""
         for process in self._processes:
+            process.rotate_log()
             # One that was ended for not answering in time is to be there all the same.
             if (process.wanted or id(process) in self._failed) and not process.alive:
                 self._revive(process)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from reflex.istate.manager.memory import StateManagerMemory
 from reflex.istate.manager.redis import StateManagerRedis
 from reflex.istate.manager.token import BaseStateToken, StateToken
-from reflex.state import State
+from reflex.state import BaseState, State
 
 from aisaas.ui.session import Session
 
@@ -75,7 +75,8 @@ def _is_signed_in(state: object) -> bool:
 async def forget_in_redis(manager: StateManagerRedis, ident: str) -> None:
     """The same for a tab whose state is in Redis."""
     token = BaseStateToken(ident=ident, cls=State)
-    pending, keys = [State], list[str]()
+    pending: list[type[BaseState]] = [State]
+    keys: list[str] = []
     while pending:
         state = pending.pop()
         keys.append(token._state_key(state))

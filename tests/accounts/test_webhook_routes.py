@@ -123,6 +123,32 @@ async def test_signed_event_is_taken_without_session_origin_or_cookie(
     assert known(id_of(body)) == [("ignored",)]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"id": "evt_\0"},
+        {"type": "product.\0created"},
+        {"about": {"object": "product", "id": "prod_1", "name": "a\0b"}},
+        {"id": "evt_\ud800"},
+        {"type": "product.created\udfff"},
+    ],
+    ids=ascii,
+)
+async def test_signed_event_that_no_database_takes_is_refused(
+    stripe: httpx.AsyncClient, fields: dict[str, object]
+) -> None:
+    assert refused(await deliver(stripe, body_of(**fields)), 400)  # pyright: ignore[reportArgumentType]
+
+
+async def test_signed_event_may_quote_what_people_typed(stripe: httpx.AsyncClient) -> None:
+    about = {
+        "object": "product",
+        "id": "prod_1",
+        "name": "C:\\u0000 \ud83d\ude00 \ud83d caf\u00e9 \n",
+    }
+    assert (await deliver(stripe, body_of(about=about))).status_code == 200
+
+
 async def test_any_secret_is_good_while_one_is_being_replaced(stripe: httpx.AsyncClient) -> None:
     for secret in (SECRET, OLD_SECRET):
         assert (await deliver(stripe, body_of(), secret=secret)).status_code == 200

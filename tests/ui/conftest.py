@@ -17,6 +17,7 @@ import pytest
 import reflex as rx
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
+from reflex_base.registry import RegistrationContext
 
 from aisaas import wiring
 from aisaas.bench.instance import Instance, instance
@@ -52,6 +53,10 @@ def domain(services: Services, monkeypatch: pytest.MonkeyPatch) -> Generator[Ser
 @pytest.fixture(scope="session")
 def app() -> rx.App:
     """Reflex asks its app, of which a process has one, what stands before events."""
+    context = RegistrationContext.get()
+    if context._app is not None:
+        # Some test has brought the product's own along.
+        return context.app
     app = rx.App(enable_state=False)
     app.add_middleware(OwnerOnly(), index=0)
     return app

@@ -127,6 +127,7 @@ def test_every_handler_that_takes_something_is_tried_with_junk() -> None:
         "Chat.load",
         "Sidebar.show_more",
         "Session.leave_if_signed_in",
+        "Session.leave_unless_suspended",
         "Notices.dismiss",
         "Dashboard.load",
         "Dashboard.older",
@@ -287,7 +288,7 @@ async def test_another_users_state_is_not_used(domain: Services, eve: Person) ->
     assert stopped.status == "stopped"
 
 
-@pytest.mark.parametrize("nonce", ["n1", "", "x" * 100_000, 7, None, ["n1"]], ids=type)
+@pytest.mark.parametrize("nonce", ["n1", "1-2-3-4", "x" * 64, "", None], ids=repr)
 async def test_a_refused_send_says_why_and_for_which_attempt(
     domain: Services, database: Database, nonce: Any
 ) -> None:
@@ -298,11 +299,38 @@ async def test_a_refused_send_says_why_and_for_which_attempt(
         await tab.call(Chat.send, text="hello", conversation="", nonce=nonce, model="demo")
         refusal = tab.vars["notices.refusal"]
         assert refusal.code == "quota_exceeded"
-        assert refusal.nonce == (nonce[:64] if isinstance(nonce, str) else "")
+        assert refusal.nonce == (nonce or "")
         assert datetime.fromisoformat(refusal.retry_at) > datetime.now(UTC)
         # The composer empties itself only for an accepted attempt.
         assert tab.vars.get("chat.accepted", "") == ""
     assert not database("select 1 from messages where user_id = %s", ada.principal.user_id)
+
+
+@pytest.mark.parametrize(
+    "nonce", ["x" * 65, 7, ["n1"], "a b", "n\0", "n\ud800", "n\n", "\u0661"], ids=ascii
+)
+@pytest.mark.usefixtures("domain", "untouched")
+async def test_what_names_no_attempt_is_refused_and_not_repeated(ada: Person, nonce: Any) -> None:
+    async with open_tab(ada.cookie) as tab:
+        await tab.call(Chat.send, text="hello", conversation="", nonce=nonce, model="demo")
+        assert tab.refused == "message_invalid"
+        assert tab.vars["notices.refusal"].nonce == ""
+
+
+@pytest.mark.parametrize("junk", ["\0", "a\0b", "\ud800", "a\udfffb", "\x1b[2J"], ids=ascii)
+@pytest.mark.parametrize("handler", [h for h in HANDLERS if h is not Chat.send], ids=by_name)
+@pytest.mark.usefixtures("domain", "untouched")
+async def test_text_that_no_database_stores_gets_a_refusal_and_no_stack_trace(
+    ada: Person, handler: Any, junk: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    payload = ada.payload(handler)
+    for name in payload:
+        async with open_tab(ada.cookie) as tab:
+            await tab.call(handler, **(payload | {name: junk}))
+            if name != "offset":
+                expected = {"not_found", "message_invalid", "model_unavailable", "name_invalid"}
+                assert tab.refused in expected, name
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_a_message_that_arrives_twice_is_one(domain: Services) -> None:
