@@ -41,7 +41,7 @@ READ = """
 ({address, path}) =>
   fetch(`${address}${path}&transport=polling`, {credentials: "include"}).then(() => true, () => false)
 """
-SOCKET_PATH = "/_event/?EIO=4&token=a-token-nobody-has"
+SOCKET_PATH = "/_event/?EIO=4&token=00000000-0000-4000-8000-000000000000"
 
 pytestmark = pytest.mark.timeout(400)
 Operator = Callable[[str], str]
