@@ -24,6 +24,8 @@ _INLINE_SCRIPT = re.compile(
     r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL | re.IGNORECASE
 )
 YEAR = 31_536_000
+# The same for everybody, and nothing in them is secret.
+BUILT_FILES = "/assets/"
 POLICY = "Content-Security-Policy"
 
 PERMISSIONS = ", ".join(
@@ -59,6 +61,9 @@ class SecurityHeaders:
                     answer[name] = value
                 cache = caching(scope["path"], message["status"], answer.get("content-type", ""))
                 answer.setdefault("Cache-Control", cache)
+                if scope["path"].startswith(BUILT_FILES):
+                    # The frame that draws diagrams has no origin, and loads two of these scripts.
+                    answer["Cross-Origin-Resource-Policy"] = "cross-origin"
                 if scope["path"].rstrip("/") == CONFIRM:
                     # Its address has a mail's secret in it until the page has read it.
                     answer["Referrer-Policy"] = "no-referrer"
@@ -112,7 +117,7 @@ def inline_scripts(pages: Path) -> list[str]:
 
 def caching(path: str, status: int, content_type: str) -> str:
     """Hashed files for ever, other files only after asking, pages and answers not at all."""
-    if status == 200 and path.startswith("/assets/"):  # noqa: PLR2004
+    if status == 200 and path.startswith(BUILT_FILES):  # noqa: PLR2004
         return f"public, max-age={YEAR}, immutable"
     if content_type.startswith(("text/html", "application/json")) or path.startswith("/api/"):
         return "no-store"

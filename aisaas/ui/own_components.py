@@ -1,4 +1,4 @@
-"""Puts our JSX files and the stylesheet among the front end's sources.
+"""Puts our scripts and the stylesheet among the front end's sources.
 
 As sources they are bundled and hashed with everything else; none is served as a file of its own.
 """
@@ -16,12 +16,12 @@ _HERE = Path(__file__).parent
 
 
 class OwnComponents(Plugin):
-    """`browser/*.jsx` become `components/own/*.jsx`, `theme.css` a stylesheet of every page."""
+    """`browser/*.jsx` and `*.js` become `components/own/`, `theme.css` a stylesheet of every page."""
 
     def get_static_assets(
         self, **context: Unpack[CommonContext]
     ) -> Sequence[tuple[Path, str | bytes]]:
-        scripts = sorted((_HERE / "browser").glob("*.jsx"))
+        scripts = sorted((_HERE / "browser").glob("*.js*"))
         sources = [(Path("components/own") / path.name, path) for path in scripts]
         sources.append((Path("styles/theme.css"), _HERE / "theme.css"))
         return [(target, path.read_text("utf-8")) for target, path in sources]

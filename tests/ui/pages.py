@@ -36,7 +36,7 @@ def answered(page: Page, text: str) -> Locator:
 
 
 def ends(reply: Locator, status: str) -> None:
-    expect(reply).to_have_attribute("data-status", status, timeout=30_000)
+    expect(reply).to_have_attribute("data-status", status, timeout=60_000)
 
 
 def is_as_stored(page: Page, reply: Locator) -> None:

@@ -105,3 +105,23 @@ async def test_route_that_forbids_and_keeps_more_than_a_page_has_its_way(
     assert (found["cache-control"], usual["cache-control"]) == ("private", "no-store")
     assert "frame-ancestors 'none'" in usual["content-security-policy"]
     assert found["x-content-type-options"] == usual["x-content-type-options"] == "nosniff"
+
+
+async def test_built_files_may_be_loaded_by_a_frame_without_an_origin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def anything(_: Request) -> Response:
+        return Response(b"")
+
+    config = Settings.model_construct(app_url="https://chat.example.com")
+    monkeypatch.setattr(security_headers, "settings", lambda: config)
+    app = Starlette(routes=[Route("/{path:path}", anything)])
+    transport = httpx.ASGITransport(SecurityHeaders(app))
+    async with httpx.AsyncClient(
+        transport=transport, base_url="https://chat.example.com"
+    ) as client:
+        policies = [
+            (await client.get(path)).headers["cross-origin-resource-policy"]
+            for path in ("/assets/diagram_frame-1b2c.js", "/chat", "/api/assets/x", "/api/picture")
+        ]
+    assert policies == ["cross-origin", "same-origin", "same-origin", "same-origin"]

@@ -11,7 +11,14 @@ from typing import Any
 import reflex as rx
 
 # Exact versions: the markdown that a model writes goes through these.
-MARKDOWN = ["streamdown@2.7.1", "@streamdown/math@1.0.3", "katex@0.16.47", "lowlight@3.3.0"]
+MARKDOWN = [
+    "markdown-it@15.0.3",
+    "markdown-it-cjk-friendly@3.0.0",
+    "markdown-it-footnote@4.0.0",
+    "katex@0.16.47",
+    "lowlight@3.3.0",
+    "@mermaid-js/tiny@12.0.0",
+]
 
 
 def _library(name: str) -> str:

@@ -1,173 +1,262 @@
-// A reply's text as it grows: markdown, tables, code, formulas. A model wrote it, so nothing in it
-// is trusted: no raw HTML, links to the web and mail only, no picture is ever fetched.
-import { isValidElement, memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
-import { Streamdown, defaultRehypePlugins } from "streamdown";
-import { createMathPlugin } from "@streamdown/math";
-import "katex/dist/katex.min.css";
+// A reply's text as it grows. A model wrote it, so it is as untrusted as text from a user: only what
+// is listed here is drawn, nothing is fetched, and what can't be drawn is shown as it was written.
+import { Component, createElement, memo, useDeferredValue, useId, useMemo, useRef } from "react";
+import { CodeBlock } from "$/components/own/code_block.jsx";
+import { CopyButton } from "$/components/own/copy_button.jsx";
+import { Formula } from "$/components/own/formula.jsx";
+import { blocksOf } from "$/components/own/markdown_parser.js";
+import { safeTarget } from "$/components/own/safe_target.js";
 
-const LINKS = ["https://", "http://", "mailto:"];
-const COPIED_MS = 1600;
+const plain = (nodes = []) =>
+  nodes.map(({ type, text, children }) => text ?? (type === "hardbreak" ? " " : plain(children))).join("");
 
-const [harden] = defaultRehypePlugins.harden;
-// Without the `raw` plugin HTML stays the text it is.
-const REHYPE = [
-  defaultRehypePlugins.sanitize,
-  [harden, { allowedLinkPrefixes: LINKS, allowedProtocols: [], allowedImagePrefixes: [], allowDataImages: false, defaultOrigin: "https://invalid.invalid" }],
-];
-const PLUGINS = { math: createMathPlugin({ singleDollarTextMath: false, errorColor: "inherit" }) };
+const RIGHT_TO_LEFT =
+  /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
 
-// Models write \( \), \[ \] and $ $; the parser knows $$. A single dollar opens a formula only when
-// it reads like one, so that prices stay prices. Code is left alone.
-const CODE = /(```[\s\S]*?(?:```|$)|`[^`\n]*`)/;
-const DISPLAY = /\\\[([\s\S]*?)\\\]/g;
-const INLINE = /\\\(([\s\S]*?)\\\)/g;
-const DOLLARS = /(^|[^\\$\w])\$(?![\s$])([^$\n]*?[^$\s\\])\$(?![$\w])/g;
-const FORMULA = /[\\^_=+*/<>{}]|^[A-Za-z]$/;
-
-function withMath(text) {
-  if (!/\\[([]|\$/.test(text)) return text;
-  return text
-    .split(CODE)
-    .map((part, index) => {
-      if (index % 2) return part;
-      return part
-        .replace(DISPLAY, (_, inner) => `\n$$\n${inner.trim()}\n$$\n`)
-        .replace(INLINE, (_, inner) => `$$${inner.trim()}$$`)
-        .replace(DOLLARS, (found, before, inner) =>
-          FORMULA.test(inner) ? `${before}$$${inner}$$` : found,
-        );
-    })
-    .join("");
+// Of what holds paragraphs and cells with directions of their own, which `dir="auto"` would skip.
+function directionOf(nodes) {
+  const [letter] = /\p{L}/u.exec(plain(nodes)) ?? [""];
+  return RIGHT_TO_LEFT.test(letter) ? "rtl" : "ltr";
 }
 
-const plain = (node) => {
-  if (node == null || typeof node === "boolean") return "";
-  if (Array.isArray(node)) return node.map(plain).join("");
-  return isValidElement(node) ? plain(node.props.children) : String(node);
-};
-
-let highlighter;
-const loadHighlighter = () => {
-  highlighter ??= import("$/components/own/highlight.jsx").then((module) => module.highlight);
-  return highlighter;
-};
-
-function useHighlighted(code, language) {
-  const [highlight, setHighlight] = useState(null);
-  useEffect(() => {
-    let wanted = true;
-    loadHighlighter().then((found) => wanted && setHighlight(() => found));
-    return () => {
-      wanted = false;
-    };
-  }, []);
-  return useMemo(
-    () => (highlight ? highlight(code, language) : null) ?? code,
-    [highlight, code, language],
-  );
-}
-
-function CopyButton({ label, text }) {
-  const [copied, setCopied] = useState(false);
-  const onClick = useCallback(async () => {
-    try {
-      await navigator.clipboard.writeText(text());
-      setCopied(true);
-      setTimeout(() => setCopied(false), COPIED_MS);
-    } catch {
-      setCopied(false);
-    }
-  }, [text]);
+function Link({ href, children, label }) {
+  const target = safeTarget(href);
+  if (!target) return <span>{children}</span>;
+  // A link that is called something else than where it leads says so.
+  const named = [target.href, target.shown, target.host].includes(label) || label === href;
   return (
-    <button type="button" className="text-button" aria-label={label} onClick={onClick}>
-      {copied ? "Copied" : "Copy"}
-    </button>
-  );
-}
-
-function Code({ className, children }) {
-  const code = plain(children).replace(/\n$/, "");
-  const language = /language-([\w+#.-]+)/.exec(className ?? "")?.[1] ?? "";
-  const shown = useHighlighted(code, language);
-  const text = useCallback(() => code, [code]);
-  return (
-    <div className="code-block">
-      <div className="code-head">
-        <span>{language || "text"}</span>
-        <CopyButton label="Copy code" text={text} />
-      </div>
-      <pre tabIndex={0} aria-label={language ? `${language} code` : "Code"}>
-        <code>{shown}</code>
-      </pre>
-    </div>
+    <a
+      href={target.href}
+      target="_blank"
+      rel="noopener noreferrer nofollow"
+      title={target.href}
+      data-leads-to={named ? undefined : target.host}
+    >
+      {children}
+    </a>
   );
 }
 
 const asTsv = (table) =>
-  [...table.rows].map((row) => [...row.cells].map((cell) => cell.innerText.trim()).join("\t")).join("\n");
+  table.children
+    .flatMap((part) => part.children)
+    .map((row) => row.children.map((cell) => plain(cell.children).replace(/\s+/g, " ").trim()).join("\t"))
+    .join("\n");
 
-function Table({ children }) {
-  const table = useRef(null);
-  const text = useCallback(() => asTsv(table.current), []);
+function FootnoteLink({ id, target, label, children }) {
+  const onClick = (event) => {
+    const element = document.getElementById(target);
+    if (!element) return;
+    event.preventDefault();
+    element.scrollIntoView({ block: "center" });
+    element.focus({ preventScroll: true });
+  };
   return (
-    <div className="table-block">
-      <div className="table-scroll" tabIndex={0} role="group" aria-label="Table">
-        <table ref={table}>{children}</table>
-      </div>
-      <CopyButton label="Copy table" text={text} />
-    </div>
+    <a id={id} href={`#${target}`} aria-label={label} onClick={onClick}>
+      {children}
+    </a>
   );
 }
 
-const element = (Tag) =>
-  function Element({ children, id, align }) {
-    return (
-      <Tag id={id} data-align={align}>
-        {children}
-      </Tag>
-    );
-  };
+// Items of lists and rows of tables are drawn again only when their own text has changed.
+const Piece = memo(
+  function Piece({ tag, node, context }) {
+    return createElement(tag, null, draw(node.children, context));
+  },
+  ({ node: before, context: was }, { node: after, context: is }) =>
+    before === after ||
+    (before.source === after.source &&
+      !after.source.includes("[") &&
+      was.streaming === is.streaming &&
+      before.children.length === after.children.length &&
+      before.children.every((child, index) => child.type === after.children[index].type)),
+);
 
-const COMPONENTS = {
-  code: Code,
-  inlineCode: element("code"),
-  table: Table,
-  a: ({ href, children }) =>
-    href && LINKS.some((prefix) => href.startsWith(prefix)) ? (
-      <a href={href} target="_blank" rel="noopener noreferrer nofollow ugc" title={href}>
-        {children}
-      </a>
-    ) : (
-      <span>{children}</span>
-    ),
-  img: ({ alt }) => <span className="blocked-image">[picture{alt ? `: ${alt}` : ""}]</span>,
-  h1: element("h3"),
-  h2: element("h4"),
-  h3: element("h5"),
-  h4: element("h6"),
-  h5: element("h6"),
-  h6: element("h6"),
-};
-for (const tag of ["p", "ul", "ol", "li", "blockquote", "hr", "strong", "em", "thead", "tbody", "tr", "th", "td", "sub", "sup", "section"]) {
-  COMPONENTS[tag] ??= tag === "hr" ? () => <hr /> : element(tag);
+const HEADINGS = { h1: "h3", h2: "h4", h3: "h5", h4: "h6", h5: "h6", h6: "h6" };
+const TASK = /^\[([ xX])\]\s/;
+
+function item(node, key, context) {
+  const inner = { ...context, inList: true };
+  const [first] = node.children;
+  const text = first?.type === "paragraph" ? first.children[0] : first;
+  const task = text?.type === "text" ? TASK.exec(text.text) : null;
+  if (!task) return <Piece key={key} tag="li" node={node} context={inner} />;
+  const rest = { ...text, text: text.text.slice(task[0].length) };
+  const children =
+    first === text
+      ? [rest, ...node.children.slice(1)]
+      : [{ ...first, children: [rest, ...first.children.slice(1)] }, ...node.children.slice(1)];
+  return (
+    <li key={key} className="task">
+      <input type="checkbox" disabled checked={task[1] !== " "} readOnly aria-label={task[1] === " " ? "To do" : "Done"} />
+      {draw(children, inner)}
+    </li>
+  );
 }
-COMPONENTS.ol = ({ start, children }) => <ol start={start}>{children}</ol>;
-COMPONENTS.th = ({ style, children }) => <th style={style}>{children}</th>;
-COMPONENTS.td = ({ style, children }) => <td style={style}>{children}</td>;
+
+const cell = (tag) => (node, key, context) =>
+  createElement(tag, { key, dir: "auto", "data-align": node.align }, draw(node.children, context));
+
+const element = (tag) => (node, key, context) =>
+  createElement(tag, { key }, draw(node.children, context));
+
+const NODES = {
+  text: ({ text }) => text,
+  // A list has one direction; the paragraphs in it follow its.
+  paragraph: (node, key, context) => (
+    <p key={key} dir={context.inList ? undefined : "auto"}>
+      {draw(node.children, context)}
+    </p>
+  ),
+  heading: (node, key, context) =>
+    createElement(HEADINGS[node.tag], { key, dir: "auto" }, draw(node.children, context)),
+  blockquote: (node, key, context) => (
+    <blockquote key={key} dir={directionOf(node.children)}>
+      {draw(node.children, { ...context, inList: false })}
+    </blockquote>
+  ),
+  bullet_list: (node, key, context) => (
+    <ul key={key} dir="auto">
+      {draw(node.children, context)}
+    </ul>
+  ),
+  ordered_list: (node, key, context) => (
+    <ol key={key} dir="auto" start={node.start}>
+      {draw(node.children, context)}
+    </ol>
+  ),
+  list_item: item,
+  hr: (_, key) => <hr key={key} />,
+  hardbreak: (_, key) => <br key={key} />,
+  strong: element("strong"),
+  em: element("em"),
+  s: element("s"),
+  tag: (node, key, context) => createElement(node.tag, { key }, draw(node.children, context)),
+  link: (node, key, context) => (
+    <Link key={key} href={node.href} label={plain(node.children)}>
+      {draw(node.children, context)}
+    </Link>
+  ),
+  image: ({ text }, key) => (
+    <span key={key} className="picture">
+      {text ? `[Picture not loaded: ${text}]` : "[Picture not loaded]"}
+    </span>
+  ),
+  code_inline: ({ text }, key) => (
+    <code key={key} dir="ltr">
+      {text}
+    </code>
+  ),
+  fence: ({ text, language, closed }, key, { streaming }) => (
+    <CodeBlock key={key} text={text ?? ""} language={language} closed={closed || !streaming} />
+  ),
+  code_block: ({ text }, key, { streaming }) => (
+    <CodeBlock key={key} text={text ?? ""} closed={!streaming} />
+  ),
+  formula: ({ text, display }, key) => <Formula key={`${key} ${display} ${text}`} tex={text} display={display} />,
+  pending: (_, key) => <span key={key} className="pending" aria-hidden="true" />,
+  plain: ({ text }, key) => (
+    <span key={key} className="plain-text" dir="auto">
+      {text}
+    </span>
+  ),
+  table: (node, key, context) => (
+    <div key={key} className="table-block">
+      <div className="table-scroll" tabIndex={0} role="group" aria-label="Table">
+        <table dir={directionOf(node.children.slice(0, 1))}>{draw(node.children, context)}</table>
+      </div>
+      <CopyButton label="Copy table" text={() => asTsv(node)} />
+    </div>
+  ),
+  thead: element("thead"),
+  tbody: element("tbody"),
+  tr: (node, key, context) => <Piece key={key} tag="tr" node={node} context={context} />,
+  th: cell("th"),
+  td: cell("td"),
+  footnote_ref: ({ meta }, key, { id }) => (
+    <sup key={key}>
+      <FootnoteLink
+        id={`${id}-ref-${meta.id}-${meta.subId}`}
+        target={`${id}-note-${meta.id}`}
+        label={`Footnote ${meta.id + 1}`}
+      >
+        {meta.id + 1}
+      </FootnoteLink>
+    </sup>
+  ),
+  footnote_block: (node, key, context) => (
+    <ol key={key} className="footnotes" aria-label="Footnotes">
+      {draw(node.children, context)}
+    </ol>
+  ),
+  footnote: (node, key, context) => (
+    <li key={key} id={`${context.id}-note-${node.meta.id}`} tabIndex={-1}>
+      {draw(node.children, context)}
+    </li>
+  ),
+  footnote_anchor: ({ meta }, key, { id }) => (
+    <FootnoteLink key={key} target={`${id}-ref-${meta.id}-${meta.subId}`} label="Back to the text">
+      {" ↩"}
+    </FootnoteLink>
+  ),
+};
+
+const draw = (nodes, context) => nodes.map((node, key) => NODES[node.type]?.(node, key, context));
+
+const Block = memo(
+  function Block({ block, streaming, id }) {
+    return draw(block.nodes, { streaming, id, inList: false });
+  },
+  ({ block: before, ...was }, { block: after, ...is }) =>
+    was.streaming === is.streaming &&
+    (before === after || (before.source === after.source && after.source !== "" && !after.source.includes("["))),
+);
+
+function Blocks({ text, streaming }) {
+  const id = useId();
+  const latest = useRef(undefined);
+  const { blocks } = useMemo(() => {
+    latest.current = blocksOf(text, streaming, latest.current);
+    return latest.current;
+  }, [text, streaming]);
+  return blocks.map((block, index) => (
+    <Block
+      key={index}
+      block={block}
+      streaming={streaming && index === blocks.length - 1}
+      id={id}
+    />
+  ));
+}
+
+const Plain = ({ text }) => (
+  <p className="plain-text" dir="auto">
+    {text}
+  </p>
+);
+
+// A reply that can't be drawn is shown as it was written, and takes nothing else with it.
+class Boundary extends Component {
+  state = { failed: false };
+
+  static getDerivedStateFromError() {
+    return { failed: true };
+  }
+
+  render() {
+    return this.state.failed ? <Plain text={this.props.text} /> : this.props.children;
+  }
+}
 
 export const Markdown = memo(function Markdown({ text, streaming }) {
-  const source = useMemo(() => withMath(text), [text]);
+  // Typing comes first: a growing reply is drawn when the page has time.
+  const shown = useDeferredValue(text);
+  const growing = streaming || shown !== text;
   return (
-    <Streamdown
-      className="prose"
-      mode={streaming ? "streaming" : "static"}
-      components={COMPONENTS}
-      rehypePlugins={REHYPE}
-      plugins={PLUGINS}
-      controls={false}
-      linkSafety={{ enabled: false }}
-    >
-      {source}
-    </Streamdown>
+    <div className="prose">
+      <Boundary text={text}>
+        <Blocks text={shown} streaming={growing} />
+      </Boundary>
+    </div>
   );
 });

@@ -158,9 +158,9 @@ const Message = memo(function Message({ message, canRetry, onRetry }) {
         </div>
       )}
       {message.note && <p className="message-note">{message.note}</p>}
-      {!streaming && (
+      {(!streaming || message.text) && (
         <footer className="message-foot">
-          {!user && <Facts message={message} />}
+          {!user && !streaming && <Facts message={message} />}
           <span className="message-actions">
             {message.text && (
               <button
