@@ -43,7 +43,7 @@ class RedisSignals:
                             ignore_subscribe_messages=True, timeout=POLL_SECONDS
                         )
                         if message is not None:
-                            yield message["data"].decode()
+                            yield message["data"].decode(errors="replace")
             except (RedisError, OSError, TimeoutError) as error:
                 if not reported:
                     log.warning("signals interrupted: %s", type(error).__name__)

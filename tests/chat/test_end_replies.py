@@ -7,6 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
+from aisaas.accounts.store import LiveSession
 from aisaas.chat.models import Started
 from aisaas.embedded.stack import Stack
 from aisaas.jobs import end_replies as job
@@ -212,3 +213,27 @@ async def test_many_sessions_are_looked_at_with_one_query_and_few_questions_at_o
     ]
     assert looks == [[], []]
     assert 1 < most <= 8
+
+
+async def test_session_that_surprises_keeps_no_other_from_being_ended(
+    services: Services, database: Database, auth_admin: AuthAdmin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strange, banned = await new_member(services), await new_member(services)
+    first, second = await _running(services, strange), await _running(services, banned)
+    auth_admin.ban(banned.principal.user_id)
+    for member in (strange, banned):
+        _half_a_minute_later(database, member)
+    live = services.accounts._live  # pyright: ignore[reportPrivateUsage]
+    check = live._check_once  # pyright: ignore[reportPrivateUsage]
+
+    async def surprising(session: LiveSession) -> None:
+        if session.principal.user_id == strange.principal.user_id:
+            raise ZeroDivisionError
+        # It comes after the one that fails.
+        await asyncio.sleep(0)
+        await check(session)
+
+    monkeypatch.setattr(live, "_check_once", surprising)
+    await end_replies_once(services.accounts, services.running)
+    await _is_settled_as_stopped(services, database, second)
+    await _goes_on(services, strange, first)
