@@ -122,7 +122,7 @@ class RedisReplyLog:
 def _entry(fields: dict[bytes, bytes]) -> LogEntry:
     if b"t" not in fields:
         return LogEntry(0, "")
-    return LogEntry(int(fields[b"o"]), fields[b"t"].decode())
+    return LogEntry(int(fields[b"o"]), fields[b"t"].decode(errors="replace"))
 
 
 def _whole(entries: Sequence[LogEntry]) -> str:
