@@ -18,6 +18,8 @@ from tests.chat.reply_process import POINTS
 from tests.services import EMBEDDED, NO_SENDERS, Account, Build, Database, new_member, whole
 
 
+# Two processes start, and import what takes them a minute where everybody else is busy, too.
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("point", POINTS)
 async def test_killed_process_loses_neither_shown_text_nor_usage(
     services: Services,
