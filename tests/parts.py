@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Literal, TypeVar
@@ -18,6 +19,8 @@ from aisaas.errors import DependencyError
 
 Answer = TypeVar("Answer")
 Outage = Literal["stopped", "paused"]
+# Mails are sent in the background, after the answer.
+MAIL_SECONDS = 30.0
 
 
 @contextmanager
@@ -79,31 +82,32 @@ class Mailbox:
         answer = self._client.get("/mailbox.json", params={"to": email.lower()})
         return answer.raise_for_status().json()["messages"]
 
-    def token(self, email: str, kind: str) -> str:
-        """The token of the newest link of a kind."""
-        return self.tokens(email, kind)[0]
+    async def token(self, email: str, kind: str) -> str:
+        """The token of the newest link of a kind; waits for the first, which may be sent late."""
+        deadline = time.monotonic() + MAIL_SECONDS
+        while not (found := self.tokens(email, kind)):
+            assert time.monotonic() < deadline, f"no {kind} mail to {email}"
+            await asyncio.sleep(0.05)
+        return found[0]
 
     def tokens(self, email: str, kind: str) -> list[str]:
-        """The tokens of all links of a kind, the newest first."""
+        """The tokens of all links of a kind so far, the newest first."""
         return [mail["token_hash"] for mail in self.to(email) if mail["type"] == kind]
 
 
-def pkce_code(stack: Stack, mailbox: Mailbox, email: str, verifier: str) -> str:
+async def pkce_code(stack: Stack, mailbox: Mailbox, email: str, verifier: str) -> str:
     """A code such as a visit to a provider ends with, for a challenge of ours."""
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
     url, key = stack.env["SUPABASE_URL"], stack.env["SUPABASE_PUBLISHABLE_KEY"]
-    asked = httpx.post(
-        f"{url}/auth/v1/otp",
-        headers={"apikey": key},
-        json={
-            "email": email,
-            "code_challenge": challenge.rstrip(b"=").decode(),
-            "code_challenge_method": "s256",
-        },
-    )
-    asked.raise_for_status()
-    link = {"token": mailbox.token(email, "magiclink"), "type": "magiclink"}
-    back = httpx.get(
-        f"{url}/auth/v1/verify", params=link | {"redirect_to": "http://127.0.0.1:3000"}
-    )
+    body = {
+        "email": email,
+        "code_challenge": challenge.rstrip(b"=").decode(),
+        "code_challenge_method": "s256",
+    }
+    async with httpx.AsyncClient(base_url=f"{url}/auth/v1") as client:
+        requested = await client.post("/otp", headers={"apikey": key}, json=body)
+        requested.raise_for_status()
+        link = {"token": await mailbox.token(email, "magiclink"), "type": "magiclink"}
+        query = link | {"redirect_to": "http://127.0.0.1:3000"}
+        back = await client.get("/verify", params=query)
     return parse_qs(urlsplit(back.headers["location"]).query)["code"][0]

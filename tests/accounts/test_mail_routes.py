@@ -47,7 +47,7 @@ async def test_reset_link_lets_choose_a_password_and_ends_all_other_sessions(
         answer = await send(elsewhere, "session/reset", email=email)
         assert answer.status_code == 200
         assert set(answer.json()) == {"message"}
-        link = mailbox.token(email, "recovery")
+        link = await mailbox.token(email, "recovery")
         confirmed = await send(elsewhere, "session/confirm", token_hash=link, type="recovery")
         assert confirmed.json()["redirect"] == "/reset?choose=1"
         chosen = await send(elsewhere, "account/password", new_password=NEW_PASSWORD)
@@ -68,7 +68,7 @@ async def test_recovery_counts_for_a_quarter_of_an_hour_only(
 ) -> None:
     email = await signed_up(browser)
     await send(browser, "session/reset", email=email)
-    link = mailbox.token(email, "recovery")
+    link = await mailbox.token(email, "recovery")
     await send(browser, "session/confirm", token_hash=link, type="recovery")
     assert (await services().accounts.principal(cookies(browser))).recovered
     sql(
@@ -85,7 +85,7 @@ async def test_link_works_once_and_rubbish_never(
 ) -> None:
     email = await signed_up(browser)
     await send(browser, "session/reset", email=email)
-    link = mailbox.token(email, "recovery")
+    link = await mailbox.token(email, "recovery")
     async with another(browser) as elsewhere:
         for form in (
             {"token_hash": link, "type": "nonsense"},
@@ -108,7 +108,7 @@ async def test_link_that_is_only_looked_at_is_not_used_up(
 ) -> None:
     email = await signed_up(browser)
     await send(browser, "session/reset", email=email)
-    link = mailbox.token(email, "recovery")
+    link = await mailbox.token(email, "recovery")
     looked = await browser.get("/api/session/confirm", params={"token_hash": link})
     assert looked.status_code == 405
     assert (
@@ -140,7 +140,7 @@ async def test_sign_in_link_leads_to_where_the_visitor_was_going_and_never_off_t
     email = await signed_up(browser)
     async with another(browser) as elsewhere:
         await send(elsewhere, "session/magic-link", email=email, redirectTo=target)
-        link = mailbox.token(email, "magiclink")
+        link = await mailbox.token(email, "magiclink")
         answer = await send(
             elsewhere, "session/confirm", token_hash=link, type="magiclink", redirectTo=target
         )
@@ -154,7 +154,7 @@ async def test_sign_in_link_works_without_scripts(
     email = await signed_up(browser)
     sent = await browser.post("/api/session/magic-link", data={"email": email})
     assert asked(sent) == {"": "/login", "notice": "link_sent"}
-    form = {"token_hash": mailbox.token(email, "magiclink"), "type": "magiclink"}
+    form = {"token_hash": await mailbox.token(email, "magiclink"), "type": "magiclink"}
     done = await browser.post("/api/session/confirm", data=form | {"redirectTo": "/dashboard"})
     assert asked(done) == {"": "/dashboard"}
     again = await browser.post("/api/session/confirm", data=form)
@@ -172,7 +172,7 @@ async def test_sign_up_is_confirmed_by_the_link_and_the_first_becomes_admin(
         assert not browser.cookies
         early = await send(browser, "session/sign-in", email=email, password=PASSWORD)
         assert early.json()["code"] == "email_not_confirmed"
-        link = confirming_mailbox.token(email, "signup")
+        link = await confirming_mailbox.token(email, "signup")
         confirmed = await send(browser, "session/confirm", token_hash=link, type="signup")
         assert confirmed.json() == {"redirect": "/chat", "admin": True}
         principal = await services().accounts.principal(cookies(browser))
@@ -185,17 +185,17 @@ async def test_changed_address_is_confirmed_from_both_mailboxes(
     async with install(**confirming_stack.env) as browser:
         old, new = new_email(), new_email()
         await send(browser, "session/sign-up", email=old, password=PASSWORD)
-        link = confirming_mailbox.token(old, "signup")
+        link = await confirming_mailbox.token(old, "signup")
         await send(browser, "session/confirm", token_hash=link, type="signup")
         answer = await send(browser, "account/address", email=new, current_password=PASSWORD)
         assert answer.json()["confirm"] is True
         assert (await services().accounts.principal(cookies(browser))).email == old
-        link = confirming_mailbox.token(new, "email_change")
+        link = await confirming_mailbox.token(new, "email_change")
         first = await send(browser, "session/confirm", token_hash=link, type="email_change")
         assert first.status_code == 200
         assert "other" in first.json()["message"]
         assert (await services().accounts.principal(cookies(browser))).email == old
-        link = confirming_mailbox.token(old, "email_change")
+        link = await confirming_mailbox.token(old, "email_change")
         done = await send(browser, "session/confirm", token_hash=link, type="email_change")
         assert done.json()["redirect"].startswith("/settings")
         assert (await services().accounts.principal(cookies(browser))).email == new
@@ -229,7 +229,7 @@ async def test_invited_user_comes_in_and_chooses_a_password(
     async with install(SIGN_UP_MODE="invitation") as browser:
         email = new_email()
         await services().accounts.invite(email, redirect_to="http://127.0.0.1:3000/reset")
-        link = mailbox.token(email, "invite")
+        link = await mailbox.token(email, "invite")
         answer = await send(browser, "session/confirm", token_hash=link, type="invite")
         assert answer.json()["redirect"] == "/reset?choose=1"
         chosen = await send(browser, "account/password", new_password=NEW_PASSWORD)
@@ -257,9 +257,8 @@ async def test_known_unknown_and_flooded_address_get_the_same_answer_after_the_s
             answers.add((answer.status_code, answer.text))
         assert len(answers) == 1
         assert answers.pop()[0] == 200
+        # That no work makes it longer is the next test but one.
         assert min(times) >= 0.4
-        # The time is the floor's, not the work's; generous, for a busy machine.
-        assert max(times) - min(times) < 0.3
         await services().accounts.close()
         assert len(mailbox.to(email)) <= 2
 

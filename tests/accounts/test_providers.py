@@ -40,8 +40,8 @@ class Back:
     stack: Stack
     mailbox: Mailbox
 
-    def code(self, browser: httpx.AsyncClient, email: str) -> str:
-        return pkce_code(self.stack, self.mailbox, email, _verifier(browser))
+    async def code(self, browser: httpx.AsyncClient, email: str) -> str:
+        return await pkce_code(self.stack, self.mailbox, email, _verifier(browser))
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ async def test_visitor_comes_back_signed_in_to_where_they_were_going(
         email = await signed_up(other)
         ada = await user_of(other)
     await visitor.get(VISIT, params={"redirectTo": "/chat/5b1c"})
-    code = back.code(visitor, email)
+    code = await back.code(visitor, email)
     response = await visitor.get(CALLBACK, params={"code": code})
     assert asked(response) == {"": "/chat/5b1c"}
     assert await user_of(visitor) == ada
@@ -116,7 +116,7 @@ async def test_visitor_comes_back_signed_in_to_where_they_were_going(
 async def test_code_works_once(visitor: httpx.AsyncClient, back: Back) -> None:
     await visitor.get(VISIT)
     kept = dict(visitor.cookies)
-    code = back.code(visitor, new_email())
+    code = await back.code(visitor, new_email())
     await visitor.get(CALLBACK, params={"code": code})
     async with another(visitor) as thief:
         thief.cookies.update(kept)
@@ -129,7 +129,7 @@ async def test_nobody_is_signed_in_by_a_link_with_somebody_elses_code(
     visitor: httpx.AsyncClient, back: Back
 ) -> None:
     await visitor.get(VISIT)
-    code = back.code(visitor, new_email())
+    code = await back.code(visitor, new_email())
     async with another(visitor) as victim:
         # Without a visit of their own …
         response = await victim.get(CALLBACK, params={"code": code})
@@ -147,7 +147,7 @@ async def test_cookie_that_is_not_ours_is_no_visit(
     visitor: httpx.AsyncClient, back: Back, sealed: str
 ) -> None:
     await visitor.get(VISIT)
-    code = back.code(visitor, new_email())
+    code = await back.code(visitor, new_email())
     headers = [(b"cookie", f"{services().cookie}_visit={sealed}".encode())]
     async with another(visitor) as other:
         response = await other.get(CALLBACK, params={"code": code}, headers=headers)
@@ -193,7 +193,7 @@ async def test_visit_never_ends_off_the_site(
     visitor: httpx.AsyncClient, back: Back, target: str
 ) -> None:
     await visitor.get(VISIT, params={"redirectTo": target})
-    code = back.code(visitor, new_email())
+    code = await back.code(visitor, new_email())
     assert asked(await visitor.get(CALLBACK, params={"code": code})) == {"": "/chat"}
 
 
@@ -222,7 +222,7 @@ async def test_banned_user_is_not_let_in(
         email = await signed_up(other)
         ada = await user_of(other)
     await visitor.get(VISIT)
-    code = back.code(visitor, email)
+    code = await back.code(visitor, email)
     admin = AuthAdmin(spare_stack)
     admin.ban(ada)
     admin.close()

@@ -208,7 +208,7 @@ async def test_link_of_a_reset_mail_becomes_a_session_once(
 ) -> None:
     first = await _signed_up(identity, email)
     await identity.mail_reset(email)
-    token = mailbox.token(email, "recovery")
+    token = await mailbox.token(email, "recovery")
     session = await identity.verify(token, "recovery")
     assert session is not None
     assert session.user.id == first.user.id
@@ -231,7 +231,7 @@ async def test_sign_in_link_makes_an_account_only_where_it_may(
         await identity.mail_sign_in(email, may_sign_up=False)
     assert mailbox.to(email) == []
     await identity.mail_sign_in(email, may_sign_up=True)
-    session = await identity.verify(mailbox.token(email, "magiclink"), "magiclink")
+    session = await identity.verify(await mailbox.token(email, "magiclink"), "magiclink")
     assert session is not None
     assert session.user.email == email
 
@@ -243,7 +243,7 @@ async def test_sign_up_that_has_to_be_confirmed(
     with pytest.raises(AuthError) as caught:
         await confirming.sign_in(email, PASSWORD)
     assert caught.value.code == "email_not_confirmed"
-    session = await confirming.verify(confirming_mailbox.token(email, "signup"), "signup")
+    session = await confirming.verify(await confirming_mailbox.token(email, "signup"), "signup")
     assert session is not None
     assert session.user.email_confirmed
     # A taken address is not told, and its owner's password stays.
@@ -315,7 +315,7 @@ async def test_address_changes_with_the_click_where_it_is_confirmed(
     confirming: SupabaseIdentity, confirming_mailbox: Mailbox, email: str
 ) -> None:
     await confirming.sign_up(email, PASSWORD, "Ada")
-    session = await confirming.verify(confirming_mailbox.token(email, "signup"), "signup")
+    session = await confirming.verify(await confirming_mailbox.token(email, "signup"), "signup")
     assert session is not None
     new = _email()
     assert (await confirming.change_address(session.access_token, new)).email == email
@@ -375,7 +375,7 @@ async def test_code_and_its_verifier_become_a_session_once(
 ) -> None:
     first = await _signed_up(identity, email)
     verifier = "v" * 64
-    code = pkce_code(spare_stack, mailbox, email, verifier)
+    code = await pkce_code(spare_stack, mailbox, email, verifier)
     with pytest.raises(AuthError) as caught:
         await identity.exchange(code, "w" * 64)
     assert caught.value.code == "bad_code_verifier"
@@ -392,7 +392,7 @@ async def test_invitation_is_mailed_and_lets_in(
     identity: SupabaseIdentity, email: str, mailbox: Mailbox
 ) -> None:
     invited = await identity.invite(email)
-    session = await identity.verify(mailbox.token(email, "invite"), "invite")
+    session = await identity.verify(await mailbox.token(email, "invite"), "invite")
     assert session is not None
     assert session.user.id == invited.id
     with pytest.raises(AuthError) as caught:
