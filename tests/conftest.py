@@ -7,17 +7,25 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 import pytest_asyncio
+from playwright import sync_api as playwright
 
-from aisaas.adapters import redis_client
 from aisaas.db.migrate import upgrade
 from aisaas.embedded.stack import Stack
 from aisaas.jobs.lifespan import running
 from aisaas.settings import Settings, load
 from aisaas.wiring import Services, build
+from tests.parts import LIMITS, PATIENT_SECONDS
 from tests.services import EMBEDDED, NO_SENDERS, Build, Database, write_catalogue
+
+# How long an example takes is the machine's.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
+# How soon a page follows is, too: what is expected of it is looked for until then.
+playwright.expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,10 +65,13 @@ def confirming_stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stac
         yield running
 
 
-@pytest.fixture
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that is busy with something else for a moment must not look like an outage."""
-    monkeypatch.setattr(redis_client, "COMMAND_SECONDS", 5.0)
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> Generator[None]:
+    """A machine that is busy with something else must not look like an outage; `outage` ends this."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in LIMITS:
+            patch.setattr(module, name, PATIENT_SECONDS)
+        yield
 
 
 @pytest.fixture(scope="session")

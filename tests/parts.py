@@ -13,25 +13,53 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import httpx
+import pytest
 
+from aisaas.adapters import redis_client
+from aisaas.db import engine
 from aisaas.embedded.stack import Stack
 from aisaas.errors import DependencyError
 
 Answer = TypeVar("Answer")
 Outage = Literal["stopped", "paused"]
+# How long production waits for each part before it takes it for away.
+LIMITS = {
+    (module, name): getattr(module, name)
+    for module, name in (
+        (redis_client, "COMMAND_SECONDS"),
+        (engine, "ASK_SECONDS"),
+        (engine, "CONNECT_SECONDS"),
+        (engine, "POOL_WAIT_SECONDS"),
+        (engine, "TRANSACTION_SECONDS"),
+    )
+}
+PATIENT_SECONDS = 30
 # Mails are sent in the background, after the answer.
 MAIL_SECONDS = 30.0
 
 
 @contextmanager
+def production_limits() -> Generator[None]:
+    """Answers are waited for as long as users wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        for (module, name), seconds in LIMITS.items():
+            patch.setattr(module, name, seconds)
+        yield
+
+
+@contextmanager
 def outage(stack: Stack, part: str, kind: Outage) -> Generator[None]:
-    """A part that is gone (connections are refused), or one that hangs (nobody answers)."""
+    """A part that is gone (connections are refused), or one that hangs (nobody answers).
+
+    While it lasts, answers are waited for as long as in production.
+    """
     if kind == "stopped":
         stack.stop(part)
     else:
         stack.pause(part)
     try:
-        yield
+        with production_limits():
+            yield
     finally:
         if kind == "stopped":
             stack.start(part)

@@ -145,7 +145,7 @@ async def steer(payments: Counterpart) -> AsyncGenerator[httpx.AsyncClient]:
 
 
 async def eventually(holds: Callable[[], Awaitable[Any]]) -> Any:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (found := await holds()):
             await asyncio.sleep(0.05)
     return found

@@ -14,18 +14,14 @@ from aisaas.adapters.redis_limiter import RedisLimiter
 from aisaas.adapters.redis_reply_log import RedisReplyLog
 from aisaas.adapters.supabase_identity import SupabaseIdentity
 from aisaas.embedded.stack import Stack
-from tests.parts import AuthAdmin, Mailbox
+from tests.parts import AuthAdmin, Mailbox, production_limits
 
 
 @pytest.fixture
-def real_deadlines() -> None:
-    """For tests of an outage: calls wait as long as they do for users."""
-
-
-@pytest.fixture(autouse=True)
-def _deadlines(request: pytest.FixtureRequest) -> None:
-    if "real_deadlines" not in request.fixturenames:
-        request.getfixturevalue("patience")
+def real_deadlines() -> Generator[None]:
+    """For tests of an outage that is made by other means than `outage`."""
+    with production_limits():
+        yield
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -15,7 +15,7 @@ from aisaas.errors import DependencyError
 from aisaas.ports import LogEntry, LoggedReply, Usage
 from tests.parts import Outage, answered, outage
 
-HANGS_SECONDS = 3
+HANGS_SECONDS = 30
 # Characters of one to four bytes, some of several characters; nothing may be cut within one.
 SPEECH = "Plain, ümläut, 漢字, 👩‍👩‍👧‍👦🇫🇷, \x00 and \r\n, `$x$`. "
 

@@ -50,7 +50,7 @@ async def _running(services: Services, principal: Principal, model: str = "demo"
 async def _stopped_and_settled(
     services: Services, database: Database, principal: Principal, started: Started
 ) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         shown, stored = await whole(services, principal, started)
     assert (stored.status, stored.error_code) == ("stopped", "switched_off")
     assert shown == stored.content != ""

@@ -366,14 +366,14 @@ async def test_running_product_mails_what_a_call_has_crossed(
     box = Mailbox(stack)
     try:
         # A process that starts looks at once.
-        async with asyncio.timeout(20), build_services(smtp_url=stack.env["SMTP_URL"]):
+        async with asyncio.timeout(60), build_services(smtp_url=stack.env["SMTP_URL"]):
             while len(found := box.to(str(email))) < 2:
                 await asyncio.sleep(0.05)
     finally:
         box.close()
     assert {mail["subject"] for mail in found} == {
-        "Your tokens are used up",
-        "90 % of your spending cap is used",
+        "You've used all your tokens",
+        "You've used 90% of your spending cap",
     }
 
 

@@ -123,7 +123,7 @@ async def test_job_goes_on_after_an_outage(
     user_id, _ = shop.subscriber()
     shop.provider.fail()
     task = asyncio.create_task(job.synchronise_subscriptions(shop.subscriptions))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while "looked at later" not in caplog.text:
             await asyncio.sleep(0.02)
         shop.provider.away = None

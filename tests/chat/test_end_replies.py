@@ -66,7 +66,7 @@ async def _is_settled_as_stopped(services: Services, database: Database, started
 async def _is_quiet(services: Services) -> None:
     tasks = list(services.running._tasks)  # pyright: ignore[reportPrivateUsage]
     if tasks:
-        await asyncio.wait(tasks, timeout=5)
+        await asyncio.wait(tasks, timeout=60)
 
 
 async def _goes_on(services: Services, member: Member, started: Started) -> None:

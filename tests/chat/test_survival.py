@@ -225,6 +225,8 @@ async def test_process_whose_clock_is_wrong_keeps_order_leases_periods_and_limit
         "model_catalogue": str(catalogue),
         "default_model": "demo",
         "free_requests_per_minute": 1,
+        # LiteLLM is imported meanwhile, which takes long where much else runs.
+        "first_token_timeout_seconds": 300,
         **NO_SENDERS,
     }
     process = await asyncio.create_subprocess_exec(

@@ -113,7 +113,7 @@ def careful(auth_database_url: str, auth_log: Path) -> Iterator[str]:
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Connect]:
-    async with httpx.AsyncClient(timeout=15) as http:
+    async with httpx.AsyncClient(timeout=60) as http:
 
         def client(url: str, key: str = PUBLISHABLE, **options: Any) -> AsyncClient:
             settings = AsyncClientOptions(auto_refresh_token=False, httpx_client=http, **options)
@@ -125,7 +125,7 @@ async def connect() -> AsyncIterator[Connect]:
 @pytest.fixture
 async def http(server: str) -> AsyncIterator[httpx.AsyncClient]:
     base, headers = f"{server}/auth/v1", {"apikey": PUBLISHABLE}
-    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=15) as client:
+    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=60) as client:
         yield client
 
 

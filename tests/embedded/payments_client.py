@@ -54,7 +54,7 @@ def counterpart(variables: Mapping[str, str]) -> Generator[Counterpart]:
 
 @asynccontextmanager
 async def sdk(url: str, key: str = KEY, retries: int = 0) -> AsyncIterator[StripeClient]:
-    http = HTTPXClient(timeout=20)
+    http = HTTPXClient(timeout=60)
     addresses: Any = dict.fromkeys(("api", "files", "connect", "meter_events"), url)
     yield StripeClient(key, base_addresses=addresses, http_client=http, max_network_retries=retries)
     await http.close_async()
@@ -64,7 +64,7 @@ async def sdk(url: str, key: str = KEY, retries: int = 0) -> AsyncIterator[Strip
 async def control(url: str) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"authorization": f"Bearer {KEY}"}
     base = f"{url}/_control"
-    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=base, headers=headers, timeout=60) as client:
         yield client
 
 
@@ -76,7 +76,7 @@ async def refused(kind: type[Error], call: Awaitable[object]) -> Error:
 
 async def until(true: Callable[[], Any]) -> Any:
     """Poll until it holds."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (found := true()):
         assert time.monotonic() < deadline, "it never came to be"
         await asyncio.sleep(0.02)

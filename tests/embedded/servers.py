@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-START_SECONDS = 20.0
+START_SECONDS = 90.0
 
 
 def clean_environment(variables: Mapping[str, str]) -> dict[str, str]:

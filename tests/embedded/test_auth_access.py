@@ -237,7 +237,7 @@ def test_migrating_twice_is_harmless_and_needs_only_the_database(auth_database_u
             env=clean_environment({"AUTH_DATABASE_URL": auth_database_url}),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -304,7 +304,7 @@ def test_bad_environment_is_one_line_and_no_start(
         env=clean_environment(variables_for(nowhere) | changes),
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert ended.returncode == status, ended.stderr

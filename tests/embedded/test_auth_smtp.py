@@ -146,7 +146,7 @@ def test_without_the_database_a_mail_is_put_off(auth_database_url: str, tmp_path
     variables = variables_for(auth_database_url)
     with (
         serving(variables, tmp_path / "log"),
-        smtplib.SMTP("127.0.0.1", int(variables["AUTH_SMTP_PORT"]), timeout=20) as smtp,
+        smtplib.SMTP("127.0.0.1", int(variables["AUTH_SMTP_PORT"]), timeout=60) as smtp,
     ):
         with locked_out(auth_database_url), pytest.raises(smtplib.SMTPDataError) as put_off:
             smtp.send_message(mail_to(new_email()))

@@ -95,7 +95,7 @@ def test_folder_from_before_secure_address_changes_is_brought_up_to_date(
             env=clean_environment({"AUTH_DATABASE_URL": earlier}),
             check=True,
             capture_output=True,
-            timeout=30,
+            timeout=60,
         )
 
     with psycopg.connect(superuser, autocommit=True) as connection:

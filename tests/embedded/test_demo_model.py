@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 async def http(server: str) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"authorization": f"Bearer {KEY}"}
-    async with httpx.AsyncClient(base_url=server, headers=headers, timeout=15) as client:
+    async with httpx.AsyncClient(base_url=server, headers=headers, timeout=60) as client:
         yield client
 
 
@@ -457,7 +457,7 @@ def test_bad_environment_is_one_line_and_no_start(
         env=clean_environment(variables),
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert ended.returncode == status
@@ -472,7 +472,7 @@ def test_taken_port_is_refused(server: str) -> None:
         env=clean_environment({"DEMO_PORT": port, "DEMO_API_KEY": KEY}),
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert ended.returncode == 1

@@ -34,7 +34,7 @@ async def client(payments: Counterpart) -> AsyncIterator[StripeClient]:
 
 @pytest.fixture
 async def visitor(payments: Counterpart) -> AsyncIterator[Visitor]:
-    async with httpx.AsyncClient(timeout=20) as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         yield Visitor(http, payments.url)
 
 

@@ -26,7 +26,7 @@ def browser_at(services: Services, peer: str = "127.0.0.1") -> httpx.AsyncClient
 
 async def until_idle(services: Services) -> None:
     """Titles come after the reply: what is counted is still until the next call."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while services.running.count or services.chat._titles:  # pyright: ignore[reportPrivateUsage]
             await asyncio.sleep(0.02)
 

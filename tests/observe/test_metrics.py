@@ -335,7 +335,7 @@ async def test_every_job_tells_when_it_last_succeeded(served: tuple[Services, Sc
     last = "aisaas_job_last_success_timestamp_seconds"
     # Those of a process without payments and mails begin with it.
     wanted = {"recover_replies", "record_refusals"}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not wanted <= set(await services.job_times.read()):
             await share_job_runs_once(services)
             await asyncio.sleep(0.05)

@@ -38,7 +38,7 @@ def page(chromium: Browser, two: Served) -> Generator[Page]:
 
 def watched(page: Page, text: str) -> Locator:
     reply = say(page, text)
-    expect(reply).to_contain_text("A long answer", timeout=20_000)
+    expect(reply).to_contain_text("A long answer", timeout=60_000)
     watch(page)
     page.get_by_role("textbox", name="Message").fill(TYPED)
     return reply
@@ -51,7 +51,7 @@ def went_on(page: Page, replies: int) -> None:
     box = page.get_by_role("textbox", name="Message")
     expect(box).to_have_value(TYPED)
     box.press("Enter")
-    expect(page.locator("article[data-role=assistant]")).to_have_count(replies, timeout=20_000)
+    expect(page.locator("article[data-role=assistant]")).to_have_count(replies, timeout=60_000)
     ends(page.locator("article[data-role=assistant]").last, "done")
     page.reload()
     expect(page.locator("article[data-role=assistant]")).to_have_count(replies)

@@ -45,8 +45,8 @@ def test_without_the_database_a_first_load_says_so_and_fills_by_itself(
     with outage(stack, "postgres", kind):
         page.reload()
         alert = page.get_by_role("alert")
-        expect(alert).to_have_attribute("data-code", "unavailable", timeout=20_000)
-    expect(page.locator("article")).to_have_count(2, timeout=40_000)
+        expect(alert).to_have_attribute("data-code", "unavailable", timeout=60_000)
+    expect(page.locator("article")).to_have_count(2, timeout=60_000)
     expect(alert).to_have_count(0)
 
 
@@ -84,5 +84,5 @@ def test_without_redis_sending_is_refused_and_reading_works(
         page.get_by_role("textbox", name="Message").fill("long 9 speed 0")
         page.get_by_role("textbox", name="Message").press("Enter")
     replies = page.locator("article[data-role=assistant]")
-    expect(replies).to_have_count(2, timeout=20_000)
+    expect(replies).to_have_count(2, timeout=60_000)
     ends(replies.last, "done")

@@ -140,7 +140,7 @@ def test_the_kill_switch_stops_new_replies_and_lets_them_go_on(
     running = say(page, "long 40 speed 10")
     try:
         assert "new calls are stopped" in operator("switch engage --reason test")
-        expect(running).to_have_attribute("data-status", "done", timeout=15_000)
+        expect(running).to_have_attribute("data-status", "done", timeout=60_000)
         refused(page, QUICK, "spending_paused")
     finally:
         lifted = operator("switch lift --reason test")
