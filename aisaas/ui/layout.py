@@ -144,7 +144,7 @@ def payment_due() -> rx.Component:
         rx.el.aside(
             rx.el.p(dated(Session.due)),
             PayButton.create(
-                label="Update your payment",
+                label="Update payment method",
                 kind="small",
                 refusal=Notices.refusal,
                 on_press=Billing.open_portal,

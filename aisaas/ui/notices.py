@@ -42,8 +42,8 @@ _telling: set[asyncio.Task[None]] = set()
 # A link out of some refusals: code to address and label.
 WAYS_OUT = {
     Unauthenticated.code: (routes.LOGIN, SIGN_IN),
-    QuotaExceeded.code: (routes.BILLING, "Plans and billing"),
-    CapReached.code: (routes.BILLING, "Spending cap"),
+    QuotaExceeded.code: (routes.BILLING, "See plans"),
+    CapReached.code: (routes.BILLING, "Change your spending cap"),
 }
 
 

@@ -23,6 +23,6 @@ def color_mode_button() -> rx.Component:
         rx.el.span(class_name="icon icon-contrast", aria_hidden="true"),
         type="button",
         class_name="icon-button",
-        aria_label=rx.cond(color_mode == "dark", "Use light colours", "Use dark colours"),
+        aria_label=rx.cond(color_mode == "dark", "Use light mode", "Use dark mode"),
         on_click=toggle_color_mode,
     )

@@ -172,25 +172,25 @@ def test_an_address_is_confirmed_by_mail(context: BrowserContext, mailbox: Mailb
     page.get_by_label("Full name").fill("Ada Lovelace")
     fill_in(page, address)
     page.get_by_role("button", name="Create account").click()
-    expect(page.get_by_role("heading", name="Look into your mailbox")).to_be_focused()
+    expect(page.get_by_role("heading", name="Check your email")).to_be_focused()
     expect(page.get_by_text(address)).to_be_visible()
-    expect(page.get_by_role("button", name=re.compile("Send it again in"))).to_have_attribute(
+    expect(page.get_by_role("button", name=re.compile("Resend in"))).to_have_attribute(
         "aria-disabled", "true"
     )
-    shown = page.get_by_role("link", name="Open this install’s mailbox")
+    shown = page.get_by_role("link", name="Open the test mailbox")
     expect(shown).to_have_attribute("href", re.compile(r"/mailbox\?to=ada-"))
     # Signing in before is refused, and offers the mail once more.
     elsewhere = context.new_page()
     elsewhere.goto("/login")
     sign_in(elsewhere, address)
     expect(elsewhere.get_by_role("alert")).to_have_attribute("data-code", "email_not_confirmed")
-    elsewhere.get_by_role("button", name="Send the mail again").click()
-    expect(elsewhere.get_by_role("heading", name="Look into your mailbox")).to_be_visible()
+    elsewhere.get_by_role("button", name="Resend the email").click()
+    expect(elsewhere.get_by_role("heading", name="Check your email")).to_be_visible()
 
     answer = page.goto(mailbox.link(address, "signup"))
     assert answer is not None
     assert answer.headers["referrer-policy"] == "no-referrer"
-    confirm = page.get_by_role("button", name="Confirm my address")
+    confirm = page.get_by_role("button", name="Confirm email address")
     expect(confirm).to_be_visible()
     # The secret is not in the address any more; and opening the page has not used it up.
     assert page.url.endswith("/confirm")
@@ -214,7 +214,7 @@ def test_a_mails_link_signs_in_once(context: BrowserContext, mailbox: Mailbox, u
     page.goto(link)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_contain_text("used or is too old")
-    expect(page.get_by_role("link", name="Ask for a new link")).to_be_visible()
+    expect(page.get_by_role("link", name="Request a new link")).to_be_visible()
 
 
 def test_a_forgotten_password_is_replaced_and_ends_other_sessions(
@@ -225,16 +225,16 @@ def test_a_forgotten_password_is_replaced_and_ends_other_sessions(
     page.goto("/login")
     page.get_by_role("link", name="Forgot your password?").click()
     page.get_by_label("Email").fill(address)
-    page.get_by_role("button", name="Mail me a link").click()
+    page.get_by_role("button", name="Send reset link").click()
     expect(page.get_by_text("If there is an account with that address")).to_be_visible()
     page.goto(mailbox.link(address, "recovery"))
     page.get_by_role("button", name="Choose a new password").click()
     page.wait_for_url(on("/reset?choose=1"))
     box = page.get_by_label("New password", exact=True)
     box.fill(ANOTHER)
-    page.get_by_role("button", name="Show what is typed as new password").click()
+    page.get_by_role("button", name="Show new password").click()
     expect(box).to_have_attribute("type", "text")
-    page.get_by_role("button", name="Save the password").click()
+    page.get_by_role("button", name="Save password").click()
     expect(page.get_by_text("Your password is changed.")).to_be_visible()
     # What was said is said once.
     page.wait_for_url(on("/chat"))
@@ -257,9 +257,9 @@ def test_an_invitation_is_accepted(
     invited.raise_for_status()
     page = context.new_page()
     page.goto(mailbox.link(address, "invite"))
-    page.get_by_role("button", name="Accept the invitation").click()
+    page.get_by_role("button", name="Accept invitation").click()
     page.get_by_label("New password", exact=True).fill(PASSWORD)
-    page.get_by_role("button", name="Save the password").click()
+    page.get_by_role("button", name="Save password").click()
     page.wait_for_url(on("/chat"))
     post(context, "/api/session/sign-in", email=address, password=PASSWORD)
 
@@ -268,24 +268,24 @@ def test_a_mail_is_sent_again_after_a_minute(context: BrowserContext) -> None:
     page = context.new_page()
     page.goto("/reset")
     page.get_by_label("Email").fill(somebody())
-    page.get_by_role("button", name="Mail me a link").click()
-    expect(page.get_by_role("button", name=re.compile("Send it again in"))).to_be_visible()
+    page.get_by_role("button", name="Send reset link").click()
+    expect(page.get_by_role("button", name=re.compile("Resend in"))).to_be_visible()
     # The browser's clock only: nobody else's moves.
     page.clock.install()
-    page.get_by_role("button", name="Use another address").click()
+    page.get_by_role("button", name="Use a different email address").click()
     page.get_by_label("Email").fill(somebody())
-    page.get_by_role("button", name="Mail me a link").click()
-    expect(page.get_by_role("button", name=re.compile("Send it again in"))).to_be_visible()
+    page.get_by_role("button", name="Send reset link").click()
+    expect(page.get_by_role("button", name=re.compile("Resend in"))).to_be_visible()
     page.clock.fast_forward(61_000)
-    page.get_by_role("button", name="Send it again", exact=True).click()
-    expect(page.get_by_role("status").filter(has_text="We sent it once more.")).to_be_visible()
+    page.get_by_role("button", name="Resend email", exact=True).click()
+    expect(page.get_by_role("status").filter(has_text="We sent it again.")).to_be_visible()
 
 
 def test_choosing_a_password_without_a_session_offers_a_new_link(context: BrowserContext) -> None:
     page = context.new_page()
     page.goto("/reset?choose=1")
-    expect(page.get_by_role("heading", name="That link is over")).to_be_visible()
-    expect(page.get_by_role("button", name="Mail me a link")).to_be_visible()
+    expect(page.get_by_role("heading", name="This link has expired")).to_be_visible()
+    expect(page.get_by_role("button", name="Send reset link")).to_be_visible()
 
 
 def test_a_provider_signs_in(context: BrowserContext) -> None:
@@ -296,7 +296,7 @@ def test_a_provider_signs_in(context: BrowserContext) -> None:
     page.get_by_label("Name").fill("Grace Hopper")
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(on("/settings"))
-    expect(card(page, "Where you are signed in")).to_contain_text("through a sign-in provider")
+    expect(card(page, "Sessions")).to_contain_text("through a sign-in provider")
     expect(page.get_by_label("Name")).to_have_value("Grace Hopper")
 
 
@@ -342,7 +342,7 @@ def test_words_in_the_address_are_never_shown(context: BrowserContext) -> None:
     ("mode", "sentence"),
     [
         ("invitation", "If you were invited, open the link in the mail."),
-        ("closed", "Sign-up is closed at the moment."),
+        ("closed", "Sign-up is closed."),
     ],
 )
 def test_no_form_where_nobody_may_sign_up(
@@ -356,9 +356,9 @@ def test_no_form_where_nobody_may_sign_up(
     page.goto("/signup")
     expect(page.get_by_text(sentence)).to_be_visible()
     expect(page.get_by_role("button", name="Create account")).to_have_count(0)
-    page.get_by_role("link", name="Go to sign-in").click()
+    page.locator(".auth-card").get_by_role("link", name="Sign in").click()
     expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
-    expect(page.get_by_role("link", name="Make an account")).to_have_count(0)
+    expect(page.get_by_role("link", name="Create an account")).to_have_count(0)
 
 
 def test_pages_lead_where_somebody_belongs(context: BrowserContext, mailbox: Mailbox) -> None:
@@ -383,7 +383,7 @@ def test_the_name_is_changed(context: BrowserContext, mailbox: Mailbox) -> None:
     member(context, mailbox)
     page = settings_of(context)
     page.get_by_label("Name").fill("  Augusta   King ")
-    page.get_by_role("button", name="Save the name").click()
+    page.get_by_role("button", name="Save name").click()
     expect(page.get_by_label("Name")).to_have_value("Augusta King")
     expect(card(page, "Profile").get_by_role("status").filter(has_text="Saved.")).to_be_visible()
     page.locator("summary").click()
@@ -398,17 +398,17 @@ def test_a_new_address_needs_both_mailboxes(context: BrowserContext, mailbox: Ma
     form = card(page, "Email")
     page.get_by_label("New email").fill(new)
     form.get_by_label("Current password", exact=True).fill("wrong")
-    form.get_by_role("button", name="Change the address").click()
+    form.get_by_role("button", name="Change email address").click()
     expect(form.get_by_role("alert")).to_have_text("Your current password is incorrect.")
     expect(page.get_by_label("New email")).to_have_value(new)
     form.get_by_label("Current password", exact=True).fill(PASSWORD)
-    form.get_by_role("button", name="Change the address").click()
+    form.get_by_role("button", name="Change email address").click()
     expect(form.get_by_role("status").first).to_contain_text(f"a mail to {new} and one to {old}")
     page.goto(mailbox.link(new, "email_change"))
-    page.get_by_role("button", name="Confirm the change").click()
-    expect(page.get_by_role("heading", name="One more mail")).to_be_visible()
+    page.get_by_role("button", name="Confirm change").click()
+    expect(page.get_by_role("heading", name="One more step")).to_be_visible()
     page.goto(mailbox.link(old, "email_change"))
-    page.get_by_role("button", name="Confirm the change").click()
+    page.get_by_role("button", name="Confirm change").click()
     page.wait_for_url(re.compile("/settings"))
     expect(page.get_by_text("Your email address has been changed.")).to_be_visible()
     expect(card(page, "Email")).to_contain_text(f"You sign in with {new}")
@@ -420,12 +420,12 @@ def test_the_password_is_changed_and_other_sessions_end(
     address = member(context, mailbox)
     post(other, "/api/session/sign-in", email=address, password=PASSWORD)
     page = settings_of(context)
-    sessions = card(page, "Where you are signed in").get_by_role("listitem")
+    sessions = card(page, "Sessions").get_by_role("listitem")
     expect(sessions).to_have_count(2)
     form = card(page, "Password")
     form.get_by_label("Current password", exact=True).fill(PASSWORD)
     form.get_by_label("New password", exact=True).fill(ANOTHER)
-    form.get_by_role("button", name="Change the password").click()
+    form.get_by_role("button", name="Change password").click()
     expect(form.get_by_role("status").first).to_contain_text("All other sessions are signed out")
     expect(sessions).to_have_count(1)
     expect(form.get_by_label("New password", exact=True)).to_have_value("")
@@ -476,11 +476,11 @@ def test_a_session_ended_from_elsewhere_says_so(
     theirs.goto("/chat")
     expect(theirs.get_by_role("textbox", name="Message")).to_be_visible()
     page = settings_of(context)
-    sessions = card(page, "Where you are signed in")
+    sessions = card(page, "Sessions")
     expect(sessions.get_by_role("listitem").first).to_contain_text("This device")
     expect(sessions.get_by_role("listitem").last).to_contain_text("last used just now")
     sessions.get_by_role("button", name="Sign out Chrome on Linux").click()
-    expect(sessions.get_by_role("status").first).to_have_text("Chrome on Linux is signed out.")
+    expect(sessions.get_by_role("status").first).to_have_text("Signed out of Chrome on Linux.")
     expect(sessions.get_by_role("listitem")).to_have_count(1)
     theirs.get_by_role("textbox", name="Message").fill("hello")
     theirs.get_by_role("textbox", name="Message").press("Enter")
@@ -491,7 +491,7 @@ def test_a_session_ended_from_elsewhere_says_so(
     theirs.wait_for_url(on("/chat"))
     page.reload()
     expect(sessions.get_by_role("listitem")).to_have_count(2)
-    sessions.get_by_role("button", name="Sign out all others").click()
+    sessions.get_by_role("button", name="Sign out other sessions").click()
     expect(sessions.get_by_role("listitem")).to_have_count(1)
     expect(sessions.get_by_role("status").first).to_have_text(
         "You're signed out of all other sessions."
@@ -531,7 +531,7 @@ def test_a_form_of_an_ended_session_leads_to_sign_in_and_back(
     form = card(page, "Password")
     form.get_by_label("Current password", exact=True).fill(PASSWORD)
     form.get_by_label("New password", exact=True).fill(ANOTHER)
-    form.get_by_role("button", name="Change the password").click()
+    form.get_by_role("button", name="Change password").click()
     page.wait_for_url(re.compile("/login"))
     expect(page.get_by_role("alert")).to_have_text("You're signed out. Sign in to continue.")
     sign_in(page, address)
@@ -548,7 +548,7 @@ def test_the_choice_of_colours_stays(context: BrowserContext, mailbox: Mailbox) 
     page.reload()
     expect(page.get_by_role("radio", name="Dark")).to_be_checked()
     expect(root).to_have_class(dark)
-    page.get_by_role("button", name="Use light colours").click()
+    page.get_by_role("button", name="Use light mode").click()
     expect(page.get_by_role("radio", name="Light")).to_be_checked()
     expect(root).not_to_have_class(dark)
 
@@ -603,18 +603,18 @@ def test_the_answer_of_a_captcha_goes_along(context: BrowserContext, with_captch
     page.evaluate("turnstile.growOld()")
     expect(answer).to_have_value("answer-3")
     page.get_by_role("button", name="Email me a sign-in link").click()
-    expect(page.get_by_role("heading", name="Look into your mailbox")).to_be_visible()
+    expect(page.get_by_role("heading", name="Check your email")).to_be_visible()
     page.goto(f"{with_captcha}/reset")
     expect(answer).to_have_value("answer-1")
     page.get_by_label("Email").fill(somebody())
-    page.get_by_role("button", name="Mail me a link").click()
-    expect(page.get_by_role("heading", name="Look into your mailbox")).to_be_visible()
+    page.get_by_role("button", name="Send reset link").click()
+    expect(page.get_by_role("heading", name="Check your email")).to_be_visible()
     page.goto(f"{with_captcha}/signup")
     expect(answer).to_have_value("answer-1")
     page.get_by_label("Full name").fill("Ada")
     fill_in(page, somebody())
     page.get_by_role("button", name="Create account").click()
-    expect(page.get_by_role("heading", name="Look into your mailbox")).to_be_visible()
+    expect(page.get_by_role("heading", name="Check your email")).to_be_visible()
     assert answers("session/sign-in") == ["answer-1"]
     assert answers("session/magic-link") == ["answer-3"]
     assert answers("session/reset") == answers("session/sign-up") == ["answer-1"]
@@ -629,7 +629,7 @@ def test_the_answer_goes_along_where_a_password_is_asked_for(
     answers = answers_sent(page)
     page.goto(f"{with_captcha}/settings")
     answered: dict[str, str] = {}
-    for title, button in (("Email", "Change the address"), ("Password", "Change the password")):
+    for title, button in (("Email", "Change email address"), ("Password", "Change password")):
         form = card(page, title)
         expect(form.locator("input[name=captcha]")).to_have_value(re.compile("answer"))
         answered[title] = form.locator("input[name=captcha]").input_value()
@@ -648,6 +648,6 @@ def test_a_captcha_that_does_not_load_is_no_riddle(
     page = context.new_page()
     page.route("https://challenges.cloudflare.com/**", lambda route: route.fulfill(status=404))
     page.goto(f"{with_captcha}/login")
-    expect(page.get_by_text("The check that you are human couldn’t be loaded")).to_be_visible()
+    expect(page.get_by_text("We couldn't load the check that you're human")).to_be_visible()
     sign_in(page, somebody())
     expect(page.get_by_text("Finish the check that you are human first.")).to_be_visible()

@@ -102,7 +102,7 @@ def on_pro(page: Page) -> Page:
     choose(page, "Choose Pro")
     type_card(page, GOOD)
     page.get_by_role("button", name="Pay and subscribe").click()
-    expect(page.get_by_text("You are on Pro.")).to_be_visible()
+    expect(page.get_by_text("You're on Pro.")).to_be_visible()
     page.goto(before)
     expect(page.get_by_role("meter")).to_have_attribute("aria-valuemax", str(INCLUDED))
     return page
@@ -119,7 +119,7 @@ def back(page: Page) -> None:
 
 
 def set_cap(page: Page, usd: str) -> None:
-    field = page.get_by_role("textbox", name="Your cap in USD")
+    field = page.get_by_role("textbox", name="Spending cap in USD")
     field.fill(usd)
     field.press("Enter")
     expect(card(page, "Spending cap").get_by_text("Saved.")).to_be_visible()
@@ -153,14 +153,14 @@ def test_a_good_card_brings_the_plan_without_a_reload(sign_up: SignUp, instance:
             expect(page.get_by_text("Your card was declined.")).to_be_visible()
             type_card(page, GOOD)
             page.get_by_role("button", name="Pay and subscribe").click()
-            note = page.get_by_role("status").filter(has_text="Your plan is being set up…")
+            note = page.get_by_role("status").filter(has_text="Setting up your plan…")
             expect(note).to_be_visible()
             page.wait_for_url(re.compile(r"/billing$"))
             expect(plan(page)).to_have_text("Free")
             page.evaluate("window.loadedOnce = true")
         finally:
             control.post("/webhooks", json={"paused": False})
-    expect(page.get_by_text("You are on Pro.")).to_be_visible()
+    expect(page.get_by_text("You're on Pro.")).to_be_visible()
     expect(plan(page)).to_have_text("Pro")
     expect(card(page, "Plan")).to_contain_text("Active. Renews on")
     invoice = page.get_by_role("table", name="Invoices").locator("tbody tr")
@@ -184,18 +184,18 @@ def test_a_dearer_plan_is_switched_to_here(sign_up: SignUp) -> None:
     expect(button).to_be_focused()
     page.keyboard.press("Enter")
     dialog.get_by_role("button", name="Switch to Business").click()
-    expect(page.get_by_text("You are on Business.")).to_be_visible()
+    expect(page.get_by_text("You're on Business.")).to_be_visible()
     expect(plan(page)).to_have_text("Business")
 
 
 def test_a_plan_that_is_cancelled_in_the_portal_ends_on_a_date(sign_up: SignUp) -> None:
     page = billing(on_pro(sign_up()))
-    to_the_portal(page, "Manage plan, card and invoices")
+    to_the_portal(page, "Manage plan, card, and invoices")
     page.get_by_role("link", name="Cancel plan").click()
     page.get_by_role("button", name="Cancel at the end of the period").click()
     back(page)
     expect(card(page, "Plan")).to_contain_text("Cancelled: Pro ends on")
-    expect(card(page, "Next invoice")).to_contain_text("Pro ends, no renewal$0.00")
+    expect(card(page, "Next invoice")).to_contain_text("Pro (ending, no renewal)$0.00")
     expect(plan(page)).to_have_text("Pro")
 
 
@@ -214,7 +214,7 @@ def test_what_is_used_beyond_is_seen_and_its_cap_is_raised_to_go_on(sign_up: Sig
     expect(period).to_contain_text("of $20.00 at most")
     beyond = used_beyond(page)
     expect(period).to_contain_text(f"{beyond:,} tokens")
-    expect(card(page, "Next invoice")).to_contain_text(f"{beyond:,} tokens beyond")
+    expect(card(page, "Next invoice")).to_contain_text(f"Extra usage: {beyond:,} tokens")
 
     set_cap(page, "0")
     page.goto("/chat")
@@ -230,7 +230,7 @@ def test_what_is_used_beyond_is_seen_and_its_cap_is_raised_to_go_on(sign_up: Sig
 
 def test_a_cap_that_is_no_amount_is_said_beside_the_field(sign_up: SignUp) -> None:
     page = billing(on_pro(sign_up()))
-    field = page.get_by_role("textbox", name="Your cap in USD")
+    field = page.get_by_role("textbox", name="Spending cap in USD")
     for typed, said in (("five", "Write an amount in USD"), ("10001", "Give an amount from 0 to")):
         field.fill(typed)
         field.press("Enter")
@@ -238,7 +238,7 @@ def test_a_cap_that_is_no_amount_is_said_beside_the_field(sign_up: SignUp) -> No
         expect(field).to_have_accessible_description(re.compile(f"^{said}"))
         expect(field).to_have_value(typed)
     set_cap(page, "7.5")
-    page.get_by_role("button", name="Use the plan’s own, $20").click()
+    page.get_by_role("button", name="Use the plan's default, $20").click()
     expect(card(page, "Spending cap").locator("strong")).to_have_text("$20.00")
     expect(field).to_have_value("20")
 
@@ -274,10 +274,10 @@ def test_without_the_provider_the_page_says_so_and_stays(
             billing(page)
             invoice = card(page, "Next invoice")
             expect(invoice).to_contain_text("$20.00")
-            expect(invoice).to_contain_text("isn’t answering")
-            expect(card(page, "Invoices")).to_contain_text("isn’t answering")
+            expect(invoice).to_contain_text("isn't answering")
+            expect(card(page, "Invoices")).to_contain_text("isn't answering")
             expect(card(page, "Plan").locator(".figure")).to_have_text("Pro")
-            button = page.get_by_role("button", name="Manage plan, card and invoices")
+            button = page.get_by_role("button", name="Manage plan, card, and invoices")
             button.click()
             expect(page.get_by_role("alert")).to_have_attribute("data-code", "unavailable")
             expect(button).to_have_attribute("aria-disabled", "false")
@@ -296,7 +296,7 @@ def test_a_button_that_leads_to_paying_goes_once(sign_up: SignUp, instance: Runn
     billing(page)
     with provider(instance) as control:
         control.post("/faults", json={"kind": "delay", "seconds": 1})
-        page.get_by_role("button", name="Manage plan, card and invoices").dblclick()
+        page.get_by_role("button", name="Manage plan, card, and invoices").dblclick()
         expect(page.get_by_role("button", name="Opening…")).to_have_attribute(
             "aria-disabled", "true"
         )
@@ -307,7 +307,7 @@ def test_a_button_that_leads_to_paying_goes_once(sign_up: SignUp, instance: Runn
 def test_the_address_of_the_way_back_grants_nothing(sign_up: SignUp) -> None:
     page = sign_up()
     page.goto("/billing?checkout=done")
-    expect(page.get_by_text("Your plan is being set up…")).to_be_visible()
+    expect(page.get_by_text("Setting up your plan…")).to_be_visible()
     page.wait_for_url(re.compile(r"/billing$"))
     expect(plan(page)).to_have_text("Free")
 
@@ -343,20 +343,20 @@ def test_a_failed_payment_is_said_on_every_page_until_it_is_paid(
     """The last one: it moves the provider's clock."""
     page = sign_up()
     banner = page.get_by_role("complementary", name="Payment")
-    choose(page, "Start the trial")
+    choose(page, "Start free trial")
     type_card(page, DECLINED_LATER)
     page.get_by_role("button", name="Start trial").click()
-    expect(page.get_by_text("You are on Business.")).to_be_visible()
+    expect(page.get_by_text("You're on Business.")).to_be_visible()
     expect(card(page, "Plan")).to_contain_text("Trial until")
     expect(banner).to_have_count(0)
     with provider(instance) as control:
         # The first invoice is closed an hour after it is made.
         control.post("/clock", json={"advance_seconds": TRIAL_DAYS * DAY_SECONDS + 7200})
-    expect(banner).to_contain_text("Your last payment failed. Business goes on until")
+    expect(banner).to_contain_text("Your last payment failed. You keep Business until")
     for path in PAGES:
         page.goto(path)
         expect(banner).to_contain_text("Your last payment failed.")
-    to_the_portal(page, "Update your payment")
+    to_the_portal(page, "Update payment method")
     page.get_by_role("link", name="Change card").click()
     type_card(page, GOOD)
     page.get_by_role("button", name="Save card").click()

@@ -113,23 +113,27 @@ def status(found: Billing, principal: Principal = PAYING) -> tuple[str, str, str
     [
         (billing(), ("Active. Renews on", AT_END, ".")),
         (billing(status="trialing"), ("Trial until", AT_END, ", then $20 a month.")),
-        (billing(ends_at=END), ("Cancelled: Pro ends on", AT_END, ".")),
+        (billing(ends_at=END), ("Canceled. Pro ends on", AT_END, ".")),
         (
             billing(status="trialing", ends_at=END),
-            ("Trial, cancelled: it ends on", AT_END, "."),
+            ("Trial canceled. It ends on", AT_END, "."),
         ),
         (
             billing(status="past_due", ends_at=END),
-            ("Your last payment failed. Pro goes on until", AT_END, "."),
+            ("Your last payment failed. You keep Pro until", AT_END, "."),
         ),
-        (billing(FREE, "free"), ("No subscription. Nothing is charged.", "", "")),
+        (billing(FREE, "free"), ("You're on the free plan.", "", "")),
         (
             billing(FREE, "cancelled", ends_at=END),
-            ("Your subscription has ended. Nothing more is charged.", "", ""),
+            ("Your subscription has ended. You won't be charged again.", "", ""),
         ),
         (
             billing(FREE, "past_due", ends_at=END),
-            ("A payment failed and your plan has ended. Pay what is open to have it back.", "", ""),
+            (
+                "A payment failed and your plan has ended. Pay the open invoice to restore it.",
+                "",
+                "",
+            ),
         ),
     ],
 )
@@ -139,27 +143,27 @@ def test_the_status_is_a_sentence(found: Billing, said: tuple[str, str, str]) ->
 
 def test_a_plan_that_was_given_says_that_nothing_is_charged() -> None:
     given = replace(PAYING, subscription=None)
-    assert status(billing(status="free"), given)[0].endswith("Nothing is charged for it.")
+    assert status(billing(status="free"), given)[0] == "You have Pro for free."
 
 
 def test_a_plan_says_what_it_includes() -> None:
     assert view.plan_view(billing(), PAYING, models).includes == [
         "1,000 tokens a month",
-        "More for $10 a million, up to a cap you set",
-        "30 messages a minute, 2,000 a day",
-        "3 replies at once",
+        "Extra usage: $10 per 1M tokens, up to a cap you set",
+        "30 messages per minute, 2,000 per day",
+        "3 replies at a time",
         "Models: Small, Large",
     ]
     assert offers.includes(FREE, ["Small"])[1:4:2] == [
-        "Nothing beyond them, and no card needed",
-        "1 reply at once",
+        "No card needed, no extra charges",
+        "1 reply at a time",
     ]
 
 
 def test_what_a_trial_or_an_own_limit_includes_is_said_as_it_is() -> None:
     trial = billing(status="trialing", allowance=used(0, included=200, overage=0))
     shown = view.plan_view(trial, PAYING, models).includes[0]
-    assert shown == "200 tokens in the trial, then 1,000 tokens a month"
+    assert shown == "200 tokens during the trial, then 1,000 tokens a month"
     own = billing(allowance=used(0, included=7))
     shown = view.plan_view(own, PAYING, models).includes[0]
     assert shown == "7 tokens a month, set for your account"
@@ -169,7 +173,7 @@ def test_a_failed_payment_is_said_with_its_grace() -> None:
     assert view.due_view(PAYING, PRO) == view.DatedView()
     owing = replace(PAYING, subscription_status="past_due", plan_ends_at=END)
     shown = view.due_view(owing, PRO)
-    assert (shown.at, shown.before.endswith("Pro goes on until")) == (AT_END, True)
+    assert (shown.at, shown.before.endswith("You keep Pro until")) == (AT_END, True)
     over = view.due_view(replace(owing, plan="free"), FREE)
     assert (over.at, over.before) == ("", "Your last payment failed and your plan has ended.")
 
@@ -226,7 +230,7 @@ def test_what_was_beyond_before_a_payment_failed_stays_in_view() -> None:
     found = billing(status="past_due", allowance=used(1500, overage=0), spent_usd=Decimal("0.01"))
     shown = view.usage_view(found)
     assert (shown.beyond, shown.spent) == (True, "$0.01")
-    assert shown.overage.words == "Nothing more at the moment"
+    assert shown.overage.words == "Extra usage is off"
 
 
 @pytest.mark.parametrize(
@@ -258,18 +262,22 @@ def test_the_dashboard_tells_included_from_extra() -> None:
         (
             used(800),
             PRO,
-            "You have reached 80 % of what Pro includes. After that, a million tokens",
+            "You've used 80% of the tokens in Pro. After that, extra usage costs $10 per 1M",
         ),
         (
             used(950),
             PRO,
-            "You have reached 90 % of what Pro includes. After that, a million tokens",
+            "You've used 90% of the tokens in Pro. After that, extra usage costs $10 per 1M",
         ),
-        (used(1000), PRO, "What Pro includes is used up. From here on, a million tokens cost $10,"),
-        (used(1_601_000), PRO, "You have reached 80 % of your spending cap of $20.00."),
-        (used(2_001_000), PRO, "Your spending cap of $20.00 is reached."),
-        (used(850, overage=0), PRO, "You have reached 80 % of your tokens for this period."),
-        (used(1000, overage=0), FREE, "Your tokens for this period are used up."),
+        (
+            used(1000),
+            PRO,
+            "You've used all the tokens in Pro. From now on, extra usage costs $10 per 1M",
+        ),
+        (used(1_601_000), PRO, "You've used 80% of your spending cap of $20.00."),
+        (used(2_001_000), PRO, "You've reached your spending cap of $20.00."),
+        (used(850, overage=0), PRO, "You've used 80% of your tokens for this period."),
+        (used(1000, overage=0), FREE, "You've used all your tokens for this period."),
     ],
 )
 def test_the_line_that_was_reached_is_said(allowance: Allowance, plan: Plan, said: str) -> None:
@@ -306,15 +314,15 @@ def test_the_estimate_adds_up() -> None:
     found = Estimate(Decimal(20), 1_650_000, Decimal("16.50"), END)
     shown = bills.estimate_view(billing(estimate=found))
     assert [(line.label, line.amount) for line in shown.lines] == [
-        ("Pro, a month", "$20.00"),
-        ("1,650,000 tokens beyond", "$16.50"),
+        ("Pro, monthly", "$20.00"),
+        ("Extra usage: 1,650,000 tokens", "$16.50"),
     ]
     assert (shown.total, shown.due_at) == ("$36.50", AT_END)
 
 
 def test_a_plan_that_ends_has_no_price_for_a_further_month() -> None:
     found = Estimate(Decimal(0), 0, Decimal(0), END)
-    assert bills.estimate_view(billing(estimate=found)).lines[0].label == "Pro ends, no renewal"
+    assert bills.estimate_view(billing(estimate=found)).lines[0].label == "Pro (ending, no renewal)"
 
 
 def test_nothing_is_estimated_where_nothing_follows() -> None:
@@ -335,8 +343,8 @@ def test_the_providers_preview_is_shown_as_it_is() -> None:
 def test_an_invoice_says_what_became_of_it() -> None:
     invoice = Invoice("in_1", None, "open", "usd", 3650, 3650, NOW, None, "https://pdf.example")
     ((shown),) = bills.invoices_view([invoice]).rows
-    assert (shown.amount, shown.status, shown.url) == ("$36.50", "Open, to be paid", "")
-    assert (shown.number, shown.pdf) == ("Without a number", "https://pdf.example")
+    assert (shown.amount, shown.status, shown.url) == ("$36.50", "Unpaid", "")
+    assert (shown.number, shown.pdf) == ("No number", "https://pdf.example")
     other = replace(invoice, number="A-1", currency="eur", status="newly_made")
     ((shown),) = bills.invoices_view([other]).rows
     assert (shown.number, shown.amount, shown.status) == ("A-1", "€36.50", "Newly_made")
@@ -355,7 +363,7 @@ def test_a_newcomer_may_try_a_plan_that_has_a_trial() -> None:
     found = billing(FREE, "free", trial_possible=True)
     assert buttons(found, NOBODY) == {
         "free": ("", ""),
-        "pro": ("choose", "Start the trial"),
+        "pro": ("choose", "Start free trial"),
         "business": ("choose", "Choose Business"),
     }
     _, pro, business = offers.offer_views(found, NOBODY, PLANS, models)
@@ -370,7 +378,7 @@ def test_nobody_has_a_second_trial() -> None:
 
 def test_a_subscriber_switches_here_and_cancels_in_the_portal() -> None:
     assert buttons(billing(), PAYING) == {
-        "free": ("portal", "Cancel in the portal"),
+        "free": ("portal", "Cancel subscription"),
         "pro": ("", ""),
         "business": ("switch", "Switch to Business"),
     }
@@ -378,7 +386,7 @@ def test_a_subscriber_switches_here_and_cancels_in_the_portal() -> None:
 
 @pytest.mark.parametrize(
     ("now", "wanted", "said"),
-    [(PRO, BUSINESS, "charged to your card now"), (BUSINESS, PRO, "next invoice")],
+    [(PRO, BUSINESS, "charged the difference"), (BUSINESS, PRO, "next invoice")],
 )
 def test_a_switch_says_what_it_costs_before_it_happens(now: Plan, wanted: Plan, said: str) -> None:
     shown = offers.offer_views(billing(now), replace(PAYING, plan=now.id), PLANS, models)
@@ -393,20 +401,40 @@ def test_whoever_owes_pays_first() -> None:
         (billing(status="past_due"), PAYING),
         (billing(FREE, "past_due"), over),
     ):
-        assert buttons(found, principal)["business"] == ("portal", "Pay what is open first")
+        assert buttons(found, principal)["business"] == ("portal", "Pay your open invoice first")
         assert buttons(found, principal)["free"] == ("", "")
 
 
 def test_whoever_has_cancelled_resumes_before_anything_else() -> None:
     assert buttons(billing(ends_at=END), PAYING) == {
         "free": ("", ""),
-        "pro": ("portal", "Resume in the portal"),
-        "business": ("portal", "Resume in the portal first"),
+        "pro": ("portal", "Resume plan"),
+        "business": ("portal", "Resume your plan first"),
     }
 
 
-def test_a_trial_is_not_switched_to_a_plan_that_has_none() -> None:
-    assert buttons(billing(status="trialing"), PAYING)["business"] == ("", "")
+def test_in_a_trial_each_card_says_what_can_be_done() -> None:
+    found = billing(status="trialing")
+    assert buttons(found, PAYING)["free"] == ("portal", "Cancel subscription")
+    free, pro, business = offers.offer_views(found, PAYING, PLANS, models)
+    assert (free.note, pro.button, business.button) == ("", "", "")
+    assert pro.note == "You're trying this plan. It continues when your trial ends."
+    assert business.note == "Business has no trial. You can switch when your trial ends."
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        billing(status="trialing"),
+        billing(status="trialing", ends_at=END),
+        billing(status="past_due", ends_at=END),
+        billing(ends_at=END),
+        billing(),
+    ],
+)
+def test_no_other_plan_has_a_card_without_a_word_on_what_can_be_done(found: Billing) -> None:
+    for each in offers.offer_views(found, PAYING, PLANS, models):
+        assert each.current or each.id == "free" or each.button or each.note
 
 
 def test_where_nothing_is_sold_there_are_no_plans() -> None:

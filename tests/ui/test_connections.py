@@ -92,7 +92,7 @@ def test_a_network_that_is_gone_for_a_while(
     type_meanwhile(page)
     page.wait_for_timeout(seconds * 1000)
     if seconds > 3:
-        expect(page.get_by_text("You are offline")).to_be_visible()
+        expect(page.get_by_text("You're offline")).to_be_visible()
     network.restore()
     assert ms_until_it_grows(page) < BACK_MS
     came_back(page, reply)

@@ -14,11 +14,11 @@ from aisaas.ui.billing.offers import PAST_DUE
 # Stages of what is asked of the payment provider after the page is there; WAITS for a payment.
 LOADING, SHOWN, NONE, AWAY, WAITS = "loading", "shown", "none", "away", "waits"
 INVOICE_STATUSES = {
-    "draft": "Not finished",
-    "open": "Open, to be paid",
+    "draft": "Draft",
+    "open": "Unpaid",
     "paid": "Paid",
-    "uncollectible": "Not collected",
-    "void": "Cancelled",
+    "uncollectible": "Uncollectible",
+    "void": "Void",
 }
 
 
@@ -62,12 +62,12 @@ def estimate_view(found: Billing) -> BillView:
         return BillView(stage=WAITS)
     if estimate is None:
         return BillView()
-    base = f"{plan.label}, a month" if estimate.base_usd else f"{plan.label} ends, no renewal"
+    base = f"{plan.label}, monthly" if estimate.base_usd else f"{plan.label} (ending, no renewal)"
     return BillView(
         stage=SHOWN,
         lines=[
             LineView(base, usd(estimate.base_usd)),
-            LineView(f"{estimate.overage_tokens:,} tokens beyond", usd(estimate.overage_usd)),
+            LineView(f"Extra usage: {estimate.overage_tokens:,} tokens", usd(estimate.overage_usd)),
         ],
         total=usd(estimate.total_usd),
         due_at=estimate.due_at.isoformat(),
@@ -100,7 +100,7 @@ def _invoice(invoice: Invoice) -> InvoiceView:
     return InvoiceView(
         id=invoice.id,
         at=invoice.created_at.isoformat(),
-        number=invoice.number or "Without a number",
+        number=invoice.number or "No number",
         amount=money(invoice.total, invoice.currency),
         status=INVOICE_STATUSES.get(invoice.status, invoice.status.capitalize()),
         url=invoice.url or "",

@@ -17,7 +17,7 @@ INVOICE = (("Number", ""), ("Date", ""), ("Amount", "number"), ("Status", ""), (
 
 
 def notices() -> rx.Component:
-    """In view wherever one has scrolled to: buttons are all over the page."""
+    """Stays in view while scrolling: the buttons are all over the page."""
     return rx.el.div(
         layout.refusal(),
         CheckoutReturn.create(
@@ -38,7 +38,7 @@ def plan() -> rx.Component:
         ),
         rx.el.p(layout.dated(view.status), class_name="plan-status"),
         _includes(view.includes),
-        rx.cond(view.manageable, _to_portal("Manage plan, card and invoices")),
+        rx.cond(view.manageable, _to_portal("Manage plan, card, and invoices")),
         class_name="card",
         custom_attrs={"data-standing": view.standing},
     )
@@ -59,24 +59,24 @@ def period() -> rx.Component:
         rx.el.p(
             rx.el.span(view.used, class_name="figure"),
             " ",
-            rx.el.span("of ", view.limit, " included tokens", class_name="figure-unit"),
+            rx.el.span("of ", view.limit, " included tokens used", class_name="figure-unit"),
         ),
         _gauge(view.included),
         rx.el.dl(
             rx.cond(view.credits, _fact("Including credits", view.credits)),
             _fact("Remaining", view.left),
             _fact("Reserved for running replies", view.held),
-            _fact("The period ends on", layout.when(view.ends_at)),
+            _fact("Period ends", layout.when(view.ends_at)),
             class_name="facts-list",
         ),
         rx.cond(
             view.beyond,
             rx.el.div(
-                rx.el.h3("Beyond what is included"),
+                rx.el.h3("Extra usage"),
                 rx.el.p(
                     rx.el.span(view.spent, class_name="figure"),
                     " ",
-                    rx.el.span("of ", view.cap, " at most", class_name="figure-unit"),
+                    rx.el.span("of your ", view.cap, " cap", class_name="figure-unit"),
                 ),
                 _gauge(view.overage),
                 rx.el.p(view.beyond_tokens, " tokens", class_name="quiet"),
@@ -107,11 +107,11 @@ def cap() -> rx.Component:
         rx.el.section(
             rx.el.h2("Spending cap"),
             rx.el.p(
-                "What you use beyond what is included costs at most ",
+                "You pay up to ",
                 rx.el.strong(view.current),
-                rx.cond(view.own, " in a period. ", " in a period: your plan’s own cap. "),
-                "When that is reached, further messages are refused, and cost nothing, until you "
-                "raise it or the period renews.",
+                rx.cond(view.own, " per period", " per period (your plan's default)"),
+                " for extra usage, beyond the tokens in your plan. When you reach the cap, you can't "
+                "send messages until you raise it or the period renews.",
             ),
             rx.cond(view.note, rx.el.p(view.note, class_name="quiet")),
             CapForm.create(
@@ -134,28 +134,26 @@ def next_invoice() -> rx.Component:
         estimate.stage == bills.SHOWN,
         rx.el.section(
             rx.el.h2("Next invoice"),
-            rx.el.p(
-                "By our own count so far, before tax; due on ", layout.when(estimate.due_at), "."
-            ),
+            rx.el.p("Estimate so far, before tax. Due ", layout.when(estimate.due_at), "."),
             _bill(estimate, "Total before tax"),
             rx.el.div(
-                rx.el.h3("As the payment provider has it"),
+                rx.el.h3("Stripe's preview"),
                 rx.match(
                     preview.stage,
                     (bills.SHOWN, _bill(preview, "Total")),
-                    (bills.NONE, _quiet("It has no further invoice planned.")),
+                    (bills.NONE, _quiet("No upcoming invoice.")),
                     (
                         bills.AWAY,
                         _quiet(
-                            "The payment provider isn’t answering at the moment. The estimate above "
-                            "is our own and stays."
+                            "Stripe isn't responding, so there's no preview. The estimate above is our "
+                            "own."
                         ),
                     ),
-                    _loading("Asking the payment provider"),
+                    _loading("Loading Stripe's preview"),
                 ),
                 rx.cond(
                     preview.stage == bills.SHOWN,
-                    _quiet("It hears of your latest messages a little later than we do."),
+                    _quiet("Your latest usage takes a little while to appear here."),
                 ),
                 class_name="card-part bill-part",
             ),
@@ -170,8 +168,8 @@ def _nothing_to_bill() -> rx.Component:
         rx.el.h2("Next invoice"),
         rx.cond(
             Billing.estimate.stage == bills.WAITS,
-            _quiet("An invoice is open. The next one follows when it is paid."),
-            _quiet("There is none: no subscription is running."),
+            _quiet("You have an unpaid invoice. The next one follows once it's paid."),
+            _quiet("No upcoming invoice. You don't have a subscription."),
         ),
         class_name="card",
     )
@@ -195,7 +193,7 @@ def plans() -> rx.Component:
         rx.cond(
             Billing.choices,
             rx.el.ul(rx.foreach(Billing.choices, _offer), class_name="plans"),
-            _quiet("Paid plans aren’t available on this installation."),
+            _quiet("Paid plans aren't available here."),
         ),
         class_name="card card-wide",
         id="plans",
@@ -208,6 +206,7 @@ def _offer(offer: OfferView) -> rx.Component:
         rx.el.p(offer.price, class_name="plan-price"),
         _includes(offer.includes),
         rx.cond(offer.trial, rx.el.p(offer.trial, class_name="plan-trial")),
+        rx.cond(offer.note, _quiet(offer.note)),
         rx.match(
             offer.action,
             (
@@ -250,11 +249,11 @@ def invoices() -> rx.Component:
                 rx.cond(
                     view.rows,
                     layout.table(INVOICE, rx.foreach(view.rows, _invoice), "Invoices"),
-                    _quiet("None yet."),
+                    _quiet("No invoices yet."),
                 ),
             ),
-            (bills.AWAY, _quiet("The payment provider isn’t answering at the moment.")),
-            _loading("Asking the payment provider for invoices"),
+            (bills.AWAY, _quiet("Stripe isn't responding. Reload the page to try again.")),
+            _loading("Loading invoices"),
         ),
         class_name="card card-wide",
     )
@@ -287,7 +286,7 @@ def _document(name: str, href: rx.Var[str] | str, number: rx.Var[str] | str) -> 
     )
 
 
-def _quiet(words: str) -> rx.Component:
+def _quiet(words: layout.Text) -> rx.Component:
     return rx.el.p(words, class_name="quiet")
 
 

@@ -20,7 +20,7 @@ Models = Callable[[str], Sequence[str]]
 
 @dataclasses.dataclass(frozen=True)
 class OfferView:
-    """A plan's card; `action` is what its button does, and nothing without one."""
+    """A plan's card. `action` is what its button does; without a button, `note` says what can be done."""
 
     id: str
     label: str
@@ -30,6 +30,7 @@ class OfferView:
     current: bool
     action: str
     button: str
+    note: str
     title: str
     explanation: str
 
@@ -39,17 +40,15 @@ def price_of(plan: Plan) -> str:
 
 
 def includes(plan: Plan, models: Sequence[str]) -> list[str]:
-    beyond = "Nothing beyond them, and no card needed"
+    beyond = "No card needed, no extra charges"
     if plan.price:
-        beyond = (
-            f"More for {price(plan.price.overage_usd_per_million)} a million, up to a cap you set"
-        )
+        beyond = f"Extra usage: {price(plan.price.overage_usd_per_million)} per 1M tokens, up to a cap you set"
     replies = "1 reply" if plan.parallel_replies == 1 else f"{plan.parallel_replies} replies"
     return [
         f"{plan.tokens_per_month:,} tokens a month",
         beyond,
-        f"{plan.rates.per_minute:,} messages a minute, {plan.rates.per_day:,} a day",
-        f"{replies} at once",
+        f"{plan.rates.per_minute:,} messages per minute, {plan.rates.per_day:,} per day",
+        f"{replies} at a time",
         f"Models: {', '.join(models)}",
     ]
 
@@ -66,8 +65,8 @@ def offer_views(
 def _offer(plan: Plan, found: Billing, principal: Principal, models: Models) -> OfferView:
     current = plan.id == found.plan.id
     trial = _trial(plan) if found.trial_possible and principal.subscription is None else ""
-    action, button = _action(plan, found, principal, trial=bool(trial))
-    title, explanation = _question(plan, found) if action == SWITCH else ("", "")
+    choice = _choice(plan, found, principal, trial=bool(trial))
+    title, explanation = _question(plan, found) if choice.action == SWITCH else ("", "")
     return OfferView(
         id=plan.id,
         label=plan.label,
@@ -75,8 +74,9 @@ def _offer(plan: Plan, found: Billing, principal: Principal, models: Models) -> 
         includes=includes(plan, models(plan.id)),
         trial="" if current else trial,
         current=current,
-        action=action,
-        button=button,
+        action=choice.action,
+        button=choice.button,
+        note=choice.note,
         title=title,
         explanation=explanation,
     )
@@ -88,24 +88,39 @@ def _trial(plan: Plan) -> str:
     return f"{plan.price.trial_days} days free, with {plan.price.trial_tokens:,} tokens"
 
 
-def _action(plan: Plan, found: Billing, principal: Principal, *, trial: bool) -> tuple[str, str]:
-    """What a plan's button does, and its name."""
+@dataclasses.dataclass(frozen=True)
+class _Choice:
+    """What can be done about a plan: a button, or a sentence where there is none."""
+
+    action: str = NOTHING
+    button: str = ""
+    note: str = ""
+
+
+def _choice(plan: Plan, found: Billing, principal: Principal, *, trial: bool) -> _Choice:
     current, subscribed = plan.id == found.plan.id, principal.subscription is not None
     if found.status == PAST_DUE:
-        pays = plan.price is not None and not current
-        return (PORTAL, "Pay what is open first") if pays else (NOTHING, "")
+        if plan.price is not None and not current:
+            return _Choice(PORTAL, "Pay your open invoice first")
+        return _Choice(note="Pay your open invoice to keep this plan." if current else "")
     if subscribed and found.ends_at is not None:
-        # Whatever it is switched to would end as well.
-        resume = "Resume in the portal" if current else "Resume in the portal first"
-        return (PORTAL, resume) if plan.price else (NOTHING, "")
-    if current or (found.status == TRIALING and plan.price and plan.price.trial_tokens == 0):
-        # The trial of a plan that has none would have no tokens.
-        return NOTHING, ""
+        # A subscription that is switched now would still end.
+        if plan.price is None:
+            return _Choice(note=f"Your account moves to this plan when {found.plan.label} ends.")
+        return _Choice(PORTAL, "Resume plan" if current else "Resume your plan first")
+    if found.status == TRIALING:
+        if current:
+            return _Choice(note="You're trying this plan. It continues when your trial ends.")
+        if plan.price is not None and plan.price.trial_tokens == 0:
+            # During a trial it would have no tokens.
+            return _Choice(note=f"{plan.label} has no trial. You can switch when your trial ends.")
+    if current:
+        return _Choice()
     if plan.price is None:
-        return (PORTAL, "Cancel in the portal") if subscribed else (NOTHING, "")
+        return _Choice(PORTAL, "Cancel subscription") if subscribed else _Choice()
     if subscribed:
-        return SWITCH, f"Switch to {plan.label}"
-    return CHOOSE, "Start the trial" if trial else f"Choose {plan.label}"
+        return _Choice(SWITCH, f"Switch to {plan.label}")
+    return _Choice(CHOOSE, "Start free trial" if trial else f"Choose {plan.label}")
 
 
 def _question(plan: Plan, found: Billing) -> tuple[str, str]:
@@ -113,15 +128,15 @@ def _question(plan: Plan, found: Billing) -> tuple[str, str]:
     assert plan.price is not None
     present = found.plan.price
     if found.status == TRIALING:
-        said = "The trial goes on as it is; the new price is charged from its end on."
+        said = "Your trial continues. You'll pay the new price when it ends."
     elif present is None or plan.price.base_usd > present.base_usd:
         said = (
-            "The difference for the rest of this period is charged to your card now. If that "
-            "doesn't work, your plan stays as it is."
+            "Your card is charged the difference for the rest of this period now. If the payment "
+            "fails, your plan doesn't change."
         )
     else:
         said = (
-            "It takes effect now. What you paid for the rest of this period is taken off your next "
+            "The switch takes effect now. The unused part of this period is credited to your next "
             "invoice."
         )
     return f"Switch to {plan.label} for {price_of(plan)}?", said

@@ -100,12 +100,12 @@ def _status(found: Billing, principal: Principal) -> DatedView:
     if found.plan.price is None:
         return _status_of_nothing(found.status)
     if found.status == PAST_DUE:
-        return DatedView(f"Your last payment failed. {label} goes on until", ends, ".")
+        return DatedView(f"Your last payment failed. You keep {label} until", ends, ".")
     if ends:
-        trial = "Trial, cancelled: it" if found.status == TRIALING else f"Cancelled: {label}"
+        trial = "Trial canceled. It" if found.status == TRIALING else f"Canceled. {label}"
         return DatedView(f"{trial} ends on", ends, ".")
     if principal.subscription is None:
-        return DatedView(f"{label} was given to you. Nothing is charged for it.")
+        return DatedView(f"You have {label} for free.")
     if found.status == TRIALING:
         return DatedView("Trial until", renews, f", then {price_of(found.plan)}.")
     return DatedView("Active. Renews on", renews, ".")
@@ -114,18 +114,18 @@ def _status(found: Billing, principal: Principal) -> DatedView:
 def _status_of_nothing(status: str) -> DatedView:
     if status == PAST_DUE:
         return DatedView(
-            "A payment failed and your plan has ended. Pay what is open to have it back."
+            "A payment failed and your plan has ended. Pay the open invoice to restore it."
         )
     if status == CANCELLED:
-        return DatedView("Your subscription has ended. Nothing more is charged.")
-    return DatedView("No subscription. Nothing is charged.")
+        return DatedView("Your subscription has ended. You won't be charged again.")
+    return DatedView("You're on the free plan.")
 
 
 def _present(found: Billing, models: Models) -> list[str]:
     """What the plan includes, as it is for this account now."""
     own, lines = found.allowance.included, includes(found.plan, models(found.plan.id))
     if found.status == TRIALING and found.plan.price:
-        return [f"{own:,} tokens in the trial, then {lines[0]}", *lines[1:]]
+        return [f"{own:,} tokens during the trial, then {lines[0]}", *lines[1:]]
     if own != found.plan.tokens_per_month:
         return [f"{own:,} tokens a month, set for your account", *lines[1:]]
     return lines
@@ -138,7 +138,9 @@ def due_view(principal: Principal, plan: Plan) -> DatedView:
     ends = principal.plan_ends_at
     if plan.price is None or ends is None:
         return DatedView("Your last payment failed and your plan has ended.")
-    return DatedView(f"Your last payment failed. {plan.label} goes on until", ends.isoformat(), ".")
+    return DatedView(
+        f"Your last payment failed. You keep {plan.label} until", ends.isoformat(), "."
+    )
 
 
 # The period
@@ -170,7 +172,7 @@ def usage_view(found: Billing) -> UsageView:
 
 def _overage(allowance: Allowance) -> GaugeView:
     if allowance.overage == 0:
-        return GaugeView(words="Nothing more at the moment")
+        return GaugeView(words="Extra usage is off")
     return gauge(allowance.beyond, allowance.overage)
 
 
@@ -182,10 +184,10 @@ def near_view(allowance: Allowance, plan: Plan) -> NearView:
     found = gauge(allowance.used, amounts.without_extra(allowance))
     if found.level == "calm":
         return NearView()
-    whose = f"what {plan.label} includes" if extra else "your tokens for this period"
-    said = f"You have reached {found.line} % of {whose}."
+    whose = f"the tokens in {plan.label}" if extra else "your tokens for this period"
+    said = f"You've used {found.line}% of {whose}."
     if found.level == "full":
-        said = "Your tokens for this period are used up."
+        said = "You've used all your tokens for this period."
     elif extra and plan.price:
         said += f" After that, {_beyond(allowance, plan)}"
     return NearView(f"{allowance.period_key} included {found.line}", said, found.level)
@@ -196,11 +198,13 @@ def _near_cap(allowance: Allowance, plan: Plan) -> NearView:
     assert plan.price is not None
     cap = usd(amounts.cap(allowance, plan.price))
     if found.level == "full":
-        said = f"Your spending cap of {cap} is reached."
+        said = f"You've reached your spending cap of {cap}."
     elif found.level == "calm":
-        said = f"What {plan.label} includes is used up. From here on, {_beyond(allowance, plan)}"
+        said = (
+            f"You've used all the tokens in {plan.label}. From now on, {_beyond(allowance, plan)}"
+        )
     else:
-        said = f"You have reached {found.line} % of your spending cap of {cap}."
+        said = f"You've used {found.line}% of your spending cap of {cap}."
     level = "near" if found.level == "calm" else found.level
     return NearView(f"{allowance.period_key} cap {found.line}", said, level)
 
@@ -208,7 +212,7 @@ def _near_cap(allowance: Allowance, plan: Plan) -> NearView:
 def _beyond(allowance: Allowance, plan: Plan) -> str:
     assert plan.price is not None
     rate, cap = plan.price.overage_usd_per_million, amounts.cap(allowance, plan.price)
-    return f"a million tokens cost {price(rate)}, up to your cap of {usd(cap)}."
+    return f"extra usage costs {price(rate)} per 1M tokens, up to your cap of {usd(cap)}."
 
 
 # The cap
@@ -218,8 +222,8 @@ def cap_view(found: Billing) -> CapView:
     if found.plan.price is None:
         return CapView()
     notes = {
-        TRIALING: "Nothing costs extra during the trial; the cap holds from its end on.",
-        PAST_DUE: "Nothing costs extra while a payment is due.",
+        TRIALING: "Extra usage is off during the trial. The cap applies after it ends.",
+        PAST_DUE: "Extra usage is off while a payment is due.",
     }
     return CapView(
         current=usd(found.cap_usd),

@@ -5,7 +5,7 @@ import { useEffect, useId, useRef, useState } from "react";
 const GIVE_UP_MS = 20000;
 const NO_ANSWER = {
   code: "no_answer",
-  sentence: "There was no answer. Look whether it was done before you try again.",
+  sentence: "The server didn't respond. Check whether it was done before you try again.",
 };
 
 function Input({ id, field }) {
@@ -160,7 +160,7 @@ export function AskFirst(props) {
               aria-describedby={`${id}-reason-hint`}
             />
             <p id={`${id}-reason-hint`} className="hint">
-              It stays in the audit log.
+              Saved in the audit log.
             </p>
           </div>
           {refused && (

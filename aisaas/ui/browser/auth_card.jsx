@@ -48,27 +48,27 @@ export function Mailbox({ site, address, message, action, target, onBack }) {
     if (body) setSent((count) => count + 1);
   };
   return (
-    <Card title="Look into your mailbox" follows>
+    <Card title="Check your email" follows>
       <form className="auth-form" onSubmit={onSubmit}>
         <p>{message}</p>
         <p className="mail-address">{address}</p>
         <MailboxLink className="button button-primary button-wide" address={address}>
-          Open this install’s mailbox
+          Open the test mailbox
         </MailboxLink>
         <Problem problem={problem} />
-        <Said>{sent > 0 && "We sent it once more."}</Said>
+        <Said>{sent > 0 && "We sent it again."}</Said>
         <input type="hidden" name="email" value={address} />
         <input type="hidden" name="redirectTo" value={target} />
         <Check site={site} attempt={attempt} />
         {!site?.mailbox_url && (
-          <p className="hint">Nothing there? It may take a minute, or be in the folder for spam.</p>
+          <p className="hint">No email? It can take a minute. Check your spam folder, too.</p>
         )}
         <button className="button button-wide" type="submit" aria-disabled={busy || left > 0}>
-          {left > 0 ? `Send it again in ${left} s` : "Send it again"}
+          {left > 0 ? `Resend in ${left} s` : "Resend email"}
         </button>
         <p className="auth-other">
           <button type="button" className="link-button" onClick={onBack}>
-            Use another address
+            Use a different email address
           </button>
         </p>
       </form>

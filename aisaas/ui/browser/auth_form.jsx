@@ -24,8 +24,8 @@ const RESEND = "/api/session/resend";
 const RESET = "/api/session/reset";
 const PASSWORD = "/api/account/password";
 const MODES = {
-  invitation: "Sign-up is by invitation. If you were invited, open the link in the mail.",
-  closed: "Sign-up is closed at the moment. Whoever has an account can still sign in.",
+  invitation: "You need an invitation to sign up. If you have one, open the link in the email.",
+  closed: "Sign-up is closed. If you have an account, you can still sign in.",
 };
 
 const targetIn = (query) => new URLSearchParams(query).get("redirectTo") ?? "";
@@ -97,7 +97,7 @@ function SignIn() {
   return (
     <Card
       title="Welcome back"
-      lead="Your conversations are where you left them."
+      lead="Sign in to pick up where you left off."
       settled={site !== null}
     >
       <form className="auth-form" method="post" action={SIGN_IN} onSubmit={onSubmit}>
@@ -108,7 +108,7 @@ function SignIn() {
               className="link-button"
               onClick={(event) => mail(RESEND, event.currentTarget.form)}
             >
-              Send the mail again
+              Resend the email
             </button>
           )}
         </Problem>
@@ -141,7 +141,7 @@ function SignIn() {
         </p>
         {site?.sign_up_mode === "open" && (
           <p className="auth-other">
-            New here? <a href={onward("/signup", target)}>Make an account</a>
+            New here? <a href={onward("/signup", target)}>Create an account</a>
           </p>
         )}
       </form>
@@ -176,20 +176,20 @@ function SignUp({ product }) {
   }
   const toSignIn = (
     <p className="auth-other">
-      Already have an account? <a href={onward("/login", target)}>Go to sign-in</a>
+      Already have an account? <a href={onward("/login", target)}>Sign in</a>
     </p>
   );
   if (site && MODES[site.sign_up_mode]) {
     return (
-      <Card title="Make an account" lead={MODES[site.sign_up_mode]}>
+      <Card title="Create your account" lead={MODES[site.sign_up_mode]}>
         {toSignIn}
       </Card>
     );
   }
   return (
     <Card
-      title="Make an account"
-      lead="Free to start, no card, a clear limit."
+      title="Create your account"
+      lead="Start for free. No card needed."
       settled={site !== null}
     >
       <form className="auth-form" method="post" action={SIGN_UP} onSubmit={onSubmit}>
@@ -228,12 +228,12 @@ function AskForReset({ over = false }) {
   }
   return (
     <Card
-      title={over ? "That link is over" : "Forgot your password?"}
+      title={over ? "This link has expired" : "Reset your password"}
       follows={over}
       lead={
         over
-          ? "Links to choose a password by work once, and for an hour. Ask for a new one."
-          : "We mail you a link by which you choose a new one."
+          ? "Password reset links work once, for an hour. Request a new one below."
+          : "We'll email you a link to reset your password."
       }
       settled={site !== null}
     >
@@ -243,10 +243,10 @@ function AskForReset({ over = false }) {
         <Email />
         <Check site={site} attempt={attempt} />
         <Submit busy={busy} busyText="One moment…">
-          Mail me a link
+          Send reset link
         </Submit>
         <p className="auth-other">
-          <a href="/login">Back to sign-in</a>
+          <a href="/login">Back to sign in</a>
         </p>
       </form>
     </Card>
@@ -267,12 +267,12 @@ function ChoosePassword({ email, knows, product }) {
   return (
     <Card
       title="Choose a new password"
-      lead="All other sessions will be signed out."
+      lead="You'll be signed out of all other sessions."
       settled={site !== null}
     >
       <form className="auth-form" method="post" action={PASSWORD} onSubmit={onSubmit}>
         <Problem problem={problem}>
-          {problem?.code === "unauthenticated" && <a href="/reset">Ask for a new link</a>}
+          {problem?.code === "unauthenticated" && <a href="/reset">Request a new link</a>}
         </Problem>
         <Username email={email} />
         {knows && (
@@ -286,11 +286,11 @@ function ChoosePassword({ email, knows, product }) {
         <NewPasswordField label="New password" product={product} />
         {knows && <Check site={site} attempt={attempt} />}
         <Submit busy={busy} busyText="One moment…">
-          Save the password
+          Save password
         </Submit>
         {knows && (
           <p className="auth-other">
-            <a href="/reset">Forgot the current one?</a>
+            <a href="/reset">Forgot your current password?</a>
           </p>
         )}
       </form>

@@ -28,7 +28,7 @@ export function CapForm({ value, own, standard, problem, saved, onSave, onReset 
   return (
     <form className="settings-form" onSubmit={onSubmit} noValidate>
       <div className="field cap-field">
-        <label htmlFor="cap">Your cap in USD</label>
+        <label htmlFor="cap">Spending cap in USD</label>
         <input
           id="cap"
           type="text"
@@ -45,20 +45,20 @@ export function CapForm({ value, own, standard, problem, saved, onSave, onReset 
           }}
         />
         <p id="cap-said" className={said ? "field-problem" : "hint"} role={said ? "alert" : undefined}>
-          {said || "0 means that nothing ever costs extra."}
+          {said || "Set to 0 to turn off extra usage."}
         </p>
       </div>
       <div className="row-of-buttons">
         <button type="submit" className="button">
-          Save the cap
+          Save cap
         </button>
         {own && (
           <button type="button" className="text-button" onClick={reset}>
-            Use the plan’s own, {standard}
+            Use the plan's default, {standard}
           </button>
         )}
       </div>
-      <Said>{asked > 0 && saved >= asked && !said && "Saved. It holds from the next message on."}</Said>
+      <Said>{asked > 0 && saved >= asked && !said && "Saved. Applies from your next message."}</Said>
     </form>
   );
 }

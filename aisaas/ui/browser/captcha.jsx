@@ -1,4 +1,4 @@
-// The check that somebody is human, by the vendor whose site key is set; nothing of it is loaded
+// The check that a visitor is human, by the vendor whose site key is set; nothing of it is loaded
 // without one. Its answer travels as the form's field `captcha`. An answer is good for one form, so a
 // new `attempt` asks anew, and so does one that has grown too old.
 import { useEffect, useRef, useState } from "react";
@@ -76,8 +76,7 @@ export function Captcha({ captcha, attempt }) {
       <input type="hidden" name="captcha" value={token} />
       {failed && (
         <p className="hint" role="alert">
-          The check that you are human couldn’t be loaded. Something in this browser may block it;
-          allow it and reload the page.
+          We couldn't load the check that you're human. If your browser blocks it, allow it and reload the page.
         </p>
       )}
     </div>

@@ -2,16 +2,16 @@
 // shown afterwards is what the server has found. The address is cleaned at once.
 import { useEffect, useState } from "react";
 
-const WAITING = "Your plan is being set up…";
+const WAITING = "Setting up your plan…";
 const BACK = `Checkout is complete. ${WAITING}`;
 const LATE =
-  "Your plan hasn’t arrived here yet. Nothing is lost: it usually takes seconds, sometimes minutes. Load " +
-  "this page again a little later. If it still isn’t here then, write to support.";
-const CANCELLED = "You left before the end of Checkout. Nothing was charged and nothing has changed.";
+  "Your payment went through, but your plan isn't active yet. This can take a few minutes. Reload this page " +
+  "later. If it's still missing, contact support.";
+const CANCELLED = "You left Checkout. You weren't charged, and your plan hasn't changed.";
 
 const words = (stage, back, plan) => {
   if (back === "cancelled") return CANCELLED;
-  if (stage === "done") return `You are on ${plan}.`;
+  if (stage === "done") return `You're on ${plan}.`;
   if (stage === "late") return LATE;
   if (back === "done") return BACK;
   return stage === "waiting" ? WAITING : "";

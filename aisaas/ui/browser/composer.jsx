@@ -170,7 +170,7 @@ export function Composer(props) {
           </select>
         </label>
         <span className="composer-hint" aria-hidden="true">
-          <kbd>Enter</kbd> sends, <kbd>Shift</kbd> <kbd>Enter</kbd> breaks the line
+          <kbd>Enter</kbd> to send, <kbd>Shift</kbd> <kbd>Enter</kbd> for a new line
         </span>
         {streaming ? (
           <button

@@ -7,39 +7,39 @@ import { Problem, Submit, useSending } from "$/components/own/forms.jsx";
 const CONFIRM = "/api/session/confirm";
 const SIGN_IN = {
   title: "Sign in",
-  lead: "You asked for a link to sign in by. It works once.",
+  lead: "Use this link to sign in. It works once.",
   submit: "Sign in",
-  on: { href: "/login", label: "Ask for a new link" },
+  on: { href: "/login", label: "Request a new link" },
 };
 const KINDS = {
   signup: {
     title: "Welcome",
-    lead: "Confirm that this address is yours, and your account is ready.",
-    submit: "Confirm my address",
-    on: { href: "/login", label: "Sign in, or have the mail sent again" },
+    lead: "Confirm your email address to finish creating your account.",
+    submit: "Confirm email address",
+    on: { href: "/login", label: "Sign in or resend the email" },
   },
   magiclink: SIGN_IN,
   email: SIGN_IN,
   recovery: {
     title: "Choose a new password",
-    lead: "You asked for a link because you forgot yours.",
+    lead: "You asked to reset your password.",
     submit: "Choose a new password",
     on: { href: "/reset", label: "Ask for a new link" },
   },
   invite: {
-    title: "You are invited",
-    lead: "Accept, and choose a password on the next page.",
-    submit: "Accept the invitation",
-    on: { href: "/login", label: "Go to sign-in" },
+    title: "You're invited",
+    lead: "Accept the invitation, then choose a password.",
+    submit: "Accept invitation",
+    on: { href: "/login", label: "Sign in" },
   },
   email_change: {
-    title: "Change of your address",
-    lead: "Both your old and your new address have to be confirmed, each by its own mail.",
-    submit: "Confirm the change",
+    title: "Confirm your new email address",
+    lead: "To change your address, open the links we sent to your old and new addresses.",
+    submit: "Confirm change",
     on: { href: "/settings", label: "Go to settings" },
   },
 };
-const NOT_WHOLE = { code: "link_not_whole", message: "That link is incomplete. Open it from the email again." };
+const NOT_WHOLE = { code: "link_incomplete", message: "That link is incomplete. Open it from the email again." };
 
 // For this page load: the address doesn't have it any more.
 let link;
@@ -64,11 +64,11 @@ export function Confirm() {
   if (read === undefined) return <Card title="One moment" settled={false} />;
   if (read === null) {
     return (
-      <Card title="That link doesn’t work">
+      <Card title="This link doesn't work">
         <div className="auth-form">
           <Problem problem={NOT_WHOLE} />
           <p className="auth-other">
-            <a href="/login">Go to sign-in</a>
+            <a href="/login">Sign in</a>
           </p>
         </div>
       </Card>
@@ -77,7 +77,7 @@ export function Confirm() {
   const kind = KINDS[read.type];
   if (halfDone) {
     return (
-      <Card key="half" title="One more mail" lead={halfDone} follows>
+      <Card key="half" title="One more step" lead={halfDone} follows>
         <p className="auth-other">
           <a href="/settings">Go to settings</a>
         </p>

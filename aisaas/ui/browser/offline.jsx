@@ -26,7 +26,7 @@ export function Offline({ errors }) {
   }, [failing]);
   return (
     <div className="offline" role="status" aria-live="polite" data-shown={offline}>
-      {offline && "You are offline. Keep typing: nothing is lost, and we reconnect by ourselves."}
+      {offline && "You're offline. Keep typing; we'll reconnect automatically."}
     </div>
   );
 }

@@ -58,7 +58,7 @@ export function OwnSessions({ sessions, onChanged }) {
                 aria-label={`Sign out ${session.device}`}
                 aria-disabled={busy}
                 onClick={() =>
-                  end("/api/session/end", { session: session.id }, `${session.device} is signed out.`)
+                  end("/api/session/end", { session: session.id }, `Signed out of ${session.device}.`)
                 }
               >
                 Sign out
@@ -77,7 +77,7 @@ export function OwnSessions({ sessions, onChanged }) {
             aria-disabled={busy}
             onClick={() => end(SIGN_OUT, { scope: "others" })}
           >
-            Sign out all others
+            Sign out other sessions
           </button>
         )}
         <button
@@ -91,14 +91,14 @@ export function OwnSessions({ sessions, onChanged }) {
       </div>
       <dialog ref={asking} className="dialog" aria-labelledby="everywhere-title">
         <h3 id="everywhere-title">Sign out everywhere?</h3>
-        <p>Every session ends, this one as well. You can sign in again right away.</p>
+        <p>You'll be signed out of every session, including this one.</p>
         <div className="row-of-buttons">
           <button
             type="button"
             className="button"
             onClick={() => asking.current.close()}
           >
-            Stay signed in
+            Cancel
           </button>
           <button
             type="button"

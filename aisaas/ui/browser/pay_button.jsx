@@ -68,7 +68,7 @@ export function SwitchButton({ label, title, explanation, arriving, refusal, onS
         <p>{explanation}</p>
         <div className="row-of-buttons">
           <button type="button" className="button" onClick={() => asking.current.close()}>
-            Keep my plan
+            Keep current plan
           </button>
           <button
             type="button"

@@ -48,9 +48,9 @@ export function NameForm({ name, saved, onSave }) {
         required={false}
         value={typed}
         onChange={(event) => setTyped(event.target.value)}
-        hint="Shown in your account menu. Without one, your address is shown."
+        hint="Shown in your account menu. If empty, your email address is shown."
       />
-      <Submit small>Save the name</Submit>
+      <Submit small>Save name</Submit>
       <Said>{asked > 0 && saved >= asked && typed.trim() === name && "Saved."}</Said>
     </form>
   );
@@ -79,10 +79,10 @@ export function AddressForm({ email }) {
       <Problem problem={problem} />
       <Said>
         {said?.confirm &&
-          `We sent a mail to ${said.asked} and one to ${email}. Open both: the change takes effect with the second.`}
+          `We sent links to ${said.asked} and ${email}. Open both to finish the change.`}
       </Said>
       {said?.confirm && (
-        <MailboxLink className="button button-small">Open this install’s mailbox</MailboxLink>
+        <MailboxLink className="button button-small">Open the test mailbox</MailboxLink>
       )}
       <Field
         label="New email"
@@ -92,7 +92,7 @@ export function AddressForm({ email }) {
         inputMode="email"
         autoComplete="email"
         maxLength={254}
-        hint="Where addresses are confirmed, it takes effect when you have opened the links we mail to both."
+        hint="You may need to confirm the change from both addresses."
       />
       <PasswordField
         label="Current password"
@@ -103,7 +103,7 @@ export function AddressForm({ email }) {
       />
       <Check site={site} attempt={attempt} />
       <Submit small busy={busy} busyText="One moment…">
-        Change the address
+        Change email address
       </Submit>
     </form>
   );
@@ -142,7 +142,7 @@ export function PasswordForm({ email, product, onChanged }) {
       </p>
       <Check site={site} attempt={attempt} />
       <Submit small busy={busy} busyText="One moment…">
-        Change the password
+        Change password
       </Submit>
     </form>
   );
@@ -152,7 +152,7 @@ const SIDE = 512;
 const MAX_BYTES = 240 * 1024;
 const UNREADABLE = {
   code: "picture_invalid",
-  message: "That file isn't a picture this browser can read. Choose a PNG, JPEG, or WebP picture.",
+  message: "Your browser can't read that file. Choose a PNG, JPEG, or WebP picture.",
 };
 
 // The middle square, as small as it needs to be. Raises what the browser says of unreadable files.
@@ -198,7 +198,7 @@ export function PictureForm({ picture, initials, onChanged }) {
     try {
       const fields = new FormData();
       fields.append("picture", await squared(file), "picture");
-      await change("/api/account/picture", fields, "Your picture is changed.");
+      await change("/api/account/picture", fields, "Your picture has been changed.");
     } catch {
       setProblem(UNREADABLE);
     }
@@ -209,7 +209,7 @@ export function PictureForm({ picture, initials, onChanged }) {
     begin();
     // What has the focus is about to vanish.
     chooser.current?.focus();
-    await change("/api/account/picture/remove", {}, "Your picture is removed.");
+    await change("/api/account/picture/remove", {}, "Your picture has been removed.");
     setBusy(false);
   };
   return (
@@ -224,7 +224,7 @@ export function PictureForm({ picture, initials, onChanged }) {
         )}
         <div className="picture-actions">
           <label className="button button-small file-button" aria-disabled={busy}>
-            {busy ? "One moment…" : picture ? "Choose another picture" : "Choose a picture"}
+            {busy ? "One moment…" : picture ? "Change picture" : "Choose a picture"}
             <input
               ref={chooser}
               className="visually-hidden"
@@ -242,7 +242,7 @@ export function PictureForm({ picture, initials, onChanged }) {
       </div>
       <Problem problem={problem} />
       <Said>{said}</Said>
-      <p className="hint">It is cut to a square and made small here, before it is sent.</p>
+      <p className="hint">Your picture is cropped to a square and resized before it's uploaded.</p>
     </div>
   );
 }

@@ -73,8 +73,8 @@ export function Prices() {
               <li>{count(plan.tokens)} tokens a month</li>
               <li>
                 {plan.overage
-                  ? `More for ${dollars(plan.overage)} a million, up to a cap you set`
-                  : "No card needed, and nothing beyond them"}
+                  ? `Extra usage: ${dollars(plan.overage)} per 1M tokens, up to a cap you set`
+                  : "No card needed, no extra charges"}
               </li>
               {plan.trial_days > 0 && (
                 <li>

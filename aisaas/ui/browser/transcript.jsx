@@ -152,7 +152,7 @@ const Message = memo(function Message({ message, canRetry, onRetry }) {
           {message.text && <Markdown text={message.text} streaming={streaming} />}
           {streaming && !message.text && (
             <span className="thinking">
-              <span className="visually-hidden">Waiting for the first words</span>
+              <span className="visually-hidden">Waiting for the reply</span>
             </span>
           )}
         </div>

@@ -50,15 +50,13 @@ def welcome() -> rx.Component:
         rx.cond(
             Chat.model.startswith("demo"),
             rx.el.p(
-                "This is a demo model with canned answers. Write “help” to see what it can do.",
+                "This demo model gives canned answers. Send “help” to see what it can do.",
                 class_name="hint",
             ),
         ),
         rx.cond(
             Session.admin,
-            rx.el.p(
-                "You are an admin: the first account of a new install is one.", class_name="hint"
-            ),
+            rx.el.p("You're an admin because yours is the first account here.", class_name="hint"),
         ),
         class_name="welcome",
     )

@@ -126,7 +126,7 @@ def receipts() -> rx.Component:
         ),
         rx.el.p(
             "“Counts as” is the number of tokens a reply uses from your allowance: its tokens in and "
-            "out, multiplied by the model’s weight. Generating a conversation’s title is listed as a "
+            "out, multiplied by the model's weight. Generating a conversation's title is listed as a "
             "separate, short reply.",
             class_name="quiet",
         ),

@@ -48,16 +48,16 @@ def password() -> rx.Component:
 
 def sessions() -> rx.Component:
     return _card(
-        "Where you are signed in",
+        "Sessions",
         OwnSessions.create(sessions=Profile.sessions, on_changed=Profile.load),
     )
 
 
 def colours() -> rx.Component:
     return _card(
-        "Colours",
+        "Appearance",
         rx.el.fieldset(
-            rx.el.legend("Colours of the pages in this browser", class_name="visually-hidden"),
+            rx.el.legend("Appearance in this browser", class_name="visually-hidden"),
             *(_theme(value, label) for value, label in THEMES),
             class_name="choices",
         ),
@@ -68,7 +68,7 @@ def _theme(value: str, label: str) -> rx.Component:
     return rx.el.label(
         rx.el.input(
             type="radio",
-            name="colours",
+            name="appearance",
             value=value,
             checked=color_mode == value,
             on_change=set_color_mode(value),  # pyright: ignore[reportArgumentType]

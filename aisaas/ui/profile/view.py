@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from aisaas.accounts.models import OpenedBy, OwnSession
 
 OPENED: dict[OpenedBy, str] = {
-    "sign_up": "Opened by signing up",
-    "password": "Opened with the password",
-    "confirmation": "Opened by confirming the address",
-    "magic_link": "Opened by a link from a mail",
-    "recovery": "Opened to choose a password",
-    "invite": "Opened by an invitation",
-    "email_change": "Opened by confirming an address",
-    "provider": "Opened through a sign-in provider",
+    "sign_up": "Signed up",
+    "password": "Signed in with password",
+    "confirmation": "Confirmed email address",
+    "magic_link": "Signed in with an email link",
+    "recovery": "Reset password",
+    "invite": "Accepted an invitation",
+    "email_change": "Confirmed a new email address",
+    "provider": "Signed in with a provider",
 }
 
 

@@ -315,7 +315,7 @@ def test_tiles_tell_what_a_figure_is_made_of() -> None:
     assert found["Revenue"] == ("$2.00", "$2.00 plans, $0.00 beyond")
     assert found["Margin"] == ("$1.50", "75% of revenue")
     assert (found["Refusals"][0], found["Errors of providers"][0]) == ("5", "7")
-    assert found["Free tier"] == ("$0.75", "At most 50% of a day’s cap")
+    assert found["Free tier"] == ("$0.75", "At most 50% of a day's cap")
 
 
 def test_a_loss_is_told_as_one() -> None:

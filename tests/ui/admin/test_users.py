@@ -130,7 +130,7 @@ async def test_page_shows_a_user_without_a_word_of_theirs(
         user = tab.vars["one_user.user"]
         assert (user.email, user.plan, user.mine) == (ada.principal.email, "Free", False)
         assert sum(user.chart.series[0].replies) >= 1
-        assert [line.detail for line in user.sessions] == ["Opened by signing up"]
+        assert [line.detail for line in user.sessions] == ["Signed up"]
         assert secret not in repr(tab.deltas)
 
 

@@ -114,7 +114,7 @@ def events(books: Books) -> Html:
     return tag(
         "section",
         tag("h2", "Latest events"),
-        None if rows else tag("p", "None yet."),
+        None if rows else tag("p", "No invoices yet."),
         tag(
             "table",
             tag(

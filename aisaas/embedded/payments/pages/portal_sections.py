@@ -112,7 +112,7 @@ def card_section(visit: Visit) -> Html:
     return tag(
         "section",
         tag("h2", "Card"),
-        tag("p", card.in_words(method) if method else "None yet."),
+        tag("p", card.in_words(method) if method else "No invoices yet."),
         tag(
             "p",
             link(f"{visit.path}/card", "Change card" if method else "Add card", class_="button"),
@@ -149,7 +149,9 @@ def invoices_section(visit: Visit) -> Html:
     return tag(
         "section",
         tag("h2", "Invoices"),
-        tag("div", *(_invoice(visit, each) for each in found)) if found else tag("p", "None yet."),
+        tag("div", *(_invoice(visit, each) for each in found))
+        if found
+        else tag("p", "No invoices yet."),
         class_="card",
         id="invoices",
     )

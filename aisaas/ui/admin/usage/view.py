@@ -267,7 +267,7 @@ def _burn_tile(report: Report) -> TileView:
     if worst is None:
         return TileView("Free tier", money(spent))
     share = _share_of(worst.free.spent_usd, worst.free.cap_usd)
-    return TileView("Free tier", money(spent), hint=f"At most {share} of a day’s cap")
+    return TileView("Free tier", money(spent), hint=f"At most {share} of a day's cap")
 
 
 def _share_of(part: Decimal, whole: Decimal) -> str:
@@ -328,7 +328,7 @@ def _cost(bars: _Bars) -> MeasureView:
 def _revenue(bars: _Bars) -> MeasureView:
     series = [
         _series("Plans", 1, bars, lambda e: float(e.subscriptions_usd)),
-        _series("Beyond what is included", 4, bars, lambda e: float(e.figures.overage_usd)),
+        _series("Extra usage", 4, bars, lambda e: float(e.figures.overage_usd)),
     ]
     return MeasureView("revenue", "Revenue", "", "", True, "earned, not yet paid", 0, series)
 

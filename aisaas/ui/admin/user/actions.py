@@ -53,7 +53,7 @@ def buttons() -> rx.Component:
             "Limits of this account",
             OneUser.set_limits,
             "Set the limits",
-            "They hold in place of the plan’s, from the next message on. With own tokens nothing "
+            "They hold in place of the plan's, from the next message on. With own tokens nothing "
             "may be used beyond them.",
             user.limit_fields,
         ),
@@ -62,7 +62,7 @@ def buttons() -> rx.Component:
             "Give credits",
             OneUser.grant_credits,
             "Give them",
-            "Used once what the plan includes is used up, and never billed. They can’t be taken "
+            "Used once what the plan includes is used up, and never billed. They can't be taken "
             "back.",
             TOKENS,
         ),
@@ -99,7 +99,7 @@ def _suspend() -> rx.Component:
         OneUser.suspend,
         "Suspend",
         "They are signed out everywhere. What they send is refused until the suspension is lifted; "
-        "their subscription goes on. They aren’t told the reason.",
+        "their subscription goes on. They aren't told the reason.",
         danger=True,
     )
 

@@ -235,7 +235,7 @@ def _limit_fields(who: Standing, plan: Plan) -> list[dict[str, Any]]:
 def _limit_hint(limit: _Limit) -> str:
     if limit.money:
         return "Empty: as high as they like."
-    return f"Empty: {limit.plans:,}, the plan’s."
+    return f"Empty: {limit.plans:,}, the plan's."
 
 
 def _refused(each: Refused, models: Mapping[str, str]) -> LineView:
