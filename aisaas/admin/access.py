@@ -63,9 +63,9 @@ def stated(reason: str) -> str:
     """
     line = " ".join(reason.split())
     if not line:
-        raise ActionInvalid("Write a reason. It is kept in the audit log.")
+        raise ActionInvalid("Enter a reason. It's saved in the audit log.")
     if len(line) > LONGEST_REASON or not line.isprintable():
-        raise ActionInvalid(f"A reason is text of at most {LONGEST_REASON} characters.")
+        raise ActionInvalid(f"A reason can have at most {LONGEST_REASON} characters.")
     return line
 
 

@@ -82,7 +82,7 @@ class Caps:
             Unavailable: the database does not answer.
         """
         if scope not in SCOPES:
-            raise ActionInvalid("There is no such cap.")
+            raise ActionInvalid("That cap doesn't exist.")
         if usd is not None:
             _check(usd)
         async with steering(self._database, actor, reason) as act:
@@ -124,6 +124,6 @@ class Caps:
 
 def _check(usd: Decimal) -> None:
     if not usd.is_finite() or not 0 <= usd <= MOST_USD:
-        raise ActionInvalid(f"A cap is from $0 to ${MOST_USD:,}.")
+        raise ActionInvalid(f"Enter a cap from $0 to ${MOST_USD:,}.")
     if usd != usd.quantize(SMALLEST_USD):
-        raise ActionInvalid("A cap has at most six decimal places.")
+        raise ActionInvalid("A cap can have at most six decimal places.")

@@ -47,7 +47,7 @@ class Credits:
         async with self._database.transaction() as session:
             found = await store.user_by_email(session, email)
         if found is None:
-            raise NotFound("There is no account with that address.")
+            raise NotFound("No account has that email address.")
         return found
 
 
@@ -75,7 +75,7 @@ async def grant_in(
         raise ValueError("the end needs a time zone")
     now = await store.lock_user(session, user_id)
     if now is None:
-        raise NotFound("There is no such user.")
+        raise NotFound("That user doesn't exist.")
     if expires_at is not None and expires_at <= now:
         raise ValueError("the end lies in the past")
     grant_id = await store.grant_credits(

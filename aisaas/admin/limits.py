@@ -68,7 +68,7 @@ class KillSwitches:
             Unavailable: the database does not answer.
         """
         if scope not in self._scopes:
-            raise ActionInvalid(f"There is no {scope!r} to stop. There are: {self._listed()}.")
+            raise ActionInvalid(f"Can't stop {scope!r}. Choose one of: {self._listed()}.")
         async with steering(self._database, actor, reason) as act:
             outcome = await store.engage(
                 act.session, scope, act.reason, by=act.actor, stop_running=stop_running

@@ -195,7 +195,7 @@ class Entitlements:
         except DependencyError as error:
             raise Unavailable(f"It was not compared: {error}. Try again in a moment.") from error
         except PaymentsRefused as refused:
-            raise ActionInvalid(f"Stripe says no: {refused.code}.") from refused
+            raise ActionInvalid(f"Stripe rejected the request: {refused.code}.") from refused
 
     async def correct(self, actor: Actor, user_id: UUID, *, reason: str) -> PlanCorrected:
         """Look at all of a user's subscriptions, as their webhooks do, and write the plan that follows.
@@ -243,11 +243,11 @@ class Entitlements:
                 await subscriptions.derive(session, user_id, witness=witness)
             if not changes:
                 compared = await self._compare(actor, user_id)
-                raise ActionInvalid(compared.note or "What they have is what Stripe says.")
+                raise ActionInvalid(compared.note or "The plan matches Stripe.")
         except DependencyError as error:
             raise Unavailable(f"It was not corrected: {error}. Try again in a moment.") from error
         except PaymentsRefused as refused:
-            raise ActionInvalid(f"Stripe says no: {refused.code}.") from refused
+            raise ActionInvalid(f"Stripe rejected the request: {refused.code}.") from refused
         await subscriptions.tell(user_id)
         return PlanCorrected(user_id, changes[0][0], changes[-1][1])
 

@@ -153,7 +153,7 @@ class LedgerAndMeter:
             return await self._take_back(actor, compared, drift, reason)
         except DependencyError as error:
             raise Unavailable(
-                f"Nobody knows what became of it: {error}. Compare that day again in an hour."
+                f"The outcome is unknown: {error}. Compare that day again in an hour."
             ) from error
 
     async def settle(self, actor: Actor, customer: str, day: date, *, reason: str) -> int:
@@ -170,7 +170,7 @@ class LedgerAndMeter:
                 name = await acting(session, actor)
                 tokens = await store.settle_drift(session, customer, day)
                 if not tokens:
-                    raise ActionInvalid("Nothing differs on that day, or it is settled already.")
+                    raise ActionInvalid("Nothing differs on that day, or it's already settled.")
                 await audit(
                     session,
                     actor=name,
@@ -251,16 +251,20 @@ class LedgerAndMeter:
 def _correctable(compared: Compared) -> int:
     """What of the drift no row explains. Raises ActionInvalid."""
     if compared.moving:
-        raise ActionInvalid("Usage of that day is on its way or parked. Compare it in an hour.")
+        raise ActionInvalid(
+            "Some usage of that day is waiting or parked. Compare it again in an hour."
+        )
     unexplained = compared.open_drift + compared.ledger.dead
     if unexplained == 0 and compared.ledger.dead:
-        raise ActionInvalid("What is missing are refused rows: send them again, or waive them.")
+        raise ActionInvalid("The missing usage is in rejected records. Resend or waive them.")
     if unexplained == 0:
-        raise ActionInvalid("Ledger and meter agree on that day.")
+        raise ActionInvalid("Ledger and Stripe agree on that day.")
     return unexplained
 
 
 async def _claim(session: AsyncSession, of: Compared) -> None:
     """Of several admins one corrects; the others compare again when the meter shows it."""
     if not await store.claim_day(session, of.customer, of.day):
-        raise ActionInvalid("It was corrected within the last hour. Compare it again then.")
+        raise ActionInvalid(
+            "It was corrected within the last hour. Wait an hour, then compare it again."
+        )

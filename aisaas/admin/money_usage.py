@@ -125,7 +125,7 @@ class StuckUsage:
         )
         if not moved and not counted and not by_itself:
             raise ActionInvalid(
-                "There is nothing to send again: it was done already, or the meter takes it no more."
+                "Nothing to resend: it was already sent, or Stripe no longer accepts it."
             )
         return Resent(len(moved) + by_itself, counted)
 
@@ -152,7 +152,7 @@ class StuckUsage:
             raise Unavailable from error
         if not moved:
             raise ActionInvalid(
-                "There is nothing to resolve: it was done already, or it isn't parked or refused."
+                "Nothing to resolve: it was already resolved, or it isn't parked or rejected."
             )
         return len(moved)
 
@@ -164,13 +164,13 @@ class StuckUsage:
             compared = await self._reconciliation.compare(customer, day)
             if compared.ledger.unsure or compared.ledger.recent:
                 raise ActionInvalid(
-                    f"Other usage of {customer} on {day} is on its way. Try again in an hour."
+                    f"Other usage of {customer} on {day} is still being sent. Try again in an hour."
                 )
 
 
 def _check(ids: Sequence[UUID]) -> None:
     if len(ids) > MOST_AT_ONCE:
-        raise ActionInvalid(f"At most {MOST_AT_ONCE} at once.")
+        raise ActionInvalid(f"You can do at most {MOST_AT_ONCE} at a time.")
 
 
 async def _enter(

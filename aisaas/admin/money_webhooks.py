@@ -123,8 +123,8 @@ class WebhookEvents:
             raise Unavailable(f"It was not handled: {error}. Try again in a moment.") from error
         except PaymentsRefused as refused:
             raise ActionInvalid(
-                f"Stripe says no: {refused.code}. It shows events for 30 days."
+                f"Stripe rejected the request: {refused.code}. Events are available for 30 days."
             ) from refused
         if not done:
-            raise ActionInvalid("That event was handled already.")
+            raise ActionInvalid("That event has already been handled.")
         return outcome or "done"

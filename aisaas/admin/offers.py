@@ -215,7 +215,7 @@ class ModelOffers:
         """
         listed = self._listed.get(model_id)
         if listed is None:
-            raise ActionInvalid(f"There is no model {model_id!r}. There are: {self._names()}.")
+            raise ActionInvalid(f"No model is called {model_id!r}. Models: {self._names()}.")
         self._check(wanted)
         async with steering(self._database, actor, reason) as act:
             # One change after the other: what is left on each plan depends on all of them.
@@ -242,11 +242,11 @@ class ModelOffers:
             unknown = sorted(wanted.plans - self._plans.keys())
             if unknown or not wanted.plans:
                 known = ", ".join(self._plans)
-                raise ActionInvalid(f"A model is on one or more of the plans {known}.")
+                raise ActionInvalid(f"Choose at least one plan for the model: {known}.")
         if isinstance(wanted.weight, Decimal):
             _check_amount("A weight", wanted.weight, SMALLEST_WEIGHT, MOST_WEIGHT)
             if wanted.weight <= 0:
-                raise ActionInvalid("A weight is more than 0.")
+                raise ActionInvalid("The weight must be more than 0.")
         if isinstance(wanted.price, OwnPrice):
             for usd in (
                 wanted.price.input_usd,
@@ -258,14 +258,14 @@ class ModelOffers:
     def _check_result(self, after: Offer, words: Mapping[str, ModelOverride]) -> None:
         if after.enabled and after.price is None:
             raise ActionInvalid(
-                f"{after.listed.label} has no price, so it can't be on. Give it one."
+                f"{after.listed.label} has no price, so it can't be available. Set a price first."
             )
         offers = offers_of(self._listed.values(), words).values()
         for plan in self._plans.values():
             if not any(offer.on and plan.id in offer.plans for offer in offers):
                 raise ActionInvalid(
-                    f"The plan {plan.label} would have no model left. To stop all calls, use the "
-                    "kill switch."
+                    f"The {plan.label} plan needs at least one model. To stop all calls, use the kill "
+                    "switch."
                 )
 
     def _shown(self, offer: Offer) -> OfferShown:
@@ -359,10 +359,10 @@ def _told(offer: Offer) -> dict[str, object]:
 
 def _check_amount(what: str, amount: Decimal, smallest: Decimal, most: Decimal) -> None:
     if not amount.is_finite() or not 0 <= amount <= most:
-        raise ActionInvalid(f"{what} is from 0 to {most:,}.")
+        raise ActionInvalid(f"{what} must be from 0 to {most:,}.")
     if amount != amount.quantize(smallest):
         places = -int(smallest.as_tuple().exponent)
-        raise ActionInvalid(f"{what} has at most {places} decimal places.")
+        raise ActionInvalid(f"{what} can have at most {places} decimal places.")
 
 
 def _share(paid: Decimal | None, cost: Decimal) -> Decimal | None:

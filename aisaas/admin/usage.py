@@ -93,7 +93,7 @@ class UsageReports:
             ValueError: too long to be shown by the hour.
         """
         if step == "hour" and span.days > MOST_HOURLY_DAYS:
-            raise ValueError(f"By the hour, a span has at most {MOST_HOURLY_DAYS} days.")
+            raise ValueError(f"By the hour, a range can have at most {MOST_HOURLY_DAYS} days.")
         # What takes longest goes side by side; none of it needs the same moment as the others.
         (summed, earned, errors, burn), active, refusals = await asyncio.gather(
             self._totals(reader, span, step),
@@ -132,7 +132,7 @@ class UsageReports:
         """Who used anything. `search` is part of an address, or a whole user id. A page behind the
         last is the last."""
         if sort not in get_args(UserSort) or direction not in get_args(Direction):
-            raise ValueError("There is no such order.")
+            raise ValueError("That sort order doesn't exist.")
         page = max(page, 1)
         async with self._reading(reader) as session:
             total, found = await store.users(

@@ -97,9 +97,9 @@ class Span:
     def __post_init__(self) -> None:
         """Raises ValueError with a sentence for whoever chose the days."""
         if self.last < self.first:
-            raise ValueError("The last day lies before the first.")
+            raise ValueError("The last day is before the first.")
         if self.days > MOST_DAYS:
-            raise ValueError(f"A span has at most {MOST_DAYS:,} days.")
+            raise ValueError(f"A range can have at most {MOST_DAYS:,} days.")
 
     @classmethod
     def of(cls, first: str, last: str) -> Span:

@@ -51,7 +51,7 @@ from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, AuthError, DependencyError, NotFound, Unavailable
 from aisaas.ports import Identity
 
-NO_SUCH_USER = "There is no such user."
+NO_SUCH_USER = "That user doesn't exist."
 # A slip of the finger beyond these is no limit at all.
 MOST_REQUESTS_PER_MINUTE = 100_000
 MOST_REQUESTS_PER_DAY = 10_000_000
@@ -136,7 +136,7 @@ class Users:
         async with self._reading(actor) as session:
             found = await users.named(session, whom.strip())
         if found is None:
-            raise NotFound("There is no account with that address or id.")
+            raise NotFound("No account has that email address or ID.")
         return found
 
     # Acting. All of it raises NotFound (no admin, or no such user), ActionInvalid and Unavailable,
@@ -152,9 +152,9 @@ class Users:
             if _is(actor, user_id):
                 raise ActionInvalid("You can't suspend yourself. Ask another admin.")
             if act.user.suspended_at is not None:
-                raise ActionInvalid("They are suspended already.")
+                raise ActionInvalid("This account is already suspended.")
             if act.user.role == "admin" and not await users.other_admins(act.session, user_id):
-                raise ActionInvalid("They are the last admin who can act.")
+                raise ActionInvalid("This is the last active admin.")
             await users.suspend(act.session, user_id, act.reason)
             held = await revoke_all_of(act.session, user_id)
             await act.note(
@@ -166,7 +166,7 @@ class Users:
         """End a suspension."""
         async with self._acting(actor, user_id, "user.lift", reason) as act:
             if act.user.suspended_at is None:
-                raise ActionInvalid("They aren't suspended.")
+                raise ActionInvalid("This account isn't suspended.")
             await users.suspend(act.session, user_id, None)
             await act.note(_suspension(act.user.suspended_reason or ""), _suspension(None))
 
@@ -187,7 +187,7 @@ class Users:
         async with self._acting(actor, user_id, "user.set_limits", reason) as act:
             before = _limits_of(act.user)
             if limits == before:
-                raise ActionInvalid("These are the limits they have already.")
+                raise ActionInvalid("Those are already the account's limits.")
             await users.set_limits(act.session, user_id, limits)
             await act.note(_told(before), _told(limits))
 
@@ -229,9 +229,11 @@ class Users:
                 return False
             if role == "user":
                 if _is(actor, user_id) and not even_own:
-                    raise ActionInvalid("That is your own role. Say that you mean it.")
+                    raise ActionInvalid("That's your own role. Check the box to confirm.")
                 if not await users.other_admins(act.session, user_id):
-                    raise ActionInvalid("They are the last admin who can act. Make another first.")
+                    raise ActionInvalid(
+                        "This is the last active admin. Make someone else an admin first."
+                    )
             await users.set_role(act.session, user_id, role)
             await act.note({"role": act.user.role}, {"role": role})
             return True
@@ -254,7 +256,9 @@ class Users:
         except AuthError as error:
             raise ActionInvalid(f"The sign-in server refused: {error.sentence}") from error
         except DependencyError as error:
-            raise Unavailable("The sign-in server isn't answering, so no mail went out.") from error
+            raise Unavailable(
+                "The sign-in server isn't responding, so no email was sent."
+            ) from error
 
     async def mail_notice_again(
         self, actor: Actor, user_id: UUID, notice_id: UUID, *, reason: str
@@ -262,12 +266,12 @@ class Users:
         """Have a mail about billing sent once more, with what it said then; the new one."""
         async with self._acting(actor, user_id, "user.mail", reason) as act:
             if not self._parts.mails_go_out:
-                raise ActionInvalid("No mail server is set, so no mails about billing go out.")
+                raise ActionInvalid("No mail server is set up, so billing emails can't be sent.")
             state = await users.state_of_mail(act.session, user_id, notice_id)
             if state is None:
-                raise NotFound("There is no such mail.")
+                raise NotFound("That email doesn't exist.")
             if state == "pending":
-                raise ActionInvalid("That mail still waits to be sent.")
+                raise ActionInvalid("That email is already waiting to be sent.")
             again = await users.mail_again(act.session, user_id, notice_id)
             assert again is not None
             await act.note(
@@ -380,16 +384,20 @@ def _told(limits: OwnLimits) -> dict[str, Any]:
 
 def _check(limits: OwnLimits) -> None:
     for what, value, least, most in (
-        ("Requests a minute", limits.requests_per_minute, 0, MOST_REQUESTS_PER_MINUTE),
-        ("Requests a day", limits.requests_per_day, 0, MOST_REQUESTS_PER_DAY),
+        ("Requests per minute", limits.requests_per_minute, 0, MOST_REQUESTS_PER_MINUTE),
+        ("Requests per day", limits.requests_per_day, 0, MOST_REQUESTS_PER_DAY),
         ("Tokens a month", limits.tokens_per_month, 0, MOST_TOKENS),
-        ("Replies at once", limits.parallel_replies, 1, MOST_PARALLEL_REPLIES),
+        ("Replies at a time", limits.parallel_replies, 1, MOST_PARALLEL_REPLIES),
     ):
         if value is not None and not least <= value <= most:
-            raise ActionInvalid(f"{what}: give a number from {least} to {most:,}, or none.")
+            raise ActionInvalid(
+                f"{what}: enter a number from {least} to {most:,} or leave it empty."
+            )
     usd = limits.highest_cap_usd
     if usd is not None and not (usd.is_finite() and 0 <= usd <= HIGHEST_CAP_USD):
-        raise ActionInvalid(f"Highest cap: give USD from 0 to {HIGHEST_CAP_USD:,}, or none.")
+        raise ActionInvalid(
+            f"Highest spending cap: enter USD from 0 to {HIGHEST_CAP_USD:,} or leave it empty."
+        )
 
 
 def _money(user: Standing, plan: Plan, allowance: Allowance, spent: Spent) -> Money:

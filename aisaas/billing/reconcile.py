@@ -92,16 +92,16 @@ class Reconciliation:
         async with self._service.transaction() as session:
             wanted = await store.enter_day(session, customer, day)
         if wanted is None:
-            raise ActionInvalid("That day isn't over, or has been for less than an hour.")
+            raise ActionInvalid("Days can be compared an hour after they end, in UTC.")
         try:
             compared = await self._look(wanted)
         except PaymentsRefused as refused:
             raise ActionInvalid(
-                f"Stripe doesn't tell about {customer}: {refused.code}."
+                f"Stripe rejected the request for {customer}: {refused.code}."
             ) from refused
         await self._failures.succeeded(JOB, f"{customer} {day}")
         if compared is None:
-            raise ActionInvalid("Usage of that day changed meanwhile. Compare it again.")
+            raise ActionInvalid("Usage of that day changed in the meantime. Compare it again.")
         return compared
 
     async def customers(self, day: date) -> Sequence[str]:

@@ -99,7 +99,7 @@ def _lines(found: OneUser) -> list[str]:
             ],
         ),
         *_part(
-            "Done to this account",
+            "Admin actions",
             [f"{_at(each.at)}  {each.action}  {each.actor}  {each.reason}" for each in found.done],
         ),
     ]

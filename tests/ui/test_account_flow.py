@@ -206,7 +206,7 @@ def test_a_mails_link_signs_in_once(context: BrowserContext, mailbox: Mailbox, u
     page.goto("/login?redirectTo=/dashboard")
     page.get_by_label("Email").fill(address)
     page.get_by_role("button", name="Email me a sign-in link").click()
-    expect(page.get_by_text("If there is an account with that address")).to_be_visible()
+    expect(page.get_by_text("If that address has an account")).to_be_visible()
     link = mailbox.link(address, "magiclink")
     page.goto(link)
     page.get_by_role("button", name="Sign in").click()
@@ -226,7 +226,7 @@ def test_a_forgotten_password_is_replaced_and_ends_other_sessions(
     page.get_by_role("link", name="Forgot your password?").click()
     page.get_by_label("Email").fill(address)
     page.get_by_role("button", name="Send reset link").click()
-    expect(page.get_by_text("If there is an account with that address")).to_be_visible()
+    expect(page.get_by_text("If that address has an account")).to_be_visible()
     page.goto(mailbox.link(address, "recovery"))
     page.get_by_role("button", name="Choose a new password").click()
     page.wait_for_url(on("/reset?choose=1"))
@@ -296,7 +296,7 @@ def test_a_provider_signs_in(context: BrowserContext) -> None:
     page.get_by_label("Name").fill("Grace Hopper")
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(on("/settings"))
-    expect(card(page, "Sessions")).to_contain_text("through a sign-in provider")
+    expect(card(page, "Sessions")).to_contain_text("Signed in with a provider")
     expect(page.get_by_label("Name")).to_have_value("Grace Hopper")
 
 
@@ -324,7 +324,7 @@ def test_too_many_wrong_passwords_have_to_wait(context: BrowserContext) -> None:
     sign_in(page, address, "wrong")
     expect(alert).to_have_attribute("data-code", "too_many_tries")
     expect(alert).to_have_text(
-        re.compile(r"^Too many tries\. Wait (a minute|\d+ minutes) and try again\.$")
+        re.compile(r"^Too many attempts\. Try again in (1 minute|\d+ minutes)\.$")
     )
     expect(page.get_by_label("Email")).to_have_value(address)
 
@@ -341,7 +341,7 @@ def test_words_in_the_address_are_never_shown(context: BrowserContext) -> None:
 @pytest.mark.parametrize(
     ("mode", "sentence"),
     [
-        ("invitation", "If you were invited, open the link in the mail."),
+        ("invitation", "If you have one, open the link in the email."),
         ("closed", "Sign-up is closed."),
     ],
 )
@@ -403,7 +403,7 @@ def test_a_new_address_needs_both_mailboxes(context: BrowserContext, mailbox: Ma
     expect(page.get_by_label("New email")).to_have_value(new)
     form.get_by_label("Current password", exact=True).fill(PASSWORD)
     form.get_by_role("button", name="Change email address").click()
-    expect(form.get_by_role("status").first).to_contain_text(f"a mail to {new} and one to {old}")
+    expect(form.get_by_role("status").first).to_contain_text(f"links to {new} and {old}")
     page.goto(mailbox.link(new, "email_change"))
     page.get_by_role("button", name="Confirm change").click()
     expect(page.get_by_role("heading", name="One more step")).to_be_visible()
@@ -426,7 +426,7 @@ def test_the_password_is_changed_and_other_sessions_end(
     form.get_by_label("Current password", exact=True).fill(PASSWORD)
     form.get_by_label("New password", exact=True).fill(ANOTHER)
     form.get_by_role("button", name="Change password").click()
-    expect(form.get_by_role("status").first).to_contain_text("All other sessions are signed out")
+    expect(form.get_by_role("status").first).to_contain_text("signed out of all other sessions")
     expect(sessions).to_have_count(1)
     expect(form.get_by_label("New password", exact=True)).to_have_value("")
     theirs = other.new_page()
@@ -454,7 +454,7 @@ def test_a_picture_is_made_small_shown_and_removed(
     expect(page.locator("summary .avatar")).to_have_text("AL")
     chooser = page.get_by_label("Choose a picture")
     chooser.set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"})
-    expect(card(page, "Profile").get_by_role("alert")).to_contain_text("isn't a picture")
+    expect(card(page, "Profile").get_by_role("alert")).to_contain_text("can't read that file")
     chooser.set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": png(1400, 900)})
     shown = page.get_by_role("img", name="Your picture")
     expect(shown).to_be_visible()
@@ -650,4 +650,4 @@ def test_a_captcha_that_does_not_load_is_no_riddle(
     page.goto(f"{with_captcha}/login")
     expect(page.get_by_text("We couldn't load the check that you're human")).to_be_visible()
     sign_in(page, somebody())
-    expect(page.get_by_text("Finish the check that you are human first.")).to_be_visible()
+    expect(page.get_by_text("Complete the check that you're human first.")).to_be_visible()

@@ -178,7 +178,7 @@ def test_a_dearer_plan_is_switched_to_here(sign_up: SignUp) -> None:
     button.focus()
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog", name="Switch to Business for $100 a month?")
-    expect(dialog).to_contain_text("charged to your card now")
+    expect(dialog).to_contain_text("charged the difference")
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
     expect(button).to_be_focused()
@@ -194,7 +194,7 @@ def test_a_plan_that_is_cancelled_in_the_portal_ends_on_a_date(sign_up: SignUp) 
     page.get_by_role("link", name="Cancel plan").click()
     page.get_by_role("button", name="Cancel at the end of the period").click()
     back(page)
-    expect(card(page, "Plan")).to_contain_text("Cancelled: Pro ends on")
+    expect(card(page, "Plan")).to_contain_text("Canceled. Pro ends on")
     expect(card(page, "Next invoice")).to_contain_text("Pro (ending, no renewal)$0.00")
     expect(plan(page)).to_have_text("Pro")
 
@@ -205,7 +205,7 @@ def test_a_plan_that_is_cancelled_in_the_portal_ends_on_a_date(sign_up: SignUp) 
 def test_what_is_used_beyond_is_seen_and_its_cap_is_raised_to_go_on(sign_up: SignUp) -> None:
     page = on_pro(sign_up())
     use_more_than_is_included(page)
-    notice = page.get_by_text("What Pro includes is used up.")
+    notice = page.get_by_text("You've used all the tokens in Pro.")
     expect(notice).to_be_visible()
     billing(page)
     period = card(page, "This period")
@@ -231,7 +231,10 @@ def test_what_is_used_beyond_is_seen_and_its_cap_is_raised_to_go_on(sign_up: Sig
 def test_a_cap_that_is_no_amount_is_said_beside_the_field(sign_up: SignUp) -> None:
     page = billing(on_pro(sign_up()))
     field = page.get_by_role("textbox", name="Spending cap in USD")
-    for typed, said in (("five", "Write an amount in USD"), ("10001", "Give an amount from 0 to")):
+    for typed, said in (
+        ("five", "Enter an amount in USD"),
+        ("10001", "Enter an amount from \\$0 to"),
+    ):
         field.fill(typed)
         field.press("Enter")
         expect(field).to_have_attribute("aria-invalid", "true")
@@ -258,7 +261,7 @@ def test_a_notice_is_dismissed_until_the_next_line(sign_up: SignUp) -> None:
     billing(page)
     set_cap(page, "0")
     page.goto("/chat")
-    expect(notice).to_contain_text("used up")
+    expect(notice).to_contain_text("used all")
 
 
 # The provider
@@ -274,8 +277,8 @@ def test_without_the_provider_the_page_says_so_and_stays(
             billing(page)
             invoice = card(page, "Next invoice")
             expect(invoice).to_contain_text("$20.00")
-            expect(invoice).to_contain_text("isn't answering")
-            expect(card(page, "Invoices")).to_contain_text("isn't answering")
+            expect(invoice).to_contain_text("isn't responding")
+            expect(card(page, "Invoices")).to_contain_text("isn't responding")
             expect(card(page, "Plan").locator(".figure")).to_have_text("Pro")
             button = page.get_by_role("button", name="Manage plan, card, and invoices")
             button.click()
@@ -316,7 +319,7 @@ def test_whoever_leaves_checkout_is_told_that_nothing_happened(sign_up: SignUp) 
     page = sign_up()
     choose(page, "Choose Pro")
     page.get_by_role("link", name="Back").click()
-    note = page.get_by_text("Nothing was charged and nothing has changed.")
+    note = page.get_by_text("and your plan hasn't changed.")
     expect(note).to_be_visible()
     page.wait_for_url(re.compile(r"/billing$"))
     expect(plan(page)).to_have_text("Free")

@@ -18,8 +18,8 @@ from aisaas.ui.session import principal_of, show_account
 AREAS = (
     ("Usage", routes.ADMIN),
     ("Users", routes.ADMIN_USERS),
-    ("Steering", routes.ADMIN_STEERING),
-    ("Money", routes.ADMIN_MONEY),
+    ("Controls", routes.ADMIN_STEERING),
+    ("Billing", routes.ADMIN_MONEY),
     ("Audit log", routes.ADMIN_AUDIT),
 )
 

@@ -1,9 +1,8 @@
-"""What the parts that admins' pages share are shown with. Pure."""
+"""Views shared by the admin pages. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
-from decimal import Decimal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +15,7 @@ class OrderView:
 
 @dataclasses.dataclass(frozen=True)
 class PagerView:
-    """A page of rows. `words` are like "21 to 40 of 312"."""
+    """A page of rows. `words` are like "21–40 of 312"."""
 
     page: int = 1
     earlier: bool = False
@@ -34,13 +33,8 @@ class TileView:
     hint: str = ""
 
 
-def percent(part: Decimal) -> str:
-    """Of a whole that is 1."""
-    return f"{part * 100:.0f} %"
-
-
 def pager_view(page: int, size: int, total: int, shown: int) -> PagerView:
     """Page `page`, counted from 1, of `total` rows, `size` a page, of which `shown` are in view."""
     first = (page - 1) * size + 1
-    words = f"{first:,} to {first + shown - 1:,} of {total:,}" if shown else "Nothing"
+    words = f"{first:,}–{first + shown - 1:,} of {total:,}" if shown else "0 results"
     return PagerView(page, earlier=page > 1, later=page * size < total, words=words)

@@ -323,6 +323,7 @@ class UsageChart(rx.Component):
     tag = "UsageChart"
 
     chart: rx.Var[Any]
+    admin: rx.Var[bool]
 
 
 class ReportChart(rx.Component):

@@ -1,20 +1,20 @@
-// One's own use by day, as bars stacked by model, in tokens or in replies.
+// A user's usage by day, as bars stacked by model, in tokens or in replies.
 import { Bars } from "$/components/own/bars.jsx";
 import { count, date } from "$/components/own/formats.jsx";
 
-const MEASURES = [
-  {
-    key: "tokens",
-    label: "Tokens",
-    one: "token",
-    many: "tokens",
-    said: "counted toward your allowance",
-  },
-  { key: "replies", label: "Replies", one: "reply", many: "replies", said: "from models" },
+const REPLIES = { key: "replies", label: "Replies", one: "reply", many: "replies", said: "from models" };
+const OWN = [
+  { key: "tokens", label: "Tokens", one: "token", many: "tokens", said: "counted toward your allowance" },
+  REPLIES,
+];
+// Admins tell a model's tokens from those that count by its weight.
+const ADMINS = [
+  { key: "tokens", label: "Quota tokens", one: "quota token", many: "quota tokens", said: "used" },
+  REPLIES,
 ];
 
-// What each model was used for each day, the newest first.
-function tableOf({ days, series }) {
+// Each model's usage on each day, newest first.
+function tableOf({ days, series }, [tokens]) {
   const newestFirst = days.map((day, n) => ({ day, n })).reverse();
   const rows = newestFirst.flatMap(({ day, n }) =>
     series
@@ -34,22 +34,22 @@ function tableOf({ days, series }) {
     heads: [
       { label: "Day" },
       { label: "Model" },
-      { label: "Tokens", number: true },
+      { label: tokens.label, number: true },
       { label: "Replies", number: true },
     ],
     rows,
   };
 }
 
-export function UsageChart({ chart }) {
+export function UsageChart({ chart, admin }) {
   const { days, series } = chart ?? {};
   if (!days?.length) return <div className="chart-frame" />;
   if (series.length === 0) {
     return <p className="chart-frame chart-empty">No usage in the last 30 days.</p>;
   }
-  const measures = MEASURES.map((measure) => ({
+  const measures = (admin ? ADMINS : OWN).map((measure) => ({
     ...measure,
     series: series.map(({ label, tone, ...amounts }) => ({ label, tone, amounts: amounts[measure.key] })),
   }));
-  return <Bars chart={{ points: days, by: "day", every: 1, today: true, measures }} table={tableOf(chart)} />;
+  return <Bars chart={{ points: days, by: "day", every: 1, today: true, measures }} table={tableOf(chart, measures)} />;
 }

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from aisaas import formats
 from aisaas.admin.money_ledger import Corrected
 from aisaas.admin.money_usage import PAGE_ENTRIES, Resent
 from aisaas.billing.outbox import Outbox
@@ -110,10 +111,10 @@ async def test_refused_row_is_sent_again_and_a_parked_one_decided(
     async with open_tab(admin.cookie) as tab:
         await _looking_at(tab, OutboxRows.find, customer)
         shown = {row.id: row for row in tab.vars["outbox_rows.shown"].rows}
-        assert (shown[dead].state, shown[dead].error) == ("Refused", "archived: no meter")
+        assert (shown[dead].state, shown[dead].error) == ("Rejected", "archived: no meter")
         assert [len(shown[row].fields[0]["options"]) for row in (dead, parked)] == [1, 2]
         said = await _act(tab, OutboxRows.resend, subject=dead)
-        assert said == "1 row goes out again."
+        assert said == "1 record will be sent again."
         said = await _act(tab, OutboxRows.resolve, subject=parked, resolution="counted")
         assert said == "1 row is resolved."
         assert tab.vars["outbox_rows.shown"].rows == []
@@ -155,9 +156,12 @@ async def test_rows_in_view_are_sent_again_together(admin: Member, provider: Pro
         await _looking_at(tab, OutboxRows.find, customer)
         shown = tab.vars["outbox_rows.shown"]
         assert shown.sending == 3
-        assert await _act(tab, OutboxRows.resend, subject=shown.sendable) == "3 rows go out again."
+        assert (
+            await _act(tab, OutboxRows.resend, subject=shown.sendable)
+            == "3 records will be sent again."
+        )
         await tab.call(OutboxRows.choose, path=PAGE, which="pending")
-        assert [row.state for row in tab.vars["outbox_rows.shown"].rows] == ["On its way"] * 3
+        assert [row.state for row in tab.vars["outbox_rows.shown"].rows] == ["Waiting"] * 3
 
 
 async def test_rows_come_a_page_at_a_time(admin: Member, provider: Provider) -> None:
@@ -186,7 +190,11 @@ async def test_failed_event_is_handled_anew(admin: Member, provider: Provider, s
     async with open_tab(admin.cookie) as tab:
         await _looking_at(tab, WebhookRows.find, event)
         (row,) = tab.vars["webhook_rows.shown"].rows
-        assert (row.status, row.error, row.failed) == ("Failed", "database, 3 failed tries", True)
+        assert (row.status, row.error, row.failed) == (
+            "Failed",
+            "database, 3 failed attempts",
+            True,
+        )
         said = await _act(tab, WebhookRows.replay, subject=event)
         assert said == "The event was handled: ignored."
         assert tab.vars["webhook_rows.shown"].rows == []
@@ -209,15 +217,17 @@ async def test_day_that_differs_is_compared_and_corrected(
         await tab.call(Days.choose_day, path=PAGE, form={"day": the_day().isoformat()})
         await tab.call(Days.compare_day, path=PAGE)
         assert not tab.refused
-        assert tab.vars["area.said"].endswith(f"compared for {view.in_words(the_day())}.")
+        assert tab.vars["area.said"].endswith(f"compared for {formats.day(the_day())}.")
         (row,) = tab.vars["days.shown"].rows
         assert (row.ours, row.theirs, row.drift, row.open) == ("30", "20", "−10", True)
         said = await _act(tab, Days.correct, subject=row.id)
-        assert said.startswith("10 tokens go out to Stripe. Compare the day again in an hour.")
+        assert said.startswith(
+            "10 quota tokens will be sent to Stripe. Compare the day again in an hour."
+        )
         # Nobody has a profile here, so no period of theirs is running.
-        assert said.endswith("invoiced or credited by hand.")
+        assert said.endswith("invoice or credit them by hand.")
         await tab.call(Days.compare, path=PAGE, subject=row.id)
-        assert tab.vars["area.said"].startswith("Usage of that day is on its way")
+        assert tab.vars["area.said"].startswith("Some usage of that day is waiting")
         await tab.call(Days.choose_day, path=PAGE, form={"day": "2020-01-01"})
         assert tab.vars["days.shown"].rows == []
 
@@ -230,7 +240,7 @@ async def test_what_was_put_right_elsewhere_is_settled(
     async with open_tab(admin.cookie) as tab:
         await _looking_at(tab, Days.find, customer)
         await tab.call(Days.compare, path=PAGE, subject=subject)
-        assert tab.vars["area.said"] == "They differ by +6 tokens."
+        assert tab.vars["area.said"] == "Stripe differs by +6 quota tokens."
         said = await _act(tab, Days.settle, subject=subject)
         assert said == "+6 tokens are marked as settled."
         assert tab.vars["days.shown"].rows == []
@@ -254,12 +264,12 @@ async def test_plan_that_stripe_knows_nothing_of_is_found_and_taken_back(
         (row,) = tab.vars["plans.shown"].rows
         assert (row.ours, row.theirs, row.by, row.open) == ("Pro, trial", "Free", "an admin", True)
         await tab.call(Plans.compare, path=PAGE, subject=user)
-        assert tab.vars["area.said"] == "They have Pro, trial; Stripe says Free."
+        assert tab.vars["area.said"] == "They have Pro, trial, but Stripe says Free."
         said = await _act(tab, Plans.correct, subject=user)
-        assert said == "They had Pro, trial, and have Free now."
+        assert said == "Changed from Pro, trial to Free."
         assert tab.vars["plans.shown"].rows == []
         await tab.call(Plans.compare, path=PAGE, subject=user)
-        assert tab.vars["area.said"] == "What they have is what Stripe says."
+        assert tab.vars["area.said"] == "The plan matches Stripe."
         await tab.call(Plans.choose, path=PAGE, which="all")
         (row,) = tab.vars["plans.shown"].rows
         assert (row.open, row.corrected_at != "") == (False, True)
@@ -322,10 +332,10 @@ async def test_without_a_reason_or_with_junk_nothing_is_done(
 
 def test_what_was_done_is_said_in_words() -> None:
     assert view.resent(Resent(0, 2)) == (
-        "0 rows go out again. The meter turned out to have 2 rows."
+        "0 records will be sent again. Stripe already had 2 records."
     )
     day = date(2026, 1, 31)
-    assert "credit 6 tokens" in view.corrected(Corrected("cus_1", day, 6, "to_credit"))
+    assert "Credit 6 quota tokens" in view.corrected(Corrected("cus_1", day, 6, "to_credit"))
     assert "by hand" in view.corrected(Corrected("cus_1", day, 6, "cancelled", late=True))
     assert [view.lasting(seconds) for seconds in (5, 60, 7300, 86_400, 259_200)] == [
         "less than a minute",

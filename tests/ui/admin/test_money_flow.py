@@ -11,13 +11,13 @@ from tests.ui.admin.conftest import Execute
 
 WHY = "the meter was mended"
 BLANK = "    "
-USAGE = "How a customer, an address or an identifier begins"
+USAGE = "Search by customer ID, email, or record ID"
 PHONE: ViewportSize = {"width": 390, "height": 844}
 PARTS = (
-    "Usage on its way to Stripe",
+    "Usage reported to Stripe",
     "Events from Stripe",
     "Our ledger and Stripe's meter",
-    "Users' plans and Stripe's subscriptions",
+    "Plans and Stripe subscriptions",
     "Failed jobs",
 )
 # Of today: days that are over the instance compares by itself, and then decides about what is parked.
@@ -49,8 +49,8 @@ def money(admin: Page) -> Page:
     """The page, as an admin comes to it."""
     admin.goto("/admin")
     tabs = admin.get_by_role("navigation", name="Administration")
-    tabs.get_by_role("link", name="Money").click()
-    expect(admin.get_by_role("heading", name="Money", exact=True)).to_be_visible()
+    tabs.get_by_role("link", name="Billing").click()
+    expect(admin.get_by_role("heading", name="Billing", exact=True)).to_be_visible()
     return admin
 
 
@@ -66,7 +66,7 @@ def _stuck(page: Page, execute: Execute, state: str) -> Locator:
     """A row of usage in that state, found by its customer."""
     customer = f"cus_{uuid4().hex}"
     execute(STUCK, uuid4().hex, customer, state)
-    rows = _rows(page, "Rows of usage", USAGE, customer)
+    rows = _rows(page, "Usage records", USAGE, customer)
     expect(rows).to_have_count(1)
     expect(rows).to_contain_text(customer)
     return rows
@@ -103,18 +103,16 @@ def test_stuck_usage_is_sent_again_and_what_is_hopeless_given_up(
     expect(dialog.get_by_label("Reason")).to_be_focused()
     dialog.get_by_label("Reason").fill(BLANK)
     dialog.get_by_role("button", name="Resend", exact=True).click()
-    expect(dialog.get_by_role("alert")).to_have_text("Write a reason. It is kept in the audit log.")
+    expect(dialog.get_by_role("alert")).to_have_text("Enter a reason. It's saved in the audit log.")
     expect(rows).to_have_count(1)
-    _done(money, dialog, "Resend", "1 row goes out again.")
+    _done(money, dialog, "Resend", "1 record will be sent again.")
     expect(rows).to_have_count(0)
 
     rows = _stuck(money, execute, "parked")
     dialog = _asked(money, rows, "Resolve")
     became = dialog.get_by_label("What became of it")
-    expect(became.locator("option")).to_have_text(
-        ["It is never billed", "The meter has counted it"]
-    )
-    became.select_option(label="The meter has counted it")
+    expect(became.locator("option")).to_have_text(["Never bill it", "Stripe already counted it"])
+    became.select_option(label="Stripe already counted it")
     became.select_option(label="It is never billed")
     _done(money, dialog, "Resolve", "1 row is resolved.")
     expect(rows).to_have_count(0)
@@ -122,7 +120,7 @@ def test_stuck_usage_is_sent_again_and_what_is_hopeless_given_up(
     expect(rows.locator('[data-label="State"]')).to_have_text("Correction, waived")
 
     money.goto("/admin/audit")
-    done = _rows(money, "Audit log", "Search who, action, account or reason", _email(money))
+    done = _rows(money, "Audit log", "Search by actor, action, account, or reason", _email(money))
     expect(done.filter(has_text=WHY).locator("code")).to_have_text(
         ["usage.resolve", "usage.resend"]
     )
@@ -145,13 +143,13 @@ def test_plan_that_nobody_pays_for_is_found_and_taken_back(
 ) -> None:
     email = _email(member)
     execute(PAID_BY_NOBODY, email)
-    rows = _rows(money, "Plans that differ", "How an address or a customer begins", email)
-    money.get_by_role("button", name="Compare everybody", exact=True).click()
+    rows = _rows(money, "Plans that differ", "Search by email or customer ID", email)
+    money.get_by_role("button", name="Compare all users", exact=True).click()
     expect(rows).to_have_count(1)
     expect(rows.locator('[data-label="Has"]')).to_have_text("Business")
     expect(rows.locator('[data-label="Stripe says"]')).to_have_text("Free")
     dialog = _asked(money, rows, "Correct")
-    _done(money, dialog, "Correct", "They had Business, and have Free now.")
+    _done(money, dialog, "Correct", "Changed from Business to Free.")
     expect(rows).to_have_count(0)
 
 
@@ -163,11 +161,11 @@ def test_page_fits_a_phone_with_something_in_each_part(money: Page, execute: Exe
     execute(SET_ASIDE, str(uuid4()))
     execute(PAID_BY_NOBODY, email)
     expect(_stuck(money, execute, "parked")).to_contain_text("1,234")
-    search = "How an event, a type or a customer begins"
+    search = "Search by event ID, type, or customer ID"
     expect(_rows(money, "Webhook events", search, event)).to_contain_text(event)
-    search = "How a customer or an address begins"
-    expect(_rows(money, "Customers' days", search, customer)).to_contain_text(customer)
-    rows = _rows(money, "Plans that differ", "How an address or a customer begins", email)
-    money.get_by_role("button", name="Compare everybody", exact=True).click()
+    search = "Search by customer ID or email"
+    expect(_rows(money, "Usage by customer and day", search, customer)).to_contain_text(customer)
+    rows = _rows(money, "Plans that differ", "Search by email or customer ID", email)
+    money.get_by_role("button", name="Compare all users", exact=True).click()
     expect(rows).to_contain_text(email)
     assert money.evaluate("document.documentElement.scrollWidth") == PHONE["width"]

@@ -73,9 +73,9 @@ async def test_an_admin_changes_a_cap_and_gives_it_back(admin: Member, database:
         await _act(tab, Steering.set_cap, subject="total", usd="$750.50")
         total = tab.vars["steering.caps"][1]
         assert "of $750.50" in total.words
-        assert (total.hint, total.fields[0]["value"]) == ("The cap is set by an admin.", "750.5")
+        assert (total.hint, total.fields[0]["value"]) == ("Set by an admin.", "750.5")
         await _act(tab, Steering.set_cap, subject="total", usd="")
-        assert tab.vars["steering.caps"][1].hint == "The cap is as in the settings."
+        assert tab.vars["steering.caps"][1].hint == "From the settings."
     assert database("select count(*) from private.spending_caps") == [(0,)]
 
 
@@ -88,7 +88,7 @@ async def test_an_admin_stops_calls_and_lets_them_through_again(
         assert {"all", "plan:free", "provider:demo", "model:demo"} <= set(scopes)
         await _act(tab, Steering.engage, scope="plan:business", stop_running="yes")
         (switch,) = tab.vars["steering.switches"]
-        assert (switch.name, switch.running, switch.reason) == ("Plan Business", "stopped", WHY)
+        assert (switch.name, switch.running, switch.reason) == ("Plan Business", "Stopped", WHY)
         await _act(tab, Steering.lift, subject="plan:business")
         assert tab.vars["steering.switches"] == []
     actor = f"user:{admin.principal.user_id}"
@@ -115,11 +115,11 @@ async def test_an_admin_changes_a_model_and_gives_it_back(
             **(filled | {"plan_free": "", "weight": "2.5", "input_usd": "3", "output_usd": "5"}),
         )
         row = _row(tab, "small-window")
-        assert (row.plans, row.weight, row.price) == ("Pro, Business", "2.5", "$3.00 / $5.00")
+        assert (row.plans, row.weight, row.price) == ("Pro, Business", "2.5", "$3 / $5")
         assert row.margins == [
             # (3 × $3 + $5) / 4 to pay; $25 and $20.8333 a million to get.
-            "Pro: 86% included, 86% beyond",
-            "Business: 83% included, 82% beyond",
+            "Pro: 86% included, 86% extra usage",
+            "Business: 83% included, 82% extra usage",
         ]
         assert domain.catalogue.get("small-window") is not None
         await _act(tab, Steering.change_model, subject="small-window", **filled)
@@ -197,8 +197,8 @@ async def test_model_that_can_not_be_sold_like_that_is_refused(
 
 def test_page_says_who_is_told_and_when_nobody_is() -> None:
     assert "set SMTP_URL" in view.told(mails=False, webhook=False)
-    assert "by mail and at the webhook" in view.told(mails=True, webhook=True)
-    assert "by mail, once" in view.told(mails=True, webhook=False)
+    assert "by email and by webhook" in view.told(mails=True, webhook=True)
+    assert "by email at" in view.told(mails=True, webhook=False)
 
 
 def test_small_numbers_are_written_out() -> None:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(400)
 def steering(admin: Page) -> Page:
     """The page, as an admin sees it."""
     admin.goto("/admin/steering")
-    expect(admin.get_by_role("heading", name="Steering")).to_be_visible()
+    expect(admin.get_by_role("heading", name="Controls")).to_be_visible()
     return admin
 
 
@@ -39,23 +39,23 @@ def test_admin_stops_what_runs_and_lets_it_through_again(steering: Page, member:
     dialog.get_by_label("Stop running replies, too").check()
     _confirm(dialog, "Stop")
     expect(steering.get_by_role("status").get_by_text("New calls are stopped.")).to_be_visible()
-    engaged = steering.get_by_role("table", name="Engaged switches")
+    engaged = steering.get_by_role("table", name="Stopped calls")
     expect(engaged).to_contain_text("Plan Free")
     expect(engaged).to_contain_text(WHY)
     ends(reply, "stopped")
     expect(reply).to_contain_text("Replies are paused for now")
     refused(member, "and now?", "spending_paused")
-    _confirm(_asked(engaged, "Lift", steering), "Lift it")
-    expect(steering.get_by_text("Nothing is stopped.")).to_be_visible()
+    _confirm(_asked(engaged, "Resume", steering), "Resume")
+    expect(steering.get_by_text("All calls are allowed.")).to_be_visible()
     answered(member, "long 8 speed 0")
 
 
 def test_admin_changes_a_cap_and_a_model_and_gives_both_back(steering: Page, member: Page) -> None:
-    tile = steering.locator(".tile").filter(has_text="Free tier, a day")
+    tile = steering.locator(".tile").filter(has_text="Free accounts, per day")
     dialog = _asked(tile, "Change", steering)
     dialog.get_by_label("USD a day").fill("0")
     # Without a reason nothing is done.
-    dialog.get_by_role("button", name="Change the cap").click()
+    dialog.get_by_role("button", name="Change cap").click()
     expect(dialog).to_be_visible()
     _confirm(dialog, "Change the cap")
     expect(tile).to_contain_text("of $0.00")
@@ -63,7 +63,7 @@ def test_admin_changes_a_cap_and_a_model_and_gives_both_back(steering: Page, mem
     dialog = _asked(tile, "Change", steering)
     dialog.get_by_label("USD a day").fill("")
     _confirm(dialog, "Change the cap")
-    expect(tile).to_contain_text("as in the settings")
+    expect(tile).to_contain_text("From the settings.")
     answered(member, "long 8 speed 0")
 
     row = (
@@ -76,9 +76,9 @@ def test_admin_changes_a_cap_and_a_model_and_gives_both_back(steering: Page, mem
     dialog = _asked(row, "Change", steering)
     dialog.get_by_label("On Free").check()
     dialog.get_by_label("Weight").fill("0")
-    _refused_in(dialog, "A weight is more than 0.")
+    _refused_in(dialog, "The weight must be more than 0.")
     dialog.get_by_label("Weight").fill("2")
-    dialog.get_by_role("button", name="Change the model").click()
+    dialog.get_by_role("button", name="Change model").click()
     expect(dialog).to_be_hidden()
     expect(plans).to_have_text("Free, Pro, Business")
     expect(row.locator('[data-label="Margin"]')).to_contain_text("Free: up to")
@@ -94,5 +94,5 @@ def test_admin_changes_a_cap_and_a_model_and_gives_both_back(steering: Page, mem
 
 def _refused_in(dialog: Locator, sentence: str) -> None:
     dialog.get_by_label("Reason").fill(WHY)
-    dialog.get_by_role("button", name="Change the model").click()
+    dialog.get_by_role("button", name="Change model").click()
     expect(dialog.get_by_role("alert")).to_have_text(sentence)

@@ -159,7 +159,7 @@ async def test_days_that_lie_the_wrong_way_round_are_refused_with_a_sentence(
 ) -> None:
     async with open_tab(admin.cookie) as tab:
         await looking_at(tab, date(2026, 2, 2), date(2026, 2, 1))
-        assert tab.vars["notices.refusal"].sentence == "The last day lies before the first."
+        assert tab.vars["notices.refusal"].sentence == "The last day is before the first."
         await looking_at(tab, date(2026, 2, 1), date(2026, 2, 2))
         assert not tab.refused
 
@@ -174,7 +174,7 @@ async def test_a_day_is_shown_in_all_its_figures(
         report = tab.vars["usage.report"]
         tiles = {tile.name: tile.figure for tile in report.tiles}
         assert tiles["Requests"] == "4"
-        assert (tiles["Tokens in"], tiles["Tokens out"]) == ("40", "20")
+        assert (tiles["Model tokens in"], tiles["Model tokens out"]) == ("40", "20")
         assert (tiles["Cost"], tiles["Active users"]) == ("$0.04", "1")
         assert [share.name for share in report.shares] == ["Demo", "elsewhere"]
         assert len(report.chart.points) == 1
@@ -209,7 +209,7 @@ async def test_users_are_sorted_searched_and_paged(
             admin.principal.email,
             view.GONE,
         ]
-        assert tab.vars["usage.users"].pages.words == "1 to 25 of 27"
+        assert tab.vars["usage.users"].pages.words == "1–25 of 27"
         await tab.call(Usage.later, path=PAGE)
         assert len(tab.vars["usage.users"].rows) == 2
         await tab.call(Usage.later, path=PAGE)
@@ -312,10 +312,10 @@ def test_tiles_tell_what_a_figure_is_made_of() -> None:
         )
     )
     assert found["Requests"] == ("4", "1 stopped, 1 failed")
-    assert found["Revenue"] == ("$2.00", "$2.00 plans, $0.00 beyond")
+    assert found["Revenue"] == ("$2.00", "$2.00 plans, $0.00 extra usage")
     assert found["Margin"] == ("$1.50", "75% of revenue")
-    assert (found["Refusals"][0], found["Errors of providers"][0]) == ("5", "7")
-    assert found["Free tier"] == ("$0.75", "At most 50% of a day's cap")
+    assert (found["Refusals"][0], found["Provider errors"][0]) == ("5", "7")
+    assert found["Free accounts"] == ("$0.75", "Up to 50% of the daily cap")
 
 
 def test_a_loss_is_told_as_one() -> None:
@@ -364,4 +364,4 @@ def test_an_account_that_is_gone_keeps_its_usage() -> None:
     user = view.UserUsage(UUID(int=1), None, None, Figures(requests=1))
     shown = view.users_view(view.UserPage([user], 1, 1, 1), OrderView("cost"), NAMES, 25)
     assert (shown.rows[0].email, shown.rows[0].gone) == (view.GONE, True)
-    assert shown.pages.words == "1 to 1 of 1"
+    assert shown.pages.words == "1–1 of 1"

@@ -53,9 +53,9 @@ def test_an_admin_looks_at_a_day_and_whoever_used_it(sign_up: SignUp, execute: E
     page.get_by_label("From", exact=True).fill(DAY)
     page.get_by_label("To", exact=True).fill(DAY)
     page.get_by_role("button", name="Show", exact=True).click()
-    expect(page.get_by_role("heading", name="4 May 2011 (UTC)")).to_be_visible()
+    expect(page.get_by_role("heading", name="May 4, 2011 (UTC)")).to_be_visible()
     expect(tile(page, "Requests")).to_have_text("30")
-    expect(tile(page, "Tokens in")).to_have_text("300")
+    expect(tile(page, "Model tokens in")).to_have_text("300")
     expect(tile(page, "Cost")).to_have_text("$5.28")
     expect(tile(page, "Active users")).to_have_text("30")
     expect(page.get_by_role("table", name="Shares").locator("tbody tr")).to_contain_text(
@@ -78,11 +78,11 @@ def test_an_admin_looks_at_a_day_and_whoever_used_it(sign_up: SignUp, execute: E
     expect(head).to_have_attribute("aria-sort", "ascending")
     expect(table.locator("tbody tr").first).to_contain_text("$0.01")
     page.get_by_role("button", name="Next").click()
-    expect(page.get_by_text("26 to 30 of 30")).to_be_visible()
+    expect(page.get_by_text("26–30 of 30")).to_be_visible()
     assert column(table, "Cost")[-2:] == ["$2.00", "$3.00"]
     page.get_by_role("searchbox").fill(email)
     page.get_by_role("searchbox").press("Enter")
-    expect(page.get_by_text("1 to 1 of 1")).to_be_visible()
+    expect(page.get_by_text("1–1 of 1")).to_be_visible()
     expect(table.locator("tbody tr")).to_contain_text(email)
 
     with page.expect_download() as downloading:

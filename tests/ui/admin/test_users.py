@@ -147,17 +147,17 @@ async def test_each_action_is_done_told_and_shown(
     assert (said(tab), user.suspended_reason) == ("Suspended. 1 session was ended.", WHY)
     assert not (await act(OneUser.lift)).suspended_at
     await act(OneUser.sign_out)
-    assert said(tab) == "They were signed in nowhere."
+    assert said(tab) == "They had no active sessions."
     user = await act(OneUser.set_limits, requests_per_day="7", highest_cap_usd="2.5")
     limits = {limit.name: limit.words for limit in user.limits if limit.own}
-    assert limits == {"Requests a day": "7", "Highest spending cap": "$2.50"}
+    assert limits == {"Requests per day": "7", "Highest spending cap": "$2.50"}
     user = await act(OneUser.grant_credits, tokens="500", expires="2999-01-31")
     (credit,) = user.credits
     assert (credit.figure, credit.until) == ("0 of 500", "2999-01-31T23:59:59+00:00")
     assert (await act(OneUser.make_admin)).admin
     assert not (await act(OneUser.end_admin)).admin
     user = await act(OneUser.mail, mail="reset")
-    assert "asked to mail" in said(tab)
+    assert "will email the link" in said(tab)
     actions = [
         *("user.suspend", "user.lift", "user.sign_out", "user.set_limits", "credits.grant"),
         *("role.set", "role.set", "user.mail"),
@@ -170,15 +170,15 @@ async def test_each_action_is_done_told_and_shown(
 @pytest.mark.parametrize(
     ("handler", "fields", "sentence"),
     [
-        (OneUser.suspend, {"reason": " "}, "Write a reason"),
-        (OneUser.lift, {}, "aren't suspended"),
+        (OneUser.suspend, {"reason": " "}, "Enter a reason"),
+        (OneUser.lift, {}, "isn't suspended"),
         (OneUser.set_limits, {"requests_per_day": "1e3"}, "whole number"),
         (OneUser.set_limits, {"highest_cap_usd": "-1"}, "amount in USD"),
         (OneUser.set_limits, {}, "already"),
-        (OneUser.grant_credits, {"tokens": ""}, "how many"),
+        (OneUser.grant_credits, {"tokens": ""}, "enter a number"),
         (OneUser.grant_credits, {"tokens": "5", "expires": "2020-01-31"}, "past"),
-        (OneUser.grant_credits, {"tokens": "5", "expires": "soon"}, "choose one"),
-        (OneUser.mail, {"mail": "spam"}, "no such mail"),
+        (OneUser.grant_credits, {"tokens": "5", "expires": "soon"}, "choose a day"),
+        (OneUser.mail, {"mail": "spam"}, "That email doesn't exist"),
     ],
 )
 async def test_what_makes_no_sense_is_said_and_not_done(

@@ -45,7 +45,7 @@ def test_suspended_user_is_refused_at_once_and_goes_on_when_it_is_lifted(
     dialog.get_by_role("button", name="Cancel").click()
     act(admin, "Suspend", "Suspend", Reason=WHY)
     expect(admin.get_by_role("status").get_by_text("Suspended.")).to_be_visible()
-    expect(admin.get_by_role("table", name="Done to this account")).to_contain_text(WHY)
+    expect(admin.get_by_role("table", name="Admin actions")).to_contain_text(WHY)
 
     refused(member, "am I still here?", "unauthenticated")
     member.goto("/login?redirectTo=/chat")

@@ -12,9 +12,9 @@ from aisaas.ui.admin.components import Column
 
 COLUMNS = (
     Column("When"),
-    Column("Who", "wide"),
+    Column("Actor", "wide"),
     Column("Action", "wide"),
-    Column("On", "wide"),
+    Column("Subject", "wide"),
     Column("Change", "wrap"),
     Column("Reason", "wrap"),
 )
@@ -23,11 +23,11 @@ COLUMNS = (
 def entries() -> rx.Component:
     log = Audit.log
     return rx.el.section(
-        shared.search_box("Search who, action, account or reason", Audit.find),
+        shared.search_box("Search by actor, action, account, or reason", Audit.find),
         rx.cond(
             log.rows,
             shared.table(COLUMNS, rx.foreach(log.rows, _entry), "Audit log"),
-            rx.el.p("Nothing was done that fits.", class_name="quiet"),
+            rx.el.p("No matching entries.", class_name="quiet"),
         ),
         shared.turns(log.page, log.older, Audit.newer, Audit.older, "Pages of the audit log"),
         class_name="card card-wide",

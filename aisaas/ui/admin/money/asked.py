@@ -20,7 +20,7 @@ def choice(value: object, options: Iterable[tuple[str, str]]) -> str:
     for key, _ in options:
         if value == key:
             return key
-    raise ActionInvalid("There is no such choice.")
+    raise ActionInvalid("That option doesn't exist.")
 
 
 def reason(form: object) -> str:
@@ -31,7 +31,7 @@ def rows(form: object) -> list[UUID]:
     """Rows of the outbox: the dialog's subject, ids with spaces between them."""
     ids = payloads.word(form, "subject").split()
     if not ids:
-        raise ActionInvalid("Choose a row.")
+        raise ActionInvalid("Choose a record.")
     return [payloads.identifier(each) for each in ids]
 
 
@@ -42,14 +42,14 @@ def resolution(form: object) -> Resolution:
         case "waived":
             return "waived"
         case _:
-            raise ActionInvalid("Choose what became of it.")
+            raise ActionInvalid("Choose a resolution.")
 
 
 def event(form: object) -> str:
     """The event of the row, or the one that was typed."""
     asked = payloads.word(form, "subject") or payloads.word(form, "event")
     if not _EVENT.fullmatch(asked):
-        raise ActionInvalid("An event's id looks like evt_1PgafuB7WZ01zgkW.")
+        raise ActionInvalid("Enter an event ID like evt_1PgafuB7WZ01zgkW.")
     return asked
 
 
@@ -63,7 +63,7 @@ def customer_day(subject: object) -> tuple[str, date]:
     """A customer and a day, with a space between them."""
     customer, _, typed = subject.partition(" ") if isinstance(subject, str) else ("", "", "")
     if not _CUSTOMER.fullmatch(customer):
-        raise ActionInvalid("Choose a customer's day.")
+        raise ActionInvalid("Choose a customer and a day.")
     return customer, _day(typed)
 
 

@@ -1,4 +1,4 @@
-"""The parts of the page of money's health."""
+"""The parts of the admin page about billing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from aisaas.ui.admin.money.webhooks import WebhookRows
 ROWS = (
     Column("User", "wrap"),
     Column("Used", "wide"),
-    Column("Tokens", "number wide"),
+    Column("Quota tokens", "number wide"),
     Column("State", "wide"),
     Column("Error", "wrap"),
     Column("Actions", "actions"),
@@ -46,8 +46,8 @@ DAYS = (
     Column("Actions", "actions"),
 )
 RESEND = (
-    "It goes out with the next batch. What is parked is compared with Stripe's sum first: what that has "
-    "is marked as sent instead."
+    "The records go out with the next batch. Parked records are first compared with Stripe's total; those "
+    "that Stripe already has are marked as sent."
 )
 
 
@@ -56,8 +56,7 @@ def unsold() -> rx.Component:
         Money.sold,
         rx.fragment(),
         rx.el.p(
-            "Stripe isn't set up, so nothing is sold and no usage is reported. What is below was "
-            "recorded while it was.",
+            "Stripe isn't set up, so no usage is reported. The records below are from when it was.",
             class_name="note note-quiet area-part",
         ),
     )
@@ -67,18 +66,18 @@ def outbox() -> rx.Component:
     found = OutboxRows.shown
     return rx.fragment(
         rx.el.section(
-            rx.el.h2("Usage on its way to Stripe"),
-            shared.tiles(found.tiles, "Usage on its way"),
+            rx.el.h2("Usage reported to Stripe"),
+            shared.tiles(found.tiles, "Usage reported to Stripe"),
             class_name="area-part",
         ),
         rx.el.section(
             rx.el.div(
-                rx.el.h2("Rows of usage"),
+                rx.el.h2("Usage records"),
                 rx.cond(
                     (found.sending > 1) & Money.sold,
                     shared.ask_first(
-                        "Resend all in view",
-                        title="Send these rows again",
+                        "Resend all on this page",
+                        title="Resend these records",
                         explanation=RESEND,
                         confirm="Resend",
                         subject=found.sendable,
@@ -87,14 +86,12 @@ def outbox() -> rx.Component:
                 ),
                 class_name="card-head",
             ),
-            shared.search_box(
-                "How a customer, an address or an identifier begins", OutboxRows.find
-            ),
-            shared.choice(WHICH_ROWS, found.which, OutboxRows.choose, "Which rows"),
+            shared.search_box("Search by customer ID, email, or record ID", OutboxRows.find),
+            shared.choice(WHICH_ROWS, found.which, OutboxRows.choose, "Filter records"),
             rx.cond(
                 found.rows,
-                shared.table(ROWS, rx.foreach(found.rows, _stuck), "Rows of usage"),
-                rx.el.p("There is none.", class_name="quiet"),
+                shared.table(ROWS, rx.foreach(found.rows, _stuck), "Usage records"),
+                rx.el.p("No matching records.", class_name="quiet"),
             ),
             shared.turns(
                 found.page, found.older, OutboxRows.newer, OutboxRows.older, "Pages of usage"
@@ -124,7 +121,7 @@ def _stuck(row: StuckView) -> rx.Component:
                 row.resend & Money.sold,
                 shared.ask_first(
                     "Resend",
-                    title="Send it again",
+                    title="Resend this record",
                     explanation=RESEND,
                     confirm="Resend",
                     subject=row.id,
@@ -135,8 +132,8 @@ def _stuck(row: StuckView) -> rx.Component:
                 row.resolve,
                 shared.ask_first(
                     "Resolve",
-                    title=f"Resolve {row.tokens} tokens of {row.who}",
-                    explanation="It is final: the row is never sent again.",
+                    title=f"Resolve {row.tokens} quota tokens of {row.who}",
+                    explanation="This can't be undone. The record won't be sent again.",
                     confirm="Resolve",
                     fields=row.fields,
                     subject=row.id,
@@ -165,22 +162,22 @@ def webhooks() -> rx.Component:
                     Money.sold,
                     shared.ask_first(
                         "Fetch an event",
-                        title="Fetch an event that never came",
-                        explanation="Stripe shows events for 30 days. It is handled once, as if it "
-                        "had come by itself.",
-                        confirm="Fetch it",
-                        fields=[{"name": "event", "label": "The event's id", "required": True}],
+                        title="Fetch a missing event",
+                        explanation="Events are available from Stripe for 30 days. The event is handled "
+                        "once, as if it had been delivered.",
+                        confirm="Fetch event",
+                        fields=[{"name": "event", "label": "Event ID", "required": True}],
                         on_confirm=WebhookRows.replay,
                     ),
                 ),
                 class_name="card-head",
             ),
-            shared.search_box("How an event, a type or a customer begins", WebhookRows.find),
-            shared.choice(WHICH_EVENTS, found.which, WebhookRows.choose, "Which events"),
+            shared.search_box("Search by event ID, type, or customer ID", WebhookRows.find),
+            shared.choice(WHICH_EVENTS, found.which, WebhookRows.choose, "Filter events"),
             rx.cond(
                 found.rows,
                 shared.table(EVENTS, rx.foreach(found.rows, _event), "Webhook events"),
-                rx.el.p("There is none.", class_name="quiet"),
+                rx.el.p("No matching events.", class_name="quiet"),
             ),
             shared.turns(
                 found.page, found.older, WebhookRows.newer, WebhookRows.older, "Pages of events"
@@ -202,8 +199,8 @@ def _event(event: EventView) -> rx.Component:
             event.failed & Money.sold,
             shared.ask_first(
                 "Replay",
-                title=f"Handle {event.type} anew",
-                explanation="It is fetched from Stripe and handled once, whoever else delivers it.",
+                title=f"Replay {event.type}",
+                explanation="The event is fetched from Stripe and handled once, even if it's also delivered again.",
                 confirm="Replay",
                 subject=event.id,
                 on_confirm=WebhookRows.replay,
@@ -223,11 +220,13 @@ def days() -> rx.Component:
         ),
         rx.el.section(
             rx.el.div(
-                rx.el.h2("Customers' days"),
+                rx.el.h2("Usage by customer and day"),
                 rx.cond(
                     Money.sold & (found.day != ""),
                     rx.el.button(
-                        rx.cond(Days.comparing, "Comparing…", f"Compare everybody on {found.day}"),
+                        rx.cond(
+                            Days.comparing, "Comparing…", f"Compare all customers on {found.day}"
+                        ),
                         type="button",
                         class_name="button button-small",
                         on_click=Days.compare_day,
@@ -236,9 +235,9 @@ def days() -> rx.Component:
                 ),
                 class_name="card-head",
             ),
-            shared.search_box("How a customer or an address begins", Days.find),
+            shared.search_box("Search by customer ID or email", Days.find),
             rx.el.div(
-                shared.choice(WHICH_DAYS, found.which, Days.choose, "Which days"),
+                shared.choice(WHICH_DAYS, found.which, Days.choose, "Filter days"),
                 rx.el.form(
                     rx.el.label(
                         "Up to",
@@ -249,19 +248,19 @@ def days() -> rx.Component:
                     rx.el.button("Show", type="submit", class_name="button button-small"),
                     on_submit=Days.choose_day,
                     class_name="days-form",
-                    aria_label="The newest day to show",
+                    aria_label="Latest day to show",
                 ),
                 class_name="filters",
             ),
             rx.cond(
                 found.rows,
-                shared.table(DAYS, rx.foreach(found.rows, _day), "Customers' days"),
-                rx.el.p("There is none.", class_name="quiet"),
+                shared.table(DAYS, rx.foreach(found.rows, _day), "Usage by customer and day"),
+                rx.el.p("No matching days.", class_name="quiet"),
             ),
             shared.turns(found.page, found.older, Days.newer, Days.older, "Pages of days"),
             rx.el.p(
-                "Days are UTC's, and compared by themselves an hour after their end. Drift is what "
-                "Stripe has too much (+) or lacks (−), without what was settled.",
+                "Days are in UTC and are compared automatically an hour after they end. Drift is how many "
+                "quota tokens Stripe has in excess (+) or is missing (−), not counting settled ones.",
                 class_name="quiet",
             ),
             class_name="card card-wide",
@@ -299,18 +298,18 @@ def _actions(day: DayView) -> rx.Component:
             rx.fragment(
                 shared.ask_first(
                     "Correct",
-                    title=f"Correct {day.drift} tokens of {day.who}",
-                    explanation="It is compared anew. What Stripe lacks is sent; what it has too "
-                    "much is taken back, if that came within the last day.",
+                    title=f"Correct {day.drift} quota tokens of {day.who}",
+                    explanation="The day is compared again. Missing usage is sent to Stripe. Excess "
+                    "usage is canceled if it was sent within the last day.",
                     confirm="Correct",
                     subject=day.id,
                     on_confirm=Days.correct,
                 ),
                 shared.ask_first(
                     "Settle",
-                    title=f"Mark {day.drift} tokens of {day.who} as settled",
-                    explanation="For what was put right elsewhere, like by a credit note. Nothing is "
-                    "sent to Stripe.",
+                    title=f"Mark {day.drift} quota tokens of {day.who} as settled",
+                    explanation="Use this if you corrected it elsewhere, for example with a credit note. "
+                    "Nothing is sent to Stripe.",
                     confirm="Mark as settled",
                     subject=day.id,
                     on_confirm=Days.settle,

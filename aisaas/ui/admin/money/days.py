@@ -6,6 +6,7 @@ from datetime import date
 
 import reflex as rx
 
+from aisaas import formats
 from aisaas.accounts.models import Principal
 from aisaas.admin.money_ledger import DayPlace
 from aisaas.ui import notices, payloads
@@ -73,7 +74,7 @@ class Days(Listed, rx.State):
         async with self:
             await self._show_again(await admin_of(self))
             who = view.times(len(found), "customer was", "customers were")
-            await done(self, f"{who} compared for {view.in_words(day)}.")
+            await done(self, f"{who} compared for {formats.day(day)}.")
 
     @rx.event
     @notices.shown

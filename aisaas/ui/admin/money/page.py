@@ -13,7 +13,7 @@ from aisaas.ui.admin.money.state import Money
 
 def page() -> rx.Component:
     return shell.frame(
-        "Money",
+        "Billing",
         components.unsold(),
         components.outbox(),
         components.webhooks(),

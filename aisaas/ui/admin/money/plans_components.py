@@ -16,7 +16,7 @@ PLANS = (
     Column("Has", "wide"),
     Column("Stripe says", "wide"),
     Column("Found", "wide"),
-    Column("Put right", "wide"),
+    Column("Corrected", "wide"),
     Column("Actions", "actions"),
 )
 
@@ -25,7 +25,7 @@ def plans() -> rx.Component:
     found = Plans.shown
     return rx.fragment(
         rx.el.section(
-            rx.el.h2("Users' plans and Stripe's subscriptions"),
+            rx.el.h2("Plans and Stripe subscriptions"),
             shared.tiles(found.tiles, "Plans and subscriptions"),
             class_name="area-part",
         ),
@@ -35,7 +35,7 @@ def plans() -> rx.Component:
                 rx.cond(
                     Money.sold,
                     rx.el.button(
-                        rx.cond(Plans.comparing, "Comparing…", "Compare everybody"),
+                        rx.cond(Plans.comparing, "Comparing…", "Compare all users"),
                         type="button",
                         class_name="button button-small",
                         on_click=Plans.compare_all,
@@ -44,19 +44,19 @@ def plans() -> rx.Component:
                 ),
                 class_name="card-head",
             ),
-            shared.search_box("How an address or a customer begins", Plans.find),
-            shared.choice(WHICH_PLANS, found.which, Plans.choose, "Which plans"),
+            shared.search_box("Search by email or customer ID", Plans.find),
+            shared.choice(WHICH_PLANS, found.which, Plans.choose, "Filter plans"),
             rx.cond(
                 found.rows,
                 shared.table(PLANS, rx.foreach(found.rows, _plan), "Plans that differ"),
-                rx.el.p("There is none.", class_name="quiet"),
+                rx.el.p("No differences.", class_name="quiet"),
             ),
             shared.turns(
                 found.page, found.older, Plans.newer, Plans.older, "Pages of plans that differ"
             ),
             rx.el.p(
-                "Webhooks keep plans in step, and everybody's subscriptions are looked at once a day. "
-                "What that finds is put right by itself, and listed here.",
+                "Webhooks keep plans up to date. All subscriptions are also checked once a day; "
+                "differences are corrected automatically and listed here.",
                 class_name="quiet",
             ),
             class_name="card card-wide",
@@ -107,9 +107,9 @@ def _actions(plan: PlanView) -> rx.Component:
         ),
         shared.ask_first(
             "Correct",
-            title=f"Give {plan.who} what Stripe says",
-            explanation="Their subscriptions are looked at anew, and the plan that follows is written. "
-            "It is not what this list says, if Stripe says otherwise by then.",
+            title=f"Correct the plan of {plan.who}",
+            explanation="Their subscriptions are read from Stripe again, and the plan is set to match, "
+            "even if Stripe has changed since this list was made.",
             confirm="Correct",
             subject=plan.id,
             on_confirm=Plans.correct,

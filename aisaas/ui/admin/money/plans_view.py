@@ -11,9 +11,9 @@ from aisaas.ui import routes
 from aisaas.ui.admin.users.view import PLANS, STATUSES
 from aisaas.ui.admin.view import TileView
 
-WHICH_PLANS = (("differing", "Differing"), ("all", "With those put right"))
+WHICH_PLANS = (("differing", "Differing"), ("all", "All"))
 # By the kind of an actor.
-BY = {"job": "the daily look", "operator": "an operator", "user": "an admin"}
+BY = {"job": "the daily check", "operator": "an operator", "user": "an admin"}
 NAMES = dict(PLANS)
 
 
@@ -48,8 +48,8 @@ def plans_view(
     found: DifferencePage, health: EntitlementHealth, which: str, number: int
 ) -> PlansView:
     tiles = [
-        TileView("Users who differ", f"{health.open:,}", "have another plan than Stripe says"),
-        TileView("Put right", f"{health.repaired_lately:,}", "in the last 7 days"),
+        TileView("Users with differences", f"{health.open:,}", "plan and subscription don't match"),
+        TileView("Corrected", f"{health.repaired_lately:,}", "in the last 7 days"),
     ]
     return PlansView(which, tiles, [_plan(entry) for entry in found.found], number, found.older)
 
@@ -83,15 +83,17 @@ def _until(has: Entitlement) -> str:
 
 def compared(found: PlanCompared) -> str:
     if not found.differs:
-        return "What they have is what Stripe says."
-    return found.note or f"They have {in_words(found.ours)}; Stripe says {in_words(found.theirs)}."
+        return "The plan matches Stripe."
+    return (
+        found.note or f"They have {in_words(found.ours)}, but Stripe says {in_words(found.theirs)}."
+    )
 
 
 def corrected(done: PlanCorrected) -> str:
-    return f"They had {in_words(done.before)}, and have {in_words(done.after)} now."
+    return f"Changed from {in_words(done.before)} to {in_words(done.after)}."
 
 
 def compared_all(looked: int, differing: int, unclear: int) -> str:
     people = "user was" if looked == 1 else "users were"
-    said = f"{looked:,} {people} compared, {differing:,} of them differ."
-    return f"{said} {unclear:,} could not be compared: see the log." if unclear else said
+    said = f"{looked:,} {people} compared. {differing:,} differ."
+    return f"{said} {unclear:,} couldn't be compared; see the log." if unclear else said

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+from aisaas import formats
 from aisaas.admin.money_ledger import Corrected, DayPage
 from aisaas.admin.money_ledger_store import DayEntry, DriftHealth
 from aisaas.admin.money_usage import TROUBLE, OutboxPage, Resent
@@ -19,13 +20,13 @@ from aisaas.ui.admin.view import TileView
 # Keys and names of what each table can be narrowed to.
 WHICH_ROWS = (
     ("stuck", "Stuck"),
-    ("dead", "Refused"),
+    ("dead", "Rejected"),
     ("parked", "Parked"),
-    ("pending", "On their way"),
+    ("pending", "Waiting"),
     ("waived", "Waived"),
 )
 WHICH_EVENTS = (("failed", "Failed"), ("all", "All"))
-WHICH_DAYS = (("differing", "Differing"), ("all", "All that were compared"))
+WHICH_DAYS = (("differing", "Differing"), ("all", "All"))
 STATES_SHOWN: dict[str, Sequence[OutboxState]] = {
     "stuck": TROUBLE,
     "dead": ("dead",),
@@ -35,9 +36,9 @@ STATES_SHOWN: dict[str, Sequence[OutboxState]] = {
 }
 # A row's state, in a word and its tone.
 STATES: dict[OutboxState, tuple[str, str]] = {
-    "pending": ("On its way", ""),
+    "pending": ("Waiting", ""),
     "sent": ("Sent", "good"),
-    "dead": ("Refused", "bad"),
+    "dead": ("Rejected", "bad"),
     "parked": ("Parked", "near"),
     "waived": ("Waived", ""),
 }
@@ -45,12 +46,12 @@ EVENTS = {
     FAILED: ("Failed", "bad"),
     "done": ("Done", "good"),
     "ignored": ("Ignored", ""),
-    "stale": ("Out of date", ""),
+    "stale": ("Outdated", ""),
     "unknown_customer": ("Unknown customer", "near"),
     "unknown_price": ("Unknown price", "near"),
 }
-WAIVED = {"value": "waived", "label": "It is never billed"}
-COUNTED = {"value": "counted", "label": "The meter has counted it"}
+WAIVED = {"value": "waived", "label": "Never bill it"}
+COUNTED = {"value": "counted", "label": "Stripe already counted it"}
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
@@ -172,7 +173,7 @@ def _stuck(entry: OutboxEntry) -> StuckView:
     return StuckView(
         id=str(entry.id),
         at=entry.event_at.isoformat(),
-        who=entry.email or "An account that is gone",
+        who=entry.email or "Deleted account",
         href=routes.admin_user(entry.user_id) if entry.email else "",
         customer=entry.customer,
         tokens=f"{entry.tokens:,}",
@@ -186,7 +187,7 @@ def _stuck(entry: OutboxEntry) -> StuckView:
         fields=[
             {
                 "name": "resolution",
-                "label": "What became of it",
+                "label": "Resolution",
                 "type": "select",
                 "value": "waived",
                 "options": [WAIVED, COUNTED] if entry.state == "parked" else [WAIVED],
@@ -196,9 +197,9 @@ def _stuck(entry: OutboxEntry) -> StuckView:
 
 
 def resent(done: Resent) -> str:
-    out = times(done.resent, "row goes", "rows go") + " out again."
-    had = times(done.counted, "row", "rows")
-    return f"{out} The meter turned out to have {had}." if done.counted else out
+    out = times(done.resent, "record", "records") + " will be sent again."
+    had = times(done.counted, "record", "records")
+    return f"{out} Stripe already had {had}." if done.counted else out
 
 
 # What came from the provider ----------------------------------------------------------------------
@@ -213,14 +214,14 @@ def events_view(found: WebhookPage, health: WebhookHealth, which: str, number: i
             "" if oldest is None else f"the oldest {lasting(oldest)} ago",
         ),
         TileView("Handled", f"{health.handled_lately:,}", "in the last 24 hours"),
-        TileView("Set aside", f"{health.unknown_lately:,}", "of nobody known, or out of date"),
+        TileView("Ignored", f"{health.unknown_lately:,}", "unknown customer, or outdated"),
     ]
     return EventsView(which, tiles, [_event(entry) for entry in found.found], number, found.older)
 
 
 def _event(entry: WebhookEntry) -> EventView:
     status, tone = event_status(entry.status)
-    failures = times(entry.failures, "failed try", "failed tries") if entry.failures else ""
+    failures = times(entry.failures, "failed attempt", "failed attempts") if entry.failures else ""
     return EventView(
         id=entry.id,
         at=entry.at.isoformat(),
@@ -244,10 +245,10 @@ def days_view(
     found: DayPage, health: DriftHealth, which: str, day: date | None, number: int
 ) -> DaysView:
     tiles = [
-        TileView("Days that differ", f"{health.days:,}", "of a customer each"),
-        TileView("Stripe lacks", f"{health.missing:,}", "tokens"),
-        TileView("Stripe has too much", f"{health.surplus:,}", "tokens"),
-        TileView("To be compared", f"{health.due:,}", "days, within the hour"),
+        TileView("Days with drift", f"{health.days:,}", "counted per customer"),
+        TileView("Missing at Stripe", f"{health.missing:,}", "quota tokens"),
+        TileView("Excess at Stripe", f"{health.surplus:,}", "quota tokens"),
+        TileView("Waiting for comparison", f"{health.due:,}", "days, within the hour"),
     ]
     rows = [_day(entry) for entry in found.found]
     return DaysView(which, day.isoformat() if day else "", tiles, rows, number, found.older)
@@ -257,15 +258,15 @@ def _day(entry: DayEntry) -> DayView:
     left = entry.drift - entry.settled
     hints: list[str] = []
     if entry.pending:
-        hints.append(f"{entry.pending:,} on their way")
+        hints.append(f"{entry.pending:,} waiting")
     if entry.settled:
         hints.append(f"{signed(entry.settled)} settled")
     if entry.corrected_at:
         hints.append("corrected")
     return DayView(
         id=f"{entry.customer} {entry.day.isoformat()}",
-        day=in_words(entry.day),
-        who=entry.email or "An account that is gone",
+        day=formats.day(entry.day),
+        who=entry.email or "Deleted account",
         customer=entry.customer,
         ours=f"{entry.ledger:,}",
         theirs=f"{entry.meter:,}",
@@ -279,35 +280,33 @@ def _day(entry: DayEntry) -> DayView:
 
 def corrected(done: Corrected) -> str:
     """What was done, and what is left to do by hand."""
-    tokens = f"{abs(done.drift):,} tokens"
+    tokens = f"{abs(done.drift):,} quota tokens"
     match done.remedy:
         case "sent":
-            said = f"{tokens} go out to Stripe. Compare the day again in an hour."
+            said = f"{tokens} will be sent to Stripe. Compare the day again in an hour."
         case "cancelled":
-            said = f"{tokens} were taken back from Stripe. Compare the day again in an hour."
+            said = f"{tokens} were canceled at Stripe. Compare the day again in an hour."
         case "to_credit":
             said = (
-                f"Stripe takes nothing of that day back any more: credit {tokens} there, then mark "
-                "the day as settled."
+                f"Stripe can no longer cancel usage of that day. Credit {tokens} in Stripe, then mark the "
+                "day as settled."
             )
-    late = " Their billing period is over, so they have to be invoiced or credited by hand."
+    late = " The billing period has ended, so invoice or credit them by hand."
     return said + late if done.late else said
 
 
 def compared(drift: int, *, moving: bool) -> str:
     if moving:
-        return "Usage of that day is on its way or parked. Compare it again in an hour."
-    return f"They differ by {signed(drift)} tokens." if drift else "Both sides agree."
+        return "Some usage of that day is waiting or parked. Compare it again in an hour."
+    return (
+        f"Stripe differs by {signed(drift)} quota tokens." if drift else "Ledger and Stripe agree."
+    )
 
 
 def signed(tokens: int) -> str:
     if tokens == 0:
         return "0"
     return f"{'+' if tokens > 0 else '−'}{abs(tokens):,}"
-
-
-def in_words(day: date) -> str:
-    return f"{day.day} {day:%b %Y}"
 
 
 def times(count: int, one: str, more: str) -> str:

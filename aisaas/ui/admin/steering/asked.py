@@ -23,7 +23,7 @@ def scope(form: object) -> CapScope:
     for known in SCOPES:
         if asked == known:
             return known
-    raise ActionInvalid("There is no such cap.")
+    raise ActionInvalid("That cap doesn't exist.")
 
 
 def usd_or_settings(form: object) -> Decimal | None:
@@ -36,7 +36,7 @@ def model_change(form: object, plans: Iterable[str]) -> ModelChange:
     numbers = {name: _number(form, name) for name in ("weight", *PRICES)}
     into, out, cached = (numbers[name] for name in PRICES)
     if (into is None) != (out is None) or (into is None and cached is not None):
-        raise ActionInvalid("A price needs what a million tokens in and out cost.")
+        raise ActionInvalid("Enter a price for both tokens in and tokens out.")
     price = None
     if into is not None and out is not None:
         price = OwnPrice(into, out, into if cached is None else cached)
@@ -53,5 +53,5 @@ def _number(form: object, name: str) -> Decimal | None:
     if not typed:
         return None
     if not payloads.is_plain_number(typed):
-        raise ActionInvalid("Write numbers like 2 or 0.075.")
+        raise ActionInvalid("Enter numbers like 2 or 0.075.")
     return Decimal(typed)

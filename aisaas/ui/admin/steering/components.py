@@ -15,7 +15,7 @@ SWITCHES = (
     Column("Since"),
     Column("Running replies"),
     Column("Reason", "wrap"),
-    Column("Lift"),
+    Column("Resume"),
 )
 MODELS = (
     Column("Model"),
@@ -27,8 +27,9 @@ MODELS = (
     Column("Change", "actions"),
 )
 MIX = (
-    "Prices are USD per million tokens. Margins are for three tokens of the prompt to one of the answer: "
-    "of what a plan includes when all of it is used on the model, and of what is paid beyond it."
+    "Prices are in USD per 1M model tokens, in and out. Margins assume three tokens in for each token "
+    "out. “Included” is the margin if a customer uses all their included tokens on this model; “extra "
+    "usage” is the margin on usage beyond that."
 )
 
 
@@ -56,8 +57,8 @@ def _cap(cap: CapView) -> rx.Component:
             shared.ask_first(
                 "Change",
                 title=f"Change the cap: {cap.name}",
-                explanation="It holds from the next call on, in every process. What runs goes on.",
-                confirm="Change the cap",
+                explanation="Applies from the next call. Running replies continue.",
+                confirm="Change cap",
                 fields=cap.fields,
                 subject=cap.scope,
                 on_confirm=Steering.set_cap,
@@ -75,7 +76,7 @@ def switches() -> rx.Component:
             shared.ask_first(
                 "Stop calls",
                 title="Stop calls",
-                explanation="New calls are refused at once, in every process, until it is lifted.",
+                explanation="New calls are refused right away, until you resume them.",
                 confirm="Stop",
                 fields=Steering.switch_fields,
                 on_confirm=Steering.engage,
@@ -85,8 +86,8 @@ def switches() -> rx.Component:
         ),
         rx.cond(
             Steering.switches,
-            shared.table(SWITCHES, rx.foreach(Steering.switches, _switch), "Engaged switches"),
-            rx.el.p("Nothing is stopped.", class_name="quiet"),
+            shared.table(SWITCHES, rx.foreach(Steering.switches, _switch), "Stopped calls"),
+            rx.el.p("All calls are allowed.", class_name="quiet"),
         ),
         class_name="card card-wide",
     )
@@ -100,9 +101,9 @@ def _switch(switch: SwitchView) -> rx.Component:
         switch.running,
         switch.reason,
         shared.ask_first(
-            "Lift",
-            title=f"Let calls through again: {switch.name}",
-            confirm="Lift it",
+            "Resume",
+            title=f"Resume calls: {switch.name}",
+            confirm="Resume",
             subject=switch.scope,
             on_confirm=Steering.lift,
         ),
@@ -131,9 +132,9 @@ def _model(model: ModelRowView) -> rx.Component:
         shared.ask_first(
             "Change",
             title=f"Change {model.name}",
-            explanation="It holds from the next call on, in every process. An empty number is the "
-            "catalogue's; running replies settle at what they began with.",
-            confirm="Change the model",
+            explanation="Applies from the next call. Leave a number empty to use the catalog's. Running "
+            "replies are billed at the terms they started with.",
+            confirm="Change model",
             fields=model.fields,
             subject=model.id,
             on_confirm=Steering.change_model,

@@ -12,7 +12,7 @@ from aisaas.ui.admin.steering.state import Steering
 
 def page() -> rx.Component:
     return shell.frame(
-        "Steering",
+        "Controls",
         components.caps(),
         components.switches(),
         components.models(),

@@ -36,7 +36,7 @@ class Steering(rx.State):
         scope, usd = asked.scope(form), asked.usd_or_settings(form)
         await services().caps.set(scope, usd, actor=principal, reason=asked.word(form, "reason"))
         await _show(self, principal)
-        await done(self, "The cap holds from the next call on.")
+        await done(self, "Cap changed. It applies from the next call.")
 
     @rx.event
     @notices.shown
@@ -58,7 +58,7 @@ class Steering(rx.State):
         scope, reason = asked.word(form, "subject"), asked.word(form, "reason")
         await services().switches.lift(scope, actor=principal, reason=reason)
         await _show(self, principal)
-        await done(self, "Calls go through again.")
+        await done(self, "Calls resumed.")
 
     @rx.event
     @notices.shown
@@ -71,7 +71,7 @@ class Steering(rx.State):
             reason=asked.word(form, "reason"),
         )
         await _show(self, principal)
-        await done(self, "The model is sold like that from the next call on.")
+        await done(self, "Model changed. It applies from the next call.")
 
 
 async def _show(page: Steering, principal: Principal) -> None:

@@ -12,13 +12,11 @@ from aisaas.admin.caps import CapToday
 from aisaas.admin.limits import EVERYTHING
 from aisaas.admin.models import KillSwitch
 from aisaas.admin.offers import Margin, Offer, OfferShown
-from aisaas.billing.checkout import cents
 from aisaas.billing.plans import Plan
 from aisaas.ui import amounts
-from aisaas.ui.admin.view import percent
 
 MICRO = 1_000_000
-CAPS = {"free": "Free tier, a day", "total": "All spending, a day"}
+CAPS = {"free": "Free accounts, per day", "total": "All accounts, per day"}
 KINDS = {"plan": "Plan", "provider": "Provider", "model": "Model"}
 Field = dict[str, Any]
 
@@ -65,39 +63,37 @@ class ModelRowView:
 def cap_view(cap: CapToday) -> CapView:
     taken = cap.spent_usd + cap.reserved_usd
     gauge = amounts.gauge(int(taken * MICRO), int(cap.usd * MICRO))
-    refusing = ", and calls are refused" if cap.refusing else ""
-    by = "set by an admin" if cap.changed_by else "as in the settings"
+    refusing = "; calls are being refused" if cap.refusing else ""
+    by = "Set by an admin." if cap.changed_by else "From the settings."
     settings = formats.usd(cap.settings_usd)
     return CapView(
         scope=cap.scope,
         name=CAPS[cap.scope],
         spent=formats.usd(taken),
-        words=f"of {formats.usd(cap.usd)}, {formats.usd(cap.reserved_usd)} held{refusing}",
+        words=f"of {formats.usd(cap.usd)}, {formats.usd(cap.reserved_usd)} reserved{refusing}",
         percent=gauge.percent,
         level="full" if cap.refusing else gauge.level,
-        hint=f"The cap is {by}.",
+        hint=by,
         fields=[
             {
                 "name": "usd",
-                "label": "USD a day",
+                "label": "USD per day",
                 "value": plain(cap.usd),
-                "hint": f"Empty: as in the settings, {settings}.",
+                "hint": f"Empty: {settings}, from the settings.",
             }
         ],
     )
 
 
 def told(*, mails: bool, webhook: bool) -> str:
-    """Who hears of it when a cap is nearly used up."""
+    """How admins are alerted when a cap is nearly reached."""
     if not mails and not webhook:
         return (
-            "Nobody is told at 50, 80 and 100 % of a cap: set SMTP_URL for mails to the admins, or "
+            "No alerts are set up. To alert admins at 50, 80, and 100% of a cap, set SMTP_URL or "
             "ALERT_WEBHOOK_URL."
         )
-    ways = [way for way, on in (("by mail", mails), ("at the webhook", webhook)) if on]
-    return (
-        f"At 50, 80 and 100 % of a cap the admins are told {' and '.join(ways)}, once a day each."
-    )
+    ways = [way for way, on in (("by email", mails), ("by webhook", webhook)) if on]
+    return f"Admins are alerted {' and '.join(ways)} at 50, 80, and 100% of a cap, once a day for each."
 
 
 def switch_views(engaged: Iterable[KillSwitch], names: Mapping[str, str]) -> list[SwitchView]:
@@ -107,7 +103,7 @@ def switch_views(engaged: Iterable[KillSwitch], names: Mapping[str, str]) -> lis
             name=names.get(switch.scope, switch.scope),
             since=switch.engaged_at.isoformat(),
             reason=switch.reason,
-            running="stopped" if switch.stop_running else "go on",
+            running="Stopped" if switch.stop_running else "Continue",
         )
         for switch in engaged
     ]
@@ -142,7 +138,7 @@ def switch_fields(names: Mapping[str, str]) -> list[Field]:
         },
         {
             "name": "stop_running",
-            "label": "Stop running replies, too; what came is kept and counts",
+            "label": "Also stop running replies. The tokens generated so far count.",
             "type": "checkbox",
         },
     ]
@@ -174,34 +170,37 @@ def _price(offer: Offer) -> str:
 
 
 def _priced(usd: Decimal) -> str:
-    """Cents, and what is finer than that."""
-    return formats.usd(usd) if usd == cents(usd) else f"${plain(usd)}"
+    return formats.price(usd)
 
 
 def _margin(margin: Margin, plan: str) -> str:
     if margin.overage is None:
-        return f"{plan}: up to {_small(margin.whole_usd)} a user and month"
+        return f"{plan}: up to {_small(margin.whole_usd)} per user and month"
     if margin.included is None:
-        return f"{plan}: {percent(margin.overage)} beyond"
-    return f"{plan}: {percent(margin.included)} included, {percent(margin.overage)} beyond"
+        return f"{plan}: {formats.percent(margin.overage)} extra usage"
+    return f"{plan}: {formats.percent(margin.included)} included, {formats.percent(margin.overage)} extra usage"
 
 
 def _small(usd: Decimal) -> str:
-    return f"${usd:,.4f}" if usd < 1 else formats.usd(usd)
+    return formats.sum_usd(usd)
 
 
 def _fields(offer: Offer, plans: Sequence[Plan]) -> list[Field]:
     listed, price = offer.listed, offer.price
     on = [{"value": "on", "label": "On"}, {"value": "off", "label": "Off"}]
     prices = (
-        ("input_usd", "USD a million tokens in", price.input_usd if price else None),
-        ("output_usd", "USD a million tokens out", price.output_usd if price else None),
-        ("cached_input_usd", "USD a million cached", price.cached_input_usd if price else None),
+        ("input_usd", "USD per 1M model tokens in", price.input_usd if price else None),
+        ("output_usd", "USD per 1M model tokens out", price.output_usd if price else None),
+        (
+            "cached_input_usd",
+            "USD per 1M cached model tokens",
+            price.cached_input_usd if price else None,
+        ),
     )
     return [
         {
             "name": "enabled",
-            "label": "On sale",
+            "label": "Available",
             "type": "select",
             "value": "on" if offer.enabled else "off",
             "options": on,
@@ -219,7 +218,7 @@ def _fields(offer: Offer, plans: Sequence[Plan]) -> list[Field]:
             "name": "weight",
             "label": "Weight",
             "value": plain(offer.weight),
-            "hint": f"Quota tokens a token. Empty: the catalogue's {plain(listed.weight)}.",
+            "hint": f"Quota tokens per model token. Empty: {plain(listed.weight)}, from the catalog.",
         },
         *(
             {"name": name, "label": label, "value": "" if usd is None else plain(usd)}

@@ -12,7 +12,7 @@ from aisaas.ui.admin.usage.view import SPANS, SPLITS
 from aisaas.ui.admin.view import OrderView
 
 USER_ORDERS: frozenset[UserSort] = frozenset(get_args(UserSort))
-NO_CHOICE = "There is no such choice."
+NO_CHOICE = "That option doesn't exist."
 
 
 def days(value: object) -> int:

@@ -25,23 +25,23 @@ EXPORT = "/api/admin/usage.csv"
 SHARES = (
     Column("Name"),
     Column("Requests", "number", "requests"),
-    Column("Tokens in", "number", "tokens_in"),
-    Column("Tokens out", "number", "tokens_out"),
-    Column("Not finished", "number", "errors"),
+    Column("Model tokens in", "number", "tokens_in"),
+    Column("Model tokens out", "number", "tokens_out"),
+    Column("Incomplete", "number", "errors"),
     Column("Cost", "number", "cost"),
     Column("Revenue", "number", "revenue"),
     Column("Margin", "number", "margin"),
 )
-REFUSED = (Column("Reason", "wrap"), Column("Times", "number"), Column("Users", "number"))
-ERRORS = (Column("Model"), Column("Provider"), Column("Error", "wide"), Column("Times", "number"))
+REFUSED = (Column("Reason", "wrap"), Column("Count", "number"), Column("Users", "number"))
+ERRORS = (Column("Model"), Column("Provider"), Column("Error", "wide"), Column("Count", "number"))
 USERS = (
     Column("User", "wrap", "email"),
     Column("Plan"),
     Column("Requests", "number", "requests"),
-    Column("Tokens", "number", "tokens"),
-    Column("Not finished", "number", "errors"),
+    Column("Model tokens", "number", "tokens"),
+    Column("Incomplete", "number", "errors"),
     Column("Cost", "number", "cost"),
-    Column("Beyond", "number", "overage"),
+    Column("Extra usage", "number", "overage"),
 )
 
 
@@ -51,8 +51,8 @@ def now() -> rx.Component:
         rx.el.h2("Now"),
         rx.el.dl(
             rx.foreach(view.tiles, shared.tile),
-            _spent("Free tier today", view.free),
-            _spent("All spending today", view.total),
+            _spent("Free accounts today", view.free),
+            _spent("All accounts today", view.total),
             class_name="tiles",
         ),
         class_name="area-part",
@@ -86,7 +86,7 @@ def span() -> rx.Component:
                 rx.el.button("Show", type="submit", class_name="button button-small"),
                 on_submit=Usage.choose_span,
                 class_name="days-form",
-                aria_label="Days of your choice",
+                aria_label="Custom range",
             ),
             class_name="span-choice",
         ),
@@ -102,7 +102,7 @@ def _day(name: str, label: str, day: rx.Var[str] | str) -> rx.Component:
 
 
 def figures() -> rx.Component:
-    return shared.tiles(Usage.report.tiles, "Figures of these days")
+    return shared.tiles(Usage.report.tiles, "Figures for this range")
 
 
 def over_time() -> rx.Component:
@@ -113,7 +113,7 @@ def over_time() -> rx.Component:
                 Usage.span.hourly,
                 shared.choice(STEPS, Usage.span.step, Usage.choose_step, "Bars"),
             ),
-            _export(Usage.span.step, "Download what the bars show"),
+            _export(Usage.span.step, "Download chart data"),
             class_name="card-head",
         ),
         ReportChart.create(chart=Usage.report.chart),
@@ -124,7 +124,7 @@ def over_time() -> rx.Component:
 def shares() -> rx.Component:
     return rx.el.section(
         rx.el.div(
-            rx.el.h2("By model, provider and plan"),
+            rx.el.h2("By model, provider, and plan"),
             shared.choice(SPLITS, Usage.split, Usage.choose_split, "Split by"),
             _export("model", "Download by model"),
             class_name="card-head",
@@ -138,12 +138,13 @@ def shares() -> rx.Component:
                 order=Usage.share_order,
                 on_sort=Usage.sort_shares,
             ),
-            rx.el.p("Nothing was used in these days.", class_name="quiet"),
+            rx.el.p("No usage in this range.", class_name="quiet"),
         ),
         rx.el.p(
-            "Revenue is what was earned: the base prices of plans, day by day, and what was used "
-            "beyond what they include. Base prices belong to plans alone. Cost is what providers "
-            "ask by their list prices.",
+            "Revenue is plan prices, spread over the days of the period, plus extra usage. Plan prices "
+            "appear only in the split by plan. Cost is based on the providers' list prices. Model "
+            "tokens are what a model reads and writes; multiplied by the model's weight, they count as "
+            "quota tokens.",
             class_name="quiet",
         ),
         class_name="card card-wide",
@@ -171,7 +172,7 @@ def refusals() -> rx.Component:
         rx.cond(
             Usage.report.refused,
             shared.table(REFUSED, rx.foreach(Usage.report.refused, _refused), "Refusals by code"),
-            rx.el.p("Nobody was refused in these days.", class_name="quiet"),
+            rx.el.p("No refused messages in this range.", class_name="quiet"),
         ),
         class_name="card",
     )
@@ -189,11 +190,11 @@ def _refused(refused: RefusedView) -> rx.Component:
 
 def errors() -> rx.Component:
     return rx.el.section(
-        rx.el.h2("Errors of providers"),
+        rx.el.h2("Provider errors"),
         rx.cond(
             Usage.report.errors,
             shared.table(ERRORS, rx.foreach(Usage.report.errors, _error), "Errors by provider"),
-            rx.el.p("No provider failed in these days.", class_name="quiet"),
+            rx.el.p("No provider errors in this range.", class_name="quiet"),
         ),
         class_name="card",
     )
@@ -218,7 +219,7 @@ def users() -> rx.Component:
             _export("user", "Download by user"),
             class_name="card-head",
         ),
-        shared.search_box("Part of an address, or an id", Usage.find),
+        shared.search_box("Search by email or user ID", Usage.find),
         rx.cond(
             view.rows,
             shared.table(
@@ -228,7 +229,7 @@ def users() -> rx.Component:
                 order=view.order,
                 on_sort=Usage.sort_users,
             ),
-            rx.el.p("Nobody who fits used anything in these days.", class_name="quiet"),
+            rx.el.p("No matching users in this range.", class_name="quiet"),
         ),
         shared.pager(view.pages, Usage.earlier, Usage.later, "Pages of users"),
         class_name="card card-wide",

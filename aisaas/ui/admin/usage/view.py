@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 
+from aisaas import formats
 from aisaas.admin.usage_models import (
     MOST_HOURLY_DAYS,
     Burn,
@@ -25,10 +26,10 @@ from aisaas.admin.usage_models import (
     UserPage,
     UserUsage,
 )
+from aisaas.formats import percent, usd
 from aisaas.formats import sum_usd as money
-from aisaas.formats import usd
 from aisaas.ui import amounts
-from aisaas.ui.admin.view import OrderView, PagerView, TileView, pager_view, percent
+from aisaas.ui.admin.view import OrderView, PagerView, TileView, pager_view
 from aisaas.ui.dashboard.view import reason
 
 # More bars than these are thinner than what can be pointed at; several days share one.
@@ -170,7 +171,7 @@ class LiveView:
 
 @dataclasses.dataclass(frozen=True)
 class Names:
-    """How models and plans are called; one that isn't sold any more has its id."""
+    """Labels of models and plans; one that is no longer sold goes by its id."""
 
     models: Mapping[str, str]
     plans: Mapping[str, str]
@@ -184,19 +185,15 @@ def last_days(days: int, today: date) -> Span:
 
 
 def span_view(span: Span, chosen: str, step: str) -> SpanView:
-    first, last = _day(span.first), _day(span.last)
+    first, last = formats.day(span.first), formats.day(span.last)
     return SpanView(
         chosen=chosen,
         first=span.first.isoformat(),
         last=span.last.isoformat(),
         step=step,
         hourly=span.days <= MOST_HOURLY_DAYS,
-        words=f"{first} (UTC)" if span.days == 1 else f"{first} to {last} (UTC)",
+        words=f"{first} (UTC)" if span.days == 1 else f"{first} – {last} (UTC)",
     )
-
-
-def _day(day: date) -> str:
-    return f"{day.day} {day:%B %Y}"
 
 
 # The report
@@ -221,21 +218,21 @@ def tile_views(report: Report) -> list[TileView]:
     return [
         TileView("Requests", f"{figures.requests:,}", hint=_endings(total)),
         TileView(
-            "Tokens in",
+            "Model tokens in",
             f"{figures.prompt_tokens:,}",
             hint=_of_them(figures.cached_prompt_tokens, "cached"),
         ),
-        TileView("Tokens out", f"{figures.completion_tokens:,}"),
+        TileView("Model tokens out", f"{figures.completion_tokens:,}"),
         TileView("Active users", f"{report.active_users:,}"),
         TileView("Cost", money(figures.cost_usd)),
         TileView(
             "Revenue",
             money(total.revenue_usd),
-            hint=f"{money(total.subscriptions_usd)} plans, {money(figures.overage_usd)} beyond",
+            hint=f"{money(total.subscriptions_usd)} plans, {money(figures.overage_usd)} extra usage",
         ),
         TileView("Margin", money(total.margin_usd), hint=_margin(total)),
         TileView("Refusals", f"{refused:,}"),
-        TileView("Errors of providers", f"{failed:,}"),
+        TileView("Provider errors", f"{failed:,}"),
         _burn_tile(report),
     ]
 
@@ -244,7 +241,7 @@ def _endings(total: Earned) -> str:
     figures = total.figures
     said = (
         _of_them(figures.stopped, "stopped"),
-        _of_them(figures.interrupted, "cut off"),
+        _of_them(figures.interrupted, "interrupted"),
         _of_them(figures.failed, "failed"),
     )
     return ", ".join(filter(None, said))
@@ -265,13 +262,13 @@ def _burn_tile(report: Report) -> TileView:
     spent = sum((each.free.spent_usd for each in report.burn), Decimal(0))
     worst = max(report.burn, key=lambda each: each.free.spent_usd, default=None)
     if worst is None:
-        return TileView("Free tier", money(spent))
+        return TileView("Free accounts", money(spent))
     share = _share_of(worst.free.spent_usd, worst.free.cap_usd)
-    return TileView("Free tier", money(spent), hint=f"At most {share} of a day's cap")
+    return TileView("Free accounts", money(spent), hint=f"Up to {share} of the daily cap")
 
 
 def _share_of(part: Decimal, whole: Decimal) -> str:
-    return percent(part / whole) if whole else "100 %"
+    return percent(part / whole) if whole else "100%"
 
 
 def chart_view(report: Report, today: date) -> ChartView:
@@ -306,7 +303,7 @@ def _requests(bars: _Bars) -> MeasureView:
         "Complete", 1, bars, lambda e: e.figures.requests - e.figures.errors - e.figures.stopped
     )
     stopped = _series("Stopped", 3, bars, lambda e: e.figures.stopped)
-    broken = _series("Cut off or failed", 5, bars, lambda e: e.figures.errors)
+    broken = _series("Interrupted or failed", 5, bars, lambda e: e.figures.errors)
     return MeasureView(
         "requests", "Requests", "request", "requests", False, "", 0, [ended, stopped, broken]
     )
@@ -317,7 +314,9 @@ def _tokens(bars: _Bars) -> MeasureView:
         _series("In", 3, bars, lambda e: e.figures.prompt_tokens),
         _series("Out", 1, bars, lambda e: e.figures.completion_tokens),
     ]
-    return MeasureView("tokens", "Tokens", "token", "tokens", False, "in and out", 0, series)
+    return MeasureView(
+        "tokens", "Model tokens", "model token", "model tokens", False, "in and out", 0, series
+    )
 
 
 def _cost(bars: _Bars) -> MeasureView:
@@ -335,9 +334,9 @@ def _revenue(bars: _Bars) -> MeasureView:
 
 def _burn(burn: Sequence[Burn], points: Sequence[Point]) -> MeasureView:
     spent = {each.day: float(each.free.spent_usd) for each in burn}
-    series = [SeriesView("Free tier", 2, [spent.get(point.at.date(), 0.0) for point in points])]
+    series = [SeriesView("Free accounts", 2, [spent.get(point.at.date(), 0.0) for point in points])]
     cap = float(burn[-1].free.cap_usd) if burn else 0.0
-    return MeasureView("free", "Free tier", "", "", True, "spent by the free tier", cap, series)
+    return MeasureView("free", "Free accounts", "", "", True, "spent by free accounts", cap, series)
 
 
 # The tables
@@ -428,8 +427,8 @@ def live_view(live: Live) -> LiveView:
         at=live.at.isoformat(timespec="seconds"),
         tiles=[
             TileView("Running replies", f"{live.running:,}"),
-            TileView("Requests a minute", f"{live.requests_a_minute:,}"),
-            TileView("Refusals a minute", f"{live.refusals_a_minute:,}"),
+            TileView("Requests per minute", f"{live.requests_a_minute:,}"),
+            TileView("Refusals per minute", f"{live.refusals_a_minute:,}"),
         ],
         free=_spent(live.free),
         total=_spent(live.total),

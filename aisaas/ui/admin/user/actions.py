@@ -1,4 +1,4 @@
-"""What admins do to a user: a button each, that asks what exactly, and why."""
+"""Admin actions on a user: one button each, which asks for the details and a reason."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from aisaas.ui.admin.user.state import OneUser
 from aisaas.ui.admin.user.view import LineView
 
 TOKENS = [
-    {"name": "tokens", "label": "Tokens", "type": "number", "min": 1, "required": True},
+    {"name": "tokens", "label": "Quota tokens", "type": "number", "min": 1, "required": True},
     {
         "name": "expires",
         "label": "Last day",
         "type": "date",
-        "hint": "In UTC. Empty: they last until they are used.",
+        "hint": "In UTC. Empty: no expiration.",
     },
 ]
 OWN = [
-    {"name": "own", "label": "It is my own role, and I mean it", "type": "checkbox"},
+    {"name": "own", "label": "This is my own role. I want to give it up.", "type": "checkbox"},
 ]
 MAILS = [
     {
         "name": "mail",
-        "label": "Mail",
+        "label": "Email",
         "type": "select",
         "value": "reset",
         "options": [
-            {"value": "reset", "label": "A link to choose a new password"},
-            {"value": "confirmation", "label": "The link that confirms their sign-up"},
+            {"value": "reset", "label": "Password reset link"},
+            {"value": "confirmation", "label": "Sign-up confirmation link"},
         ],
-        "hint": "A sign-up that is confirmed already gets no mail.",
+        "hint": "If the sign-up is already confirmed, no email is sent.",
     },
 ]
 
@@ -43,34 +43,34 @@ def buttons() -> rx.Component:
         rx.cond(user.suspended_at, _lift(), rx.cond(user.mine, rx.fragment(), _suspend())),
         _ask(
             "Sign out everywhere",
-            "Sign them out everywhere?",
+            "Sign out everywhere?",
             OneUser.sign_out,
-            "Sign them out",
-            "Every device has to sign in again, and replies that run there end.",
+            "Sign out everywhere",
+            "They have to sign in again on every device. Their running replies end.",
         ),
         _ask(
             "Limits",
-            "Limits of this account",
+            "Limits for this account",
             OneUser.set_limits,
-            "Set the limits",
-            "They hold in place of the plan's, from the next message on. With own tokens nothing "
-            "may be used beyond them.",
+            "Save limits",
+            "These replace the plan's limits from the next message. With custom quota tokens, extra "
+            "usage is off.",
             user.limit_fields,
         ),
         _ask(
-            "Give credits",
-            "Give credits",
+            "Grant credits",
+            "Grant credits",
             OneUser.grant_credits,
-            "Give them",
-            "Used once what the plan includes is used up, and never billed. They can't be taken "
-            "back.",
+            "Grant credits",
+            "Credits are used after the plan's included tokens and are never billed. You can't take "
+            "them back.",
             TOKENS,
         ),
         _ask(
-            "Send a mail",
-            "Send a mail once more",
+            "Send email",
+            "Send an email again",
             OneUser.mail,
-            "Send it",
+            "Send",
             "The sign-in server sends it to their address.",
             MAILS,
         ),
@@ -84,9 +84,9 @@ def buttons() -> rx.Component:
 def send_again(mail: LineView) -> rx.Component:
     return shared.ask_first(
         "Send again",
-        title="Send this mail once more?",
-        explanation="With what it said then.",
-        confirm="Send it",
+        title="Send this email again?",
+        explanation="It's sent with its original content.",
+        confirm="Send",
         on_confirm=OneUser.mail_again,
         subject=mail.id,
     )
@@ -98,19 +98,19 @@ def _suspend() -> rx.Component:
         "Suspend this account?",
         OneUser.suspend,
         "Suspend",
-        "They are signed out everywhere. What they send is refused until the suspension is lifted; "
-        "their subscription goes on. They aren't told the reason.",
+        "They're signed out everywhere and can't send messages until you unsuspend them. Their "
+        "subscription continues. They don't see the reason.",
         danger=True,
     )
 
 
 def _lift() -> rx.Component:
     return _ask(
-        "Lift the suspension",
-        "Lift the suspension?",
+        "Unsuspend",
+        "Unsuspend this account?",
         OneUser.lift,
-        "Lift it",
-        "They can sign in and send messages again at once.",
+        "Unsuspend",
+        "They can sign in and send messages again right away.",
     )
 
 
@@ -120,32 +120,32 @@ def _make_admin() -> rx.Component:
         "Make them an admin?",
         OneUser.make_admin,
         "Make them an admin",
-        "They see every account, and may do all that you may do.",
+        "They can see every account and do everything you can do.",
         danger=True,
     )
 
 
 def _end_admin() -> rx.Component:
-    """One's own role isn't given up by a slip."""
-    title, confirm = "Let them be an admin no longer?", "Take the role away"
-    own = "This is your own account: you lose this page with the role."
+    """Giving up your own role takes a checkbox."""
+    title, confirm = "Remove the admin role?", "Remove role"
+    own = "This is your own account. You'll lose access to the admin pages."
     return rx.cond(
         OneUser.user.mine,
         _ask(
-            "Give up my role",
-            "Give up your own role?",
+            "Give up admin role",
+            "Give up your admin role?",
             OneUser.end_admin,
-            "Give it up",
+            "Give up role",
             own,
             OWN,
             danger=True,
         ),
         _ask(
-            "End admin role",
+            "Remove admin role",
             title,
             OneUser.end_admin,
             confirm,
-            "It counts from their next click on.",
+            "It takes effect with their next click.",
             danger=True,
         ),
     )

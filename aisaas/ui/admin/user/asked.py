@@ -30,20 +30,20 @@ def limits(form: object) -> OwnLimits:
     """An empty field is the plan's limit."""
     highest = word(form, "highest_cap_usd")
     if highest and not _USD.fullmatch(highest):
-        raise ActionInvalid("Highest spending cap: write an amount in USD, like 25 or 12.50.")
+        raise ActionInvalid("Highest spending cap: enter an amount in USD, like 25 or 12.50.")
     return OwnLimits(
-        requests_per_minute=_whole(form, "requests_per_minute", "Requests a minute"),
-        requests_per_day=_whole(form, "requests_per_day", "Requests a day"),
-        tokens_per_month=_whole(form, "tokens_per_month", "Tokens a period"),
-        parallel_replies=_whole(form, "parallel_replies", "Replies at once"),
+        requests_per_minute=_whole(form, "requests_per_minute", "Requests per minute"),
+        requests_per_day=_whole(form, "requests_per_day", "Requests per day"),
+        tokens_per_month=_whole(form, "tokens_per_month", "Quota tokens per period"),
+        parallel_replies=_whole(form, "parallel_replies", "Replies at a time"),
         highest_cap_usd=Decimal(highest) if highest else None,
     )
 
 
 def tokens(form: object) -> int:
-    found = _whole(form, "tokens", "Tokens")
+    found = _whole(form, "tokens", "Quota tokens")
     if found is None:
-        raise ActionInvalid("Tokens: write how many.")
+        raise ActionInvalid("Quota tokens: enter a number.")
     return found
 
 
@@ -55,7 +55,7 @@ def last_day(form: object) -> datetime | None:
     try:
         day = datetime.strptime(typed, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
-        raise ActionInvalid("Last day: choose one, or none.") from None
+        raise ActionInvalid("Last day: choose a day or leave it empty.") from None
     return day.replace(hour=23, minute=59, second=59)
 
 
@@ -66,7 +66,7 @@ def mail(form: object) -> AccountMail:
         case "confirmation":
             return "confirmation"
         case _:
-            raise ActionInvalid("There is no such mail.")
+            raise ActionInvalid("That email doesn't exist.")
 
 
 def own(form: object) -> bool:
@@ -83,5 +83,5 @@ def _whole(form: object, name: str, label: str) -> int | None:
     if not typed:
         return None
     if not _WHOLE.fullmatch(typed):
-        raise ActionInvalid(f"{label}: write a whole number, or nothing.")
+        raise ActionInvalid(f"{label}: enter a whole number or leave it empty.")
     return int(typed)

@@ -19,7 +19,7 @@ REFUSED = (
     Column("Reason", "wrap"),
     Column("When", "wide"),
     Column("Model", "wide"),
-    Column("Times", "number"),
+    Column("Count", "number"),
 )
 FAILED = (
     Column("Outcome"),
@@ -29,7 +29,7 @@ FAILED = (
 )
 SESSIONS = (
     Column("Device"),
-    Column("Opened", "wrap"),
+    Column("Signed in by", "wrap"),
     Column("Since", "wide"),
     Column("Last seen", "wide"),
 )
@@ -37,27 +37,27 @@ SUBSCRIPTIONS = (
     Column("Plan"),
     Column("Status"),
     Column("Since", "wide"),
-    Column("Goes on", "wide"),
-    Column("At Stripe"),
+    Column("Renews or ends", "wide"),
+    Column("Stripe"),
 )
 CREDITS = (
     Column("Reason", "wrap"),
-    Column("Given", "wide"),
+    Column("Granted", "wide"),
     Column("Used", "number"),
-    Column("Ends", "wide"),
+    Column("Expires", "wide"),
     Column("State"),
 )
 MAILS = (
-    Column("Mail"),
+    Column("Email"),
     Column("When", "wide"),
     Column("State"),
     Column("Error", "wrap"),
-    Column("Again", "wrap"),
+    Column("Resend", "wrap"),
 )
 DONE = (
     Column("Action"),
     Column("When", "wide"),
-    Column("Who", "wrap"),
+    Column("Actor", "wrap"),
     Column("Change", "wrap"),
     Column("Reason", "wrap"),
 )
@@ -80,8 +80,8 @@ def account() -> rx.Component:
             ),
         ),
         rx.el.dl(
-            _fact("Name", rx.cond(user.name, user.name, "None given")),
-            _fact("Id", rx.el.code(user.id)),
+            _fact("Name", rx.cond(user.name, user.name, "None")),
+            _fact("ID", rx.el.code(user.id)),
             _fact("Joined", layout.when(user.joined_at)),
             _fact("Role", rx.cond(user.admin, shared.badge("Admin", "good"), "User")),
             _fact(
@@ -114,7 +114,9 @@ def limits() -> rx.Component:
 def _limit(limit: LimitView) -> rx.Component:
     return _fact(
         limit.name,
-        rx.el.span(limit.words, rx.cond(limit.own, rx.fragment(" ", shared.badge("Own", "near")))),
+        rx.el.span(
+            limit.words, rx.cond(limit.own, rx.fragment(" ", shared.badge("Custom", "near")))
+        ),
     )
 
 
@@ -123,13 +125,13 @@ def _fact(name: layout.Text, value: Any) -> rx.Component:
 
 
 def figures() -> rx.Component:
-    return shared.tiles(OneUser.user.tiles, "Use and money")
+    return shared.tiles(OneUser.user.tiles, "Usage and billing")
 
 
 def by_day() -> rx.Component:
     return rx.el.section(
         rx.el.h2("Last 30 days"),
-        UsageChart.create(chart=OneUser.user.chart),
+        UsageChart.create(chart=OneUser.user.chart, admin=True),
         class_name="card card-wide",
     )
 
@@ -138,10 +140,12 @@ def subscriptions() -> rx.Component:
     user = OneUser.user
     return rx.el.section(
         rx.el.h2("Subscriptions"),
-        _lines(SUBSCRIPTIONS, user.subscriptions, _subscription, "Subscriptions", "None so far."),
+        _lines(
+            SUBSCRIPTIONS, user.subscriptions, _subscription, "Subscriptions", "No subscriptions."
+        ),
         rx.cond(
             user.customer_page,
-            _outside("Customer at Stripe", user.customer_page, "button button-small"),
+            _outside("View customer in Stripe", user.customer_page, "button button-small"),
         ),
         class_name="card card-wide",
     )
@@ -164,7 +168,7 @@ def _outside(name: str, address: layout.Text, kind: str = "") -> rx.Component:
 
 
 def refused() -> rx.Component:
-    return _card("Refusals", REFUSED, OneUser.user.refused, _refused, "Nothing was refused.")
+    return _card("Refusals", REFUSED, OneUser.user.refused, _refused, "No refused messages.")
 
 
 def _refused(line: LineView) -> rx.Component:
@@ -173,8 +177,8 @@ def _refused(line: LineView) -> rx.Component:
 
 
 def failed() -> rx.Component:
-    empty = "Every reply of the last 30 days came to its end."
-    return _card("Replies in error", FAILED, OneUser.user.failed, _failed, empty)
+    empty = "No failed replies in the last 30 days."
+    return _card("Failed replies", FAILED, OneUser.user.failed, _failed, empty)
 
 
 def _failed(line: LineView) -> rx.Component:
@@ -189,7 +193,7 @@ def _failed(line: LineView) -> rx.Component:
 
 
 def sessions() -> rx.Component:
-    return _card("Sessions", SESSIONS, OneUser.user.sessions, _session, "Signed in nowhere.")
+    return _card("Sessions", SESSIONS, OneUser.user.sessions, _session, "No active sessions.")
 
 
 def _session(line: LineView) -> rx.Component:
@@ -204,7 +208,7 @@ def _session(line: LineView) -> rx.Component:
 
 
 def credits_given() -> rx.Component:
-    return _card("Credits", CREDITS, OneUser.user.credits, _credit, "None were given.")
+    return _card("Credits", CREDITS, OneUser.user.credits, _credit, "No credits.")
 
 
 def _credit(line: LineView) -> rx.Component:
@@ -220,7 +224,7 @@ def _credit(line: LineView) -> rx.Component:
 
 
 def mails() -> rx.Component:
-    return _card("Mails about billing", MAILS, OneUser.user.mails, _mail, "None so far.")
+    return _card("Billing emails", MAILS, OneUser.user.mails, _mail, "No billing emails.")
 
 
 def _mail(line: LineView) -> rx.Component:
@@ -236,8 +240,8 @@ def _mail(line: LineView) -> rx.Component:
 
 
 def done() -> rx.Component:
-    empty = "No admin has done anything to this account."
-    return _card("Done to this account", DONE, OneUser.user.done, _done, empty)
+    empty = "No admin actions on this account."
+    return _card("Admin actions", DONE, OneUser.user.done, _done, empty)
 
 
 def _done(line: LineView) -> rx.Component:

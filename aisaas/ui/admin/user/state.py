@@ -50,7 +50,7 @@ class OneUser(rx.State):
     async def lift(self, form: Form) -> None:
         principal, user_id = await admin_of(self), asked.user(form)
         await services().users.lift(principal, user_id, reason=asked.reason(form))
-        await _done(self, principal, user_id, "The suspension is lifted.")
+        await _done(self, principal, user_id, "Account unsuspended.")
 
     @rx.event
     @notices.shown
@@ -65,7 +65,7 @@ class OneUser(rx.State):
         principal, user_id = await admin_of(self), asked.user(form)
         limits = asked.limits(form)
         await services().users.set_limits(principal, user_id, limits, reason=asked.reason(form))
-        await _done(self, principal, user_id, "The limits hold from the next message on.")
+        await _done(self, principal, user_id, "Limits saved. They apply from the next message.")
 
     @rx.event
     @notices.shown
@@ -81,7 +81,7 @@ class OneUser(rx.State):
         principal, user_id = await admin_of(self), asked.user(form)
         users, why = services().users, asked.reason(form)
         await users.set_role(principal, user_id, "admin", reason=why)
-        await _done(self, principal, user_id, "They are an admin now.")
+        await _done(self, principal, user_id, "They're now an admin.")
 
     @rx.event
     @notices.shown
@@ -90,7 +90,7 @@ class OneUser(rx.State):
         users, why = services().users, asked.reason(form)
         await users.set_role(principal, user_id, "user", reason=why, even_own=asked.own(form))
         # To whoever gave up their own role the page leads nowhere from here on.
-        await _done(self, await admin_of(self), user_id, "They are no admin any more.")
+        await _done(self, await admin_of(self), user_id, "They're no longer an admin.")
 
     @rx.event
     @notices.shown
@@ -98,7 +98,7 @@ class OneUser(rx.State):
         principal, user_id = await admin_of(self), asked.user(form)
         users, why = services().users, asked.reason(form)
         await users.mail(principal, user_id, asked.mail(form), reason=why)
-        await _done(self, principal, user_id, "The sign-in server was asked to mail the link.")
+        await _done(self, principal, user_id, "The sign-in server will email the link.")
 
     @rx.event
     @notices.shown
@@ -106,7 +106,7 @@ class OneUser(rx.State):
         principal, user_id = await admin_of(self), payloads.identifier(self.user.id)
         users, why = services().users, asked.reason(form)
         await users.mail_notice_again(principal, user_id, asked.notice(form), reason=why)
-        await _done(self, principal, user_id, "The mail goes out once more.")
+        await _done(self, principal, user_id, "The email will be sent again.")
 
 
 async def _show(shown: OneUser, principal: Principal, user_id: UUID) -> None:
@@ -123,7 +123,7 @@ async def _done(shown: OneUser, principal: Principal, user_id: UUID, said: str) 
 
 def _signed_out(ended: SignedOut) -> str:
     if ended.sessions == 0:
-        return "They were signed in nowhere."
+        return "They had no active sessions."
     places = "1 session was" if ended.sessions == 1 else f"{ended.sessions} sessions were"
     late = "" if ended.confirmed else " The sign-in server didn't confirm it."
     return f"{places} ended.{late}"

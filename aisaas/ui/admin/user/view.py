@@ -29,7 +29,7 @@ from aisaas.ui.dashboard.view import DAYS, REASONS, ChartView, SeriesView
 from aisaas.ui.profile.view import OPENED
 
 ENDINGS = {"failed": "Failed", "interrupted": "Interrupted"}
-MAILS = {"pending": "Waits", "sent": "Sent", "dead": "Not deliverable"}
+MAILS = {"pending": "Waiting", "sent": "Sent", "dead": "Undeliverable"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,27 +128,29 @@ def _tiles(found: OneUser) -> list[TileView]:
     requests = sum(day.requests for day in found.days)
     tokens = sum(day.quota_tokens for day in found.days)
     month = sum((day.cost_usd for day in found.days), Decimal(0))
-    paid = f"{usd(money.base_usd)} plan, {usd(money.overage_usd)} beyond it"
+    paid = f"{usd(money.base_usd)} plan, {usd(money.overage_usd)} extra usage"
     return [
         TileView(
-            "Used in this period",
+            "Quota tokens this period",
             f"{allowance.used:,}",
-            f"of {allowance.limit:,} tokens, {allowance.left:,} left",
+            f"of {allowance.limit:,}, {allowance.left:,} left",
         ),
         TileView(
-            "Last 30 days", f"{tokens:,}", f"tokens in {requests:,} requests, {sum_usd(month)}"
+            "Quota tokens, last 30 days",
+            f"{tokens:,}",
+            f"in {requests:,} requests, {sum_usd(month)} cost",
         ),
         TileView(
-            "Owes in this period" if money.owed else "Pays in this period",
+            "Owes this period" if money.owed else "Pays this period",
             usd(money.base_usd + money.overage_usd),
             paid,
         ),
         TileView(
-            "Costs us in this period",
+            "Costs us this period",
             sum_usd(money.cost_usd),
-            f"{sum_usd(money.ever_cost_usd)} ever",
+            f"{sum_usd(money.ever_cost_usd)} in total",
         ),
-        TileView("Margin of this period", sum_usd(money.margin_usd), "Paid less cost"),
+        TileView("Margin this period", sum_usd(money.margin_usd), "Revenue minus cost"),
     ]
 
 
@@ -180,19 +182,24 @@ def _each_limit(who: Standing, plan: Plan) -> list[_Limit]:
     return [
         _Limit(
             "requests_per_minute",
-            "Requests a minute",
+            "Requests per minute",
             who.requests_per_minute,
             plan.rates.per_minute,
         ),
-        _Limit("requests_per_day", "Requests a day", who.requests_per_day, plan.rates.per_day),
+        _Limit("requests_per_day", "Requests per day", who.requests_per_day, plan.rates.per_day),
         _Limit(
             "parallel_replies",
-            "Replies at once",
+            "Replies at a time",
             who.parallel_replies,
             plan.parallel_replies,
             least=1,
         ),
-        _Limit("tokens_per_month", "Tokens a period", who.tokens_per_month, plan.tokens_per_month),
+        _Limit(
+            "tokens_per_month",
+            "Quota tokens per period",
+            who.tokens_per_month,
+            plan.tokens_per_month,
+        ),
         _Limit(
             "highest_cap_usd",
             "Highest spending cap (USD)",
@@ -234,8 +241,8 @@ def _limit_fields(who: Standing, plan: Plan) -> list[dict[str, Any]]:
 
 def _limit_hint(limit: _Limit) -> str:
     if limit.money:
-        return "Empty: as high as they like."
-    return f"Empty: {limit.plans:,}, the plan's."
+        return "Empty: no limit."
+    return f"Empty: {limit.plans:,}, the plan's limit."
 
 
 def _refused(each: Refused, models: Mapping[str, str]) -> LineView:
@@ -290,7 +297,7 @@ def _credit(each: Credit) -> LineView:
         at=_iso(each.created_at),
         what=each.reason,
         figure=f"{each.spent:,} of {each.tokens:,}",
-        state="Over" if each.over else "Open",
+        state="Used up or expired" if each.over else "Active",
         tone="" if each.over else "good",
         until=_iso(each.expires_at),
     )

@@ -17,7 +17,7 @@ def key(value: object, options: tuple[tuple[str, str], ...]) -> str:
     for each, _ in options:
         if value == each:
             return each
-    raise ActionInvalid("There is no such choice.")
+    raise ActionInvalid("That option doesn't exist.")
 
 
 def order(value: object, now: OrderView) -> OrderView:
@@ -25,7 +25,7 @@ def order(value: object, now: OrderView) -> OrderView:
     for each in SORTS:
         if value == each:
             return OrderView(each, down=not now.down if each == now.key else each not in RISING)
-    raise ActionInvalid("There is no such choice.")
+    raise ActionInvalid("That option doesn't exist.")
 
 
 def plan(value: object) -> str:

@@ -14,7 +14,7 @@ COLUMNS = (
     Column("User", "wrap", "email"),
     Column("Plan", "", "plan"),
     Column("Requests", "number", "requests"),
-    Column("Tokens", "number", "tokens"),
+    Column("Quota tokens", "number", "tokens"),
     Column("Cost", "number", "cost"),
     Column("Last seen", "wide", "seen"),
     Column("Joined", "wide", "joined"),
@@ -24,7 +24,7 @@ COLUMNS = (
 def users() -> rx.Component:
     found = Users.found
     return rx.el.section(
-        shared.search_box("Part of an address or a name, or an id", Users.find),
+        shared.search_box("Search by email, name, or user ID", Users.find),
         rx.el.div(
             shared.choice(STANDINGS, found.standing, Users.choose_standing, "Which users"),
             shared.choice(PLANS, found.plan, Users.choose_plan, "Which plan"),
@@ -39,10 +39,13 @@ def users() -> rx.Component:
                 order=found.order,
                 on_sort=Users.sort,
             ),
-            rx.el.p("Nobody fits.", class_name="quiet"),
+            rx.el.p("No matching users.", class_name="quiet"),
         ),
         shared.pager(found.pages, Users.earlier, Users.later, "Pages of users"),
-        rx.el.p("Requests, tokens and cost are of the last 30 days.", class_name="quiet"),
+        rx.el.p(
+            "Requests, quota tokens, and cost are for the last 30 days. Quota tokens are model tokens multiplied by the model's weight.",
+            class_name="quiet",
+        ),
         class_name="card card-wide",
     )
 

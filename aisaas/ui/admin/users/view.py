@@ -13,18 +13,18 @@ from aisaas.ui.admin.view import OrderView, PagerView, pager_view
 
 # Key and name of what the list can be narrowed to; an empty key is everybody.
 STANDINGS = (
-    ("", "Everybody"),
-    ("owing", "Owing"),
+    ("", "All"),
+    ("owing", "Past due"),
     ("suspended", "Suspended"),
     ("admins", "Admins"),
 )
-PLANS = (("", "Every plan"), ("free", "Free"), ("pro", "Pro"), ("business", "Business"))
+PLANS = (("", "All plans"), ("free", "Free"), ("pro", "Pro"), ("business", "Business"))
 STATUSES = {
     "free": "",
     "active": "",
     "trialing": "Trial",
-    "past_due": "Owes",
-    "cancelled": "Cancelled",
+    "past_due": "Past due",
+    "cancelled": "Canceled",
 }
 
 
