@@ -291,7 +291,7 @@ def test_check_hands_no_mail_in_to_find_out_whether_it_could(
         return next(x for x in capsys.readouterr().out.splitlines() if x.startswith("Mails "))
 
     assert said().endswith(
-        "off: SMTP_URL is not set, so nobody is told of failed payments, trials and caps"
+        "off: SMTP_URL is not set, so emails about failed payments, trials, and caps aren't sent"
     )
     with MailServer(login=("ada", "secret")) as server:
         right = said(SMTP_URL=f"smtp://ada:secret@{HOST}:{server.port}", MAIL_FROM="a@example.com")

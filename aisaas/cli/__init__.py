@@ -22,30 +22,30 @@ from aisaas.embedded.folder import explain
 from aisaas.errors import AisaasError, ConfigurationError
 
 COMMANDS = {
-    "run": "start everything on this machine and keep it running until Ctrl-C",
-    "serve": "serve the app with real parts only, by one worker or several, until SIGTERM",
+    "run": "start everything on this machine and run until Ctrl-C",
+    "serve": "serve the app with your own services, in one or more workers, until SIGTERM",
     "stop": "stop the running instance",
-    "status": "show where the running instance and its parts are",
-    "check": "validate the environment and reach every part, a line each",
-    "migrate": "bring the database to the newest schema",
-    "worker": "run the jobs that need no users: recovery, and usage to the meter",
-    "switch": "the kill switch: stop new calls for everything, a plan, a model or a provider",
-    "caps": "what may be spent a day, by the free tier and in total: show, set",
-    "models": "turn models on and off, set their plans, weight and price, see the margins",
-    "invite": "mail somebody an invitation to an account",
-    "admin": "who is an admin: list, grant, revoke",
-    "user": "show what there is to know of one user",
-    "usage": "what was used, as a file; and whether the dashboard's sums are the ledger",
-    "credits": "give somebody tokens beyond what their plan includes",
-    "outbox": "usage that is stuck on its way to the meter: list, send again, decide",
-    "reconcile": "compare ledger and meter by customer and day, and correct what differs",
-    "webhooks": "events of Stripe: list those that failed, and have them handled anew",
-    "jobs": "what background jobs have set aside: list, retry",
-    "stripe": "bring the Stripe account in step with the plans: prices, meter, portal",
-    "db": "back up the embedded data to a file, and restore it",
-    "seed": "make up a month of users and usage, for trials and screenshots",
-    "bench": "measure the figures that the product promises",
-    "build": "build the front end if something it is made of has changed",
+    "status": "show the running instance and its parts",
+    "check": "validate the settings and connect to every service",
+    "migrate": "update the database schema",
+    "worker": "run the background jobs: recovery, and reporting usage to Stripe",
+    "switch": "kill switch: stop new calls for everything, a plan, a model, or a provider",
+    "caps": "show or set the daily spending caps for free accounts and in total",
+    "models": "list models and their margins; set their availability, plans, weight, and price",
+    "invite": "invite someone by email",
+    "admin": "list, grant, or revoke the admin role",
+    "user": "show a user's plan, usage, and billing",
+    "usage": "export usage, or check the dashboard's totals against the ledger",
+    "credits": "grant a user credits, in quota tokens",
+    "outbox": "list, resend, or resolve usage that is stuck on its way to Stripe",
+    "reconcile": "compare usage and plans with Stripe, and correct differences",
+    "webhooks": "list Stripe webhook events that failed, or replay them",
+    "jobs": "list or retry items that background jobs have set aside",
+    "stripe": "set up the Stripe account for the plans: prices, meter, portal",
+    "db": "back up the embedded data to a file, or restore it",
+    "seed": "create a month of sample users and usage, for demos and screenshots",
+    "bench": "run the benchmarks",
+    "build": "build the front end if its sources have changed",
 }
 INTERRUPTED = 130
 FAILED = 1
@@ -62,7 +62,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m aisaas",
         description="An AI chat behind a billing firewall. Settings come from the environment "
-        "and from .env; .env.example lists them all.",
+        "and .env; .env.example lists all of them.",
     )
     choices = parser.add_subparsers(dest="command", required=True, metavar="command")
     chosen = next((word for word in argv if word in COMMANDS), None)

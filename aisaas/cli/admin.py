@@ -20,14 +20,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "limits and roles, and stops calls. It counts from their next click on."
     )
     revoke = added(actions, "revoke", "let somebody be an admin no longer")
-    revoke.epilog = "It counts from their next click on. The last admin who can act stays one."
+    revoke.epilog = "Takes effect with their next click. The last active admin can't be revoked."
     for each in (grant, revoke):
-        each.add_argument("whom", metavar="email|id", help="whose account")
-        each.add_argument("--reason", required=True, help="kept in the audit log")
-        each.add_argument("--yes", action="store_true", help="don't ask, in a terminal")
-        each.add_argument("--json", action="store_true", help="answer in JSON")
+        each.add_argument("whom", metavar="email|id", help="the account")
+        each.add_argument("--reason", required=True, help="saved in the audit log")
+        each.add_argument("--yes", action="store_true", help="don't ask for confirmation")
+        each.add_argument("--json", action="store_true", help="print JSON")
     listed = added(actions, "list", "everybody who is one, suspended ones too")
-    listed.add_argument("--json", action="store_true", help="answer in JSON")
+    listed.add_argument("--json", action="store_true", help="print JSON")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -48,7 +48,7 @@ async def _list(services: Services, arguments: argparse.Namespace) -> int:
         suspended = "  suspended" if each.suspended_at else ""
         say(f"{each.email}  {each.id}  since {each.created_at:%Y-%m-%d}{suspended}")
     if not found:
-        say("Nobody is an admin. Make one: python -m aisaas admin grant EMAIL --reason …")
+        say("No admins. Add one: python -m aisaas admin grant EMAIL --reason …")
     return DONE
 
 
@@ -66,7 +66,11 @@ async def _set(services: Services, arguments: argparse.Namespace) -> int:
             else f"{arguments.whom} was one already."
         )
     else:
-        say(f"{arguments.whom} is no admin any more." if changed else f"{arguments.whom} was none.")
+        say(
+            f"{arguments.whom} is no longer an admin."
+            if changed
+            else f"{arguments.whom} isn't an admin."
+        )
     return DONE
 
 

@@ -18,17 +18,17 @@ SETTINGS = "settings"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="action")
-    show = actions.add_parser("show", help="the caps, and what is spent of them today (UTC)")
-    change = actions.add_parser("set", help="change one, for the next call in every process")
+    show = actions.add_parser("show", help="the caps and today's spending (UTC)")
+    change = actions.add_parser("set", help="change a cap; applies from the next call")
     change.add_argument("scope", choices=SCOPES)
     change.add_argument(
         "usd",
         type=_usd,
         help=f"USD a day; or {SETTINGS}, to go by FREE_TIER_DAILY_USD or TOTAL_DAILY_USD again",
     )
-    change.add_argument("--reason", required=True, help="kept in the audit log")
+    change.add_argument("--reason", required=True, help="saved in the audit log")
     for action in (show, change):
-        action.add_argument("--json", action="store_true", help="answer in JSON")
+        action.add_argument("--json", action="store_true", help="print JSON")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -54,7 +54,7 @@ async def _set(services: Services, arguments: argparse.Namespace) -> None:
     if arguments.json:
         say(json.dumps({"scope": now.scope, "usd": f"{now.usd:f}", "changed": changed}))
     else:
-        say(f"{now.scope}: ${now.usd:,.2f} a day{'' if changed else ', as before'}.")
+        say(f"{now.scope}: ${now.usd:,.2f} per day{'' if changed else ' (unchanged)'}.")
 
 
 def _show(caps: Sequence[CapToday], *, as_json: bool) -> None:

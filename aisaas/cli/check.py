@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--production", action="store_true", help="the launch checklist, each item with its fix"
     )
     parser.add_argument("--json", action="store_true", help="the launch checklist in JSON")
-    parser.epilog = "Ends with 1 when something is wrong. Model providers are not called."
+    parser.epilog = "Exits with 1 if something is wrong. Model providers aren't called."
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -140,7 +140,7 @@ def _auth(settings: Settings) -> str:
 
 def _mails(settings: Settings) -> str:
     if settings.smtp_url is None:
-        off = "off: SMTP_URL is not set, so nobody is told of failed payments, trials and caps"
+        off = "off: SMTP_URL is not set, so emails about failed payments, trials, and caps aren't sent"
         return f"WARNING, {off}" if settings.app_env == "production" else off
     assert settings.mail_from is not None
     url = settings.smtp_url.get_secret_value()

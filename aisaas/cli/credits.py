@@ -14,12 +14,12 @@ from aisaas.wiring import Services
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("grant",))
-    parser.add_argument("email", help="whose account")
+    parser.add_argument("email", help="the account")
     parser.add_argument("tokens", type=int, help="quota tokens")
-    parser.add_argument("--reason", required=True, help="kept in the ledger and the audit log")
+    parser.add_argument("--reason", required=True, help="saved in the ledger and the audit log")
     parser.add_argument("--expires", type=_end_of_day, help="the last day (UTC), like 2027-01-31")
-    parser.add_argument("--yes", action="store_true", help="don't ask, in a terminal")
-    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    parser.add_argument("--yes", action="store_true", help="don't ask for confirmation")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
         "Used once what is included is used up, before anything costs extra, and never billed. "
         "A grant can't be taken back."
@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    asked = f"Give {arguments.email} {arguments.tokens:,} tokens? It can't be taken back."
+    asked = f"Grant {arguments.email} {arguments.tokens:,} quota tokens? You can't take them back."
     if not agreed(asked, yes=arguments.yes):
         return FAILED
     return acted(lambda services: _grant(services, arguments), as_json=arguments.json)
@@ -47,7 +47,7 @@ async def _grant(services: Services, arguments: argparse.Namespace) -> int:
     if arguments.json:
         say(json.dumps({"grant": str(grant_id), "tokens": arguments.tokens}))
     else:
-        say(f"{arguments.email} has {arguments.tokens:,} tokens more.")
+        say(f"Granted {arguments.tokens:,} quota tokens to {arguments.email}.")
     return DONE
 
 

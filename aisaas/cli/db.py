@@ -18,25 +18,25 @@ USAGE = 2
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="action")
-    there = added(actions, "backup", "write everything that the embedded parts hold to a file")
+    there = added(actions, "backup", "write all data of the embedded parts to a file")
     there.add_argument("file", type=Path, help="like backup-2026-11-24.tar.gz")
-    there.add_argument("--replace", action="store_true", help="also when the file is there already")
+    there.add_argument("--replace", action="store_true", help="overwrite the file if it exists")
     there.epilog = (
         "Accounts, conversations, ledger and the stand-in's books, as of one moment, with or "
         "without a running instance. The file has their secrets in it: keep it like a password. "
         "Redis is left out: it holds no money and nothing that has to last."
     )
-    back = added(actions, "restore", "put the data of such a file in place of what is there")
+    back = added(actions, "restore", "replace the current data with a backup")
     back.add_argument("file", type=Path)
-    back.add_argument("--yes", action="store_true", help="don't ask, in a terminal")
+    back.add_argument("--yes", action="store_true", help="don't ask for confirmation")
     back.epilog = (
         "Stop the instance first. The file is read and checked as a whole before anything changes; "
         "what is replaced is put aside in the data folder. An older schema is brought up to date at "
         "the next start."
     )
     for each in (there, back):
-        each.add_argument("--json", action="store_true", help="answer in JSON")
-    parser.epilog = "A database of your own is backed up where it is, by whoever hosts it."
+        each.add_argument("--json", action="store_true", help="print JSON")
+    parser.epilog = "Back up your own database with your hosting provider's tools."
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -53,7 +53,7 @@ def _backup(arguments: argparse.Namespace, folder: DataFolder) -> int:
         say(json.dumps(_told(manifest) | {"file": str(arguments.file), "bytes": size}))
     else:
         say(f"{arguments.file}: {size / 1e6:,.1f} MB, schema {manifest.schema or 'none'}.")
-        say("It has secrets in it: keep it like a password.")
+        say("It contains secrets. Store it as safely as a password.")
     return 0
 
 
@@ -65,7 +65,7 @@ def _restore(arguments: argparse.Namespace, folder: DataFolder) -> int:
             "that release or a later one. Nothing was changed."
         )
         return USAGE
-    question = f"Put the data of {manifest.made_at} in place of what is in {folder.path}?"
+    question = f"Replace the data in {folder.path} with the backup of {manifest.made_at}?"
     if not agreed(question, yes=arguments.yes):
         return 1
     aside = restore(arguments.file, folder)
@@ -74,7 +74,7 @@ def _restore(arguments: argparse.Namespace, folder: DataFolder) -> int:
     else:
         say(f"Restored, as of {manifest.made_at}. Start it with `make run`.")
         if aside is not None:
-            say(f"What was there before is in {aside}; delete it when nobody misses it.")
+            say(f"The previous data is in {aside}. Delete it when you no longer need it.")
     return 0
 
 

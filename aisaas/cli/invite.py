@@ -21,8 +21,8 @@ USAGE = 2
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("email", help="whom to invite")
-    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    parser.add_argument("email", help="the address to invite")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
         "Works whatever SIGN_UP_MODE is. The link lets its reader choose a password. Inviting "
         "somebody again who hasn't come yet mails a new link."
@@ -41,7 +41,7 @@ def execute(arguments: argparse.Namespace) -> int:
     except AuthError as error:
         return _failed(arguments.json, error.code, error.sentence, 1)
     except DependencyError:
-        sentence = "The sign-in server does not answer. `python -m aisaas check` says more."
+        sentence = "The sign-in server isn't responding. For details, run `python -m aisaas check`."
         return _failed(arguments.json, "unavailable", sentence, 1)
     if arguments.json:
         say(json.dumps({"invited": user.email, "user_id": str(user.id)}))

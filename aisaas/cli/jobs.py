@@ -14,8 +14,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("list", "retry"))
     parser.add_argument("job", nargs="?", default="", help="retry: the job, as listed")
     parser.add_argument("item", nargs="?", default="", help="retry: the item, as listed")
-    parser.add_argument("--reason", default="", help="retry: kept in the audit log")
-    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    parser.add_argument("--reason", default="", help="retry: saved in the audit log")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
         "A job sets an item aside after it has failed several times, and goes on with the others. "
         "A retried item is due at once; the job does it in its turn."
@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     if arguments.action == "retry" and not (arguments.job and arguments.item):
-        complain("Which item? See `jobs list`.")
+        complain("Name an item. To find it, run `jobs list`.")
         return USAGE
     act = _list if arguments.action == "list" else _retry
     return acted(lambda services: act(services, arguments), as_json=arguments.json)
@@ -53,7 +53,7 @@ async def _list(services: Services, arguments: argparse.Namespace) -> int:
             f"  {each.attempts} tries  {each.last_error}"
         )
     if not page.found:
-        say("Nothing is set aside.")
+        say("No items are set aside.")
     return DONE
 
 
@@ -62,5 +62,5 @@ async def _retry(services: Services, arguments: argparse.Namespace) -> int:
         operator(), arguments.job, arguments.item, reason=arguments.reason
     )
     answer = {"job": arguments.job, "item": arguments.item}
-    say(json.dumps(answer) if arguments.json else f"{arguments.item} is due again.")
+    say(json.dumps(answer) if arguments.json else f"{arguments.item} will be retried.")
     return DONE

@@ -29,5 +29,5 @@ def execute(_: argparse.Namespace) -> int:
             (f"{VARIABLE}: is not set, and nothing is running here ({WHERE_TO_GET_IT[VARIABLE]})",)
         )
     upgrade(url)
-    say("The database has the newest schema.")
+    say("The database schema is up to date.")
     return 0

@@ -23,26 +23,26 @@ EPILOG = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="action")
-    shown = actions.add_parser("list", help="models, prices, and the margin on each plan")
-    change = actions.add_parser("set", help="change one", epilog=EPILOG)
+    shown = actions.add_parser("list", help="list models, prices, and the margin on each plan")
+    change = actions.add_parser("set", help="change a model", epilog=EPILOG)
     change.add_argument("model")
     turned = change.add_mutually_exclusive_group()
     turned.add_argument("--on", dest="enabled", action="store_true", default=KEEP)
     turned.add_argument("--off", dest="enabled", action="store_false", default=KEEP)
     change.add_argument("--plans", type=_plans, default=KEEP, help=f"like free,pro; {AGAIN}")
     change.add_argument(
-        "--weight", type=_number, default=KEEP, help=f"quota tokens a token; {AGAIN}"
+        "--weight", type=_number, default=KEEP, help=f"quota tokens per model token; {AGAIN}"
     )
     change.add_argument(
         "--price",
         type=_price,
         default=KEEP,
         metavar="IN/OUT[/CACHED]",
-        help=f"USD per million tokens, like 0.15/0.60/0.075; {AGAIN}",
+        help=f"USD per 1M model tokens, like 0.15/0.60/0.075; {AGAIN}",
     )
-    change.add_argument("--reason", required=True, help="kept in the audit log")
+    change.add_argument("--reason", required=True, help="saved in the audit log")
     for action in (shown, change):
-        action.add_argument("--json", action="store_true", help="answer in JSON")
+        action.add_argument("--json", action="store_true", help="print JSON")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -71,7 +71,7 @@ async def _set(services: Services, arguments: argparse.Namespace) -> None:
     if arguments.json:
         say(json.dumps(_told(shown) | {"changed": changed}))
     else:
-        say(f"{_line(shown)}{'' if changed else ' (as before)'}")
+        say(f"{_line(shown)}{'' if changed else ' (unchanged)'}")
 
 
 def _list(found: Sequence[OfferShown], *, as_json: bool) -> None:

@@ -15,11 +15,13 @@ from aisaas.wiring import Services
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("list", "resend", "resolve"))
-    parser.add_argument("rows", nargs="*", help="rows' ids; list: how a customer's id begins")
+    parser.add_argument("rows", nargs="*", help="record IDs; list: the beginning of a customer ID")
     parser.add_argument("--as", dest="resolution", choices=("counted", "waived"), help="resolve")
-    parser.add_argument("--reason", default="", help="kept in the audit log")
-    parser.add_argument("--yes", action="store_true", help="resolve: don't ask")
-    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    parser.add_argument("--reason", default="", help="saved in the audit log")
+    parser.add_argument(
+        "--yes", action="store_true", help="resolve without asking for confirmation"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
         "A dead row was refused by the meter; a parked one may have been counted, so it is compared "
         "before it is sent again. Waived rows are never billed; that can't be undone."
@@ -28,15 +30,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     if arguments.action != "list" and not arguments.rows:
-        complain("Which rows? See `outbox list`.")
+        complain("Name the records. To find them, run `outbox list`.")
         return USAGE
     if arguments.action == "resolve" and arguments.resolution is None:
-        complain("Say what became of them: --as counted or --as waived.")
+        complain("Add a resolution: --as counted or --as waived.")
         return USAGE
     try:
         ids = [] if arguments.action == "list" else [UUID(row) for row in arguments.rows]
     except ValueError:
-        complain("A row's id looks like 8c5b0f6e-…; see `outbox list`.")
+        complain("Record IDs look like 8c5b0f6e-…. To find them, run `outbox list`.")
         return USAGE
     question = f"Call {len(ids)} rows {arguments.resolution}?"
     if arguments.action == "resolve" and not agreed(question, yes=arguments.yes):
@@ -69,7 +71,7 @@ async def _list(services: Services, arguments: argparse.Namespace) -> int:
             f"  {each.tokens:,} tokens  {each.last_error or ''}"
         )
     if not page.found:
-        say("Nothing is stuck.")
+        say("No stuck usage.")
     return DONE
 
 

@@ -25,25 +25,31 @@ Shown = Mapping[str, str | int | bool]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--day", type=date.fromisoformat, help="a day (UTC), else all that are due")
     what.add_argument(
-        "--plans", action="store_true", help="users' plans against Stripe's subscriptions instead"
+        "--day", type=date.fromisoformat, help="a day in UTC; without it, all days that are due"
     )
-    parser.add_argument("--correct", action="store_true", help="put right what differs")
-    parser.add_argument("--reason", default="", help="of a correction; kept in the audit log")
-    parser.add_argument("--yes", action="store_true", help="correct without asking")
-    parser.add_argument("--json", action="store_true", help="a JSON object a line")
+    what.add_argument(
+        "--plans", action="store_true", help="compare plans with Stripe subscriptions instead"
+    )
+    parser.add_argument("--correct", action="store_true", help="correct the differences")
+    parser.add_argument(
+        "--reason", default="", help="reason for a correction; saved in the audit log"
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="correct without asking for confirmation"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.epilog = (
-        "Shows what differs. What Stripe can't take back any more is told, to be credited by hand. "
-        "Ends with 1 when a correction was refused."
+        "Lists the differences. Usage that Stripe can no longer cancel is listed so that you can credit "
+        "it by hand. Exits with 1 if a correction was refused."
     )
 
 
 def execute(arguments: argparse.Namespace) -> int:
     if arguments.correct and not arguments.reason.strip():
-        complain("Say why, with --reason: it is kept in the audit log.")
+        complain("Add a --reason. It's saved in the audit log.")
         return USAGE
-    if arguments.correct and not agreed("Put right what differs?", yes=arguments.yes):
+    if arguments.correct and not agreed("Correct the differences?", yes=arguments.yes):
         return USAGE
     return acted(lambda services: _reconcile(services.money, arguments), as_json=arguments.json)
 
@@ -59,7 +65,7 @@ async def _reconcile(money: MoneyHealth, arguments: argparse.Namespace) -> int:
         if "refused" in shown:
             ended = FAILED
     if not differing and not arguments.json:
-        say("Nothing differs.")
+        say("No differences.")
     return ended
 
 

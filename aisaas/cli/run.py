@@ -116,8 +116,8 @@ def _start_and_watch(stack: Stack) -> int:
             described.show()
             Supervisor(started, say=say, changed=described.write).watch()
         except KeyboardInterrupt:
-            say("\nStopping: replies in progress may finish, then the parts end.")
-    say("Stopped. Nothing of it is left running.")
+            say("\nStopping after running replies finish.")
+    say("Stopped.")
     return 0
 
 
@@ -217,7 +217,7 @@ class _Description:
         say(f"  Models     {', '.join(sorted(settings.providers()))}")
         say(f"  Data       {self.stack.folder.path}")
         if AUTH in embedded:
-            say("  Accounts   the first one made here is an admin")
+            say("  Accounts   the first account becomes an admin")
         say(f"  Mail       {self._mail()}")
         if settings.payments_url:
             say(f"  Payments   {settings.payments_url}  (no money moves; time can be moved there)")

@@ -27,14 +27,16 @@ MOST_PEOPLE = 500
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--demo", action="store_true", required=True, help="the one kind there is")
-    parser.add_argument("--people", type=int, default=48, help=f"up to {MOST_PEOPLE} (48)")
-    parser.add_argument("--seed", type=int, default=1, help="another number, another month (1)")
-    parser.add_argument("--yes", action="store_true", help="don't ask, in a terminal")
     parser.add_argument(
-        "--yes-really", action="store_true", help="also into a database that isn't the embedded one"
+        "--demo", action="store_true", required=True, help="required; the only kind of sample data"
     )
-    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    parser.add_argument("--people", type=int, default=48, help=f"up to {MOST_PEOPLE} (48)")
+    parser.add_argument("--seed", type=int, default=1, help="random seed (1)")
+    parser.add_argument("--yes", action="store_true", help="don't ask for confirmation")
+    parser.add_argument(
+        "--yes-really", action="store_true", help="allow a database that isn't the embedded one"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
         f"{DAYS} days of accounts on all plans, conversations, replies that failed, refusals and their "
         f"ledger; the same for the same seed and day. Addresses end with @{DOMAIN}; all have one "
@@ -44,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.people <= MOST_PEOPLE:
-        complain(f"--people is from 1 to {MOST_PEOPLE}.")
+        complain(f"--people must be from 1 to {MOST_PEOPLE}.")
         return USAGE
     adopt(running())
     config = load()
@@ -54,10 +56,10 @@ def execute(arguments: argparse.Namespace) -> int:
     assert config.migration_database_url is not None
     url = config.migration_database_url.get_secret_value()
     if demo_store.is_seeded(url):
-        complain("A demo month is there already. For another one, begin with an empty data folder.")
+        complain("Sample data already exists. To create it again, start with an empty data folder.")
         return USAGE
     host = "the embedded database" if _is_embedded(config) else "a database that is not embedded"
-    question = f"Write {arguments.people} made-up accounts and their month into {host}, for good?"
+    question = f"Add {arguments.people} sample accounts and a month of usage to {host}? This can't be undone."
     if not agreed(question, yes=arguments.yes):
         return 1
     return _seed(config, url, arguments)
@@ -69,9 +71,9 @@ def _is_embedded(config: Settings) -> bool:
 
 def _problem(config: Settings, *, anywhere: bool) -> str | None:
     if config.app_env == "production":
-        return "Not in production: its ledger is what customers are billed by."
+        return "Sample data isn't allowed in production, where the ledger is used for billing."
     if config.migration_database_url is None:
-        return "MIGRATION_DATABASE_URL is not set: only the schema's owner can write a past."
+        return "Set MIGRATION_DATABASE_URL: only the schema's owner can add sample data."
     if not _is_embedded(config) and not anywhere:
         return (
             "This database is not the embedded one, and what is written can't be taken out of its "
@@ -103,7 +105,7 @@ def _seed(config: Settings, url: str, arguments: argparse.Namespace) -> int:
         f"{told['people']} people, {told['conversations']} conversations, {told['calls']} calls with "
         f"{told['tokens']:,} tokens for ${told['cost_usd']}, {told['refusals']} refusals."
     )
-    say(f"Sign in as {month.people[0].email}, or any of them, with {password}")
+    say(f"Sign in as {month.people[0].email} with the password {password}")
     return 0
 
 

@@ -54,9 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="bring the database to the newest schema first, with MIGRATION_DATABASE_URL",
     )
-    parser.add_argument(
-        "--check", action="store_true", help="only tell whether it could start, and with what not"
-    )
+    parser.add_argument("--check", action="store_true", help="only check whether it can start")
     parser.epilog = (
         "SIGTERM ends it: replies in progress finish within SHUTDOWN_GRACE_SECONDS. SIGHUP replaces "
         "the workers one at a time by new ones with the code, pages and settings that are there "
@@ -79,7 +77,7 @@ def _check_and_serve(arguments: argparse.Namespace, asked: list[int]) -> int:
     settings = _fit(arguments)
     _bring_schema(settings, migrate=arguments.migrate and not arguments.check)
     if arguments.check:
-        say("It could start.")
+        say("Ready to start.")
         return 0
     _require_port(settings.port)
     return _serve(arguments, settings, asked)
@@ -111,7 +109,7 @@ def _fit(arguments: argparse.Namespace) -> Settings:
         raise ConfigurationError(tuple(problems))
     if not frontend.is_current(planned.settings):
         raise StackError(
-            "The pages are not built, or of another release. Run `python -m aisaas build` first."
+            "The front end isn't built for this release. Run `python -m aisaas build` first."
         )
     return planned.settings
 

@@ -12,14 +12,16 @@ from aisaas.cli.screen import complain, say
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--json", action="store_true", help="as one JSON object, with the addresses' passwords"
+        "--json", action="store_true", help="print JSON, including passwords in addresses"
     )
 
 
 def execute(arguments: argparse.Namespace) -> int:
     instance = running()
     if instance is None:
-        complain(f"Nothing is running with the data folder {data_dir()}. Start it with `make run`.")
+        complain(
+            f"No instance is running with the data folder {data_dir()}. Start one with `make run`."
+        )
         return 1
     facts = asdict(instance)
     del facts["env"]

@@ -16,7 +16,7 @@ PATIENCE_SECONDS = 90.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "The instance lets replies in progress finish first."
+    parser.epilog = "Running replies finish first."
 
 
 def execute(_: argparse.Namespace) -> int:

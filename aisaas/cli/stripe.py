@@ -20,11 +20,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("sync",))
     parser.add_argument("--dry-run", action="store_true", help="show what would be done")
     parser.add_argument("--live", action="store_true", help="allow a live account to be changed")
-    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
         "Makes or changes what differs from the settings: the meter, a product with a base price "
         "and a metered price for each paid plan, and the portal's configuration. Safe to repeat. "
-        "Whoever has subscribed keeps the price they subscribed to."
+        "Existing subscribers keep their price."
     )
 
 
@@ -34,16 +34,16 @@ def execute(arguments: argparse.Namespace) -> int:
         adopt(instance)
     settings = load()
     if settings.stripe_secret_key is None:
-        complain("STRIPE_SECRET_KEY is not set, and nothing is running here that has one.")
+        complain("Set STRIPE_SECRET_KEY, or start an instance that has one.")
         return USAGE
     live = settings.stripe_secret_key.get_secret_value().startswith(STRIPE_LIVE_KEYS)
     if live and not arguments.live and not arguments.dry_run:
-        complain("This is a live account. Look with --dry-run first, then say --live.")
+        complain("This is a live account. Check with --dry-run first, then add --live.")
         return USAGE
     try:
         steps = asyncio.run(sync(settings, dry_run=arguments.dry_run))
     except (PaymentsError, PaymentsRefused) as error:
-        complain(f"Stripe did not do it: {error}. What was done stays; run this again.")
+        complain(f"Stripe failed: {error}. Completed steps are kept. Run this again.")
         return 1
     _show(steps, as_json=arguments.json, dry_run=arguments.dry_run)
     return 0

@@ -19,13 +19,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=EVERYTHING,
         help="all (the default), plan:free, model:gpt-4o, provider:openai",
     )
-    parser.add_argument("--reason", default="", help="kept in the audit log")
+    parser.add_argument("--reason", default="", help="saved in the audit log")
     parser.add_argument(
         "--stop-running",
         action="store_true",
-        help="with engage: stop what runs, too; what was produced is kept and counts",
+        help="with engage: also stop running replies; the tokens generated so far count",
     )
-    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
         "New calls stop at once, in every process; running replies go on to their end unless "
         "--stop-running says otherwise."
@@ -80,9 +80,9 @@ async def _turn(services: Services, arguments: argparse.Namespace) -> None:
     if arguments.json:
         say(json.dumps({"scope": scope, "engaged": on, "changed": changed}))
     elif not changed:
-        say(f"{scope}: was engaged already." if on else f"{scope}: was not engaged.")
+        say(f"{scope}: already engaged." if on else f"{scope}: not engaged.")
     elif on:
         what = "new calls and what runs" if arguments.stop_running else "new calls"
         say(f"{scope}: {what} are stopped.")
     else:
-        say(f"{scope}: calls go through again.")
+        say(f"{scope}: calls resumed.")

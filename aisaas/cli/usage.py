@@ -24,8 +24,8 @@ SHOWN = 50
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="action")
-    export = actions.add_parser("export", help="what was used, by user, model, day or hour")
-    check = actions.add_parser("check", help="whether the dashboard's sums are the ledger, exactly")
+    export = actions.add_parser("export", help="export usage by user, model, day, or hour")
+    check = actions.add_parser("check", help="check that the dashboard's totals match the ledger")
     for each, since in ((export, "30 days ago"), (check, "the ledger's first")):
         each.add_argument(
             "--from", dest="first", type=day, metavar="DAY", help=f"the first one, else {since}"
@@ -36,9 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--by", choices=get_args(By), default="day", help="what a row is (day)")
     export.add_argument("--format", choices=get_args(Format), default="csv", help="(csv)")
     export.add_argument("--output", type=Path, help="a file to be written, else the screen")
-    check.add_argument("--json", action="store_true", help="answer in JSON")
-    export.epilog = "Days are UTC, like 2026-11-30, and both included. Money is in USD."
-    check.epilog = "Ends with 1 when anything differs. It reads the whole ledger of those days."
+    check.add_argument("--json", action="store_true", help="print JSON")
+    export.epilog = "Days are in UTC, like 2026-11-30, and inclusive. Amounts are in USD."
+    check.epilog = "Exits with 1 if anything differs. Reads all ledger lines of the range."
 
 
 def execute(arguments: argparse.Namespace) -> int:

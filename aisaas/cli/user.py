@@ -19,10 +19,12 @@ NOTHING = "–"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="action")
-    show = added(actions, "show", "one user: plan, use, money, refusals, sessions, failed replies")
-    show.add_argument("whom", metavar="email|id", help="whose account")
-    show.add_argument("--json", action="store_true", help="answer in JSON")
-    show.epilog = "Nothing that they wrote is shown. To act on an account use /admin/users."
+    show = added(
+        actions, "show", "show plan, usage, billing, refusals, sessions, and failed replies"
+    )
+    show.add_argument("whom", metavar="email|id", help="the account")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    show.epilog = "Never shows what the user wrote. To act on an account, use /admin/users."
 
 
 def execute(arguments: argparse.Namespace) -> int:

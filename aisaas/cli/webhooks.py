@@ -12,10 +12,12 @@ from aisaas.wiring import Services
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("list", "replay"))
-    parser.add_argument("event", nargs="?", default="", help="an event's id; list: how it begins")
-    parser.add_argument("--all", action="store_true", help="list handled events, too")
-    parser.add_argument("--reason", default="", help="replay: kept in the audit log")
-    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    parser.add_argument(
+        "event", nargs="?", default="", help="an event ID; list: the beginning of an event ID"
+    )
+    parser.add_argument("--all", action="store_true", help="also list handled events")
+    parser.add_argument("--reason", default="", help="replay: saved in the audit log")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
         "A replay asks Stripe for the event and handles it as if it had just come; what was handled "
         "before is left alone. Stripe shows events for 30 days."
@@ -24,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     if arguments.action == "replay" and not arguments.event:
-        complain("Which event? See `webhooks list`.")
+        complain("Name an event. To find it, run `webhooks list`.")
         return USAGE
     act = _list if arguments.action == "list" else _replay
     return acted(lambda services: act(services, arguments), as_json=arguments.json)
@@ -53,7 +55,7 @@ async def _list(services: Services, arguments: argparse.Namespace) -> int:
             f"{each.at:%Y-%m-%d %H:%M}  {each.status:<10} {each.id}  {each.type}  {each.error or ''}"
         )
     if not page.found:
-        say("No events." if arguments.all else "No event has failed.")
+        say("No events." if arguments.all else "No failed events.")
     return DONE
 
 

@@ -19,7 +19,7 @@ from aisaas.wiring import build
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "Ends on Ctrl-C or SIGTERM, after the calls that are in flight."
+    parser.epilog = "Exits on Ctrl-C or SIGTERM, after the calls in progress."
 
 
 def execute(_: argparse.Namespace) -> int:

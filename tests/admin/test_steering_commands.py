@@ -67,8 +67,8 @@ def test_switch_is_engaged_listed_and_lifted(command: Command, database: Databas
     (switch,) = command("switch list --json")
     assert (switch["scope"], switch["reason"], switch["stop_running"]) == ("plan:pro", why, True)
     assert "stops what runs" in command("switch list")[0]
-    assert command("switch lift plan:pro --reason over") == ["plan:pro: calls go through again."]
-    assert command("switch lift plan:pro --reason over") == ["plan:pro: was not engaged."]
+    assert command("switch lift plan:pro --reason over") == ["plan:pro: calls resumed."]
+    assert command("switch lift plan:pro --reason over") == ["plan:pro: not engaged."]
     assert command("switch list") == []
     ((actor,),) = database("select distinct actor from audit_log where reason = %s", why)
     assert str(actor).startswith("operator:")

@@ -99,7 +99,7 @@ def test_operator_makes_an_admin_and_ends_it_and_both_are_written_down(
     }
     code, said, _ = run("admin", "revoke", email, *WHY, "--json")
     assert (code, json.loads(said)) == (0, {"user_id": user_id, "role": "user", "changed": True})
-    assert run("admin", "revoke", email, *WHY)[1] == f"{email} was none.\n"
+    assert run("admin", "revoke", email, *WHY)[1] == f"{email} isn't an admin.\n"
     assert audit(database, email) == [
         (WHO, "role.set", {"role": "user"}, {"role": "admin"}, "told us so"),
         (WHO, "role.set", {"role": "admin"}, {"role": "user"}, "told us so"),
@@ -163,7 +163,7 @@ def test_credits_are_there_at_once_and_kept_with_their_reason(
     run: Run, database: Database, email: str
 ) -> None:
     words = ("credits", "grant", email, "50000", *WHY)
-    assert run(*words) == (0, f"{email} has 50,000 tokens more.\n", "")
+    assert run(*words) == (0, f"Granted 50,000 quota tokens to {email}.\n", "")
     code, said, _ = run(*words, "--expires", "2999-01-31", "--json")
     granted = json.loads(said)
     assert (code, granted["tokens"]) == (0, 50000)

@@ -101,7 +101,7 @@ def test_engaged_kill_switch_is_told_with_how_to_lift_it(
 @pytest.mark.parametrize(
     ("free", "total", "state", "said"),
     [
-        (0, 0, "failed", "nobody gets a reply"),
+        (0, 0, "failed", "all messages are refused"),
         (5, 4, "failed", "what paying ones are owed"),
         (0, 50, "warning", "free users get no reply"),
         (5, 50, "ok", "5 USD a day for the free tier, 50 USD for all"),

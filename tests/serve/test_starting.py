@@ -64,4 +64,4 @@ def test_a_database_of_an_older_release_is_refused_until_it_is_migrated(
     assert "The database lacks" in words
     assert "python -m aisaas migrate" in words
     env = settings(tmp_path, stack, URL, MIGRATION_DATABASE_URL="")
-    assert said(env) == (0, "It could start.\n")
+    assert said(env) == (0, "Ready to start.\n")

@@ -71,7 +71,7 @@ def _password(url: str) -> Finding:
         stranger.close()
     return fail(
         "Redis password",
-        "whoever reaches it gets in without one",
+        "anyone who can reach it can connect without one",
         "set requirepass (or a user with a password) and put it into REDIS_URL",
     )
 

@@ -116,7 +116,9 @@ def _caps(free: Decimal, total: Decimal) -> Finding:
     said = f"{free.normalize():f} USD a day for the free tier, {total.normalize():f} USD for all"
     where = "or at the admins' page of steering"
     if total == 0:
-        return fail("caps", f"{said}: nobody gets a reply", f"set TOTAL_DAILY_USD above 0, {where}")
+        return fail(
+            "caps", f"{said}: all messages are refused", f"set TOTAL_DAILY_USD above 0, {where}"
+        )
     if total < free:
         return fail(
             "caps",
@@ -136,7 +138,7 @@ def _kill_switch(engaged: Sequence[str]) -> Finding:
     if EVERYTHING in engaged:
         return fail(
             "kill switch",
-            "engaged for everything: nobody gets a reply",
+            "engaged for everything: all messages are refused",
             'python -m aisaas switch lift --reason "…"',
         )
     if engaged:
@@ -185,7 +187,7 @@ def _sign_in(config: Settings) -> Generator[Finding]:
     if config.sign_up_mode == "open" and told.get("disable_signup"):
         yield fail(
             "sign-up server",
-            "SIGN_UP_MODE is open, and Supabase lets nobody sign up",
+            "SIGN_UP_MODE is open, but sign-up is disabled in Supabase",
             "Supabase dashboard > Authentication > Allow new users to sign up, or SIGN_UP_MODE",
         )
     elif config.sign_up_mode != "open" and not told.get("disable_signup"):
@@ -202,7 +204,7 @@ def _mail(config: Settings) -> Finding:
     if config.smtp_url is None or config.mail_from is None:
         return warn(
             "mail",
-            "SMTP_URL is not set: nobody is told of failed payments, trials and caps",
+            "SMTP_URL is not set, so emails about failed payments, trials, and caps aren't sent",
             "set SMTP_URL and MAIL_FROM",
         )
     url = config.smtp_url.get_secret_value()
@@ -218,7 +220,7 @@ def _mail(config: Settings) -> Finding:
     if domain.endswith(NOT_REAL):
         return fail(
             "mail",
-            f"MAIL_FROM is an address of {domain}, which is nobody's",
+            f"MAIL_FROM uses {domain}, which is a placeholder domain",
             "set MAIL_FROM to an address whose domain lets that server send for it (SPF, DKIM)",
         )
     server = SmtpServer.at(url)

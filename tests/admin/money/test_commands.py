@@ -61,7 +61,7 @@ async def test_failed_events_are_listed_and_replayed(
     assert await typed("webhooks", "replay", event, "--reason", "tests", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"event": event, "outcome": "ignored"}
     assert await typed("webhooks", "list", event) == 0
-    assert "No event has failed." in capsys.readouterr().out
+    assert "No failed events." in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("_environment")
