@@ -1,7 +1,7 @@
 """What other people notice while a stranger holds thousands of unfinished connections.
 
-Five kinds, each by itself: forms of which two bytes come, connections that say nothing, headers that
-never end, web sockets that never open anything, and answers that nobody reads. All from one address.
+Four kinds, each by itself: forms of which two bytes come, connections that say nothing, headers that
+never end, and web sockets that never open anything. All from one address, and from a process of its own.
 Meanwhile a visitor elsewhere and somebody who is signed in behind the stranger's own address each load
 a page, ask the API, and open a tab, again and again; each time is compared with the same without the
 stranger.
@@ -13,9 +13,11 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -37,7 +39,6 @@ _HALF_A_FORM = (
     "Content-Type: application/x-www-form-urlencoded\r\n\r\nem"
 )
 _SLOW_HEADERS = "GET /login HTTP/1.1\r\nHost: {host}\r\nX-Slow: "
-_UNREAD = "GET /login HTTP/1.1\r\nHost: {host}\r\n\r\n" * 40
 _SOCKET = (
     "GET /_event/?EIO=4&transport=websocket&token={token} HTTP/1.1\r\nHost: {host}\r\n"
     "Origin: http://{host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -48,7 +49,6 @@ KINDS: Mapping[str, str] = {
     "silent": "",
     "slow_headers": _SLOW_HEADERS,
     "half_open_sockets": _SOCKET,
-    "unread_answers": _UNREAD,
 }
 Figures = dict[str, float]
 
@@ -88,40 +88,45 @@ async def measured_at(
     found: dict[str, Mapping[str, Figures | float]] = {
         "nobody": await _noticed(url, cookie, seconds)
     }
-    for kind, request in KINDS.items():
-        opening = asyncio.create_task(_hold(url, request, connections))
-        noticed = await _noticed(url, cookie, seconds)
-        held = await opening
-        found[kind] = {**noticed, "held": sum(_is_open(*each) for each in held)}
-        for _, writer in held:
-            writer.transport.abort()
-        await _until_forgotten(url)
+    loop = asyncio.get_running_loop()
+    with ProcessPoolExecutor(1, get_context("spawn")) as stranger:
+        for kind, request in KINDS.items():
+            holding = loop.run_in_executor(stranger, _hold, url, request, connections, seconds)
+            noticed = await _noticed(url, cookie, seconds)
+            found[kind] = {**noticed, "held": await holding}
+            await _until_forgotten(url)
     return found
 
 
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+def _hold(url: str, request: str, connections: int, seconds: float) -> int:
+    """Open connections and keep what is let; returns how many are still open after `seconds`."""
+    return asyncio.run(_held(url, request, connections, seconds))
 
 
-async def _hold(url: str, request: str, connections: int) -> Sequence[Connection]:
-    host = urlsplit(url).netloc
+async def _held(url: str, request: str, connections: int, seconds: float) -> int:
+    host, end = urlsplit(url).netloc, time.monotonic() + seconds
     gate = asyncio.Semaphore(AT_ONCE)
+    still_open = 0
 
-    async def one() -> Connection | None:
-        async with gate:
-            # What the server turns away is what is measured.
-            with suppress(OSError, TimeoutError):
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    connection = await _connect(url, STRANGER)
-                connection[1].write(request.format(host=host, token=uuid4()).encode())
-                return connection
-        return None
+    async def one() -> None:
+        nonlocal still_open
+        # What the server turns away is what is measured.
+        with suppress(OSError, TimeoutError):
+            async with gate, asyncio.timeout(PATIENCE_SECONDS):
+                reader, writer = await _connect(url, STRANGER)
+                writer.write(request.format(host=host, token=uuid4()).encode())
+            try:
+                async with asyncio.timeout_at(
+                    asyncio.get_running_loop().time() + end - time.monotonic()
+                ):
+                    await reader.read()
+            except TimeoutError:
+                still_open += 1
+            finally:
+                writer.transport.abort()
 
-    opened = await asyncio.gather(*(one() for _ in range(connections)))
-    return [connection for connection in opened if connection is not None]
-
-
-def _is_open(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-    return not (reader.at_eof() or writer.transport.is_closing() or reader.exception())
+    await asyncio.gather(*(one() for _ in range(connections)))
+    return still_open
 
 
 async def _until_forgotten(url: str) -> None:
@@ -179,6 +184,6 @@ async def _page(url: str, address: str, cookie: str = "") -> None:
         writer.close()
 
 
-async def _connect(url: str, address: str) -> Connection:
+async def _connect(url: str, address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     parts = urlsplit(url)
     return await asyncio.open_connection(parts.hostname, parts.port, local_addr=(address, 0))

@@ -21,7 +21,7 @@ from uuid import UUID
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aisaas.accounts.sessions import token_from
+from aisaas.accounts.sessions import hash_token, token_from
 from aisaas.api.client_address import address_in
 from aisaas.api.shares import Rate, Shares, Turns
 from aisaas.observe.metrics import REFUSED_EARLY, SOCKETS_HERE
@@ -41,6 +41,8 @@ EVENTS_PER_SECOND_OF_ADDRESS, EVENTS_AT_ONCE_OF_ADDRESS = 200.0, 2_000.0
 MOST_WAITED_SECONDS = 5.0
 # New sockets of one address. An office whose server was restarted comes back within seconds.
 SOCKETS_PER_SECOND, SOCKETS_AT_ONCE, SOCKETS_WAITING = 50.0, 100.0, 500
+# Sessions that a tab was signed in with; theirs don't wait behind a stranger's.
+MOST_KNOWN = 10_000
 # A page of an earlier release may name a handler that is gone; nobody else has a reason to.
 MOST_REFUSED = 20
 MAX_QUERY = 512
@@ -88,6 +90,7 @@ class _Socket:
         sockets: Sockets,
         address: str,
         token: str,
+        session: str | None,
         longest: int,
         receive: Receive,
         send: Send,
@@ -95,6 +98,7 @@ class _Socket:
         self.sockets = sockets
         self.address = address
         self.token = token
+        self.session = session
         self.user = ""
         self.sid = ""
         # When it has to have opened our namespace, by the loop's clock; 0 before it is connected.
@@ -142,10 +146,14 @@ class Sockets:
         self._users: Shares[_Socket] = Shares(per_user)
         self._open: dict[_Socket, None] = {}
         self._rates: dict[str, Rate] = {}
+        self._known: dict[bytes, None] = {}
         self._turns = Turns(SOCKETS_PER_SECOND, SOCKETS_AT_ONCE, SOCKETS_WAITING)
 
-    async def turn(self, address: str) -> bool:
-        """Wait until that address may open another one. False when too many have come since."""
+    async def turn(self, address: str, session: str | None) -> bool:
+        """Wait until that address may open another one, unless the session was seen signed in. False
+        when too many have come since."""
+        if session and hash_token(session) in self._known:
+            return True
         return await self._turns.take(address)
 
     def enter(self, socket: _Socket) -> bool:
@@ -175,6 +183,12 @@ class Sockets:
         self._strangers.release(socket.address, socket)
         self._users.release(socket.user, socket)
         socket.user = user
+        if socket.session:
+            known = hash_token(socket.session)
+            self._known.pop(known, None)
+            self._known[known] = None
+            if len(self._known) > MOST_KNOWN:
+                del self._known[next(iter(self._known))]
         self._end(self._users.take(user, socket))
 
     def wait_of(self, socket: _Socket) -> float:
@@ -237,14 +251,15 @@ class SocketGate:
             await _refuse(scope, send, 400, "socket_unknown")
             return
         address = address_in(scope, self._trusted_proxies)
-        if not await self._sockets.turn(address):
+        session = token_from(Headers(scope=scope).get("cookie"), self._cookie)
+        if not await self._sockets.turn(address, session):
             await _refuse(scope, send, 503, "socket_gave_way")
             return
-        session = token_from(Headers(scope=scope).get("cookie"), self._cookie)
         socket = _Socket(
             self._sockets,
             address,
             token,
+            session,
             self._longest if session else MAX_FRAME,
             receive,
             send,

@@ -381,6 +381,24 @@ async def test_sockets_of_an_address_are_let_in_at_a_pace(monkeypatch: pytest.Mo
         newer.task = asyncio.create_task(asyncio.sleep(0))
 
 
+async def test_a_session_that_was_seen_signed_in_does_not_wait_behind_strangers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sockets, "SOCKETS_PER_SECOND", 0.001)
+    monkeypatch.setattr(sockets, "SOCKETS_AT_ONCE", 1.0)
+    async with world() as at:
+        _, sid = await at.opened(cookie=f"{COOKIE}=mine")
+        signed_in(sid, UUID(int=1))
+        await at.opened(cookie=f"{COOKIE}=mine")
+        forged = at.connects(cookie=f"{COOKIE}=forged")
+        await at.opened(cookie=f"{COOKIE}=mine")
+        assert forged.told == []
+        assert forged.task is not None
+        forged.task.cancel()
+        await asyncio.gather(forged.task, return_exceptions=True)
+        forged.task = asyncio.create_task(asyncio.sleep(0))
+
+
 async def test_a_tab_that_is_not_signed_in_is_forgotten_with_its_socket() -> None:
     async with world() as at:
         stranger, mine = str(uuid4()), str(uuid4())
