@@ -11,6 +11,8 @@ import aisaas.aisaas  # noqa: F401 - its handlers are what is checked
 from aisaas.settings import PROJECT_ROOT
 from aisaas.ui import events
 
+# The pages may have to be built first.
+pytestmark = pytest.mark.timeout(400)
 _CALL = re.compile(r'ReflexEvent\(\s*"(reflex___state[^"]+)",\s*\(\{(.*?)\}\)', re.DOTALL)
 _ARGUMENT = re.compile(r'\["(\w+)"\]\s*:')
 

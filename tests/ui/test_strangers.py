@@ -16,6 +16,8 @@ from aisaas.bench import strangers
 from aisaas.bench.instance import Instance, instance
 from aisaas.embedded.stack import Stack
 
+# The pages may have to be built first.
+pytestmark = pytest.mark.timeout(400)
 CONNECTIONS = 120
 SHARES = {"CONNECTIONS_PER_ADDRESS": "40", "SOCKETS_PER_ADDRESS": "20"}
 
