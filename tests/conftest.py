@@ -100,6 +100,8 @@ def build_services(stack: Stack, catalogue: Path) -> Build:
         }
         services = build(load(**(values | overrides)))
         async with running(services):
+            # Importing it takes longer on a busy machine than a first word may.
+            await services.model.warm()
             yield services
 
     return make

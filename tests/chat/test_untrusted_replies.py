@@ -112,8 +112,6 @@ async def product(
     base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     settings = {"demo_api_base": base, "model_catalogue": path, "run_jobs": False} | overrides
     async with server, build_services(**settings) as services:
-        # Importing it takes long on a busy machine: longer than a first word may take.
-        await services.model.warm()
         yield services, told
         await told.end()
 
