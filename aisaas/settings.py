@@ -244,7 +244,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    # Of validators that run before, the one declared last is the first.
+    # Pydantic runs "before" validators in reverse order of declaration.
     @field_validator("*", mode="before")
     @classmethod
     def _blank_is_unset(cls, value: object, info: ValidationInfo) -> object:

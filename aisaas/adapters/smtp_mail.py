@@ -156,7 +156,7 @@ class SmtpMail:
 
 
 def _goodbye(connection: smtplib.SMTP) -> None:
-    # What was to be done is done; how the goodbye goes changes nothing.
+    # The mail is accepted; a failed QUIT changes nothing.
     with contextlib.suppress(smtplib.SMTPException, OSError):
         connection.quit()
     connection.close()

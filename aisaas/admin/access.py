@@ -1,4 +1,4 @@
-"""Who may look and act as an admin. Pages that hide themselves are manners; this is the rule.
+"""Who may look and act as an admin. Hiding a page protects nothing; this check does.
 
 To somebody who is no admin there is nothing here: the same answer as for an address that leads nowhere.
 """

@@ -43,7 +43,7 @@ class EngagedScopes:
 
 
 class KillSwitches:
-    """Args: `scopes`: what there is to be stopped, so that a slip of the pen stops nothing silently."""
+    """Args: `scopes`: everything that can be stopped; a mistyped scope is refused."""
 
     def __init__(
         self, database: ServiceDatabase, signals: Signals, scopes: Collection[str]

@@ -23,7 +23,7 @@ class DriftHealth:
 
 @dataclass(frozen=True, slots=True)
 class DayEntry:
-    """A customer's day as it was compared last. `drift` is what the meter has too much, or lacks when
+    """A customer's day as it was compared last. `drift` is what the meter has in excess, or is missing when
     it is below zero; `settled` what of it was settled elsewhere."""
 
     customer: str

@@ -312,7 +312,7 @@ async def _row(
 
 
 def _without_the_catalogues(row: ModelOverride, listed: ListedModel) -> ModelOverride:
-    """What the catalogue says anyhow is no word over it: it follows the catalogue."""
+    """A value equal to the catalog's is no override: it keeps following the catalog."""
     if row.enabled == listed.enabled:
         row.enabled = None
     if row.plans is not None and frozenset(row.plans) == listed.plans:

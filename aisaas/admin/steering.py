@@ -1,5 +1,5 @@
 """What every act of steering has in common: who acts, why, and one transaction for the act and its line
-in the audit log. The role is looked at again inside, so hidden buttons are manners."""
+in the audit log. The role is checked again inside: hiding a button protects nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def steering(database: ServiceDatabase, actor: Actor, reason: str) -> Asyn
 
     Raises:
         NotFound: the actor is no admin, or not any more.
-        ActionInvalid: there is no reason, or a novel.
+        ActionInvalid: the reason is missing or too long.
         Unavailable: the database does not answer; nothing was changed as far as is known.
     """
     why = stated(reason)

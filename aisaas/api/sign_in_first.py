@@ -1,7 +1,7 @@
 """A page that needs a session sends a visitor without one to the sign-in, before anything loads.
 
 Only whether there is a session cookie is looked at: whether it is worth anything is decided by every
-handler, over the socket. This is manners, not protection.
+handler, over the socket. This is a convenience, not protection.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ LATER_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A customer's day on both sides. `drift` is what the meter has too much, or lacks when it is
+    """A customer's day on both sides. `drift` is what the meter has in excess, or is missing when it is
     below zero; nothing can be concluded from it while rows are `moving`."""
 
     customer: str

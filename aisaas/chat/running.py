@@ -129,7 +129,7 @@ class RunningReplies:
                     log.warning("leases are not renewed: the database does not answer")
                 failed = True
             except Exception:
-                # A surprise in one round must not lose every reply that runs here.
+                # An unexpected error in one round must not stop the later ones.
                 log.exception("leases are not renewed")
                 failed = True
 

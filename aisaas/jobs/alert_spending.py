@@ -31,6 +31,6 @@ async def alert_spending(alerts: SpendingAlerts) -> None:
             log.warning("alerts about spending wait: %s", error)
         except Exception:
             RUNS.failed("alert_spending")
-            # A surprise in one round must not leave all later ones out.
+            # An unexpected error in one round must not stop the later ones.
             log.exception("looking at what is spent failed")
         await asyncio.sleep(EVERY_SECONDS)

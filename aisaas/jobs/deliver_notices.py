@@ -32,6 +32,6 @@ async def deliver_notices(mails: NoticeMails | None) -> None:
             log.warning("notices are mailed later: %s", error)
         except Exception:
             RUNS.failed("deliver_notices")
-            # A surprise in one round must not leave all later ones out.
+            # An unexpected error in one round must not stop the later ones.
             log.exception("mailing notices failed")
         await asyncio.sleep(EVERY_SECONDS)

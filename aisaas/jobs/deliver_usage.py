@@ -28,7 +28,7 @@ async def deliver_usage(outbox: Outbox) -> None:
             log.warning("usage waits to be sent: %s", error)
         except Exception:
             RUNS.failed("deliver_usage")
-            # A surprise in one round must not end the delivery for good.
+            # An unexpected error in one round must not stop the later ones.
             log.exception("sending usage failed")
         await outbox.rest(seconds)
 
@@ -46,5 +46,5 @@ async def watch_usage(outbox: Outbox) -> None:
             log.warning("how late usage is could not be looked up: %s", error)
         except Exception:
             RUNS.failed("watch_usage")
-            # A surprise in one round must not end the watch for good.
+            # An unexpected error in one round must not stop the later ones.
             log.exception("looking for late usage failed")

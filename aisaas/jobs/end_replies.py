@@ -30,7 +30,7 @@ async def end_replies(accounts: Accounts, running: RunningReplies) -> None:
             RUNS.succeeded("end_replies")
         except Exception:
             RUNS.failed("end_replies")
-            # A surprise in one round must not leave all later ones out.
+            # An unexpected error in one round must not stop the later ones.
             log.exception("sessions of running replies not looked at")
 
 

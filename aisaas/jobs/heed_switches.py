@@ -34,5 +34,5 @@ async def heed_switches(switches: KillSwitches, running: RunningReplies) -> None
             log.warning("kill switches not looked at: the database does not answer")
         except Exception:
             RUNS.failed("heed_switches")
-            # A surprise in one round must not leave all later ones out.
+            # An unexpected error in one round must not stop the later ones.
             log.exception("kill switches not looked at")

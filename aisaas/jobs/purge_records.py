@@ -29,6 +29,6 @@ async def purge_records(retention: Retention) -> None:
             log.warning("old records wait to be removed: %s", error)
         except Exception:
             RUNS.failed("purge_records")
-            # A surprise in one round must not leave all later ones out.
+            # An unexpected error in one round must not stop the later ones.
             log.exception("removing old records failed")
         await asyncio.sleep(EVERY_SECONDS)

@@ -26,6 +26,6 @@ async def reconcile_usage(reconciliation: Reconciliation) -> None:
             log.warning("ledger and meter are compared later: %s", error)
         except Exception:
             RUNS.failed("reconcile_usage")
-            # A surprise in one round must not end the comparing for good.
+            # An unexpected error in one round must not stop the later ones.
             log.exception("comparing ledger and meter failed")
         await asyncio.sleep(EVERY_SECONDS)

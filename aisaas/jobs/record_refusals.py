@@ -32,7 +32,7 @@ async def record_refusals(refusals: Refusals) -> None:
             log.warning("refusals wait to be recorded: %s", error)
         except Exception:
             RUNS.failed("record_refusals")
-            # A surprise in one round must not end the recording for good.
+            # An unexpected error in one round must not stop the later ones.
             log.exception("recording refusals failed")
         await asyncio.sleep(EVERY_SECONDS)
 

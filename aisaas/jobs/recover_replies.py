@@ -32,6 +32,6 @@ async def recover_replies(recovery: Recovery) -> None:
             log.warning("recovery waits: %s", error)
         except Exception:
             RUNS.failed("recover_replies")
-            # A surprise in one round must not end recovery for good.
+            # An unexpected error in one round must not stop the later ones.
             log.exception("recovery failed")
         await asyncio.sleep(EVERY_SECONDS)

@@ -34,6 +34,6 @@ async def synchronise_subscriptions(subscriptions: Subscriptions) -> None:
             log.warning("subscriptions are looked at later: %s", error)
         except Exception:
             RUNS.failed("synchronise_subscriptions")
-            # A surprise in one round must not leave all later ones out.
+            # An unexpected error in one round must not stop the later ones.
             log.exception("looking at subscriptions failed")
         await asyncio.sleep(EVERY_SECONDS)

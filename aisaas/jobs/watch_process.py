@@ -52,5 +52,5 @@ async def share_job_runs_once(these: Services) -> None:
     except DependencyError as error:
         log.info("when jobs succeeded is told later: %s", error)
     except Exception:
-        # A surprise in one round must not leave all later ones out.
+        # An unexpected error in one round must not stop the later ones.
         log.exception("when jobs succeeded could not be told")

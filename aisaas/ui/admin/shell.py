@@ -1,7 +1,7 @@
 """What the pages for admins share: the frame around them, and who may see them.
 
-Hidden links are manners. Each handler asks `admin_of`, which reads the role anew, and the domain asks
-again: a role that is taken away is gone with the next click. To whoever is no admin every page of the
+Hiding a link protects nothing. Each handler calls `admin_of`, which reads the role again, and the domain
+checks it once more: a revoked role is gone with the next click. To whoever is no admin every page of the
 area looks like an address that leads nowhere.
 """
 

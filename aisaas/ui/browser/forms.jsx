@@ -185,7 +185,7 @@ export function NewPasswordField({ product, ...input }) {
       name="new_password"
       autoComplete="new-password"
       maxLength={256}
-      hint="8 to 72 characters; a short sentence works well. Letters outside a–z count as two or more."
+      hint="8 to 72 characters. A short sentence works well. Accented and non-Latin letters count as two or more."
       {...input}
     />
   );

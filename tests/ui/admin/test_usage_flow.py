@@ -103,6 +103,11 @@ def test_the_page_fits_a_phone(sign_up: SignUp, execute: Execute) -> None:
     page.get_by_text("Show as table").click()
     expect(page.get_by_role("table", name="All figures")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    tabs = page.get_by_role("navigation", name="Administration")
+    for width in (PHONE["width"], 320):
+        page.set_viewport_size({"width": width, "height": PHONE["height"]})
+        boxes = [tab.bounding_box() for tab in tabs.get_by_role("link").all()]
+        assert all(box is not None and box["x"] + box["width"] <= width for box in boxes)
 
 
 def test_what_goes_on_is_shown_without_a_reload_until_the_role_is_gone(
