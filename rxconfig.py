@@ -24,8 +24,16 @@ from aisaas.ui.reconnecting import Reconnecting
 os.environ.setdefault("REFLEX_SOCKET_INTERVAL", "5")
 os.environ.setdefault("REFLEX_SOCKET_TIMEOUT", "5")
 
+# A longer frame closes the connection without a word; the longest message must fit, each character
+# escaped as JSON may escape it, and what travels with it.
+LEAST_FRAME = 1_000_000
+BYTES_A_CHARACTER = 6
+ENVELOPE = 65_536
+
 
 def _server(config: Settings) -> dict[str, object]:
+    longest = max(LEAST_FRAME, config.max_message_chars * BYTES_A_CHARACTER + ENVELOPE)
+    os.environ.setdefault("REFLEX_SOCKET_MAX_HTTP_BUFFER_SIZE", str(longest))
     shared = config.tab_states == "redis"
     return {
         "backend_port": config.port,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -11,7 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aisaas.accounts.models import Principal
 from aisaas.chat import store
 from aisaas.chat.guards import UNSENDABLE
-from aisaas.chat.models import Conversation, ConversationPage
+from aisaas.chat.models import (
+    Conversation,
+    ConversationCursor,
+    ConversationList,
+    ConversationPage,
+)
 from aisaas.chat.title_text import typed_title
 from aisaas.db.user import UserDatabase
 from aisaas.errors import (
@@ -22,8 +27,8 @@ from aisaas.errors import (
     Unavailable,
 )
 
+# Rows of one page, at most.
 PAGE_LIMIT = 100
-LIST_LIMIT = 1000
 TITLE_CHARS = 200
 
 
@@ -31,12 +36,28 @@ class Conversations:
     def __init__(self, user: UserDatabase) -> None:
         self._user = user
 
-    async def list(self, principal: Principal, *, limit: int = 50) -> Sequence[Conversation]:
-        """The most recently used first."""
+    async def list(
+        self, principal: Principal, *, before: ConversationCursor | None = None, limit: int = 50
+    ) -> ConversationList:
+        """The most recently used conversations, or those behind a place in the list."""
+        limit = min(limit, PAGE_LIMIT)
         async with self._as(principal) as session:
-            return await store.list_conversations(
-                session, principal.user_id, limit=min(limit, LIST_LIMIT)
+            # One more than asked for tells whether there is another page.
+            rows = await store.list_conversations(
+                session, principal.user_id, before=before, limit=limit + 1
             )
+        return ConversationList(rows[:limit], has_more=len(rows) > limit)
+
+    async def find(self, principal: Principal, conversation_id: UUID) -> Conversation:
+        """
+        Raises:
+            NotFound: there is none, it is deleted, or it is somebody else's: the same answer.
+        """
+        async with self._as(principal) as session:
+            found = await store.find_conversation(session, principal.user_id, conversation_id)
+        if found is None:
+            raise NotFound
+        return found
 
     async def open(
         self,

@@ -14,21 +14,27 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select, tuple_
 
-from aisaas.chat.models import Conversation, Message, Said, Thread
+from aisaas.chat.models import Conversation, ConversationCursor, Message, Said, Thread
 from aisaas.db.engine import Question, Row
 
 # Conversations ------------------------------------------------------------------------------------
 
 
 async def list_conversations(
-    session: AsyncSession, user_id: UUID, *, limit: int
+    session: AsyncSession, user_id: UUID, *, before: ConversationCursor | None, limit: int
 ) -> Sequence[Conversation]:
+    """The most recently used first; those behind `before` when it is given."""
     query = (
         select(Conversation)
         .where(col(Conversation.user_id) == user_id, col(Conversation.deleted_at).is_(None))
         .order_by(col(Conversation.last_message_at).desc(), col(Conversation.id).desc())
         .limit(limit)
     )
+    if before is not None:
+        query = query.where(
+            tuple_(col(Conversation.last_message_at), col(Conversation.id))
+            < tuple_(before.last_message_at, before.id)
+        )
     return (await session.scalars(query)).all()
 
 

@@ -6,12 +6,14 @@ Each reader raises a refusal that the user would also get for an honest mistake.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 
+from aisaas.chat.models import ConversationCursor
 from aisaas.errors import BillingInvalid, MessageInvalid, ModelUnavailable, NameInvalid, NotFound
 
 # Far above any offset of a stored reply, far below what would hurt.
@@ -40,6 +42,18 @@ def identifier(value: object) -> UUID:
 def identifier_or_new(value: object) -> UUID | None:
     """None for a conversation that doesn't exist yet."""
     return None if value in ("", None) else identifier(value)
+
+
+def conversation_cursor(value: object) -> ConversationCursor:
+    """`<moment>/<id>`, as `view.list_view` wrote it."""
+    moment, _, row = value.partition("/") if isinstance(value, str) else ("", "", "")
+    try:
+        at = datetime.fromisoformat(moment)
+        if at.tzinfo is None:
+            raise NotFound
+        return ConversationCursor(at.astimezone(UTC), identifier(row))
+    except (ValueError, OverflowError):
+        raise NotFound from None
 
 
 def offset(value: object) -> int:

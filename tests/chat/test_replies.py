@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from aisaas.chat.guards import HISTORY_MESSAGES
+from aisaas.chat.models import Conversation, ConversationCursor
 from aisaas.chat.prompt import count
 from aisaas.embedded.demo_model.tokens import count_prompt, split_tokens
 from aisaas.errors import Busy, NotFound
@@ -271,16 +272,44 @@ async def test_missed_text_is_read_from_any_offset(services: Services, account: 
         assert segment.text == shown[offset:]
 
 
-async def test_whoever_has_many_conversations_can_list_them_all(
+async def test_the_list_of_conversations_has_no_end(
     services: Services, account: Account, database: Database
 ) -> None:
     ada = await account()
+    # Several of one moment, so that the id has to decide.
     database(
-        "insert into conversations (user_id, model) select %s, 'demo' from generate_series(1, 250)",
+        "insert into conversations (user_id, model, last_message_at)"
+        " select %s, 'demo', now() - make_interval(mins => n / 3) from generate_series(1, 2500) n",
         ada.user_id,
     )
-    assert len(await services.conversations.list(ada, limit=50)) == 50
-    assert len(await services.conversations.list(ada, limit=251)) == 250
+    listed: list[Conversation] = []
+    before = None
+    while True:
+        page = await services.conversations.list(ada, before=before, limit=100)
+        listed += page.conversations
+        if not page.has_more:
+            break
+        assert len(page.conversations) == 100
+        before = ConversationCursor(listed[-1].last_message_at, listed[-1].id)
+    assert len({row.id for row in listed}) == len(listed) == 2500
+    places = [(row.last_message_at, row.id) for row in listed]
+    assert places == sorted(places, reverse=True)
+
+
+@pytest.mark.parametrize("rows", [99, 100, 101])
+async def test_a_page_of_the_list_knows_whether_there_are_more(
+    services: Services, account: Account, database: Database, rows: int
+) -> None:
+    ada = await account()
+    database(
+        "insert into conversations (user_id, model) select %s, 'demo' from generate_series(1, %s)",
+        ada.user_id,
+        rows,
+    )
+    page = await services.conversations.list(ada, limit=100)
+    assert (len(page.conversations), page.has_more) == (min(rows, 100), rows > 100)
+    # However many are asked for, a page has its size.
+    assert len((await services.conversations.list(ada, limit=10_000)).conversations) <= 100
 
 
 async def test_nobody_reads_stops_or_retries_another_users_reply(

@@ -15,7 +15,14 @@ from uuid import uuid4
 import httpx
 import pytest
 import reflex as rx
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 from playwright.sync_api import Error as PlaywrightError
 from reflex_base.registry import RegistrationContext
 
@@ -34,6 +41,8 @@ from tests.services import EMBEDDED
 # The first start builds the front end.
 START_SECONDS = 300
 STOP_SECONDS = 30
+# A busy machine may take its time; what never comes fails all the same.
+expect.set_options(timeout=20_000)
 
 PASSWORD = "a password for a test"
 

@@ -42,10 +42,13 @@ HANDLERS: dict[Any, tuple[str, ...]] = {
     Sidebar.rename: ("conversation_id", "title"),
     Sidebar.delete: ("conversation_id",),
     Sidebar.restore: ("conversation_id",),
+    Sidebar.show_older: ("cursor",),
     Tail.fill_gap: ("message_id", "offset"),
     Profile.rename: ("name",),
 }
 WITHOUT_IDS = (Chat.choose_model, Profile.rename)
+# A place among other messages or conversations; those behind it are always one's own.
+PLACES = (Chat.load_earlier, Sidebar.show_older)
 WITH_IDS = [handler for handler in HANDLERS if handler not in WITHOUT_IDS]
 # Whether there is a model of that name is asked when it is used; a name may be anything short.
 TAKEN = [(Chat.choose_model, A_NAME), (Profile.rename, A_NAME), (Profile.rename, "")]
@@ -74,6 +77,7 @@ class Person:
             "title": "A title",
             "model": "demo",
             "offset": 0,
+            "cursor": f"{self.reply.created_at.isoformat()}/{self.conversation}",
             "name": self.principal.full_name,
         }
         return {name: theirs[name] for name in HANDLERS[handler]}
@@ -125,7 +129,6 @@ def test_every_handler_that_takes_something_is_tried_with_junk() -> None:
     tried = {name for handler in HANDLERS for name in [handler.fn.__qualname__]}
     without_arguments = {
         "Chat.load",
-        "Sidebar.show_more",
         "Session.leave_if_signed_in",
         "Session.leave_unless_suspended",
         "Notices.dismiss",
@@ -217,8 +220,7 @@ async def test_ids_of_somebody_else_lead_nowhere(ada: Person, eve: Person, handl
     async with open_tab(eve.cookie) as tab:
         await tab.call(Chat.load, path=f"/chat/{eve.conversation}")
         await tab.call(handler, **ada.payload(handler))
-        # A place in another conversation is before everything in one's own.
-        assert tab.refused == ("" if handler is Chat.load_earlier else "not_found")
+        assert tab.refused == ("" if handler in PLACES else "not_found")
         assert ada.words not in str(tab.deltas)
         assert ada.reply.content not in str(tab.deltas)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -10,10 +10,17 @@ from uuid import uuid4
 import pytest
 
 from aisaas.billing.models import Allowance
-from aisaas.chat.models import Conversation, ConversationPage, Message
-from aisaas.errors import QuotaExceeded, Unauthenticated
+from aisaas.chat.models import (
+    Conversation,
+    ConversationCursor,
+    ConversationList,
+    ConversationPage,
+    Message,
+)
+from aisaas.errors import NotFound, QuotaExceeded, Unauthenticated
 from aisaas.ui.chat import view
 from aisaas.ui.notices import refusal_view
+from aisaas.ui.payloads import conversation_cursor
 from aisaas.ui.session import meter_view
 
 NOW = datetime(2031, 5, 4, 12, 30, tzinfo=UTC)
@@ -86,6 +93,71 @@ def test_a_cut_history_is_mentioned() -> None:
 @pytest.mark.parametrize("status", ["stopped", "interrupted", "failed"])
 def test_an_ending_before_the_end_is_explained(status: str) -> None:
     assert view.message_view(message(status=status), LABELS).note
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ({}, False),
+        ({"status": "streaming", "content": ""}, False),
+        ({"role": "user", "content": ""}, False),
+        *(({"status": status}, True) for status in ("stopped", "interrupted", "failed")),
+        *(({"content": content}, True) for content in ("", " \n", "\u200b\u2060", "\u00a0")),
+        ({"content": "\u200b."}, False),
+    ],
+)
+def test_a_reply_that_lacks_something_can_be_retried(values: dict[str, Any], shown: bool) -> None:
+    found = view.message_view(message(**values), LABELS)
+    assert found.retry == shown
+    assert bool(found.note) == shown
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "usd", "receipt"),
+    [
+        (None, None, None, False),
+        (0, 0, Decimal(0), False),
+        (120, 0, Decimal(0), False),
+        (120, 1, Decimal(0), True),
+        (120, 0, Decimal("0.000001"), True),
+    ],
+)
+def test_where_nothing_was_produced_or_charged_there_is_no_receipt(
+    prompt: int | None, completion: int | None, usd: Decimal | None, receipt: bool
+) -> None:
+    found = message(prompt_tokens=prompt, completion_tokens=completion, cost_usd=usd)
+    shown = view.message_view(found, LABELS, admin=True)
+    assert bool(shown.tokens) == receipt
+    assert receipt or not shown.cost
+
+
+def test_the_place_behind_a_row_survives_the_browser() -> None:
+    at = datetime(2031, 5, 4, 12, 30, 1, 7, tzinfo=timezone(timedelta(hours=2)))
+    row = Conversation(id=uuid4(), user_id=uuid4(), model="m", last_message_at=at)  # pyright: ignore[reportCallIssue]
+    shown = view.conversation_view(row)
+    found = conversation_cursor(f"{shown.at}/{shown.id}")
+    assert found == ConversationCursor(at, row.id)
+    listed = view.list_view(ConversationList([row], has_more=True), found)
+    assert listed.before == f"{shown.at}/{shown.id}"
+    assert (listed.items, listed.more) == ([shown], True)
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        "",
+        "/",
+        7,
+        None,
+        f"yesterday/{uuid4()}",
+        f"2031-05-04T12:30:00/{uuid4()}",
+        f"0001-01-01T00:00:00+14:00/{uuid4()}",
+        "2031-05-04T12:30:00+00:00/7",
+    ],
+)
+def test_a_place_that_is_none_is_refused(junk: object) -> None:
+    with pytest.raises(NotFound):
+        conversation_cursor(junk)
 
 
 def test_a_running_reply_has_no_final_length() -> None:

@@ -143,6 +143,7 @@ class Transcript(rx.Component):
     reply: rx.Var[Any]
     segment: rx.Var[Any]
     missing: rx.Var[Any]
+    refusal: rx.Var[Any]
 
     on_gap: rx.EventHandler[lambda message_id, offset: [message_id, offset]]
     on_retry: rx.EventHandler[lambda message_id: [message_id]]
@@ -159,6 +160,7 @@ class Composer(rx.Component):
     owner: rx.Var[str]
     model: rx.Var[str]
     models: rx.Var[Any]
+    limit: rx.Var[int]
     reply: rx.Var[Any]
     accepted: rx.Var[str]
     refusal: rx.Var[Any]
@@ -177,15 +179,18 @@ class Conversations(rx.Component):
     library = _library("conversations")
     tag = "Conversations"
 
+    owner: rx.Var[str]
     current: rx.Var[str]
-    items: rx.Var[Any]
-    more: rx.Var[bool]
+    newest: rx.Var[Any]
+    older: rx.Var[Any]
+    changes: rx.Var[Any]
     undo: rx.Var[Any]
+    refusal: rx.Var[Any]
 
     on_rename: rx.EventHandler[lambda conversation_id, title: [conversation_id, title]]
     on_delete: rx.EventHandler[lambda conversation_id: [conversation_id]]
     on_restore: rx.EventHandler[lambda conversation_id: [conversation_id]]
-    on_more: rx.EventHandler[lambda: []]
+    on_more: rx.EventHandler[lambda cursor: [cursor]]
 
 
 class Refusal(rx.Component):

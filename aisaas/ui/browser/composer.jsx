@@ -1,30 +1,27 @@
-// Where one types. The text lives in the browser: drafts are kept per conversation, and a text
+// Where people type. The text lives in the browser: drafts are kept per conversation, and a text
 // leaves the box only when the server has accepted it. The address says which conversation that is: what
 // the server shows follows it, a moment later.
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { useParams } from "react-router";
+import { clearSent, draftKey, readDraft, saveDraft, watchDrafts, without } from "$/components/own/drafts.jsx";
+import { count } from "$/components/own/formats.jsx";
+import { isComposing, useTouch } from "$/components/own/keys.jsx";
 
 const GIVE_UP_MS = 20000;
+const STILL_REPLYING = "Not sent: a reply is still running. Wait until it ends, or press Stop first.";
+const STILL_SENDING = "Not sent yet: your previous message is still on its way.";
 
-const draftKey = (owner, conversation) => `draft.${owner}.${conversation || "new"}`;
-
-const storage = {
-  read: (key) => {
-    try {
-      return window.localStorage.getItem(key) ?? "";
-    } catch {
-      return "";
+// Characters as the server counts them: code points, not UTF-16 units.
+function countCharacters(text) {
+  let characters = text.length;
+  for (let n = 0; n < text.length; n += 1) {
+    if (text.codePointAt(n) > 0xffff) {
+      characters -= 1;
+      n += 1;
     }
-  },
-  write: (key, text) => {
-    try {
-      if (text) window.localStorage.setItem(key, text);
-      else window.localStorage.removeItem(key);
-    } catch {
-      // A full or forbidden storage costs the draft, never the typing.
-    }
-  },
-};
+  }
+  return characters;
+}
 
 // `field-sizing: content` does this where it exists.
 function grow(box) {
@@ -33,7 +30,7 @@ function grow(box) {
   box.style.height = `${box.scrollHeight}px`;
 }
 
-// `begun` is set while a new conversation has no address yet, though it has its first message.
+// `begun` holds the first message of a new conversation that has no address yet.
 function useDraft(box, owner, conversation, begun) {
   const key = draftKey(owner, conversation);
   const shown = useRef(null);
@@ -42,24 +39,40 @@ function useDraft(box, owner, conversation, begun) {
     // It got its address: what was typed meanwhile moves with it.
     const typed = begun.current && shown.current === draftKey(owner, "") ? box.current.value : "";
     if (shown.current && shown.current !== key && typed) {
-      storage.write(shown.current, "");
-      storage.write(key, typed);
+      saveDraft(shown.current, "");
+      saveDraft(key, typed);
     }
-    begun.current = false;
-    if (shown.current !== null || !box.current.value) box.current.value = storage.read(key);
+    begun.current = null;
+    if (shown.current !== null || !box.current.value) box.current.value = readDraft(key);
     shown.current = key;
     grow(box.current);
   }, [box, key, owner, begun]);
   return useCallback(
     (text) => {
-      if (owner) storage.write(key, text);
+      if (owner) saveDraft(key, text);
     },
     [key, owner],
   );
 }
 
+function TooLong({ size, limit }) {
+  if (!size) return null;
+  return (
+    <div className="alert" role="alert" data-code="message_too_large">
+      <div className="alert-text">
+        <span>
+          A message can have up to {count(limit)} characters. Shorten this one or send it in parts.
+        </span>{" "}
+        <span className="alert-clock" aria-live="off">
+          It&apos;s {count(size - limit)} too long.
+        </span>
+      </div>
+    </div>
+  );
+}
+
 export function Composer(props) {
-  const { owner, model, models, reply, accepted, refusal, errors } = props;
+  const { owner, model, models, limit, reply, accepted, refusal, errors } = props;
   const { thread: conversation = "" } = useParams();
   const box = useRef(null);
   const pending = useRef(null);
@@ -67,18 +80,47 @@ export function Composer(props) {
   const unanswered = useRef(null);
   const [sending, setSending] = useState(false);
   const [empty, setEmpty] = useState(true);
-  const begun = useRef(false);
-  const saveDraft = useDraft(box, owner, conversation, begun);
-  const streaming = reply?.status === "streaming";
+  // Characters of a text that is too long to send; 0 for any other.
+  const [tooLong, setTooLong] = useState(0);
+  const [note, setNote] = useState("");
+  const begun = useRef(null);
+  const save = useDraft(box, owner, conversation, begun);
+  const touch = useTouch();
+  // The server may still show the conversation before; and a new one has no address at first.
+  const starting = [pending.current, begun.current].some((each) => each?.nonce === accepted);
+  const here = reply?.conversation === conversation || (!conversation && starting);
+  const streaming = reply?.status === "streaming" && here;
   const connected = (errors?.length ?? 0) === 0;
 
-  const typed = useCallback(() => {
-    setEmpty(!box.current.value.trim());
+  const measure = useCallback(() => {
+    const text = box.current.value;
+    setEmpty(!text.trim());
+    const size = limit && text.length > limit ? countCharacters(text) : 0;
+    setTooLong(size > limit ? size : 0);
     grow(box.current);
-    saveDraft(box.current.value);
-  }, [saveDraft]);
+  }, [limit]);
 
-  useEffect(() => setEmpty(!box.current.value.trim()), [conversation, owner]);
+  const typed = useCallback(() => {
+    measure();
+    save(box.current.value);
+  }, [measure, save]);
+
+  useEffect(() => {
+    measure();
+    setNote("");
+  }, [conversation, owner, measure]);
+
+  useEffect(() => setNote(""), [streaming, sending]);
+
+  useEffect(
+    () =>
+      watchDrafts((key, sent) => {
+        if (key !== draftKey(owner, conversation) || box.current.value !== sent) return;
+        box.current.value = "";
+        measure();
+      }),
+    [owner, conversation, measure],
+  );
 
   // Accepted: take out what was sent, keep what was typed after it.
   useLayoutEffect(() => {
@@ -90,12 +132,12 @@ export function Composer(props) {
     }
     // An answer may also come after it was given up.
     if (unanswered.current?.nonce === accepted) unanswered.current = null;
-    if (!sent.conversation) begun.current = true;
-    const text = box.current.value;
-    box.current.value = text.startsWith(sent.text) ? text.slice(sent.text.length).trimStart() : text;
-    storage.write(draftKey(owner, ""), "");
-    typed();
-  }, [accepted, owner, typed]);
+    clearSent(draftKey(owner, sent.conversation), sent.text);
+    if (sent.conversation !== conversation) return;
+    if (!conversation) begun.current = sent;
+    box.current.value = without(box.current.value, sent.text);
+    measure();
+  }, [accepted, conversation, owner, measure]);
 
   useEffect(() => {
     const ours = ["*", pending.current?.nonce].includes(refusal?.nonce);
@@ -123,7 +165,11 @@ export function Composer(props) {
 
   const send = () => {
     const text = box.current.value;
-    if (!text.trim() || streaming || pending.current) return;
+    if (!text.trim() || tooLong) return;
+    if (streaming || pending.current) {
+      setNote(streaming ? STILL_REPLYING : STILL_SENDING);
+      return;
+    }
     const before = unanswered.current;
     const again = before?.text === text && before.conversation === conversation;
     const nonce = again ? before.nonce : crypto.getRandomValues(new Uint32Array(4)).join("-");
@@ -134,65 +180,73 @@ export function Composer(props) {
   };
 
   const onKeyDown = (event) => {
-    // While a text is being composed (IME), Enter chooses a candidate.
-    if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
-    if (event.keyCode === 229) return;
+    if (event.key !== "Enter" || event.shiftKey || isComposing(event)) return;
+    if (touch && !event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
-    send();
+    if (!event.repeat) send();
   };
 
   return (
-    <form
-      className="composer"
-      onSubmit={(event) => {
-        event.preventDefault();
-        send();
-      }}
-    >
-      <textarea
-        ref={box}
-        aria-label="Message"
-        placeholder="Write a message"
-        rows={1}
-        onInput={typed}
-        onKeyDown={onKeyDown}
-        enterKeyHint="send"
-      />
-      <div className="composer-bar">
-        <label className="model-picker">
-          <span className="visually-hidden">Model</span>
-          <select value={model} onChange={(event) => props.onModel(event.target.value)}>
-            {(models ?? []).map((choice) => (
-              <option key={choice.id} value={choice.id}>
-                {choice.label}
-              </option>
-            ))}
-          </select>
-        </label>
-        <span className="composer-hint" aria-hidden="true">
-          <kbd>Enter</kbd> to send, <kbd>Shift</kbd> <kbd>Enter</kbd> for a new line
-        </span>
-        {streaming ? (
-          <button
-            type="button"
-            className="round-button"
-            aria-label="Stop"
-            onClick={() => props.onStop(reply.id)}
-          >
-            <span className="icon icon-stop" aria-hidden="true" />
-          </button>
-        ) : (
-          <button
-            type="submit"
-            className="round-button"
-            aria-label="Send"
-            aria-disabled={empty || sending}
-            data-busy={sending}
-          >
-            <span className="icon icon-send" aria-hidden="true" />
-          </button>
-        )}
-      </div>
-    </form>
+    <>
+      <TooLong size={tooLong} limit={limit} />
+      <form
+        className="composer"
+        onSubmit={(event) => {
+          event.preventDefault();
+          send();
+        }}
+      >
+        <textarea
+          ref={box}
+          aria-label="Message"
+          placeholder="Write a message"
+          rows={1}
+          onInput={typed}
+          onKeyDown={onKeyDown}
+          enterKeyHint={touch ? "enter" : "send"}
+          aria-invalid={tooLong > 0}
+        />
+        <p className="composer-note" role="status">
+          {note}
+        </p>
+        <div className="composer-bar">
+          <label className="model-picker">
+            <span className="visually-hidden">Model</span>
+            <select value={model} onChange={(event) => props.onModel(event.target.value)}>
+              {(models ?? []).map((choice) => (
+                <option key={choice.id} value={choice.id}>
+                  {choice.label}
+                </option>
+              ))}
+            </select>
+          </label>
+          {!touch && (
+            <span className="composer-hint" aria-hidden="true">
+              <kbd>Enter</kbd> to send, <kbd>Shift</kbd> <kbd>Enter</kbd> for a new line
+            </span>
+          )}
+          {streaming ? (
+            <button
+              type="button"
+              className="round-button"
+              aria-label="Stop"
+              onClick={() => props.onStop(reply.id)}
+            >
+              <span className="icon icon-stop" aria-hidden="true" />
+            </button>
+          ) : (
+            <button
+              type="submit"
+              className="round-button"
+              aria-label="Send"
+              aria-disabled={empty || sending || tooLong > 0}
+              data-busy={sending}
+            >
+              <span className="icon icon-send" aria-hidden="true" />
+            </button>
+          )}
+        </div>
+      </form>
+    </>
   );
 }

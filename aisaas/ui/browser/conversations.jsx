@@ -1,51 +1,45 @@
 // The list of conversations by date. Renaming happens in place, deleting can be taken back.
 import { useEffect, useMemo, useRef, useState } from "react";
 import { Link, useNavigate } from "react-router";
+import { useAsked } from "$/components/own/asked.jsx";
+import { grouped, useToday } from "$/components/own/days.jsx";
+import { isComposing } from "$/components/own/keys.jsx";
 
-const DAY_MS = 86400000;
 const UNDO_MS = 8000;
-
-function groupOf(at, midnight) {
-  const age = midnight - Date.parse(at);
-  if (age <= 0) return "Today";
-  if (age <= DAY_MS) return "Yesterday";
-  return age <= 7 * DAY_MS ? "Previous 7 days" : "Older";
-}
-
-// By the reader's calendar, which only the browser knows.
-function grouped(items) {
-  const midnight = new Date().setHours(0, 0, 0, 0);
-  const groups = new Map();
-  for (const item of items) {
-    const label = groupOf(item.at, midnight);
-    if (!groups.has(label)) groups.set(label, []);
-    groups.get(label).push(item);
-  }
-  return [...groups];
-}
 
 function Rename({ item, onDone }) {
   const done = useRef(false);
-  const finish = (title) => {
+  const title = useRef(null);
+  const finish = (wanted) => {
     if (done.current) return;
     done.current = true;
-    onDone(title);
+    onDone(wanted);
   };
   return (
-    <input
+    <form
       className="rename"
-      aria-label="New title"
-      defaultValue={item.title}
-      maxLength={120}
-      autoFocus
-      onFocus={(event) => event.target.select()}
-      onBlur={(event) => finish(event.target.value)}
-      onKeyDown={(event) => {
-        if (event.nativeEvent.isComposing) return;
-        if (event.key === "Enter") finish(event.target.value);
-        if (event.key === "Escape") finish(null);
+      onSubmit={(event) => {
+        event.preventDefault();
+        finish(title.current.value);
       }}
-    />
+    >
+      <input
+        ref={title}
+        aria-label="New title"
+        defaultValue={item.title}
+        maxLength={120}
+        autoFocus
+        enterKeyHint="done"
+        onFocus={(event) => event.target.select()}
+        onBlur={(event) => finish(event.target.value)}
+        onKeyDown={(event) => {
+          if (event.key !== "Escape" || isComposing(event)) return;
+          // Not for the drawer as well.
+          event.stopPropagation();
+          finish(null);
+        }}
+      />
+    </form>
   );
 }
 
@@ -121,11 +115,93 @@ function Undo({ undo, onRestore }) {
   );
 }
 
-export function Conversations({ current, items, more, undo, onRename, onDelete, onRestore, onMore }) {
+// The conversations this page knows, newest first, in one piece from the first down to `end`. Kept
+// while other pages are visited. Merging is idempotent: the same props twice change nothing.
+class List {
+  constructor(owner) {
+    this.owner = owner;
+    this.items = new Map();
+    this.merged = new WeakSet();
+    this.applied = new Set();
+    this.end = null;
+    this.more = false;
+  }
+
+  // A page says all there is between where it begins (`before`; "" is the first) and its last row.
+  addPage(page) {
+    if (!page?.items || this.merged.has(page)) return;
+    const newest = !page.before;
+    if (!newest && page.before !== this.end) return;
+    this.merged.add(page);
+    const last = page.items.at(-1);
+    const reaches = last ? cursor(last) : page.before;
+    const meets = page.items.some((item) => this.items.get(item.id)?.at === item.at);
+    if (newest && page.more && !meets) this.items.clear();
+    for (const item of this.items.values()) {
+      const within = (newest || cursor(item) < page.before) && (!page.more || cursor(item) >= reaches);
+      if (within) this.items.delete(item.id);
+    }
+    for (const item of page.items) this.items.set(item.id, item);
+    if (!newest || this.items.size === page.items.length) {
+      this.end = reaches;
+      this.more = page.more;
+    }
+  }
+
+  apply(change) {
+    if (!change?.nonce || this.applied.has(change.nonce)) return;
+    this.applied.add(change.nonce);
+    if (change.gone) this.items.delete(change.item.id);
+    else this.items.set(change.item.id, change.item);
+  }
+
+  inOrder() {
+    const known = [...this.items.values()].filter((item) => !this.more || cursor(item) >= this.end);
+    return known.sort((a, b) => (cursor(a) < cursor(b) ? 1 : -1));
+  }
+}
+
+// Sorts as the server does, and is what it wants to hear to go on after a row.
+const cursor = (item) => `${item.at}/${item.id}`;
+
+let kept = null;
+
+function useList(owner, newest, older, changes) {
+  return useMemo(() => {
+    if (kept?.owner !== owner) kept = new List(owner);
+    kept.addPage(newest);
+    if (older?.before) kept.addPage(older);
+    for (const change of changes ?? []) kept.apply(change);
+    return { items: kept.inOrder(), end: kept.end, more: kept.more };
+  }, [owner, newest, older, changes]);
+}
+
+function ShowOlder({ end, refusal, onMore }) {
+  const [asked, setAsked] = useAsked(refusal);
+  return (
+    <button
+      type="button"
+      className="text-button"
+      aria-disabled={asked === end}
+      onClick={() => {
+        if (asked === end) return;
+        setAsked(end);
+        onMore(end);
+      }}
+    >
+      {asked === end ? "Loading…" : "Show older conversations"}
+    </button>
+  );
+}
+
+export function Conversations({ owner, current, newest, older, changes, undo, refusal, ...props }) {
+  const { onRename, onDelete, onRestore, onMore } = props;
   const navigate = useNavigate();
   const [open, setOpen] = useState(false);
   const toggle = useRef(null);
-  const groups = useMemo(() => grouped(items ?? []), [items]);
+  const { items, end, more } = useList(owner, newest, older, changes);
+  const today = useToday();
+  const groups = useMemo(() => grouped(items, today), [items, today]);
   const close = () => setOpen(false);
   const onKeyDown = (event) => {
     if (event.key !== "Escape" || !open) return;
@@ -184,11 +260,7 @@ export function Conversations({ current, items, more, undo, onRename, onDelete, 
               </ul>
             </section>
           ))}
-          {more && (
-            <button type="button" className="text-button" onClick={() => onMore()}>
-              Show older conversations
-            </button>
-          )}
+          {more && <ShowOlder end={end} refusal={refusal} onMore={onMore} />}
         </div>
       </nav>
       <Undo undo={undo} onRestore={onRestore} />

@@ -1,10 +1,11 @@
 // The messages of one conversation. The whole text of each lives here; the server sends a page of
 // stored messages, then short overlapping segments of the running reply, which are merged by their
 // offset. What is missing is asked for: React may skip a segment, a network may lose some.
-import { memo, useCallback, useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from "react";
+import { memo, useCallback, useEffect, useMemo, useReducer, useRef, useState } from "react";
+import { useAsked } from "$/components/own/asked.jsx";
 import { Markdown } from "$/components/own/markdown.jsx";
+import { useMessageWindow } from "$/components/own/message_window.jsx";
 
-const NEAR_END_PX = 64;
 const ASK_AGAIN_MS = 1500;
 const COPIED_MS = 1600;
 
@@ -19,6 +20,7 @@ const points = (text) => {
 class Store {
   constructor() {
     this.messages = new Map();
+    this.order = null;
     this.added = new WeakSet();
     this.older = false;
   }
@@ -33,12 +35,24 @@ class Store {
     const message = { text: "", length: 0, ...held, ...(stale ? {} : rest) };
     const length = text ? points(text) : 0;
     if (length > message.length) Object.assign(message, { text, length });
+    if (!held) this.order = null;
     this.messages.set(view.id, message);
   }
 
+  // Pages follow each other without a hole: an older one is added where it was asked for, and a newest
+  // one that meets nothing we hold starts over.
   addPage(page) {
-    for (const view of page?.items ?? []) this.add(view);
-    if (page?.items) this.older = page.older;
+    if (!page?.items || this.added.has(page)) return;
+    const [oldest] = this.inOrder();
+    if (page.before && page.before !== oldest?.id) return;
+    this.added.add(page);
+    if (!page.before && page.older && !page.items.some((view) => this.messages.has(view.id))) {
+      this.messages.clear();
+      this.order = null;
+    }
+    for (const view of page.items) this.add(view);
+    const reached = page.items[0]?.id ?? page.before;
+    if (this.inOrder()[0]?.id === reached) this.older = page.older;
   }
 
   // Returns [message id, offset] when text between what we hold and the segment is missing.
@@ -68,10 +82,14 @@ class Store {
   }
 
   inOrder() {
-    return [...this.messages.values()].sort(
-      (a, b) => a.at.localeCompare(b.at) || Number(a.role !== "user") - Number(b.role !== "user"),
-    );
+    this.order ??= [...this.messages.values()].sort(inTime).map((message) => message.id);
+    return this.order.map((id) => this.messages.get(id));
   }
+}
+
+function inTime(a, b) {
+  if (a.at !== b.at) return a.at < b.at ? -1 : 1;
+  return Number(a.role !== "user") - Number(b.role !== "user");
 }
 
 function useStore({ conversation, page, question, reply, segment, missing }) {
@@ -131,7 +149,7 @@ function Facts({ message }) {
   );
 }
 
-const Message = memo(function Message({ message, canRetry, onRetry }) {
+const Message = memo(function Message({ message, canRetry, retrying, onRetry }) {
   const [copied, copy] = useCopied();
   const user = message.role === "user";
   const streaming = message.status === "streaming";
@@ -173,7 +191,12 @@ const Message = memo(function Message({ message, canRetry, onRetry }) {
               </button>
             )}
             {canRetry && (
-              <button type="button" className="button button-small" onClick={() => onRetry(message.id)}>
+              <button
+                type="button"
+                className="button button-small"
+                aria-disabled={retrying}
+                onClick={() => retrying || onRetry(message.id)}
+              >
                 <span className="icon icon-retry" aria-hidden="true" /> Retry
               </button>
             )}
@@ -210,58 +233,8 @@ function Announcer({ reply }) {
   );
 }
 
-// Stays at the end while the reader is there, lets go when they scroll up, and keeps the place
-// when older messages are put above it.
-function useScroll(messages, conversation) {
-  const frame = useRef(null);
-  const content = useRef(null);
-  const place = useRef({ pinned: true, first: null, height: 0 });
-  const [away, setAway] = useState(false);
-
-  const toEnd = useCallback((behavior = "auto") => {
-    place.current.pinned = true;
-    setAway(false);
-    frame.current?.scrollTo({ top: frame.current.scrollHeight, behavior });
-  }, []);
-
-  const onScroll = useCallback(() => {
-    const box = frame.current;
-    const pinned = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_END_PX;
-    place.current.pinned = pinned;
-    setAway(!pinned);
-  }, []);
-
-  const last = messages.at(-1);
-  const asked = last?.status === "streaming" ? last.id : "";
-  useLayoutEffect(() => toEnd(), [conversation, asked, toEnd]);
-
-  const first = messages[0]?.id ?? null;
-  useLayoutEffect(() => {
-    const box = frame.current;
-    const was = place.current;
-    if (was.first && first !== was.first && !was.pinned) {
-      box.scrollTop += box.scrollHeight - was.height;
-    }
-    if (was.pinned) box.scrollTop = box.scrollHeight;
-    was.first = first;
-    was.height = box.scrollHeight;
-  });
-
-  useEffect(() => {
-    const observer = new ResizeObserver(() => {
-      const box = frame.current;
-      if (box && place.current.pinned) box.scrollTop = box.scrollHeight;
-    });
-    observer.observe(content.current);
-    observer.observe(frame.current);
-    return () => observer.disconnect();
-  }, []);
-
-  return { frame, content, away, onScroll, toEnd };
-}
-
-function Older({ first, onOlder }) {
-  const [asked, setAsked] = useState(null);
+function Older({ first, refusal, onOlder }) {
+  const [asked, setAsked] = useAsked(refusal);
   return (
     <button
       type="button"
@@ -278,31 +251,47 @@ function Older({ first, onOlder }) {
   );
 }
 
-export function Transcript({ onGap, onRetry, onOlder, children, ...props }) {
+// Stands where messages aren't rendered.
+const Gap = ({ height }) =>
+  height > 0 && <div className="transcript-gap" style={{ height }} aria-hidden="true" />;
+
+export function Transcript({ onGap, onRetry, onOlder, refusal, children, ...props }) {
   const { messages, older, gap } = useStore(props);
   const { conversation, reply } = props;
   useGap(gap, onGap);
-  const { frame, content, away, onScroll, toEnd } = useScroll(messages, conversation);
+  const view = useMessageWindow(messages, conversation);
+  const [asked, setAsked] = useAsked(refusal);
+  const retry = useCallback(
+    (id) => {
+      setAsked(id);
+      onRetry(id);
+    },
+    [onRetry, setAsked],
+  );
   const last = messages.at(-1);
-  const retryable = ["stopped", "interrupted", "failed"].includes(last?.status);
   return (
     <div className="transcript-frame">
-      <div ref={frame} className="transcript" onScroll={onScroll} tabIndex={-1}>
-        <div ref={content} className="transcript-column">
-          {older && messages.length > 0 && <Older first={messages[0].id} onOlder={onOlder} />}
-          {messages.length === 0 && children}
-          {messages.map((message) => (
+      <div ref={view.frame} className="transcript" role="region" aria-label="Messages" tabIndex={0} {...view.handlers}>
+        <div ref={view.content} className="transcript-column">
+          {older && messages.length > 0 && (
+            <Older first={messages[0].id} refusal={refusal} onOlder={onOlder} />
+          )}
+          {messages.length === 0 && !conversation && children}
+          <Gap height={view.above} />
+          {view.shown.map((message) => (
             <Message
               key={message.id}
               message={message}
-              canRetry={retryable && message === last}
-              onRetry={onRetry}
+              canRetry={message.retry && message === last}
+              retrying={asked === message.id}
+              onRetry={retry}
             />
           ))}
+          <Gap height={view.below} />
         </div>
       </div>
-      {away && (
-        <button type="button" className="button jump" onClick={() => toEnd("smooth")}>
+      {view.away && (
+        <button type="button" className="button jump" onClick={view.jump}>
           <span className="icon icon-down" aria-hidden="true" /> Jump to latest
         </button>
       )}

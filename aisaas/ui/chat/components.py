@@ -14,14 +14,17 @@ from aisaas.ui.session import Session
 
 def conversations() -> rx.Component:
     return Conversations.create(
+        owner=Session.owner,
         current=Chat.current,
-        items=Sidebar.items,
-        more=Sidebar.more,
+        newest=Sidebar.newest,
+        older=Sidebar.older,
+        changes=Sidebar.changes,
         undo=Sidebar.undo,
+        refusal=Notices.refusal,
         on_rename=Sidebar.rename,
         on_delete=Sidebar.delete,
         on_restore=Sidebar.restore,
-        on_more=Sidebar.show_more,
+        on_more=Sidebar.show_older,
     )
 
 
@@ -34,6 +37,7 @@ def transcript() -> rx.Component:
         reply=Chat.reply,
         segment=Tail.s,
         missing=Tail.g,
+        refusal=Notices.refusal,
         on_gap=Tail.fill_gap,
         on_retry=Chat.retry,
         on_older=Chat.load_earlier,
@@ -67,6 +71,7 @@ def composer() -> rx.Component:
         owner=Session.owner,
         model=Chat.model,
         models=Chat.models,
+        limit=Chat.limit,
         reply=Chat.reply,
         accepted=Chat.accepted,
         refusal=Notices.refusal,

@@ -26,30 +26,38 @@ from aisaas.wiring import services
 SETTLE_POLL_SECONDS = 0.1
 SETTLE_POLLS = 100
 LISTED = 50
+# Messages of an older page.
+EARLIER = 60
+# The browser may skip a change that another one follows at once, so a few are repeated.
+CHANGES = 3
 
 
 class Sidebar(rx.State):
-    """The conversations, newest first."""
+    """The list of conversations, which the browser puts together: the newest page, the older one it
+    asked for last, and what has changed since the newest was sent."""
 
-    items: list[view.ConversationView] = []  # noqa: RUF012
+    newest: view.ListView = view.ListView()
+    older: view.ListView = view.ListView()
+    changes: list[view.ChangeView] = []  # noqa: RUF012
     undo: view.UndoView = view.UndoView()
-    more: bool = False
 
     @rx.event
     @notices.shown
     async def rename(self, conversation_id: str, title: str) -> None:
         wanted, title = payloads.identifier(conversation_id), payloads.title(title)
-        await services().conversations.rename(await principal_of(self), wanted, title)
-        self.items = view.retitled(self.items, str(wanted), title)
+        principal = await principal_of(self)
+        await services().conversations.rename(principal, wanted, title)
+        await show_changed(self, principal, wanted)
 
     @rx.event
     @notices.shown
     async def delete(self, conversation_id: str) -> EventSpec | None:
         wanted = payloads.identifier(conversation_id)
-        await services().conversations.delete(await principal_of(self), wanted)
-        gone = [item for item in self.items if item.id == str(wanted)]
-        self.items = [item for item in self.items if item.id != str(wanted)]
-        self.undo = view.UndoView(str(wanted), gone[0].title if gone else "", uuid4().hex)
+        principal = await principal_of(self)
+        gone = await services().conversations.find(principal, wanted)
+        await services().conversations.delete(principal, wanted)
+        self.changes = [*self.changes, view.change_view(gone, gone=True)][-CHANGES:]
+        self.undo = view.UndoView(str(wanted), gone.title, uuid4().hex)
         chat = await self.get_state(Chat)
         return rx.redirect(routes.CHAT) if chat.current == str(wanted) else None
 
@@ -60,13 +68,16 @@ class Sidebar(rx.State):
         principal = await principal_of(self)
         await services().conversations.restore(principal, wanted)
         self.undo = view.UndoView()
-        await list_conversations(self, principal)
+        await show_changed(self, principal, wanted)
         return rx.redirect(routes.conversation(wanted))
 
     @rx.event
     @notices.shown
-    async def show_more(self) -> None:
-        await list_conversations(self, await principal_of(self), limit=len(self.items) + LISTED)
+    async def show_older(self, cursor: str) -> None:
+        before = payloads.conversation_cursor(cursor)
+        principal = await principal_of(self)
+        found = await services().conversations.list(principal, before=before, limit=LISTED)
+        self.older = view.list_view(found, before)
 
 
 class Chat(rx.State):
@@ -77,6 +88,8 @@ class Chat(rx.State):
     current: str = ""
     model: str = ""
     models: list[view.ModelView] = []  # noqa: RUF012
+    # Characters of a message, at most.
+    limit: int = 0
     page: view.PageView = view.PageView()
     question: view.MessageView | None = None
     reply: view.MessageView | None = None
@@ -90,16 +103,18 @@ class Chat(rx.State):
     async def load(self) -> list[EventType[()]] | None:
         principal = await principal_of(self)
         await show_account(self, principal)
-        await list_conversations(self, principal)
         asked = routes.conversation_in(self.router.url.path)
         here = (asked, self.router.session.session_id)
         # Unless another load came in between, and has shown something else.
         arrived = bool(asked) and asked == self.current and self._arriving == here
         self._arriving = ("", "")
         if arrived:
+            await show_changed(self, principal, UUID(asked))
             return None
+        await list_conversations(self, principal)
         await notices.clear(self)
         await show_models(self, principal)
+        self.limit = services().settings.max_message_chars
         self.ready = True
         return await open_conversation(self, principal, payloads.identifier_or_new(asked))
 
@@ -108,9 +123,11 @@ class Chat(rx.State):
     async def load_earlier(self, message_id: str) -> None:
         before = payloads.identifier(message_id)
         principal, current = await principal_of(self), payloads.identifier(self.current)
-        older = await services().conversations.open(principal, current, before=before)
+        older = await services().conversations.open(
+            principal, current, before=before, limit=EARLIER
+        )
         labels = services().catalogue.labels
-        self.page = view.page_view(older, labels, {}, admin=principal.is_admin)
+        self.page = view.page_view(older, labels, {}, before=before, admin=principal.is_admin)
 
     @rx.event
     @notices.shown
@@ -165,17 +182,21 @@ class Chat(rx.State):
             await follow_reply(self, principal, wanted, offset)
 
 
-async def list_conversations(state: rx.State, principal: Principal, *, limit: int = LISTED) -> None:
+async def list_conversations(state: rx.State, principal: Principal) -> None:
     sidebar = await state.get_state(Sidebar)
-    # Whoever has asked for more keeps seeing it.
-    limit = max(limit, len(sidebar.items))
-    rows = await services().conversations.list(principal, limit=limit + 1)
-    items = [view.conversation_view(row) for row in rows[:limit]]
+    found = view.list_view(await services().conversations.list(principal, limit=LISTED))
     # An equal list is not sent again.
-    if items != list(sidebar.items):
-        sidebar.items = items
-    if sidebar.more != (len(rows) > limit):
-        sidebar.more = len(rows) > limit
+    if found != sidebar.newest or sidebar.changes:
+        sidebar.newest, sidebar.changes = found, []
+    if sidebar.older.before:
+        sidebar.older = view.ListView()
+
+
+async def show_changed(state: rx.State, principal: Principal, conversation_id: UUID) -> None:
+    """Send the list's line of a conversation that is new or has changed."""
+    found = await services().conversations.find(principal, conversation_id)
+    sidebar = await state.get_state(Sidebar)
+    sidebar.changes = [*sidebar.changes, view.change_view(found)][-CHANGES:]
 
 
 async def show_models(chat: Chat, principal: Principal) -> None:
@@ -248,7 +269,7 @@ async def follow_reply(chat: Chat, principal: Principal, message_id: UUID, offse
     title = await services().chat.title_ready(principal, message.conversation_id)
     if title is not None:
         async with chat:
-            await list_conversations(chat, principal)
+            await show_changed(chat, principal, message.conversation_id)
             await show_account(chat, principal)
 
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
+from uuid import UUID, uuid4
 
 from aisaas import formats
-from aisaas.chat.models import Conversation, ConversationPage, Message
+from aisaas.chat.models import (
+    Conversation,
+    ConversationCursor,
+    ConversationList,
+    ConversationPage,
+    Message,
+)
 from aisaas.ports import Model
 
 KEY_LENGTH = 8
@@ -17,6 +25,7 @@ NOTES = {
     "interrupted": "This reply was cut off. Only the tokens generated so far count.",
     "failed": "The model didn't reply. Retry, or choose another model.",
 }
+EMPTY = "The model's reply is empty. Retry, or choose another model."
 # By error code; otherwise by status.
 REASONS = {
     "empty": "The model sent an empty reply. Retry, or choose another model.",
@@ -49,13 +58,19 @@ class MessageView:
     cost: str = ""
     cut: str = ""
     note: str = ""
+    # Whether another try may give a better reply.
+    retry: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class PageView:
-    """Stored messages, oldest first. `older` when there are more above."""
+    """Stored messages, oldest first: the newest, or those before the message `before`.
+
+    `older` when there are more above.
+    """
 
     conversation: str = ""
+    before: str = ""
     items: list[MessageView] = dataclasses.field(default_factory=list)
     older: bool = False
 
@@ -65,6 +80,27 @@ class ConversationView:
     id: str
     title: str
     at: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ListView:
+    """A page of the list: the newest, or what is behind `before`, the cursor of a row.
+
+    `more` when there are older ones behind the last row.
+    """
+
+    before: str = ""
+    items: list[ConversationView] = dataclasses.field(default_factory=list)
+    more: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ChangeView:
+    """A conversation that is new, has changed, or is `gone`; `nonce` tells one change from the next."""
+
+    nonce: str
+    item: ConversationView
+    gone: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,11 +137,12 @@ def message_view(
         at=message.created_at.isoformat(timespec="microseconds"),
         model=_label(message.answered_by or message.model, labels),
         fallback=_fallback(message, labels),
-        tokens=_tokens(message),
+        tokens=_tokens(message) if _has_receipt(message) else "",
         charge=charge(message.overage_usd),
-        cost=_cost(message) if admin else "",
+        cost=_cost(message) if admin and _has_receipt(message) else "",
         cut=CUT if message.history_cut > 0 else "",
-        note=REASONS.get(message.error_code or "", NOTES.get(message.status, "")),
+        note=_note(message),
+        retry=_is_lacking(message),
     )
 
 
@@ -114,12 +151,14 @@ def page_view(
     labels: Mapping[str, str],
     running_text: Mapping[object, str],
     *,
+    before: UUID | None = None,
     admin: bool = False,
 ) -> PageView:
     """`running_text` has the text so far of each running reply, by message id."""
     items = [message_view(message, labels, admin=admin) for message in page.messages]
     return PageView(
         conversation=str(page.conversation.id),
+        before=str(before or ""),
         items=[
             dataclasses.replace(item, text=running_text.get(message.id, item.text))
             for item, message in zip(items, page.messages, strict=True)
@@ -129,27 +168,57 @@ def page_view(
 
 
 def conversation_view(row: Conversation) -> ConversationView:
-    return ConversationView(
-        id=str(row.id), title=row.title, at=row.last_message_at.isoformat(timespec="seconds")
+    return ConversationView(id=str(row.id), title=row.title, at=_moment(row.last_message_at))
+
+
+def list_view(found: ConversationList, before: ConversationCursor | None = None) -> ListView:
+    return ListView(
+        before=f"{_moment(before.last_message_at)}/{before.id}" if before else "",
+        items=[conversation_view(row) for row in found.conversations],
+        more=found.has_more,
     )
+
+
+def change_view(row: Conversation, *, gone: bool = False) -> ChangeView:
+    return ChangeView(uuid4().hex[:KEY_LENGTH], conversation_view(row), gone)
 
 
 def model_views(models: Sequence[Model]) -> list[ModelView]:
     return [ModelView(model.id, model.label) for model in models]
 
 
-def retitled(
-    items: Sequence[ConversationView], conversation_id: str, title: str
-) -> list[ConversationView]:
-    return [
-        dataclasses.replace(item, title=title) if item.id == conversation_id else item
-        for item in items
-    ]
-
-
 def charge(usd: Decimal | None) -> str:
     """What a reply costs beyond what the plan includes; nothing is nothing to say."""
     return f"{formats.exact_usd(usd)} extra" if usd else ""
+
+
+def _moment(at: datetime) -> str:
+    """Such that the order of texts is that of time, and nothing is lost for a cursor."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _has_text(message: Message) -> bool:
+    return any(character.isprintable() and character != " " for character in message.content)
+
+
+def _is_lacking(message: Message) -> bool:
+    """A reply that ended before its end, or without a word that can be seen."""
+    if message.role != "assistant" or message.status == "streaming":
+        return False
+    return message.status != "done" or not _has_text(message)
+
+
+def _note(message: Message) -> str:
+    if message.error_code in REASONS:
+        return REASONS[message.error_code]
+    if message.status == "done" and _is_lacking(message):
+        return EMPTY
+    return NOTES.get(message.status, "")
+
+
+def _has_receipt(message: Message) -> bool:
+    """Whether anything was generated or charged."""
+    return bool(message.completion_tokens or message.quota_tokens or message.cost_usd)
 
 
 def _tokens(message: Message) -> str:

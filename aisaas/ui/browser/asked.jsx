@@ -1,0 +1,16 @@
+// What the server was asked for and hasn't answered yet, so that a button isn't pressed twice.
+import { useEffect, useState } from "react";
+
+const GIVE_UP_MS = 20000;
+
+// [name, setName]: the name of what was asked for, until a refusal comes or nobody answers.
+export function useAsked(refusal) {
+  const [asked, setAsked] = useState("");
+  useEffect(() => setAsked(""), [refusal]);
+  useEffect(() => {
+    if (!asked) return undefined;
+    const timer = setTimeout(() => setAsked(""), GIVE_UP_MS);
+    return () => clearTimeout(timer);
+  }, [asked]);
+  return [asked, setAsked];
+}
