@@ -62,7 +62,7 @@ def _show(caps: Sequence[CapToday], *, as_json: bool) -> None:
         say(json.dumps([_told(cap) for cap in caps]))
         return
     for cap in caps:
-        by = f"set by {cap.changed_by}" if cap.changed_by else "as in the settings"
+        by = f"set by {cap.changed_by}" if cap.changed_by else "from the settings"
         refusing = "; refuses calls" if cap.refusing else ""
         say(
             f"{cap.scope}  ${cap.usd:,.2f} a day, {by}; today ${cap.spent_usd:,.2f} spent, "

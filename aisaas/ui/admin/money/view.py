@@ -153,14 +153,14 @@ def _outbox_tiles(health: OutboxHealth) -> list[TileView]:
     oldest, rest = health.oldest_seconds, health.rest_seconds
     return [
         TileView(
-            "On their way",
+            "Waiting",
             f"{health.pending:,}",
-            "" if oldest is None else f"the oldest for {lasting(oldest)}",
-            f"Sending rests for {lasting(rest)}" if rest else "",
+            "" if oldest is None else f"oldest: {lasting(oldest)}",
+            f"Sending is paused for {lasting(rest)}" if rest else "",
         ),
         TileView("Sent", f"{health.sent_lately:,}", "in the last 24 hours"),
-        TileView("Parked", f"{health.parked:,}", "the meter may have them"),
-        TileView("Refused", f"{health.dead:,}", "the meter doesn't have them"),
+        TileView("Parked", f"{health.parked:,}", "Stripe may have these"),
+        TileView("Rejected", f"{health.dead:,}", "Stripe doesn't have these"),
         TileView("Waived", f"{health.waived:,}", "never billed"),
     ]
 
@@ -169,7 +169,7 @@ def _stuck(entry: OutboxEntry) -> StuckView:
     state, tone = STATES[entry.state]
     errors = [entry.last_error or ""]
     if entry.final and entry.state in TROUBLE:
-        errors.append("can't be sent any more")
+        errors.append("can no longer be sent")
     return StuckView(
         id=str(entry.id),
         at=entry.event_at.isoformat(),
@@ -211,7 +211,7 @@ def events_view(found: WebhookPage, health: WebhookHealth, which: str, number: i
         TileView(
             "Failed",
             f"{health.failed:,}",
-            "" if oldest is None else f"the oldest {lasting(oldest)} ago",
+            "" if oldest is None else f"oldest: {lasting(oldest)} ago",
         ),
         TileView("Handled", f"{health.handled_lately:,}", "in the last 24 hours"),
         TileView("Ignored", f"{health.unknown_lately:,}", "unknown customer, or outdated"),
