@@ -11,7 +11,7 @@ def say(page: Page, text: str) -> Locator:
     before = replies.count()
     page.get_by_role("textbox", name="Message").fill(text)
     page.get_by_role("textbox", name="Message").press("Enter")
-    expect(replies).to_have_count(before + 1)
+    expect(replies).to_have_count(before + 1, timeout=30_000)
     return replies.last
 
 

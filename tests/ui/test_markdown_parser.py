@@ -7,7 +7,8 @@ import pytest
 from tests.ui.hostile_markdown import HOSTILE
 from tests.ui.markdown_node import depth, of_type, parsed, run, sample, shown, walk
 
-pytestmark = pytest.mark.usefixtures("front_end")
+# The first may have to build the pages.
+pytestmark = [pytest.mark.usefixtures("front_end"), pytest.mark.timeout(400)]
 
 SAMPLES = ("cells", "cjk", "fences", "formulas", "links", "pictures", "prices", "rtl")
 MAX_DEPTH = 45
@@ -336,3 +337,14 @@ def test_large_tables_are_drawn_and_boundless_ones_are_text() -> None:
     drawn = parsed([wide, dense, too_wide, hollow])
     assert [nodes[0]["type"] for nodes in drawn] == ["table", "table", "plain", "plain"]
     assert len(of_type(drawn[1], "td")) == 1600
+
+
+def test_bounds_are_where_they_are_said_to_be() -> None:
+    columns = [f"{'|a' * number}|\n{'|-' * number}|\n" for number in (100, 101)]
+    # 1,960 and 2,009 cells, nearly all of them empty.
+    hollow = ["|a" * 49 + "|\n" + "|-" * 49 + "|\n" + "|\n" * rows for rows in (38, 39)]
+    paragraphs = ["*a*" + "b" * (length - 3) for length in (20_000, 20_001)]
+    quotations = ["> " * levels + "x" for levels in (37, 38)]
+    texts = [*columns, *hollow, *paragraphs, *quotations]
+    plain = [bool(of_type(nodes, "plain")) for nodes in parsed(texts)]
+    assert plain == [False, True] * 4

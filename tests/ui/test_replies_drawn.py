@@ -156,7 +156,8 @@ def test_chat_loads_without_what_it_does_not_need_yet(chromium: Browser, address
 
 
 def test_addresses_are_links_that_say_where_they_lead(chat: Page, model: ScriptedModel) -> None:
-    reply = replied(chat, model, sample("links"))
+    # The first letter of the last host is Cyrillic.
+    reply = replied(chat, model, sample("links") + "\n\nhttps://\u0430pple.com/x")
     links = {
         link.inner_text(): link
         for link in reply.locator("a").all()
@@ -169,6 +170,7 @@ def test_addresses_are_links_that_say_where_they_lead(chat: Page, model: Scripte
         "us": "mailto:help@example.com",
         "reference": "https://example.com/ref",
         "https://example.com/note": "https://example.com/note",
+        "https://\u0430pple.com/x": "https://xn--pple-43d.com/x",
     }
     for link in links.values():
         expect(link).to_have_attribute("target", "_blank")
@@ -178,6 +180,8 @@ def test_addresses_are_links_that_say_where_they_lead(chat: Page, model: Scripte
     shown = "element => getComputedStyle(element, '::after').content"
     assert "docs.example.com" in links["the guide"].evaluate(shown)
     assert "help@example.com" in links["us"].evaluate(shown)
+    assert "xn--pple-43d.com" in links["https://\u0430pple.com/x"].evaluate(shown)
+    assert links["https://example.org/a_(b)"].evaluate(shown) == "none"
     expect(reply).to_contain_text("Not links: x, y, z, home, file.")
 
 
@@ -242,6 +246,12 @@ def test_a_formula_that_is_no_tex_shows_its_source(chat: Page, model: ScriptedMo
     expect(reply.locator(".formula-source").first).to_have_text("\\frac{a")
     expect(reply.locator(".formula-source").last).to_have_text(f"{long}y")
     expect(reply.locator("a")).to_have_count(0)
+
+
+def test_a_formula_is_drawn_up_to_its_bound(chat: Page, model: ScriptedModel) -> None:
+    reply = replied(chat, model, f"$${'x' * 2000}$$\n\n$${'y' * 2001}$$")
+    expect(reply.locator(".katex-html")).to_have_text("x" * 2000)
+    expect(reply.locator(".formula-source")).to_have_text("y" * 2001)
 
 
 def test_chinese_and_japanese_are_read_as_they_are_written(
@@ -371,8 +381,9 @@ def test_long_code_folds_wraps_and_is_copied(chat: Page, model: ScriptedModel) -
     reply.get_by_role("button", name="Copy code").click()
     expect(reply.get_by_role("button", name="Copy code")).to_have_text("Copied")
     assert copied(chat) == CODE
-    short = replied(chat, model, "```\none\ntwo\n```")
-    expect(short.get_by_role("button", name=re.compile("Show"))).to_have_count(0)
+    edge = ["```\n" + "line\n" * lines + "```" for lines in (30, 31)]
+    folds = replied(chat, model, "\n\n".join(edge)).get_by_role("button", name=re.compile("Show"))
+    expect(folds).to_have_text(["Show all 31 lines"])
 
 
 def test_growing_code_repaints_only_its_end(chat: Page, model: ScriptedModel) -> None:

@@ -22,8 +22,10 @@ function directionOf(nodes) {
 function Link({ href, children, label }) {
   const target = safeTarget(href);
   if (!target) return <span>{children}</span>;
-  // A link that is called something else than where it leads says so.
-  const named = [target.href, target.shown, target.host].includes(label) || label === href;
+  // A link that is called something else than where it leads says so; so does one whose host only
+  // looks like another's.
+  const asWritten = label === href && href.toLowerCase().includes(target.host);
+  const named = asWritten || [target.href, target.shown, target.host].includes(label);
   return (
     <a
       href={target.href}
