@@ -194,7 +194,8 @@ class ReplyLog(Protocol):
 
     async def append(self, message_id: UUID, entries: Sequence[LogEntry]) -> bool:
         """Add text; False when the log hasn't the reply's beginning, or no facts: what was there before
-        is lost, and has to be noted and appended again. Without entries it only looks.
+        is lost, and has to be noted and appended again. Without entries it only looks. An entry at
+        offset 0 has all of the reply's text so far.
 
         Raises:
             DependencyError: nobody knows what was added; it may be appended again.

@@ -37,14 +37,21 @@ class RedisReplyLog:
         stream = self._stream(message_id)
         async with bounded(), self._redis.pipeline(transaction=True) as pipe:
             for entry in entries:
-                pipe.xadd(stream, {"o": entry.offset, "t": entry.text})
+                # What begins the reply has all of it so far: whatever is before it is superseded.
+                begins = 1 if entry.offset == 0 else None
+                pipe.xadd(
+                    stream,
+                    {"o": entry.offset, "t": entry.text},
+                    maxlen=begins,
+                    approximate=False,
+                )
             pipe.expire(stream, KEEP_RUNNING_SECONDS)
             # Says whether it is there.
             pipe.expire(self._facts(message_id), KEEP_RUNNING_SECONDS)
             pipe.xrange(stream, count=1)
             answers: Any = await pipe.execute()
         *_, facts, first = answers
-        # A stream is never cut at its beginning: without it, all that came before is gone.
+        # Nothing else cuts a stream at its beginning: without it, all that came before is gone.
         return bool(facts) and bool(first) and first[0][1].get(b"o") == b"0"
 
     async def note(

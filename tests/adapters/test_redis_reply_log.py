@@ -184,3 +184,42 @@ async def test_follower_hears_of_an_outage(
         pytest.raises(DependencyError),
     ):
         await anext(aiter(following))
+
+
+async def test_log_that_lost_its_beginning_says_so_and_shows_nothing_behind_the_gap(
+    reply_log: RedisReplyLog, probe: Redis, prefix: str, message_id: UUID
+) -> None:
+    await reply_log.note(message_id, model="demo")
+    assert await reply_log.append(message_id, [LogEntry(0, "So it ")])
+    assert await reply_log.append(message_id, [])
+    async for key in probe.scan_iter(f"{prefix}:*"):
+        await probe.delete(key)
+    assert not await reply_log.append(message_id, [])
+    assert not await reply_log.append(message_id, [LogEntry(6, "goes on")])
+    read = await reply_log.read(message_id)
+    assert read is not None
+    # What would be shown has no beginning.
+    assert read.text == ""
+    # Text alone is not enough: which model answered decides about the price.
+    assert not await reply_log.append(message_id, [LogEntry(0, "So it goes on")])
+    await reply_log.note(message_id, model="demo")
+    # From here on it is whole, and is added to as before.
+    assert await reply_log.append(message_id, [LogEntry(13, ".")])
+    await reply_log.close(message_id)
+    read = await reply_log.read(message_id)
+    assert read is not None
+    assert (read.text, read.model) == ("So it goes on.", "demo")
+    # A follower who was there before misses nothing, and hears nothing twice.
+    for offset in (0, 3, 6, 13, 14):
+        assert await _followed(reply_log, message_id, offset) == "So it goes on."[offset:]
+
+
+async def test_what_comes_behind_a_gap_is_left_out(
+    reply_log: RedisReplyLog, message_id: UUID
+) -> None:
+    await reply_log.append(
+        message_id, [LogEntry(0, "one "), LogEntry(8, "three"), LogEntry(2, "e")]
+    )
+    read = await reply_log.read(message_id)
+    assert read is not None
+    assert read.text == "one "
