@@ -114,9 +114,10 @@ class QuietConnections:
             by_address.setdefault(quiet.address, []).append(quiet)
         found: set[Peer] = set()
         for quiets in by_address.values():
-            # Stable: of those seen first in the same look, the ones with lower descriptors are older.
             quiets.sort(key=lambda quiet: quiet.since)
-            found |= {quiet.peer for quiet in quiets[: max(0, len(quiets) - self._per_address)]}
+            too_many = quiets[: max(0, len(quiets) - self._per_address)]
+            # One that is seen for the first time may be about to ask, and has until the next look.
+            found |= {quiet.peer for quiet in too_many if quiet.since < now}
             found |= {q.peer for q in quiets if now - q.since > MOST_QUIET_SECONDS}
         return found
 
