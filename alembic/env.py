@@ -3,8 +3,10 @@
 They run as the non-superuser `postgres`, keep their version table in schema `private`, and leave
 everything outside `public` and `private` to its owners.
 
-All of them are one transaction, and the lock that keeps a second migrator waiting belongs to it: it
-can't be left behind, not even by a pooler that hands the session to somebody else.
+Each of them is one transaction, so that one may have steps outside of any (`aisaas.db.online`), and none
+holds its tables for as long as all of them take. The lock that keeps a second migrator waiting belongs
+to a transaction of its own beside them, which does nothing else: it can't be left behind, not even by a
+pooler that hands the session to somebody else.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import aisaas.admin.models
 import aisaas.billing.models
 import aisaas.chat.models  # noqa: F401  (importing a model registers its table)
 from aisaas.db.engine import driver_url
-from aisaas.db.migrate import WAIT_SECONDS
+from aisaas.db.migrate import TABLE_LOCK_SECONDS, WAIT_SECONDS
 from aisaas.errors import ConfigurationError, DependencyError
 from alembic import context
 
@@ -28,8 +30,6 @@ OUR_SCHEMAS = {"public", "private"}
 NEEDED_ROLES = ("anon", "authenticated", "service_role")
 # Any number that no other program takes; two migrators at once wait for each other.
 MIGRATION_LOCK = 7_215_003
-# A statement that waits longer for a table keeps everybody behind it waiting too.
-TABLE_LOCK_SECONDS = 10
 
 
 def include_object(object_: object, _name: str | None, type_: str, *_: object) -> bool:
@@ -67,21 +67,33 @@ def run() -> None:
     engine = create_engine(
         driver_url(url), poolclass=NullPool, connect_args={"prepare_threshold": None}
     )
-    with engine.begin() as connection:
-        require_supabase_objects(connection)
-        lock(connection, context.config.attributes.get("wait_seconds", WAIT_SECONDS))
-        connection.execute(text("create schema if not exists private"))
-        context.configure(
-            connection=connection,
-            target_metadata=SQLModel.metadata,
-            include_schemas=True,
-            include_object=include_object,
-            version_table_schema="private",
-            compare_type=True,
-        )
+    with engine.begin() as turn:
+        require_supabase_objects(turn)
+        lock(turn, context.config.attributes.get("wait_seconds", WAIT_SECONDS))
+        with engine.connect() as connection:
+            migrate(connection)
+
+
+def migrate(connection: Connection) -> None:
+    # Of the session: each migration is a transaction of its own.
+    limit = text("select set_config('lock_timeout', :limit, false)")
+    connection.execute(limit, {"limit": f"{int(TABLE_LOCK_SECONDS * 1000)}ms"})
+    connection.execute(text("create schema if not exists private"))
+    connection.commit()
+    context.configure(
+        connection=connection,
+        target_metadata=SQLModel.metadata,
+        include_schemas=True,
+        include_object=include_object,
+        version_table_schema="private",
+        compare_type=True,
+        transaction_per_migration=True,
+    )
+    with context.begin_transaction():
         context.run_migrations()
-        # Whoever starts looks whether this schema is the one it was written for.
-        connection.execute(text("grant select on private.alembic_version to service_role"))
+    # Whoever starts looks whether this schema is the one it was written for.
+    connection.execute(text("grant select on private.alembic_version to service_role"))
+    connection.commit()
 
 
 def lock(connection: Connection, wait_seconds: float) -> None:
@@ -97,7 +109,9 @@ def lock(connection: Connection, wait_seconds: float) -> None:
                 "see what it waits for, then start again"
             ) from error
         raise
-    connection.execute(limit, {"limit": f"{TABLE_LOCK_SECONDS}s"})
+    # It stays open for as long as the migrations take, and has nothing to do meanwhile. By the simple protocol,
+    # which takes back the snapshot of the statement before: `create index concurrently` waits for those.
+    connection.exec_driver_sql("set local idle_in_transaction_session_timeout = 0")
 
 
 run()

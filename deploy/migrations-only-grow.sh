@@ -1,5 +1,6 @@
 #!/bin/sh
-# Fails when a migration of BASE was changed or removed: databases out there have run it.
+# Fails when a migration of BASE was changed or removed, since databases out there have run it; and when a
+# new one renames, or drops, what the release at BASE still uses (backward_compatible.py).
 # Usage: deploy/migrations-only-grow.sh BASE
 set -eu
 
@@ -11,3 +12,5 @@ if [ -n "$changed" ]; then
 	printf 'These have run already; add a migration instead:\n%s\n' "$changed" >&2
 	exit 1
 fi
+
+exec python3 "$(dirname "$0")/backward_compatible.py" "$1"

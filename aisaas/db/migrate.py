@@ -5,6 +5,8 @@ Safe to start from several places at once: one migrates, the others wait and fin
 
 from __future__ import annotations
 
+import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +18,23 @@ from aisaas.errors import DependencyError
 if TYPE_CHECKING:
     from alembic.config import Config
 
+log = logging.getLogger(__name__)
+
 SCRIPTS = Path(__file__).resolve().parent.parent.parent / "alembic"
 # How long a second migrator waits for the first.
 WAIT_SECONDS = 60.0
 CONNECT_SECONDS = 5
+# A statement that waits for a table keeps everybody behind it waiting too, and theirs end after
+# STATEMENT_TIMEOUT (db/engine.py). So it gives up well before, lets them through, and tries again.
+TABLE_LOCK_SECONDS = 2.0
+TABLE_LOCK_ATTEMPTS = 15
+TABLE_LOCK_PAUSE_SECONDS = 2.0
 
 
 def upgrade(url: str, *, wait_seconds: float = WAIT_SECONDS) -> None:
-    """Run the migrations that are missing, all or none.
+    """Run the migrations that are missing, each whole or not at all.
+
+    One that can't have a table within TABLE_LOCK_SECONDS is tried again for a while; those before it stay.
 
     Args:
         url: a direct or session connection as the owner of schema public.
@@ -37,11 +48,23 @@ def upgrade(url: str, *, wait_seconds: float = WAIT_SECONDS) -> None:
 
     config = _config()
     config.attributes.update(url=url, wait_seconds=wait_seconds)
-    try:
-        command.upgrade(config, "head")
-    except SQLAlchemyError as error:
-        first_line = str(getattr(error, "orig", error)).splitlines()[0]
-        raise DependencyError(f"migrating the database: {first_line}") from error
+    for attempt in range(1, TABLE_LOCK_ATTEMPTS + 1):
+        try:
+            command.upgrade(config, "head")
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", error)
+            if not isinstance(cause, psycopg.errors.LockNotAvailable):
+                first_line = str(cause).splitlines()[0]
+                raise DependencyError(f"migrating the database: {first_line}") from error
+            if attempt == TABLE_LOCK_ATTEMPTS:
+                raise DependencyError(
+                    "migrating the database: a table was in use for too long; see pg_stat_activity for "
+                    "long transactions, then start again"
+                ) from error
+            log.warning("a table is in use; trying again in %.0f s", TABLE_LOCK_PAUSE_SECONDS)
+            time.sleep(TABLE_LOCK_PAUSE_SECONDS)
+        else:
+            return
 
 
 def missing(url: str) -> tuple[str, ...]:
@@ -80,6 +103,8 @@ def _version(url: str) -> str | None:
         psycopg.errors.UndefinedTable,
         # Migrated by a release that didn't let anybody look.
         psycopg.errors.InsufficientPrivilege,
+        # No database of Supabase's, so the role isn't there; migrating says what else it lacks.
+        psycopg.errors.InvalidParameterValue,
     ):
         return None
     except psycopg.Error as error:

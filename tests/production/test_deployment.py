@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -264,32 +265,111 @@ def test_preview_of_anything_but_a_number_is_refused(number: str, run: Run) -> N
     assert (status, calls) == (2, [])
 
 
-def test_migration_that_has_run_may_not_be_changed(tmp_path: Path) -> None:
-    versions = tmp_path / "alembic" / "versions"
-    versions.mkdir(parents=True)
+class _Release:
+    """A repository whose release before, `base`, names a table, a column and a function."""
 
-    def git(*words: str) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.versions = folder / "alembic" / "versions"
+        self.versions.mkdir(parents=True)
+        self.git("init", "--quiet")
+        (self.versions / "0001.sql").write_text("create table a ();\n")
+        code = folder / "aisaas"
+        code.mkdir()
+        (code / "store.py").write_text(
+            'QUERY = "select color from public.pencils"\nCALL = "select private.reserve()"\n'
+        )
+        self.commit()
+        self.git("tag", "base")
+
+    def git(self, *words: str) -> None:
         identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
-        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+        subprocess.run(
+            ["git", *identity, *words], cwd=self._folder, check=True, capture_output=True
+        )
 
-    def judged() -> int:
-        git("add", "--all")
-        git("commit", "--quiet", "--message", "x")
+    def commit(self) -> None:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "x")
+
+    def judged(self) -> tuple[int, str]:
+        self.commit()
         script = DEPLOY / "migrations-only-grow.sh"
-        return subprocess.run([script, "base"], cwd=tmp_path, check=False).returncode
+        done = subprocess.run(
+            [script, "base"], cwd=self._folder, check=False, capture_output=True, text=True
+        )
+        return done.returncode, done.stderr
 
-    git("init", "--quiet")
-    (versions / "0001.sql").write_text("create table a ();\n")
-    git("add", "--all")
-    git("commit", "--quiet", "--message", "x")
-    git("tag", "base")
-    (versions / "0002.sql").write_text("create table b ();\n")
-    assert judged() == 0
-    (versions / "0001.sql").write_text("create table c ();\n")
-    assert judged() == 1
-    git("reset", "--hard", "base")
-    (versions / "0001.sql").rename(versions / "0003.sql")
-    assert judged() == 1
+
+@pytest.fixture
+def release(tmp_path: Path) -> _Release:
+    return _Release(tmp_path)
+
+
+def test_migration_that_has_run_may_not_be_changed(release: _Release) -> None:
+    (release.versions / "0002.sql").write_text("create table b ();\n")
+    assert release.judged() == (0, "")
+    (release.versions / "0001.sql").write_text("create table c ();\n")
+    assert release.judged()[0] == 1
+    release.git("reset", "--hard", "base")
+    (release.versions / "0001.sql").rename(release.versions / "0003.sql")
+    assert release.judged()[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "migration", "says"),
+    [
+        ("sql", "alter table public.pencils rename column color to colour;", "Renames"),
+        ("sql", "ALTER TABLE pencils\n  RENAME TO crayons;", "Renames"),
+        ("sql", "alter function private.reserve() rename to hold;", "Renames"),
+        ("sql", "alter table pencils drop column color;", "Drops color"),
+        ("sql", 'alter table pencils add x int, drop if exists "color" cascade;', "Drops color"),
+        ("sql", "drop table if exists erasers, public.pencils cascade;", "Drops pencils"),
+        ("sql", "drop function private.reserve(uuid, int);", "Drops reserve"),
+        ("py", "def upgrade():\n    op.drop_column('pencils', 'color')\n", "Drops color"),
+        ("py", "def upgrade():\n    op.rename_table('pencils', 'x')\n", "Renames"),
+    ],
+)
+def test_migration_may_not_take_away_what_the_release_before_uses(
+    release: _Release, name: str, migration: str, says: str
+) -> None:
+    (release.versions / f"0002.{name}").write_text(migration)
+    status, words = release.judged()
+    assert (status, says in words) == (1, True), words
+
+
+@pytest.mark.parametrize(
+    ("name", "migration"),
+    [
+        # What that release doesn't name; what isn't there to be named; what is back at once.
+        ("sql", "alter table pencils drop column length, drop constraint color_check;"),
+        ("sql", "alter table pencils alter column color drop not null, alter color drop default;"),
+        ("sql", "drop table erasers; drop index pencils_color_idx; drop policy color on pencils;"),
+        ("sql", "drop function private.reserve(); create function private.reserve(x int) as 'y';"),
+        ("sql", "-- drop table pencils;\ncreate table b ();"),
+        ("py", "def upgrade():\n    pass\n\ndef downgrade():\n    op.drop_table('pencils')\n"),
+    ],
+)
+def test_migration_may_drop_what_the_release_before_does_not_use(
+    release: _Release, name: str, migration: str
+) -> None:
+    (release.versions / f"0002.{name}").write_text(migration)
+    assert release.judged() == (0, "")
+
+
+def test_migrations_here_are_ones_that_an_older_release_can_live_with(tmp_path: Path) -> None:
+    """Of this very checkout, against the commit before the newest migrations."""
+    if shutil.which("git") is None or not (PROJECT_ROOT / ".git").exists():
+        pytest.skip("no history here")
+    newest = sorted((PROJECT_ROOT / "alembic" / "versions").glob("*.sql"))[-1]
+    added = ["git", "log", "--diff-filter=A", "--format=%H", "--", str(newest)]
+    told = subprocess.run(added, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    if not told.stdout.split():
+        pytest.skip("the newest migration isn't committed, or the history is cut")
+    base = f"{told.stdout.split()[-1]}~1"
+    program = [sys.executable, str(DEPLOY / "backward_compatible.py"), base]
+    done = subprocess.run(program, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # Workflows
