@@ -15,9 +15,11 @@ import json
 import logging
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any, Literal
 
 from aisaas.observe import context
@@ -144,11 +146,19 @@ class JsonFormatter(SafeFormatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def configure(level: str, secrets: Iterable[str], *, form: LogFormat = "text") -> None:
-    """Send everything to stderr through a safe formatter."""
+def configure(
+    level: str,
+    secrets: Iterable[str],
+    *,
+    form: LogFormat = "text",
+    filters: Iterable[logging.Filter] = (),
+) -> None:
+    """Send everything to stderr through a safe formatter, also what nobody has caught."""
     handler = logging.StreamHandler(sys.stderr)
     formatter = JsonFormatter if form == "json" else SafeFormatter
     handler.setFormatter(formatter(secrets))
+    for each in filters:
+        handler.addFilter(each)
     handler.addFilter(OnlySoOften())
     others = logging.INFO if level == "DEBUG" else level
     logging.basicConfig(level=others, handlers=[handler], force=True)
@@ -162,3 +172,17 @@ def configure(level: str, secrets: Iterable[str], *, form: LogFormat = "text") -
         for server in ("_granian", "granian.access"):
             logging.getLogger(server).handlers.clear()
             logging.getLogger(server).propagate = True
+        sys.excepthook = _uncaught
+        threading.excepthook = lambda args: _uncaught(
+            args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
+        )
+        sys.unraisablehook = lambda args: _uncaught(
+            args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
+        )
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What the interpreter would print in many lines."""
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    logging.getLogger(OURS).critical("uncaught", exc_info=(kind, error, trace))

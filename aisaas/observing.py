@@ -7,6 +7,7 @@ import logging
 
 from aisaas import logs
 from aisaas.observe import context, tracing
+from aisaas.observe.outages import QuietWhileAway
 from aisaas.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -15,7 +16,7 @@ log = logging.getLogger(__name__)
 def begin(config: Settings) -> None:
     """What a process does first, as its settings say."""
     secrets = (value for _, value in config.secrets())
-    logs.configure(config.log_level, secrets, form=config.log_form)
+    logs.configure(config.log_level, secrets, form=config.log_form, filters=(QuietWhileAway(),))
     context.identify(config.session_secrets[0])
     if config.otel_exporter_otlp_endpoint is not None:
         tracing.start(

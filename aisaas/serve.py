@@ -5,9 +5,12 @@ Granian's workers survive a kill -9 of their master; without this they would hol
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 from typing import TYPE_CHECKING
 
-from aisaas import observing
+from aisaas import logs, observing
 from aisaas.api import descriptors
 from aisaas.embedded.launch import die_with_parent
 from aisaas.settings import settings
@@ -19,12 +22,18 @@ if TYPE_CHECKING:
 def app() -> ASGIApp:
     """The ASGI application, for `granian --factory`."""
     die_with_parent()
-    descriptors.raise_limit()
-    config = settings()
-    observing.begin(config)
-    # Imported in the worker only: the app module builds the pages as it is imported.
-    from aisaas.aisaas import app as pages  # noqa: PLC0415
-    from aisaas.ui import strangers  # noqa: PLC0415
+    # Until the settings say more: what makes them unfit is a line like all others.
+    logs.configure("INFO", (), form="json" if os.environ.get("LOG_FORMAT") == "json" else "text")
+    try:
+        descriptors.raise_limit()
+        config = settings()
+        observing.begin(config)
+        # Imported in the worker only: the app module builds the pages as it is imported.
+        from aisaas.aisaas import app as pages  # noqa: PLC0415
+        from aisaas.ui import strangers  # noqa: PLC0415
 
-    # Around everything, so that what is refused costs next to nothing.
-    return strangers.limited(pages, pages())
+        # Around everything, so that what is refused costs next to nothing.
+        return strangers.limited(pages, pages())
+    except Exception:
+        logging.getLogger(__name__).critical("the app could not be loaded", exc_info=True)
+        sys.exit(1)

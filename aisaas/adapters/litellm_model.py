@@ -18,7 +18,8 @@ import json
 import logging
 import os
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from concurrent.futures import Future
 from contextlib import aclosing
 from decimal import Decimal
 from functools import cache
@@ -85,22 +86,41 @@ def _import_litellm() -> Any:
     # Its loggers print prompts and headers at lower levels.
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+        # And what is left goes the way of all lines.
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
     _encoding()
     return litellm
+
+
+def _in_background(work: Callable[[], Any]) -> Future[Any]:
+    """In a thread that nobody waits for: an executor's would hold up the end of the process until the
+    import is through, which on a busy machine takes half a minute."""
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001  # whoever waits for it gets it
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="import of litellm", daemon=True).start()
+    return future
 
 
 class LiteLLMModel:
     """Implements `ports.LanguageModel`."""
 
     def __init__(self, settings: Settings) -> None:
-        self._loading: asyncio.Task[Any] | None = None
+        self._loading: Future[Any] | None = None
         self._access: dict[str, dict[str, str]] = _access(settings)
 
     async def warm(self) -> None:
         """Import LiteLLM now, off the event loop, so that the first user doesn't wait for it."""
         if self._loading is None:
-            self._loading = asyncio.create_task(asyncio.to_thread(_import_litellm))
-        await asyncio.shield(self._loading)
+            self._loading = _in_background(_import_litellm)
+        await asyncio.shield(asyncio.wrap_future(self._loading))
 
     def price_of(self, upstream: str) -> Price | None:
         prices = _price_map()

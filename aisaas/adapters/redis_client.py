@@ -7,7 +7,6 @@ caller refuses; what only carries text or signals is logged and retried.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -16,10 +15,14 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from aisaas.db.deadline import within
 from aisaas.errors import DependencyError
+from aisaas.observe.outages import OUTAGES, is_late
 
 COMMAND_SECONDS = 0.25
 MAX_CONNECTIONS = 64
+# Signals of a few topics, and replies that are followed from another process, one each.
+LISTENING_CONNECTIONS = 64
 
 
 def make_redis(url: str) -> Redis:
@@ -29,7 +32,8 @@ def make_redis(url: str) -> Redis:
         max_connections=MAX_CONNECTIONS,
         timeout=COMMAND_SECONDS,
         socket_connect_timeout=COMMAND_SECONDS,
-        socket_timeout=COMMAND_SECONDS,
+        # The deadline of `bounded` is the one that counts: it knows of our own lateness.
+        socket_timeout=2 * COMMAND_SECONDS,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
     )
@@ -37,24 +41,30 @@ def make_redis(url: str) -> Redis:
 
 
 def make_listening_redis(url: str, *, block_seconds: float) -> Redis:
-    """A client for commands that wait for something to happen, `block_seconds` at most."""
-    return Redis.from_url(
+    """A client for commands that wait for something to happen, `block_seconds` at most. Where more wait
+    than it has connections for, they take turns."""
+    pool = BlockingConnectionPool.from_url(
         url,
+        max_connections=LISTENING_CONNECTIONS,
+        timeout=block_seconds + 2,
         socket_connect_timeout=COMMAND_SECONDS,
         socket_timeout=block_seconds + 2,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
     )
+    return Redis.from_pool(pool)
 
 
 @asynccontextmanager
 async def bounded() -> AsyncGenerator[None]:
     """Redis' errors as ours, and one deadline for connecting and answering together."""
     try:
-        async with asyncio.timeout(COMMAND_SECONDS):
+        async with within(COMMAND_SECONDS):
             yield
     except (RedisError, OSError, TimeoutError) as error:
+        OUTAGES.failed("redis", late=is_late(error))
         raise DependencyError("redis") from error
+    OUTAGES.answered("redis")
 
 
 async def reach(redis: Redis) -> None:

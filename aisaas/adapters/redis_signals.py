@@ -32,12 +32,10 @@ class RedisSignals:
 
     async def receive(self, topic: str) -> AsyncIterator[str]:
         """Subjects as they come; survives Redis being away, without what was sent meanwhile."""
-        reported = False
         while True:
             try:
                 async with self._listening.pubsub() as pubsub:
                     await pubsub.subscribe(f"{self._prefix}:signal:{topic}")
-                    reported = False
                     while True:
                         message = await pubsub.get_message(
                             ignore_subscribe_messages=True, timeout=POLL_SECONDS
@@ -45,7 +43,6 @@ class RedisSignals:
                         if message is not None:
                             yield message["data"].decode(errors="replace")
             except (RedisError, OSError, TimeoutError) as error:
-                if not reported:
-                    log.warning("signals interrupted: %s", type(error).__name__)
-                    reported = True
+                # Commands tell of the outage; this only waits for its end.
+                log.debug("signals interrupted: %s", type(error).__name__)
                 await asyncio.sleep(RECONNECT_SECONDS)

@@ -27,6 +27,7 @@ from supabase_auth.errors import (
 from supabase_auth.types import Provider, Session, User
 
 from aisaas.errors import AuthError, DependencyError
+from aisaas.observe.outages import OUTAGES, is_late
 from aisaas.ports import AuthSession, AuthUser, LinkKind, ProviderVisit, SignOutScope
 
 TIMEOUT_SECONDS = 5.0
@@ -287,18 +288,23 @@ async def _translated(*, busy_is_outage: bool = False) -> AsyncGenerator[None]:
     """
     try:
         yield
+        OUTAGES.answered("auth")
     except AuthWeakPasswordError as error:
         reason = next((name for name in WEAK if name in error.reasons), "length")
         raise AuthError("weak_password", WEAK[reason]) from error
     except (AuthRetryableError, AuthUnknownError, httpx.HTTPError, OSError) as error:
+        OUTAGES.failed("auth", late=is_late(error))
         raise DependencyError("auth") from error
     except ValidationError as error:
         # An answer that isn't the auth server's: a proxy's page, for example.
+        OUTAGES.failed("auth", late=is_late(error))
         raise DependencyError("auth") from error
     except SupabaseAuthError as error:
         code = str(error.code or "auth_error")
         if int(getattr(error, "status", 0) or 0) >= SERVER_TROUBLE:
+            OUTAGES.failed("auth", late=is_late(error))
             raise DependencyError("auth") from error
+        OUTAGES.answered("auth")
         if busy_is_outage and code == BUSY:
             raise DependencyError("auth") from error
         raise AuthError(code, SENTENCES.get(code, DEFAULT_SENTENCE)) from error

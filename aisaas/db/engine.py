@@ -30,7 +30,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import QueuePool
 
+from aisaas.db.deadline import given_again, within
 from aisaas.errors import DependencyError
+from aisaas.observe.outages import OUTAGES, is_late
 
 Role = Literal["anon", "authenticated", "service_role"]
 # A statement for the driver, with its parameters: `%(name)s`.
@@ -155,10 +157,14 @@ class Login:
         A server that hangs is told within ASK_SECONDS. The driver then goes on for seconds trying
         to cancel what it sent, so that is left behind in a task of its own.
         """
-        task = asyncio.create_task(self._ask(role, question, claims, durable=durable))
+        asked = asyncio.Event()
+        task = asyncio.create_task(self._ask(role, question, claims, asked, durable=durable))
         try:
-            done, _ = await asyncio.wait({task}, timeout=ASK_SECONDS)
+            # That all connections are in use is our own doing, and has a limit in the pool.
+            await _first_of(task, asked)
+            done = await _done_in_time(task)
             if not done:
+                OUTAGES.failed("database", late=True)
                 raise DependencyError("database")
             return task.result()
         finally:
@@ -166,8 +172,18 @@ class Login:
                 task.add_done_callback(_looked_at)
                 task.cancel()
 
-    async def _ask(self, role: Role, question: Question[T], claims: str, *, durable: bool) -> T:
+    async def _ask(
+        self,
+        role: Role,
+        question: Question[T],
+        claims: str,
+        asked: asyncio.Event,
+        *,
+        durable: bool,
+    ) -> T:
+        """`asked` is set once there is a connection to ask on."""
         async with _outage_told(), self._driver_connection() as connection:
+            asked.set()
             cursors: list[psycopg.AsyncCursor[Row]] = []
             # What is sent in a pipeline is one transaction, and nothing waits before its end. The
             # identity goes first, so row level security holds for everything behind it.
@@ -197,6 +213,24 @@ class Login:
 def _use(engine: AsyncEngine, limit: int) -> PoolUse:
     pool = engine.pool
     return PoolUse(pool.checkedout() if isinstance(pool, QueuePool) else 0, limit)
+
+
+async def _first_of(task: asyncio.Task[Any], event: asyncio.Event) -> None:
+    waiting = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+
+
+async def _done_in_time(task: asyncio.Task[Any]) -> bool:
+    """Whether it ended within ASK_SECONDS, not counting what the loop itself came too late."""
+    ends = asyncio.get_running_loop().time() + ASK_SECONDS
+    await asyncio.wait({task}, timeout=ASK_SECONDS)
+    late = asyncio.get_running_loop().time() - ends
+    if not task.done() and (more := given_again(late, ASK_SECONDS)):
+        await asyncio.wait({task}, timeout=more)
+    return task.done()
 
 
 def _looked_at(task: asyncio.Task[Any]) -> None:
@@ -266,8 +300,9 @@ async def _outage_told() -> AsyncGenerator[None]:
     """An answer that doesn't come, as DependencyError."""
     try:
         # The server's own statement timeout is no help when the server is what hangs.
-        async with asyncio.timeout(TRANSACTION_SECONDS):
+        async with within(TRANSACTION_SECONDS):
             yield
+        OUTAGES.answered("database")
     except (
         OperationalError,
         InterfaceError,
@@ -276,11 +311,31 @@ async def _outage_told() -> AsyncGenerator[None]:
         OSError,
         TimeoutError,
     ) as error:
+        _note(error)
         raise DependencyError("database") from error
     except DBAPIError as error:
         if error.connection_invalidated or isinstance(error.orig, psycopg.OperationalError):
+            _note(error)
             raise DependencyError("database") from error
         raise
+
+
+# Classes of errors by which a server says that it can't work for anybody: no connection, no resources, on
+# its way down or up.
+_AWAY = ("08", "53", "57P")
+
+
+def _note(error: BaseException) -> None:
+    """Whether it was the database that is away: a server that refuses a statement is there, and a pool of
+    ours that is used up says nothing of it."""
+    if isinstance(error, PoolTimeout):
+        return
+    driver = error.orig if isinstance(error, DBAPIError) else error
+    state = driver.sqlstate if isinstance(driver, psycopg.Error) else None
+    if state is None or state.startswith(_AWAY):
+        OUTAGES.failed("database", late=is_late(error))
+    else:
+        OUTAGES.answered("database")
 
 
 async def _begin(session: AsyncSession) -> None:

@@ -29,6 +29,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from aisaas.errors import Refusal
+from aisaas.observe import supervision
 
 # The library reads it as it is imported, so it can't be one of the settings.
 _FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
@@ -95,6 +96,12 @@ METER_SENDS = Counter(
     ("result",),
     registry=REGISTRY,
 )
+DEPENDENCY_FAILURES = Counter(
+    "aisaas_dependency_failures",
+    "Requests to a part that got no answer: database, redis, auth.",
+    ("part",),
+    registry=REGISTRY,
+)
 # Prometheus itself calls what it scrapes a job, so ours is a task there.
 JOB_RUNS = Counter(
     "aisaas_job_runs",
@@ -114,25 +121,39 @@ LOOP_LAG_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
     registry=REGISTRY,
 )
-# Of those who live only: what a process that is gone had is nobody's any more.
+# Of those who live only: what a process that is gone had is nobody's any more. Where several answer behind
+# one address, the library gives each its own series with the label `pid`.
 REPLIES_HERE = Gauge(
     "aisaas_replies_here",
-    "Replies that run in the processes behind this address.",
-    multiprocess_mode="livesum",
+    "Replies that run in a process.",
+    multiprocess_mode="liveall",
     registry=REGISTRY,
 )
 POOL_IN_USE = Gauge(
     "aisaas_db_pool_in_use",
     "Connections of a pool that are in use, by login and kind.",
     ("login", "pool"),
-    multiprocess_mode="livesum",
+    multiprocess_mode="liveall",
     registry=REGISTRY,
 )
 POOL_LIMIT = Gauge(
     "aisaas_db_pool_limit",
     "Connections that a pool may open.",
     ("login", "pool"),
-    multiprocess_mode="livesum",
+    multiprocess_mode="liveall",
+    registry=REGISTRY,
+)
+# What `process_…` says of a process that is asked itself; of each of several behind one address.
+MEMORY_HERE = Gauge(
+    "aisaas_process_resident_memory_bytes",
+    "Memory of a process.",
+    multiprocess_mode="liveall",
+    registry=REGISTRY,
+)
+FILES_HERE = Gauge(
+    "aisaas_process_open_fds",
+    "Files and connections that a process has open.",
+    multiprocess_mode="liveall",
     registry=REGISTRY,
 )
 SOCKETS_HERE = Gauge(
@@ -155,6 +176,8 @@ for _refusal in Refusal.__subclasses__():
     REFUSALS.labels(_refusal.code)
 for _result in ("taken", "invalid", "failed"):
     WEBHOOKS.labels(_result)
+for _part in ("database", "redis", "auth"):
+    DEPENDENCY_FAILURES.labels(_part)
 for _result in ("sent", "refused", "postponed"):
     METER_SENDS.labels(_result)
 
@@ -172,11 +195,11 @@ class Reading:
 def of_this_process() -> bytes:
     """What was counted here; with a folder shared by workers, what all of them have counted."""
     if _FOLDER is None:
-        return generate_latest(REGISTRY)
+        return generate_latest(REGISTRY) + supervision.figures()
     _forget_the_gone(Path(_FOLDER))
     together = CollectorRegistry()
     multiprocess.MultiProcessCollector(together)
-    return generate_latest(together)
+    return generate_latest(together) + supervision.figures()
 
 
 def of_all(readings: Iterable[Reading]) -> bytes:

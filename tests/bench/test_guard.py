@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import pytest
+
 from aisaas.bench import guard
+from aisaas.db import engine
 from aisaas.embedded.stack import Stack
 from tests.services import Database
 
 
+@pytest.fixture
+def a_machine_with_other_work(monkeypatch: pytest.MonkeyPatch, patience: None) -> None:
+    """Here nobody is away, however long an answer takes."""
+    monkeypatch.setattr(engine, "ASK_SECONDS", 60.0)
+    monkeypatch.setattr(engine, "POOL_WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(engine, "TRANSACTION_SECONDS", 60.0)
+
+
+@pytest.mark.usefixtures("a_machine_with_other_work")
 async def test_every_measured_call_passed_the_whole_door_and_was_given_back(
     stack: Stack, database: Database
 ) -> None:
