@@ -23,6 +23,9 @@ from aisaas.ui.reconnecting import Reconnecting
 # A dead socket has to be noticed before the tab that lost it comes back; defaults are 25 and 120 s.
 os.environ.setdefault("REFLEX_SOCKET_INTERVAL", "5")
 os.environ.setdefault("REFLEX_SOCKET_TIMEOUT", "5")
+# Of each of its clients of Redis; unbounded, they opened more than one connection a tab. Who finds none
+# free waits, two seconds at most.
+os.environ.setdefault("REFLEX_REDIS_MAX_CONNECTIONS", "16")
 
 # A longer frame closes the connection without a word; the longest message must fit, each character
 # escaped as JSON may escape it, and what travels with it.

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -25,8 +26,9 @@ from aisaas.billing.models import MeteringHealth
 from aisaas.cli import frontend
 from aisaas.cli.environment import adopt, configured, running
 from aisaas.cli.parts import plan
-from aisaas.cli.production import checklist
+from aisaas.cli.production import budget, checklist
 from aisaas.cli.screen import say
+from aisaas.db.migrate import missing
 from aisaas.embedded import stack
 from aisaas.embedded.stack import TITLES
 from aisaas.errors import DependencyError, MailError, PaymentsError, PaymentsRefused, Unavailable
@@ -47,12 +49,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--production", action="store_true", help="the launch checklist, each item with its fix"
     )
     parser.add_argument("--json", action="store_true", help="the launch checklist in JSON")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=budget.WORKERS,
+        help="how many the app has, to compare connections with the limits of the database and Redis",
+    )
     parser.epilog = "Exits with 1 if something is wrong. Model providers aren't called."
 
 
 def execute(arguments: argparse.Namespace) -> int:
     if arguments.production or arguments.json:
-        return checklist.execute(as_json=arguments.json)
+        return checklist.execute(as_json=arguments.json, workers=arguments.workers)
     planned = plan(configured())
     _line("settings", f"valid, for {planned.settings.app_env}")
     instance = running()
@@ -63,9 +71,14 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         adopt(instance)
         settings, unreachable = load(), set[str]()
-    outcomes = [
-        _reach(title, probe) for title, part, probe in _probes(settings) if part not in unreachable
-    ]
+    reachable = [each for each in _probes(settings) if each.part not in unreachable]
+    schema = "postgres" in unreachable or _reach("Schema", lambda: _schema(settings))
+    outcomes = [schema]
+    for each in reachable:
+        if each.needs_schema and not schema:
+            _line(each.title, "not looked at: it needs the newest schema")
+            continue
+        outcomes.append(_reach(each.title, each.look))
     _line("front end", "built" if frontend.is_current(settings) else "`make run` will build it")
     return 0 if all(outcomes) else 1
 
@@ -80,32 +93,60 @@ def _reach(title: str, probe: Callable[[], str]) -> bool:
     except _TroubleError as trouble:
         _line(title, f"TROUBLE: {trouble}")
         return False
+    except Exception as error:  # noqa: BLE001  # one surprise must not hide what the others say
+        _line(title, f"TROUBLE: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        return False
     return True
 
 
-def _probes(settings: Settings) -> list[tuple[str, str, Callable[[], str]]]:
-    database, service = settings.database_url, settings.service_database_url
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    title: str
+    # The embedded part that it needs, if that isn't configured.
+    part: str
+    look: Callable[[], str]
+    needs_schema: bool = False
+
+
+def _schema(settings: Settings) -> str:
+    login = settings.service_database_url or settings.database_url
+    assert login is not None
+    try:
+        lacks = missing(login.get_secret_value())
+    except DependencyError as error:
+        raise _TroubleError(f"can't be looked at: the {error} does not answer") from error
+    if lacks:
+        raise _TroubleError(
+            f"the database lacks {len(lacks)} migrations, from {lacks[0]} to {lacks[-1]}; run "
+            "`python -m aisaas migrate`"
+        )
+    return "ok, the newest"
+
+
+def _probes(settings: Settings) -> list[_Probe]:
+    database = settings.database_url
+    service = settings.service_database_url or database
     cache = settings.redis_url
     assert database is not None
     assert service is not None
     assert cache is not None
-    probes: list[tuple[str, str, Callable[[], str]]] = [
-        ("Database", "postgres", lambda: _database(database.get_secret_value())),
-        ("Database (jobs)", "postgres", lambda: _database(service.get_secret_value())),
-        ("Redis", "valkey", lambda: _redis(cache.get_secret_value())),
-        ("Sign-in", "auth", lambda: _auth(settings)),
-        ("Usage's sums", "postgres", lambda: _sums(settings)),
+    probes = [
+        _Probe("Database", "postgres", lambda: _database(database.get_secret_value())),
+        _Probe("Database (jobs)", "postgres", lambda: _database(service.get_secret_value())),
+        _Probe("Redis", "valkey", lambda: _redis(cache.get_secret_value())),
+        _Probe("Sign-in", "auth", lambda: _auth(settings)),
+        _Probe("Usage's sums", "postgres", lambda: _sums(settings), needs_schema=True),
     ]
     # The embedded sign-in server takes mails too, and then says where.
     by = stack.AUTH if settings.smtp_url is None else stack.SMTP
-    probes.append(("Mails", by, lambda: _mails(settings)))
+    probes.append(_Probe("Mails", by, lambda: _mails(settings)))
     if demo := settings.demo_api_base:
         probes.append(
-            ("Demo model", "demo_model", lambda: _get(f"{demo.removesuffix('/v1')}/health"))
+            _Probe("Demo model", "demo_model", lambda: _get(f"{demo.removesuffix('/v1')}/health"))
         )
     if settings.stripe_secret_key is not None:
-        probes.append(("Payments", "payments", lambda: _payments(settings)))
-        probes.append(("Usage", "payments", lambda: _metering(settings)))
+        probes.append(_Probe("Payments", "payments", lambda: _payments(settings)))
+        probes.append(_Probe("Usage", "payments", lambda: _metering(settings), needs_schema=True))
     return probes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import asdict
 
 import psycopg
@@ -12,6 +12,7 @@ from aisaas.cli.environment import adopt, configured, running
 from aisaas.cli.parts import plan
 from aisaas.cli.production import (
     address,
+    budget,
     cache,
     clocks,
     configuration,
@@ -21,20 +22,21 @@ from aisaas.cli.production import (
     tenancy,
 )
 from aisaas.cli.production.database import connections
-from aisaas.cli.production.findings import Finding, fail
+from aisaas.cli.production.findings import Finding, fail, skipped
 from aisaas.cli.screen import say
 from aisaas.errors import ConfigurationError
 from aisaas.settings import Settings, load
 
+MIGRATE = "run `python -m aisaas migrate`"
 STATES = ("failed", "warning", "skipped", "ok")
 STATE_WIDTH = 8
 ITEM_WIDTH = 25
 
 
-def execute(*, as_json: bool) -> int:
+def execute(*, as_json: bool, workers: int = budget.WORKERS) -> int:
     """Look, show, and 0 only if nothing failed."""
     found: list[Finding] = []
-    for finding in _everything():
+    for finding in _everything(workers):
         found.append(finding)
         if not as_json:
             say(line(finding))
@@ -59,7 +61,7 @@ def _passed(found: Iterable[Finding]) -> bool:
     return all(each.state != "failed" for each in found)
 
 
-def _everything() -> Generator[Finding]:
+def _everything(workers: int) -> Generator[Finding]:
     try:
         planned = plan(configured())
         instance = running()
@@ -76,25 +78,47 @@ def _everything() -> Generator[Finding]:
         for problem in error.problems:
             yield fail("settings", problem, ".env.example explains each variable")
         return
-    yield from look(settings)
+    yield from look(settings, workers)
 
 
-def look(config: Settings) -> Generator[Finding]:
-    """Every item, of settings that are valid."""
+def look(config: Settings, workers: int = budget.WORKERS) -> Generator[Finding]:
+    """Every item, of settings that are valid, for as many workers of the app."""
     yield from configuration.look(config)
     yield from address.look(config)
-    yield from _database(config)
+    yield from _database(config, workers)
     yield from cache.look(config)
+    yield from budget.of_redis(config, workers)
     yield from clocks.look(config)
     yield from payments.look(config)
     yield from product.look(config)
 
 
-def _database(config: Settings) -> Generator[Finding]:
+# What can't be told of a database that has no schema, or an older one.
+NEED_THE_SCHEMA = ("row level security", "policies", "grants", "functions", "proof of isolation")
+
+
+def _each(item: str, look: Callable[[], Iterable[Finding]]) -> Generator[Finding]:
+    """What is found, and what made looking impossible: the rest is looked at all the same."""
+    try:
+        yield from look()
+    except psycopg.Error as error:
+        if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+            # It is gone, and so is everything that would be asked of it.
+            raise
+        said = " ".join(str(error).split())
+        yield fail(f"{item}, the rest", said, f"{MIGRATE}; then look again")
+
+
+def _database(config: Settings, workers: int) -> Generator[Finding]:
     try:
         with connections(config) as to:
-            yield from database.look(config, to)
-            yield from tenancy.look(to)
+            yield from _each("database", lambda: database.look(config, to))
+            if database.migrated(to).state == "ok":
+                yield from _each("tenants", lambda: tenancy.look(to))
+            else:
+                for item in NEED_THE_SCHEMA:
+                    yield skipped(item, "needs the newest schema", MIGRATE)
+            yield budget.of_database(config, to, workers)
             yield clocks.of_database(to)
     except psycopg.Error as error:
         said = " ".join(str(error).split())

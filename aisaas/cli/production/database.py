@@ -86,7 +86,7 @@ def look(config: Settings, to: Connections) -> Generator[Finding]:
     yield _encrypted(config, to)
     yield _pooler(config)
     yield _never_prepared(config)
-    yield _migrated(to)
+    yield migrated(to)
     yield from _logins(config, to)
     yield _roles(to)
 
@@ -172,7 +172,7 @@ async def _prepared(url: str) -> int:
         await login.close()
 
 
-def _migrated(to: Connections) -> Finding:
+def migrated(to: Connections) -> Finding:
     # Imported here: slow, and only this needs it.
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
@@ -192,6 +192,8 @@ def _migrated(to: Connections) -> Finding:
         psycopg.errors.UndefinedTable,
         # Migrated by a release that didn't let the service look.
         psycopg.errors.InsufficientPrivilege,
+        # No database of Supabase's, so the role isn't there.
+        psycopg.errors.InvalidParameterValue,
     ):
         row = None
     found = str(row[0]) if row else "none"

@@ -10,12 +10,14 @@ from collections.abc import Generator, Sequence
 from decimal import Decimal
 from typing import Any
 
+from sqlalchemy.exc import ProgrammingError
+
 from aisaas.adapters.smtp_mail import SmtpMail, SmtpServer
 from aisaas.admin.limits import EVERYTHING
 from aisaas.billing.plans import FREE, plans
 from aisaas.cli import frontend
 from aisaas.cli.leaks import find_leaks
-from aisaas.cli.production.findings import Finding, fail, first, ok, warn
+from aisaas.cli.production.findings import Finding, fail, first, ok, skipped, warn
 from aisaas.errors import (
     ConfigurationError,
     DependencyError,
@@ -105,6 +107,11 @@ async def _steered(services: Services) -> Sequence[Finding]:
     except (DependencyError, Unavailable):
         return [
             fail(item, "not told by the database", "see that it answers")
+            for item in ("caps", "kill switch")
+        ]
+    except ProgrammingError:
+        return [
+            skipped(item, "needs the newest schema", "run `python -m aisaas migrate`")
             for item in ("caps", "kill switch")
         ]
     finally:
