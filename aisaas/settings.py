@@ -109,6 +109,8 @@ class Settings(BaseSettings):
     app_env: AppEnv = "development"
     app_name: AppName = "AI SaaS"
     port: Annotated[int, Field(ge=1, le=65535)] = 3000
+    # Where `worker` serves its figures and its health.
+    worker_port: Annotated[int, Field(ge=1, le=65535)] = 9464
     app_url: str | None = None
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     aisaas_data_dir: Path = PROJECT_ROOT / ".aisaas"

@@ -485,7 +485,7 @@ def test_pages_are_built_where_no_secret_is(
 ) -> None:
     built: list[Settings] = []
     monkeypatch.setattr(frontend, "is_current", lambda _: False)
-    monkeypatch.setattr(frontend, "build", lambda settings, _: built.append(settings))
+    monkeypatch.setattr(frontend, "build", lambda settings, _, **__: built.append(settings))
     configure(APP_NAME="Acme Chat", AISAAS_DATA_DIR=str(tmp_path / "data"))
     assert main(["build"]) == 0
     assert [settings.built_values() for settings in built] == [{"app_name": "Acme Chat"}]

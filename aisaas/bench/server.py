@@ -13,6 +13,8 @@ from aisaas.settings import PROJECT_ROOT
 
 # Beyond the time replies in progress get to finish.
 STOP_MARGIN_SECONDS = 5.0
+# And the server to kill its process when that doesn't end.
+KILL_MARGIN_SECONDS = 1.0
 START_SECONDS = 60.0
 REFLEX = {
     "REFLEX_USE_NPM": "true",
@@ -76,6 +78,6 @@ def app_process(
         cwd=PROJECT_ROOT,
         log=log,
         answers=lambda: answers_http(port, "/ping"),
-        stop_seconds=limit + STOP_MARGIN_SECONDS,
+        stop_seconds=limit + KILL_MARGIN_SECONDS,
         start_seconds=START_SECONDS,
     )

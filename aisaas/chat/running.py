@@ -23,6 +23,11 @@ STOP_TOPIC = "stop-reply"
 RENEW_SECONDS = LEASE_SECONDS / 3
 # While the database is away; see recover.STEADY_SECONDS.
 RENEW_AGAIN_SECONDS = 0.5
+# Of the grace of a shutdown, the last moments are for settling what is cut: seconds, and at most this share.
+SETTLE_SECONDS = 2.0
+SETTLE_SHARE = 0.25
+# Also where less grace is given, there is time to settle.
+LEAST_SECONDS = 3.0
 
 
 class RunningReplies:
@@ -39,6 +44,8 @@ class RunningReplies:
         self._leased: set[UUID] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._draining = draining
+        # Set as the shutdown begins.
+        self._ends_by: float | None = None
 
     @property
     def closing(self) -> bool:
@@ -145,17 +152,27 @@ class RunningReplies:
                 reply.lose()
 
     async def shut_down(self, grace_seconds: float) -> None:
-        """Let replies finish for a while, then settle what is left as interrupted."""
+        """Let replies finish, then settle what is left as interrupted, all of it within the grace.
+
+        Whoever calls it again, as the server does after the signal, has what is left of that time.
+        """
         self._draining.begin()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace_seconds)
+        now = asyncio.get_running_loop().time
+        whole = max(grace_seconds, LEAST_SECONDS)
+        if self._ends_by is None:
+            self._ends_by = now() + whole
+        settling = max(min(SETTLE_SECONDS, whole * SETTLE_SHARE), whole - grace_seconds)
+        await self._wait(self._ends_by - settling - now())
         for reply in list(self._replies.values()):
             reply.stop("interrupted", "shutdown")
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace_seconds or LEASE_SECONDS)
+        await self._wait(self._ends_by - now())
         for task in list(self._tasks):
             log.warning("a task did not end in time; the recovery settles what it held")
             task.cancel()
+
+    async def _wait(self, seconds: float) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=max(seconds, 0.0))
 
     def _task_ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -24,6 +24,7 @@ from aisaas.errors import AisaasError, ConfigurationError
 COMMANDS = {
     "run": "start everything on this machine and run until Ctrl-C",
     "serve": "serve the app with your own services, in one or more workers, until SIGTERM",
+    "reload": "replace all workers of the running `serve`, or none",
     "stop": "stop the running instance",
     "status": "show the running instance and its parts",
     "check": "validate the settings and connect to every service",
@@ -78,24 +79,36 @@ def _guarded(command: ModuleType, arguments: argparse.Namespace) -> int:
         return command.execute(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except ConfigurationError as error:
+    except Exception as error:  # noqa: BLE001  # the last line of defence; the trace is kept
+        # Here, so that help is instant.
+        from aisaas.cli import voice  # noqa: PLC0415
+
+        for_people = getattr(arguments, "check", False)
+        if not for_people and voice.log_form(arguments.command) == "json":
+            voice.failed(arguments.command, error)
+        else:
+            _complain_of(error)
+    return FAILED
+
+
+def _complain_of(error: Exception) -> None:
+    if isinstance(error, ConfigurationError):
         complain("The settings are not fit to start with:")
         for problem in error.problems:
             complain(f"  {problem}")
         complain("Set them in the environment or in .env; .env.example explains each.")
-    except (StackError, AisaasError) as error:
+    elif isinstance(error, StackError | AisaasError):
         _log_trace()
         complain(str(error))
-    except OSError as error:
+    elif isinstance(error, OSError):
         where = _log_trace()
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             complain(explain(error, Path.cwd()))
         else:
             complain(f"Something unexpected went wrong: {error}. {where}")
-    except Exception as error:  # noqa: BLE001  # the last line of defence; the trace is kept
+    else:
         where = _log_trace()
         complain(f"Something unexpected went wrong: {type(error).__name__}: {error}. {where}")
-    return FAILED
 
 
 def _log_trace() -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+from urllib.parse import urlsplit
 
 from aisaas.cli.environment import adopt, configured, running
-from aisaas.cli.screen import say
+from aisaas.cli.voice import voice
 from aisaas.db.migrate import upgrade
 from aisaas.errors import ConfigurationError
 from aisaas.settings import WHERE_TO_GET_IT
@@ -28,6 +29,7 @@ def execute(_: argparse.Namespace) -> int:
         raise ConfigurationError(
             (f"{VARIABLE}: is not set, and nothing is running here ({WHERE_TO_GET_IT[VARIABLE]})",)
         )
+    heard = voice("migrate", secrets=(url, urlsplit(url).password or ""))
     upgrade(url)
-    say("The database schema is up to date.")
+    heard.say("The database schema is up to date.")
     return 0

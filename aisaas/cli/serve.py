@@ -7,7 +7,7 @@ replaces anything; SIGTERM ends with 0 once replies are finished or booked as in
 from __future__ import annotations
 
 import argparse
-import logging
+import itertools
 import os
 import signal
 import subprocess
@@ -17,25 +17,36 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
-from aisaas import logs
 from aisaas.bench.server import app_process
 from aisaas.cli import frontend
+from aisaas.cli.control import Outcome, listening
 from aisaas.cli.environment import configured
 from aisaas.cli.parts import plan
 from aisaas.cli.screen import say
-from aisaas.cli.workers import Say, Workers
+from aisaas.cli.systemd import READY, STOPPING, Watchdog, notify, reloading
+from aisaas.cli.voice import Voice, log_form, voice
+from aisaas.cli.workers import Worker, Workers
 from aisaas.db.migrate import missing, upgrade
 from aisaas.embedded.errors import StackError
 from aisaas.embedded.processes import HOST, Process, is_free, listens, port_holder
 from aisaas.embedded.stack import TITLES
 from aisaas.embedded.supervisor import LOOK_SECONDS, interruptible
 from aisaas.errors import ConfigurationError, SchemaBehind
+from aisaas.observe.pulse import VARIABLE as PULSE
+from aisaas.observe.pulse import Pulse
+from aisaas.observe.supervision import VARIABLE as SUPERVISION
+from aisaas.observe.supervision import write
 from aisaas.settings import PROJECT_ROOT, WHERE_TO_GET_IT, Settings
 
 # What a worker is told by its supervisor rather than by the operator.
 _PORT, _JOBS = "PORT", "RUN_JOBS"
-_COUNTED = "PROMETHEUS_MULTIPROC_DIR"
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+# Where the supervisor writes what it counts.
+COUNTED = "supervision.json"
+# Of what a check that failed has said.
+QUOTED = 800
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -56,9 +67,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--check", action="store_true", help="only check whether it can start")
     parser.epilog = (
-        "SIGTERM ends it: replies in progress finish within SHUTDOWN_GRACE_SECONDS. SIGHUP replaces "
-        "the workers one at a time by new ones with the code, pages and settings that are there "
-        "then. Several workers need TAB_STATES=redis. Build the pages before, with "
+        "SIGTERM ends it: replies in progress finish within SHUTDOWN_GRACE_SECONDS. "
+        "`python -m aisaas reload` (or SIGHUP) replaces all workers by new ones with the code, pages "
+        "and settings that are there then, or none. Several workers need TAB_STATES=redis. Build the pages before, with "
         "`python -m aisaas build`."
     )
 
@@ -75,10 +86,13 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _check_and_serve(arguments: argparse.Namespace, asked: list[int]) -> int:
     settings = _fit(arguments)
-    _bring_schema(settings, migrate=arguments.migrate and not arguments.check)
     if arguments.check:
+        _require_schema(settings)
         say("Ready to start.")
         return 0
+    if arguments.migrate:
+        _migrate(settings)
+    _require_schema(settings)
     _require_port(settings.port)
     return _serve(arguments, settings, asked)
 
@@ -114,14 +128,15 @@ def _fit(arguments: argparse.Namespace) -> Settings:
     return planned.settings
 
 
-def _bring_schema(settings: Settings, *, migrate: bool) -> None:
-    """Raises SchemaBehind when the database is older than this release and `migrate` is off."""
-    if migrate:
-        if settings.migration_database_url is None:
-            name = "MIGRATION_DATABASE_URL"
-            where = WHERE_TO_GET_IT[name]
-            raise ConfigurationError((f"{name}: is needed for --migrate ({where})",))
-        upgrade(settings.migration_database_url.get_secret_value())
+def _migrate(settings: Settings) -> None:
+    if settings.migration_database_url is None:
+        name = "MIGRATION_DATABASE_URL"
+        raise ConfigurationError((f"{name}: is needed for --migrate ({WHERE_TO_GET_IT[name]})",))
+    upgrade(settings.migration_database_url.get_secret_value())
+
+
+def _require_schema(settings: Settings) -> None:
+    """Raises SchemaBehind when the database is older than this release."""
     login = settings.service_database_url or settings.database_url
     assert login is not None
     if lacks := missing(login.get_secret_value()):
@@ -136,60 +151,64 @@ def _require_port(port: int) -> None:
 
 
 def _serve(arguments: argparse.Namespace, settings: Settings, asked: list[int]) -> int:
-    with _observed(arguments.workers) as observed:
-        return _serve_observed(arguments, settings, observed, asked)
+    with tempfile.TemporaryDirectory(prefix="aisaas-") as folder:
+        return _serve_in(Path(folder), arguments, settings, asked)
 
 
-@contextmanager
-def _observed(workers: int) -> Generator[dict[str, str]]:
-    """What workers are told besides: lines for machines unless it is said otherwise, the server's own,
-    too; and, as Prometheus comes to any of them, a folder in which each finds what the others have
-    counted."""
-    env = {"LOG_FORMAT": configured().get("LOG_FORMAT") or "json"}
-    if env["LOG_FORMAT"] == "json":
-        env["GRANIAN_LOG_CONFIG"] = str(PROJECT_ROOT / "aisaas" / "server_logs.json")
-    if workers == 1 or _COUNTED in os.environ:
-        yield env
-        return
-    with tempfile.TemporaryDirectory(prefix="aisaas-figures-") as folder:
-        yield env | {_COUNTED: folder}
-
-
-def _serve_observed(
-    arguments: argparse.Namespace,
-    settings: Settings,
-    observed: Mapping[str, str],
-    asked: list[int],
+def _serve_in(
+    folder: Path, arguments: argparse.Namespace, settings: Settings, asked: list[int]
 ) -> int:
-    tell = _teller(settings) if observed["LOG_FORMAT"] == "json" else say
+    """`folder` is for what supervisor and workers tell each other."""
+    observed = _observed(folder, arguments.workers)
+    secrets = (value for _, value in settings.secrets())
+    heard = voice("serve", level=settings.log_level, secrets=secrets)
+    numbers = itertools.count(1)
+    watchdog = Watchdog()
     workers = Workers(
         arguments.workers,
-        lambda number: _worker(number, arguments.host, settings, observed),
-        say=tell,
+        lambda number: _worker(
+            number, arguments.host, settings, observed, folder / f"{next(numbers)}.pulse"
+        ),
+        say=heard.say,
+        warn=heard.warn,
+        changed=lambda: write(folder / COUNTED, workers.supervision),
+        beat=watchdog.beat,
     )
     try:
         workers.start()
         pids = ", ".join(map(str, workers.pids))
-        tell(f"Serving {settings.url} at {arguments.host}:{settings.port}, pids {pids}.")
-        while True:
-            workers.look()
-            if asked:
-                asked.clear()
-                _restart(workers, tell)
-            time.sleep(LOOK_SECONDS)
+        heard.say(f"Serving {settings.url} at {arguments.host}:{settings.port}, pids {pids}.")
+        notify(READY)
+        with listening(settings.aisaas_data_dir, settings.port, heard.warn) as control:
+            while True:
+                workers.look()
+                if asked or control.asked:
+                    asked.clear()
+                    answer = control.take()
+                    answer(_restart(workers, heard))
+                control.wait(LOOK_SECONDS)
     except KeyboardInterrupt:
-        tell("Ending: replies in progress may finish.")
+        notify(STOPPING)
+        heard.say("Ending: replies in progress may finish.")
     finally:
         workers.stop()
-    tell("Ended.")
+    heard.say("Ended.")
     return 0
 
 
-def _teller(settings: Settings) -> Say:
-    """Says it in a line like those of the workers."""
-    secrets = (value for _, value in settings.secrets())
-    logs.configure(settings.log_level, secrets, form="json")
-    return logging.getLogger(__name__).info
+def _observed(folder: Path, workers: int) -> dict[str, str]:
+    """What workers are told besides: lines for machines unless it is said otherwise, the server's own,
+    too; where to read what the supervisor counts; and, as Prometheus comes to any of them, a folder in
+    which each finds what the others have counted."""
+    env: dict[str, str] = {"LOG_FORMAT": log_form("serve")}
+    env[SUPERVISION] = str(folder / COUNTED)
+    if env["LOG_FORMAT"] == "json":
+        env["GRANIAN_LOG_CONFIG"] = str(PROJECT_ROOT / "aisaas" / "server_logs.json")
+    if workers > 1 and MULTIPROCESS not in os.environ:
+        figures = folder / "figures"
+        figures.mkdir()
+        env[MULTIPROCESS] = str(figures)
+    return env
 
 
 @contextmanager
@@ -203,32 +222,78 @@ def _restarts() -> Generator[list[int]]:
         signal.signal(signal.SIGHUP, before)
 
 
-def _restart(workers: Workers, tell: Say) -> None:
-    tell("Restarting, one worker at a time.")
-    # By processes of their own: what is looked at is the code that is there now, not what we run.
+def _restart(workers: Workers, heard: Voice) -> Outcome:
+    reloading()
+    heard.say("Restarting: every worker is replaced once all new ones serve.")
+    try:
+        if problem := _unfit(workers):
+            workers.give_up()
+            heard.warn(f"{problem} The restart is given up; all former workers go on.")
+            return Outcome(done=False, said=f"{problem} All former workers go on.")
+        if not workers.roll():
+            return Outcome(
+                done=False,
+                said="A new worker didn't come up; its last log lines say why. All former workers go on.",
+            )
+        pids = ", ".join(map(str, workers.pids))
+        return Outcome(done=True, said=f"All workers are new, pids {pids}.")
+    finally:
+        notify(READY)
+
+
+def _unfit(workers: Workers) -> str:
+    """Why the code, pages, settings and schema that are there now can't serve; nothing if they can.
+
+    By processes of their own: what is looked at is the code that is there now, not what we run.
+    """
     again = sys.argv[1:]
     steps = [["migrate"]] if "--migrate" in again else []
     for step in [*steps, [*again, "--check"]]:
-        command = [sys.executable, "-m", "aisaas", *step]
-        if subprocess.run(command, cwd=PROJECT_ROOT, check=False).returncode != 0:  # noqa: S603
-            tell("The restart is given up; the workers there are go on.")
-            return
-    workers.roll()
+        with tempfile.TemporaryFile() as output:
+            started = subprocess.Popen(  # noqa: S603  # our own program
+                [sys.executable, "-m", "aisaas", *step],
+                cwd=PROJECT_ROOT,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                while started.poll() is None:
+                    # They are looked after meanwhile.
+                    workers.look()
+                    time.sleep(LOOK_SECONDS)
+            finally:
+                if started.poll() is None:
+                    started.kill()
+                    started.wait()
+            output.seek(0)
+            said = " ".join(output.read().decode(errors="replace").split())[-QUOTED:]
+        if started.returncode != 0:
+            return f"`{' '.join(step)}` ended with {started.returncode}: {said}"
+    return ""
 
 
-def _worker(number: int, host: str, settings: Settings, observed: Mapping[str, str]) -> Process:
+def _worker(
+    number: int, host: str, settings: Settings, observed: Mapping[str, str], socket: Path
+) -> Worker:
+    pulse = Pulse(str(socket))
     service = app_process(
         f"worker{number}",
         f"Worker {number + 1}",
         host=host,
         port=settings.port,
         grace=settings.shutdown_grace_seconds,
-        env={**os.environ, **observed},
+        env={**os.environ, **observed, PULSE: pulse.path},
         log=None,
     )
     # Any of them would answer a question on their port, so each is looked at by itself.
-    process = Process(replace(service, answers=lambda: _listens(process, settings.port)))
-    return process
+    process = Process(
+        replace(
+            service,
+            answers=lambda: pulse.look() and _listens(process, settings.port),
+            prepare=pulse.begin,
+        )
+    )
+    return Worker(process, pulse)
 
 
 def _listens(process: Process, port: int) -> bool:

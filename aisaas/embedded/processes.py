@@ -79,14 +79,14 @@ class Process:
         """True from `start` until `stop`: a process that is wanted and not alive has died."""
         return self._child is not None
 
-    def start(self) -> None:
-        """Start it and wait until it answers.
+    def start(self, *, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Start it and wait until it answers, calling `meanwhile` again and again.
 
         Raises:
             StackError: it ended, or didn't answer in time; the end of its log is quoted.
         """
         self.spawn()
-        self.wait_until_it_answers()
+        self.wait_until_it_answers(meanwhile=meanwhile)
 
     def spawn(self) -> None:
         if self.alive:
@@ -117,9 +117,11 @@ class Process:
         if self.service.log is not None and rotate_log(self.service.log):
             self._log_start = 0
 
-    def wait_until_it_answers(self) -> None:
+    def wait_until_it_answers(self, *, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """The second half of `start`."""
         deadline = time.monotonic() + self.service.start_seconds
         while not self.service.answers():
+            meanwhile()
             if not self.alive:
                 raise StackError(self._did_not_start("ended at once"))
             if time.monotonic() > deadline:
@@ -310,6 +312,15 @@ def listens(pid: int, port: int) -> bool:
             if any(link.readlink().name in sockets for link in files):
                 return True
     return False
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process stands still because of a signal (SIGSTOP, or a debugger). Linux only."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] in {"T", "t"}
 
 
 def _listening_sockets(port: int) -> set[str]:

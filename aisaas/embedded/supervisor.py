@@ -32,10 +32,13 @@ class Supervisor:
         *,
         say: Callable[[str], None],
         changed: Callable[[], None],
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
+        """`meanwhile` is called again and again while a process that is started again comes up."""
         self._processes = list(processes)
         self._say = say
         self._changed = changed
+        self._meanwhile = meanwhile
         now = time.monotonic()
         self._up_since = dict.fromkeys(map(id, processes), now)
         self._backoff = dict.fromkeys(map(id, processes), FIRST_BACKOFF_SECONDS)
@@ -72,7 +75,7 @@ class Supervisor:
             self._backoff[key] = FIRST_BACKOFF_SECONDS
         self._say(f"{title} has ended unexpectedly; starting it again.")
         try:
-            process.start()
+            process.start(meanwhile=self._meanwhile)
         except StackError as error:
             self._failed.add(key)
             self._say(f"{error} Trying again in {self._backoff[key]:.0f} s.")

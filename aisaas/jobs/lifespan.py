@@ -21,19 +21,26 @@ from aisaas.jobs.record_refusals import record_refusals, record_the_last
 from aisaas.jobs.recover_replies import recover_replies
 from aisaas.jobs.synchronise_subscriptions import synchronise_subscriptions
 from aisaas.jobs.watch_process import share_job_runs, watch_process
+from aisaas.observe.loop_watch import loop_watched
+from aisaas.observe.pulse import VARIABLE as PULSE
+from aisaas.observe.pulse import answered
 from aisaas.wiring import Services, services
 
 log = logging.getLogger(__name__)
 
 # Longer than the mail in flight may take to end.
 CANCEL_AGAIN_SECONDS = 6.0
+# A listener has nothing in flight.
+INTERRUPT_AGAIN_SECONDS = 0.25
+# What has not let go of its connections by then, the end of the process does.
+CLOSE_SECONDS = 2.0
 
 
 @asynccontextmanager
 async def lifespan() -> AsyncGenerator[None]:
     """For the app: the services of this process are alive inside the block."""
     try:
-        async with running(services()):
+        async with running(services()), answered(os.environ.get(PULSE)), loop_watched():
             _end_gently(services())
             yield
     finally:
@@ -65,21 +72,24 @@ def _end_gently(these: Services) -> None:
 @asynccontextmanager
 async def running(these: Services) -> AsyncGenerator[None]:
     """Jobs and listeners of `these` run inside the block; replies settle at its end."""
+    listeners = [
+        these.running.listen_for_stops(),
+        these.billing_changes.listen(),
+        these.switches.listen(),
+    ]
     work = [
         these.model.warm(),
-        these.running.listen_for_stops(),
         these.running.renew_leases(),
-        these.billing_changes.listen(),
         end_replies(these.accounts, these.running),
-        these.switches.listen(),
         heed_switches(these.switches, these.running),
         record_refusals(these.refusals),
         watch_process(these),
         share_job_runs(these),
         *(anywhere(these) + paid(these) if these.settings.run_jobs else []),
     ]
+    listening = [asyncio.create_task(listener) for listener in listeners]
     tasks = [asyncio.create_task(job) for job in work]
-    for task in tasks:
+    for task in [*listening, *tasks]:
         task.add_done_callback(report)
     try:
         yield
@@ -90,19 +100,30 @@ async def running(these: Services) -> AsyncGenerator[None]:
         these.draining.begin()
         # Leases are renewed until the last reply has settled.
         await these.running.shut_down(these.settings.shutdown_grace_seconds)
-        await end(tasks)
+        await asyncio.gather(end(listening, again=INTERRUPT_AGAIN_SECONDS), end(tasks))
         await record_the_last(these.refusals)
-        await these.close()
+        await close(these)
 
 
-async def end(tasks: Collection[asyncio.Task[None]]) -> None:
+async def end(
+    tasks: Collection[asyncio.Task[None]], *, again: float = CANCEL_AGAIN_SECONDS
+) -> None:
     """Cancel, until it is heard: a client library loses a cancellation now and then, in the middle of
     a command, and its listener would go on listening."""
     pending = set(tasks)
     while pending:
         for task in pending:
             task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
+        _, pending = await asyncio.wait(pending, timeout=again)
+
+
+async def close(these: Services) -> None:
+    """Let go of every connection, but wait for no server that says nothing."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await these.close()
+    except TimeoutError:
+        log.warning("some connections were still open after %.0f s", CLOSE_SECONDS)
 
 
 def anywhere(these: Services) -> list[Coroutine[None, None, None]]:

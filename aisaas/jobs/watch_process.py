@@ -8,16 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+from pathlib import Path
 
 from aisaas.errors import DependencyError
 from aisaas.observe.jobs import RUNS
-from aisaas.observe.metrics import LOOP_LAG_SECONDS, POOL_IN_USE, POOL_LIMIT, REPLIES_HERE
+from aisaas.observe.metrics import (
+    FILES_HERE,
+    LOOP_LAG_SECONDS,
+    MEMORY_HERE,
+    POOL_IN_USE,
+    POOL_LIMIT,
+    REPLIES_HERE,
+)
 from aisaas.wiring import Services
 
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 1.0
 SHARE_EVERY_SECONDS = 10.0
+_STATM = Path("/proc/self/statm")
+_DESCRIPTORS = Path("/proc/self/fd")
 
 
 async def watch_process(these: Services) -> None:
@@ -33,10 +44,21 @@ async def watch_process(these: Services) -> None:
 def sample(these: Services) -> None:
     """The gauges, as they are at this moment."""
     REPLIES_HERE.set(these.running.count)
+    if (memory := _resident_bytes()) is not None:
+        MEMORY_HERE.set(memory)
+    if _DESCRIPTORS.is_dir():
+        FILES_HERE.set(sum(1 for _ in _DESCRIPTORS.iterdir()))
     for login, pools in these.pools().items():
         for pool, use in pools.items():
             POOL_IN_USE.labels(login, pool).set(use.in_use)
             POOL_LIMIT.labels(login, pool).set(use.limit)
+
+
+def _resident_bytes() -> int | None:
+    """None where the system doesn't tell."""
+    if not _STATM.is_file():
+        return None
+    return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def share_job_runs(these: Services) -> None:

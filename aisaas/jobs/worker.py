@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from aisaas.jobs.lifespan import anywhere, end, paid, report
-from aisaas.jobs.watch_process import share_job_runs
+from aisaas.jobs.watch_process import share_job_runs, watch_process
 from aisaas.wiring import Services
 
 # Longer than a call to the payment provider can take.
@@ -19,8 +19,8 @@ async def work(these: Services, stopping: asyncio.Event) -> None:
     """Runs until `stopping` is set; then calls that are in flight end before it returns."""
     others = [asyncio.create_task(job) for job in anywhere(these)]
     payments = [asyncio.create_task(job) for job in paid(these)]
-    told = asyncio.create_task(share_job_runs(these))
-    jobs = [*others, *payments, told]
+    told = [asyncio.create_task(job) for job in (share_job_runs(these), watch_process(these))]
+    jobs = [*others, *payments, *told]
     for job in jobs:
         job.add_done_callback(report)
     await stopping.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -149,7 +150,8 @@ async def test_whichever_worker_prometheus_meets_answers_for_both(two: Served) -
         # A connection of its own each time, so the kernel chooses anew.
         async with httpx.AsyncClient(base_url=two.url) as prometheus:
             text = (await prometheus.get("/metrics")).raise_for_status().text
-        return float(text.partition("\naisaas_replies_here ")[2].split()[0])
+        # Each has a series of its own, told apart by its pid.
+        return sum(map(float, re.findall(r'(?m)^aisaas_replies_here\{pid="\d+"\} (\S+)', text)))
 
     async with on_each(two) as tabs:
         for tab in tabs:
