@@ -213,3 +213,16 @@ def signed_up(context: BrowserContext, path: str = "/signup?redirectTo=/chat") -
     page.get_by_role("button", name="Create account").click()
     page.wait_for_url(re.compile(r"//[^/]+/chat$"))
     return page
+
+
+def make_admin(page: Page, folder: Path) -> None:
+    """Who is signed in there becomes an admin: by an operator, beside the instance in `folder`."""
+    email = page.locator(".account-email").text_content() or ""
+    subprocess.run(
+        [sys.executable, "-m", "aisaas", "admin", "grant", email, "--reason", "runs this"],
+        env=os.environ | {"AISAAS_DATA_DIR": str(folder / "data")},
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )

@@ -107,6 +107,7 @@ def search_box(label: str, event: rx.event.EventCallback[dict[str, str]]) -> rx.
         on_submit=event,
         class_name="search-box",
         role="search",
+        aria_label=label,
     )
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -13,8 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from aisaas.embedded.folder import DataFolder
-from aisaas.settings import PROJECT_ROOT
-from tests.ui.conftest import SignUp, browsing, signed_up
+from tests.ui.conftest import SignUp, browsing, make_admin, signed_up
 
 Execute = Callable[..., None]
 
@@ -28,17 +24,8 @@ def member(chromium: Browser, url: str) -> Generator[Page]:
 
 @pytest.fixture
 def admin(sign_up: SignUp, shared_folder: Path) -> Page:
-    """Made one by an operator, beside the running instance."""
     page = sign_up()
-    email = page.locator(".account-email").text_content() or ""
-    subprocess.run(
-        [sys.executable, "-m", "aisaas", "admin", "grant", email, "--reason", "runs this"],
-        env=os.environ | {"AISAAS_DATA_DIR": str(shared_folder / "data")},
-        cwd=PROJECT_ROOT,
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
+    make_admin(page, shared_folder)
     return page
 
 

@@ -261,7 +261,8 @@ def _export(by: rx.Var[str] | str, label: str) -> rx.Component:
         href=f"{EXPORT}?from={days.first}&to={days.last}&by={by}",
         download=True,
         class_name="button button-small",
-        aria_label=label,
+        # It begins with what is seen, so that it can be called by that.
+        aria_label=f"CSV: {label}",
         # The browser's own: it leads to a file, not to a page of ours.
         custom_attrs={"reloadDocument": True},
     )
