@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from aisaas.api import account, health, metrics, providers, session, site, stripe_webhook, usage_csv
+from aisaas.api import (
+    account,
+    health,
+    metrics,
+    providers,
+    public_files,
+    session,
+    stripe_webhook,
+    usage_csv,
+)
 
 
 def api_routes() -> list[Route]:
     return [
         *health.routes(),
         *metrics.routes(),
-        *site.routes(),
+        *public_files.routes(),
         *session.routes(),
         *providers.routes(),
         *account.routes(),

@@ -26,6 +26,8 @@ _INLINE_SCRIPT = re.compile(
 YEAR = 31_536_000
 # The same for everybody, and nothing in them is secret.
 BUILT_FILES = "/assets/"
+# Each has its version in its name.
+FONTS = "/fonts/"
 POLICY = "Content-Security-Policy"
 
 PERMISSIONS = ", ".join(
@@ -44,7 +46,9 @@ class SecurityHeaders:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._headers = headers(settings(), inline_scripts(BUILT_PAGES))
+        self._for_pages = headers(settings(), inline_scripts(BUILT_PAGES))
+        # What is no page runs no script, and the hashes are long.
+        self._for_others = headers(settings(), [])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,12 +58,14 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answer = MutableHeaders(scope=message)
-                for name, value in self._headers.items():
+                kind = answer.get("content-type", "")
+                found = self._for_pages if kind.startswith("text/html") else self._for_others
+                for name, value in found.items():
                     if name == POLICY and POLICY in answer:
                         # A route that forbids more than a page needs has said so itself.
                         continue
                     answer[name] = value
-                cache = caching(scope["path"], message["status"], answer.get("content-type", ""))
+                cache = caching(scope["path"], message["status"], kind)
                 answer.setdefault("Cache-Control", cache)
                 if scope["path"].startswith(BUILT_FILES):
                     # The frame that draws diagrams has no origin, and loads two of these scripts.
@@ -116,8 +122,9 @@ def inline_scripts(pages: Path) -> list[str]:
 
 
 def caching(path: str, status: int, content_type: str) -> str:
-    """Hashed files for ever, other files only after asking, pages and answers not at all."""
-    if status == 200 and path.startswith(BUILT_FILES):  # noqa: PLR2004
+    """Files with a hash or a version in their names for ever, others only after asking, pages and
+    answers not at all."""
+    if status == 200 and path.startswith((BUILT_FILES, FONTS)):  # noqa: PLR2004
         return f"public, max-age={YEAR}, immutable"
     if content_type.startswith(("text/html", "application/json")) or path.startswith("/api/"):
         return "no-store"

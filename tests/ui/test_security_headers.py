@@ -14,7 +14,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from aisaas.api import security_headers
-from aisaas.api.security_headers import SecurityHeaders, caching, headers, inline_scripts, policy
+from aisaas.api.security_headers import (
+    POLICY,
+    SecurityHeaders,
+    caching,
+    headers,
+    inline_scripts,
+    policy,
+)
 from aisaas.settings import Settings
 
 
@@ -59,6 +66,7 @@ def test_https_is_remembered_in_production_only(env: str, sent: bool) -> None:
         ("/chat", 200, "text/html; charset=utf-8", "no-store"),
         ("/api/session/sign-in", 303, "", "no-store"),
         ("/favicon.svg", 200, "image/svg+xml", "no-cache"),
+        ("/fonts/inter-1.woff2", 200, "font/woff2", "public, max-age=31536000, immutable"),
     ],
 )
 def test_only_hashed_files_are_kept(path: str, status: int, kind: str, expected: str) -> None:
@@ -125,3 +133,24 @@ async def test_built_files_may_be_loaded_by_a_frame_without_an_origin(
             for path in ("/assets/diagram_frame-1b2c.js", "/chat", "/api/assets/x", "/api/picture")
         ]
     assert policies == ["cross-origin", "same-origin", "same-origin", "same-origin"]
+
+
+async def test_only_pages_may_run_the_scripts_of_pages(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "index.html").write_text("<script>ours()</script>")
+    monkeypatch.setattr(security_headers, "BUILT_PAGES", tmp_path)
+    config = Settings.model_construct(app_url="https://chat.example.com")
+    monkeypatch.setattr(security_headers, "settings", lambda: config)
+
+    async def answer(request: Request) -> Response:
+        return Response(b"", media_type=request.query_params["type"])
+
+    transport = httpx.ASGITransport(SecurityHeaders(Starlette(routes=[Route("/x", answer)])))
+    async with httpx.AsyncClient(transport=transport, base_url="https://chat.example.com") as web:
+        found = {
+            kind: directives((await web.get("/x", params={"type": kind})).headers[POLICY])
+            for kind in ("text/html", "image/svg+xml")
+        }
+    assert len(found["text/html"]["script-src"]) == 1 + 1
+    assert found["image/svg+xml"]["script-src"] == ["'self'"]
