@@ -112,6 +112,10 @@ class Settings(BaseSettings):
     # Where `worker` serves its figures and its health.
     worker_port: Annotated[int, Field(ge=1, le=65535)] = 9464
     app_url: str | None = None
+    # Linked at the foot of the public pages, where they are set.
+    terms_url: Annotated[str, Field(max_length=500)] | None = None
+    privacy_url: Annotated[str, Field(max_length=500)] | None = None
+    contact_email: Annotated[str, Field(max_length=254)] | None = None
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     aisaas_data_dir: Path = PROJECT_ROOT / ".aisaas"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -318,6 +322,22 @@ class Settings(BaseSettings):
             parts = _split(value.get_secret_value())
             if parts.scheme not in {"http", "https"} or not parts.hostname:
                 raise _problem("should look like https://host/path")
+        return value
+
+    @field_validator("terms_url", "privacy_url")
+    @classmethod
+    def _link(cls, value: str | None) -> str | None:
+        if value is not None:
+            parts = _split(value)
+            if parts.scheme not in {"http", "https"} or not parts.hostname:
+                raise _problem("should look like https://example.com/terms")
+        return value
+
+    @field_validator("contact_email")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and (parseaddr(value) != ("", value) or not _is_mailbox(value)):
+            raise _problem("should look like support@example.com")
         return value
 
     @field_validator("mail_from")
@@ -575,6 +595,9 @@ class Settings(BaseSettings):
             "oauth_providers": ",".join(self.oauth_providers),
             "captcha_provider": self.captcha_provider or "",
             "captcha_site_key": self.captcha_site_key or "",
+            "terms_url": self.terms_url or "",
+            "privacy_url": self.privacy_url or "",
+            "contact_email": self.contact_email or "",
             # Only where mails don't leave the machine anyway.
             "mailbox_url": (self.mailbox_url or "") if self.app_env == "development" else "",
             "payments_url": (self.payments_url or "") if self.app_env == "development" else "",

@@ -1,4 +1,4 @@
-"""The public page: what this is, and how it keeps a bill from running away."""
+"""The public page: what the chat can do, and how it keeps a bill from running away."""
 
 from __future__ import annotations
 
@@ -8,114 +8,167 @@ from aisaas.ui import layout, routes
 from aisaas.ui.browser import MailboxHint, Prices
 from aisaas.ui.settings import APP_NAME
 
-STEPS = (
-    ("Who is it?", "Every message is tied to a signed-in account, checked again on each send."),
-    ("How often?", "A steady pace per person, by the minute and by the day. Never by IP address."),
-    ("Is there room?", "The most a reply could cost is set aside before the model is called."),
-    ("Is it sane?", "Daily ceilings for free accounts and for everybody hold whatever happens."),
+DESCRIPTION = (
+    f"{APP_NAME} gives you leading AI models in one chat. You decide how much to spend, and every reply "
+    "stays within your limit."
 )
-RECEIPT = (
-    ("Signed in", "Ada"),
-    ("This minute", "4 of 10"),
-    ("This month", "248 of 10,000"),
-    ("Today, all free accounts", "$1.12 of $5"),
+FEATURES = (
+    (
+        "The right model for the job",
+        "Switch models at any point in a conversation. If one is down, another answers and says so.",
+    ),
+    (
+        "Code, tables, and formulas",
+        "Replies are formatted while they stream. Copy a code block or a table with one click.",
+    ),
+    (
+        "Nothing gets lost",
+        "Close the tab or lose your connection: the reply keeps running, and your draft stays put.",
+    ),
+    (
+        "Usage you can see",
+        "Your remaining tokens are on every page, and each reply shows how many it used.",
+    ),
+)
+CHECKS = (
+    ("Identity", "Every message belongs to a signed-in account. We check it again on each send."),
+    ("Pace", "Each account has a limit per minute and per day, so nobody can drain the service."),
+    ("Allowance", "We set aside the most a reply could cost before we call the model."),
+    ("Spending cap", "Daily caps stop all spending when they are reached, whatever happens."),
 )
 PROMISES = (
     (
-        "Counted once",
-        "Each token that was produced lands in one ledger line, with its price and a receipt. A crash in the middle of a reply doesn't lose it, and doesn't bill it twice.",
+        "Every token is counted once",
+        "Each reply adds one line to your usage. A crash never loses it or bills it twice.",
     ),
     (
-        "Refused kindly",
-        "When the answer is no, you read why and when to come back. What you wrote stays where you wrote it, and nothing is used.",
+        "Clear answers when it’s a no",
+        "You see why a message was refused and when to try again. Your text stays in the box, and "
+        "nothing is charged.",
     ),
     (
-        "Yours alone",
-        "The database itself keeps accounts apart. Keys for models and payments never reach a browser.",
+        "Your conversations are yours",
+        "The database itself keeps accounts apart. API keys and payment details never reach a "
+        "browser.",
     ),
 )
+# Name, width and height of the pictures of the product, each in a light and a dark one.
+WIDE = ("chat", 1200, 750)
+NARROW = ("chat-phone", 390, 780)
+NARROW_MEDIA = "(max-width: 40rem)"
 
 
 def page() -> rx.Component:
     return layout.public_page(
         _hero(),
-        _door(),
+        _features(),
+        _firewall(),
         _promises(),
         Prices.create(),
         _closing(),
-        links=(rx.el.a("Sign in", href=routes.LOGIN, class_name="bar-link"),),
     )
 
 
 def _hero() -> rx.Component:
     return rx.el.section(
         rx.el.div(
-            rx.el.p("AI chat with a spending conscience", class_name="eyebrow"),
-            rx.el.h1("Talk to good models. Never wake up to a bad bill."),
+            rx.el.h1("Chat with the best AI models. Never get a surprise bill."),
             rx.el.p(
-                f"{APP_NAME} puts a firewall between curiosity and cost: no model is called before "
-                "identity, pace, allowance and spending limits have all said yes.",
+                f"{APP_NAME} gives you leading models in one place. You decide how much to spend, and "
+                "every reply stays within your limit.",
                 class_name="lead",
             ),
-            rx.el.div(
-                rx.el.a("Start for free", href=routes.SIGNUP, class_name="button button-primary"),
-                rx.el.a("I have an account", href=routes.LOGIN, class_name="button"),
-                class_name="hero-actions",
-            ),
+            _actions(),
             MailboxHint.create(),
+            class_name="hero-words",
         ),
-        _receipt(),
-        class_name="hero hero-with-receipt",
+        rx.el.div(_picture("light"), _picture("dark"), class_name="product"),
+        class_name="hero",
     )
 
 
-def _receipt() -> rx.Component:
-    """One message's way through the firewall, as an example."""
-    return rx.el.aside(
-        rx.el.p("One message, for example", class_name="receipt-title"),
-        rx.el.dl(*(rx.el.div(rx.el.dt(check), rx.el.dd(value)) for check, value in RECEIPT)),
-        rx.el.p(rx.el.span("178 tokens"), rx.el.span("$0.000078"), class_name="receipt-total"),
+def _actions() -> rx.Component:
+    return rx.el.div(
+        rx.el.a(
+            "Start for free",
+            href=routes.SIGNUP,
+            class_name="button button-primary for-newcomers",
+        ),
+        rx.el.a("Sign in", href=routes.LOGIN, class_name="button for-visitors"),
+        rx.el.a("Open chat", href=routes.CHAT, class_name="button button-primary for-members"),
+        rx.el.a("View usage", href=routes.DASHBOARD, class_name="button for-members"),
+        class_name="hero-actions",
+    )
+
+
+def _picture(scheme: str) -> rx.Component:
+    """The product in one color scheme. The stylesheet shows the one that fits the page, which a reader
+    may have chosen against the system's; the other isn't loaded."""
+    name, width, height = WIDE
+    narrow, narrow_width, narrow_height = NARROW
+    return rx.el.picture(
+        rx.el.source(
+            src_set=f"/images/{narrow}-{scheme}.webp",
+            media=NARROW_MEDIA,
+            custom_attrs={"width": narrow_width, "height": narrow_height},
+        ),
+        rx.el.img(
+            src=f"/images/{name}-{scheme}.webp",
+            alt="A conversation: a question, and a reply with a table and code.",
+            loading="lazy",
+            # Room for it before it is there; as props they would become styles.
+            custom_attrs={"width": width, "height": height},
+        ),
+        class_name=f"product-{scheme}",
+    )
+
+
+def _features() -> rx.Component:
+    return _band(
+        "Everything you need to get work done",
+        rx.el.div(
+            *(_part(title, text) for title, text in FEATURES), class_name="promises features"
+        ),
+    )
+
+
+def _firewall() -> rx.Component:
+    return _band(
+        "Four checks before every reply",
         rx.el.p(
-            "The eleventh in a minute waits for 0:24, and costs nothing.", class_name="receipt-note"
+            "A billing firewall stands in front of the models. A message reaches one only after all "
+            "four checks pass, which takes a few milliseconds.",
+            class_name="band-lead",
         ),
-        class_name="receipt",
-        aria_label="Example of a receipt",
-    )
-
-
-def _door() -> rx.Component:
-    return rx.el.section(
-        rx.el.h2("Four questions, then an answer"),
         rx.el.ol(
-            *(rx.el.li(rx.el.h3(title), rx.el.p(text), class_name="step") for title, text in STEPS),
+            *(
+                rx.el.li(rx.el.h3(title), rx.el.p(text), class_name="step")
+                for title, text in CHECKS
+            ),
             class_name="steps",
         ),
-        rx.el.p(
-            "All four take a few milliseconds. Only then does the first word start to stream.",
-            class_name="aside",
-        ),
-        class_name="band",
     )
 
 
 def _promises() -> rx.Component:
-    return rx.el.section(
-        rx.el.h2("What you can rely on"),
-        rx.el.div(
-            *(
-                rx.el.div(rx.el.h3(title), rx.el.p(text), class_name="promise")
-                for title, text in PROMISES
-            ),
-            class_name="promises",
-        ),
-        class_name="band",
+    return _band(
+        "What you can rely on",
+        rx.el.div(*(_part(title, text) for title, text in PROMISES), class_name="promises"),
     )
 
 
 def _closing() -> rx.Component:
     return rx.el.section(
-        rx.el.h2("Every month starts with tokens on the house"),
-        rx.el.p("No card needed. You always see what is left, and what each reply took."),
-        rx.el.a("Make an account", href=routes.SIGNUP, class_name="button button-primary"),
+        rx.el.h2("Ready to start?"),
+        rx.el.p("No credit card required.", class_name="for-newcomers"),
+        _actions(),
         class_name="band closing",
     )
+
+
+def _band(title: str, *content: rx.Component) -> rx.Component:
+    return rx.el.section(rx.el.h2(title), *content, class_name="band")
+
+
+def _part(title: str, text: str) -> rx.Component:
+    return rx.el.div(rx.el.h3(title), rx.el.p(text), class_name="promise")

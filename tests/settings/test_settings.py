@@ -429,6 +429,9 @@ def test_browser_gets_the_allow_list_and_no_secret(environment: pytest.MonkeyPat
         "oauth_providers": "",
         "captcha_provider": "",
         "captcha_site_key": "",
+        "terms_url": "",
+        "privacy_url": "",
+        "contact_email": "",
         "mailbox_url": "",
         "payments_url": "",
     }
@@ -440,6 +443,10 @@ def test_browser_gets_the_allow_list_and_no_secret(environment: pytest.MonkeyPat
     [
         ("CAPTCHA_SITE_KEY", "site", "CAPTCHA_PROVIDER: is not set"),
         ("CAPTCHA_PROVIDER", "turnstile", "CAPTCHA_SITE_KEY: is not set"),
+        ("TERMS_URL", "/terms", "TERMS_URL: should look like https://example.com/terms"),
+        ("PRIVACY_URL", "javascript:alert(1)", "PRIVACY_URL: should look like"),
+        ("CONTACT_EMAIL", "Us <us@example.com>", "CONTACT_EMAIL: should look like"),
+        ("CONTACT_EMAIL", "us", "CONTACT_EMAIL: should look like support@example.com"),
         ("OAUTH_PROVIDERS", "google,nobody", "OAUTH_PROVIDERS: doesn't know nobody"),
         ("EMBEDDED_CONFIRM_EMAIL", "true", "EMBEDDED_CONFIRM_EMAIL: nothing is embedded"),
     ],
