@@ -18,6 +18,7 @@ from aisaas.errors import ConfigurationError
 from aisaas.settings import Settings, settings
 from aisaas.ui.one_origin import PLACEHOLDER, OneOrigin
 from aisaas.ui.own_components import OwnComponents
+from aisaas.ui.prerendering import Prerendering
 from aisaas.ui.reconnecting import Reconnecting
 
 # A dead socket has to be noticed before the tab that lost it comes back; defaults are 25 and 120 s.
@@ -64,7 +65,7 @@ config = rx.Config(
     backend_host="127.0.0.1",
     telemetry_enabled=False,
     show_built_with_reflex=False,
-    plugins=[OwnComponents(), Reconnecting(), OneOrigin()],
+    plugins=[OwnComponents(), Prerendering(), Reconnecting(), OneOrigin()],
     disable_plugins=[rx.plugins.SitemapPlugin],
     **_server_or_build(),  # pyright: ignore[reportArgumentType]
 )

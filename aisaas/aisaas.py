@@ -6,6 +6,7 @@ import reflex as rx
 from starlette.applications import Starlette
 
 from aisaas.api.app import api_routes
+from aisaas.api.pages import Pages
 from aisaas.api.request_ids import RequestIds
 from aisaas.api.security_headers import SecurityHeaders
 from aisaas.api.sign_in_first import SignInFirst
@@ -58,6 +59,7 @@ app = rx.App(
     backend_exception_handler=notices.unexpected,
     api_transformer=[
         Starlette(routes=api_routes()),
+        Pages,
         SignInFirst,
         SecurityHeaders,
         leaving.Leaving,
@@ -70,34 +72,88 @@ app.register_lifespan_task(lifespan)
 app.register_lifespan_task(leaving.let_tabs_go)
 app.register_lifespan_task(strangers.close_quiet_connections)
 
+ADMIN_ONLY = "For admins only."
+# Address, page, title, what crawlers and link previews say about it, and what loads it.
 PAGES = (
-    (routes.HOME, landing.page, APP_NAME, None),
-    (routes.LOGIN, account.login, f"Sign in · {APP_NAME}", Session.leave_if_signed_in),
+    (routes.HOME, landing.page, APP_NAME, landing.DESCRIPTION, None),
+    (
+        routes.LOGIN,
+        account.login,
+        "Sign in",
+        f"Sign in to {APP_NAME}.",
+        Session.leave_if_signed_in,
+    ),
     (
         routes.SIGNUP,
         account.signup,
-        f"Create your account · {APP_NAME}",
+        "Create your account",
+        f"Create an account on {APP_NAME} and start chatting.",
         Session.leave_if_signed_in,
     ),
-    (routes.RESET, account.reset, f"Reset your password · {APP_NAME}", Recovery.look),
-    (routes.CONFIRM, account.confirm, f"Confirm · {APP_NAME}", None),
-    (routes.CHAT_ROUTE, chat.page, f"Chat · {APP_NAME}", Chat.load),
-    (routes.DASHBOARD, dashboard.page, f"Usage · {APP_NAME}", Dashboard.load),
-    (routes.BILLING, billing.page, f"Billing · {APP_NAME}", Billing.load),
-    (routes.SETTINGS, profile.page, f"Settings · {APP_NAME}", Profile.load),
+    (
+        routes.RESET,
+        account.reset,
+        "Reset your password",
+        f"Reset your {APP_NAME} password.",
+        Recovery.look,
+    ),
+    (routes.CONFIRM, account.confirm, "Confirm", "Confirm a link from an email.", None),
+    (
+        routes.CHAT_ROUTE,
+        chat.page,
+        chat.title(),
+        f"Chat with AI models on {APP_NAME}.",
+        Chat.load,
+    ),
+    (
+        routes.DASHBOARD,
+        dashboard.page,
+        "Usage",
+        "How many tokens you used and when they renew.",
+        Dashboard.load,
+    ),
+    (
+        routes.BILLING,
+        billing.page,
+        "Billing",
+        "Your plan, your spending cap, and your invoices.",
+        Billing.load,
+    ),
+    (
+        routes.SETTINGS,
+        profile.page,
+        "Settings",
+        "Your profile, password, and sessions.",
+        Profile.load,
+    ),
     (
         routes.SUSPENDED,
         suspended.page,
-        f"Account suspended · {APP_NAME}",
+        "Account suspended",
+        "What you can do while your account is suspended.",
         Session.leave_unless_suspended,
     ),
-    (routes.ADMIN, all_usage.page, f"Usage · Admin · {APP_NAME}", Usage.load),
-    (routes.ADMIN_USERS, users.page, f"Users · Admin · {APP_NAME}", Users.load),
-    (routes.ADMIN_USER_ROUTE, user.page, f"User · Admin · {APP_NAME}", OneUser.load),
-    (routes.ADMIN_STEERING, steering.page, f"Controls · Admin · {APP_NAME}", Steering.load),
-    (routes.ADMIN_MONEY, money.page, f"Billing · Admin · {APP_NAME}", Money.load),
-    (routes.ADMIN_AUDIT, audit.page, f"Audit log · Admin · {APP_NAME}", Audit.load),
-    ("/404", not_found.page, f"Not found · {APP_NAME}", None),
+    (routes.ADMIN, all_usage.page, "Usage · Admin", ADMIN_ONLY, Usage.load),
+    (routes.ADMIN_USERS, users.page, "Users · Admin", ADMIN_ONLY, Users.load),
+    (routes.ADMIN_USER_ROUTE, user.page, "User · Admin", ADMIN_ONLY, OneUser.load),
+    (routes.ADMIN_STEERING, steering.page, "Controls · Admin", ADMIN_ONLY, Steering.load),
+    (routes.ADMIN_MONEY, money.page, "Billing · Admin", ADMIN_ONLY, Money.load),
+    (routes.ADMIN_AUDIT, audit.page, "Audit log · Admin", ADMIN_ONLY, Audit.load),
+    (
+        routes.NOT_FOUND,
+        not_found.page,
+        "Page not found",
+        "This page doesn’t exist.",
+        None,
+    ),
 )
-for route, page, title, on_load in PAGES:
-    app.add_page(page, route=route, title=title, on_load=on_load)
+OWN_TITLE = (routes.HOME, routes.CHAT_ROUTE)
+for route, page, title, description, on_load in PAGES:
+    app.add_page(
+        page,
+        route=route,
+        title=title if route in OWN_TITLE else f"{title} · {APP_NAME}",
+        description=description,
+        image=theme.PREVIEW,
+        on_load=on_load,
+    )

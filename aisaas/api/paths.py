@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote
 
+# What a build has in the place of the site's own address.
+BUILD_ORIGIN = "http://same-origin.invalid"
+
 HOME = "/"
 CHAT = "/chat"
 DASHBOARD = "/dashboard"
@@ -17,6 +20,7 @@ SIGNUP = "/signup"
 SETTINGS = "/settings"
 BILLING = "/billing"
 ADMIN = "/admin"
+ADMIN_USERS = f"{ADMIN}/users"
 # Open to everybody: a mail's link may be followed by somebody who is signed in.
 RESET = "/reset"
 CONFIRM = "/confirm"
@@ -25,6 +29,9 @@ SUSPENDED = "/suspended"
 EXPORT = "/api/account/export"
 AUTH_PAGES = (LOGIN, SIGNUP)
 PROTECTED = (CHAT, DASHBOARD, SETTINGS, BILLING, ADMIN, SUSPENDED)
+NOT_FOUND = "/404"
+# Addresses with one more part, an id, share a page: what it shows before scripts run is the same.
+BY_ID = {CHAT: CHAT, ADMIN_USERS: f"{ADMIN_USERS}/_"}
 API = "/api/"
 
 MAX_PATH = 512

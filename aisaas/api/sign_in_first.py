@@ -1,7 +1,8 @@
-"""A page that needs a session sends a visitor without one to the sign-in, before anything loads.
+"""Where a page leads somebody else, before anything loads: one that needs a session sends a visitor
+without one to the sign-in, and the sign-in sends somebody who has one to their usage.
 
-Only whether there is a session cookie is looked at: whether it is worth anything is decided by every
-handler, over the socket. This is a convenience, not protection.
+On protected pages only whether there is a session cookie is looked at: whether it is worth anything is
+decided by every handler, over the socket. This is a convenience, not protection.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aisaas.accounts.sessions import token_from
-from aisaas.api.paths import is_protected, login_for
+from aisaas.api.paths import DASHBOARD, SUSPENDED, is_auth_page, is_protected, login_for
+from aisaas.errors import Refusal, Suspended
 from aisaas.wiring import services
 
 
@@ -22,11 +24,29 @@ class SignInFirst:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and is_protected(scope["path"]):
-            cookies = Headers(scope=scope).get("cookie")
-            if token_from(cookies, services().cookie) is None:
-                asked = URL(scope=scope)
-                target = f"{asked.path}?{asked.query}" if asked.query else asked.path
-                await RedirectResponse(login_for(target), 303)(scope, receive, send)
-                return
+        if scope["type"] == "http" and (target := await _elsewhere(scope)):
+            await RedirectResponse(target, 303)(scope, receive, send)
+            return
         await self._app(scope, receive, send)
+
+
+async def _elsewhere(scope: Scope) -> str | None:
+    cookies = Headers(scope=scope).get("cookie")
+    has_session = token_from(cookies, services().cookie) is not None
+    if is_protected(scope["path"]) and not has_session:
+        asked = URL(scope=scope)
+        return login_for(f"{asked.path}?{asked.query}" if asked.query else asked.path)
+    # A session that is over must not lead back and forth.
+    if is_auth_page(scope["path"]) and has_session:
+        return await _home(cookies)
+    return None
+
+
+async def _home(cookies: str | None) -> str | None:
+    try:
+        await services().accounts.principal(cookies)
+    except Suspended:
+        return SUSPENDED
+    except Refusal:
+        return None
+    return DASHBOARD

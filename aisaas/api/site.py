@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
-
 from aisaas.billing.plans import plans
 from aisaas.settings import OAUTH_PROVIDERS
-from aisaas.wiring import services
+from aisaas.wiring import Services
 
 
-async def site(_: Request) -> JSONResponse:
-    values = services().settings.browser_values()
+def site(services: Services) -> dict[str, object]:
+    """Travels in every page (`api.pages`), so that no page has to ask for it."""
+    values = services.settings.browser_values()
     captcha = {"provider": values["captcha_provider"], "site_key": values["captcha_site_key"]}
-    return JSONResponse(
-        {
-            "sign_up_mode": values["sign_up_mode"],
-            "providers": [
-                {"name": name, "label": OAUTH_PROVIDERS[name]}
-                for name in values["oauth_providers"].split(",")
-                if name
-            ],
-            "captcha": captcha if captcha["provider"] else None,
-            "mailbox_url": values["mailbox_url"],
-            "plans": _plans(),
-        }
-    )
+    return {
+        "sign_up_mode": values["sign_up_mode"],
+        "providers": [
+            {"name": name, "label": OAUTH_PROVIDERS[name]}
+            for name in values["oauth_providers"].split(",")
+            if name
+        ],
+        "captcha": captcha if captcha["provider"] else None,
+        "mailbox_url": values["mailbox_url"],
+        "terms_url": values["terms_url"],
+        "privacy_url": values["privacy_url"],
+        "contact_email": values["contact_email"],
+        "plans": _plans(services),
+    }
 
 
-def _plans() -> list[dict[str, object]]:
+def _plans(services: Services) -> list[dict[str, object]]:
     """What is sold, the cheapest first; nothing where nothing is. Amounts in USD as text."""
-    if services().payments is None:
+    if services.payments is None:
         return []
+    sold = list(plans(services.settings).values())
+    # The first that costs something is enough for most.
+    recommended = next((plan.id for plan in sold if plan.price), None)
     return [
         {
             "label": plan.label,
@@ -41,10 +42,7 @@ def _plans() -> list[dict[str, object]]:
             "overage": str(plan.price.overage_usd_per_million) if plan.price else None,
             "trial_days": plan.price.trial_days if plan.price else 0,
             "trial_tokens": plan.price.trial_tokens if plan.price else 0,
+            "recommended": plan.id == recommended,
         }
-        for plan in plans(services().settings).values()
+        for plan in sold
     ]
-
-
-def routes() -> list[Route]:
-    return [Route("/api/site", site)]

@@ -1,4 +1,4 @@
-"""What pages share: the brand, the bar at the top, the allowance, the gate before protected pages."""
+"""What pages share: the brand, the bar at the top, the menu, the gate before protected pages."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import reflex as rx
 from reflex.state import OnLoadInternalState
 from reflex_base.constants.state import FIELD_MARKER
 from reflex_components_core.core.banner import connect_errors
+from reflex_components_core.el.elements.inline import A
 
 from aisaas.ui import routes, theme
 from aisaas.ui.billing.state import Billing
 from aisaas.ui.billing.view import DatedView
 from aisaas.ui.browser import (
     Gate,
+    Legal,
     NearNotice,
     Offline,
     PayButton,
@@ -28,30 +30,65 @@ from aisaas.ui.settings import APP_NAME
 
 # What a var reads as to a type checker.
 Text = rx.Var[str] | str
+ACCOUNT_MENU = "account-menu"
 
 
-def brand() -> rx.Component:
+# The pages of somebody who is signed in, in the order of the bar and the menu.
+PAGES = (
+    ("Chat", routes.CHAT),
+    ("Usage", routes.DASHBOARD),
+    ("Billing", routes.BILLING),
+    ("Settings", routes.SETTINGS),
+)
+ADMIN_PAGE = ("Admin", routes.ADMIN)
+
+
+def brand(href: str, class_name: str = "") -> rx.Component:
     return rx.el.a(
         rx.el.span(class_name="brand-mark", aria_hidden="true"),
-        rx.el.span(APP_NAME),
-        href=routes.HOME,
-        class_name="brand",
+        rx.el.span(APP_NAME, class_name="brand-name"),
+        href=href,
+        class_name=f"brand {class_name}",
     )
+
+
+def skip_link() -> rx.Component:
+    # Not the router's link, which would leave the focus where it is.
+    return A.create("Skip to content", href="#content", class_name="skip-link")
+
+
+def main(*children: rx.Component, class_name: str) -> rx.Component:
+    return rx.el.main(*children, id="content", tab_index=-1, class_name=class_name)
 
 
 def offline_banner() -> rx.Component:
     return Offline.create(errors=connect_errors)
 
 
-def public_page(*children: rx.Component, links: tuple[rx.Component, ...] = ()) -> rx.Component:
-    """A page for anybody."""
+def public_page(*children: rx.Component, with_links: bool = True) -> rx.Component:
+    """A page for anybody. The stylesheet knows whether the page was asked for with a session."""
+    links = (
+        rx.el.a("Sign in", href=routes.LOGIN, class_name="bar-link for-visitors"),
+        rx.el.a("Open chat", href=routes.CHAT, class_name="bar-link for-members"),
+    )
     return rx.el.div(
+        skip_link(),
         rx.el.header(
-            brand(),
-            rx.el.nav(*links, theme.color_mode_button(), class_name="bar-links", aria_label="Site"),
+            brand(routes.HOME, "for-visitors"),
+            brand(routes.CHAT, "for-members"),
+            rx.el.div(
+                *(links if with_links else ()),
+                theme.color_mode_button(),
+                class_name="bar-links",
+            ),
             class_name="bar bar-public",
         ),
-        rx.el.main(*children, id="content", class_name="public-main"),
+        main(*children, class_name="public-main"),
+        rx.el.footer(
+            rx.el.span(APP_NAME),
+            rx.el.div(Legal.create(), class_name="legal"),
+            class_name="site-foot",
+        ),
         class_name="page",
     )
 
@@ -92,48 +129,77 @@ def avatar() -> rx.Component:
     return rx.cond(
         Session.picture,
         rx.el.img(src=Session.picture, alt="", class_name="avatar"),
-        rx.el.span(Session.initials, class_name="avatar", aria_hidden="true"),
+        # The stylesheet draws them: as text they would be part of the button's label.
+        rx.el.span(
+            class_name="avatar",
+            aria_hidden="true",
+            custom_attrs={"data-initials": Session.initials},
+        ),
     )
 
 
-def account_menu() -> rx.Component:
-    return rx.el.details(
-        rx.el.summary(
+def account_menu(at: str) -> rx.Component:
+    return rx.fragment(
+        rx.el.button(
             avatar(),
-            rx.el.span(Session.name, class_name="account-name"),
+            type="button",
             aria_label="Account",
             class_name="icon-button",
+            custom_attrs={"popoverTarget": ACCOUNT_MENU},
         ),
         rx.el.div(
             rx.el.p(Session.name, class_name="account-title"),
             rx.el.p(Session.email, class_name="account-email"),
-            rx.el.a("Chat", href=routes.CHAT),
-            rx.el.a("Usage", href=routes.DASHBOARD),
-            rx.el.a("Billing", href=routes.BILLING),
-            rx.el.a("Settings", href=routes.SETTINGS),
-            rx.cond(Session.admin, rx.el.a("Admin", href=routes.ADMIN)),
+            rx.el.div(*_links(at), class_name="account-pages"),
+            SignOut.create(action=routes.SIGN_OUT),
+            id=ACCOUNT_MENU,
             class_name="account-panel",
+            custom_attrs={"popover": "auto"},
         ),
-        class_name="account",
     )
 
 
-def app_bar(*leading: rx.Component) -> rx.Component:
+def _links(at: str) -> tuple[rx.Component, ...]:
+    pages = (_link(*page, at) for page in PAGES)
+    return (*pages, rx.cond(Session.admin, _link(*ADMIN_PAGE, at)))
+
+
+def _link(name: str, href: str, at: str) -> rx.Component:
+    current = {"aria-current": "page"} if href == at else {}
+    return rx.el.a(name, href=href, class_name="bar-link", custom_attrs=current)
+
+
+def app_bar(at: str) -> rx.Component:
+    """The bar of the page at `at`, for somebody who is signed in."""
     return rx.fragment(
         rx.el.header(
-            *leading,
-            brand(),
+            *_bar_start(at),
             rx.el.div(
                 meter(),
                 theme.color_mode_button(),
-                account_menu(),
-                SignOut.create(action=routes.SIGN_OUT),
+                account_menu(at),
                 class_name="bar-links",
             ),
             SiteNotice.create(),
             class_name="bar bar-app",
         ),
         payment_due(),
+    )
+
+
+def bar_outline(at: str) -> rx.Component:
+    """The bar before it is known who is asking."""
+    return rx.el.header(
+        *_bar_start(at),
+        rx.el.div(theme.color_mode_button(), class_name="bar-links"),
+        class_name="bar bar-app",
+    )
+
+
+def _bar_start(at: str) -> tuple[rx.Component, rx.Component]:
+    return (
+        brand(routes.CHAT),
+        rx.el.nav(*_links(at), class_name="bar-pages", aria_label="Pages"),
     )
 
 
@@ -173,6 +239,7 @@ def gate(
     """Nothing of a protected page before the server knows who is asking, and what `of` shows is
     there (it has a var `ready`); then it stays in view."""
     return rx.fragment(
+        skip_link(),
         Gate.create(
             page,
             rx.fragment(skeleton, rx.el.div(refusal(), class_name="refusal-alone")),
@@ -233,12 +300,21 @@ def turn(
     )
 
 
-def skeleton() -> rx.Component:
-    line = rx.el.div(class_name="skeleton")
+def skeleton(title: Text, at: str, class_name: str = "dashboard-main") -> rx.Component:
+    """A page's outline while it is not known who is asking: also what shows before scripts run."""
+    line = rx.el.div(class_name="skeleton", aria_hidden="true")
     return rx.el.div(
-        rx.el.div(class_name="bar"),
-        rx.el.div(*([line] * 6), class_name="skeleton-column dashboard-main"),
+        bar_outline(at),
+        main(
+            rx.el.h1(title),
+            needs_scripts(),
+            *([line] * 6),
+            class_name=f"skeleton-column {class_name}",
+        ),
         class_name="page",
         aria_busy="true",
-        aria_label="Loading",
     )
+
+
+def needs_scripts() -> rx.Component:
+    return rx.el.noscript("This page needs JavaScript. Turn it on in your browser and reload.")

@@ -14,7 +14,9 @@ from typing import Unpack
 from reflex.plugins import Plugin
 from reflex_base.plugins import PostBuildContext
 
-PLACEHOLDER = "http://same-origin.invalid"
+from aisaas.api.paths import BUILD_ORIGIN
+
+PLACEHOLDER = BUILD_ORIGIN
 # A quoted URL with the placeholder's host, whichever quotes the minifier chose.
 _BAKED_URL = re.compile(r"([\"'`])(http|ws)://same-origin\.invalid(/[^\"'`]*)?\1")
 _ORIGINS = {
@@ -40,7 +42,6 @@ class OneOrigin(Plugin):
                 f"the built front end has {replaced} addresses of the back end to replace and "
                 f"{left or 'none'} that could not be; Reflex has changed how it writes them"
             )
-        _drop_nested_pages(static)
 
 
 def _use_own_origin(script: Path) -> int:
@@ -54,16 +55,3 @@ def _use_own_origin(script: Path) -> int:
 
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
-
-
-def _drop_nested_pages(static: Path) -> None:
-    """Let `/login` answer itself.
-
-    With a folder `login/` in the build the file server would redirect to `/login/`, with an
-    absolute address that is wrong behind a proxy; without it the router serves the page.
-    """
-    for page in sorted(static.glob("*/**/index.html"), reverse=True):
-        page.unlink()
-        if not any(page.parent.iterdir()):
-            page.parent.rmdir()
-        page.parent.with_suffix(".html").unlink(missing_ok=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from aisaas.api.paths import (
     ADMIN,
+    ADMIN_USERS,
     BILLING,
     CHAT,
     CONFIRM,
@@ -11,6 +14,7 @@ from aisaas.api.paths import (
     EXPORT,
     HOME,
     LOGIN,
+    NOT_FOUND,
     RESET,
     SETTINGS,
     SIGNUP,
@@ -20,11 +24,31 @@ from aisaas.api.paths import (
 )
 
 CHAT_ROUTE = "/chat/[[thread]]"
-ADMIN_USERS = f"{ADMIN}/users"
 ADMIN_USER_ROUTE = f"{ADMIN_USERS}/[account]"
 ADMIN_STEERING = f"{ADMIN}/steering"
 ADMIN_MONEY = f"{ADMIN}/money"
 ADMIN_AUDIT = f"{ADMIN}/audit"
+
+# Every page; `aisaas.aisaas` says what each of them is.
+PAGES = (
+    HOME,
+    LOGIN,
+    SIGNUP,
+    RESET,
+    CONFIRM,
+    CHAT_ROUTE,
+    DASHBOARD,
+    BILLING,
+    SETTINGS,
+    SUSPENDED,
+    ADMIN,
+    ADMIN_USERS,
+    ADMIN_USER_ROUTE,
+    ADMIN_STEERING,
+    ADMIN_MONEY,
+    ADMIN_AUDIT,
+    NOT_FOUND,
+)
 
 SIGN_OUT = "/api/session/sign-out"
 
@@ -43,6 +67,8 @@ __all__ = [
     "EXPORT",
     "HOME",
     "LOGIN",
+    "NOT_FOUND",
+    "PAGES",
     "RESET",
     "SETTINGS",
     "SIGNUP",
@@ -50,11 +76,17 @@ __all__ = [
     "SUSPENDED",
     "admin_user",
     "admin_user_in",
+    "built_path",
     "conversation",
     "conversation_in",
     "login_for",
     "own_path",
 ]
+
+
+def built_path(route: str) -> str:
+    """The address under which the page of `route` is built."""
+    return re.sub(r"\[\w+\]", "_", re.sub(r"/\[\[\w+\]\]", "", route))
 
 
 def conversation(conversation_id: object) -> str:

@@ -23,6 +23,7 @@ def page() -> rx.Component:
                 SignOut.create(action=routes.SIGN_OUT),
                 class_name="hero-actions",
             ),
-            class_name="hero",
-        )
+            class_name="nowhere",
+        ),
+        with_links=False,
     )

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from playwright.sync_api import APIResponse, Browser, BrowserContext, Page, Request, Route, expect
+from playwright.sync_api import APIResponse, Browser, BrowserContext, Page, Request, expect
 
 from aisaas.embedded.folder import DataFolder, Running
 from tests.ui.conftest import PASSWORD, started
@@ -338,29 +338,6 @@ def test_words_in_the_address_are_never_shown(context: BrowserContext) -> None:
     expect(page.get_by_role("status").filter(has_text="signed out everywhere")).to_be_visible()
 
 
-@pytest.mark.parametrize(
-    ("mode", "sentence"),
-    [
-        ("invitation", "If you have one, open the link in the email."),
-        ("closed", "Sign-up is closed."),
-    ],
-)
-def test_no_form_where_nobody_may_sign_up(
-    context: BrowserContext, mode: str, sentence: str
-) -> None:
-    def with_mode(route: Route) -> None:
-        route.fulfill(json=route.fetch().json() | {"sign_up_mode": mode})
-
-    page = context.new_page()
-    page.route("**/api/site", with_mode)
-    page.goto("/signup")
-    expect(page.get_by_text(sentence)).to_be_visible()
-    expect(page.get_by_role("button", name="Create account")).to_have_count(0)
-    page.locator(".auth-card").get_by_role("link", name="Sign in").click()
-    expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
-    expect(page.get_by_role("link", name="Create an account")).to_have_count(0)
-
-
 def test_pages_lead_where_somebody_belongs(context: BrowserContext, mailbox: Mailbox) -> None:
     page = context.new_page()
     page.goto("/")
@@ -386,7 +363,7 @@ def test_the_name_is_changed(context: BrowserContext, mailbox: Mailbox) -> None:
     page.get_by_role("button", name="Save name").click()
     expect(page.get_by_label("Name")).to_have_value("Augusta King")
     expect(card(page, "Profile").get_by_role("status").filter(has_text="Saved.")).to_be_visible()
-    page.locator("summary").click()
+    page.get_by_role("button", name="Account", exact=True).click()
     expect(page.locator(".account-title")).to_have_text("Augusta King")
     page.reload()
     expect(page.get_by_label("Name")).to_have_value("Augusta King")
@@ -451,20 +428,20 @@ def test_a_picture_is_made_small_shown_and_removed(
 ) -> None:
     member(context, mailbox)
     page = settings_of(context)
-    expect(page.locator("summary .avatar")).to_have_text("AL")
+    expect(page.locator("header .avatar")).to_have_attribute("data-initials", "AL")
     chooser = page.get_by_label("Choose a picture")
     chooser.set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"})
     expect(card(page, "Profile").get_by_role("alert")).to_contain_text("can't read that file")
     chooser.set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": png(1400, 900)})
     shown = page.get_by_role("img", name="Your picture")
     expect(shown).to_be_visible()
-    expect(page.locator("summary img.avatar")).to_be_visible()
+    expect(page.locator("header img.avatar")).to_be_visible()
     page.reload()
     size = "image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])"
     assert shown.evaluate(size) == [512, 512]
     page.get_by_role("button", name="Remove").click()
     expect(shown).to_have_count(0)
-    expect(page.locator("summary .avatar")).to_have_text("AL")
+    expect(page.locator("header .avatar")).to_have_attribute("data-initials", "AL")
 
 
 def test_a_session_ended_from_elsewhere_says_so(
@@ -548,7 +525,7 @@ def test_the_choice_of_colours_stays(context: BrowserContext, mailbox: Mailbox) 
     page.reload()
     expect(page.get_by_role("radio", name="Dark")).to_be_checked()
     expect(root).to_have_class(dark)
-    page.get_by_role("button", name="Use light mode").click()
+    page.get_by_role("button", name="Switch between light and dark").click()
     expect(page.get_by_role("radio", name="Light")).to_be_checked()
     expect(root).not_to_have_class(dark)
 

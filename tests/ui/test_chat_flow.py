@@ -192,6 +192,7 @@ def test_signing_out_ends_it_everywhere(sign_up: SignUp, context: BrowserContext
     other.goto("/chat")
     box = other.get_by_role("textbox", name="Message")
     expect(box).to_be_visible()
+    page.get_by_role("button", name="Account", exact=True).click()
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url(re.compile(r"/$"))
     box.fill("still here?")

@@ -28,14 +28,3 @@ def test_build_that_would_call_nobody_is_refused(tmp_path: Path, content: str) -
     (tmp_path / "env.js").write_text(content)
     with pytest.raises(RuntimeError, match="front end has"):
         OneOrigin().post_build(static_dir=tmp_path)
-
-
-def test_only_the_root_page_stays_a_file(tmp_path: Path) -> None:
-    (tmp_path / "env.js").write_text(f"`{PLACEHOLDER}/ping`")
-    for name in ("index.html", "login/index.html", "login.html", "a/b/index.html", "a/b.html"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("<html>")
-    (tmp_path / "a" / "picture.svg").write_text("<svg/>")
-    OneOrigin().post_build(static_dir=tmp_path)
-    left = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
-    assert left == ["a/picture.svg", "env.js", "index.html"]

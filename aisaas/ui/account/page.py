@@ -11,20 +11,21 @@ from aisaas.ui.settings import APP_NAME
 
 
 def login() -> rx.Component:
-    return layout.public_page(AuthForm.create(mode="sign-in"))
+    return layout.public_page(AuthForm.create(mode="sign-in"), with_links=False)
 
 
 def signup() -> rx.Component:
-    return layout.public_page(AuthForm.create(mode="sign-up", product=APP_NAME))
+    return layout.public_page(AuthForm.create(mode="sign-up", product=APP_NAME), with_links=False)
 
 
 def reset() -> rx.Component:
     return layout.public_page(
         AuthForm.create(
             mode="reset", standing=Recovery.standing, email=Recovery.email, product=APP_NAME
-        )
+        ),
+        with_links=False,
     )
 
 
 def confirm() -> rx.Component:
-    return layout.public_page(Confirm.create())
+    return layout.public_page(Confirm.create(), with_links=False)

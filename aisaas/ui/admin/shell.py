@@ -71,14 +71,13 @@ def frame(
     *content: rx.Component,
     at: str,
     of: type[rx.State],
-    skeleton: rx.Component | None = None,
 ) -> rx.Component:
     """A page of the area under the tab whose address is `at`, shown once the var `ready` of its
     state is set."""
     return rx.cond(
         Area.nowhere,
         not_found.page(),
-        _page(title, *content, at=at, of=of, skeleton=skeleton or layout.skeleton()),
+        _page(title, *content, at=at, of=of),
     )
 
 
@@ -87,12 +86,11 @@ def _page(
     *content: rx.Component,
     at: str,
     of: type[rx.State],
-    skeleton: rx.Component,
 ) -> rx.Component:
     return layout.gate(
         rx.el.div(
-            layout.app_bar(),
-            rx.el.main(
+            layout.app_bar(routes.ADMIN),
+            layout.main(
                 rx.el.nav(
                     *(_area(name, address, here=address == at) for name, address in AREAS),
                     class_name="areas",
@@ -109,12 +107,11 @@ def _page(
                     class_name="page-notices",
                 ),
                 *content,
-                id="content",
                 class_name="dashboard-main",
             ),
             class_name="page",
         ),
-        skeleton,
+        layout.skeleton(rx.cond(title, title, "Admin"), routes.ADMIN),
         of=of,
     )
 

@@ -293,14 +293,3 @@ def _quiet(words: layout.Text) -> rx.Component:
 def _loading(label: str) -> rx.Component:
     line = rx.el.div(class_name="skeleton")
     return rx.el.div(line, line, class_name="waiting-lines", role="status", aria_label=label)
-
-
-def skeleton() -> rx.Component:
-    line = rx.el.div(class_name="skeleton")
-    return rx.el.div(
-        rx.el.div(class_name="bar"),
-        rx.el.div(*([line] * 6), class_name="skeleton-column dashboard-main"),
-        class_name="page",
-        aria_busy="true",
-        aria_label="Loading",
-    )

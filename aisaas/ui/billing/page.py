@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reflex as rx
 
-from aisaas.ui import layout
+from aisaas.ui import layout, routes
 from aisaas.ui.billing import components
 from aisaas.ui.billing.state import Billing
 
@@ -12,8 +12,8 @@ from aisaas.ui.billing.state import Billing
 def page() -> rx.Component:
     return layout.gate(
         rx.el.div(
-            layout.app_bar(),
-            rx.el.main(
+            layout.app_bar(routes.BILLING),
+            layout.main(
                 rx.el.h1("Billing"),
                 components.notices(),
                 components.plan(),
@@ -22,11 +22,10 @@ def page() -> rx.Component:
                 components.next_invoice(),
                 components.plans(),
                 components.invoices(),
-                id="content",
                 class_name="dashboard-main",
             ),
             class_name="page",
         ),
-        components.skeleton(),
+        layout.skeleton("Billing", routes.BILLING),
         of=Billing,
     )

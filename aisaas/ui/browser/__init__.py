@@ -51,6 +51,13 @@ class MailboxHint(rx.Component):
     tag = "MailboxHint"
 
 
+class Legal(rx.Component):
+    """Links to the terms, the privacy policy and a contact, where they are set."""
+
+    library = _library("site")
+    tag = "Legal"
+
+
 class Prices(rx.Component):
     """What the plans cost, where any are sold."""
 
@@ -171,6 +178,15 @@ class Composer(rx.Component):
     ]
     on_stop: rx.EventHandler[lambda message_id: [message_id]]
     on_model: rx.EventHandler[lambda model: [model]]
+
+
+class Suggestions(rx.Component):
+    """Ways to begin; `items` are `{title, text}`, and the text of one goes into the message box."""
+
+    library = _library("suggestions")
+    tag = "Suggestions"
+
+    items: rx.Var[Any]
 
 
 class Conversations(rx.Component):

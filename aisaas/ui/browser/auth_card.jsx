@@ -5,15 +5,15 @@ import { MailboxLink } from "$/components/own/site.jsx";
 
 const AGAIN_SECONDS = 60;
 
-// `settled` is false while it isn't known yet what belongs into the card. One that `follows` another
-// screen in the same place has the focus: readers and keyboards begin at its top.
-export function Card({ title, lead, settled = true, follows = false, children }) {
+// One that `follows` another screen in the same place has the focus: readers and keyboards begin at
+// its top. `className` says for whom it is, before scripts run.
+export function Card({ title, lead, follows = false, className = "", children }) {
   const heading = useRef(null);
   useEffect(() => {
     if (follows) heading.current.focus();
   }, [follows]);
   return (
-    <section className="auth-card" data-settled={settled}>
+    <section className={`auth-card ${className}`}>
       <h1 ref={heading} tabIndex={-1}>
         {title}
       </h1>
@@ -40,7 +40,7 @@ function useSecondsLeft(from) {
 export function Mailbox({ site, address, message, action, target, onBack }) {
   const [sent, setSent] = useState(0);
   const left = useSecondsLeft(sent);
-  const { busy, problem, attempt, send } = useSending(site?.captcha);
+  const { busy, problem, attempt, send } = useSending(site.captcha);
   const onSubmit = async (event) => {
     event.preventDefault();
     if (left > 0) return;
@@ -60,7 +60,7 @@ export function Mailbox({ site, address, message, action, target, onBack }) {
         <input type="hidden" name="email" value={address} />
         <input type="hidden" name="redirectTo" value={target} />
         <Check site={site} attempt={attempt} />
-        {!site?.mailbox_url && (
+        {!site.mailbox_url && (
           <p className="hint">No email? It can take a minute. Check your spam folder, too.</p>
         )}
         <button className="button button-wide" type="submit" aria-disabled={busy || left > 0}>

@@ -10,6 +10,7 @@ import {
   Said,
   Submit,
   Username,
+  useBuilt,
   goOn,
   useQuery,
   useSending,
@@ -48,9 +49,10 @@ function Email(more) {
 }
 
 function Providers({ site, target }) {
-  if (!site?.providers.length) return null;
+  if (!site.providers.length) return null;
   return (
     <>
+      <p className="divider">or</p>
       <ul className="providers">
         {site.providers.map(({ name, label }) => (
           <li key={name}>
@@ -64,7 +66,6 @@ function Providers({ site, target }) {
           </li>
         ))}
       </ul>
-      <p className="divider">or</p>
     </>
   );
 }
@@ -75,7 +76,7 @@ function SignIn() {
   const said = saidIn(query);
   const target = targetIn(query);
   const [mailed, setMailed] = useState(null);
-  const { busy, problem, attempt, send } = useSending(site?.captcha);
+  const { busy, problem, attempt, send } = useSending(site.captcha);
 
   // The same fields go to whichever route the pressed button names.
   const mail = async (action, form) => {
@@ -98,7 +99,6 @@ function SignIn() {
     <Card
       title="Welcome back"
       lead="Sign in to pick up where you left off."
-      settled={site !== null}
     >
       <form className="auth-form" method="post" action={SIGN_IN} onSubmit={onSubmit}>
         <Problem problem={shown}>
@@ -113,7 +113,6 @@ function SignIn() {
           )}
         </Problem>
         <Said>{!problem && said.notice?.message}</Said>
-        <Providers site={site} target={target} />
         <input type="hidden" name="redirectTo" value={target} />
         <Email />
         <PasswordField
@@ -136,11 +135,12 @@ function SignIn() {
         >
           Email me a sign-in link
         </button>
+        <Providers site={site} target={target} />
         <p className="auth-other">
           <a href="/reset">Forgot your password?</a>
         </p>
-        {site?.sign_up_mode === "open" && (
-          <p className="auth-other">
+        {site.sign_up_mode === "open" && (
+          <p className="auth-other if-open">
             New here? <a href={onward("/signup", target)}>Create an account</a>
           </p>
         )}
@@ -150,12 +150,13 @@ function SignIn() {
 }
 
 function SignUp({ product }) {
+  const built = useBuilt();
   const site = useSite();
   const query = useQuery();
   const said = saidIn(query);
   const target = targetIn(query);
   const [mailed, setMailed] = useState(null);
-  const { busy, problem, attempt, send } = useSending(site?.captcha);
+  const { busy, problem, attempt, send } = useSending(site.captcha);
 
   const onSubmit = async (event) => {
     event.preventDefault();
@@ -179,42 +180,50 @@ function SignUp({ product }) {
       Already have an account? <a href={onward("/login", target)}>Sign in</a>
     </p>
   );
-  if (site && MODES[site.sign_up_mode]) {
-    return (
-      <Card title="Create your account" lead={MODES[site.sign_up_mode]}>
-        {toSignIn}
-      </Card>
-    );
-  }
+  const closed = Object.keys(MODES).filter((mode) => built || mode === site.sign_up_mode);
   return (
-    <Card
-      title="Create your account"
-      lead="Start for free. No card needed."
-      settled={site !== null}
-    >
-      <form className="auth-form" method="post" action={SIGN_UP} onSubmit={onSubmit}>
-        <Problem problem={problem ?? (attempt ? null : said.problem)} />
-        <Providers site={site} target={target} />
-        <input type="hidden" name="redirectTo" value={target} />
-        <Field label="Full name" name="full_name" type="text" autoComplete="name" maxLength={120} />
-        <Email />
-        <NewPasswordField label="Password" name="password" product={product} />
-        <Check site={site} attempt={attempt} />
-        <Submit busy={busy} busyText="Creating your account…">
-          Create account
-        </Submit>
-        {toSignIn}
-      </form>
-    </Card>
+    <>
+      {(built || site.sign_up_mode === "open") && (
+        <Card
+          title="Create your account"
+          lead="Start for free. No credit card required."
+          className={built ? "if-open" : ""}
+        >
+          <form className="auth-form" method="post" action={SIGN_UP} onSubmit={onSubmit}>
+            <Problem problem={problem ?? (attempt ? null : said.problem)} />
+            <input type="hidden" name="redirectTo" value={target} />
+            <Field label="Full name" name="full_name" type="text" autoComplete="name" maxLength={120} />
+            <Email />
+            <NewPasswordField label="Password" name="password" product={product} />
+            <Check site={site} attempt={attempt} />
+            <Submit busy={busy} busyText="Creating your account…">
+              Create account
+            </Submit>
+            <Providers site={site} target={target} />
+            {toSignIn}
+          </form>
+        </Card>
+      )}
+      {closed.map((mode) => (
+        <Card
+          key={mode}
+          title="Create your account"
+          lead={MODES[mode]}
+          className={built ? `if-${mode}` : ""}
+        >
+          {toSignIn}
+        </Card>
+      ))}
+    </>
   );
 }
 
-function AskForReset({ over = false }) {
+function AskForReset({ over = false, className }) {
   const site = useSite();
   const query = useQuery();
   const said = saidIn(query);
   const [mailed, setMailed] = useState(null);
-  const { busy, problem, attempt, send } = useSending(site?.captcha);
+  const { busy, problem, attempt, send } = useSending(site.captcha);
   const onSubmit = async (event) => {
     event.preventDefault();
     const form = event.currentTarget;
@@ -230,12 +239,12 @@ function AskForReset({ over = false }) {
     <Card
       title={over ? "This link has expired" : "Reset your password"}
       follows={over}
+      className={className}
       lead={
         over
           ? "Password reset links work once, for an hour. Request a new one below."
           : "We'll email you a link to reset your password."
       }
-      settled={site !== null}
     >
       <form className="auth-form" method="post" action={RESET} onSubmit={onSubmit}>
         <Problem problem={problem ?? (attempt ? null : said.problem)} />
@@ -255,7 +264,7 @@ function AskForReset({ over = false }) {
 
 function ChoosePassword({ email, knows, product }) {
   const site = useSite();
-  const captcha = knows ? site?.captcha : null;
+  const captcha = knows ? site.captcha : null;
   const { busy, problem, attempt, send } = useSending(captcha);
   const onSubmit = async (event) => {
     event.preventDefault();
@@ -268,7 +277,6 @@ function ChoosePassword({ email, knows, product }) {
     <Card
       title="Choose a new password"
       lead="You'll be signed out of all other sessions."
-      settled={site !== null}
     >
       <form className="auth-form" method="post" action={PASSWORD} onSubmit={onSubmit}>
         <Problem problem={problem}>
@@ -301,15 +309,23 @@ function ChoosePassword({ email, knows, product }) {
 // `standing`: "chooses" right after a mail's link, "signed_in" otherwise with a session, "nobody"
 // without; "" while it isn't known.
 function Reset({ standing, email, product }) {
-  const query = useQuery();
-  const chooses = new URLSearchParams(query).has("choose");
-  if (!chooses) return <AskForReset />;
+  const built = useBuilt();
+  const chooses = new URLSearchParams(useQuery()).has("choose");
+  return (
+    <>
+      {(built || !chooses) && <AskForReset className={built ? "unless-choosing" : ""} />}
+      {(built || chooses) && <Choose {...{ built, standing, email, product }} />}
+    </>
+  );
+}
+
+function Choose({ built, standing, email, product }) {
   if (standing === "nobody") return <AskForReset over />;
   if (standing) {
     return <ChoosePassword email={email} knows={standing === "signed_in"} product={product} />;
   }
   return (
-    <Card title="Choose a new password">
+    <Card title="Choose a new password" className={built ? "if-choosing" : ""}>
       <div className="skeleton" aria-busy="true" />
     </Card>
   );

@@ -1,6 +1,6 @@
 // A mail's link leads here, and does nothing by being opened: programs that look through mail open
 // links too. The link's secret leaves the address as soon as it is read.
-import { useEffect, useState } from "react";
+import { useLayoutEffect, useState } from "react";
 import { Card } from "$/components/own/auth_card.jsx";
 import { Problem, Submit, useSending } from "$/components/own/forms.jsx";
 
@@ -59,9 +59,9 @@ export function Confirm() {
   const [read, setRead] = useState(undefined);
   const [halfDone, setHalfDone] = useState("");
   const { busy, problem, send } = useSending(null);
-  useEffect(() => setRead(readLink()), []);
+  useLayoutEffect(() => setRead(readLink()), []);
 
-  if (read === undefined) return <Card title="One moment" settled={false} />;
+  if (read === undefined) return <Card title="One moment…" />;
   if (read === null) {
     return (
       <Card title="This link doesn't work">

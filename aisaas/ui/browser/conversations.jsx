@@ -199,15 +199,30 @@ export function Conversations({ owner, current, newest, older, changes, undo, re
   const navigate = useNavigate();
   const [open, setOpen] = useState(false);
   const toggle = useRef(null);
+  const drawer = useRef(null);
   const { items, end, more } = useList(owner, newest, older, changes);
   const today = useToday();
   const groups = useMemo(() => grouped(items, today), [items, today]);
   const close = () => setOpen(false);
-  const onKeyDown = (event) => {
-    if (event.key !== "Escape" || !open) return;
-    close();
-    toggle.current?.focus();
-  };
+  // Where there is little room the list is a drawer: it takes the focus, and gives it back.
+  useEffect(() => {
+    if (!open) return undefined;
+    drawer.current.querySelector("button").focus();
+    const onKeyDown = (event) => {
+      if (event.key !== "Escape" || event.target.classList.contains("rename")) return;
+      close();
+      toggle.current.focus();
+    };
+    const onFocusIn = ({ target }) => {
+      if (target !== toggle.current && !drawer.current.contains(target)) close();
+    };
+    document.addEventListener("keydown", onKeyDown);
+    document.addEventListener("focusin", onFocusIn);
+    return () => {
+      document.removeEventListener("keydown", onKeyDown);
+      document.removeEventListener("focusin", onFocusIn);
+    };
+  }, [open]);
   return (
     <>
       <button
@@ -221,13 +236,20 @@ export function Conversations({ owner, current, newest, older, changes, undo, re
       >
         <span className="icon icon-menu" aria-hidden="true" />
       </button>
-      <div className="drawer-shade" data-open={open} onClick={close} />
+      <div
+        className="drawer-shade"
+        data-open={open}
+        onClick={() => {
+          close();
+          toggle.current.focus();
+        }}
+      />
       <nav
+        ref={drawer}
         id="conversations"
         className="sidebar"
         aria-label="Conversations"
         data-open={open}
-        onKeyDown={onKeyDown}
       >
         <button
           type="button"

@@ -1,8 +1,9 @@
 // What the account forms share: fields, notices, and how a form is sent. Forms are native and lead to
 // our routes; with scripts they go by fetch, keep what was typed, and show a refusal in place.
-import { useEffect, useRef, useState } from "react";
+import { useRef, useState, useSyncExternalStore } from "react";
 import { Captcha } from "$/components/own/captcha.jsx";
 import { useNewPassword } from "$/components/own/passwords.jsx";
+import { unchanging } from "$/components/own/site.jsx";
 
 const NO_ANSWER = {
   code: "unavailable",
@@ -68,11 +69,11 @@ export function useSending(captcha) {
   return { busy, problem, attempt, send, setProblem };
 }
 
-export function useQuery() {
-  const [query, setQuery] = useState("");
-  useEffect(() => setQuery(window.location.search), []);
-  return query;
-}
+export const useQuery = () =>
+  useSyncExternalStore(unchanging, () => window.location.search, () => "");
+
+// Whether this is what was built, which is the same for everybody: the stylesheet chooses from it.
+export const useBuilt = () => useSyncExternalStore(unchanging, () => false, () => true);
 
 export function Problem({ problem, children }) {
   if (!problem) return null;
@@ -94,7 +95,7 @@ export function Said({ children }) {
 }
 
 export function Check({ site, attempt }) {
-  return site?.captcha ? <Captcha captcha={site.captcha} attempt={attempt} /> : null;
+  return site.captcha ? <Captcha captcha={site.captcha} attempt={attempt} /> : null;
 }
 
 export function Submit({ busy, children, busyText, small }) {

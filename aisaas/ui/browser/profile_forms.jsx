@@ -59,7 +59,7 @@ export function NameForm({ name, saved, onSave }) {
 export function AddressForm({ email }) {
   const site = useSite();
   const [said, setSaid] = useState(null);
-  const { busy, problem, attempt, send } = useSettingsForm(site?.captcha);
+  const { busy, problem, attempt, send } = useSettingsForm(site.captcha);
   const onSubmit = async (event) => {
     event.preventDefault();
     const form = event.currentTarget;
@@ -112,7 +112,7 @@ export function AddressForm({ email }) {
 export function PasswordForm({ email, product, onChanged }) {
   const site = useSite();
   const [said, setSaid] = useState("");
-  const { busy, problem, attempt, send } = useSettingsForm(site?.captcha);
+  const { busy, problem, attempt, send } = useSettingsForm(site.captcha);
   const onSubmit = async (event) => {
     event.preventDefault();
     const form = event.currentTarget;

@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import reflex as rx
 from reflex_components_core.core.banner import connect_errors
 
-from aisaas.ui.browser import Composer, Conversations, Transcript
+from aisaas.ui import layout, routes
+from aisaas.ui.browser import Composer, Conversations, Suggestions, Transcript
 from aisaas.ui.chat.state import Chat, Sidebar
 from aisaas.ui.chat.stream import Tail
 from aisaas.ui.notices import Notices
 from aisaas.ui.session import Session
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """A way to begin: `title` on the button, `text` in the message box."""
+
+    title: str
+    text: str
+
+
+SUGGESTIONS = (
+    Suggestion(
+        "Explain a concept",
+        "Explain how compound interest works, with an example for $1,000 over 10 years.",
+    ),
+    Suggestion(
+        "Write some code",
+        "Write a Python function that finds duplicate files in a folder by their contents.",
+    ),
+    Suggestion(
+        "Draft an email",
+        "Draft a short, friendly email that asks a customer to pay an overdue invoice.",
+    ),
+    Suggestion(
+        "Compare options",
+        "Compare SQLite and PostgreSQL for a small web app. Use a table.",
+    ),
+)
 
 
 def conversations() -> rx.Component:
@@ -44,13 +75,16 @@ def transcript() -> rx.Component:
     )
 
 
+def heading() -> rx.Component:
+    """The page's title for readers; who sees the page has it in the list."""
+    return rx.el.h1(rx.cond(Chat.title, Chat.title, "Chat"), class_name="visually-hidden")
+
+
 def welcome() -> rx.Component:
     return rx.el.div(
-        rx.el.h1("What are you thinking about?"),
-        rx.el.p(
-            "Ask, paste, sketch. You see what each reply takes, and you can stop one at any time; "
-            "only what was produced counts."
-        ),
+        rx.el.h2("What can I help with?"),
+        rx.el.p("Pick a suggestion to edit, or write your own message."),
+        Suggestions.create(items=[dataclasses.asdict(each) for each in SUGGESTIONS]),
         rx.cond(
             Chat.model.startswith("demo"),
             rx.el.p(
@@ -84,15 +118,22 @@ def composer() -> rx.Component:
 
 def skeleton() -> rx.Component:
     """The page's outline while it is not known who is asking."""
-    line = rx.el.div(class_name="skeleton")
+    line = rx.el.div(class_name="skeleton", aria_hidden="true")
     return rx.el.div(
         rx.el.div(*([line] * 5), class_name="sidebar skeleton-column"),
         rx.el.div(
-            rx.el.div(class_name="bar"),
-            rx.el.div(*([line] * 4), class_name="skeleton-column skeleton-transcript"),
+            layout.bar_outline(routes.CHAT),
+            layout.main(
+                rx.el.h1("Chat", class_name="visually-hidden"),
+                rx.el.div(
+                    layout.needs_scripts(),
+                    *([line] * 4),
+                    class_name="skeleton-column skeleton-transcript",
+                ),
+                class_name="chat-main",
+            ),
             class_name="chat-body",
         ),
         class_name="chat-page",
         aria_busy="true",
-        aria_label="Loading",
     )

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import reflex as rx
 
-from aisaas.ui import layout
+from aisaas.ui import layout, routes
 from aisaas.ui.chat import components
 from aisaas.ui.chat.state import Chat
+from aisaas.ui.settings import APP_NAME
+
+
+def title() -> rx.Var[str]:
+    """Of the browser's tab: the conversation's own, once it has one."""
+    return rx.cond(Chat.title, f"{Chat.title} · {APP_NAME}", f"Chat · {APP_NAME}")
 
 
 def page() -> rx.Component:
@@ -14,8 +20,9 @@ def page() -> rx.Component:
         rx.el.div(
             components.conversations(),
             rx.el.div(
-                layout.app_bar(),
-                rx.el.main(
+                layout.app_bar(routes.CHAT),
+                layout.main(
+                    components.heading(),
                     components.transcript(),
                     rx.el.div(
                         layout.near_notice(),
@@ -23,7 +30,6 @@ def page() -> rx.Component:
                         components.composer(),
                         class_name="composer-column",
                     ),
-                    id="content",
                     class_name="chat-main",
                 ),
                 class_name="chat-body",

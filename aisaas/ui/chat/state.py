@@ -48,6 +48,9 @@ class Sidebar(rx.State):
         principal = await principal_of(self)
         await services().conversations.rename(principal, wanted, title)
         await show_changed(self, principal, wanted)
+        chat = await self.get_state(Chat)
+        if chat.current == str(wanted):
+            chat.title = title
 
     @rx.event
     @notices.shown
@@ -86,6 +89,8 @@ class Chat(rx.State):
     # What is sent before this is known would name no model.
     ready: bool = False
     current: str = ""
+    # Of the open conversation; empty until it has one of its own.
+    title: str = ""
     model: str = ""
     models: list[view.ModelView] = []  # noqa: RUF012
     # Characters of a message, at most.
@@ -212,11 +217,12 @@ async def open_conversation(
 ) -> list[EventType[()]] | None:
     """Show a conversation from the database, and follow the reply that runs in it."""
     chat.current, chat.page, chat.question, chat.reply = "", view.PageView(), None, None
+    chat.title = ""
     if conversation_id is None:
         return None
     page = await services().conversations.open(principal, conversation_id)
     running = await _running_text(principal, page)
-    chat.current = str(conversation_id)
+    chat.current, chat.title = str(conversation_id), page.conversation.title
     labels = services().catalogue.labels
     chat.page = view.page_view(page, labels, running, admin=principal.is_admin)
     if page.conversation.model in {model.id for model in chat.models}:
@@ -271,6 +277,8 @@ async def follow_reply(chat: Chat, principal: Principal, message_id: UUID, offse
         async with chat:
             await show_changed(chat, principal, message.conversation_id)
             await show_account(chat, principal)
+            if chat.current == str(message.conversation_id):
+                chat.title = title
 
 
 async def _settled(principal: Principal, message_id: UUID) -> Message:

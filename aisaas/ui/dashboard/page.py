@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reflex as rx
 
-from aisaas.ui import layout
+from aisaas.ui import layout, routes
 from aisaas.ui.dashboard import components
 from aisaas.ui.dashboard.state import Dashboard
 
@@ -12,8 +12,8 @@ from aisaas.ui.dashboard.state import Dashboard
 def page() -> rx.Component:
     return layout.gate(
         rx.el.div(
-            layout.app_bar(),
-            rx.el.main(
+            layout.app_bar(routes.DASHBOARD),
+            layout.main(
                 rx.el.h1("Usage"),
                 components.refusal(),
                 components.allowance(),
@@ -21,11 +21,10 @@ def page() -> rx.Component:
                 components.by_day(),
                 components.receipts(),
                 components.refused(),
-                id="content",
                 class_name="dashboard-main",
             ),
             class_name="page",
         ),
-        layout.skeleton(),
+        layout.skeleton("Usage", routes.DASHBOARD),
         of=Dashboard,
     )

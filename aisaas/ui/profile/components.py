@@ -80,14 +80,3 @@ def _theme(value: str, label: str) -> rx.Component:
 
 def _card(title: str, *children: rx.Component) -> rx.Component:
     return rx.el.section(rx.el.h2(title), *children, class_name="card settings-card")
-
-
-def skeleton() -> rx.Component:
-    line = rx.el.div(class_name="skeleton")
-    return rx.el.div(
-        rx.el.div(class_name="bar"),
-        rx.el.div(*([line] * 6), class_name="skeleton-column settings-main"),
-        class_name="page",
-        aria_busy="true",
-        aria_label="Loading",
-    )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import reflex as rx
 
-from aisaas.ui import layout
+from aisaas.ui import layout, routes
 from aisaas.ui.profile import components
 
 
 def page() -> rx.Component:
     return layout.gate(
         rx.el.div(
-            layout.app_bar(),
-            rx.el.main(
+            layout.app_bar(routes.SETTINGS),
+            layout.main(
                 rx.el.h1("Settings"),
                 components.refusal(),
                 components.profile(),
@@ -20,10 +20,9 @@ def page() -> rx.Component:
                 components.password(),
                 components.sessions(),
                 components.colours(),
-                id="content",
                 class_name="settings-main",
             ),
             class_name="page",
         ),
-        components.skeleton(),
+        layout.skeleton("Settings", routes.SETTINGS, "settings-main"),
     )
