@@ -110,7 +110,7 @@ def test_stuck_usage_is_sent_again_and_what_is_hopeless_given_up(
 
     rows = _stuck(money, execute, "parked")
     dialog = _asked(money, rows, "Resolve")
-    became = dialog.get_by_label("What became of it")
+    became = dialog.get_by_label("Resolution")
     expect(became.locator("option")).to_have_text(["Never bill it", "Stripe already counted it"])
     became.select_option(label="Stripe already counted it")
     became.select_option(label="It is never billed")

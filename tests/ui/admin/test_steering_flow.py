@@ -36,7 +36,7 @@ def test_admin_stops_what_runs_and_lets_it_through_again(steering: Page, member:
     expect(reply).to_contain_text("a")
     dialog = _asked(steering, "Stop calls", steering)
     dialog.get_by_label("Stop", exact=True).select_option(label="Plan Free")
-    dialog.get_by_label("Stop running replies, too").check()
+    dialog.get_by_label("Also stop running replies").check()
     _confirm(dialog, "Stop")
     expect(steering.get_by_role("status").get_by_text("New calls are stopped.")).to_be_visible()
     engaged = steering.get_by_role("table", name="Stopped calls")
@@ -53,7 +53,7 @@ def test_admin_stops_what_runs_and_lets_it_through_again(steering: Page, member:
 def test_admin_changes_a_cap_and_a_model_and_gives_both_back(steering: Page, member: Page) -> None:
     tile = steering.locator(".tile").filter(has_text="Free accounts, per day")
     dialog = _asked(tile, "Change", steering)
-    dialog.get_by_label("USD a day").fill("0")
+    dialog.get_by_label("USD per day").fill("0")
     # Without a reason nothing is done.
     dialog.get_by_role("button", name="Change cap").click()
     expect(dialog).to_be_visible()
@@ -61,7 +61,7 @@ def test_admin_changes_a_cap_and_a_model_and_gives_both_back(steering: Page, mem
     expect(tile).to_contain_text("of $0.00")
     refused(member, "hello", "spending_paused")
     dialog = _asked(tile, "Change", steering)
-    dialog.get_by_label("USD a day").fill("")
+    dialog.get_by_label("USD per day").fill("")
     _confirm(dialog, "Change the cap")
     expect(tile).to_contain_text("From the settings.")
     answered(member, "long 8 speed 0")
