@@ -57,12 +57,12 @@ def test_admin_changes_a_cap_and_a_model_and_gives_both_back(steering: Page, mem
     # Without a reason nothing is done.
     dialog.get_by_role("button", name="Change cap").click()
     expect(dialog).to_be_visible()
-    _confirm(dialog, "Change the cap")
+    _confirm(dialog, "Change cap")
     expect(tile).to_contain_text("of $0.00")
     refused(member, "hello", "spending_paused")
     dialog = _asked(tile, "Change", steering)
     dialog.get_by_label("USD per day").fill("")
-    _confirm(dialog, "Change the cap")
+    _confirm(dialog, "Change cap")
     expect(tile).to_contain_text("From the settings.")
     answered(member, "long 8 speed 0")
 
@@ -88,7 +88,7 @@ def test_admin_changes_a_cap_and_a_model_and_gives_both_back(steering: Page, mem
     expect(dialog.get_by_label("On Free")).to_be_checked()
     dialog.get_by_label("On Free").uncheck()
     dialog.get_by_label("Weight").fill("")
-    _confirm(dialog, "Change the model")
+    _confirm(dialog, "Change model")
     expect(plans).to_have_text("Pro, Business")
 
 
