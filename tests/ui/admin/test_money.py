@@ -116,7 +116,7 @@ async def test_refused_row_is_sent_again_and_a_parked_one_decided(
         said = await _act(tab, OutboxRows.resend, subject=dead)
         assert said == "1 record will be sent again."
         said = await _act(tab, OutboxRows.resolve, subject=parked, resolution="counted")
-        assert said == "1 row is resolved."
+        assert said == "1 record resolved."
         assert tab.vars["outbox_rows.shown"].rows == []
     assert provider.states([customer]) == {"pending": 1, "sent": 1}
     assert sql("select action from audit_log where subject = %s", f"usage:{dead}") == [

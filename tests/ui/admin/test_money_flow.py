@@ -114,7 +114,7 @@ def test_stuck_usage_is_sent_again_and_what_is_hopeless_given_up(
     expect(became.locator("option")).to_have_text(["Never bill it", "Stripe already counted it"])
     became.select_option(label="Stripe already counted it")
     became.select_option(label="Never bill it")
-    _done(money, dialog, "Resolve", "1 row is resolved.")
+    _done(money, dialog, "Resolve", "1 record resolved.")
     expect(rows).to_have_count(0)
     money.get_by_role("button", name="Waived", exact=True).click()
     expect(rows.locator('[data-label="State"]')).to_have_text("Correction, waived")

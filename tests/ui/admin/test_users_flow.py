@@ -56,6 +56,6 @@ def test_suspended_user_is_refused_at_once_and_goes_on_when_it_is_lifted(
     alert = refused(member, "and now?", "suspended")
     expect(alert).not_to_contain_text(WHY)
 
-    act(admin, "Lift the suspension", "Lift it", Reason="it was a mistake")
+    act(admin, "Unsuspend", "Unsuspend", Reason="it was a mistake")
     expect(admin.get_by_role("button", name="Suspend", exact=True)).to_be_visible()
     answered(member, QUICK)

@@ -46,4 +46,4 @@ class OutboxRows(Listed, rx.State):
             principal, rows, resolution, reason=asked.reason(form)
         )
         await self._show_again(principal)
-        await done(self, f"{view.times(count, 'row is', 'rows are')} resolved.")
+        await done(self, f"{view.times(count, 'record', 'records')} resolved.")
