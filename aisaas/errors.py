@@ -31,9 +31,12 @@
         ├── BillingInvalid        billing_invalid
         ├── Restarting            restarting
         ├── ActionInvalid         action_invalid
-        └── Unavailable           unavailable
+        ├── TooSlow               too_slow: the database answers, and canceled what we asked of it
+        ├── InternalError         internal_error: a bug of ours
+        └── Unavailable           unavailable: a part the product stands on does not answer
 
-A refusal is shown to the user as it is; anything else is logged and shown as `unavailable`.
+A refusal is shown to the user as it is; an outage is shown as `unavailable`, and anything else is
+logged and shown as `internal_error`.
 """
 
 from __future__ import annotations
@@ -263,6 +266,21 @@ class ActionInvalid(Refusal):
 class Restarting(Refusal):
     code = "restarting"
     default = "The server is restarting. Your message wasn't sent. Try again in a moment."
+
+
+class TooSlow(Refusal):
+    """The database answers, but this took too long or collided with other work, so it was canceled
+    and rolled back. That is ours to mend, and no outage."""
+
+    code = "too_slow"
+    default = "This took too long, so it was canceled. Nothing was changed. Try again, or narrow your search."
+
+
+class InternalError(Refusal):
+    """What a surprise is shown as. It is in the log."""
+
+    code = "internal_error"
+    default = "Something went wrong on our side, and we've logged it. Try again in a moment."
 
 
 class Unavailable(Refusal):

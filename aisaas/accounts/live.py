@@ -27,7 +27,7 @@ from aisaas.accounts.sessions import (
 )
 from aisaas.accounts.store import HeldTokens, LiveSession, NewSession
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import AuthError, DependencyError, Unauthenticated, Unavailable
+from aisaas.errors import AuthError, DependencyError, TooSlow, Unauthenticated, Unavailable
 from aisaas.observe import context
 from aisaas.ports import AuthSession, Identity, SignOutScope
 
@@ -236,7 +236,7 @@ class LiveSessions:
         try:
             async with self._database.transaction(durable=False) as db:
                 await store.mark_seen(db, session_id)
-        except DependencyError:
+        except (DependencyError, TooSlow):
             # It is for a list that people look at, and no reason to refuse anything.
             log.warning("last use of a session not noted")
 

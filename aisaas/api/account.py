@@ -29,7 +29,7 @@ from aisaas.api.forms import (
     who,
 )
 from aisaas.api.paths import EXPORT, SETTINGS
-from aisaas.errors import DependencyError, Suspended, Unauthenticated, Unavailable
+from aisaas.errors import DependencyError, Suspended, TooSlow, Unauthenticated, Unavailable
 from aisaas.wiring import services
 
 # What a multipart form needs around a file.
@@ -109,7 +109,7 @@ async def picture(request: Request) -> Response:
         raise HTTPException(401) from error
     except Suspended as error:
         raise HTTPException(403, error.sentence) from error
-    except (DependencyError, Unavailable) as error:
+    except (DependencyError, TooSlow, Unavailable) as error:
         raise HTTPException(503) from error
     if found is None:
         raise HTTPException(404)

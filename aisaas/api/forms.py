@@ -42,6 +42,7 @@ from aisaas.errors import (
     NotFound,
     Refusal,
     Suspended,
+    TooSlow,
     Unauthenticated,
     Unavailable,
 )
@@ -69,7 +70,7 @@ AUTH_STATUS = {
     "email_exists": 409,
     "signup_disabled": 403,
 }
-REFUSAL_STATUS = {NotFound.code: 404, Unavailable.code: 503}
+REFUSAL_STATUS = {NotFound.code: 404, Unavailable.code: 503, TooSlow.code: 503}
 
 FIELD_SENTENCES = {
     "email": NOT_AN_ADDRESS,

@@ -29,7 +29,7 @@ from aisaas.api.forms import (
     wants_json,
 )
 from aisaas.api.paths import CONFIRM, HOME, LOGIN, RESET, SETTINGS, SIGNUP
-from aisaas.errors import DependencyError, Unavailable
+from aisaas.errors import DependencyError, TooSlow, Unavailable
 from aisaas.ports import LinkKind
 from aisaas.wiring import services
 
@@ -165,7 +165,7 @@ async def sign_out(request: Request) -> Response:
         )
     try:
         await services().accounts.sign_out(request.headers.get("cookie"), form.scope)
-    except (DependencyError, Unavailable):
+    except (DependencyError, TooSlow, Unavailable):
         # The browser forgets the session now, but the server could not be told.
         log.warning("sign-out while the database was away")
         message = "You're signed out in this browser, but we couldn't reach the server to end the session."

@@ -17,7 +17,7 @@ from aisaas.admin.access import require_admin
 from aisaas.admin.usage_export import csv_text
 from aisaas.admin.usage_models import By, Span
 from aisaas.api.forms import UNPROCESSABLE, who
-from aisaas.errors import DependencyError, NotFound, Suspended, Unauthenticated, Unavailable
+from aisaas.errors import DependencyError, NotFound, Suspended, TooSlow, Unauthenticated, Unavailable
 from aisaas.wiring import services
 
 WHAT = f"Say from and to as days like 2026-11-30, and by as one of {', '.join(get_args(By))}."
@@ -37,7 +37,7 @@ async def usage_csv(request: Request) -> Response:
         raise HTTPException(403, error.sentence) from error
     except NotFound as error:
         raise HTTPException(404) from error
-    except (DependencyError, Unavailable) as error:
+    except (DependencyError, TooSlow, Unavailable) as error:
         raise HTTPException(503) from error
     name = f"usage-{span.first}-{span.last}-by-{by}.csv"
     return StreamingResponse(

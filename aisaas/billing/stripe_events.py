@@ -30,7 +30,7 @@ from aisaas.billing.models import WebhookOutcome
 from aisaas.billing.notices import add_notice
 from aisaas.billing.subscriptions import OWING, Subscriptions, Synced
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import DependencyError, PaymentsError, PaymentsRefused, Refusal
+from aisaas.errors import DependencyError, PaymentsError, PaymentsRefused, Refusal, TooSlow
 from aisaas.ports import MeterProblem, PaymentEvent
 
 log = logging.getLogger(__name__)
@@ -164,8 +164,8 @@ class StripeEvents:
         try:
             async with self._service.transaction() as session:
                 await store.add_failure(session, event_id, kind, failure_code(error))
-        except DependencyError:
-            log.warning("the failure of event %s could not be noted: no database", event_id)
+        except (DependencyError, TooSlow) as away:
+            log.warning("the failure of event %s could not be noted: %s", event_id, away)
 
 
 def failure_code(error: Exception) -> str:

@@ -36,6 +36,7 @@ from aisaas.errors import (
     RateLimitedMinute,
     SpendingPaused,
     Suspended,
+    TooSlow,
     Unavailable,
 )
 from aisaas.observe.tracing import span
@@ -317,7 +318,7 @@ async def give_back(door: Door, call: Call) -> None:
     await _give_back_rate(door, call)
     try:
         await door.quota.release(call.request_id)
-    except DependencyError:
+    except (DependencyError, TooSlow):
         # Its lease runs out, and the recovery releases it.
         log.warning("reservation %s left to its lease", call.request_id)
 

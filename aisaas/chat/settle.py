@@ -26,7 +26,7 @@ from aisaas.billing.quota import book, charged_weight
 from aisaas.billing.store import add_provider_errors
 from aisaas.chat import store
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import DependencyError
+from aisaas.errors import DependencyError, TooSlow
 from aisaas.observe.metrics import COST, MODEL_CALLS, TOKENS
 from aisaas.observe.tracing import span
 from aisaas.ports import Admitted, Model, Outcome, Purpose, Usage
@@ -157,7 +157,7 @@ class Settler:
         while True:
             try:
                 return await self.settle_once(owed, produced)
-            except DependencyError:
+            except (DependencyError, TooSlow):
                 delay = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
                 log.warning("settling %s waits for the database", admitted.request_id)
                 await asyncio.sleep(delay)
@@ -167,7 +167,7 @@ class Settler:
         """One try, in one transaction; it falls back to a plainer text, and to none.
 
         Raises:
-            DependencyError: it is not known to be done.
+            DependencyError, TooSlow: it is not known to be done.
             Exception: not even the ledger's line could be written.
         """
         with span("reply.settle", purpose=owed.purpose, outcome=produced.outcome) as traced:
@@ -201,7 +201,7 @@ class Settler:
                 return await self._settle_once(
                     owed, what, tokens, stored_tokens, with_message=with_message
                 )
-            except DependencyError:
+            except (DependencyError, TooSlow):
                 raise
             except Exception:
                 if not with_message:
@@ -221,7 +221,7 @@ class Settler:
                     await store.end_unbooked(
                         session, message_id, content, token_count=tokens, error_code=UNBOOKED
                     )
-            except DependencyError:
+            except (DependencyError, TooSlow):
                 raise
             except Exception:
                 log.exception("reply %s could not be ended", message_id)

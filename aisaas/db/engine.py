@@ -4,6 +4,11 @@ The role is set per transaction and ends with it, so the same code works through
 transaction-mode pooler and nothing is left on a pooled connection. A transaction which was given
 no identity runs as `anon`.
 
+A server that doesn't answer is an outage (DependencyError). One that answers, and cancels a statement
+that takes too long or collides with another, is not: that is TooSlow, and logged as an error of ours.
+So is a transaction that runs out of its time while the server answers. Statements that are wrong
+raise what the driver raises.
+
 There are two ways in. `transaction` is for everything that needs more than one step. `ask` is one
 round trip, for the door, where every call passes: through the ORM's session the same statement
 takes several times as long.
@@ -13,8 +18,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import select
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,16 +30,18 @@ from uuid import UUID
 
 import psycopg
 from psycopg.rows import dict_row
-from sqlalchemy import Connection, event, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import QueuePool
 
 from aisaas.db.deadline import given_again, within
-from aisaas.errors import DependencyError
+from aisaas.errors import DependencyError, TooSlow
 from aisaas.observe.outages import OUTAGES, is_late
+
+log = logging.getLogger(__name__)
 
 Role = Literal["anon", "authenticated", "service_role"]
 # A statement for the driver, with its parameters: `%(name)s`.
@@ -46,9 +55,19 @@ ASKING_POOL_SIZE = 8
 # A caller that can't get a connection by then is told `unavailable` instead of being kept waiting.
 POOL_WAIT_SECONDS = 5.0
 CONNECT_SECONDS = 2
-STATEMENT_TIMEOUT = "5s"
+STATEMENT_SECONDS = 5.0
 TRANSACTION_SECONDS = 6.0
+# A server that has not answered for so long is taken for one that hangs.
 ASK_SECONDS = 2.5
+# Shorter, so that a server which is only slow says so before it is given up.
+ASKED_STATEMENT_SECONDS = 2.0
+
+# What a server that is alive says when it cancels a statement or ends an idle transaction: our own
+# timeouts (57014, 25P03, 25P04), locks that others hold (55P03), and collisions (40001, 40P01).
+_CANCELED = frozenset({"57014", "25P03", "25P04", "55P03", "40001", "40P01"})
+# What a server says that is about to be away: connections (08), resources (53), shutdown (57),
+# the system underneath (58). A failover leaves a server that only reads (25006).
+_AWAY = ("08", "53", "57", "58", "25006")
 
 _IDENTITY: LiteralString = (
     "select set_config('role', %(role)s, true),"
@@ -135,18 +154,22 @@ class Login:
 
         Raises:
             DependencyError: the database did not answer; nothing was committed as far as is known.
+            TooSlow: it answers, but canceled a statement, or the block took too long; nothing was
+                committed.
         """
+        asked = _Asked()
         async with (
-            _outage_told(),
+            _translated(asked),
             AsyncSession(
                 self._engine,
                 sync_session_class=_IdentitySession,
                 expire_on_commit=False,
-                info={"identity": _identity(role, claims, durable=durable)},
+                info={"identity": _identity(role, claims, durable=durable), "asked": asked},
             ) as session,
         ):
             await _begin(session)
             yield session
+            asked.begin()
             await session.commit()
 
     async def ask(
@@ -182,13 +205,14 @@ class Login:
         durable: bool,
     ) -> T:
         """`asked` is set once there is a connection to ask on."""
-        async with _outage_told(), self._driver_connection() as connection:
+        async with _translated(), self._driver_connection() as connection:
             asked.set()
             cursors: list[psycopg.AsyncCursor[Row]] = []
+            identity = _identity(role, claims, durable=durable, seconds=ASKED_STATEMENT_SECONDS)
             # What is sent in a pipeline is one transaction, and nothing waits before its end. The
             # identity goes first, so row level security holds for everything behind it.
             async with connection.pipeline():
-                await connection.execute(_IDENTITY, _identity(role, claims, durable=durable))
+                await connection.execute(_IDENTITY, identity)
                 for query, parameters in question.statements:
                     cursor: psycopg.AsyncCursor[Row] = connection.cursor(row_factory=dict_row)
                     cursors.append(await cursor.execute(query, parameters))
@@ -204,9 +228,12 @@ class Login:
                 driver = await _driver_of(pooled)
             try:
                 yield driver
-            except BaseException:
+            except BaseException as error:
+                lost = driver.closed
                 # Whatever state a failure left it in, nobody shall inherit it.
                 await pooled.invalidate()
+                if lost and isinstance(error, psycopg.Error) and error.sqlstate not in _CANCELED:
+                    raise _away(error) from error
                 raise
 
 
@@ -283,59 +310,113 @@ def _take_identity(
     if transaction.nested:
         return
     identity = session.info.get("identity") or _identity("anon", "{}", durable=True)
+    connection.info["asked"] = session.info.get("asked")
     connection.execute(_SET_IDENTITY, identity)
 
 
-def _identity(role: Role, claims: str, *, durable: bool) -> dict[str, str]:
+def _identity(
+    role: Role, claims: str, *, durable: bool, seconds: float | None = None
+) -> dict[str, str]:
     return {
         "role": role,
         "claims": claims,
-        "timeout": STATEMENT_TIMEOUT,
+        "timeout": f"{(seconds or STATEMENT_SECONDS) * 1000:.0f}ms",
         "sync": "on" if durable else "off",
     }
 
 
+class _Asked:
+    """For how long the server has owed an answer: first a connection, then what was sent last."""
+
+    def __init__(self) -> None:
+        self._since: float | None = time.monotonic()
+
+    def begin(self) -> None:
+        self._since = time.monotonic()
+
+    def end(self) -> None:
+        self._since = None
+
+    @property
+    def seconds(self) -> float:
+        return 0.0 if self._since is None else time.monotonic() - self._since
+
+
+@event.listens_for(Engine, "before_cursor_execute")
+def _note_asked(connection: Connection, *_: object) -> None:
+    if (asked := connection.info.get("asked")) is not None:
+        asked.begin()
+
+
+@event.listens_for(Engine, "after_cursor_execute")
+def _note_answered(connection: Connection, *_: object) -> None:
+    if (asked := connection.info.get("asked")) is not None:
+        asked.end()
+
+
 @asynccontextmanager
-async def _outage_told() -> AsyncGenerator[None]:
-    """An answer that doesn't come, as DependencyError."""
+async def _translated(asked: _Asked | None = None) -> AsyncGenerator[None]:
+    """An answer that doesn't come, as DependencyError; one that says "canceled", as TooSlow.
+
+    Args:
+        asked: what the transaction waits for; None where the caller keeps the time.
+    """
     try:
         # The server's own statement timeout is no help when the server is what hangs.
         async with within(TRANSACTION_SECONDS):
             yield
         OUTAGES.answered("database")
-    except (
-        OperationalError,
-        InterfaceError,
-        PoolTimeout,
-        psycopg.OperationalError,
-        OSError,
-        TimeoutError,
-    ) as error:
-        _note(error)
+    except PoolTimeout as error:
+        # A pool of ours that is used up says nothing about the server.
         raise DependencyError("database") from error
     except DBAPIError as error:
-        if error.connection_invalidated or isinstance(error.orig, psycopg.OperationalError):
-            _note(error)
-            raise DependencyError("database") from error
+        # Without a statement it was to connect, or to commit.
+        lost = error.connection_invalidated or error.statement is None
+        if (meaning := _meaning_of(error.orig, error, lost=lost)) is not None:
+            raise meaning from error
         raise
+    except psycopg.Error as error:
+        if (meaning := _meaning_of(error, error, lost=False)) is not None:
+            raise meaning from error
+        raise
+    except TimeoutError as error:
+        if asked is not None and asked.seconds < ASK_SECONDS:
+            what = f"a transaction took more than {TRANSACTION_SECONDS:.0f} s"
+            raise _too_slow(what, error) from error
+        raise _away(error) from error
+    except OSError as error:
+        raise _away(error) from error
 
 
-# Classes of errors by which a server says that it can't work for anybody: no connection, no resources, on
-# its way down or up.
-_AWAY = ("08", "53", "57P")
+def _meaning_of(error: BaseException | None, caught: Exception, *, lost: bool) -> Exception | None:
+    """What an error of the driver means; None when it is a statement that was wrong.
 
-
-def _note(error: BaseException) -> None:
-    """Whether it was the database that is away: a server that refuses a statement is there, and a pool of
-    ours that is used up says nothing of it."""
-    if isinstance(error, PoolTimeout):
-        return
-    driver = error.orig if isinstance(error, DBAPIError) else error
-    state = driver.sqlstate if isinstance(driver, psycopg.Error) else None
-    if state is None or state.startswith(_AWAY):
-        OUTAGES.failed("database", late=is_late(error))
-    else:
+    Args:
+        caught: what it arrived as, for the log.
+        lost: the connection is of no use any more.
+    """
+    if not isinstance(error, psycopg.Error):
+        return None
+    state = error.sqlstate
+    if state in _CANCELED:
+        return _too_slow(f"{type(error).__name__} ({state})", caught)
+    # Without a state it is the client's own: the connection broke, or it never sent the statement.
+    if lost if state is None else state.startswith(_AWAY):
+        return _away(caught)
+    if state is not None:
         OUTAGES.answered("database")
+    return None
+
+
+def _away(error: BaseException) -> DependencyError:
+    OUTAGES.failed("database", late=is_late(error))
+    return DependencyError("database")
+
+
+def _too_slow(what: str, error: BaseException) -> TooSlow:
+    # Here and not where it is shown: whoever catches it may show nothing. The trace names the query.
+    log.error("the database answers, but canceled what was asked: %s", what, exc_info=error)
+    return TooSlow()
 
 
 async def _begin(session: AsyncSession) -> None:

@@ -1,7 +1,7 @@
 """Refusals and surprises, as the user sees them.
 
 Every handler goes through `shown`: a refusal becomes a notice with its code, sentence and time to
-come back; anything else is logged and becomes `unavailable`. Nothing the user typed is touched.
+come back; anything else is logged and becomes `internal_error`. Nothing the user typed is touched.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from reflex_base.event.context import EventContext
 
 from aisaas.errors import (
     CapReached,
+    DependencyError,
+    InternalError,
     QuotaExceeded,
     Refusal,
     Suspended,
+    TooSlow,
     Unauthenticated,
     Unavailable,
 )
@@ -39,6 +42,8 @@ SIGN_IN = "Sign in"
 # Of a refusal that doesn't know which attempt it is the answer to; the composer knows it too.
 ANY_ATTEMPT = "*"
 _telling: set[asyncio.Task[None]] = set()
+# Of a page that is being loaded: the browser asks again by itself.
+PASSING = (Unavailable, TooSlow, InternalError)
 # A link out of some refusals: code to address and label.
 WAYS_OUT = {
     Unauthenticated.code: (routes.LOGIN, SIGN_IN),
@@ -146,8 +151,11 @@ def _as_refusal(error: Exception, handler: Callable[..., Any]) -> Refusal:
         log.warning("%s: unavailable: %s", handler.__qualname__, error.__cause__ or error)
     if isinstance(error, Refusal):
         return error
+    if isinstance(error, DependencyError):
+        log.warning("%s: unavailable: %s", handler.__qualname__, error)
+        return Unavailable()
     log.error("%s failed", handler.__qualname__, exc_info=error)
-    return Unavailable()
+    return InternalError()
 
 
 def shown_on_load(
@@ -166,7 +174,7 @@ def shown_on_load(
                 return rx.redirect(routes.SUSPENDED, replace=True)
             except Exception as error:  # noqa: BLE001 - the user is told, the log has the rest
                 refusal = _as_refusal(error, handler)
-                await show(self, refusal, again=isinstance(refusal, Unavailable))
+                await show(self, refusal, again=isinstance(refusal, PASSING))
             return None
 
     return or_sign_in

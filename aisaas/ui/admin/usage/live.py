@@ -13,7 +13,7 @@ import reflex as rx
 from reflex_base.event.context import EventContext
 
 from aisaas.accounts.models import Principal
-from aisaas.errors import Unavailable
+from aisaas.errors import TooSlow, Unavailable
 from aisaas.ui import notices, routes
 from aisaas.ui.admin.shell import admin_of
 from aisaas.ui.admin.usage.view import LiveView, live_view
@@ -42,7 +42,7 @@ class LiveFigures(rx.State):
                     return
                 try:
                     await show_live(self, await admin_of(self))
-                except Unavailable:
+                except (TooSlow, Unavailable):
                     # Nobody asked for this look; the next may be luckier.
                     continue
 

@@ -1,0 +1,1 @@
+"""The database layer, on the real database."""
