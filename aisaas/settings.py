@@ -241,6 +241,12 @@ class Settings(BaseSettings):
     # The start page of the embedded stand-in.
     payments_url: str | None = None
 
+    # How long records are kept (docs/operations/retention.md). The payment provider redelivers
+    # events for 30 days, so what keeps them from being handled twice stays longer.
+    retention_deleted_conversations_days: Annotated[int, Field(ge=0, le=3650)] = 1
+    retention_records_days: Annotated[int, Field(ge=31, le=3650)] = 90
+    retention_accounting_days: Annotated[int, Field(ge=90, le=3650)] = 400
+
     @field_validator(
         "allowed_origins", "embedded_parts", "ollama_models", "oauth_providers", mode="before"
     )
@@ -418,7 +424,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        problems = [*self._missing(), *self._mixed_environments()]
+        problems = [*self._missing(), *self._contradictions(), *self._mixed_environments()]
         if problems:
             # One custom error carries all of them, so that they are reported together.
             raise PydanticCustomError("settings", "{text}", {"text": "\n".join(problems)})
@@ -444,6 +450,14 @@ class Settings(BaseSettings):
                 "ANTHROPIC_API_KEY or OLLAMA_API_BASE"
             )
         return lines
+
+    def _contradictions(self) -> list[str]:
+        if self.retention_accounting_days < self.retention_records_days:
+            return [
+                "RETENTION_ACCOUNTING_DAYS: must not be less than RETENTION_RECORDS_DAYS; what is "
+                "kept as a record belongs to a period that has to be there"
+            ]
+        return []
 
     def _mixed_environments(self) -> list[str]:
         problems: list[str] = []

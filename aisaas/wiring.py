@@ -12,6 +12,7 @@ from functools import lru_cache
 from pydantic import SecretStr
 
 from aisaas.accounts import attempts
+from aisaas.accounts import retention as accounts_retention
 from aisaas.accounts.attempts import Attempts
 from aisaas.accounts.identity import AccountRules, Accounts
 from aisaas.accounts.live import LiveSessions
@@ -42,6 +43,7 @@ from aisaas.admin.offers import ModelOffers
 from aisaas.admin.stripe_pages import StripePages
 from aisaas.admin.usage import UsageReports
 from aisaas.admin.users import Users, UsersParts
+from aisaas.billing import retention as billing_retention
 from aisaas.billing.changes import BillingChanges
 from aisaas.billing.checkout import Checkout
 from aisaas.billing.figures import Figures
@@ -52,11 +54,11 @@ from aisaas.billing.plans import Plan, overage_usd_per_million, plans
 from aisaas.billing.quota import Quota
 from aisaas.billing.reconcile import Reconciliation
 from aisaas.billing.refusals import Refusals
-from aisaas.billing.retention import Retention
 from aisaas.billing.spending_alerts import SpendingAlerts
 from aisaas.billing.stripe_events import StripeEvents
 from aisaas.billing.subscriptions import Subscriptions
 from aisaas.billing.usage import Usage
+from aisaas.chat import retention as chat_retention
 from aisaas.chat.catalogue import Catalogue, load_catalogue
 from aisaas.chat.conversations import Conversations
 from aisaas.chat.export import Export
@@ -68,6 +70,7 @@ from aisaas.chat.running import RunningReplies
 from aisaas.chat.send import Chat, ChatParts
 from aisaas.chat.settle import Settler
 from aisaas.db.engine import Login, PoolUse
+from aisaas.db.purging import Purge
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.observe.draining import Draining
@@ -130,7 +133,7 @@ class Services:
     draining: Draining
     dependencies: Dependencies
     spending_alerts: SpendingAlerts
-    retention: Retention
+    purge: Purge
     figures: Figures
     job_times: RedisJobRuns
     # How much of each login's pools is in use.
@@ -337,6 +340,20 @@ def _users(config: Settings, to: _Adapters, live: LiveSessions, quota: Quota) ->
     )
 
 
+def _purge(config: Settings, to: _Adapters) -> Purge:
+    # What refers to others comes first.
+    rules = (*chat_retention.RULES, *billing_retention.RULES, *accounts_retention.RULES)
+    days = {
+        name: getattr(config, name)
+        for name in (
+            chat_retention.KEEP,
+            billing_retention.RECORDS,
+            billing_retention.ACCOUNTING,
+        )
+    }
+    return Purge(to.service, rules, days | accounts_retention.DAYS)
+
+
 def _scopes(sold: Mapping[str, Plan], catalogue: Catalogue) -> list[str]:
     """What the kill switch can be for, besides everything."""
     return [
@@ -460,7 +477,7 @@ def build(config: Settings) -> Services:
         spending_alerts=SpendingAlerts(
             to.service, {**caps}, _alert_webhook(config), page=f"{config.url}/admin/steering"
         ),
-        retention=Retention(to.service),
+        purge=_purge(config, to),
         figures=Figures(to.service),
         job_times=to.job_times,
         pools=to.pools,

@@ -70,6 +70,16 @@ class SessionRow(SQLModel, table=True):
     recovered_until: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
 
 
+class RemovedAccount(SQLModel, table=True):
+    """An account that is gone, as long as anything of it is left to be removed."""
+
+    __tablename__ = "removed_accounts"  # pyright: ignore[reportAssignmentType]
+    __table_args__ = {"schema": "private"}
+
+    user_id: UUID = Field(primary_key=True)
+    removed_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
 class ProfilePicture(SQLModel, table=True):
     """A picture that a user put here. `version` is its hash, and part of its address."""
 

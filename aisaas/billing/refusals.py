@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 # Rows, each one user's one reason in one minute: some megabytes.
 BUFFERED = 10_000
-KEPT_DAYS = 90
 MINUTE = 60.0
 
 
@@ -74,11 +73,6 @@ class Refusals:
             self._drop_oldest()
             raise
         return len(taken)
-
-    async def purge(self) -> int:
-        """Remove what is too old to be of use; how many rows that were."""
-        async with self._service.transaction() as session:
-            return await store.purge_refusals(session, KEPT_DAYS)
 
     async def _write(self, taken: dict[_Key, _Counted]) -> None:
         now = time.monotonic()

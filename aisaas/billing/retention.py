@@ -1,65 +1,53 @@
-"""Removes what money's records no longer need: events that were handled, failures that were resolved,
-mails that were sent or given up, differences that were put right.
+"""What money's records no longer need: events that were handled, failures that were resolved, mails
+that were sent or given up, differences that were corrected, calls that were closed.
 
-Invariant: `KEPT_DAYS` is longer than the provider redelivers an event or shows it (30 days), since
-these rows are what keeps an event from being handled twice, and a fact from being mailed twice. What
-still waits for somebody stays, however old. The ledger, the outbox and the audit log are kept.
+Invariant: `RECORDS` is longer than the provider redelivers an event or shows it (30 days), since
+these rows are what keeps an event from being handled twice, and a fact from being mailed twice; and
+`ACCOUNTING` is longer than the meter takes usage (35 days). What still waits for somebody stays,
+however old. The ledger, its sums, the outbox, credits and the audit log are kept.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
+from aisaas.db.purging import Rule, older
 
-from aisaas.db.service import ServiceDatabase
+RECORDS = "retention_records_days"
+ACCOUNTING = "retention_accounting_days"
 
-KEPT_DAYS = 90
-# Rows of one transaction, so that none holds its locks for long.
-BATCH = 1000
-
-_OLD = (
-    ("processed_webhook_events", "created_at < {long_ago}"),
-    ("webhook_failures", "resolved_at < {long_ago}"),
-    ("billing_notices", "state <> 'pending' and created_at < {long_ago}"),
-    ("entitlement_differences", "corrected_at < {long_ago}"),
+RULES = (
+    older("public.processed_webhook_events", "created_at", RECORDS),
+    older("public.webhook_failures", "resolved_at", RECORDS),
+    older("public.billing_notices", "state <> 'pending' and created_at", RECORDS),
+    older("public.entitlement_differences", "corrected_at", RECORDS),
+    older("public.refusals", "minute", RECORDS),
+    Rule(
+        "public.refusals",
+        """
+        select f.ctid from private.removed_accounts r join public.refusals f on f.user_id = r.user_id
+        limit :batch for update of f skip locked
+        """,
+    ),
+    older("public.reservations", "closed_at", RECORDS),
+    # A call that runs across the end of its period still settles there.
+    Rule(
+        "public.quota_periods",
+        """
+        select ctid from public.quota_periods q
+        where period_end < now() - make_interval(days => :days)
+          and not exists (
+            select from public.reservations r
+            where r.user_id = q.user_id and r.period_key = q.period_key
+          )
+        limit :batch for update skip locked
+        """,
+        ACCOUNTING,
+    ),
+    # Days on which meter and ledger differ stay until somebody has settled them.
+    older(
+        "public.meter_reconciliations",
+        "next_check_at is null and drift = settled_tokens and day",
+        ACCOUNTING,
+    ),
+    older("private.provider_errors", "day", ACCOUNTING),
+    older("private.spending_alerts", "state <> 'pending' and created_at", ACCOUNTING),
 )
-
-
-class Retention:
-    """Any process may purge, for all of them."""
-
-    def __init__(self, service: ServiceDatabase) -> None:
-        self._service = service
-
-    async def purge(self) -> int:
-        """How many rows that removed. Raises DependencyError without the database; what was removed
-        by then stays so."""
-        removed = 0
-        for table, old in _OLD:
-            while batch := await self._purge_some(table, old):
-                removed += batch
-        return removed
-
-    async def _purge_some(self, table: str, old: str) -> int:
-        async with self._service.transaction() as session:
-            return await _delete(session, table, old.format(long_ago=_LONG_AGO))
-
-
-_LONG_AGO = "now() - make_interval(days => :days)"
-
-
-async def _delete(session: AsyncSession, table: str, old: str) -> int:
-    rows = await session.execute(
-        text(
-            f"""
-            with gone as (
-              delete from public.{table} where ctid = any(array(
-                select ctid from public.{table} where {old} limit :batch for update skip locked
-              )) returning 1
-            )
-            select count(*) from gone
-            """  # noqa: S608  # names of this module
-        ),
-        {"days": KEPT_DAYS, "batch": BATCH},
-    )
-    return int(rows.scalar_one())

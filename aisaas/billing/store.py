@@ -563,19 +563,3 @@ async def add_refusals(session: AsyncSession, lately: Sequence[RefusedLately]) -
             "models": [each.model for each in lately],
         },
     )
-
-
-async def purge_refusals(session: AsyncSession, older_than_days: int) -> int:
-    rows = await session.execute(
-        text(
-            """
-            with gone as (
-              delete from public.refusals
-              where minute < now() - make_interval(days => :days) returning 1
-            )
-            select count(*) from gone
-            """
-        ),
-        {"days": older_than_days},
-    )
-    return int(rows.scalar_one())

@@ -117,7 +117,7 @@ class Conversations:
                 raise NotFound
 
     async def delete(self, principal: Principal, conversation_id: UUID) -> None:
-        """Gone from sight at once, for good after a while (jobs.purge_deleted)."""
+        """Gone from sight at once, for good after a while (chat/retention.py)."""
         await self._set_deleted(principal, conversation_id, deleted=True)
 
     async def restore(self, principal: Principal, conversation_id: UUID) -> None:

@@ -41,7 +41,6 @@ GAP_SECONDS = 4.0
 # A look that takes longer may have waited for a database that hung.
 PROMPT_SECONDS = 1.0
 JOB = "recover_replies"
-PURGE_AFTER_SECONDS = 24 * 3600
 
 
 class Recovery:
@@ -144,11 +143,6 @@ class Recovery:
                 log.exception("reply %s could not be ended", message_id)
                 await self._failures.failed(JOB, f"message {message_id}", error)
         return ended
-
-    async def purge_deleted(self) -> int:
-        """Remove for good what users deleted a while ago."""
-        async with self._service.transaction() as session:
-            return await store.purge_deleted(session, PURGE_AFTER_SECONDS)
 
     async def _settle(self, item: Abandoned) -> bool:
         held = _as_held(item)

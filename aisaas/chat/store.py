@@ -87,19 +87,6 @@ async def set_deleted(
     return row.first() is not None
 
 
-async def purge_deleted(session: AsyncSession, older_than_seconds: float) -> int:
-    rows = await session.execute(
-        text(
-            """
-            delete from public.conversations
-            where deleted_at < now() - make_interval(secs => :seconds) returning 1
-            """
-        ),
-        {"seconds": older_than_seconds},
-    )
-    return len(rows.all())
-
-
 # Messages -----------------------------------------------------------------------------------------
 
 

@@ -19,9 +19,10 @@ private.job_failures             ----       ----      ----   siud
 private.kill_switches            ----       ----      ----   siud
 private.metering                 ----       ----      ----   s-u-
 private.model_overrides          ----       ----      ----   siu-
-private.provider_errors          ----       ----      ----   siu-
+private.provider_errors          ----       ----      ----   siud
+private.removed_accounts         ----       ----      ----   s--d
 private.sessions                 ----       ----      ----   siud
-private.spending_alerts          ----       ----      ----   siu-
+private.spending_alerts          ----       ----      ----   siud
 private.spending_caps            ----       ----      ----   siud
 private.usage_by_user            ----       ----      ----   s---
 private.usage_totals             ----       ----      ----   s---
@@ -31,14 +32,14 @@ public.conversations             ----       0-0-      siu-   s--d
 public.credit_grants             ----       0---      s---   siu-
 public.credit_uses               ----       ----      ----   si--
 public.entitlement_differences   ----       ----      ----   siud
-public.meter_reconciliations     ----       ----      ----   siu-
-public.messages                  ----       0---      si--   s-u-
+public.meter_reconciliations     ----       ----      ----   siud
+public.messages                  ----       0---      si--   s-ud
 public.processed_webhook_events  ----       ----      ----   siud
 public.profile_pictures          ----       0--0      si-d   s---
 public.profiles                  ----       0-0-      s-u-   s-u-
-public.quota_periods             ----       0---      s---   siu-
+public.quota_periods             ----       0---      s---   siud
 public.refusals                  ----       0---      s---   siud
-public.reservations              ----       0---      s---   siu-
+public.reservations              ----       0---      s---   siud
 public.spend_days                ----       ----      ----   siu-
 public.subscriptions             ----       0---      s---   siu-
 public.usage_days                ----       0---      s---   s---
@@ -94,8 +95,10 @@ COLUMNS = {
 FUNCTIONS: dict[str, frozenset[str]] = {
     "private.claim_usage": frozenset({"service_role"}),
     "private.close_reservation": frozenset({"service_role"}),
+    "private.note_removed_account": frozenset(),
     "private.profile_follows_email": frozenset(),
     "private.profile_for_new_user": frozenset(),
+    "private.require_profile": frozenset(),
     "private.reserve": frozenset({"service_role"}),
     "private.sum_usage": frozenset(),
     "private.sum_usage_by_day": frozenset(),

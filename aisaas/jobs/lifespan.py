@@ -132,7 +132,7 @@ def anywhere(these: Services) -> list[Coroutine[None, None, None]]:
         recover_replies(these.recovery),
         deliver_notices(these.notice_mails),
         alert_spending(these.spending_alerts),
-        purge_records(these.retention),
+        purge_records(these.purge),
     ]
 
 

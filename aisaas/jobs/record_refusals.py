@@ -1,4 +1,4 @@
-"""Writes the refusals that were counted in this process, and purges old ones."""
+"""Writes the refusals that were counted in this process."""
 
 from __future__ import annotations
 
@@ -12,20 +12,14 @@ from aisaas.observe.jobs import RUNS
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 2.0
-PURGE_EVERY_SECONDS = 3600.0
 
 
 async def record_refusals(refusals: Refusals) -> None:
     """Runs until cancelled. What an outage keeps from being written is written after it."""
     RUNS.began("record_refusals")
-    loop = asyncio.get_running_loop()
-    purge_at = loop.time()
     while True:
         try:
             await refusals.flush()
-            if loop.time() >= purge_at:
-                await refusals.purge()
-                purge_at = loop.time() + PURGE_EVERY_SECONDS
             RUNS.succeeded("record_refusals")
         except DependencyError as error:
             RUNS.failed("record_refusals")

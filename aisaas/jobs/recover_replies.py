@@ -1,4 +1,4 @@
-"""Settles replies whose process is gone, and purges what users deleted."""
+"""Settles replies whose process is gone."""
 
 from __future__ import annotations
 
@@ -12,20 +12,14 @@ from aisaas.observe.jobs import RUNS
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 2.0
-PURGE_EVERY_SECONDS = 3600.0
 
 
 async def recover_replies(recovery: Recovery) -> None:
     """Runs until cancelled. An outage is waited out: what is abandoned now still is then."""
     RUNS.began("recover_replies")
-    loop = asyncio.get_running_loop()
-    purge_at = loop.time()
     while True:
         try:
             await recovery.run_when_steady()
-            if loop.time() >= purge_at:
-                await recovery.purge_deleted()
-                purge_at = loop.time() + PURGE_EVERY_SECONDS
             RUNS.succeeded("recover_replies")
         except DependencyError as error:
             RUNS.failed("recover_replies")

@@ -117,18 +117,6 @@ async def test_bound_drops_the_oldest_and_says_how_many(
     ]
 
 
-async def test_purge_removes_what_is_older_than_ninety_days(
-    billing: Billing, account: UUID, sql: Sql
-) -> None:
-    sql(
-        "insert into refusals (user_id, code, minute, times) select %s, code,"
-        " now() - days * interval '1 day', 1 from (values ('old', 91), ('young', 89)) r (code, days)",
-        account,
-    )
-    assert await Refusals(billing.service).purge() >= 1
-    assert [row[0] for row in _stored(sql, account)] == ["young"]
-
-
 async def test_page_groups_refusals_by_reason_and_day_newest_first(
     billing: Billing, account: UUID, sql: Sql
 ) -> None:

@@ -218,6 +218,8 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
         "kind": "tests",
         "times": 1,
     },
+    # Of somebody who has no account, so that nothing of Ada's is removed.
+    "private.removed_accounts": lambda _: {"user_id": uuid4()},
     "private.usage_by_user": usage_by_user,
     "private.usage_totals": usage_total,
     "public.audit_log": lambda person: {

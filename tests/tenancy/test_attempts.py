@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import psycopg
 import pytest
 from sqlalchemy import CursorResult, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.db.grants import CELLS, VERBS, WHO, Expected, columns
@@ -66,6 +66,11 @@ async def _attempt(cast: Cast, who: str, statement: Statement) -> str:
     except ProgrammingError as error:
         if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
             return "refused"
+        raise
+    except IntegrityError as error:
+        # The right is there, and so is the row; what refers to it keeps it.
+        if isinstance(error.orig, psycopg.errors.ForeignKeyViolation):
+            return "1 rows"
         raise
 
 

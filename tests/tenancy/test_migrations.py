@@ -55,7 +55,7 @@ SNAPSHOT = """
 
 
 @contextmanager
-def _database(stack: Stack, prepare: str = "") -> Generator[str]:
+def own_database(stack: Stack, prepare: str = "") -> Generator[str]:
     """One more database on the same server; its address as the owner of the schema."""
     url = stack.env["MIGRATION_DATABASE_URL"]
     name = f"tests_{uuid4().hex}"
@@ -85,7 +85,7 @@ def test_migrating_twice_changes_nothing(stack: Stack, schema_owner: psycopg.Con
 
 def test_two_migrators_at_once_wait_for_each_other(stack: Stack, catalog: Catalog) -> None:
     program = "import sys; from aisaas.db.migrate import upgrade; upgrade(sys.argv[1])"
-    with _database(stack, SUPABASE) as url:
+    with own_database(stack, SUPABASE) as url:
         both = [
             subprocess.Popen([sys.executable, "-c", program, url], stderr=subprocess.PIPE)
             for _ in range(2)
@@ -100,7 +100,7 @@ def test_two_migrators_at_once_wait_for_each_other(stack: Stack, catalog: Catalo
 
 def test_a_migrator_does_not_wait_for_another_without_end(stack: Stack) -> None:
     key = "select pg_advisory_xact_lock(7215003)"
-    with _database(stack, SUPABASE) as url:
+    with own_database(stack, SUPABASE) as url:
         with psycopg.connect(url) as other:
             other.execute(key)
             with pytest.raises(DependencyError, match="another process has been migrating"):
@@ -114,7 +114,7 @@ def test_a_migrator_that_is_killed_leaves_neither_half_a_schema_nor_the_lock(
     stack: Stack, catalog: Catalog
 ) -> None:
     program = "import sys; from aisaas.db.migrate import upgrade; upgrade(sys.argv[1])"
-    with _database(stack, SUPABASE) as url:
+    with own_database(stack, SUPABASE) as url:
         # Somebody who holds a table that a migration changes keeps the migrator waiting there.
         with psycopg.connect(url) as holder:
             holder.execute("lock table auth.users in access exclusive mode")
@@ -137,7 +137,7 @@ def test_what_a_database_lacks_is_told_by_the_login_of_the_server(stack: Stack) 
     script.set_main_option("script_location", str(SCRIPTS))
     ours = [found.revision for found in ScriptDirectory.from_config(script).walk_revisions()][::-1]
     assert missing(stack.env["SERVICE_DATABASE_URL"]) == ()
-    with _database(stack, SUPABASE) as url:
+    with own_database(stack, SUPABASE) as url:
         service = urlsplit(stack.env["SERVICE_DATABASE_URL"])._replace(path=urlsplit(url).path)
         assert missing(service.geturl()) == tuple(ours)
         script.attributes["url"] = url
@@ -152,7 +152,7 @@ def test_what_a_database_lacks_is_told_by_the_login_of_the_server(stack: Stack) 
 
 
 def test_database_that_is_no_supabase_database_is_refused_and_left_alone(stack: Stack) -> None:
-    with _database(stack) as url:
+    with own_database(stack) as url:
         with pytest.raises(ConfigurationError) as caught:
             upgrade(url)
         (problem,) = caught.value.problems
@@ -198,7 +198,7 @@ def test_sums_by_day_begin_with_what_is_in_the_ledger(stack: Stack) -> None:
           sum(prompt_tokens), sum(completion_tokens), sum(quota_tokens), sum(cost_usd)
         from usage_records group by 1, 2, 3, 4, 5, 6 order by 1, 2, 3, 4, 5, 6
     """
-    with _database(stack, SUPABASE) as url:
+    with own_database(stack, SUPABASE) as url:
         script.attributes["url"] = url
         command.upgrade(script, before)
         with psycopg.connect(url, autocommit=True) as connection:

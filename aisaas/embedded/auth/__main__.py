@@ -15,6 +15,7 @@ from aisaas.embedded.auth.config import (
 from aisaas.embedded.auth.database import Database
 from aisaas.embedded.auth.errors import AuthError
 from aisaas.embedded.auth.passwords import Passwords
+from aisaas.embedded.auth.retention import keep_removing
 from aisaas.embedded.auth.services import Services
 from aisaas.embedded.auth.smtp import listening
 from aisaas.embedded.auth.tokens import load_keyring
@@ -41,8 +42,13 @@ async def run(config: Config) -> None:
         async with database.transaction() as connection:
             keyring = await load_keyring(connection, config.issuer)
         app = build_app(Services(config, database, keyring, passwords))
-        async with listening(database, config.smtp_port):
-            await serve(app, name="auth", port=config.port)
+        removing = asyncio.create_task(keep_removing(database))
+        try:
+            async with listening(database, config.smtp_port):
+                await serve(app, name="auth", port=config.port)
+        finally:
+            removing.cancel()
+            await asyncio.wait([removing])
     finally:
         passwords.close()
         await database.close()

@@ -21,7 +21,6 @@ from aisaas.embedded.auth.pages import page
 from aisaas.embedded.auth.services import Services
 
 SHOWN = 200
-KEPT_DAYS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,6 @@ async def send(
         f"{words.text}\n\n{link}\n\nOr enter this code: {issued.code}\n\n"
         "If you didn't ask for this, ignore this email."
     )
-    await _forget_old(connection)
     await connection.execute(
         """
         insert into auth.mailbox (recipient, kind, subject, body, code, token_hash, link)
@@ -130,7 +128,6 @@ async def send(
 
 async def keep(connection: Connection, to: str, mail: Received) -> None:
     """Put somebody else's mail into the mailbox: it has no link and no code of ours."""
-    await _forget_old(connection)
     await connection.execute(
         """
         insert into auth.mailbox
@@ -138,13 +135,6 @@ async def keep(connection: Connection, to: str, mail: Received) -> None:
         values (%s, %s, %s, %s, '', '', '', %s, %s, %s)
         """,
         [to, RECEIVED, mail.subject, mail.text, mail.sender, mail.html, mail.message_id],
-    )
-
-
-async def _forget_old(connection: Connection) -> None:
-    await connection.execute(
-        "delete from auth.mailbox where created_at < now() - make_interval(days => %s)",
-        [KEPT_DAYS],
     )
 
 

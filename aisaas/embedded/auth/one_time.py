@@ -183,9 +183,6 @@ async def begin_flow(
     """The code that, with the verifier only the asker has, can be exchanged for a session."""
     auth_code = new_token()
     await connection.execute(
-        "delete from auth.flow_state where created_at < now() - interval '1 day'"
-    )
-    await connection.execute(
         """
         insert into auth.flow_state (user_id, auth_code_hash, code_challenge, challenge_kind, method)
         values (%s, %s, %s, %s, %s)

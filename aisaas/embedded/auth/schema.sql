@@ -76,6 +76,9 @@ create unique index if not exists refresh_tokens_live_key on auth.refresh_tokens
   where revoked_at is null;
 create index if not exists refresh_tokens_session_id_idx on auth.refresh_tokens (session_id);
 
+create index if not exists refresh_tokens_revoked_at_idx on auth.refresh_tokens (revoked_at)
+  where revoked_at is not null;
+
 create table if not exists auth.one_time_tokens (
   id             uuid primary key default gen_random_uuid(),
   user_id        uuid not null references auth.users on delete cascade,

@@ -1,0 +1,1 @@
+"""What goes after a while, and what stays."""
