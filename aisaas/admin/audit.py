@@ -28,11 +28,13 @@ class AuditPlace:
 @dataclass(frozen=True, slots=True)
 class AuditPage:
     """Newest first. `names` are the addresses of the accounts that the entries mention, as far as
-    those accounts exist."""
+    those accounts exist. With `narrow`, more accounts fit the search than it looked for: only the
+    entries of some of them are here."""
 
     entries: Sequence[AuditEntry]
     names: Mapping[UUID, str]
     older: bool
+    narrow: bool = False
 
 
 def user_in(name: str) -> UUID | None:
@@ -69,4 +71,5 @@ class AuditLog:
                 if user_id is not None
             }
             names = await store.names_of(session, people)
-        return AuditPage(entries, names, older=len(found) > PAGE_ENTRIES)
+            narrow = bool(search) and await store.too_many_people(session, search)
+        return AuditPage(entries, names, older=len(found) > PAGE_ENTRIES, narrow=narrow)

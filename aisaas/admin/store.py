@@ -10,12 +10,33 @@ from decimal import Decimal
 from typing import Literal, LiteralString
 from uuid import UUID
 
-from sqlalchemy import text, tuple_
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from aisaas.admin.models import AuditEntry, KillSwitch, ModelOverride, SpendingCap
 from aisaas.db.engine import Question
+
+# Accounts whose entries an audit search looks for; beyond that, more of the address has to be typed.
+MOST_PEOPLE = 1_000
+# Shorter words have no trigram, by which an index could find them in the middle of a text.
+SHORTEST_INSIDE = 3
+
+
+def literally(words: str) -> str:
+    """For a pattern of `like`: nothing in it is a wildcard."""
+    return words.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
+
+
+def address_has(column: LiteralString) -> LiteralString:
+    """A condition: a text has the words of `address_pattern` in it, found by an index."""
+    return f"lower({column}) like :words"
+
+
+def address_pattern(words: str) -> dict[str, object]:
+    """The value of `address_has`: anywhere in the text, or at its beginning if it is short."""
+    found = literally(words.lower())
+    return {"words": f"%{found}%" if len(words) >= SHORTEST_INSIDE else f"{found}%"}
 
 
 async def engage(
@@ -142,30 +163,62 @@ async def hold_admin(session: AsyncSession, user_id: UUID) -> bool:
     return rows.first() is not None
 
 
+_ENTRY = "a.id, a.actor, a.action, a.subject, a.before, a.after, a.reason, a.created_at"
+_NEWEST = "order by a.created_at desc, a.id desc limit :limit"
+_BEFORE = "(cast(:at as timestamptz) is null or (a.created_at, a.id) < (:at, cast(:id as uuid)))"
+# As the index has it; nobody types the separator, so a search stays within one of them.
+_WORDS = "(a.actor || chr(10) || a.action || chr(10) || a.subject || chr(10) || a.reason)"
+_ALL_ENTRIES = text(f"select {_ENTRY} from public.audit_log a where {_BEFORE} {_NEWEST}")  # noqa: S608  # fragments of this module
+# Each way to find entries is answered by an index of its own, and yields no more than a page.
+_PEOPLE = f"""
+    select p.id from public.profiles p where {address_has("p.email")}
+    order by lower(p.email), p.id limit :people
+    """  # noqa: S608  # fragments of this module
+# One's entries are found first and ordered then: reading all from the newest on, as if some of one's
+# had to come soon, takes long where there are none.
+_ENTRIES_BY = f"""
+    select * from (
+      select {_ENTRY} from public.audit_log a where a.{{side}} = people.name and {_BEFORE} offset 0
+    ) a {_NEWEST}
+    """  # noqa: S608  # fragments of this module
+_FOUND_ENTRIES = text(
+    f"""
+    with people as materialized (select 'user:' || id as name from ({_PEOPLE}) p), found as (
+      (select {_ENTRY} from public.audit_log a
+        where {_WORDS} ilike :pattern and {_BEFORE} {_NEWEST})
+      union
+      select a.* from people cross join lateral ({_ENTRIES_BY.format(side="actor")}) a
+      union
+      select a.* from people cross join lateral ({_ENTRIES_BY.format(side="subject")}) a
+    )
+    select * from found a {_NEWEST}
+    """  # noqa: S608  # fragments of this module
+)
+_PEOPLE_COUNTED = text(f"select count(*) from ({_PEOPLE}) p")  # noqa: S608  # a fragment of this module
+
+
 async def audit_entries(
     session: AsyncSession, *, search: str, before: tuple[datetime, UUID] | None, limit: int
 ) -> Sequence[AuditEntry]:
-    """Newest first, those older than `before`."""
-    wanted = select(AuditEntry)
-    if search:
-        pattern = f"%{literally(search)}%"
-        people = text(
-            "select 'user:' || id from public.profiles where email ilike :pattern"
-        ).bindparams(pattern=pattern)
-        named = (await session.scalars(people)).all()
-        wanted = wanted.where(
-            col(AuditEntry.actor).ilike(pattern)
-            | col(AuditEntry.action).ilike(pattern)
-            | col(AuditEntry.subject).ilike(pattern)
-            | col(AuditEntry.reason).ilike(pattern)
-            | col(AuditEntry.actor).in_(named)
-            | col(AuditEntry.subject).in_(named)
-        )
-    if before is not None:
-        place = tuple_(col(AuditEntry.created_at), col(AuditEntry.id))
-        wanted = wanted.where(place < before)
-    newest = (col(AuditEntry.created_at).desc(), col(AuditEntry.id).desc())
-    return (await session.scalars(wanted.order_by(*newest).limit(limit))).all()
+    """Newest first, those older than `before`. Of the accounts whose address fits, the first
+    MOST_PEOPLE are looked for."""
+    values: dict[str, object] = {
+        "limit": limit,
+        "at": before[0] if before else None,
+        "id": before[1] if before else None,
+    }
+    if not search:
+        rows = await session.execute(_ALL_ENTRIES, values)
+    else:
+        values |= {"pattern": f"%{literally(search)}%", "people": MOST_PEOPLE}
+        rows = await session.execute(_FOUND_ENTRIES, values | address_pattern(search))
+    return [AuditEntry(**row) for row in rows.mappings()]
+
+
+async def too_many_people(session: AsyncSession, search: str) -> bool:
+    """Whether more accounts fit than are looked for."""
+    values = address_pattern(search) | {"people": MOST_PEOPLE + 1}
+    return int((await session.execute(_PEOPLE_COUNTED, values)).scalar_one()) > MOST_PEOPLE
 
 
 async def names_of(session: AsyncSession, user_ids: Collection[UUID]) -> dict[UUID, str]:
@@ -174,11 +227,6 @@ async def names_of(session: AsyncSession, user_ids: Collection[UUID]) -> dict[UU
         text("select id, email from public.profiles where id = any(:ids)"), {"ids": list(user_ids)}
     )
     return {row[0]: row[1] for row in rows}
-
-
-def literally(words: str) -> str:
-    """For a pattern of `like`: nothing in it is a wildcard."""
-    return words.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
 
 
 # Caps ---------------------------------------------------------------------------------------------

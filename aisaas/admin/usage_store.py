@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.admin.store import literally
+from aisaas.admin.store import address_has, address_pattern
 from aisaas.admin.usage_models import (
     Difference,
     Direction,
@@ -260,7 +260,7 @@ def _cover(low: int, high: int, widths: Sequence[int] = WIDTHS) -> list[tuple[in
     ]
 
 
-def _within(ranges: _Ranges) -> tuple[str, dict[str, object]]:
+def in_blocks(ranges: _Ranges) -> tuple[str, dict[str, object]]:
     """A condition on `usage_by_user`, and its parameters."""
     parts = [
         f"(days = {width} and starts between :from{n} and :to{n})"
@@ -275,7 +275,7 @@ def _within(ranges: _Ranges) -> tuple[str, dict[str, object]]:
 async def active_users(session: AsyncSession, span: Span) -> int:
     """Who had any use. A select for each range, because each is answered by the index alone."""
     ranges = blocks(span)
-    _, values = _within(ranges)
+    _, values = in_blocks(ranges)
     each = " union all ".join(
         f"select user_id from private.usage_by_user"  # noqa: S608
         f" where days = {width} and starts between :from{n} and :to{n}"
@@ -294,9 +294,8 @@ _SORTED: Mapping[UserSort, str] = {
     "cost": "sum(b.cost_micros)",
     "overage": "sum(b.overage_micros)",
     "errors": "sum(b.interrupted + b.failed)",
-    "email": "min(lower(p.email))",
 }
-_DIRECTIONS: Mapping[Direction, str] = {"up": "asc nulls last", "down": "desc nulls last"}
+_DIRECTIONS: Mapping[Direction, str] = {"up": "asc", "down": "desc"}
 
 
 async def users(
@@ -310,62 +309,140 @@ async def users(
     limit: int,
 ) -> tuple[int, Sequence[UserUsage]]:
     """How many there are, and a page of them. Only what is sorted by is summed for everybody."""
-    within, values = _within(blocks(span))
-    join = "left join public.profiles p on p.id = b.user_id" if sort == "email" else ""
-    wanted = ""
-    if search:
-        wanted = "and b.user_id in (select id from public.profiles where email ilike :pattern)"
-        values["pattern"] = f"%{literally(search)}%"
-        if (named := _as_uuid(search)) is not None:
-            wanted = "and b.user_id = :named"
-            values["named"] = named
-    ranked = await session.execute(
+    condition, values = in_blocks(blocks(span))
+    condition, found = f"{condition}{_wanted(search, values)}", values
+    if sort == "email":
+        total, ids = await _by_address(session, span, condition, found, direction, offset, limit)
+    else:
+        ranked = await session.execute(
+            text(
+                f"""
+                select b.user_id, count(*) over () as total
+                from private.usage_by_user b
+                where {condition}
+                group by b.user_id
+                order by {_SORTED[sort]} {_DIRECTIONS[direction]}, b.user_id
+                offset :offset limit :limit
+                """  # noqa: S608  # names of columns
+            ),
+            values | {"offset": offset, "limit": limit},
+        )
+        rows = ranked.all()
+        ids, total = [row[0] for row in rows], int(rows[0][1]) if rows else 0
+    if not ids:
+        return 0, ()
+    figures = await _of_users(session, blocks(span), ids)
+    return total, [figures[user_id] for user_id in ids]
+
+
+def _wanted(search: str, values: dict[str, object]) -> str:
+    """A condition more, for users who are searched for; it adds its values."""
+    if not search:
+        return ""
+    if (named := _as_uuid(search)) is not None:
+        values["named"] = named
+        return " and b.user_id = :named"
+    values |= address_pattern(search)
+    return (
+        " and b.user_id in (select p.id from public.profiles p"  # noqa: S608  # fragments of ours
+        f" where {address_has('p.email')})"
+    )
+
+
+async def _by_address(
+    session: AsyncSession,
+    span: Span,
+    condition: str,
+    values: Mapping[str, object],
+    direction: Direction,
+    offset: int,
+    limit: int,
+) -> tuple[int, Sequence[UUID]]:
+    """In the order of addresses, which an index has; those whose account is gone come last."""
+    counted = await session.execute(
+        text(
+            f"select count(*) from (select 1 from private.usage_by_user b where {condition}"  # noqa: S608
+            " group by b.user_id) u"
+        ),
+        values,
+    )
+    total = int(counted.scalar_one())
+    by = _DIRECTIONS[direction]
+    found = await session.execute(
         text(
             f"""
-            select b.user_id, count(*) over () as total
-            from private.usage_by_user b {join}
-            where {within} {wanted}
-            group by b.user_id
-            order by {_SORTED[sort]} {_DIRECTIONS[direction]}, b.user_id
-            offset :offset limit :limit
-            """  # noqa: S608  # names of columns
+            select p.id from public.profiles p
+            where exists (
+              select from {_KEYS} join private.usage_by_user b using (days, starts)
+              where b.user_id = p.id and {condition} offset 0
+            )
+            order by lower(p.email) {by}, p.id {by} offset :offset limit :limit
+            """  # noqa: S608
         ),
-        values | {"offset": offset, "limit": limit},
+        {**values, **_keys(blocks(span)), "offset": offset, "limit": limit},
     )
-    found = ranked.all()
-    if not found:
-        return 0, ()
-    ids = [row[0] for row in found]
-    figures = await _of_users(session, blocks(span), ids)
-    return int(found[0][1]), [figures[user_id] for user_id in ids]
+    ids = list(found.scalars())
+    if len(ids) < limit and offset + len(ids) < total:
+        ids += await _gone(session, condition, values, offset, limit - len(ids), len(ids))
+    return total, ids
+
+
+async def _gone(
+    session: AsyncSession,
+    condition: str,
+    values: Mapping[str, object],
+    offset: int,
+    limit: int,
+    before: int,
+) -> Sequence[UUID]:
+    """Of those without an account, the ones after `offset` users, of whom `before` are shown."""
+    rows = await session.execute(
+        text(
+            f"""
+            with used as materialized (
+              select b.user_id, p.id from private.usage_by_user b
+              left join public.profiles p on p.id = b.user_id
+              where {condition} group by 1, 2
+            )
+            select user_id from used where id is null order by user_id
+            offset greatest(0, :offset + :before - (select count(id) from used)) limit :limit
+            """  # noqa: S608
+        ),
+        {**values, "offset": offset, "before": before, "limit": limit},
+    )
+    return rows.scalars().all()
+
+
+# The whole keys of the rows of some blocks but for the user: (days, starts).
+_KEYS = "unnest(cast(:widths as smallint[]), cast(:starts as date[])) k (days, starts)"
+
+
+def _keys(ranges: _Ranges) -> dict[str, object]:
+    keys = [
+        (width, first + timedelta(days=day))
+        for width, first, last in ranges
+        for day in range(0, (last - first).days + 1, width)
+    ]
+    return {"widths": [width for width, _ in keys], "starts": [starts for _, starts in keys]}
 
 
 async def _of_users(
     session: AsyncSession, ranges: _Ranges, ids: Sequence[UUID]
 ) -> Mapping[UUID, UserUsage]:
     """By the whole key of every row, however many days there are."""
-    keys = [
-        (width, first + timedelta(days=day))
-        for width, first, last in ranges
-        for day in range(0, (last - first).days + 1, width)
-    ]
     rows = await session.execute(
         text(
             f"""
             select s.*, p.email, p.plan from (
               select b.user_id, {_USER_SUMS}
-              from unnest(cast(:widths as smallint[]), cast(:starts as date[])) k (days, starts)
+              from {_KEYS}
                 cross join unnest(cast(:ids as uuid[])) i (user_id)
                 join private.usage_by_user b using (days, starts, user_id)
               group by b.user_id
             ) s left join public.profiles p on p.id = s.user_id
             """  # noqa: S608  # names of columns
         ),
-        {
-            "widths": [width for width, _ in keys],
-            "starts": [starts for _, starts in keys],
-            "ids": list(ids),
-        },
+        {**_keys(ranges), "ids": list(ids)},
     )
     return {
         row["user_id"]: UserUsage(row["user_id"], row["email"], row["plan"], _figures(row))
@@ -387,7 +464,7 @@ async def users_after(
     session: AsyncSession, span: Span, last: UUID | None, limit: int
 ) -> Sequence[UserUsage]:
     """Users in the order of their ids, those behind `last`."""
-    within, values = _within(blocks(span))
+    within, values = in_blocks(blocks(span))
     behind = "" if last is None else "and user_id > :last"
     rows = await session.execute(
         text(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,6 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts import devices
 from aisaas.accounts.store import granting, sessions_of
+from aisaas.admin.store import address_has, address_pattern
+from aisaas.admin.usage_models import Span
+from aisaas.admin.usage_store import blocks, in_blocks
 from aisaas.admin.users_models import (
     Credit,
     Done,
@@ -45,31 +48,15 @@ LINES = 30
 LOOKED_THROUGH = 2_000
 
 _PLAN = "case when p.plan_ends_at <= now() then 'free' else p.plan end"
-# What a list is ordered by; whoever has no such value comes last.
-_ORDERS: dict[Sort, str] = {
-    "joined": "p.created_at",
-    "email": "lower(p.email)",
-    "plan": _PLAN,
-    "seen": "s.last_seen_at",
-    "requests": "u.requests",
-    "tokens": "u.quota_tokens",
-    "cost": "u.cost_usd",
-}
-# Only the order by use or by sessions needs those of everybody; else it is one page's.
-_JOINS = {
-    "s.": """
-        left join (
-          select user_id, max(last_seen_at) as last_seen_at from private.sessions group by user_id
-        ) s on s.user_id = p.id
-    """,
-    "u.": """
-        left join (
-          select user_id, sum(requests) as requests, sum(quota_tokens) as quota_tokens,
-            sum(cost_usd) as cost_usd
-          from public.usage_days where day > (now() at time zone 'UTC')::date - :days
-          group by user_id
-        ) u on u.user_id = p.id
-    """,
+_ENDED = "p.plan_ends_at <= now()"
+_HOLDS = "(p.plan_ends_at is null or p.plan_ends_at > now())"
+# What a list is ordered by, where it is the profile's own: with the id, an index's columns.
+_OWN: dict[Sort, str] = {"joined": "p.created_at", "email": "lower(p.email)"}
+# What they used lately, summed by blocks of days; whoever used nothing comes last.
+_USED: dict[Sort, str] = {
+    "requests": "sum(requests)",
+    "tokens": "sum(quota_tokens)",
+    "cost": "sum(cost_micros)",
 }
 # With or without its dashes.
 _ID_START = re.compile(r"[0-9a-f]{4,32}", re.ASCII)
@@ -78,51 +65,152 @@ _ID_START = re.compile(r"[0-9a-f]{4,32}", re.ASCII)
 async def find(session: AsyncSession, search: Search) -> FoundPage:
     """A page of those who fit, and how many there are."""
     where, values = _conditions(search)
-    counted = await session.execute(
-        text(
-            f"select count(*) from (select 1 from public.profiles p where {where} limit :most) c"  # noqa: S608  # fragments of this module
-        ),
-        values | {"most": MOST_COUNTED},
-    )
-    total = int(counted.scalar_one())
+    total = await _count(session, f"select p.id from public.profiles p where {where}", values)  # noqa: S608  # fragments of this module
     pages = max(-(-total // PAGE), 1)
     page = min(max(search.page, 1), pages)
-    by = _ORDERS[search.sort]
-    order = f"{by} {'desc' if search.down else 'asc'} nulls last, p.id"
+    ids = await _ranked(session, search, where, values, offset=(page - 1) * PAGE)
     rows = await session.execute(
         text(
             f"""
-            with found as (
-              select p.id, p.email, p.full_name, p.role, {_PLAN} as plan, p.subscription_status,
-                p.suspended_at is not null as suspended, p.created_at,
-                row_number() over (order by {order}) as place
-              from public.profiles p {_JOINS.get(by[:2], "")} where {where}
-              order by {order} limit :page_size offset :offset
-            )
-            select f.id, f.email, f.full_name, f.role, f.plan, f.subscription_status, f.suspended,
-              f.created_at,
-              (select max(s.last_seen_at) from private.sessions s where s.user_id = f.id)
+            select p.id, p.email, p.full_name, p.role, {_PLAN} as plan, p.subscription_status,
+              p.suspended_at is not null as suspended, p.created_at,
+              (select max(s.last_seen_at) from private.sessions s where s.user_id = p.id)
                 as last_seen_at,
               u.requests, u.quota_tokens, u.cost_usd
-            from found f cross join lateral (
+            from unnest(cast(:ids as uuid[])) with ordinality f (id, place)
+            join public.profiles p on p.id = f.id
+            cross join lateral (
               select coalesce(sum(d.requests), 0)::bigint as requests,
                 coalesce(sum(d.quota_tokens), 0)::bigint as quota_tokens,
                 coalesce(sum(d.cost_usd), 0) as cost_usd
               from public.usage_days d
-              where d.user_id = f.id and d.day > (now() at time zone 'UTC')::date - :days
+              where d.user_id = p.id and d.day > (now() at time zone 'UTC')::date - :days
             ) u
             order by f.place
             """  # noqa: S608  # fragments of this module
         ),
-        values | {"page_size": PAGE, "offset": (page - 1) * PAGE, "days": DAYS},
+        {"ids": ids, "days": DAYS},
     )
     return FoundPage([Found(**row) for row in rows.mappings()], page, pages, total)
+
+
+async def _count(session: AsyncSession, query: str, values: dict[str, Any]) -> int:
+    """Up to MOST_COUNTED; in the order of an index, so that it ends there."""
+    rows = await session.execute(
+        text(f"select count(*) from ({query} order by 1 limit :most) c"),  # noqa: S608  # fragments of this module
+        values | {"most": MOST_COUNTED},
+    )
+    return int(rows.scalar_one())
+
+
+async def _ranked(
+    session: AsyncSession, search: Search, where: str, values: dict[str, Any], *, offset: int
+) -> Sequence[UUID]:
+    """The ids of a page, in order. Only what is ordered by is looked at for everybody."""
+    direction = "desc" if search.down else "asc"
+    turn = {"offset": offset, "size": PAGE}
+    if (own := _OWN.get(search.sort)) is not None:
+        rows = await session.execute(
+            text(
+                f"select p.id from public.profiles p where {where}"  # noqa: S608  # fragments of this module
+                f" order by {own} {direction}, p.id {direction} offset :offset limit :size"
+            ),
+            values | turn,
+        )
+        return rows.scalars().all()
+    if search.sort == "plan":
+        # Those whose plan has ended are on the free one; the others are in an index's order.
+        each = " union all ".join(
+            f"(select {plan} as plan, p.id from public.profiles p where {where} and {holds}"  # noqa: S608
+            f" order by 1 {direction}, p.id {direction} limit :offset + :size)"
+            for plan, holds in (("p.plan", _HOLDS), ("'free'", _ENDED))
+        )
+        rows = await session.execute(
+            text(
+                f"select id from ({each}) f order by plan {direction}, id {direction}"  # noqa: S608
+                " offset :offset limit :size"
+            ),
+            values | turn,
+        )
+        return rows.scalars().all()
+    by, ranking = await _ranking(session, search, where, direction)
+    rows = await session.execute(
+        text(
+            f"""
+            select p.id from {ranking} r
+            -- One after the other, until the page is full.
+            cross join lateral (
+              select p.id from public.profiles p where p.id = r.user_id and {where} offset 0
+            ) p
+            order by r.amount {direction}, r.user_id {direction} offset :offset limit :size
+            """  # noqa: S608
+        ),
+        values | by | turn,
+    )
+    ids = list(rows.scalars())
+    if len(ids) < PAGE:
+        ids += await _unranked(session, ranking, where, values | by, offset=offset, before=len(ids))
+    return ids
+
+
+async def _ranking(
+    session: AsyncSession, search: Search, where: str, direction: str
+) -> tuple[dict[str, Any], str]:
+    """Values, and a table of `user_id` and `amount`; whoever isn't in it has none."""
+    if search.sort == "seen":
+        # In an index's order, of each user the newest alone: what a page needs ends the reading.
+        return (
+            {},
+            """(
+          select s.user_id, s.last_seen_at as amount from private.sessions s
+          where not exists (
+            select from private.sessions n where n.user_id = s.user_id
+              and (n.last_seen_at, n.id) > (s.last_seen_at, s.id) offset 0
+          )
+        )""",
+        )
+    today = (await session.execute(text("select (now() at time zone 'UTC')::date"))).scalar_one()
+    condition, values = in_blocks(blocks(Span(today - timedelta(days=DAYS - 1), today)))
+    if search.text.strip():
+        # A search finds few, so that only those are summed.
+        condition += f" and user_id in (select p.id from public.profiles p where {where})"  # noqa: S608
+    return values, (
+        f"(select user_id, {_USED[search.sort]} as amount from private.usage_by_user"  # noqa: S608
+        f" where {condition} group by user_id order by 2 {direction}, 1 {direction})"
+    )
+
+
+async def _unranked(
+    session: AsyncSession,
+    ranking: str,
+    where: str,
+    values: dict[str, Any],
+    *,
+    offset: int,
+    before: int,
+) -> Sequence[UUID]:
+    """Those without an amount, by id: what is left of a page whose first `before` have one."""
+    joined = (
+        f"select p.id from {ranking} r join public.profiles p on p.id = r.user_id where {where}"  # noqa: S608
+    )
+    counted = offset + before
+    if before == 0 and offset > 0:
+        counted = await _count(session, joined, values)
+    rows = await session.execute(
+        text(
+            f"select p.id from public.profiles p where {where}"  # noqa: S608
+            f" and not exists (select from {ranking} r where r.user_id = p.id)"
+            " order by p.id offset :offset limit :size"
+        ),
+        values | {"offset": max(offset - counted, 0), "size": PAGE - before},
+    )
+    return rows.scalars().all()
 
 
 def _conditions(search: Search) -> tuple[str, dict[str, Any]]:
     """Fragments that are written here, and the values they name."""
     wanted: dict[str, tuple[str, object]] = {
-        "plan": (f"{_PLAN} = :plan", search.plan),
+        "plan": (_plan_is(search.plan), search.plan),
         "status": ("p.subscription_status = :status", search.status),
         "role": ("p.role = :role", search.role),
         "suspended": ("(p.suspended_at is not null) = :suspended", search.suspended),
@@ -132,14 +220,20 @@ def _conditions(search: Search) -> tuple[str, dict[str, Any]]:
     values: dict[str, Any] = {name: value for name, (_, value) in found.items()}
     typed = search.text.strip().lower()
     if typed:
-        either = ["strpos(lower(p.email), :text) > 0", "strpos(lower(p.full_name), :text) > 0"]
-        values["text"] = typed
+        either = [address_has("p.email"), address_has("p.full_name")]
+        values |= address_pattern(typed)
         digits = typed.replace("-", "")
         if _ID_START.fullmatch(digits):
             either.append("p.id between cast(:lowest as uuid) and cast(:highest as uuid)")
             values |= {"lowest": digits.ljust(32, "0"), "highest": digits.ljust(32, "f")}
         fragments.append(f"({' or '.join(either)})")
     return " and ".join(fragments) or "true", values
+
+
+def _plan_is(plan: str | None) -> str:
+    if plan == "free":
+        return f"(p.plan = :plan or {_ENDED})"
+    return f"(p.plan = :plan and {_HOLDS})"
 
 
 async def named(session: AsyncSession, whom: str) -> UUID | None:
@@ -322,8 +416,11 @@ async def done(session: AsyncSession, user_id: UUID) -> Sequence[Done]:
         text(
             """
             select a.id, a.actor, a.action, a.before, a.after, a.reason, a.created_at as at,
-              (select p.email from public.profiles p where 'user:' || p.id = a.actor)
-                as actor_email
+              (
+                select p.email from public.profiles p
+                where p.id = case when a.actor ~ '^user:[0-9a-f-]{36}$'
+                  then cast(substr(a.actor, 6) as uuid) end
+              ) as actor_email
             from public.audit_log a
             where a.subject = :subject order by a.created_at desc, a.id limit :lines
             """

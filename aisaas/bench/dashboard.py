@@ -21,12 +21,12 @@ import psycopg
 
 from aisaas.admin.usage_models import Span, UserSort
 from aisaas.admin.usage_store import FIGURES, WIDTHS
+from aisaas.bench.grown import DAYS, fill_usage
 from aisaas.db.migrate import upgrade
 from aisaas.embedded.stack import PARTS, Stack
 from aisaas.settings import load
 from aisaas.wiring import Services, build
 
-DAYS = 180
 USERS = 10_000
 ROUNDS = 200
 # How many looks go back, and how many search.
@@ -36,70 +36,6 @@ SORTS: tuple[UserSort, ...] = ("requests", "tokens", "cost", "overage", "errors"
 # How far back, and how often somebody looks so far.
 SPANS = (1, 7, 7, 30, 30, 30, 30, 90, 90, DAYS)
 
-_PEOPLE = """
-    insert into auth.users (id, email)
-      select ('00000000-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,
-        'user-' || n || '@example.com' from generate_series(1, %(users)s) n
-    """
-_SUBSCRIPTIONS = """
-    insert into public.subscriptions (id, user_id, stripe_customer_id, status, plan, created_at)
-      select 'sub_' || n, ('00000000-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,
-        'cus_' || n, 'active', case when n %% 4 = 0 then 'business' else 'pro' end,
-        now() - (n %% 400) * interval '1 day'
-      from generate_series(1, %(subscriptions)s) n
-    """
-# On any day one of each four users comes, not always the same; a few of them use much and most use
-# little; everybody has a favourite model. Ids rise, so that half a year is loaded in minutes.
-_DAY = """
-    insert into public.usage_records (id, reservation_id, user_id, purpose, plan, model, provider,
-      prompt_tokens, cached_prompt_tokens, completion_tokens, counted_by, weight, quota_tokens,
-      overage_tokens, overage_usd, period_key, input_usd_per_million, output_usd_per_million,
-      price_version, cost_usd, outcome, created_at)
-    select id, id, ('00000000-0000-4000-8000-' || lpad(to_hex(person), 12, '0'))::uuid,
-      case when dice < 0.1 then 'title' else 'reply' end,
-      case when person %% 20 = 0 then 'business' when person %% 5 = 0 then 'pro' else 'free' end,
-      'model-' || kind, 'provider-' || kind %% 3, prompt, prompt / 4, completion, 'provider', 1,
-      prompt + completion, beyond, beyond * 0.000010, 'month:' || to_char(at, 'YYYY-MM'), 1, 3,
-      'bench', (prompt + 3 * completion) * 0.000001,
-      case when dice < 0.94 then 'done' when dice < 0.97 then 'stopped'
-        when dice < 0.99 then 'interrupted' else 'failed' end, at
-    from (
-      select *, case when dice < 0.9 then person %% 6 else (dice * 1000)::integer %% 6 end as kind,
-        case when person %% 5 = 0 and dice < 0.2 then 100 else 0 end as beyond
-      from (
-        select ('00000000-0000-4000-9000-' || lpad(to_hex(%(from)s + n), 12, '0'))::uuid as id,
-          floor(%(users)s / 4 * power(random(), 2))::integer as four, random() as dice,
-          100 + floor(random() * 900)::integer as prompt,
-          50 + floor(random() * 500)::integer as completion,
-          %(day)s::date + n * (interval '1 day' / %(rows)s) as at
-        from generate_series(0, %(rows)s - 1) n
-      ) drawn, lateral (
-        select 1 + 4 * four + (hashint4(four * 1000 + extract(doy from at)::integer) & 3) as person
-      ) came
-    ) lines
-    """
-_AROUND = """
-    insert into public.refusals (user_id, code, minute, times, model)
-      select ('00000000-0000-4000-8000-' || lpad(to_hex(1 + n %% %(refused)s), 12, '0'))::uuid,
-        (array['busy', 'rate_limited_minute', 'quota_exceeded', 'spending_paused'])[1 + n %% 4],
-        date_trunc('minute', now()) - n * (interval '90 days' / %(refusals)s), 2, 'model-1'
-      from generate_series(1, %(refusals)s) n
-      on conflict do nothing;
-    insert into public.spend_days (day, scope, spent_usd)
-      select %(first)s::date + d, s, 3.5 from generate_series(0, %(days)s - 1) d,
-        (values ('free'), ('total')) as scopes (s);
-    insert into private.provider_errors (day, provider, model, kind, times)
-      select %(first)s::date + d, 'provider-' || m %% 3, 'model-' || m, k, 1 + d %% 5
-      from generate_series(0, %(days)s - 1) d, generate_series(0, 5) m,
-        unnest(array['timeout', 'overloaded']) k;
-    insert into public.quota_periods (user_id, period_key, period_start, period_end, included)
-      values ('00000000-0000-4000-8000-000000000001', 'bench', now(), now() + interval '1 month', 0);
-    insert into public.reservations (id, user_id, purpose, plan, model, period_key, tokens, cost_usd,
-        prompt_estimate, prompt_count, max_tokens, weight, spend_day, free_tier, lease_expires_at)
-      select gen_random_uuid(), '00000000-0000-4000-8000-000000000001', 'reply', 'free', 'model-1',
-        'bench', 0, 0, 1, 1, 1, 1, now()::date, true, now() + interval '1 day'
-      from generate_series(1, 50)
-    """
 _TABLES = (
     "public.usage_records, public.usage_days, private.usage_totals, private.usage_by_user,"
     " public.refusals, public.subscriptions, public.reservations, private.provider_errors"
@@ -179,24 +115,7 @@ def _fill(url: str, rows: int, users: int, first: date) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("set synchronous_commit = off")
         connection.execute("set work_mem = '256MB'")
-        connection.execute(_PEOPLE, {"users": users})
-        connection.execute(_SUBSCRIPTIONS, {"subscriptions": users // 5})
-        done = 0
-        for number in range(DAYS):
-            upto = rows * (number + 1) // DAYS
-            day = {"from": done, "rows": upto - done, "users": users}
-            if upto > done:
-                connection.execute(_DAY, day | {"day": first + timedelta(days=number)})
-            done = upto
-        around = {
-            # A few are refused again and again.
-            "refused": max(users // 20, 1),
-            "refusals": max(rows // 100, 1),
-            "first": first,
-            "days": DAYS,
-        }
-        for statement in _AROUND.split(";\n"):
-            connection.execute(statement, around)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        fill_usage(connection, users, rows, rows // 100, first)
         # What the database does by itself, sooner or later.
         connection.execute(f"vacuum analyze {_TABLES}")  # pyright: ignore[reportArgumentType, reportCallIssue]
 

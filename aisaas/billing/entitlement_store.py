@@ -204,10 +204,10 @@ async def health(session: AsyncSession) -> EntitlementHealth:
     rows = await session.execute(
         text(
             """
-            select count(*) filter (where corrected_at is null) as open,
-              min(found_at) filter (where corrected_at is null) as oldest_at,
-              count(*) filter (where corrected_at > now() - interval '7 days') as repaired_lately
-            from public.entitlement_differences
+            select count(*) as open, min(found_at) as oldest_at,
+              (select count(*) from public.entitlement_differences
+                where corrected_at > now() - interval '7 days') as repaired_lately
+            from public.entitlement_differences where corrected_at is null
             """
         )
     )

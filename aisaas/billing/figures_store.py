@@ -24,8 +24,8 @@ _COUNTS: LiteralString = """
       (select coalesce(extract(epoch from now() - min(next_attempt_at)), 0)::double precision
         from public.billing_notices where state = 'pending' and next_attempt_at < now())
         as mails_lag_seconds,
-      (select coalesce(sum(abs(drift)), 0)::double precision
-        from public.meter_reconciliations where drift <> 0) as meter_drift_tokens,
+      (select coalesce(sum(abs(drift - settled_tokens)), 0)::double precision
+        from public.meter_reconciliations where drift <> settled_tokens) as meter_drift_tokens,
       (select count(*) from private.kill_switches) as switches_engaged,
       (select count(*) from private.job_failures where next_attempt_at is null)
         + (select count(*) from public.billing_notices where state = 'dead')

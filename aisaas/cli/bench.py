@@ -37,6 +37,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     strangers.add_argument("--connections", type=int, default=2000, help="of each kind (2000)")
     strangers.add_argument("--seconds", type=float, default=20, help="of each kind (20)")
+    growth = kinds.add_parser(
+        "growth", help="how soon pages load and purges end on a database of years"
+    )
+    growth.add_argument("--users", type=int, default=50_000, help="accounts (50,000)")
+    growth.add_argument("--lines", type=int, default=1_000_000, help="of the ledger (1,000,000)")
+    growth.add_argument("--messages", type=int, default=203_000, help="in 10,001 chats (203,000)")
+    growth.add_argument(
+        "--deleted",
+        type=int,
+        default=1_200_000,
+        help="messages of a deleted chat, and as many of a deleted account (1,200,000)",
+    )
     wire = kinds.add_parser("wire", help="bytes on the wire for each byte of a streamed reply")
     wire.add_argument("--tokens", type=int, default=4000, help="length of the reply (4000)")
     wire.add_argument("--speed", type=int, default=50, help="tokens a second (50); 0: unpaced")
@@ -122,6 +134,20 @@ def _webhooks(arguments: argparse.Namespace) -> Figures:
     return measure(arguments.events)
 
 
+def _growth(arguments: argparse.Namespace) -> Figures:
+    from aisaas.bench.grown import Sizes  # noqa: PLC0415
+    from aisaas.bench.growth import measure  # noqa: PLC0415
+
+    return measure(
+        Sizes(
+            users=arguments.users,
+            lines=arguments.lines,
+            messages=arguments.messages,
+            deleted_messages=arguments.deleted,
+        )
+    )
+
+
 ALONE: dict[str, Callable[[argparse.Namespace], Figures]] = {
     "stop": _stop,
     "guard": _guard,
@@ -131,4 +157,5 @@ ALONE: dict[str, Callable[[argparse.Namespace], Figures]] = {
     "metering": _metering,
     "dashboard": _dashboard,
     "strangers": _strangers,
+    "growth": _growth,
 }

@@ -347,7 +347,7 @@ async def test_users_are_found_by_address_or_id_and_stay_when_the_account_is_gon
     assert await found("") == everybody
     assert await found(ada.email[:12].upper()) == {(ada.user_id, ada.email)}
     assert await found(str(gone)) == {(gone, None)}
-    assert await found("%_") == {(odd, f"100%_{odd}@example.com")}
+    assert await found("0%_") == {(odd, f"100%_{odd}@example.com")}
     assert await found("nobody at all") == set()
     empty = await reports.users("tests", span, search="nobody at all", page=3)
     assert (empty.users, empty.page, empty.pages, empty.total) == ((), 1, 1, 0)

@@ -24,6 +24,7 @@ def entries() -> rx.Component:
     log = Audit.log
     return rx.el.section(
         shared.search_box("Search by actor, action, account, or reason", Audit.find),
+        rx.cond(log.narrow, rx.el.p(log.narrow, role="status")),
         rx.cond(
             log.rows,
             shared.table(COLUMNS, rx.foreach(log.rows, _entry), "Audit log"),

@@ -9,8 +9,13 @@ from uuid import UUID
 
 from aisaas.admin.audit import AuditPage, user_in
 from aisaas.admin.models import AuditEntry
+from aisaas.admin.store import MOST_PEOPLE
 
 NOTHING = "–"
+TOO_MANY = (
+    f"More than {MOST_PEOPLE:,} accounts match this search, and only the first {MOST_PEOPLE:,} are "
+    "included. Type more of the email address."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +36,13 @@ class AuditView:
     rows: list[EntryView] = dataclasses.field(default_factory=list)
     page: int = 1
     older: bool = False
+    # Said above the entries; blank when all that fit were looked for.
+    narrow: str = ""
 
 
 def audit_view(found: AuditPage, number: int) -> AuditView:
     rows = [_entry(entry, found.names) for entry in found.entries]
-    return AuditView(rows, number, found.older)
+    return AuditView(rows, number, found.older, TOO_MANY if found.narrow else "")
 
 
 def _entry(entry: AuditEntry, names: Mapping[UUID, str]) -> EntryView:

@@ -1,0 +1,66 @@
+"""A database with enough of everything that reading all of a table is the slower way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import pytest_asyncio
+
+from aisaas.bench.grown import Sizes, fill
+from aisaas.db.migrate import upgrade
+from aisaas.embedded.stack import Stack
+from aisaas.settings import load
+from aisaas.wiring import Services, build
+from tests.services import EMBEDDED, NO_SENDERS
+from tests.tenancy.test_migrations import SUPABASE, own_database
+
+SIZES = Sizes(
+    users=6000,
+    lines=20_000,
+    conversations=500,
+    messages=20_000,
+    deleted_messages=3000,
+    sessions=9000,
+    reservations=12_000,
+    refusals=12_000,
+    audit=12_000,
+    outbox=12_000,
+    reconciliations=12_000,
+    webhooks=12_000,
+    notices=12_000,
+)
+
+
+@pytest.fixture(scope="session")
+def grown_url(stack: Stack) -> Generator[str]:
+    with own_database(stack, SUPABASE) as url:
+        upgrade(url)
+        fill(url, SIZES, datetime.now(UTC).date())
+        yield url
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def grown(stack: Stack, grown_url: str, catalogue: Path) -> AsyncGenerator[Services]:
+    values: dict[str, object] = {name.lower(): value for name, value in stack.env.items()}
+    for name in ("database_url", "service_database_url"):
+        old = urlsplit(str(values[name]))
+        values[name] = old._replace(path=urlsplit(grown_url).path).geturl()
+    services = build(
+        load(
+            **(
+                values
+                | {
+                    "embedded_parts": EMBEDDED,
+                    "model_catalogue": catalogue,
+                    "default_model": "demo",
+                }
+                | NO_SENDERS
+            )
+        )
+    )
+    yield services
+    await services.close()
