@@ -20,10 +20,11 @@ HEAVY_USER = "00000000-0000-4000-8000-000000000001"
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Rows. `lines` are the ledger's, over half a year; a fifth of the users pay. `deleted_messages`
+    """Rows. `lines` are the ledger's, over `days`; a fifth of the users pay. `deleted_messages`
     are in one conversation that its user has deleted, and as many belong to an account that is
     deleted."""
 
+    days: int = DAYS
     users: int = 50_000
     lines: int = 1_000_000
     conversations: int = 10_001
@@ -172,7 +173,7 @@ _REST = f"""
         corrected_at)
       select {_USER.format("n")}, '{{"plan": "free", "status": "free"}}',
         '{{"plan": "pro", "status": "active"}}', 'bench', now(), case when n %% 50 > 0 then now() end
-      from generate_series(1, %(paying)s / 10) n;
+      from generate_series(1, %(paying)s / 2) n;
     insert into public.credit_grants (user_id, tokens, reason, granted_by, created_at)
       select {_USER.format("1 + n %% %(users)s")}, 1000, 'Welcome', 'bench',
         now() - n * interval '1 minute'
@@ -213,8 +214,8 @@ def fill(url: str, sizes: Sizes, last: date) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("set synchronous_commit = off")
         connection.execute("set work_mem = '256MB'")
-        first = last - timedelta(days=DAYS - 1)
-        fill_usage(connection, sizes.users, sizes.lines, sizes.refusals, first)
+        first = last - timedelta(days=sizes.days - 1)
+        fill_usage(connection, sizes.users, sizes.lines, sizes.refusals, first, days=sizes.days)
         values = asdict(sizes) | {"paying": max(sizes.users // 5, 1)}
         run(connection, _REST, values)
         if sizes.deleted_messages:
@@ -224,14 +225,20 @@ def fill(url: str, sizes: Sizes, last: date) -> None:
 
 
 def fill_usage(
-    connection: psycopg.Connection, users: int, lines: int, refusals: int, first: date
+    connection: psycopg.Connection,
+    users: int,
+    lines: int,
+    refusals: int,
+    first: date,
+    *,
+    days: int = DAYS,
 ) -> None:
-    """Users, subscriptions and the ledger of DAYS days, with what stands beside it."""
+    """Users, subscriptions and the ledger of so many days, with what stands beside it."""
     connection.execute(PEOPLE, {"users": users})
     connection.execute(SUBSCRIPTIONS, {"paying": users // 5})
     done = 0
-    for number in range(DAYS):
-        upto = lines * (number + 1) // DAYS
+    for number in range(days):
+        upto = lines * (number + 1) // days
         day = {"from": done, "lines": upto - done, "users": users}
         if upto > done:
             connection.execute(LINES_OF_A_DAY, day | {"day": first + timedelta(days=number)})
@@ -241,7 +248,7 @@ def fill_usage(
         "refused": max(users // 20, 1),
         "refusals": max(refusals, 1),
         "first": first,
-        "days": DAYS,
+        "days": days,
     }
     run(connection, AROUND, around)
 

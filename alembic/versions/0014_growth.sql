@@ -26,10 +26,10 @@ begin
   if not found then
     raise foreign_key_violation using message = 'conversations: there is no such profile';
   end if;
-  return new;
+  return null;
 end $$;
 alter table public.conversations drop constraint conversations_user_id_fkey;
-create trigger conversations_owner before insert or update of user_id on public.conversations
+create trigger conversations_owner after insert or update of user_id on public.conversations
   for each row execute function private.require_profile();
 -- Refusals are only ever written for accounts that are there (billing/store.py).
 alter table public.refusals drop constraint refusals_user_id_fkey;

@@ -19,19 +19,20 @@ from tests.services import EMBEDDED, NO_SENDERS
 from tests.tenancy.test_migrations import SUPABASE, own_database
 
 SIZES = Sizes(
+    days=30,
     users=6000,
-    lines=20_000,
-    conversations=500,
-    messages=20_000,
-    deleted_messages=3000,
-    sessions=9000,
-    reservations=12_000,
-    refusals=12_000,
-    audit=12_000,
-    outbox=12_000,
-    reconciliations=12_000,
-    webhooks=12_000,
-    notices=12_000,
+    lines=12_000,
+    conversations=4000,
+    messages=8000,
+    deleted_messages=1500,
+    sessions=6000,
+    reservations=6000,
+    refusals=6000,
+    audit=8000,
+    outbox=6000,
+    reconciliations=6000,
+    webhooks=6000,
+    notices=6000,
 )
 
 

@@ -31,6 +31,7 @@ REASONS = {
     "billing_invalid": "The plan or spending cap couldn't be changed",
     "busy": "Too many replies were running",
     "cap_reached": "Spending cap reached",
+    "internal_error": "Something went wrong on our side",
     "message_invalid": "The message was empty or had invalid characters",
     "message_too_large": "The message was too long",
     "model_unavailable": "The model wasn't available",
@@ -41,6 +42,7 @@ REASONS = {
     "restarting": "The server was restarting",
     "spending_paused": "New replies were paused",
     "suspended": "The account was suspended",
+    "too_slow": "It took too long and was canceled",
     "unavailable": "A service didn't respond",
 }
 
