@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
+from uuid import UUID
 
 import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
+from aisaas.admin.audit import PAGE_ENTRIES
+from aisaas.admin.users_models import Search, Sort
 from aisaas.bench.growth import pages, sign_in
 from aisaas.db.engine import Login, Question, Role
 from aisaas.db.grants import TABLES
@@ -143,6 +146,37 @@ async def test_a_question_without_an_index_would_be_noticed(grown: Services, wat
 
 def test_small_tables_are_tables() -> None:
     assert {table.split(".")[1] for table in TABLES} > SMALL
+
+
+async def test_audit_search_that_fits_every_account_says_that_it_is_too_wide(
+    grown: Services, grown_url: str
+) -> None:
+    person = await sign_in(grown, grown_url)
+    wide = await grown.audit.page(person, search="@example.com")
+    assert wide.narrow
+    assert len(wide.entries) == PAGE_ENTRIES
+    assert wide.older
+    one = await grown.audit.page(person, search="user-4321@")
+    assert not one.narrow
+    (subject,) = {entry.subject for entry in one.entries}
+    assert one.names[UUID(subject.removeprefix("user:"))] == "user-4321@example.com"
+
+
+async def test_every_user_is_on_one_page_of_a_list_whatever_orders_it(
+    grown: Services, grown_url: str
+) -> None:
+    """Those who have what it is ordered by, and behind them those who have not."""
+    person = await sign_in(grown, grown_url)
+    for sort in get_args(Sort):
+        for down in (True, False):
+            seen: list[UUID] = []
+            for number in range(1, 6):
+                found = await grown.users.find(
+                    person, Search(text="user-12", sort=sort, down=down, page=number)
+                )
+                assert (found.page, found.pages, found.total) == (number, 5, 111)
+                seen += [each.id for each in found.users]
+            assert len(seen) == len(set(seen)) == 111, (sort, down)
 
 
 async def test_drift_that_was_settled_is_not_in_the_figures(

@@ -478,3 +478,26 @@ def test_a_mail_server_needs_a_sender_and_a_sender_alone_does_no_harm(
 def test_sign_in_providers_are_named_once(environment: pytest.MonkeyPatch) -> None:
     settings = _load(environment, PRODUCTION | {"OAUTH_PROVIDERS": "github, google,github"})
     assert settings.oauth_providers == ("github", "google")
+
+
+def test_periods_are_kept_at_least_as_long_as_what_belongs_to_them(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    days = {"RETENTION_RECORDS_DAYS": "120", "RETENTION_ACCOUNTING_DAYS": "119"}
+    assert set(_problems(environment, DEVELOPMENT | days)) == {"RETENTION_ACCOUNTING_DAYS"}
+    _load(environment, days | {"RETENTION_ACCOUNTING_DAYS": "120"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "lowest"),
+    [
+        ("RETENTION_DELETED_CONVERSATIONS_DAYS", 0),
+        ("RETENTION_RECORDS_DAYS", 31),
+        ("RETENTION_ACCOUNTING_DAYS", 90),
+    ],
+)
+def test_what_protects_from_handling_twice_is_not_removed_early(
+    environment: pytest.MonkeyPatch, variable: str, lowest: int
+) -> None:
+    _load(environment, DEVELOPMENT | {variable: str(lowest)})
+    assert set(_problems(environment, DEVELOPMENT | {variable: str(lowest - 1)})) == {variable}
