@@ -17,7 +17,14 @@ from aisaas.admin.access import require_admin
 from aisaas.admin.usage_export import csv_text
 from aisaas.admin.usage_models import By, Span
 from aisaas.api.forms import UNPROCESSABLE, who
-from aisaas.errors import DependencyError, NotFound, Suspended, TooSlow, Unauthenticated, Unavailable
+from aisaas.errors import (
+    DependencyError,
+    NotFound,
+    Suspended,
+    TooSlow,
+    Unauthenticated,
+    Unavailable,
+)
 from aisaas.wiring import services
 
 WHAT = f"Say from and to as days like 2026-11-30, and by as one of {', '.join(get_args(By))}."

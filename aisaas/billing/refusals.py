@@ -16,7 +16,7 @@ from uuid import UUID
 
 from aisaas.billing import store
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import DependencyError
+from aisaas.errors import DependencyError, TooSlow
 from aisaas.observe.metrics import JOB_ITEMS_FAILED
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Refusals:
         try:
             async with self._service.transaction(durable=False) as session:
                 await store.add_refusals(session, lately)
-        except DependencyError:
+        except (DependencyError, TooSlow):
             raise
         except Exception:
             if len(lately) == 1:

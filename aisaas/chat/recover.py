@@ -25,7 +25,7 @@ from aisaas.chat import store
 from aisaas.chat.catalogue import Catalogue
 from aisaas.chat.settle import Owed, Produced, Settler
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import DependencyError
+from aisaas.errors import DependencyError, TooSlow
 from aisaas.observe import context
 from aisaas.ports import LoggedReply, Model, Price, ReplyLog
 
@@ -168,7 +168,7 @@ class Recovery:
         try:
             if not await self._settler.settle_once(owed, produced):
                 return False
-        except DependencyError:
+        except (DependencyError, TooSlow):
             raise
         except Exception:
             if item.message_id is not None:
