@@ -300,7 +300,7 @@ def turn(
     )
 
 
-def skeleton(title: Text, at: str, class_name: str = "dashboard-main") -> rx.Component:
+def skeleton(title: rx.Var[Any] | str, at: str, class_name: str = "dashboard-main") -> rx.Component:
     """A page's outline while it is not known who is asking: also what shows before scripts run."""
     line = rx.el.div(class_name="skeleton", aria_hidden="true")
     return rx.el.div(

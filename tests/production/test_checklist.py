@@ -76,7 +76,7 @@ def test_embedded_parts_that_do_not_run_are_told(
 
 def test_database_that_is_away_is_one_line_without_its_password(configure: Configure) -> None:
     address = f"postgresql://app_rw:a-long-password@127.0.0.1:{free_port()}/postgres"
-    found = by_item(checklist._database(configure(database_url=address)))
+    found = by_item(checklist._database(configure(database_url=address), 1))
     assert found["database"].state == "failed"
     assert "a-long-password" not in str(found)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -52,8 +53,8 @@ def fits(page: Page) -> bool:
 
 
 @pytest.mark.parametrize("path", PUBLIC)
-def test_pages_for_anybody(chromium: Browser, url: str, view: dict[str, object], path: str) -> None:
-    context = chromium.new_context(base_url=url, **view)  # type: ignore[arg-type]
+def test_pages_for_anybody(chromium: Browser, url: str, view: Any, path: str) -> None:
+    context = chromium.new_context(base_url=url, **view)
     page = context.new_page()
     page.goto(path)
     is_loaded(page)
@@ -62,10 +63,10 @@ def test_pages_for_anybody(chromium: Browser, url: str, view: dict[str, object],
     context.close()
 
 
-def test_pages_of_an_account(session: Page, chromium: Browser, view: dict[str, object]) -> None:
+def test_pages_of_an_account(session: Page, chromium: Browser, view: Any) -> None:
     context = chromium.new_context(
         base_url=session.url, storage_state=session.context.storage_state(), **view
-    )  # type: ignore[arg-type]
+    )
     page = context.new_page()
     found: dict[str, list[str]] = {}
     conversation = re.sub(r"^\w+://[^/]+", "", session.url)
