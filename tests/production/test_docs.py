@@ -103,7 +103,7 @@ def test_guide_names_settings_and_files_that_there_are() -> None:
 
 def test_guide_says_how_each_secret_is_replaced() -> None:
     section = (
-        GUIDE.read_text().partition("## Another secret without downtime")[2].partition("\n## ")[0]
+        GUIDE.read_text().partition("## Rotate secrets without downtime")[2].partition("\n## ")[0]
     )
     of_the_laptop = {"demo_api_key"}
     for name, field in Settings.model_fields.items():
