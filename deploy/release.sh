@@ -1,9 +1,9 @@
 #!/bin/sh
-# Bring an install of compose.yaml to an image: the schema first, then the processes, then the checklist.
-# Run in the folder of compose.yaml. Usage: deploy/release.sh IMAGE
+# Deploys an image: migrates the schema, replaces the processes, then runs the checklist.
+# Run it in the folder of compose.yaml. Usage: deploy/release.sh IMAGE
 #
-# Migrations only add, so the release before works with the schema of this one: when the new one doesn't
-# come up, `deploy/release.sh` with the image before takes it back.
+# Migrations only add, so the previous release works on the new schema. If the new release doesn't start, run
+# `deploy/release.sh` with the previous image to roll back.
 set -eu
 
 IMAGE=${1:?which image?}

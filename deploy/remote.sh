@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run a command in the folder `aisaas` of a host, with this checkout's compose.yaml and deploy/ in it.
+# Copies this checkout's compose.yaml and deploy/ to the folder `aisaas` on a host and runs a command there.
 # Usage: SSH_TARGET=deploy@host SSH_KEY=… SSH_KNOWN_HOSTS=… deploy/remote.sh COMMAND…
 set -eu
 
@@ -10,7 +10,7 @@ printf '%s\n' "${SSH_KEY:?}" >"$keys/key"
 printf '%s\n' "${SSH_KNOWN_HOSTS:?}" >"$keys/hosts"
 
 remote() {
-	# A host that isn't the known one is refused.
+	# Refuses a host whose key isn't the known one.
 	ssh -i "$keys/key" -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=yes \
 		-o UserKnownHostsFile="$keys/hosts" "${SSH_TARGET:?}" "$@"
 }
