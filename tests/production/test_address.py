@@ -112,7 +112,7 @@ def test_plain_http_has_to_lead_to_https_or_to_be_closed() -> None:
         assert address.plain_http(f"http://127.0.0.1:{port}").state == "ok"
     with serving(200, {}) as port:
         found = address.plain_http(f"http://127.0.0.1:{port}")
-    assert (found.state, "instead of leading to https" in found.said) == ("failed", True)
+    assert (found.state, "instead of redirecting to https" in found.said) == ("failed", True)
     assert address.plain_http(f"http://127.0.0.1:{free_port()}").said == "closed"
 
 

@@ -96,7 +96,7 @@ def test_only_a_failure_fails(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(checklist, "_everything", lambda: iter([ok("b", "well"), worst]))
+    monkeypatch.setattr(checklist, "_everything", lambda _: iter([ok("b", "well"), worst]))
     assert main(["check", "--production"]) == ends_with
     *_, line, _ = capsys.readouterr().out.splitlines()
     assert line.split()[0] == worst.state

@@ -45,7 +45,7 @@ def test_install_that_is_ready_has_nothing_to_mend() -> None:
         ("origins", "failed", "http://a.example", LAPTOP | {"allowed_origins": "http://a.example"}),
         ("origins", "failed", "http://a.example", LAPTOP | {"app_url": "http://a.example"}),
         ("cookies", "failed", "not Secure, not bound", LAPTOP | {"app_url": "http://a.example"}),
-        ("session secret", "failed", "guessed", {"session_secret": "secret" * 8}),
+        ("session secret", "failed", "guess", {"session_secret": "secret" * 8}),
         ("trusted proxies", "failed", "0 behind https", {"trusted_proxies": 0}),
         (
             "sign-up",

@@ -90,7 +90,7 @@ def test_account_that_follows_the_plans_and_delivers_is_well(launch: Launch) -> 
     found = launch.look()
     # The stand-in itself is what is wrong here.
     assert [each.item for each in found.values() if each.state != "ok"] == ["Stripe"]
-    assert "stands in for Stripe" in found["Stripe"].said
+    assert "replaces Stripe" in found["Stripe"].said
 
 
 def test_empty_account_is_told_what_to_set_up(launch: Launch) -> None:
@@ -110,7 +110,7 @@ def test_endpoint_that_is_sent_too_little_is_told_what_it_lacks(launch: Launch) 
     launch.add_thin("v1.billing.meter.no_meter_found")
     found = launch.look()
     assert found[SNAPSHOT].state == found[THIN].state == "failed"
-    assert f"isn't sent {dropped}" in found[SNAPSHOT].said
+    assert f"doesn't receive {dropped}" in found[SNAPSHOT].said
     assert METER_PROBLEM in found[THIN].fix
 
 

@@ -102,9 +102,9 @@ def test_engaged_kill_switch_is_told_with_how_to_lift_it(
     ("free", "total", "state", "said"),
     [
         (0, 0, "failed", "all messages are refused"),
-        (5, 4, "failed", "what paying ones are owed"),
-        (0, 50, "warning", "free users get no reply"),
-        (5, 50, "ok", "5 USD a day for the free tier, 50 USD for all"),
+        (5, 4, "failed", "what paying users need"),
+        (0, 50, "warning", "all messages of free users are refused"),
+        (5, 50, "ok", "5 USD per day for the free tier, 50 USD for everyone"),
     ],
 )
 def test_caps_that_do_not_fit_are_told(
@@ -191,7 +191,7 @@ def test_mail_server_that_offers_starttls_is_well(
     with MailServer(start_tls=tls) as server:
         config = configure(smtp_url=f"smtp://{MAILER}:{server.port}", mail_from=FROM)
         found = product._mail(config)
-    assert (found.state, "by STARTTLS" in found.said) == ("ok", True)
+    assert (found.state, "with STARTTLS" in found.said) == ("ok", True)
     assert server.taken == []
 
 

@@ -1,7 +1,6 @@
-"""The address that users type, as they reach it: over https, with a certificate that browsers trust.
+"""The address that users open, as they reach it: over https, with a certificate that browsers trust.
 
-Asked from here, so what only this machine sees otherwise (its own hosts file, a private network) shows
-otherwise, too.
+The request comes from this machine, so its own hosts file or a private network may change the result.
 """
 
 from __future__ import annotations
@@ -18,20 +17,22 @@ from aisaas.settings import Settings
 ANSWER_SECONDS = 5
 HEALTH = "/health"
 HSTS = "Strict-Transport-Security"
-LATER = "run this again when it is deployed; see docs/deploy.md"
+LATER = "run this again after the deployment; see docs/deploy.md"
 
 
 def look(config: Settings) -> Generator[Finding]:
     if urlsplit(config.url).scheme != "https":
         yield skipped("address", f"{config.url} is not https", "set APP_URL to the https address")
-        yield skipped("plain http", "there is nothing but it", "set APP_URL to the https address")
+        yield skipped(
+            "plain http", "the app is only served over http", "set APP_URL to the https address"
+        )
         return
     yield _secure(config.url)
     if urlsplit(config.url).port is not None:
         yield skipped(
             "plain http",
-            f"{config.url} names a port, so there is no http beside it",
-            "see that nothing serves the app over http",
+            f"{config.url} has a port, so there is no http address next to it",
+            "make sure that nothing serves the app over http",
         )
         return
     yield plain_http(config.url.replace("https://", "http://", 1))
@@ -44,8 +45,8 @@ def _secure(url: str) -> Finding:
         said = getattr(error, "verify_message", "") or error.reason or "no TLS"
         return fail(
             "address",
-            f"{url}: browsers will warn of it: {said}",
-            "let the proxy get a certificate for that name; its log says what keeps it",
+            f"browsers will warn about {url}: {said}",
+            "let the proxy obtain a certificate for that name; its log says why it couldn't",
         )
     except (OSError, http.client.HTTPException):
         return skipped("address", f"nothing answers at {url} yet", LATER)
@@ -53,19 +54,19 @@ def _secure(url: str) -> Finding:
         return fail(
             "address",
             f"{url}{HEALTH} answers {status}",
-            "let the proxy lead to the app, and see that the app is up",
+            "point the proxy to the app, and make sure that the app is running",
         )
     if HSTS not in headers:
         return fail(
             "address",
             f"{url} answers without {HSTS}",
-            "let the proxy pass the app's headers on; the app sends it when APP_URL is https",
+            "make the proxy pass on the app's headers; the app sends it if APP_URL is https",
         )
-    return ok("address", f"{url} answers, with a certificate that is trusted and with HSTS")
+    return ok("address", f"{url} answers, with a trusted certificate and HSTS")
 
 
 def plain_http(url: str) -> Finding:
-    """Whether whoever types no https is led there."""
+    """Whether http redirects to https."""
     try:
         status, headers = _get(url)
     except (OSError, http.client.HTTPException):
@@ -73,10 +74,10 @@ def plain_http(url: str) -> Finding:
     if not headers.get("Location", "").startswith("https://"):
         return fail(
             "plain http",
-            f"{url} answers {status} instead of leading to https",
-            "let the proxy redirect http to https (Caddy does by itself)",
+            f"{url} answers {status} instead of redirecting to https",
+            "make the proxy redirect http to https (Caddy does it automatically)",
         )
-    return ok("plain http", "leads to https")
+    return ok("plain http", "redirects to https")
 
 
 def _get(url: str) -> tuple[int, HTTPMessage]:

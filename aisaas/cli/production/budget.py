@@ -1,7 +1,7 @@
-"""Connections: how many our processes may open, and how many database and Redis take.
+"""Connections: how many our processes may open, and how many the database and Redis accept.
 
-Bounds, not averages: a pool opens what it needs and no more than this. While all workers are replaced
-there are twice as many of them.
+These are upper limits, not averages: a pool opens only what it needs. While all workers are being
+replaced, there are twice as many of them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from aisaas.cli.production.findings import Finding, fail, ok, skipped, warn
 from aisaas.db.engine import ASKING_POOL_SIZE, POOL_OVERFLOW, POOL_SIZE
 from aisaas.settings import Settings
 
-# What compose.yaml and the units start.
+# What compose.yaml and the systemd units start.
 WORKERS = 2
 JOBS_WORKERS = 1
 LOGINS = 2
-# Of a process: for each login the pool of transactions and that of single questions.
+# Per process: for each login, the pool for transactions and the one for single queries.
 DATABASE_CONNECTIONS = LOGINS * (POOL_SIZE + POOL_OVERFLOW + ASKING_POOL_SIZE)
-# The framework's bound for each of its clients (rxconfig.py), and how many it has: one for the states of
-# tabs, one for their tokens, one for its own health.
+# The framework's limit for each of its clients (rxconfig.py), and how many clients it has: one for tabs'
+# states, one for their tokens, one for its own health check.
 FRAMEWORK_CONNECTIONS = 16
 FRAMEWORK_CLIENTS = 3
 REDIS_CONNECTIONS = MAX_CONNECTIONS + LISTENING_CONNECTIONS
@@ -40,8 +40,8 @@ def of_database(config: Settings, to: Connections, workers: int = WORKERS) -> Fi
         most = _at_most(DATABASE_CONNECTIONS, workers, jobs=DATABASE_CONNECTIONS)
         return skipped(
             item,
-            f"the transaction pooler has a limit of its own; we open {most} at most",
-            "Supabase dashboard > Database > Connection pooling: the maximum of clients",
+            f"the transaction pooler has its own limit; the app opens at most {most}",
+            "compare with Supabase dashboard > Database > Connection pooling: max client connections",
         )
     row = to.catalog.execute(
         "select current_setting('max_connections')::int"
@@ -55,7 +55,7 @@ def of_database(config: Settings, to: Connections, workers: int = WORKERS) -> Fi
             "select rolconnlimit from pg_roles where rolname = session_user"
         ).fetchone()
         if own is not None and own[0] >= 0:
-            # A login opens half of what a process does.
+            # Each login opens half of a process's connections.
             limits.append(LOGINS * int(own[0]))
     return _compared(
         item,
@@ -77,7 +77,7 @@ def of_redis(config: Settings, workers: int = WORKERS) -> Generator[Finding]:
     except redis.ResponseError:
         told = {}
     except redis.RedisError:
-        # Said already, with its reason.
+        # Already reported, with its reason.
         return
     finally:
         client.close()
@@ -85,8 +85,8 @@ def of_redis(config: Settings, workers: int = WORKERS) -> Generator[Finding]:
         most = _at_most(each, workers, jobs=REDIS_CONNECTIONS)
         yield skipped(
             item,
-            f"its limit isn't told; we open {most} at most",
-            "compare with the maximum of clients in your Redis host's settings",
+            f"its limit is unknown; the app opens at most {most}",
+            "compare with the maximum number of clients in your Redis host's settings",
         )
         return
     fix = "raise maxclients at your Redis host"
@@ -101,11 +101,11 @@ def _compared(item: str, limit: int, each: int, jobs: int, workers: int, *, fix:
     serving = each * workers + jobs * JOBS_WORKERS
     restarting = _at_most(each, workers, jobs=jobs)
     said = (
-        f"{limit} can be used; {workers} workers and {JOBS_WORKERS} for jobs open {serving} at most, "
-        f"{restarting} while workers are replaced"
+        f"{limit} can be used; {workers} workers and {JOBS_WORKERS} for jobs open at most {serving}, "
+        f"or {restarting} while workers are being replaced"
     )
     if limit < each:
-        return fail(item, f"{limit} can be used, and one worker alone opens up to {each}", fix)
+        return fail(item, f"{limit} can be used, but one worker alone opens up to {each}", fix)
     if limit < restarting:
         return warn(item, said, f"{fix}, or serve with fewer workers")
     return ok(item, said)

@@ -1,4 +1,4 @@
-"""Redis: nobody gets in without a password, nothing is evicted, and a restart forgets little."""
+"""Redis: no access without a password, no eviction, and little is lost in a restart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aisaas.cli.production.findings import Finding, fail, ok, skipped, warn
 from aisaas.settings import Settings
 
 ANSWER_SECONDS = 5
-LOOK = "look at your Redis host's settings: CONFIG and INFO are closed to this user"
+LOOK = "check your Redis host's settings: this user can't run CONFIG or INFO"
 
 
 def connect(url: str) -> redis.Redis:
@@ -37,47 +37,49 @@ def look(config: Settings) -> Generator[Finding]:
         yield _eviction(said)
         yield _persistence(said)
     except redis.AuthenticationError as error:
-        # Said of a password that isn't asked for, too.
-        yield fail("Redis", f"doesn't let us in: {error}", "see the password in REDIS_URL")
+        # Redis also answers this if a password is sent but none is required.
+        yield fail("Redis", f"rejected the sign-in: {error}", "check the password in REDIS_URL")
         yield _password(url)
     except redis.RedisError as error:
-        yield fail("Redis", f"doesn't let us in: {error}", "see REDIS_URL, and that it is up")
+        yield fail(
+            "Redis", f"can't be reached: {error}", "check REDIS_URL, and that Redis is running"
+        )
     finally:
         client.close()
 
 
 def _encrypted(url: str) -> Finding:
     if urlsplit(url).scheme == "rediss":
-        return ok("Redis", "reached, encrypted")
+        return ok("Redis", "reachable, encrypted")
     if is_near(url):
-        return ok("Redis", "reached, not encrypted, in a private network")
+        return ok("Redis", "reachable, not encrypted, in a private network")
     return fail(
-        "Redis", "reached over the internet, not encrypted", "use rediss:// in REDIS_URL, with TLS"
+        "Redis", "reachable over the internet, not encrypted", "use TLS: rediss:// in REDIS_URL"
     )
 
 
 def _password(url: str) -> Finding:
-    """Tried: that we send one doesn't mean that it is asked for."""
+    """Connects without one: that we send a password doesn't mean that Redis requires it."""
     parts = urlsplit(url)
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     stranger = connect(bare)
     try:
         stranger.ping()  # pyright: ignore[reportUnknownMemberType]
     except (redis.AuthenticationError, redis.ResponseError):
-        return ok("Redis password", "asked for")
+        return ok("Redis password", "required")
     except redis.ConnectionError as error:
-        return skipped("Redis password", f"not told: {type(error).__name__}", LOOK)
+        return skipped("Redis password", f"unknown: {type(error).__name__}", LOOK)
     finally:
         stranger.close()
     return fail(
         "Redis password",
         "anyone who can reach it can connect without one",
-        "set requirepass (or a user with a password) and put it into REDIS_URL",
+        "set requirepass (or a user with a password), and put the password into REDIS_URL",
     )
 
 
 def _told(client: redis.Redis) -> Mapping[str, str]:
-    """`maxmemory-policy`, `appendonly` and `save`, as far as we may know."""
+    """`maxmemory-policy`, `appendonly` and `save`, as far as this user may read them."""
     try:
         asked: Any = client.config_get("maxmemory-policy", "appendonly", "save")  # pyright: ignore[reportUnknownMemberType]
     except redis.ResponseError:
@@ -86,7 +88,7 @@ def _told(client: redis.Redis) -> Mapping[str, str]:
 
 
 def _from_info(client: redis.Redis) -> Mapping[str, str]:
-    """Hosts that close CONFIG often leave INFO open."""
+    """Hosts that block CONFIG often allow INFO."""
     try:
         told: Any = client.info()  # pyright: ignore[reportUnknownMemberType]
     except redis.ResponseError:
@@ -106,8 +108,8 @@ def _eviction(said: Mapping[str, str]) -> Finding:
     if policy != "noeviction":
         return fail(
             "Redis eviction",
-            f"{policy}: when it is full, it forgets rates and running text",
-            "CONFIG SET maxmemory-policy noeviction, and in its configuration",
+            f"{policy}: when Redis is full, it forgets rates and running text",
+            "run CONFIG SET maxmemory-policy noeviction, and set it in the configuration file",
         )
     return ok("Redis eviction", policy)
 
@@ -122,5 +124,5 @@ def _persistence(said: Mapping[str, str]) -> Finding:
     return warn(
         "Redis persistence",
         f"{how}: a restart forgets the day's rates and the text of running replies (no money)",
-        "CONFIG SET appendonly yes, and in its configuration",
+        "run CONFIG SET appendonly yes, and set it in the configuration file",
     )

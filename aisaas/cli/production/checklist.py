@@ -1,4 +1,4 @@
-"""The table of contents of the launch checklist, in the order in which one mends things."""
+"""The table of contents of the launch checklist, in the order in which to fix things."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ITEM_WIDTH = 25
 
 
 def execute(*, as_json: bool, workers: int = budget.WORKERS) -> int:
-    """Look, show, and 0 only if nothing failed."""
+    """Run every check and print it. Returns 0 only if nothing failed, else 1."""
     found: list[Finding] = []
     for finding in _everything(workers):
         found.append(finding)
@@ -70,7 +70,9 @@ def _everything(workers: int) -> Generator[Finding]:
             yield from configuration.look(planned.settings)
             missing = ", ".join(planned.embedded)
             yield fail(
-                "parts", f"{missing}: embedded, and not running", "set theirs, or `make run`"
+                "parts",
+                f"{missing}: embedded, but not running",
+                "set the variables of these parts, or run `make run`",
             )
             return
         settings = load()
@@ -93,20 +95,20 @@ def look(config: Settings, workers: int = budget.WORKERS) -> Generator[Finding]:
     yield from product.look(config)
 
 
-# What can't be told of a database that has no schema, or an older one.
+# Checks that need the schema, and the newest one.
 NEED_THE_SCHEMA = ("row level security", "policies", "grants", "functions", "proof of isolation")
 
 
 def _each(item: str, look: Callable[[], Iterable[Finding]]) -> Generator[Finding]:
-    """What is found, and what made looking impossible: the rest is looked at all the same."""
+    """The findings, and a failure if an error ended the check; the other checks still run."""
     try:
         yield from look()
     except psycopg.Error as error:
         if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
-            # It is gone, and so is everything that would be asked of it.
+            # The connection is gone, so no other check can use it.
             raise
         said = " ".join(str(error).split())
-        yield fail(f"{item}, the rest", said, f"{MIGRATE}; then look again")
+        yield fail(f"{item}, the rest", said, f"{MIGRATE}, then check again")
 
 
 def _database(config: Settings, workers: int) -> Generator[Finding]:
@@ -123,4 +125,4 @@ def _database(config: Settings, workers: int) -> Generator[Finding]:
     except psycopg.Error as error:
         said = " ".join(str(error).split())
         variables = "DATABASE_URL, SERVICE_DATABASE_URL, MIGRATION_DATABASE_URL"
-        yield fail("database", said, f"see {variables}, and that it is up")
+        yield fail("database", said, f"check {variables}, and that the database is running")

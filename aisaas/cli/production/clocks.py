@@ -1,6 +1,6 @@
-"""Whether our clock, the database's, Redis' and Stripe's tell the same time.
+"""Whether this machine's clock agrees with the database's, Redis' and Stripe's.
 
-Periods and rates follow the database and Redis; signatures, cookies and meter events follow ours.
+Periods and rates follow the database and Redis; signatures, cookies and meter events follow this machine.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from aisaas.settings import Settings
 
 STRIPE = "https://api.stripe.com"
 ANSWER_SECONDS = 5
-# The header tells whole seconds, and the others are asked over a network.
+# The header has whole seconds, and the other clocks are read over a network.
 WORTH_A_LOOK = 2.0
-# A tenth of what Stripe lets a signature or a meter event be off.
+# A tenth of the difference that Stripe tolerates for a signature or a meter event.
 TOO_MUCH = 30.0
-SYNC = "let NTP (chrony or systemd-timesyncd) set the clock of the machine that is off"
+SYNC = "turn on NTP (chrony or systemd-timesyncd) on the machine whose clock is wrong"
 
 Told = Callable[[], float]
 
@@ -60,8 +60,8 @@ def _compared(item: str, told: Told) -> Finding:
         http.client.HTTPException,
         ValueError,
     ) as error:
-        return skipped(item, f"not told: {type(error).__name__}", "see that it can be reached")
-    # It told at some moment of the asking; only what lies outside of it is a difference.
+        return skipped(item, f"unknown: {type(error).__name__}", "make sure that it can be reached")
+    # The answer is from some moment during the request; only a time outside of it is a difference.
     ahead, behind = theirs - now(), before - theirs
     off = max(ahead, behind, 0.0)
     side = "ahead of" if ahead > behind else "behind"
@@ -69,7 +69,7 @@ def _compared(item: str, told: Told) -> Finding:
         return fail(item, f"{off:.0f} s {side} this machine's", SYNC)
     if off > WORTH_A_LOOK:
         return warn(item, f"{off:.1f} s {side} this machine's", SYNC)
-    return ok(item, "the same as ours")
+    return ok(item, "the same as this machine's")
 
 
 def _database(to: Connections) -> float:
@@ -89,7 +89,7 @@ def _redis(url: str) -> float:
 
 
 def _stripe(base: str) -> float:
-    # Nothing is asked for that needs a key: what is refused is dated too.
+    # Without a key the request is refused, but the response still has a date.
     request = urllib.request.Request(f"{base}/v1", method="GET")  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310

@@ -1,4 +1,4 @@
-"""What the settings alone tell: nothing is asked of anybody."""
+"""What the settings alone show; nothing is called."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aisaas.api.forms import keep_session
 from aisaas.cli.production.findings import Finding, fail, ok, skipped, warn
 from aisaas.settings import MIN_SECRET_LENGTH, Settings
 
-# A random secret of the least length has more of them than any sentence or repeated word.
+# A random secret of the minimum length has more of them than a sentence or a repeated word.
 DISTINCT_CHARACTERS = 16
 
 
@@ -34,7 +34,7 @@ def _environment(config: Settings) -> Finding:
         return fail(
             "environment",
             f"APP_ENV is development{f', with embedded {embedded}' if embedded else ''}",
-            "set APP_ENV=production (or preview): nothing is embedded then, and keys must match",
+            "set APP_ENV=production (or preview); then nothing is embedded, and keys must match",
         )
     return ok("environment", f"APP_ENV is {config.app_env}, nothing is embedded")
 
@@ -45,13 +45,13 @@ def _origins(config: Settings) -> Finding:
         return fail(
             "origins",
             f"{', '.join(plain)} is not https",
-            "set APP_URL (and ALLOWED_ORIGINS) to the https addresses that users type",
+            "set APP_URL (and ALLOWED_ORIGINS) to the https addresses that users open",
         )
     return ok("origins", f"{', '.join(config.origins)}, all https")
 
 
 def _cookies(config: Settings) -> Finding:
-    """As they are really sent."""
+    """As a real response sets them."""
     name = cookie_name(app_env=config.app_env, secure=config.secure_cookies)
     response = Response()
     keep_session(response, name, "x", secure=config.secure_cookies)
@@ -72,7 +72,7 @@ def _cookies(config: Settings) -> Finding:
         return fail(
             "cookies",
             f"{name} is not {', not '.join(lacks)}",
-            "set APP_URL to an https address; cookies follow it",
+            "set APP_URL to an https address; the cookie's attributes follow from it",
         )
     return ok(
         "cookies", f"{name}: Secure, HttpOnly, SameSite={sent['samesite']}, bound to its host"
@@ -84,7 +84,7 @@ def _session_secret(config: Settings) -> Finding:
     if len(value) < MIN_SECRET_LENGTH or len(set(value)) < DISTINCT_CHARACTERS:
         return fail(
             "session secret",
-            "is short or easily guessed",
+            "is too short or easy to guess",
             "SESSION_SECRET: python -c 'import secrets; print(secrets.token_urlsafe(48))'",
         )
     return ok("session secret", f"{len(value)} characters")
@@ -94,8 +94,8 @@ def _proxies(config: Settings) -> Finding:
     if config.secure_cookies and config.trusted_proxies == 0:
         return fail(
             "trusted proxies",
-            "0 behind https: every visitor has the proxy's address, and shares its limits",
-            "set TRUSTED_PROXIES to how many proxies of yours stand before the app",
+            "0 behind https: every visitor appears with the proxy's address and shares its limits",
+            "set TRUSTED_PROXIES to the number of your proxies in front of the app",
         )
     if not config.secure_cookies:
         return skipped(
@@ -108,7 +108,7 @@ def _sign_up(config: Settings) -> Finding:
     if config.sign_up_mode == "open" and config.captcha_provider is None:
         return warn(
             "sign-up",
-            "open to everybody without a captcha: programs can make accounts for free tokens",
+            "open to everyone without a captcha: bots can create accounts to get free tokens",
             "set CAPTCHA_PROVIDER and CAPTCHA_SITE_KEY, or SIGN_UP_MODE=invitation",
         )
     with_captcha = f", with {config.captcha_provider}" if config.captcha_provider else ""
@@ -118,20 +118,20 @@ def _sign_up(config: Settings) -> Finding:
 def _provider_cap(config: Settings) -> Finding:
     billed = sorted(config.providers() & {"openai", "anthropic"})
     if not billed:
-        return ok("provider's own cap", "no provider that sends bills")
+        return ok("provider's own cap", "no provider that charges for usage")
     return skipped(
         "provider's own cap",
-        f"{' and '.join(billed)} can't be asked for it",
-        "look in the provider's dashboard that a monthly spending limit is set: the last line",
+        f"can't be read from {' or '.join(billed)}",
+        "make sure that a monthly spending limit is set in the provider's dashboard: it is the last line of defense",
     )
 
 
 def is_near(url: str) -> bool:
-    """Whether an address is on this machine or in a private network, where TLS may be left out."""
+    """Whether an address is on this machine or in a private network, where TLS isn't required."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        # A name without a dot is one of a container network or of this machine.
+        # A name without a dot belongs to a container network or to this machine.
         return "." not in host or host.endswith((".localhost", ".internal"))
     return address.is_private

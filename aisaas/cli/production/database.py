@@ -38,7 +38,7 @@ ATTRIBUTES = {
     "rolcreatedb": "may create databases",
     "rolreplication": "may replicate",
 }
-MAKE_LOGINS = "make the two logins as docs/deploy.md says, and put them into the addresses"
+MAKE_LOGINS = "create the two logins as in docs/deploy.md, and use them in the addresses"
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -118,9 +118,9 @@ def _pooler(config: Settings) -> Finding:
     if owner and urlsplit(owner).port == TRANSACTION_POOLER:
         return fail(
             "pooler",
-            "MIGRATION_DATABASE_URL leads through the transaction pooler, and migrations hold a "
-            "lock for as long as their session lasts",
-            "take the address of the direct connection or of the session pooler (port 5432)",
+            "MIGRATION_DATABASE_URL uses the transaction pooler, but migrations hold a lock for "
+            "their whole session",
+            "use the address of the direct connection or of the session pooler (port 5432)",
         )
     hosted = [
         name
@@ -134,13 +134,15 @@ def _pooler(config: Settings) -> Finding:
     if hosted:
         return warn(
             "pooler",
-            f"{' and '.join(hosted)}: not the transaction pooler, so each of our connections "
-            "takes one of the database's few",
-            f"take the address of the transaction pooler (port {TRANSACTION_POOLER})",
+            f"{' and '.join(hosted)}: not the transaction pooler, so each connection of the app "
+            "uses one of the database's few",
+            f"use the address of the transaction pooler (port {TRANSACTION_POOLER})",
         )
     port = urlsplit(_reveal(config.database_url)).port or 5432
     said = (
-        "the transaction pooler" if port == TRANSACTION_POOLER else f"port {port}, not Supabase's"
+        "the transaction pooler"
+        if port == TRANSACTION_POOLER
+        else f"port {port}, not a Supabase host"
     )
     return ok("pooler", said)
 
@@ -149,7 +151,7 @@ def _never_prepared(config: Settings) -> Finding:
     try:
         prepared = asyncio.run(_prepared(_reveal(config.database_url)))
     except DependencyError as error:
-        return fail("prepared statements", str(error), "see that the database answers")
+        return fail("prepared statements", str(error), "make sure that the database is running")
     if prepared:
         return fail(
             "prepared statements",
@@ -160,7 +162,7 @@ def _never_prepared(config: Settings) -> Finding:
 
 
 async def _prepared(url: str) -> int:
-    """How many there are after the app's own connections had every reason to make one."""
+    """How many there are after the app's own connection repeated a statement often enough to prepare it."""
     login = Login(url)
     try:
         async with login.transaction("anon") as session:
@@ -190,9 +192,9 @@ def migrated(to: Connections) -> Finding:
     except (
         psycopg.errors.InvalidSchemaName,
         psycopg.errors.UndefinedTable,
-        # Migrated by a release that didn't let the service look.
+        # Migrated by a release that didn't grant this to the service.
         psycopg.errors.InsufficientPrivilege,
-        # No database of Supabase's, so the role isn't there.
+        # Not a Supabase database, so the role doesn't exist.
         psycopg.errors.InvalidParameterValue,
     ):
         row = None
@@ -203,7 +205,7 @@ def migrated(to: Connections) -> Finding:
         return fail(
             "migrations",
             f"the database is at {found}, which this release doesn't know",
-            "deploy the release that made it; a schema is never taken back",
+            "deploy the release that created it; schemas are never downgraded",
         )
     return fail(
         "migrations",
@@ -229,7 +231,9 @@ def _logins(config: Settings, to: Connections) -> Generator[Finding]:
         ]
         if item == "login of the service" and config.service_database_url is None:
             yield fail(
-                item, "SERVICE_DATABASE_URL is not set, so it is that of requests", MAKE_LOGINS
+                item,
+                "SERVICE_DATABASE_URL is not set, so it is the same as the login of requests",
+                MAKE_LOGINS,
             )
             continue
         if missing := sorted(may_be - set(becomes)):
@@ -240,17 +244,17 @@ def _logins(config: Settings, to: Connections) -> Generator[Finding]:
             )
             continue
         if not too_much and (more := [name for name in becomes if name not in may_be]):
-            too_much = [f"may become {first(more)}"]
+            too_much = [f"may act as {first(more)}"]
         if not too_much and item == "login of requests":
             too_much = _holds_itself(to.catalog, login)
         if too_much:
             yield fail(item, f"{variable}: {login} {' and '.join(too_much)}", MAKE_LOGINS)
             continue
-        yield ok(item, f"{login}: no superuser, becomes {' and '.join(sorted(may_be))} only")
+        yield ok(item, f"{login}: not a superuser, may only act as {' and '.join(sorted(may_be))}")
 
 
 def _roles(to: Connections) -> Finding:
-    """The roles that transactions run as. That service_role bypasses RLS is what it is for."""
+    """The roles that transactions run as. service_role is meant to bypass row level security."""
     wrong = {
         role: found
         for role in ROLES
@@ -279,9 +283,9 @@ def _roles(to: Connections) -> Finding:
             "roles",
             first(said),
             "alter role … nosuperuser nobypassrls nocreaterole nocreatedb noreplication; "
-            "tables belong to postgres",
+            "make postgres the owner of the tables",
         )
-    return ok("roles", f"{', '.join(ROLES)}: no superuser, and they own nothing")
+    return ok("roles", f"{', '.join(ROLES)}: not superusers, and they own nothing")
 
 
 def _too_much(catalog: Connection, role: str) -> list[str]:
@@ -296,7 +300,7 @@ def _too_much(catalog: Connection, role: str) -> list[str]:
 
 
 def _holds_itself(catalog: Connection, login: str) -> list[str]:
-    """What a request could reach before it has taken on an identity."""
+    """What a request could reach before it takes on an identity."""
     held = [
         str(table)
         for (table,) in catalog.execute(

@@ -1,4 +1,4 @@
-"""Stripe: a key of the right mode, everything on sale as the plans want, events on their way to us."""
+"""Stripe: a key of the right mode, prices that match the plans, and webhooks that reach the app."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SKIPPED = ("prices", "webhook secrets", "webhook endpoint", "meter's webhook end
 
 def look(config: Settings) -> Generator[Finding]:
     if config.stripe_secret_key is None:
-        yield warn("Stripe", "STRIPE_SECRET_KEY is not set: nothing is sold here", f"{KEYS}")
+        yield warn("Stripe", "STRIPE_SECRET_KEY is not set: no plans are for sale", f"{KEYS}")
         for item in SKIPPED:
             yield skipped(item, "no Stripe account", "set STRIPE_SECRET_KEY")
         return
@@ -35,8 +35,8 @@ def _mode(config: Settings) -> Finding:
     if config.stripe_api_base:
         return fail(
             "Stripe",
-            f"STRIPE_API_BASE: {config.stripe_api_base} stands in for Stripe, no money moves",
-            "leave STRIPE_API_BASE unset, and set STRIPE_SECRET_KEY to a key of your account",
+            f"STRIPE_API_BASE replaces Stripe with {config.stripe_api_base}: no money moves",
+            "remove STRIPE_API_BASE, and set STRIPE_SECRET_KEY to a key of your account",
         )
     if config.stripe_is_live != (config.app_env == "production"):
         wanted = (
@@ -44,27 +44,27 @@ def _mode(config: Settings) -> Finding:
         )
         return fail(
             "Stripe",
-            f"a {mode} key, and APP_ENV is {config.app_env}",
-            f"{KEYS}: one that starts with {wanted}",
+            f"a {mode} key, but APP_ENV is {config.app_env}",
+            f"{KEYS}: use one that starts with {wanted}",
         )
     if not config.stripe_is_live and config.app_env != "preview":
-        return fail("Stripe", "a test key: no money moves", f"{KEYS}: one of the live mode")
-    return ok("Stripe", f"a {mode} key, as {config.app_env} wants")
+        return fail("Stripe", "a test key: no money moves", f"{KEYS}: use a live key")
+    return ok("Stripe", f"a {mode} key, which matches {config.app_env}")
 
 
 def _prices(config: Settings) -> Finding:
     try:
         steps = asyncio.run(sync(config, dry_run=True))
     except (PaymentsError, PaymentsRefused) as error:
-        return fail("prices", f"Stripe didn't tell: {error}", f"see the key: {KEYS}")
+        return fail("prices", f"Stripe couldn't be read: {error}", f"check the key: {KEYS}")
     if missing := [step.what for step in steps if step.action != "kept"]:
         live = " --live" if config.stripe_is_live else ""
         return fail(
             "prices",
-            f"not as the plans want: {first(missing)}",
+            f"don't match the plans: {first(missing)}",
             f"run `python -m aisaas stripe sync{live}`",
         )
-    return ok("prices", "meter, prices and portal as the plans want")
+    return ok("prices", "meter, prices, and portal match the plans")
 
 
 def _secrets(config: Settings) -> Finding:
@@ -79,11 +79,11 @@ def _secrets(config: Settings) -> Finding:
     if off:
         return fail(
             "webhook secrets",
-            f"{' and '.join(off)} not set: those events are turned away",
-            f"{WEBHOOKS}: the endpoint's signing secret",
+            f"{' and '.join(off)} not set: those events are rejected",
+            f"{WEBHOOKS}: copy the endpoint's signing secret",
         )
-    # Stripe never tells a secret again, so whether it is the right one shows with the first event.
-    return ok("webhook secrets", "set; that they fit shows with the first event")
+    # Stripe shows a secret only once, so only the first event proves that it is the right one.
+    return ok("webhook secrets", "set; the first event will show whether they are correct")
 
 
 def _endpoints(config: Settings) -> Generator[Finding]:
@@ -91,7 +91,7 @@ def _endpoints(config: Settings) -> Generator[Finding]:
         found = asyncio.run(endpoints(config))
     except (PaymentsError, PaymentsRefused) as error:
         for item in SKIPPED[-2:]:
-            yield fail(item, f"Stripe didn't tell: {error}", f"see the key: {KEYS}")
+            yield fail(item, f"Stripe couldn't be read: {error}", f"check the key: {KEYS}")
         return
     yield _endpoint(
         "webhook endpoint",
@@ -118,7 +118,7 @@ def _endpoint(
         elsewhere = f"; there is one for {first([each.url for each in found])}" if found else ""
         return fail(
             item,
-            f"none with {payload} payloads for {url}{elsewhere}",
+            f"no endpoint with {payload} payloads for {url}{elsewhere}",
             f"{WEBHOOKS}: add {url} with {payload} payloads and the events {listed}",
         )
     enabled = [each for each in ours if each.enabled]
@@ -128,13 +128,13 @@ def _endpoint(
     if "*" not in sent and (missing := sorted(set(events) - sent)):
         return fail(
             item,
-            f"{url} isn't sent {first(missing)}",
-            f"{WEBHOOKS}: add to it {', '.join(missing)}",
+            f"{url} doesn't receive {first(missing)}",
+            f"{WEBHOOKS}: add {', '.join(missing)} to the endpoint",
         )
     if len(enabled) > 1:
         return warn(
             item,
-            f"{len(enabled)} endpoints for {url}: every event comes as often",
-            f"{WEBHOOKS}: remove all but one, unless a secret is being rotated",
+            f"{len(enabled)} endpoints for {url}: every event arrives {len(enabled)} times",
+            f"{WEBHOOKS}: remove all but one, unless you are rotating a secret",
         )
     return ok(item, f"{url}, with every event it needs")

@@ -1,4 +1,4 @@
-"""The rest of what a launch needs: models with prices, sign-in, mails, the kill switch, the pages."""
+"""The other things a launch needs: models with prices, sign-in, mails, the kill switch, the pages."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _services(config: Settings) -> Generator[Finding]:
         yield fail(
             "models",
             "; ".join(error.problems),
-            "mend the catalogue (MODEL_CATALOGUE) or DEFAULT_MODEL",
+            "fix the catalog (MODEL_CATALOGUE) or DEFAULT_MODEL",
         )
         return
     steered = asyncio.run(_steered(services))
@@ -56,14 +56,14 @@ def _services(config: Settings) -> Generator[Finding]:
 
 
 def _models(services: Services) -> Finding:
-    """As they are on sale, by the catalogue and by what admins have changed of it. That each that is
-    on has a price is looked at when the services are built."""
+    """The models on sale, by the catalog and by what admins have changed. Building the services has
+    already checked that each enabled model has a price."""
     demo = "demo" in services.settings.providers()
     if demo:
         return fail(
             "models",
             "the demo model is on sale",
-            "set OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_API_BASE",
+            "set OPENAI_API_KEY, ANTHROPIC_API_KEY, or OLLAMA_API_BASE",
         )
     catalogue = services.catalogue
     sold = {m.id: m for plan in plans(services.settings) for m in catalogue.for_plan(plan)}
@@ -73,8 +73,8 @@ def _models(services: Services) -> Finding:
     if for_nothing:
         return warn(
             "models",
-            f"priced at nothing: {first(for_nothing)}; no daily cap ever holds them back",
-            "give them a price in MODEL_CATALOGUE, unless they run on your own machine",
+            f"price is 0: {first(for_nothing)}; no daily cap ever limits them",
+            "set a price in MODEL_CATALOGUE, unless they run on your own machine",
         )
     return ok("models", f"{len(sold)}, each with a price")
 
@@ -87,26 +87,26 @@ def _default_model(services: Services) -> Finding:
         return fail(
             "default model",
             "no model is on sale on Free",
-            "turn one on at the admins' page of steering, or in MODEL_CATALOGUE",
+            "turn one on under Controls at /admin, or in MODEL_CATALOGUE",
         )
     if wanted and got.id != wanted:
         return fail(
             "default model",
-            f"{wanted} isn't sold on Free, whose conversations start with {got.id}",
-            "set DEFAULT_MODEL to one that the catalogue sells on free",
+            f"{wanted} isn't available on Free, so conversations there start with {got.id}",
+            "set DEFAULT_MODEL to a model that the catalog offers on free",
         )
-    return ok("default model", f"{got.id}, sold on Free")
+    return ok("default model", f"{got.id}, available on Free")
 
 
 async def _steered(services: Services) -> Sequence[Finding]:
-    """What admins may have changed since, so that the database is asked and not the settings."""
+    """What admins may have changed at run time: read from the database, not from the settings."""
     try:
         engaged = [switch.scope for switch in await services.switches.engaged()]
         caps = {cap.scope: cap.usd for cap in await services.caps.of_operator()}
         await services.live_catalogue.read()
     except (DependencyError, Unavailable):
         return [
-            fail(item, "not told by the database", "see that it answers")
+            fail(item, "the database didn't answer", "make sure that it is running")
             for item in ("caps", "kill switch")
         ]
     except ProgrammingError:
@@ -120,8 +120,8 @@ async def _steered(services: Services) -> Sequence[Finding]:
 
 
 def _caps(free: Decimal, total: Decimal) -> Finding:
-    said = f"{free.normalize():f} USD a day for the free tier, {total.normalize():f} USD for all"
-    where = "or at the admins' page of steering"
+    said = f"{free.normalize():f} USD per day for the free tier, {total.normalize():f} USD for everyone"
+    where = "or change it under Controls at /admin"
     if total == 0:
         return fail(
             "caps", f"{said}: all messages are refused", f"set TOTAL_DAILY_USD above 0, {where}"
@@ -129,13 +129,13 @@ def _caps(free: Decimal, total: Decimal) -> Finding:
     if total < free:
         return fail(
             "caps",
-            f"{said}: free users can spend what paying ones are owed",
-            "set TOTAL_DAILY_USD to FREE_TIER_DAILY_USD and what paying users may need, " + where,
+            f"{said}: free users can use up what paying users need",
+            "set TOTAL_DAILY_USD to FREE_TIER_DAILY_USD plus what paying users need, " + where,
         )
     if free == 0:
         return warn(
             "caps",
-            f"{said}: free users get no reply",
+            f"{said}: all messages of free users are refused",
             f"set FREE_TIER_DAILY_USD above 0, {where}",
         )
     return ok("caps", said)
@@ -160,7 +160,7 @@ def _kill_switch(engaged: Sequence[str]) -> Finding:
 def _sign_in(config: Settings) -> Generator[Finding]:
     assert config.supabase_publishable_key is not None
     key = config.supabase_publishable_key.get_secret_value()
-    # Settings have only let http and https addresses through.
+    # The settings only accept http and https addresses.
     request = urllib.request.Request(  # noqa: S310
         f"{config.supabase_url}/auth/v1/settings", headers={"apikey": key}
     )
@@ -171,7 +171,7 @@ def _sign_in(config: Settings) -> Generator[Finding]:
         yield fail(
             "sign-in",
             f"the sign-in server doesn't answer: {error}",
-            "see SUPABASE_URL and SUPABASE_PUBLISHABLE_KEY",
+            "check SUPABASE_URL and SUPABASE_PUBLISHABLE_KEY",
         )
         return
     external: Any = told.get("external") or {}
@@ -179,29 +179,29 @@ def _sign_in(config: Settings) -> Generator[Finding]:
         yield fail(
             "sign-in",
             f"OAUTH_PROVIDERS offers {', '.join(missing)}, which Supabase doesn't",
-            "Supabase dashboard > Authentication > Providers: enable it, or take it out",
+            "Supabase dashboard > Authentication > Providers: enable it, or remove it from OAUTH_PROVIDERS",
         )
     else:
-        yield ok("sign-in", f"answers; offers {', '.join(config.oauth_providers) or 'mail'}")
+        yield ok("sign-in", f"answers; offers {', '.join(config.oauth_providers) or 'email'}")
     if told.get("mailer_autoconfirm"):
         yield fail(
             "confirmed addresses",
-            "anybody can make an account with somebody else's address, and as many as they like",
-            "Supabase dashboard > Authentication > Email: Confirm email",
+            "anyone can create any number of accounts, even with other people's addresses",
+            "Supabase dashboard > Authentication > Email: turn on Confirm email",
         )
     else:
-        yield ok("confirmed addresses", "an address is confirmed by mail")
+        yield ok("confirmed addresses", "addresses are confirmed by mail")
     if config.sign_up_mode == "open" and told.get("disable_signup"):
         yield fail(
             "sign-up server",
             "SIGN_UP_MODE is open, but sign-up is disabled in Supabase",
-            "Supabase dashboard > Authentication > Allow new users to sign up, or SIGN_UP_MODE",
+            "Supabase dashboard > Authentication: turn on Allow new users to sign up, or change SIGN_UP_MODE",
         )
     elif config.sign_up_mode != "open" and not told.get("disable_signup"):
         yield warn(
             "sign-up server",
-            f"SIGN_UP_MODE is {config.sign_up_mode}, and Supabase itself lets everybody sign up",
-            "Supabase dashboard > Authentication: switch off Allow new users to sign up",
+            f"SIGN_UP_MODE is {config.sign_up_mode}, but Supabase itself lets anyone sign up",
+            "Supabase dashboard > Authentication: turn off Allow new users to sign up",
         )
     else:
         yield ok("sign-up server", "the same as SIGN_UP_MODE")
@@ -221,19 +221,19 @@ def _mail(config: Settings) -> Finding:
         return fail(
             "mail",
             f"the mail server can't be used: {error}",
-            "see SMTP_URL: host, port, user and password; on port 587 it must offer STARTTLS",
+            "check SMTP_URL: host, port, user, and password; on port 587 the server must offer STARTTLS",
         )
     domain = config.mail_from.rstrip("> ").rpartition("@")[2].lower()
     if domain.endswith(NOT_REAL):
         return fail(
             "mail",
             f"MAIL_FROM uses {domain}, which is a placeholder domain",
-            "set MAIL_FROM to an address whose domain lets that server send for it (SPF, DKIM)",
+            "set MAIL_FROM to an address whose domain allows that server to send for it (SPF, DKIM)",
         )
     server = SmtpServer.at(url)
     # The adapter sends nothing to another machine without TLS, and checks its certificate.
-    how = "on this machine" if server.here else "by TLS" if server.tls else "by STARTTLS"
-    return ok("mail", f"{server.host} lets us in, {how}, from {config.mail_from}")
+    how = "on this machine" if server.here else "with TLS" if server.tls else "with STARTTLS"
+    return ok("mail", f"{server.host} accepts the sign-in, {how}, from {config.mail_from}")
 
 
 def _pages(config: Settings) -> Generator[Finding]:
@@ -241,9 +241,9 @@ def _pages(config: Settings) -> Generator[Finding]:
         yield fail("front end", "is not built", "run `python -m aisaas build`")
         return
     if frontend.is_current(config):
-        yield ok("front end", "built from what is here")
+        yield ok("front end", "built from the current files")
     else:
-        yield fail("front end", "was built from something else", "run `python -m aisaas build`")
+        yield fail("front end", "was built from other files", "run `python -m aisaas build`")
     yield leaks(find_leaks(frontend.CLIENT, config.secrets()))
 
 
@@ -252,6 +252,8 @@ def leaks(found: Sequence[str]) -> Finding:
         return fail(
             "secrets in the pages",
             first(list(found)),
-            "take it out of the pages' code, build again, and replace the key if it was public",
+            "remove it from the pages' code, build again, and replace the key if it was public",
         )
-    return ok("secrets in the pages", "none of ours, and nothing that looks like one")
+    return ok(
+        "secrets in the pages", "none of the configured secrets, and nothing that looks like a key"
+    )

@@ -20,7 +20,7 @@ from aisaas.cli.production.findings import Finding, fail, first, ok, warn
 from aisaas.db.engine import claims_of
 from aisaas.db.grants import CELLS, FUNCTIONS, ROLES, TABLES, columns
 
-MIGRATE = "run `python -m aisaas migrate`; what it doesn't mend was changed by hand"
+MIGRATE = "run `python -m aisaas migrate`; what it doesn't fix was changed by hand"
 OWNER_COLUMNS = ("user_id", "id")
 PRIVILEGES = ("truncate", "references", "trigger")
 # Privileges that came with this version.
@@ -117,7 +117,7 @@ def _policies(catalog: Connection) -> Finding:
     if wide:
         return fail(
             "policies",
-            f"{first(wide)}: not for signed-in users alone, or doesn't ask who is asking",
+            f"{first(wide)}: not limited to signed-in users, or doesn't check who is asking",
             f"drop policy {wide[0]};",
         )
     there = {(table, verb) for table, _, verb, _, _ in found}
@@ -131,10 +131,10 @@ def _policies(catalog: Connection) -> Finding:
     if missing:
         return fail(
             "policies",
-            f"none for {first(missing)}: its owners are kept out",
-            "make it again as in alembic/versions; it was dropped by hand",
+            f"none for {first(missing)}: its owners can't use it",
+            "create it again as in alembic/versions; it was dropped by hand",
         )
-    return ok("policies", f"{len(found)}, each for signed-in users and by who is asking")
+    return ok("policies", f"{len(found)}, each limited to signed-in users and to their own rows")
 
 
 def _grants(catalog: Connection, tables: Mapping[str, Table]) -> Finding:
@@ -180,11 +180,11 @@ def _grants(catalog: Connection, tables: Mapping[str, Table]) -> Finding:
         )
     if less:
         return fail("grants", f"less than expected: {first(less)}", MIGRATE)
-    return ok("grants", f"as expected, to the column, for {', '.join(ROLES)}")
+    return ok("grants", f"as expected, down to the column, for {', '.join(ROLES)}")
 
 
 def _wanted(table: Table, role: str, verb: str) -> frozenset[str]:
-    """A table of somebody else's in our schemas is for nobody here."""
+    """No role may use a table in our schemas that isn't ours."""
     if table.name not in TABLES:
         return frozenset()
     return columns(table.name, role, verb, frozenset(table.columns))
@@ -203,7 +203,7 @@ def _functions(catalog: Connection) -> Finding:
                 f"{', '.join(extra)} may call {name}",
                 f"revoke execute on function {name} from public, {', '.join(extra)};",
             )
-    return ok("functions", "callable by those expected only")
+    return ok("functions", "only the expected roles can call them")
 
 
 def _proof(to: Connections, tables: Mapping[str, Table]) -> Finding:
@@ -218,14 +218,14 @@ def _proof(to: Connections, tables: Mapping[str, Table]) -> Finding:
         return fail(
             "proof of isolation",
             first(found),
-            "stop the app until it is mended: compare the table's policies with alembic/versions",
+            "stop the app until it is fixed: compare the table's policies with alembic/versions",
         )
     filled = _filled(to, tables)
     if not filled:
         return warn(
             "proof of isolation",
-            "no table holds a row yet, so there was nothing to see",
-            "run this again when somebody has signed up",
+            "no table has a row yet, so there was nothing to see",
+            "run this again after the first user has signed up",
         )
     return ok(
         "proof of isolation",
