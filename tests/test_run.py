@@ -274,7 +274,7 @@ def test_check_names_what_does_not_answer(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["settings", "valid,", "for", "development"]
     troubled = [line.split("  ")[0] for line in lines if "TROUBLE" in line]
-    assert troubled == ["Database", "Database (jobs)", "Redis", "Sign-in", "Usage's sums"]
+    assert troubled == ["Database", "Database (jobs)", "Redis", "Sign-in", "Usage totals"]
 
 
 def test_check_hands_no_mail_in_to_find_out_whether_it_could(
@@ -317,11 +317,11 @@ def test_production_is_warned_that_nobody_would_be_told(configure: Set) -> None:
         (
             True,
             "smtp://a:pw@mail.example.com",
-            "http://127.0.0.1:4000/mailbox  (those about signing in; those about billing go out by "
+            "http://127.0.0.1:4000/mailbox  (mails about sign-in; mails about billing are sent by "
             "mail.example.com)",
         ),
-        (False, "smtp://a:pw@mail.example.com", "those about billing go out by mail.example.com"),
-        (False, "", "those about billing are off: SMTP_URL is not set"),
+        (False, "smtp://a:pw@mail.example.com", "mails about billing are sent by mail.example.com"),
+        (False, "", "mails about billing are off: SMTP_URL is not set"),
     ],
 )
 def test_start_says_truly_where_mails_go(

@@ -1,4 +1,4 @@
-"""`admin`: who is an admin; makes somebody one, or none any more."""
+"""`admin`: lists, grants, and revokes the admin role."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from aisaas.wiring import Services
 
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="action")
-    grant = added(actions, "grant", "make somebody an admin")
+    grant = added(actions, "grant", "make a user an admin")
     grant.epilog = (
-        "An admin sees every account and its figures (never what somebody wrote), suspends, sets "
-        "limits and roles, and stops calls. It counts from their next click on."
+        "Admins can see every account and its usage (but never what a user wrote), suspend accounts, set "
+        "limits and roles, and stop calls. Takes effect with their next click."
     )
-    revoke = added(actions, "revoke", "let somebody be an admin no longer")
+    revoke = added(actions, "revoke", "remove the admin role from a user")
     revoke.epilog = "Takes effect with their next click. The last active admin can't be revoked."
     for each in (grant, revoke):
         each.add_argument("whom", metavar="email|id", help="the account")
         each.add_argument("--reason", required=True, help="saved in the audit log")
         each.add_argument("--yes", action="store_true", help="don't ask for confirmation")
         each.add_argument("--json", action="store_true", help="print JSON")
-    listed = added(actions, "list", "everybody who is one, suspended ones too")
+    listed = added(actions, "list", "list all admins, including suspended ones")
     listed.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -1,4 +1,4 @@
-"""`bench`: measures the figures that the product promises."""
+"""`bench`: measures what the product promises."""
 
 from __future__ import annotations
 
@@ -14,49 +14,68 @@ Figures = Mapping[str, object]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="what")
-    stop = kinds.add_parser("stop", help="how soon Stop aborts the provider's call")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="benchmark")
+    stop = kinds.add_parser("stop", help="how quickly Stop cancels the call to the provider")
     stop.add_argument("--rounds", type=int, default=50)
-    guard = kinds.add_parser("guard", help="how long a call stands at the door")
-    guard.add_argument("--rounds", type=int, default=2000, help="calls one by one (2000)")
-    guard.add_argument("--seconds", type=float, default=20, help="at 300 calls a second (20)")
-    stream = kinds.add_parser("stream", help="how many replies stream at once without lagging")
+    guard = kinds.add_parser("guard", help="how long admission takes")
+    guard.add_argument("--rounds", type=int, default=2000, help="calls, one at a time (2000)")
+    guard.add_argument(
+        "--seconds", type=float, default=20, help="seconds at 300 calls per second (20)"
+    )
+    stream = kinds.add_parser(
+        "stream", help="how many replies can stream at the same time without lag"
+    )
     stream.add_argument("--seconds", type=int, default=10, help="length of each reply (10)")
     stream.add_argument("--workers", type=int, default=1, help="processes of the app (1)")
     stream.add_argument("--tab-states", choices=("redis", "memory"), default="redis")
-    usage = kinds.add_parser("usage", help="how soon a page of usage loads over a long ledger")
-    usage.add_argument("--records", type=int, default=100_000, help="lines of it (100,000)")
-    metering = kinds.add_parser("metering", help="how fast usage gets to the meter, all of it")
-    metering.add_argument("--rows", type=int, default=5000, help="calls to be reported (5000)")
-    webhooks = kinds.add_parser("webhooks", help="how fast webhooks are taken in, each once")
-    webhooks.add_argument("--events", type=int, default=2000, help="besides the repeated (2000)")
-    dashboard = kinds.add_parser("dashboard", help="how soon admins see usage over a long ledger")
-    dashboard.add_argument("--rows", type=int, default=10_000_000, help="lines of it (10,000,000)")
-    strangers = kinds.add_parser(
-        "strangers", help="what others notice while one address holds unfinished connections"
+    usage = kinds.add_parser("usage", help="how quickly a usage page loads with a long ledger")
+    usage.add_argument("--records", type=int, default=100_000, help="ledger rows (100,000)")
+    metering = kinds.add_parser(
+        "metering", help="how quickly usage reaches the meter, without loss"
     )
-    strangers.add_argument("--connections", type=int, default=2000, help="of each kind (2000)")
-    strangers.add_argument("--seconds", type=float, default=20, help="of each kind (20)")
+    metering.add_argument("--rows", type=int, default=5000, help="calls to report (5000)")
+    webhooks = kinds.add_parser(
+        "webhooks", help="how quickly webhooks are handled, each exactly once"
+    )
+    webhooks.add_argument(
+        "--events", type=int, default=2000, help="events, not counting repeated ones (2000)"
+    )
+    dashboard = kinds.add_parser(
+        "dashboard", help="how quickly the admin dashboard loads with a long ledger"
+    )
+    dashboard.add_argument("--rows", type=int, default=10_000_000, help="ledger rows (10,000,000)")
+    strangers = kinds.add_parser(
+        "strangers",
+        help="what other visitors notice while one address holds unfinished connections",
+    )
+    strangers.add_argument(
+        "--connections", type=int, default=2000, help="connections of each kind (2000)"
+    )
+    strangers.add_argument("--seconds", type=float, default=20, help="seconds for each kind (20)")
     growth = kinds.add_parser(
-        "growth", help="how soon pages load and purges end on a database of years"
+        "growth", help="how quickly pages load and purges finish with years of data"
     )
     growth.add_argument("--users", type=int, default=50_000, help="accounts (50,000)")
-    growth.add_argument("--lines", type=int, default=1_000_000, help="of the ledger (1,000,000)")
-    growth.add_argument("--messages", type=int, default=203_000, help="in 10,001 chats (203,000)")
+    growth.add_argument("--lines", type=int, default=1_000_000, help="ledger rows (1,000,000)")
+    growth.add_argument(
+        "--messages", type=int, default=203_000, help="messages in 10,001 chats (203,000)"
+    )
     growth.add_argument(
         "--deleted",
         type=int,
         default=1_200_000,
-        help="messages of a deleted chat, and as many of a deleted account (1,200,000)",
+        help="messages in a deleted chat, and the same number in a deleted account (1,200,000)",
     )
-    wire = kinds.add_parser("wire", help="bytes on the wire for each byte of a streamed reply")
+    wire = kinds.add_parser("wire", help="bytes on the wire per byte of a streamed reply")
     wire.add_argument("--tokens", type=int, default=4000, help="length of the reply (4000)")
-    wire.add_argument("--speed", type=int, default=50, help="tokens a second (50); 0: unpaced")
+    wire.add_argument(
+        "--speed", type=int, default=50, help="tokens per second (50); 0 for no limit"
+    )
     for kind in kinds.choices.values():
-        kind.add_argument("--json", action="store_true", help="for a script")
+        kind.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
-        "`wire` needs the running instance's demo model; the others start parts of their own, and "
-        "`stream`, `strangers` and `webhooks` need a front end that was built."
+        "`wire` needs the demo model of a running instance. The others start their own services; "
+        "`stream`, `strangers`, and `webhooks` also need a built front end."
     )
 
 
@@ -77,7 +96,7 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-# Each is imported only when it is asked for: they bring the whole product along.
+# Imported only when needed, because they import the whole product.
 
 
 def _wire(arguments: argparse.Namespace, instance: Running) -> Figures:

@@ -17,15 +17,16 @@ from aisaas.settings import load
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--force", action="store_true", help="also when nothing has changed")
+    parser.add_argument("--force", action="store_true", help="build even if nothing has changed")
     parser.add_argument(
         "--update-lock",
         action="store_true",
-        help="let npm resolve the packages that pages need now, and write them to reflex.lock/",
+        help="let npm resolve the packages that the pages need, and write them to reflex.lock/",
     )
     parser.epilog = (
-        "Contains APP_NAME and no other setting. Installs what reflex.lock/ says and nothing else. Searches the result for secrets: for the values of "
-        "those that are set, and for whatever looks like a key."
+        "The build contains APP_NAME and no other setting. It installs exactly the packages in "
+        "reflex.lock/, and searches the result for secrets: the values of the secrets that are set, and "
+        "anything that looks like a key."
     )
 
 

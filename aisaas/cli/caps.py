@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     change.add_argument(
         "usd",
         type=_usd,
-        help=f"USD a day; or {SETTINGS}, to go by FREE_TIER_DAILY_USD or TOTAL_DAILY_USD again",
+        help=f"USD per day, or {SETTINGS} to use FREE_TIER_DAILY_USD or TOTAL_DAILY_USD again",
     )
     change.add_argument("--reason", required=True, help="saved in the audit log")
     for action in (show, change):
@@ -65,7 +65,7 @@ def _show(caps: Sequence[CapToday], *, as_json: bool) -> None:
         by = f"set by {cap.changed_by}" if cap.changed_by else "from the settings"
         refusing = "; refuses calls" if cap.refusing else ""
         say(
-            f"{cap.scope}  ${cap.usd:,.2f} a day, {by}; today ${cap.spent_usd:,.2f} spent, "
+            f"{cap.scope}  ${cap.usd:,.2f} per day, {by}; today ${cap.spent_usd:,.2f} spent, "
             f"${cap.reserved_usd:,.2f} held{refusing}"
         )
 
@@ -89,4 +89,6 @@ def _usd(text: str) -> Decimal | None:
     try:
         return Decimal(text)
     except InvalidOperation:
-        raise argparse.ArgumentTypeError(f"{text!r} is no amount, like 12.50") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} isn't an amount. Use a format like 12.50."
+        ) from None

@@ -53,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=int,
         default=budget.WORKERS,
-        help="how many the app has, to compare connections with the limits of the database and Redis",
+        help="number of workers, to compare their connections with the limits of the database and Redis",
     )
     parser.epilog = "Exits with 1 if something is wrong. Model providers aren't called."
 
@@ -114,7 +114,7 @@ def _schema(settings: Settings) -> str:
     try:
         lacks = missing(login.get_secret_value())
     except DependencyError as error:
-        raise _TroubleError(f"can't be looked at: the {error} does not answer") from error
+        raise _TroubleError(f"can't be checked: the {error} doesn't answer") from error
     if lacks:
         raise _TroubleError(
             f"the database lacks {len(lacks)} migrations, from {lacks[0]} to {lacks[-1]}; run "
@@ -135,7 +135,7 @@ def _probes(settings: Settings) -> list[_Probe]:
         _Probe("Database (jobs)", "postgres", lambda: _database(service.get_secret_value())),
         _Probe("Redis", "valkey", lambda: _redis(cache.get_secret_value())),
         _Probe("Sign-in", "auth", lambda: _auth(settings)),
-        _Probe("Usage's sums", "postgres", lambda: _sums(settings), needs_schema=True),
+        _Probe("Usage totals", "postgres", lambda: _sums(settings), needs_schema=True),
     ]
     # The embedded sign-in server takes mails too, and then says where.
     by = stack.AUTH if settings.smtp_url is None else stack.SMTP
@@ -188,13 +188,13 @@ def _mails(settings: Settings) -> str:
     try:
         SmtpMail(url, settings.mail_from).reach()
     except MailError as error:
-        raise _TroubleError(f"the mail server doesn't let us in: {error}") from error
+        raise _TroubleError(f"the mail server can't be used: {error}") from error
     return f"ok, by {urlsplit(url).hostname}, from {settings.mail_from}"
 
 
 def _payments(settings: Settings) -> str:
     if settings.payments_url:
-        # `run` has brought the stand-in in step, with the port it was given.
+        # `run` has already synced the Stripe fake, with the port it was given.
         return _get(f"{settings.payments_url}/health")
     try:
         steps = asyncio.run(sync(settings, dry_run=True))
@@ -203,7 +203,7 @@ def _payments(settings: Settings) -> str:
     missing = [step.what for step in steps if step.action != "kept"]
     if missing:
         raise _TroubleError(
-            f"{', '.join(missing)} not as the plans want; `python -m aisaas stripe sync` does it"
+            f"{', '.join(missing)} don't match the plans; run `python -m aisaas stripe sync`"
         )
     off = [
         name
@@ -215,7 +215,7 @@ def _payments(settings: Settings) -> str:
     ]
     if off:
         raise _TroubleError(f"{' and '.join(off)} not set, so webhooks are off")
-    return "ok, prices, meter and portal as the plans want"
+    return "ok, prices, meter, and portal match the plans"
 
 
 def _metering(settings: Settings) -> str:
@@ -224,7 +224,7 @@ def _metering(settings: Settings) -> str:
     except DependencyError as error:
         raise _TroubleError(str(error)) from error
     oldest = f", the oldest for {health.oldest_seconds:.0f} s" if health.oldest_seconds else ""
-    said = f"{health.pending} wait{oldest}; {health.parked} unsure, {health.dead} refused"
+    said = f"{health.pending} waiting{oldest}; {health.parked} parked, {health.dead} refused"
     if health.late or health.dead:
         raise _TroubleError(said)
     return f"ok, {said}"
@@ -237,9 +237,9 @@ def _sums(settings: Settings) -> str:
         raise _TroubleError(str(error)) from error
     if differences:
         raise _TroubleError(
-            f"not the ledger's of the last {COMPARED_DAYS} days; `python -m aisaas usage check` says where"
+            f"differ from the ledger in the last {COMPARED_DAYS} days; to see where, run `python -m aisaas usage check`"
         )
-    return f"ok, the ledger's of the last {COMPARED_DAYS} days"
+    return f"ok, match the ledger for the last {COMPARED_DAYS} days"
 
 
 async def _differences(settings: Settings) -> bool:

@@ -1,4 +1,4 @@
-"""`credits grant`: gives somebody tokens beyond what their plan includes."""
+"""`credits grant`: gives a user tokens beyond what their plan includes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="don't ask for confirmation")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
-        "Used once what is included is used up, before anything costs extra, and never billed. "
-        "A grant can't be taken back."
+        "Credits are used after the included tokens and before overage, and are never billed. A grant "
+        "can't be taken back."
     )
 
 

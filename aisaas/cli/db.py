@@ -1,4 +1,4 @@
-"""`db backup` and `db restore`: the embedded data, in one file and back."""
+"""`db backup` and `db restore`: write the embedded data to one file, and read it back."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     there.add_argument("file", type=Path, help="like backup-2026-11-24.tar.gz")
     there.add_argument("--replace", action="store_true", help="overwrite the file if it exists")
     there.epilog = (
-        "Accounts, conversations, ledger and the stand-in's books, as of one moment, with or "
-        "without a running instance. The file has their secrets in it: keep it like a password. "
-        "Redis is left out: it holds no money and nothing that has to last."
+        "Saves accounts, conversations, the ledger, and the Stripe fake's data as of one moment, with or "
+        "without a running instance. The file contains secrets: store it as safely as a password. "
+        "Redis isn't included, because it holds no money and nothing that needs to last."
     )
     back = added(actions, "restore", "replace the current data with a backup")
     back.add_argument("file", type=Path)
     back.add_argument("--yes", action="store_true", help="don't ask for confirmation")
     back.epilog = (
-        "Stop the instance first. The file is read and checked as a whole before anything changes; "
-        "what is replaced is put aside in the data folder. An older schema is brought up to date at "
-        "the next start."
+        "Stop the instance first. The whole file is read and checked before anything changes. The "
+        "replaced data is kept in the data folder. The next start updates an older schema."
     )
     for each in (there, back):
         each.add_argument("--json", action="store_true", help="print JSON")

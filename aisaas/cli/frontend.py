@@ -73,7 +73,7 @@ def build(settings: Settings, folder: DataFolder, *, update_lock: bool = False) 
         raise StackError(
             "The front end contains secrets, so it is not served: "
             + "; ".join(leaks[:10])
-            + ". Whoever opened the page could read them. Take them out of the pages' code; if "
+            + ". Anyone who opened the page could read them. Remove them from the pages' code. If "
             "this build was ever published, replace the keys."
         )
     with explained(STAMP):
@@ -98,7 +98,7 @@ def _failed(log: Path) -> str:
             "about 300 MB. Free some space and start again."
         )
     tail = last_lines(log)
-    return f"The front end could not be built. It said: {tail} The whole log is {log}."
+    return f"The front end could not be built: {tail} The full log is {log}."
 
 
 def _stamp(sources: str) -> dict[str, str]:

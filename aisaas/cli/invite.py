@@ -1,4 +1,4 @@
-"""`invite`: mails somebody an invitation to an account, through the auth server's admin interface."""
+"""`invite`: mails an invitation to create an account, through the auth server's admin API."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("email", help="the address to invite")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
-        "Works whatever SIGN_UP_MODE is. The link lets its reader choose a password. Inviting "
-        "somebody again who hasn't come yet mails a new link."
+        "Works with any SIGN_UP_MODE. The person you invite chooses a password by opening the link. If they "
+        "haven't yet, inviting them again mails a new link."
     )
 
 
@@ -34,7 +34,7 @@ def execute(arguments: argparse.Namespace) -> int:
     try:
         EMAIL.validate_python(email)
     except ValidationError:
-        return _failed(arguments.json, "email_invalid", f"{email!r} is no email address.", USAGE)
+        return _failed(arguments.json, "email_invalid", f"{email!r} isn't an email address.", USAGE)
     adopt(running())
     try:
         user = asyncio.run(_invite(email))

@@ -17,8 +17,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", default="", help="retry: saved in the audit log")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
-        "A job sets an item aside after it has failed several times, and goes on with the others. "
-        "A retried item is due at once; the job does it in its turn."
+        "A job retries an item several times, then sets it aside and continues with the others. A retry "
+        "makes the item due at once; the job processes it in its turn."
     )
 
 

@@ -18,7 +18,7 @@ VARIABLE = "MIGRATION_DATABASE_URL"
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         f"Connects with {VARIABLE}, as the owner of schema public, through a direct or session "
-        "connection. With nothing set, the embedded database of a running instance is meant."
+        "connection. If it isn't set, migrates the embedded database of a running instance."
     )
 
 

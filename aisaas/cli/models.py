@@ -1,4 +1,4 @@
-"""`models`: on and off, plans, weight and price of the models on sale; changed without a restart."""
+"""`models`: availability, plans, weight, and price of the models, changed without a restart."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from aisaas.wiring import Services
 
 USAGE = 2
 CATALOGUE = "catalogue"
-AGAIN = f"{CATALOGUE}: as it was"
+AGAIN = f"{CATALOGUE} restores the default"
 EPILOG = (
-    "What is changed holds for the next call, in every process; running ones settle at what they "
-    "began with. Margins are for three tokens of the prompt to one of the answer."
+    "A change applies to the next call, in every process. Running calls settle at the weight and price "
+    "they started with. Margins assume three prompt tokens for each token of the reply."
 )
 
 
@@ -89,7 +89,7 @@ def _line(shown: OfferShown) -> str:
     price = offer.price
     priced = "no price"
     if price is not None:
-        cost = f"${_plain(price.input_usd)} in, ${_plain(price.output_usd)} out a million"
+        cost = f"${_plain(price.input_usd)} in, ${_plain(price.output_usd)} out per 1M tokens"
         priced = f"{cost} ({price.version})"
     plans = ", ".join(sorted(offer.plans))
     state = "on" if offer.on else "off"
@@ -98,9 +98,9 @@ def _line(shown: OfferShown) -> str:
 
 def _margin(margin: Margin) -> str:
     if margin.overage is None:
-        return f"{margin.plan}: costs up to ${margin.whole_usd:,.4f} a user and month"
-    included = "" if margin.included is None else f"{margin.included:.0%} of what is included, "
-    return f"{margin.plan}: margin {included}{margin.overage:.0%} beyond it"
+        return f"{margin.plan}: costs up to ${margin.whole_usd:,.4f} per user and month"
+    included = "" if margin.included is None else f"{margin.included:.0%} on the included tokens, "
+    return f"{margin.plan}: margin {included}{margin.overage:.0%} on overage"
 
 
 def _told(shown: OfferShown) -> dict[str, object]:
@@ -160,11 +160,13 @@ def _price(text: str) -> OwnPrice | Keep | None:
         case [into, out, cached]:
             return OwnPrice(into, out, cached)
         case _:
-            raise argparse.ArgumentTypeError(f"{text!r} is no price, like 0.15/0.60")
+            raise argparse.ArgumentTypeError(
+                f"{text!r} isn't a price. Use a format like 0.15/0.60."
+            )
 
 
 def _decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        raise argparse.ArgumentTypeError(f"{text!r} isn't a number.") from None

@@ -20,7 +20,7 @@ DONE, FAILED, USAGE = 0, 1, 2
 
 
 def operator() -> str:
-    """How the audit log calls whoever types this."""
+    """The name in the audit log of the person who runs the command."""
     return f"operator:{getpass.getuser()}"
 
 
@@ -30,7 +30,7 @@ def added(actions: Any, name: str, text: str) -> argparse.ArgumentParser:
 
 
 def agreed(question: str, *, yes: bool) -> bool:
-    """Ask whoever sits at a terminal. A script isn't asked: it was written on purpose."""
+    """Ask for confirmation at a terminal. Scripts aren't asked: they were written on purpose."""
     if yes or not sys.stdin.isatty():
         return True
     sys.stderr.write(f"{question} [y/N] ")

@@ -23,8 +23,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
-        "A dead row was refused by the meter; a parked one may have been counted, so it is compared "
-        "before it is sent again. Waived rows are never billed; that can't be undone."
+        "The meter refused a dead record. It may have counted a parked one, so a parked record is "
+        "compared before it is resent. Waived records are never billed; this can't be undone."
     )
 
 
@@ -40,7 +40,7 @@ def execute(arguments: argparse.Namespace) -> int:
     except ValueError:
         complain("Record IDs look like 8c5b0f6e-…. To find them, run `outbox list`.")
         return USAGE
-    question = f"Call {len(ids)} rows {arguments.resolution}?"
+    question = f"Mark {len(ids)} records as {arguments.resolution}?"
     if arguments.action == "resolve" and not agreed(question, yes=arguments.yes):
         return USAGE
     if arguments.action == "list":
@@ -80,10 +80,10 @@ async def _act(services: Services, arguments: argparse.Namespace, ids: Sequence[
     if arguments.action == "resend":
         done = await usage.resend(operator(), ids, reason=reason)
         answer = {"resent": done.resent, "counted": done.counted}
-        words = f"{done.resent} go out again; the meter turned out to have {done.counted}."
+        words = f"{done.resent} will be resent; the meter already has {done.counted}."
     else:
         count = await usage.resolve(operator(), ids, arguments.resolution, reason=reason)
         answer = {arguments.resolution: count}
-        words = f"{count} rows are {arguments.resolution}."
+        words = f"{count} records marked as {arguments.resolution}."
     say(json.dumps(answer) if arguments.json else words)
     return DONE

@@ -11,10 +11,10 @@ from aisaas.settings import Settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=int, help="which `serve`, instead of PORT")
+    parser.add_argument("--port", type=int, help="the port of `serve`, instead of PORT")
     parser.epilog = (
-        "Returns when every worker is a new one, with the code, pages and settings that are there now. "
-        "Ends with 1 when the restart was given up: then all former workers go on."
+        "Returns once every worker has been replaced and runs the current code, pages, and settings. Exits "
+        "with 1 if the restart was given up; then all former workers go on."
     )
 
 

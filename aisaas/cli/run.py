@@ -46,8 +46,8 @@ MIGRATE_READS = ("MIGRATION_DATABASE_URL", "AISAAS_DATA_DIR")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "Parts that are not configured (DATABASE_URL, REDIS_URL, SUPABASE_URL, a model provider, STRIPE_SECRET_KEY) "
-        "are started here, with their data in AISAAS_DATA_DIR. PORT is 3000 unless set."
+        "Starts every part that isn't configured (DATABASE_URL, REDIS_URL, SUPABASE_URL, a model provider, "
+        "STRIPE_SECRET_KEY) on this machine, with its data in AISAAS_DATA_DIR. PORT is 3000 by default."
     )
 
 
@@ -137,7 +137,7 @@ def _environment(stack: Stack) -> dict[str, str]:
 
 def _migrate(folder: DataFolder, env: Mapping[str, str]) -> None:
     if "MIGRATION_DATABASE_URL" not in env and "MIGRATION_DATABASE_URL" not in configured():
-        say("  Database schema: left alone, because MIGRATION_DATABASE_URL is not set.")
+        say("  Database schema: not migrated, because MIGRATION_DATABASE_URL isn't set.")
         return
     log = folder.log("migrate")
     with step("Database schema"):
@@ -220,18 +220,20 @@ class _Description:
             say("  Accounts   the first account becomes an admin")
         say(f"  Mail       {self._mail()}")
         if settings.payments_url:
-            say(f"  Payments   {settings.payments_url}  (no money moves; time can be moved there)")
+            say(
+                f"  Payments   {settings.payments_url}  (no money moves; you can move the clock there)"
+            )
         say("  Stop       Ctrl-C\n")
 
     def _mail(self) -> str:
         settings = self.settings
         own = _reveal(settings.smtp_url)
-        by = f"go out by {urlsplit(own).hostname}" if own else "are off: SMTP_URL is not set"
+        by = f"are sent by {urlsplit(own).hostname}" if own else "are off: SMTP_URL is not set"
         if not settings.mailbox_url:
-            return f"those about billing {by}"
+            return f"mails about billing {by}"
         if own == self.stack.env.get("SMTP_URL"):
             return f"{settings.mailbox_url}  (nothing is sent; read it there)"
-        return f"{settings.mailbox_url}  (those about signing in; those about billing {by})"
+        return f"{settings.mailbox_url}  (mails about sign-in; mails about billing {by})"
 
 
 def _reveal(secret: SecretStr | None) -> str:

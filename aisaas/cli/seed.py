@@ -1,4 +1,4 @@
-"""`seed --demo`: a month of made-up users and usage, to look at and to try things with."""
+"""`seed --demo`: a month of sample users and usage, for demos and screenshots."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
-        f"{DAYS} days of accounts on all plans, conversations, replies that failed, refusals and their "
-        f"ledger; the same for the same seed and day. Addresses end with @{DOMAIN}; all have one "
-        "password, which is told. The ledger can't be emptied, so it stays; never in production."
+        f"Creates {DAYS} days of accounts on all plans, with conversations, failed replies, refusals, and "
+        "the ledger. The same seed and day create the same data. All email addresses end with "
+        f"@{DOMAIN}, and all accounts have the same password, which is printed at the end. The ledger "
+        "can't be emptied, so you can't remove this data. Not allowed in production."
     )
 
 
@@ -58,7 +59,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if demo_store.is_seeded(url):
         complain("Sample data already exists. To create it again, start with an empty data folder.")
         return USAGE
-    host = "the embedded database" if _is_embedded(config) else "a database that is not embedded"
+    host = "the embedded database" if _is_embedded(config) else "a database that isn't embedded"
     question = f"Add {arguments.people} sample accounts and a month of usage to {host}? This can't be undone."
     if not agreed(question, yes=arguments.yes):
         return 1
@@ -76,8 +77,8 @@ def _problem(config: Settings, *, anywhere: bool) -> str | None:
         return "Set MIGRATION_DATABASE_URL: only the schema's owner can add sample data."
     if not _is_embedded(config) and not anywhere:
         return (
-            "This database is not the embedded one, and what is written can't be taken out of its "
-            "ledger again. If it is meant for that, say --yes-really."
+            "This database isn't the embedded one, and sample data can't be removed from its ledger. "
+            "If you want it there, add --yes-really."
         )
     return None
 
@@ -110,7 +111,7 @@ def _seed(config: Settings, url: str, arguments: argparse.Namespace) -> int:
 
 
 async def _models(config: Settings) -> Sequence[Model]:
-    """All that the bundled catalogue sells, whether or not their providers are set up here."""
+    """All models of the bundled catalog, whether or not their providers are set up here."""
     services = build(config)
     try:
         price_of = services.model.price_of
@@ -120,7 +121,7 @@ async def _models(config: Settings) -> Sequence[Model]:
             price = _own_price(own) if own else price_of(entry["upstream"])
             if price is not None:
                 found.append(_model(entry, price))
-        # The demo model comes last: nobody would choose it for a month.
+        # The demo model comes last: no one would use it for a month.
         return sorted(found, key=lambda model: model.provider == "demo")
     finally:
         await services.close()

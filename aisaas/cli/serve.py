@@ -51,26 +51,29 @@ QUOTED = 800
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--workers", type=_at_least_one, default=1, help="processes; about one for each core"
+        "--workers",
+        type=_at_least_one,
+        default=1,
+        help="number of processes; about one per core (1)",
     )
     parser.add_argument(
-        "--host", default=HOST, help=f"where to listen: {HOST} unless set, 0.0.0.0 in a container"
+        "--host", default=HOST, help=f"where to listen: {HOST} by default, 0.0.0.0 in a container"
     )
-    parser.add_argument("--port", type=int, help="instead of PORT")
+    parser.add_argument("--port", type=int, help="the port to listen on, instead of PORT")
     parser.add_argument(
-        "--no-jobs", action="store_true", help="leave the jobs to `python -m aisaas worker`"
+        "--no-jobs", action="store_true", help="leave background jobs to `python -m aisaas worker`"
     )
     parser.add_argument(
         "--migrate",
         action="store_true",
-        help="bring the database to the newest schema first, with MIGRATION_DATABASE_URL",
+        help="migrate the database first, with MIGRATION_DATABASE_URL",
     )
     parser.add_argument("--check", action="store_true", help="only check whether it can start")
     parser.epilog = (
-        "SIGTERM ends it: replies in progress finish within SHUTDOWN_GRACE_SECONDS. "
-        "`python -m aisaas reload` (or SIGHUP) replaces all workers by new ones with the code, pages "
-        "and settings that are there then, or none. Several workers need TAB_STATES=redis. Build the pages before, with "
-        "`python -m aisaas build`."
+        "Stops on SIGTERM; running replies can finish within SHUTDOWN_GRACE_SECONDS. "
+        "`python -m aisaas reload` (or SIGHUP) replaces all workers, or none, with new ones that run the "
+        "current code, pages, and settings. Several workers need TAB_STATES=redis. Build the pages first, "
+        "with `python -m aisaas build`."
     )
 
 

@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--live", action="store_true", help="allow a live account to be changed")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
-        "Makes or changes what differs from the settings: the meter, a product with a base price "
+        "Creates or changes what differs from the settings: the meter, a product with a base price "
         "and a metered price for each paid plan, and the portal's configuration. Safe to repeat. "
         "Existing subscribers keep their price."
     )

@@ -1,4 +1,4 @@
-"""`switch`: the kill switch, for everything, a plan, a model or a provider."""
+"""`switch`: the kill switch for everything, a plan, a model, or a provider."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
-        "New calls stop at once, in every process; running replies go on to their end unless "
-        "--stop-running says otherwise."
+        "New calls are refused at once, in every process. Running replies finish, unless you add "
+        "--stop-running."
     )
 
 
@@ -63,7 +63,7 @@ async def _list(services: Services, *, as_json: bool) -> None:
         )
         return
     for switch in engaged:
-        running = "  stops what runs" if switch.stop_running else ""
+        running = "  stops running replies" if switch.stop_running else ""
         since = f"since {switch.engaged_at:%Y-%m-%d %H:%M} UTC"
         say(f"{switch.scope}  {since}{running}  {switch.reason}")
 
@@ -82,7 +82,7 @@ async def _turn(services: Services, arguments: argparse.Namespace) -> None:
     elif not changed:
         say(f"{scope}: already engaged." if on else f"{scope}: not engaged.")
     elif on:
-        what = "new calls and what runs" if arguments.stop_running else "new calls"
+        what = "new calls and running replies" if arguments.stop_running else "new calls"
         say(f"{scope}: {what} are stopped.")
     else:
         say(f"{scope}: calls resumed.")

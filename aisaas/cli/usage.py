@@ -28,17 +28,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser("check", help="check that the dashboard's totals match the ledger")
     for each, since in ((export, "30 days ago"), (check, "the ledger's first")):
         each.add_argument(
-            "--from", dest="first", type=day, metavar="DAY", help=f"the first one, else {since}"
+            "--from",
+            dest="first",
+            type=day,
+            metavar="DAY",
+            help=f"the first day (default: {since})",
         )
         each.add_argument(
-            "--to", dest="last", type=day, metavar="DAY", help="the last one, else today"
+            "--to", dest="last", type=day, metavar="DAY", help="the last day (default: today)"
         )
-    export.add_argument("--by", choices=get_args(By), default="day", help="what a row is (day)")
-    export.add_argument("--format", choices=get_args(Format), default="csv", help="(csv)")
-    export.add_argument("--output", type=Path, help="a file to be written, else the screen")
+    export.add_argument(
+        "--by", choices=get_args(By), default="day", help="what each row stands for (default: day)"
+    )
+    export.add_argument("--format", choices=get_args(Format), default="csv", help="default: csv")
+    export.add_argument("--output", type=Path, help="write to this file (default: the screen)")
     check.add_argument("--json", action="store_true", help="print JSON")
     export.epilog = "Days are in UTC, like 2026-11-30, and inclusive. Amounts are in USD."
-    check.epilog = "Exits with 1 if anything differs. Reads all ledger lines of the range."
+    check.epilog = "Exits with 1 if anything differs. Reads every ledger row in the range."
 
 
 def execute(arguments: argparse.Namespace) -> int:

@@ -19,8 +19,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", default="", help="replay: saved in the audit log")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
-        "A replay asks Stripe for the event and handles it as if it had just come; what was handled "
-        "before is left alone. Stripe shows events for 30 days."
+        "A replay fetches the event from Stripe and handles it as if it had just arrived. An event that "
+        "was already handled isn't handled again. Stripe keeps events for 30 days."
     )
 
 

@@ -228,6 +228,6 @@ def test_check_tells_what_the_account_lacks(
     capsys.readouterr()
     assert "STRIPE_WEBHOOK_SECRET and STRIPE_METER_WEBHOOK_SECRET not set" in said()
     settings_of({"STRIPE_WEBHOOK_SECRET": "whsec_a", "STRIPE_METER_WEBHOOK_SECRET": "whsec_b"})
-    assert said().endswith("ok, prices, meter and portal as the plans want")
+    assert said().endswith("ok, prices, meter, and portal match the plans")
     settings_of({"STRIPE_SECRET_KEY": "sk_test_somebody_elses"})
     assert "TROUBLE" in said()

@@ -66,7 +66,7 @@ def test_switch_is_engaged_listed_and_lifted(command: Command, database: Databas
     }
     (switch,) = command("switch list --json")
     assert (switch["scope"], switch["reason"], switch["stop_running"]) == ("plan:pro", why, True)
-    assert "stops what runs" in command("switch list")[0]
+    assert "stops running replies" in command("switch list")[0]
     assert command("switch lift plan:pro --reason over") == ["plan:pro: calls resumed."]
     assert command("switch lift plan:pro --reason over") == ["plan:pro: not engaged."]
     assert command("switch list") == []
@@ -75,13 +75,13 @@ def test_switch_is_engaged_listed_and_lifted(command: Command, database: Databas
 
 
 def test_cap_is_set_shown_and_given_back_to_the_settings(command: Command) -> None:
-    assert command("caps set free 12.5 --reason 'a launch'") == ["free: $12.50 a day."]
+    assert command("caps set free 12.5 --reason 'a launch'") == ["free: $12.50 per day."]
     assert command("caps set free 12.50 --reason 'a launch' --json")["changed"] is False
     free, total = command("caps show --json")
     assert (free["scope"], float(free["usd"]), float(free["settings_usd"])) == ("free", 12.5, 5)
     assert (total["scope"], total["changed_by"]) == ("total", None)
     assert "set by operator:" in command("caps show")[0]
-    assert command("caps set free settings --reason 'it is over'") == ["free: $5.00 a day."]
+    assert command("caps set free settings --reason 'it is over'") == ["free: $5.00 per day."]
 
 
 def test_model_is_changed_listed_and_given_back_to_the_catalogue(command: Command) -> None:
@@ -95,11 +95,11 @@ def test_model_is_changed_listed_and_given_back_to_the_catalogue(command: Comman
     # $10 a million beyond what is included, twice; (3 × $0.50 + $1.50) / 4 to pay.
     assert (margin["plan"], margin["overage"]) == ("pro", 0.9625)
     assert command("models set small-window --on --reason again") == [
-        f"small-window  on  on pro  weight 2  $0.5 in, $1.5 out a million "
+        f"small-window  on  on pro  weight 2  $0.5 in, $1.5 out per 1M tokens "
         f"({changed['price']['version']})"
     ]
     lines = command("models list")
-    assert "    pro: margin 96% of what is included, 96% beyond it" in lines
+    assert "    pro: margin 96% on the included tokens, 96% on overage" in lines
     back = "--plans catalogue --weight catalogue --price catalogue"
     now = command(f"models set small-window {back} --reason 'as it was' --json")
     assert (now["plans"], now["weight"]) == (["business", "free", "pro"], "1")
@@ -109,16 +109,16 @@ def test_model_is_changed_listed_and_given_back_to_the_catalogue(command: Comman
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("switch engage model:no-such --reason x", "There are: all"),
-        ("switch engage all", "Write a reason"),
-        ("caps set free -1 --reason x", "A cap is from $0"),
-        ("caps set free ten --reason x", "no amount"),
+        ("switch engage model:no-such --reason x", "Choose one of: all"),
+        ("switch engage all", "Enter a reason"),
+        ("caps set free -1 --reason x", "Enter a cap from $0"),
+        ("caps set free ten --reason x", "isn't an amount"),
         ("caps set everything 1 --reason x", "invalid choice"),
         ("caps set free 1", "--reason"),
-        ("models set no-such --off --reason x", "There are: demo"),
+        ("models set no-such --off --reason x", "Models: demo"),
         ("models set demo --weight 0 --reason x", "more than 0"),
-        ("models set demo --price 1 --reason x", "no price"),
-        ("models set demo --plans gold --reason x", "plans free, pro, business"),
+        ("models set demo --price 1 --reason x", "isn't a price"),
+        ("models set demo --plans gold --reason x", "free, pro, business"),
     ],
 )
 def test_what_can_not_be_done_is_said_in_a_sentence(

@@ -1,4 +1,4 @@
-"""Users whose plan isn't what the payment provider says: compared, and put right."""
+"""Users whose plan isn't what the payment provider says: compared, and corrected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events of the payment provider: what became of them, and failed ones handled anew."""
+"""Events of the payment provider: what became of them, and replays of failed ones."""
 
 from __future__ import annotations
 
