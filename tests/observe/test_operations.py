@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from aisaas.cli import COMMANDS
 from aisaas.embedded.stack import Stack
 from aisaas.jobs.watch_process import sample, share_job_runs_once
+from aisaas.observe import supervision
 from aisaas.observe.jobs import EXPECTED_SECONDS, RUNS
 from aisaas.settings import PROJECT_ROOT
 from tests.observe.conftest import Routes
@@ -33,6 +35,14 @@ def _expressions() -> Iterator[str]:
     for panel in DASHBOARD["panels"]:
         for target in panel.get("targets", []):
             yield target["expr"]
+
+
+@pytest.fixture(autouse=True)
+def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process runs under `serve`, whose supervisor has metrics of its own."""
+    counts = tmp_path / "supervision.json"
+    supervision.write(counts, supervision.Supervision(workers=1))
+    monkeypatch.setenv(supervision.VARIABLE, str(counts))
 
 
 async def _given(routes: Routes) -> tuple[set[str], dict[str, set[str]]]:
