@@ -17,6 +17,7 @@ import importlib.util
 import json
 import logging
 import os
+import sys
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from concurrent.futures import Future
@@ -82,6 +83,11 @@ def _import_litellm() -> Any:
         litellm: Any = importlib.import_module("litellm")
         _bound_every_answer()
     litellm.telemetry = False
+    # It would end a reply at the hundredth equal chunk, and rules and borders of tables are that.
+    # What a reply may be at most is bounded by its grant.
+    litellm.REPEATED_STREAMING_CHUNK_LIMIT = sys.maxsize
+    # Else a model whose name has `llama-3` has it ask a model hub for a tokenizer, on the event loop.
+    litellm.disable_hf_tokenizer_download = True
     litellm.suppress_debug_info = True
     # Its loggers print prompts and headers at lower levels.
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):

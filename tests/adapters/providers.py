@@ -26,6 +26,7 @@ class Provider:
     stall_after: int | None = None
     cached: int = 0
     report_usage: bool = True
+    words: tuple[str, ...] = WORDS
     requests: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     aborted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -99,7 +100,7 @@ class Provider:
             },
         }
         lines = [(chunk({"role": "assistant", "content": ""}), False)]
-        lines += [(chunk({"content": word}), True) for word in WORDS]
+        lines += [(chunk({"content": word}), True) for word in self.words]
         lines.append((chunk({}, "stop"), False))
         if self.report_usage:
             lines.append((f"data: {json.dumps(usage)}\n\n", False))
@@ -135,7 +136,7 @@ class Provider:
                 False,
             ),
         ]
-        for word in WORDS:
+        for word in self.words:
             delta = {"index": 0, "delta": {"type": "text_delta", "text": word}}
             lines.append((event("content_block_delta", delta), True))
         lines.append((event("content_block_stop", {"index": 0}), False))
@@ -155,7 +156,7 @@ class Provider:
             }
             return json.dumps(body | rest) + "\n"
 
-        lines = [(line(word), True) for word in WORDS]
+        lines = [(line(word), True) for word in self.words]
         ending = line("", done=True, done_reason="stop", prompt_eval_count=40, eval_count=9)
         return [*lines, (ending, False)]
 

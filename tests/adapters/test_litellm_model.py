@@ -94,6 +94,15 @@ async def test_finished_stream_gives_text_usage_and_finish(protocol: str) -> Non
 
 
 @PROTOCOLS
+async def test_reply_that_repeats_itself_is_not_cut(protocol: str) -> None:
+    """A rule across a page, or a table's border, comes as the same chunk hundreds of times."""
+    async with provider(protocol, words=("-----",) * 400) as server:
+        chunks = await collect(server)
+    assert text_of(chunks) == "-----" * 400
+    assert isinstance(chunks[-1], Finish)
+
+
+@PROTOCOLS
 async def test_request_carries_the_prompt_and_the_admitted_bound(protocol: str) -> None:
     async with provider(protocol) as server:
         await collect(server)
