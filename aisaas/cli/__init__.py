@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import logging
 import sys
 import time
 import traceback
@@ -54,6 +55,8 @@ FAILED = 1
 
 def main(argv: Sequence[str]) -> int:
     """Run one command and return the exit code."""
+    # What went wrong is one sentence below. Lines of the log are for what serves, which sets it up.
+    logging.getLogger("aisaas").addHandler(logging.NullHandler())
     arguments = parse(argv)
     return _guarded(importlib.import_module(f"aisaas.cli.{arguments.command}"), arguments)
 

@@ -56,8 +56,7 @@ async def test_more_callers_than_connections_wait_for_their_turn(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is answered soon after it was asked; together they take longer than one may."""
-    monkeypatch.setattr(engine, "POOL_WAIT_SECONDS", 60.0)
-    monkeypatch.setattr(engine, "TRANSACTION_SECONDS", 60.0)
+    monkeypatch.setattr(engine, "ASK_SECONDS", 2.0)
     login = Login(stack.env["DATABASE_URL"])
     half = engine.ASK_SECONDS / 2
     slow: engine.Question[None] = engine.Question(

@@ -232,7 +232,7 @@ async def test_each_plan_keeps_a_model_whoever_changes_what_at_once(here: Servic
     outcomes = await asyncio.gather(*changes, return_exceptions=True)
     refused = [each for each in outcomes if isinstance(each, ActionInvalid)]
     assert len(refused) == 1
-    assert "no model left" in str(refused[0])
+    assert "needs at least one model" in str(refused[0])
     await here.live_catalogue.read()
     assert len(here.catalogue.for_plan("free")) == 1
 

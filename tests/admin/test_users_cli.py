@@ -109,14 +109,14 @@ def test_operator_makes_an_admin_and_ends_it_and_both_are_written_down(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["admin", "grant", "nobody@example.com", *WHY], "no account with that address or id"),
-        (["admin", "revoke", str(uuid4()), *WHY], "no account with that address or id"),
-        (["admin", "grant", "{email}", "--reason", "  "], "Write a reason"),
+        (["admin", "grant", "nobody@example.com", *WHY], "No account has that email address or ID"),
+        (["admin", "revoke", str(uuid4()), *WHY], "No account has that email address or ID"),
+        (["admin", "grant", "{email}", "--reason", "  "], "Enter a reason"),
         (["admin", "grant", "{email}"], "--reason"),
         (["admin"], "required: action"),
-        (["user", "show", "nobody@example.com"], "no account with that address or id"),
+        (["user", "show", "nobody@example.com"], "No account has that email address or ID"),
         (["credits", "grant", "{email}", "0", *WHY], "tokens must be from 1"),
-        (["credits", "grant", "nobody@example.com", "5", *WHY], "no account with that address"),
+        (["credits", "grant", "nobody@example.com", "5", *WHY], "No account has that email address"),
         (["credits", "grant", "{email}", "5", *WHY, "--expires", "2020-01-31"], "in the past"),
     ],
 )

@@ -280,7 +280,7 @@ async def test_plan_that_stripe_knows_nothing_of_is_found_and_taken_back(
 
 
 def test_every_handler_of_the_page_is_tried() -> None:
-    states = (Money, OutboxRows, WebhookRows, Days, Plans)
+    states = (Money, OutboxRows, WebhookRows, Days, Plans, FailedJobs)
     own = {f"{each.__name__}.{name}" for each in states for name in vars(each)["event_handlers"]}
     tried = {by_name(handler) for handler in HANDLERS}
     assert {name for name in own if not name.endswith(".setvar")} == tried
