@@ -32,6 +32,11 @@ def moment(at: datetime) -> str:
     return f"{day(at)}, {at.hour % 12 or 12}:{at:%M %p} UTC"
 
 
+def count(number: int, one: str, many: str = "") -> str:
+    """1 token, 2,000 tokens; `many` where the plural doesn't end in s."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def usd(amount: Decimal) -> str:
     """To the cent: $1,234.50. For what is charged or capped."""
     return _dollars(amount.quantize(CENT, ROUND_HALF_UP), 2)

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas import formats
 from aisaas.accounts.models import Entitled, Principal
 from aisaas.billing import store
 from aisaas.billing.alerts import note_alerts
@@ -228,7 +229,7 @@ def _used_up(answer: store.Reserved, claim: Claim) -> Refusal:
     left = answer.tokens_left
     if left == 0:
         return refusal(retry_at=answer.retry_at)
-    rest = f"{left:,} tokens you have left {'below your spending cap' if capped else 'this month'}"
+    rest = f"{formats.count(left, 'token')} you have left {'below your spending cap' if capped else 'this month'}"
     if left < quota_tokens(claim.models[0].weight, claim.min_tokens + SMALLEST_PROMPT):
         return refusal(f"A reply needs more than the {rest}.", retry_at=answer.retry_at)
     # Something can be done now, so no time to come back competes with it.

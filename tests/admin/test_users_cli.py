@@ -116,7 +116,10 @@ def test_operator_makes_an_admin_and_ends_it_and_both_are_written_down(
         (["admin"], "required: action"),
         (["user", "show", "nobody@example.com"], "No account has that email address or ID"),
         (["credits", "grant", "{email}", "0", *WHY], "tokens must be from 1"),
-        (["credits", "grant", "nobody@example.com", "5", *WHY], "No account has that email address"),
+        (
+            ["credits", "grant", "nobody@example.com", "5", *WHY],
+            "No account has that email address",
+        ),
         (["credits", "grant", "{email}", "5", *WHY, "--expires", "2020-01-31"], "in the past"),
     ],
 )

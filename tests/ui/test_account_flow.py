@@ -213,7 +213,7 @@ def test_a_mails_link_signs_in_once(context: BrowserContext, mailbox: Mailbox, u
     page.wait_for_url(on("/dashboard"))
     page.goto(link)
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_contain_text("used or is too old")
+    expect(page.get_by_role("alert")).to_contain_text("expired or was already used")
     expect(page.get_by_role("link", name="Request a new link")).to_be_visible()
 
 
@@ -235,7 +235,7 @@ def test_a_forgotten_password_is_replaced_and_ends_other_sessions(
     page.get_by_role("button", name="Show new password").click()
     expect(box).to_have_attribute("type", "text")
     page.get_by_role("button", name="Save password").click()
-    expect(page.get_by_text("Your password is changed.")).to_be_visible()
+    expect(page.get_by_text("Your password has been changed.")).to_be_visible()
     # What was said is said once.
     page.wait_for_url(on("/chat"))
     # The other browser is signed out, and the old password is worth nothing.

@@ -211,10 +211,10 @@ def test_what_is_used_beyond_is_seen_and_its_cap_is_raised_to_go_on(sign_up: Sig
     period = card(page, "This period")
     expect(period.locator(".figure").first).to_have_text(str(INCLUDED))
     expect(period).to_contain_text("Used up. Extra usage is charged.")
-    expect(period).to_contain_text("of $20.00 at most")
+    expect(period).to_contain_text("of your $20.00 cap")
     beyond = used_beyond(page)
-    expect(period).to_contain_text(f"{beyond:,} tokens")
-    expect(card(page, "Next invoice")).to_contain_text(f"Extra usage: {beyond:,} tokens")
+    expect(period).to_contain_text(f"{beyond:,} token")
+    expect(card(page, "Next invoice")).to_contain_text(f"Extra usage: {beyond:,} token")
 
     set_cap(page, "0")
     page.goto("/chat")

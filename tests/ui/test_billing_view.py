@@ -216,7 +216,7 @@ def test_what_is_beyond_is_told_in_tokens_and_money() -> None:
         "0",
         "Used up. Extra usage is charged.",
     )
-    assert (shown.beyond_tokens, shown.spent, shown.cap) == ("1,700,000", "$17.00", "$20.00")
+    assert (shown.beyond_tokens, shown.spent, shown.cap) == ("1,700,000 tokens", "$17.00", "$20.00")
     assert (shown.overage.percent, shown.overage.words) == (85, "85% used, running low")
 
 

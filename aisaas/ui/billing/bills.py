@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from aisaas.billing.checkout import Billing
 from aisaas.errors import Unavailable
-from aisaas.formats import money, usd
+from aisaas.formats import count, money, usd
 from aisaas.ports import Invoice, InvoicePreview
 from aisaas.ui.billing.offers import PAST_DUE
 
@@ -67,7 +67,9 @@ def estimate_view(found: Billing) -> BillView:
         stage=SHOWN,
         lines=[
             LineView(base, usd(estimate.base_usd)),
-            LineView(f"Extra usage: {estimate.overage_tokens:,} tokens", usd(estimate.overage_usd)),
+            LineView(
+                f"Extra usage: {count(estimate.overage_tokens, 'token')}", usd(estimate.overage_usd)
+            ),
         ],
         total=usd(estimate.total_usd),
         due_at=estimate.due_at.isoformat(),

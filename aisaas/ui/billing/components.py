@@ -79,7 +79,7 @@ def period() -> rx.Component:
                     rx.el.span("of your ", view.cap, " cap", class_name="figure-unit"),
                 ),
                 _gauge(view.overage),
-                rx.el.p(view.beyond_tokens, " tokens", class_name="quiet"),
+                rx.el.p(view.beyond_tokens, class_name="quiet"),
                 class_name="card-part",
             ),
         ),

@@ -8,7 +8,7 @@ from aisaas.accounts.models import Principal
 from aisaas.billing.checkout import Billing
 from aisaas.billing.models import Allowance
 from aisaas.billing.plans import Plan
-from aisaas.formats import price, usd
+from aisaas.formats import count, price, usd
 from aisaas.ui import amounts
 from aisaas.ui.amounts import GaugeView, gauge
 from aisaas.ui.billing.offers import CANCELLED, PAST_DUE, TRIALING, Models, includes, price_of
@@ -163,7 +163,7 @@ def usage_view(found: Billing) -> UsageView:
     return dataclasses.replace(
         shown,
         beyond=True,
-        beyond_tokens=f"{allowance.beyond:,}",
+        beyond_tokens=count(allowance.beyond, "token"),
         spent=usd(found.spent_usd),
         cap=usd(found.cap_usd),
         overage=_overage(allowance),

@@ -203,7 +203,17 @@ const NODES = {
   ),
 };
 
-const draw = (nodes, context) => nodes.map((node, key) => NODES[node.type]?.(node, key, context));
+// A line's end behind each, so that what is read as text has words apart that are shown apart.
+const STANDS_APART = new Set([
+  ...["paragraph", "heading", "blockquote", "bullet_list", "ordered_list", "list_item", "hr", "fence"],
+  ...["code_block", "plain", "table", "thead", "tbody", "tr", "th", "td", "footnote_block", "footnote"],
+]);
+
+const draw = (nodes, context) =>
+  nodes.flatMap((node, key) => {
+    const drawn = NODES[node.type]?.(node, key, context);
+    return STANDS_APART.has(node.type) ? [drawn, "\n"] : [drawn];
+  });
 
 const Block = memo(
   function Block({ block, streaming, id }) {

@@ -11,6 +11,7 @@ from aisaas import formats
 from aisaas.billing.models import Allowance, Call, CallPage, DayUse, RefusedDay
 from aisaas.billing.plans import PlanPrice
 from aisaas.errors import Refusal
+from aisaas.formats import count
 from aisaas.ui import amounts, routes
 
 DAYS = 30
@@ -256,10 +257,6 @@ def refused_views(days: Sequence[RefusedDay], labels: Mapping[str, str]) -> list
         )
         for day in days
     ]
-
-
-def count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _label(model: str, tone: int, labels: Mapping[str, str]) -> str:

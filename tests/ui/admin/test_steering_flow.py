@@ -43,7 +43,7 @@ def test_admin_stops_what_runs_and_lets_it_through_again(steering: Page, member:
     expect(engaged).to_contain_text("Plan Free")
     expect(engaged).to_contain_text(WHY)
     ends(reply, "stopped")
-    expect(reply).to_contain_text("Replies are paused for now")
+    expect(reply).to_contain_text("Replies were paused")
     refused(member, "and now?", "spending_paused")
     _confirm(_asked(engaged, "Resume", steering), "Resume")
     expect(steering.get_by_text("All calls are allowed.")).to_be_visible()

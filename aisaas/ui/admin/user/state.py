@@ -7,6 +7,7 @@ from uuid import UUID
 
 import reflex as rx
 
+from aisaas import formats
 from aisaas.accounts.models import Principal
 from aisaas.admin.users_models import SignedOut
 from aisaas.errors import NotFound
@@ -73,7 +74,9 @@ class OneUser(rx.State):
         principal, user_id, tokens = await admin_of(self), asked.user(form), asked.tokens(form)
         end, why = asked.last_day(form), asked.reason(form)
         await services().users.grant_credits(principal, user_id, tokens, reason=why, expires_at=end)
-        await _done(self, principal, user_id, f"{tokens:,} tokens were given.")
+        await _done(
+            self, principal, user_id, f"You granted {formats.count(tokens, 'quota token')}."
+        )
 
     @rx.event
     @notices.shown
