@@ -274,7 +274,7 @@ def test_check_names_what_does_not_answer(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["settings", "valid,", "for", "development"]
     troubled = [line.split("  ")[0] for line in lines if "TROUBLE" in line]
-    assert troubled == ["Database", "Database (jobs)", "Redis", "Sign-in", "Usage totals"]
+    assert troubled == ["Schema", "Database", "Database (jobs)", "Redis", "Sign-in"]
 
 
 def test_check_hands_no_mail_in_to_find_out_whether_it_could(

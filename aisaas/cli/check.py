@@ -76,7 +76,7 @@ def execute(arguments: argparse.Namespace) -> int:
     outcomes = [schema]
     for each in reachable:
         if each.needs_schema and not schema:
-            _line(each.title, "not looked at: it needs the newest schema")
+            _line(each.title, "not checked: needs the newest schema")
             continue
         outcomes.append(_reach(each.title, each.look))
     _line("front end", "built" if frontend.is_current(settings) else "`make run` will build it")
