@@ -1,7 +1,7 @@
 """The lock: closed, of wheels alone, for each supported platform, with any pip.
 
 The package index that pip is configured for is asked; nothing is downloaded but its listings, and
-in `test_pip_installs_the_lock_and_resolves_nothing` the packages, from pip's cache where they are.
+for the tests of pip the packages, from pip's cache where they are.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from aisaas.platform_support import GLIBC, LINUX_MACHINES, MACOS, PYTHONS
 from aisaas.settings import PROJECT_ROOT
 
 LOCKS = ("requirements.txt", "requirements-dev.txt")
-PIPS = Path(__file__).parent
 # pip 23.0.1 doesn't run on Python 3.12, where the oldest pip is the one the environment comes with.
 OLD_PIP = "old-pip" if sys.version_info < (3, 12) else None
+# How the Makefile has pip install a lock.
+INSTALL = re.compile(r"-m pip install --quiet --quiet (.+) -r ")
 NO_WHEEL = ("no wheels", "no usable wheels", "does not satisfy Python")
 EXACT = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
 
@@ -101,33 +102,61 @@ def test_every_line_of_the_lock_is_an_exact_pin_with_a_hash(lock: str) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("pip", [OLD_PIP, "newest-pip"])
-def test_pip_installs_the_lock_and_resolves_nothing(pip: str | None, tmp_path: Path) -> None:
+def test_oldest_pip_installs_the_lock_and_resolves_nothing(tmp_path: Path) -> None:
     """As `make venv` does it, in a new environment: exactly the pins are there, and they fit."""
-    venv = tmp_path / "venv"
-    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    python = [str(venv / "bin" / "python"), "-m", "pip"]
-    if pip:
-        hashed = ["--quiet", "--require-hashes", "-r", str(PIPS / f"{pip}.txt")]
-        subprocess.run([*python, "install", *hashed], check=True)
+    venv = new_environment(tmp_path, OLD_PIP)
     made = make("venv", f"VENV={venv}", f"PYTHON={sys.executable}")
     assert made.returncode == 0, made.stderr
-    listed = subprocess.run(
-        [*python, "list", "--format=json"], capture_output=True, text=True, check=True
-    )
+    listed = pip(venv, "list", "--format=json")
     installed: dict[str, str] = {
-        canonicalize_name(each["name"]): each["version"] for each in json.loads(listed.stdout)
+        canonicalize_name(each["name"]): each["version"] for each in json.loads(listed)
     }
-    used = installed.pop("pip")
-    assert not pip or [f"pip=={used}"] == [str(pin) for pin in pins(f"tests/install/{pip}.txt")]
+    # Come with the environment itself.
+    for name in {"pip", "setuptools"} - expected().keys():
+        installed.pop(name, None)
+    assert installed == expected()
+
+
+@pytest.mark.timeout(600)
+def test_newest_pip_would_install_the_same(tmp_path: Path) -> None:
+    venv = new_environment(tmp_path, "newest-pip")
+    [options] = INSTALL.findall((PROJECT_ROOT / "Makefile").read_text())
+    report = pip(
+        venv,
+        *("install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"),
+        *options.split(),
+        *("-r", "requirements.txt"),
+    )
+    found: dict[str, str] = {
+        canonicalize_name(each["metadata"]["name"]): each["metadata"]["version"]
+        for each in json.loads(report)["install"]
+    }
+    assert found == expected()
+
+
+def new_environment(folder: Path, pip_lock: str | None) -> Path:
+    """A virtual environment with the pip of a lock, or with the one it comes with."""
+    venv = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    if pip_lock:
+        lock = f"tests/install/{pip_lock}.txt"
+        pip(venv, "install", "--quiet", "--require-hashes", "-r", lock)
+        assert f"pip {str(pins(lock)[0].specifier).removeprefix('==')} " in pip(venv, "--version")
+    return venv
+
+
+def pip(venv: Path, *arguments: str) -> str:
+    """What pip of an environment prints."""
+    command = [str(venv / "bin" / "python"), "-m", "pip", *arguments]
+    ran = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def expected() -> dict[str, str]:
+    """The pins that apply here."""
     applying = [pin for pin in pins("requirements.txt") if not pin.marker or pin.marker.evaluate()]
-    expected: dict[str, str] = {
-        canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in applying
-    }
-    # Comes with the environment itself on Python 3.11.
-    if "setuptools" not in expected:
-        installed.pop("setuptools", None)
-    assert installed == expected
+    return {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in applying}
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
