@@ -504,10 +504,10 @@ def test_a_form_of_an_ended_session_leads_to_sign_in_and_back(
 ) -> None:
     address = member(context, mailbox)
     page = settings_of(context)
-    post(context, "/api/session/sign-out")
     form = card(page, "Password")
     form.get_by_label("Current password", exact=True).fill(PASSWORD)
     form.get_by_label("New password", exact=True).fill(ANOTHER)
+    post(context, "/api/session/sign-out")
     form.get_by_role("button", name="Change password").click()
     page.wait_for_url(re.compile("/login"))
     expect(page.get_by_role("alert")).to_have_text("You're signed out. Sign in to continue.")
