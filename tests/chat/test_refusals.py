@@ -14,7 +14,7 @@ from aisaas.wiring import Services
 from tests.services import Account, Build, Database, whole
 
 # More than the job needs for a round.
-WRITTEN_SECONDS = 30
+WRITTEN_SECONDS = 90
 
 
 async def recorded(database: Database, user_id: UUID, least: int) -> list[tuple[object, ...]]:
