@@ -219,7 +219,9 @@ def test_a_wheel_over_code_that_scrolls_by_itself_lets_go_of_nothing(sign_up: Si
         """() => {
           const inner = document.createElement("div");
           inner.className = "inner";
-          inner.style.cssText = "height: 80px; overflow-y: auto; flex: none";
+          // In its place, however the reply grows: the wheel has to meet it.
+          inner.style.cssText =
+            "position: fixed; top: 200px; left: 500px; z-index: 9; width: 200px; height: 80px; overflow-y: auto";
           inner.innerHTML = "<div style='height: 400px'></div>";
           document.querySelector("article[data-status=streaming]").append(inner);
           inner.scrollTop = 200;

@@ -164,10 +164,10 @@ def test_a_refusal_shows_up_with_its_reason(sign_up: SignUp) -> None:
     while rows.count() == 0:
         page.wait_for_timeout(200)
         usage(page)
-        page.wait_for_selector("table[aria-label='What was refused'], .card:last-child .quiet")
+        page.wait_for_selector("table[aria-label='Refused messages'], .card:last-child .quiet")
     expect(rows).to_have_count(1)
-    expect(rows.locator("[data-label=Why]")).to_have_text("Message limit per minute reached")
-    expect(rows.locator("[data-label='How often']")).to_have_text("1 time")
+    expect(rows.locator("[data-label=Reason]")).to_have_text("Message limit per minute reached")
+    expect(rows.locator("[data-label=Count]")).to_have_text("1 time")
     expect(rows.locator("[data-label=Model]")).to_have_text("Demo")
     expect(page.locator("body")).not_to_contain_text("the fourth")
 

@@ -111,6 +111,7 @@ def elements(page: Page) -> int:
 
 def to_the_top(page: Page) -> tuple[str, float]:
     """Scroll there; the id and the place of the first message in view."""
+    expect(page.locator(".transcript article").first).to_be_attached()
     # What was never rendered has an estimated height, so the first try may end a little below.
     found = page.evaluate(
         """async () => {
