@@ -258,7 +258,7 @@ def test_status_and_stop_say_when_nothing_is_running(
 ) -> None:
     configure(AISAAS_DATA_DIR=str(tmp_path / "data"))
     assert main(["status"]) == 1
-    assert "Nothing is running" in capsys.readouterr().err
+    assert "No instance is running" in capsys.readouterr().err
     assert main(["stop"]) == 0
     assert not (tmp_path / "data").exists()
 

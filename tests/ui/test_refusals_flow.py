@@ -158,7 +158,7 @@ def test_a_cut_history_is_said_where_it_was_cut(sign_up: SignUp) -> None:
     first = answered(page, LENGTHY)
     expect(first.locator(".message-cut")).to_have_count(0)
     second = answered(page, LENGTHY)
-    note = "its oldest messages were left out here"
+    note = "take its oldest messages into account"
     expect(second.locator(".message-cut")).to_contain_text(note)
     page.reload()
     expect(page.locator("article[data-role=assistant] .message-cut")).to_have_count(1)
@@ -169,7 +169,7 @@ def test_a_stand_in_is_named_with_the_model_it_stands_in_for(sign_up: SignUp) ->
     page = sign_up()
     choose(page, "Broken")
     reply = answered(page, QUICK)
-    label = "Broken was unavailable; answered by Demo"
+    label = "Broken was unavailable, so Demo replied"
     expect(reply.locator(".facts-fallback")).to_have_text(label)
     page.reload()
     expect(page.locator("article").last.locator(".facts-fallback")).to_have_text(label)
