@@ -114,7 +114,7 @@ def test_what_is_allowed_exists() -> None:
 
 # Routes
 
-OPEN_TO_ALL = {"/health", "/ready", "/metrics", "/api/site"}
+OPEN_TO_ALL = {"/health", "/ready", "/metrics", "/robots.txt", "/manifest.webmanifest"}
 BY_SIGNATURE = {"/api/webhooks/stripe", "/api/webhooks/stripe/meters"}
 # Of whoever has, or wants, a session: signing in and out and what mails lead to.
 SESSIONS = "/api/session/"

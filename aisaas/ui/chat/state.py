@@ -77,8 +77,8 @@ class Sidebar(rx.State):
     @rx.event
     @notices.shown
     async def show_older(self, cursor: str) -> None:
-        before = payloads.conversation_cursor(cursor)
         principal = await principal_of(self)
+        before = payloads.conversation_cursor(cursor)
         found = await services().conversations.list(principal, before=before, limit=LISTED)
         self.older = view.list_view(found, before)
 
