@@ -173,12 +173,12 @@ def test_no_form_where_nobody_may_sign_up(
     page = context.new_page()
     for path in ("/signup", "/login", "/"):
         page.route(f"{url}{path}", with_mode(mode))
-    page.goto("/signup", wait_until="load")
+    page.goto("/signup", wait_until="networkidle")
     expect(page.get_by_role("button", name="Create account")).to_have_count(0)
     expect(page.get_by_text(MODES[mode])).to_be_visible()
     expect(page.get_by_role("main").get_by_role("link")).to_have_attribute("href", "/login")
     for path in ("/login", "/"):
-        page.goto(path, wait_until="load")
+        page.goto(path, wait_until="networkidle")
         expect(page.locator("a[href^='/signup']:visible")).to_have_count(0)
         expect(page.get_by_role("heading", level=1)).to_be_visible()
     context.close()
@@ -244,7 +244,7 @@ def test_font_is_ours_and_kept(context: BrowserContext, url: str) -> None:
     page = context.new_page()
     fonts: list[str] = []
     page.on("request", lambda r: fonts.append(r.url) if r.resource_type == "font" else None)
-    page.goto("/", wait_until="load")
+    page.goto("/", wait_until="networkidle")
     assert page.evaluate("document.fonts.check('16px Inter')")
     assert fonts
     assert {urlsplit(font).netloc for font in fonts} == {urlsplit(url).netloc}
