@@ -122,7 +122,7 @@ def test_a_reload_that_is_given_up_ends_with_1_says_why_and_is_counted(two: Serv
     finally:
         hidden.rename(frontend.STAMP)
     assert status == 1
-    assert "The pages are not built" in words
+    assert "The front end isn't built for this release" in words
     assert "All former workers go on" in words
     assert two.workers == before
     assert figure(two, 'aisaas_restarts_total{result="given_up"}') == count + 1
