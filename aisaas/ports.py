@@ -93,11 +93,13 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts as the provider reported them."""
+    """Token counts as the provider reported them. `cached_prompt_tokens` are part of the prompt's,
+    `thinking_tokens` are part of the completion's."""
 
     prompt_tokens: int
     completion_tokens: int
     cached_prompt_tokens: int = 0
+    thinking_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,17 +215,24 @@ def _provider_usage(upstream: Any, reported: Usage | None) -> Usage | None:
         found = getattr(chunk, "usage", None)
         if found is None:
             continue
-        details = getattr(found, "prompt_tokens_details", None)
+        prompt = getattr(found, "prompt_tokens_details", None)
+        completion = getattr(found, "completion_tokens_details", None)
         counts = (
             found.prompt_tokens or 0,
             found.completion_tokens or 0,
-            getattr(details, "cached_tokens", 0) or 0,
+            getattr(prompt, "cached_tokens", 0) or 0,
+            getattr(completion, "reasoning_tokens", 0) or 0,
         )
         if not all(isinstance(n, int) and 0 <= n <= MAX_TOKENS for n in counts):
             # Nonsense is as good as nothing: our own count is used instead.
             log.warning("absurd usage from a provider is ignored")
             continue
-        usage = Usage(counts[0], counts[1], min(counts[2], counts[0]))
+        usage = Usage(
+            prompt_tokens=counts[0],
+            completion_tokens=counts[1],
+            cached_prompt_tokens=min(counts[2], counts[0]),
+            thinking_tokens=min(counts[3], counts[1]),
+        )
         return usage if usage != reported else None
     return None
 

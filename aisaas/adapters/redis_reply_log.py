@@ -65,6 +65,7 @@ class RedisReplyLog:
                 "prompt": usage.prompt_tokens,
                 "completion": usage.completion_tokens,
                 "cached": usage.cached_prompt_tokens,
+                "thinking": usage.thinking_tokens,
             }
         key = self._facts(message_id)
         async with bounded(), self._redis.pipeline(transaction=True) as pipe:
@@ -82,7 +83,13 @@ class RedisReplyLog:
         found = {key.decode(): value.decode() for key, value in facts.items()}
         usage = None
         if "prompt" in found:
-            usage = Usage(int(found["prompt"]), int(found["completion"]), int(found["cached"]))
+            usage = Usage(
+                prompt_tokens=int(found["prompt"]),
+                completion_tokens=int(found["completion"]),
+                cached_prompt_tokens=int(found["cached"]),
+                # The previous release doesn't write it.
+                thinking_tokens=int(found.get("thinking", "0")),
+            )
         closed = bool(entries) and b"end" in entries[-1][1]
         return LoggedReply(text=text, model=found.get("model"), usage=usage, closed=closed)
 

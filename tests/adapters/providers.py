@@ -25,6 +25,7 @@ class Provider:
     cut_after: int | None = None
     stall_after: int | None = None
     cached: int = 0
+    thinking: int = 0
     report_usage: bool = True
     words: tuple[str, ...] = WORDS
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -97,6 +98,7 @@ class Provider:
                 "completion_tokens": 9,
                 "total_tokens": 49,
                 "prompt_tokens_details": {"cached_tokens": self.cached},
+                "completion_tokens_details": {"reasoning_tokens": self.thinking},
             },
         }
         lines = [(chunk({"role": "assistant", "content": ""}), False)]

@@ -155,6 +155,14 @@ async def test_cached_prompt_tokens_are_told_apart(protocol: str) -> None:
     assert usage.prompt_tokens == (70 if protocol == "anthropic" else 40)
 
 
+@pytest.mark.parametrize(("reported", "thinking"), [(0, 0), (7, 7), (9, 9), (10, 9)])
+async def test_thinking_tokens_are_part_of_the_completion(reported: int, thinking: int) -> None:
+    async with provider("openai", thinking=reported) as server:
+        chunks = await collect(server)
+    usage = [chunk for chunk in chunks if isinstance(chunk, Usage)][-1]
+    assert (usage.completion_tokens, usage.thinking_tokens) == (9, thinking)
+
+
 @PROTOCOLS
 @pytest.mark.parametrize("status", [400, 401, 429, 500, 503])
 async def test_refusing_provider_is_called_once_and_named_without_its_words(
