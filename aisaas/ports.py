@@ -16,6 +16,8 @@ from uuid import UUID
 
 Purpose = Literal["reply", "title"]
 Speaker = Literal["system", "user", "assistant"]
+# How much a model is asked to think before it answers.
+Effort = Literal["none", "low", "medium", "high"]
 ReplyStatus = Literal["streaming", "done", "stopped", "interrupted", "failed"]
 Outcome = Literal["done", "stopped", "interrupted", "failed"]
 # What a mail's link is for, and how many of a user's sessions a sign-out ends.
@@ -36,6 +38,18 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class Reasoning:
+    """How a model thinks before it answers: the efforts that it takes, least first, and whether it
+    thinks when no effort is named."""
+
+    efforts: tuple[Effort, ...] = ()
+    by_default: bool = False
+
+
+NO_REASONING = Reasoning()
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A model of the catalogue, priced. Tokens are the unit of every size."""
 
@@ -49,6 +63,13 @@ class Model:
     plans: frozenset[str]
     fallback: str | None
     price: Price
+    reasoning: Reasoning = NO_REASONING
+
+    def thinks(self, effort: Effort | None) -> bool:
+        """Whether it may think before its first word; an effort that it doesn't take is none named."""
+        if effort in self.reasoning.efforts:
+            return effort != "none"
+        return self.reasoning.by_default
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +86,8 @@ class Admitted:
     """A call that every guard let through, and the reservation that pays for it.
 
     `models` are what may be called, in order: the one asked for, then its fallbacks; the
-    reservation's money covers the dearest of them. `max_tokens` bounds the completion.
+    reservation's money covers the dearest of them. `max_tokens` bounds the completion, thinking
+    included. `effort` is for the models that take it; the others think as they do by themselves.
     """
 
     request_id: UUID
@@ -82,11 +104,20 @@ class Admitted:
     history_cut: int
     # The Stripe customer whose meter this goes to; None for the free tier.
     metered_customer: str | None
+    effort: Effort | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
     """The next piece of the completion: without NUL, and without halves of surrogate pairs."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """The next piece of what the model thinks, cleaned like `Text`; empty where the provider says that
+    it thinks but not what."""
 
     text: str
 
@@ -104,12 +135,12 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The provider said why it ended: `stop`, `length`, `content_filter`, …"""
+    """The provider said why it ended: `stop`, `length`, `content_filter`, `refusal`, …"""
 
     reason: str
 
 
-Chunk = Text | Usage | Finish
+Chunk = Text | Thinking | Usage | Finish
 
 
 class LanguageModel(Protocol):
@@ -118,12 +149,22 @@ class LanguageModel(Protocol):
     def stream(self, admitted: Admitted, model: Model) -> AsyncGenerator[Chunk]:
         """Call `model` (one of `admitted.models`) and yield what it sends.
 
-        The iterator ends when the provider's answer ends; without a `Finish` it was cut.
+        The iterator ends when the provider's answer ends, or soon after its `Finish` if the provider
+        leaves the connection open; without a `Finish` it was cut.
         Closing it (`aclose`, or cancelling the task that iterates) aborts the upstream call.
 
         Raises:
             ProviderError: refused, unreachable, too slow, or rubbish.
         """
+        ...
+
+    def heard_at(self, request_id: UUID) -> float | None:
+        """When anything at all last came for a call that runs, by the event loop's clock: text, or
+        what keeps a connection alive. None before the first."""
+        ...
+
+    def reasoning_of(self, upstream: str) -> Reasoning:
+        """How an upstream model thinks, as far as it is known."""
         ...
 
     def price_of(self, upstream: str) -> Price | None:

@@ -19,7 +19,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing
 from decimal import Decimal
@@ -27,12 +27,23 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
-import httpx
-
+from aisaas.adapters.litellm_reasoning import effort_for, reasoning_of
+from aisaas.adapters.litellm_wire import Reading, Wire, watch_every_answer, wire
 from aisaas.errors import ProviderError
 from aisaas.observe.calls import provider_call
-from aisaas.ports import Admitted, Chunk, Finish, Model, Price, Text, Usage
+from aisaas.ports import (
+    Admitted,
+    Chunk,
+    Finish,
+    Model,
+    Price,
+    Reasoning,
+    Text,
+    Thinking,
+    Usage,
+)
 from aisaas.settings import Settings
 from aisaas.text_cleaning import StreamCleaner
 
@@ -42,9 +53,6 @@ MILLION = Decimal(1_000_000)
 CONNECT_AND_READ_SECONDS = 600.0
 # No model has a window as large as that.
 MAX_TOKENS = 10_000_000
-# A completion of 128,000 tokens, each in a chunk of its own, is 40 MB.
-MAX_BODY_BYTES = 64_000_000
-MAX_LINE_BYTES = 1_000_000
 TOKEN_ENCODING = "o200k_base"  # noqa: S105
 
 
@@ -59,6 +67,12 @@ def _package_dir() -> Path:
 def _price_map() -> Mapping[str, Mapping[str, Any]]:
     path = _package_dir() / "model_prices_and_context_window_backup.json"
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _entry(upstream: str) -> Mapping[str, Any]:
+    """What the map says of a model; nothing where it doesn't know it."""
+    prices = _price_map()
+    return prices.get(upstream) or prices.get(upstream.partition("/")[2]) or {}
 
 
 @cache
@@ -81,7 +95,7 @@ def _import_litellm() -> Any:
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
     with _importing:
         litellm: Any = importlib.import_module("litellm")
-        _bound_every_answer()
+        watch_every_answer()
     litellm.telemetry = False
     # It would end a reply at the hundredth equal chunk, and rules and borders of tables are that.
     # What a reply may be at most is bounded by its grant.
@@ -121,6 +135,8 @@ class LiteLLMModel:
     def __init__(self, settings: Settings) -> None:
         self._loading: Future[Any] | None = None
         self._access: dict[str, dict[str, str]] = _access(settings)
+        # Of the calls that run, by their requests.
+        self._wires: dict[UUID, Wire] = {}
 
     async def warm(self) -> None:
         """Import LiteLLM now, off the event loop, so that the first user doesn't wait for it."""
@@ -129,10 +145,7 @@ class LiteLLMModel:
         await asyncio.shield(asyncio.wrap_future(self._loading))
 
     def price_of(self, upstream: str) -> Price | None:
-        prices = _price_map()
-        entry = prices.get(upstream) or prices.get(upstream.partition("/")[2])
-        if entry is None:
-            return None
+        entry = _entry(upstream)
         into, out = entry.get("input_cost_per_token"), entry.get("output_cost_per_token")
         if into is None or out is None:
             return None
@@ -144,6 +157,13 @@ class LiteLLMModel:
             version=f"litellm-{version('litellm')}",
         )
 
+    def reasoning_of(self, upstream: str) -> Reasoning:
+        return reasoning_of(upstream, _entry(upstream))
+
+    def heard_at(self, request_id: UUID) -> float | None:
+        found = self._wires.get(request_id)
+        return found.heard_at if found is not None else None
+
     def count_tokens(self, text: str) -> int:
         return len(_encoding().encode_ordinary(text))
 
@@ -153,29 +173,40 @@ class LiteLLMModel:
         await self.warm()
         assert self._loading is not None
         litellm = self._loading.result()
-        with provider_call(model.provider, model.id) as call:
-            async with aclosing(self._call(litellm, admitted, model)) as chunks:
-                async for chunk in chunks:
-                    if isinstance(chunk, Text):
-                        call.text_came()
-                    yield chunk
+        self._wires[admitted.request_id] = heard = Wire()
+        try:
+            with provider_call(model.provider, model.id) as call:
+                async with aclosing(self._call(litellm, admitted, model, heard)) as chunks:
+                    async for chunk in chunks:
+                        if isinstance(chunk, Text):
+                            call.text_came()
+                        yield chunk
+        finally:
+            # A fallback of the same request may have begun.
+            if self._wires.get(admitted.request_id) is heard:
+                del self._wires[admitted.request_id]
 
-    async def _call(self, litellm: Any, admitted: Admitted, model: Model) -> AsyncGenerator[Chunk]:
+    async def _call(
+        self, litellm: Any, admitted: Admitted, model: Model, heard: Wire
+    ) -> AsyncGenerator[Chunk]:
+        max_tokens = min(admitted.max_tokens, model.max_output)
+        wire.set(heard)
         try:
             upstream: Any = await litellm.acompletion(
                 model=model.upstream,
                 messages=[{"role": t.speaker, "content": t.text} for t in admitted.prompt],
-                max_tokens=min(admitted.max_tokens, model.max_output),
+                max_tokens=max_tokens,
                 stream=True,
                 stream_options={"include_usage": True},
                 timeout=CONNECT_AND_READ_SECONDS,
                 # Retries would be calls that no guard saw; falling back is the reply's decision.
                 max_retries=0,
                 num_retries=0,
+                **_effort(admitted, model, max_tokens),
                 **self._access[model.provider],
             )
             async with aclosing(upstream):
-                async for chunk in _read(upstream):
+                async for chunk in _read(upstream, heard):
                     yield chunk
         except (asyncio.CancelledError, GeneratorExit):
             raise
@@ -186,26 +217,52 @@ class LiteLLMModel:
             raise ProviderError(type(error).__name__, f"status {status}") from None
 
 
-async def _read(upstream: Any) -> AsyncGenerator[Chunk]:
+async def _read(upstream: Any, heard: Wire) -> AsyncGenerator[Chunk]:
     reported: Usage | None = None
-    cleaner = StreamCleaner()
-    async for chunk in upstream:
-        choices = chunk.choices
-        content = choices[0].delta.content if choices else None
-        if isinstance(content, str) and (text := cleaner.feed(content)):
-            yield Text(text)
-        usage = _provider_usage(upstream, reported)
-        if usage is not None:
-            reported = usage
-            yield usage
-    if text := cleaner.end():
-        yield Text(text)
+    text_cleaner, thinking_cleaner = StreamCleaner(), StreamCleaner()
+    reading = Reading(heard, lambda: _finish_reason(upstream) is not None)
+    try:
+        while (chunk := await reading.next(anext(upstream))) is not None:
+            delta = chunk.choices[0].delta if chunk.choices else None
+            thought = getattr(delta, "reasoning_content", None)
+            if isinstance(thought, str) and (piece := thinking_cleaner.feed(thought)):
+                yield Thinking(piece)
+            elif getattr(delta, "thinking_blocks", None):
+                # Redacted, or a signature.
+                yield Thinking("")
+            content = getattr(delta, "content", None)
+            if isinstance(content, str) and (piece := text_cleaner.feed(content)):
+                yield Text(piece)
+            usage = _provider_usage(upstream, reported)
+            if usage is not None:
+                reported = usage
+                yield usage
+    finally:
+        reading.close()
+    if piece := thinking_cleaner.end():
+        yield Thinking(piece)
+    if piece := text_cleaner.feed(heard.refusal()) + text_cleaner.end():
+        yield Text(piece)
     usage = _provider_usage(upstream, reported)
     if usage is not None:
         yield usage
-    finish = upstream.received_finish_reason or upstream.intermittent_finish_reason
-    if finish:
-        yield Finish(str(finish))
+    finish = _finish_reason(upstream)
+    if finish is not None:
+        yield Finish("refusal" if heard.refused else finish)
+
+
+def _finish_reason(upstream: Any) -> str | None:
+    """What the provider sent, as LiteLLM words it."""
+    found = upstream.received_finish_reason or upstream.intermittent_finish_reason
+    return str(found) if found else None
+
+
+def _effort(admitted: Admitted, model: Model, max_tokens: int) -> dict[str, Any]:
+    if admitted.effort is None or admitted.effort not in model.reasoning.efforts:
+        return {}
+    effort = effort_for(model.upstream, _entry(model.upstream), admitted.effort, max_tokens)
+    # The catalogue says that the model takes it; LiteLLM's map may not know the model.
+    return {"reasoning_effort": effort, "allowed_openai_params": ["reasoning_effort"]}
 
 
 def _provider_usage(upstream: Any, reported: Usage | None) -> Usage | None:
@@ -235,54 +292,6 @@ def _provider_usage(upstream: Any, reported: Usage | None) -> Usage | None:
         )
         return usage if usage != reported else None
     return None
-
-
-class _Bounded(httpx.AsyncByteStream):
-    """A body that fails when it, or one line of it, is longer than any answer: what parses it
-    would keep all of it in memory, and search it again with each part that comes."""
-
-    def __init__(self, body: httpx.AsyncByteStream) -> None:
-        self._body = body
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        total = line = 0
-        async for part in self._body:
-            total += len(part)
-            newline = part.rfind(b"\n")
-            line = line + len(part) if newline < 0 else len(part) - newline - 1
-            if max(total - MAX_BODY_BYTES, line - MAX_LINE_BYTES) > 0:
-                raise httpx.ReadError("the answer is longer than any answer is")
-            yield part
-
-    async def aclose(self) -> None:
-        await self._body.aclose()
-
-
-class _BoundedTransport(httpx.AsyncBaseTransport):
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        self._transport = transport
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await self._transport.handle_async_request(request)
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _Bounded(response.stream)
-        return response
-
-    async def aclose(self) -> None:
-        await self._transport.aclose()
-
-
-def _bound_every_answer() -> None:
-    """All of LiteLLM's clients get their transport from one place; a test holds it to that."""
-    handlers: Any = importlib.import_module("litellm.llms.custom_httpx.http_handler")
-    made = handlers.AsyncHTTPHandler.create_async_transport
-
-    def bounded(*args: Any, **kwargs: Any) -> httpx.AsyncBaseTransport:
-        return _BoundedTransport(made(*args, **kwargs) or httpx.AsyncHTTPTransport())
-
-    if not getattr(made, "is_bounded", False):
-        bounded.is_bounded = True  # pyright: ignore[reportFunctionMemberAccess]
-        handlers.AsyncHTTPHandler.create_async_transport = staticmethod(bounded)
 
 
 def _access(settings: Settings) -> dict[str, dict[str, str]]:

@@ -23,7 +23,7 @@ from aisaas.admin.steering import Act, Actor, steering
 from aisaas.billing.plans import MILLION, Plan
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, Unavailable
-from aisaas.ports import Price
+from aisaas.ports import NO_REASONING, Price, Reasoning
 
 T = TypeVar("T")
 
@@ -81,6 +81,7 @@ class ListedModel:
     fallback: str | None
     price: Price | None
     enabled: bool
+    reasoning: Reasoning = NO_REASONING
 
 
 @dataclass(frozen=True, slots=True)

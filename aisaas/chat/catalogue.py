@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from aisaas.admin.offers import ListedModel, Offer, offers_of
 from aisaas.errors import ConfigurationError, ModelUnavailable
-from aisaas.ports import Model, Price
+from aisaas.ports import NO_REASONING, Effort, Model, Price, Reasoning
 from aisaas.settings import Settings
 
 BUNDLED = Path(__file__).with_name("catalogue.json")
@@ -36,6 +36,15 @@ class PriceEntry(BaseModel):
     version: str = "override"
 
 
+class ReasoningEntry(BaseModel):
+    """How the model thinks, where LiteLLM's map doesn't know it or is wrong."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    efforts: tuple[Effort, ...] = ()
+    by_default: bool = False
+
+
 class ModelEntry(BaseModel):
     """A line of the catalogue file."""
 
@@ -51,6 +60,7 @@ class ModelEntry(BaseModel):
     plans: Annotated[frozenset[str], Field(min_length=1)]
     fallback: str | None = None
     price: PriceEntry | None = None
+    reasoning: ReasoningEntry | None = None
     # Off until an admin turns it on; without a price, not before they give it one.
     enabled: bool = True
 
@@ -129,11 +139,15 @@ def _model(offer: Offer) -> Model | None:
         plans=offer.plans,
         fallback=line.fallback,
         price=offer.price,
+        reasoning=line.reasoning,
     )
 
 
 def load_catalogue(
-    settings: Settings, price_of: Callable[[str], Price | None], plan_ids: Sequence[str]
+    settings: Settings,
+    price_of: Callable[[str], Price | None],
+    plan_ids: Sequence[str],
+    reasoning_of: Callable[[str], Reasoning] = lambda _: NO_REASONING,
 ) -> Catalogue:
     """Read the file, price it, keep what the configured providers serve.
 
@@ -163,7 +177,13 @@ def load_catalogue(
                 'say "enabled": false'
             )
             continue
-        lines.append(ListedModel(price=price, **entry.model_dump(exclude={"price"}, mode="python")))
+        lines.append(
+            ListedModel(
+                price=price,
+                reasoning=_reasoning(entry, reasoning_of),
+                **entry.model_dump(exclude={"price", "reasoning"}, mode="python"),
+            )
+        )
     catalogue = Catalogue(lines, default=settings.default_model)
     if settings.default_model and catalogue.get(settings.default_model) is None:
         problems.append(f"DEFAULT_MODEL: {settings.default_model} is not an available model")
@@ -183,6 +203,11 @@ def _price(entry: ModelEntry, price_of: Callable[[str], Price | None]) -> Price 
     own = entry.price
     cached = own.input_usd if own.cached_input_usd is None else own.cached_input_usd
     return Price(own.input_usd, own.output_usd, cached, own.version)
+
+
+def _reasoning(entry: ModelEntry, reasoning_of: Callable[[str], Reasoning]) -> Reasoning:
+    own = entry.reasoning
+    return reasoning_of(entry.upstream) if own is None else Reasoning(own.efforts, own.by_default)
 
 
 def _ollama_entries(settings: Settings) -> list[ModelEntry]:

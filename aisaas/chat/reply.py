@@ -35,6 +35,7 @@ from aisaas.ports import (
     Outcome,
     ReplyLog,
     Text,
+    Thinking,
     Usage,
 )
 from aisaas.text_cleaning import is_blank
@@ -245,6 +246,8 @@ class RunningReply:
                     self._take(text)
                     if len(self._text) > self._limit():
                         return ProviderError("overrun")
+                    deadline = loop.time() + self._parts.token_gap_seconds
+                case Thinking():
                     deadline = loop.time() + self._parts.token_gap_seconds
                 case Usage():
                     self._started = True

@@ -17,7 +17,7 @@ from aisaas.chat.title_text import READ_CHARS, first_words, title_of
 from aisaas.errors import ProviderError, Refusal
 from aisaas.observe.metrics import PROVIDER_ERRORS
 from aisaas.observe.tracing import span
-from aisaas.ports import Admitted, Finish, LanguageModel, Text, Turn, Usage
+from aisaas.ports import Admitted, Finish, LanguageModel, Text, Thinking, Turn, Usage
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +110,8 @@ async def _complete(model: LanguageModel, admitted: Admitted) -> Produced:
                         usage = chunk
                     case Finish():
                         finished = True
+                    case Thinking():
+                        pass
                 if len(text) > READ_CHARS:
                     raise ProviderError("overrun")
     except ProviderError as caught:

@@ -1,0 +1,58 @@
+"""How models think, by LiteLLM's map, and what of `reasoning_effort` a request may carry.
+
+The map says whether a model thinks, hardly ever what it takes; the rest follows its provider, as
+LiteLLM translates it. What isn't known to be taken isn't offered: a provider would refuse the call.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from aisaas.ports import Effort, Reasoning
+
+# OpenAI's models of the map that think and take no effort are chat models and computer use.
+_TAKES_EFFORT = re.compile(r"(?:o\d|gpt-\d)(?!.*\bchat\b)")
+LEVELS: tuple[Effort, ...] = ("low", "medium", "high")
+# What LiteLLM asks Claude for where it takes a budget; the API wants less than `max_tokens`.
+CLAUDE_BUDGETS: Mapping[Effort, int] = {"none": 0, "low": 1024, "medium": 2048, "high": 4096}
+
+
+def reasoning_of(upstream: str, entry: Mapping[str, Any]) -> Reasoning:
+    """Args: `entry` is the map's."""
+    if not entry.get("supports_reasoning") or entry.get("mode", "chat") != "chat":
+        return Reasoning()
+    always = bool(entry.get("thinking_always_on"))
+    match _vendor(upstream, entry):
+        case "openai" if _TAKES_EFFORT.match(upstream.rpartition("/")[2]):
+            off = entry.get("supports_none_reasoning_effort") is True
+            return Reasoning(
+                ("none", *LEVELS) if off else LEVELS,
+                by_default=entry.get("default_reasoning_effort") != "none",
+            )
+        case "anthropic":
+            return Reasoning(LEVELS if always else ("none", *LEVELS), by_default=always)
+        case "gemini":
+            return Reasoning(LEVELS, by_default=True)
+        case _:
+            return Reasoning(by_default=True)
+
+
+def effort_for(
+    upstream: str, entry: Mapping[str, Any], effort: Effort, max_tokens: int
+) -> Effort | None:
+    """What to ask for so that it fits what was granted; None to name no effort."""
+    has_budget = _vendor(upstream, entry) == "anthropic" and not entry.get(
+        "supports_adaptive_thinking"
+    )
+    if not has_budget:
+        return effort
+    efforts: tuple[Effort, ...] = ("none", *LEVELS)
+    wanted = efforts[: efforts.index(effort) + 1]
+    return next((each for each in reversed(wanted) if CLAUDE_BUDGETS[each] < max_tokens), None)
+
+
+def _vendor(upstream: str, entry: Mapping[str, Any]) -> str:
+    prefix = upstream.partition("/")[0] if "/" in upstream else ""
+    return prefix or str(entry.get("litellm_provider", ""))
