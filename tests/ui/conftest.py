@@ -59,16 +59,32 @@ def domain(services: Services, monkeypatch: pytest.MonkeyPatch) -> Generator[Ser
     wiring.services.cache_clear()
 
 
+@pytest.fixture
+def app(bare_app: rx.App) -> Generator[rx.App]:
+    """What Reflex asks before events: an app without pages or sockets, also where a test has imported the
+    product's own, which would load the page of a new tab after its first event."""
+    with _registered(bare_app):
+        yield bare_app
+
+
 @pytest.fixture(scope="session")
-def app() -> rx.App:
-    """Reflex asks its app, of which a process has one, what stands before events."""
-    context = RegistrationContext.get()
-    if context._app is not None:
-        # Some test has brought the product's own along.
-        return context.app
-    app = rx.App(enable_state=False)
+def bare_app() -> rx.App:
+    with _registered(None):
+        app = rx.App(enable_state=False)
     app.add_middleware(OwnerOnly(), index=0)
     return app
+
+
+@contextmanager
+def _registered(app: rx.App | None) -> Generator[None]:
+    """Reflex has one app in a process and takes no second."""
+    context = RegistrationContext.get()
+    before = context._app
+    object.__setattr__(context, "_app", app)
+    try:
+        yield
+    finally:
+        object.__setattr__(context, "_app", before)
 
 
 @contextmanager

@@ -197,7 +197,7 @@ async def test_text_is_only_text(domain: Services) -> None:
 async def test_unexpected_arguments_end_as_a_notice(ada: Person, handler: Any) -> None:
     async with open_tab(ada.cookie) as tab:
         await tab.call(handler, **ada.payload(handler), surprise=1)
-        assert tab.refused == "unavailable"
+        assert tab.refused == "internal_error"
 
 
 @pytest.mark.parametrize("handler", HANDLERS, ids=by_name)

@@ -12,9 +12,9 @@ from aisaas.ui.admin.components import Column
 
 COLUMNS = (
     Column("When"),
-    Column("Actor", "wide"),
+    Column("Actor", "wrap"),
     Column("Action", "wide"),
-    Column("Subject", "wide"),
+    Column("Subject", "wrap"),
     Column("Change", "wrap"),
     Column("Reason", "wrap"),
 )
