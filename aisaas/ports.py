@@ -14,6 +14,8 @@ from decimal import Decimal
 from typing import Literal, Protocol
 from uuid import UUID
 
+from aisaas.prices import Price
+
 Purpose = Literal["reply", "title"]
 Speaker = Literal["system", "user", "assistant"]
 # How much a model is asked to think before it answers.
@@ -25,16 +27,6 @@ LinkKind = Literal["signup", "invite", "magiclink", "recovery", "email_change", 
 SignOutScope = Literal["local", "others", "global"]
 
 # Models -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """USD per million tokens; `version` names where it comes from."""
-
-    input_usd: Decimal
-    output_usd: Decimal
-    cached_input_usd: Decimal
-    version: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
 """The one door to model providers, through LiteLLM.
 
 LiteLLM takes seconds and 170 MB to import, so it is imported in a thread, once, when it is first
-needed or warmed. Prices are read from the map inside the installed package, without importing it:
-they change with a pinned version, never over the network.
+needed or warmed. Prices come without it (litellm_prices.py).
 
 Measured on LiteLLM 1.106.2: a stream which its upstream closes without a finish reason is reported
 as finished, with invented usage. So finish reasons and usage are taken from what the provider
@@ -13,22 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import importlib.util
-import json
 import logging
 import os
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
 from contextlib import aclosing
-from decimal import Decimal
 from functools import cache
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
+from aisaas.adapters.litellm_prices import entry_of, package_dir, price_of
 from aisaas.adapters.litellm_reasoning import effort_for, reasoning_of
 from aisaas.adapters.litellm_wire import Reading, Wire, watch_every_answer, wire
 from aisaas.errors import ProviderError
@@ -38,48 +33,28 @@ from aisaas.ports import (
     Chunk,
     Finish,
     Model,
-    Price,
     Reasoning,
     Text,
     Thinking,
     Usage,
 )
+from aisaas.prices import Price
 from aisaas.settings import Settings
 from aisaas.text_cleaning import StreamCleaner
 
 log = logging.getLogger(__name__)
 
-MILLION = Decimal(1_000_000)
 CONNECT_AND_READ_SECONDS = 600.0
 # No model has a window as large as that.
 MAX_TOKENS = 10_000_000
 TOKEN_ENCODING = "o200k_base"  # noqa: S105
 
 
-def _package_dir() -> Path:
-    spec = importlib.util.find_spec("litellm")
-    if spec is None or not spec.submodule_search_locations:
-        raise RuntimeError("litellm is not installed")
-    return Path(spec.submodule_search_locations[0])
-
-
-@cache
-def _price_map() -> Mapping[str, Mapping[str, Any]]:
-    path = _package_dir() / "model_prices_and_context_window_backup.json"
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _entry(upstream: str) -> Mapping[str, Any]:
-    """What the map says of a model; nothing where it doesn't know it."""
-    prices = _price_map()
-    return prices.get(upstream) or prices.get(upstream.partition("/")[2]) or {}
-
-
 @cache
 def _encoding() -> Any:
     # LiteLLM ships the tokenizer's tables; without them the tokenizer would fetch them.
     os.environ.setdefault(
-        "TIKTOKEN_CACHE_DIR", str(_package_dir() / "litellm_core_utils" / "tokenizers")
+        "TIKTOKEN_CACHE_DIR", str(package_dir() / "litellm_core_utils" / "tokenizers")
     )
     tiktoken = importlib.import_module("tiktoken")
     return tiktoken.get_encoding(TOKEN_ENCODING)
@@ -145,20 +120,10 @@ class LiteLLMModel:
         await asyncio.shield(asyncio.wrap_future(self._loading))
 
     def price_of(self, upstream: str) -> Price | None:
-        entry = _entry(upstream)
-        into, out = entry.get("input_cost_per_token"), entry.get("output_cost_per_token")
-        if into is None or out is None:
-            return None
-        cached = entry.get("cache_read_input_token_cost", into)
-        return Price(
-            input_usd=Decimal(str(into)) * MILLION,
-            output_usd=Decimal(str(out)) * MILLION,
-            cached_input_usd=Decimal(str(cached)) * MILLION,
-            version=f"litellm-{version('litellm')}",
-        )
+        return price_of(upstream)
 
     def reasoning_of(self, upstream: str) -> Reasoning:
-        return reasoning_of(upstream, _entry(upstream))
+        return reasoning_of(upstream, entry_of(upstream))
 
     def heard_at(self, request_id: UUID) -> float | None:
         found = self._wires.get(request_id)
@@ -260,7 +225,7 @@ def _finish_reason(upstream: Any) -> str | None:
 def _effort(admitted: Admitted, model: Model, max_tokens: int) -> dict[str, Any]:
     if admitted.effort is None or admitted.effort not in model.reasoning.efforts:
         return {}
-    effort = effort_for(model.upstream, _entry(model.upstream), admitted.effort, max_tokens)
+    effort = effort_for(model.upstream, entry_of(model.upstream), admitted.effort, max_tokens)
     # The catalogue says that the model takes it; LiteLLM's map may not know the model.
     return {"reasoning_effort": effort, "allowed_openai_params": ["reasoning_effort"]}
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -67,7 +67,7 @@ class ReservationRow(SQLModel, table=True):
     spend_day: date
     free_tier: bool
     # What it settles at: every model that may answer, with weight and price.
-    models: list[dict[str, str]] | None = Field(default=None, sa_type=JSONB)
+    models: list[dict[str, Any]] | None = Field(default=None, sa_type=JSONB)
     state: str = "open"
     lease_expires_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]

@@ -36,6 +36,7 @@ from aisaas.errors import (
     Unavailable,
 )
 from aisaas.ports import Model
+from aisaas.prices import Tokens
 
 MICRO_USD = Decimal("0.000001")
 
@@ -46,17 +47,22 @@ SMALLEST_PROMPT = 8
 
 
 def cost_usd(
-    model: Model, *, prompt_tokens: int, completion_tokens: int, cached_prompt_tokens: int = 0
+    model: Model,
+    *,
+    prompt_tokens: int,
+    completion_tokens: int,
+    cached_prompt_tokens: int = 0,
+    thinking_tokens: int = 0,
 ) -> Decimal:
-    """USD, rounded half up to a millionth. Cached prompt tokens are part of the prompt's."""
-    price = model.price
-    fresh = prompt_tokens - cached_prompt_tokens
-    total = (
-        fresh * price.input_usd
-        + cached_prompt_tokens * price.cached_input_usd
-        + completion_tokens * price.output_usd
+    """USD, rounded half up to a millionth. Cached prompt tokens are part of the prompt's, thinking tokens
+    of the completion's."""
+    tokens = Tokens(
+        prompt=prompt_tokens,
+        completion=completion_tokens,
+        cached=cached_prompt_tokens,
+        thinking=thinking_tokens,
     )
-    return (total / MILLION).quantize(MICRO_USD, ROUND_HALF_UP)
+    return model.price.cost(tokens).quantize(MICRO_USD, ROUND_HALF_UP)
 
 
 def quota_tokens(weight: Decimal, tokens: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import LiteralString
+from typing import Any, LiteralString
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -55,6 +55,8 @@ class Reserved:
 
 
 def reserve(claim: Claim, *, free_cap: Decimal, total_cap: Decimal) -> Question[Reserved]:
+    # A fallback may be dearer for us than what was asked for: hold for the dearest.
+    worst = [model.price.worst(claim.prompt_estimate) for model in claim.models]
     parameters = {
         "id": claim.request_id,
         "user_id": claim.user_id,
@@ -68,9 +70,8 @@ def reserve(claim: Claim, *, free_cap: Decimal, total_cap: Decimal) -> Question[
         "max": claim.max_tokens,
         "min": claim.min_tokens,
         "weight": claim.models[0].weight,
-        # A fallback may be dearer for us than what was asked for: hold for the dearest.
-        "input_usd": max(model.price.input_usd for model in claim.models),
-        "output_usd": max(model.price.output_usd for model in claim.models),
+        "input_usd": max(into for into, _ in worst),
+        "output_usd": max(out for _, out in worst),
         **_period(claim.period),
         "included": claim.limits.included,
         "overage": claim.limits.overage,
@@ -86,17 +87,13 @@ def reserve(claim: Claim, *, free_cap: Decimal, total_cap: Decimal) -> Question[
     return Question(((_RESERVE, parameters),), lambda answers: Reserved(**answers[0][0]))
 
 
-def _held(model: Model) -> dict[str, str]:
+def _held(model: Model) -> dict[str, Any]:
     """What a call to this model settles at."""
-    price = model.price
     return {
         "id": model.id,
         "provider": model.provider,
         "weight": str(model.weight),
-        "input_usd": str(price.input_usd),
-        "output_usd": str(price.output_usd),
-        "cached_input_usd": str(price.cached_input_usd),
-        "version": price.version,
+        **model.price.to_dict(),
     }
 
 
@@ -286,7 +283,7 @@ class Abandoned:
     prompt_count: int
     metered_customer: str | None
     # As they were when it was reserved; None where the release before has reserved it.
-    models: Sequence[Mapping[str, str]] | None
+    models: Sequence[Mapping[str, Any]] | None
     failed_before: bool
 
 

@@ -27,7 +27,8 @@ from aisaas.chat.settle import Owed, Produced, Settler
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, TooSlow
 from aisaas.observe import context
-from aisaas.ports import LoggedReply, Model, Price, ReplyLog
+from aisaas.ports import LoggedReply, Model, ReplyLog
+from aisaas.prices import Price
 
 log = logging.getLogger(__name__)
 
@@ -207,16 +208,10 @@ def _as_held(item: Abandoned) -> dict[str, Model]:
     found: dict[str, Model] = {}
     for held in item.models or ():
         try:
-            price = Price(
-                Decimal(held["input_usd"]),
-                Decimal(held["output_usd"]),
-                Decimal(held["cached_input_usd"]),
-                held["version"],
-            )
             found[held["id"]] = _settled_at(
-                held["id"], held["provider"], Decimal(held["weight"]), price
+                held["id"], held["provider"], Decimal(held["weight"]), Price.from_dict(held)
             )
-        except (KeyError, TypeError, ArithmeticError):
+        except (KeyError, TypeError, AttributeError, ArithmeticError):
             # Then it is settled as the catalogue has it now.
             log.exception("a model of call %s can't be read", item.request_id)
     return found

@@ -9,7 +9,8 @@ from contextlib import aclosing
 import pytest
 
 from aisaas.adapters import litellm_wire
-from aisaas.adapters.litellm_model import LiteLLMModel, _entry, _import_litellm, _price_map
+from aisaas.adapters.litellm_model import LiteLLMModel, _import_litellm
+from aisaas.adapters.litellm_prices import entry_of, price_map
 from aisaas.adapters.litellm_reasoning import CLAUDE_BUDGETS, LEVELS, effort_for, reasoning_of
 from aisaas.ports import Admitted, Chunk, Effort, Finish, Model, Reasoning, Text, Thinking, Usage
 from tests.adapters.providers import Provider
@@ -282,7 +283,7 @@ async def test_budget_of_thinking_fits_what_was_granted(
 
 def test_models_are_known_to_think_as_the_map_and_their_providers_say() -> None:
     def of(upstream: str) -> Reasoning:
-        return reasoning_of(upstream, _entry(upstream))
+        return reasoning_of(upstream, entry_of(upstream))
 
     every: tuple[Effort, ...] = ("none", "low", "medium", "high")
     assert of("openai/gpt-4o-mini") == Reasoning()
@@ -299,13 +300,13 @@ def test_every_effort_on_offer_is_one_that_litellm_passes_on() -> None:
     litellm = _import_litellm()
     refused: list[tuple[str, str]] = []
     offered = 0
-    for name, entry in _price_map().items():
+    for name, entry in price_map().items():
         vendor = entry.get("litellm_provider")
         if vendor not in {"openai", "anthropic", "gemini"}:
             continue
         upstream = name if name.startswith(f"{vendor}/") else f"{vendor}/{name}"
-        for effort in reasoning_of(upstream, _entry(upstream)).efforts:
-            asked = effort_for(upstream, _entry(upstream), effort, 8000)
+        for effort in reasoning_of(upstream, entry_of(upstream)).efforts:
+            asked = effort_for(upstream, entry_of(upstream), effort, 8000)
             offered += 1
             try:
                 litellm.utils.get_optional_params(

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
+from aisaas.adapters.litellm_prices import price_of
 from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.admin.limits import KillSwitches
 from aisaas.billing import store
@@ -476,3 +477,26 @@ async def test_free_tiers_cap_does_not_stop_those_who_pay(billing: Billing, some
     paying = claim(somebody, free=False, of=model(usd="1000"))
     assert await quota.reserve(paying) == 400
     await quota.release(paying.request_id)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "held"),
+    # Up to the threshold the dearest a prompt can be is written to the cache for an hour.
+    [(100_000, "0.020500"), (100_001, "0.102501")],
+)
+async def test_money_is_held_by_the_tier_that_the_prompt_reaches(
+    billing: Billing, somebody: UUID, prompt: int, held: str
+) -> None:
+    price = price_of("anthropic/claude-haiku-5-5")
+    assert price is not None
+    # As the map has it, answering anywhere.
+    haiku = replace(model(), price=replace(price, regions=()), context_window=1_000_000)
+    cheap = replace(model(usd="0.01"), id="cheap")
+    wanted = claim(somebody, prompt=prompt, max_tokens=1_000, of=haiku)
+    # The order of the models doesn't matter: any of them may answer.
+    for models in ((haiku, cheap), (cheap, haiku)):
+        once = replace(wanted, request_id=uuid4(), models=models)
+        await billing.quota().reserve(once)
+        assert billing.sql("select cost_usd from reservations where id = %s", once.request_id) == [
+            (Decimal(held),)
+        ]

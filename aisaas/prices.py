@@ -1,0 +1,177 @@
+"""What a model costs its operator: USD per million tokens, by the kind of token and the prompt's size.
+
+A tier follows the whole prompt (what was read from a cache and written to it included) and prices
+every token of the call, the completion's too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from typing import Any
+
+MILLION = Decimal(1_000_000)
+ONE = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The tokens of a call. What was read from a cache, written to it, or is audio is part of the
+    prompt; thinking and audio are part of the completion. `region` is where the provider says that it
+    answered."""
+
+    prompt: int
+    completion: int
+    cached: int = 0
+    # Written to a cache; those that are kept for an hour are part of them.
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    thinking: int = 0
+    audio_prompt: int = 0
+    audio_completion: int = 0
+    region: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """USD per million tokens of each kind."""
+
+    input_usd: Decimal
+    output_usd: Decimal
+    cached_input_usd: Decimal
+    cache_write_usd: Decimal
+    cache_write_1h_usd: Decimal
+    thinking_usd: Decimal
+    audio_input_usd: Decimal
+    audio_output_usd: Decimal
+
+    def cost(self, tokens: Tokens) -> Decimal:
+        """USD, not rounded."""
+        short_write = tokens.cache_write - tokens.cache_write_1h
+        fresh = tokens.prompt - tokens.cached - tokens.cache_write - tokens.audio_prompt
+        text = tokens.completion - tokens.thinking - tokens.audio_completion
+        total = (
+            max(fresh, 0) * self.input_usd
+            + tokens.cached * self.cached_input_usd
+            + max(short_write, 0) * self.cache_write_usd
+            + tokens.cache_write_1h * self.cache_write_1h_usd
+            + tokens.audio_prompt * self.audio_input_usd
+            + max(text, 0) * self.output_usd
+            + tokens.thinking * self.thinking_usd
+            + tokens.audio_completion * self.audio_output_usd
+        )
+        return total / MILLION
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """The rates of a call whose prompt has more than `above` tokens."""
+
+    above: int
+    rates: Rates
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A model's price; `version` names where it comes from.
+
+    The rates here are those of a short prompt; a kind of token without a rate of its own costs what
+    others of its direction cost. `tiers` are in ascending order. `regions` are factors on everything,
+    by where the provider says that it answered.
+    """
+
+    input_usd: Decimal
+    output_usd: Decimal
+    cached_input_usd: Decimal
+    version: str
+    cache_write_usd: Decimal | None = None
+    cache_write_1h_usd: Decimal | None = None
+    thinking_usd: Decimal | None = None
+    audio_input_usd: Decimal | None = None
+    audio_output_usd: Decimal | None = None
+    tiers: tuple[Tier, ...] = ()
+    regions: tuple[tuple[str, Decimal], ...] = ()
+
+    @property
+    def base(self) -> Rates:
+        """The rates below the first tier."""
+        write = _or(self.cache_write_usd, self.input_usd)
+        return Rates(
+            input_usd=self.input_usd,
+            output_usd=self.output_usd,
+            cached_input_usd=self.cached_input_usd,
+            cache_write_usd=write,
+            cache_write_1h_usd=_or(self.cache_write_1h_usd, write),
+            thinking_usd=_or(self.thinking_usd, self.output_usd),
+            audio_input_usd=_or(self.audio_input_usd, self.input_usd),
+            audio_output_usd=_or(self.audio_output_usd, self.output_usd),
+        )
+
+    def rates(self, prompt_tokens: int) -> Rates:
+        """Those of a call with such a prompt."""
+        reached = [tier.rates for tier in self.tiers if prompt_tokens > tier.above]
+        return reached[-1] if reached else self.base
+
+    def cost(self, tokens: Tokens) -> Decimal:
+        """USD, not rounded."""
+        factor = dict(self.regions).get(tokens.region, ONE)
+        return self.rates(tokens.prompt).cost(tokens) * factor
+
+    def worst(self, prompt_tokens: int) -> tuple[Decimal, Decimal]:
+        """USD per million tokens of the prompt and of the completion that a call with at most so long
+        a prompt can't exceed, whatever is cached or thought. Prompts are text, so audio is left out."""
+        reached = [self.base, *(t.rates for t in self.tiers if prompt_tokens > t.above)]
+        factor = max([ONE, *(factor for _, factor in self.regions)])
+        into = max(
+            max(r.input_usd, r.cached_input_usd, r.cache_write_usd, r.cache_write_1h_usd)
+            for r in reached
+        )
+        out = max(max(r.output_usd, r.thinking_usd) for r in reached)
+        return into * factor, out * factor
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON that loses nothing: what a call settles at, and what its receipt is computed from."""
+        return {
+            **{name: str(rate) for name, rate in _rates_of(self).items() if rate is not None},
+            "version": self.version,
+            "tiers": [
+                {"above": tier.above, **{n: str(r) for n, r in _rates_of(tier.rates).items()}}
+                for tier in self.tiers
+            ],
+            "regions": {name: str(factor) for name, factor in self.regions},
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Price:
+        """The opposite. A price that the release before has stored has neither tiers nor writes.
+
+        Raises:
+            KeyError, TypeError, ArithmeticError, AttributeError: that is no price.
+        """
+        return cls(
+            **_read_rates(stored),
+            version=str(stored["version"]),
+            tiers=tuple(
+                Tier(int(tier["above"]), Rates(**_read_rates(tier)))
+                for tier in stored.get("tiers", ())
+            ),
+            regions=tuple(
+                (str(name), Decimal(factor)) for name, factor in stored.get("regions", {}).items()
+            ),
+        )
+
+
+RATES = tuple(field.name for field in fields(Rates))
+
+
+def _rates_of(of: Price | Rates) -> dict[str, Decimal | None]:
+    return {name: getattr(of, name) for name in RATES}
+
+
+def _read_rates(stored: Mapping[str, Any]) -> dict[str, Decimal]:
+    return {name: Decimal(stored[name]) for name in RATES if name in stored}
+
+
+def _or(rate: Decimal | None, otherwise: Decimal) -> Decimal:
+    return otherwise if rate is None else rate
