@@ -28,6 +28,7 @@ LIMITS = {
     for module, name in (
         (redis_client, "COMMAND_SECONDS"),
         (engine, "ASK_SECONDS"),
+        (engine, "ASKED_STATEMENT_SECONDS"),
         (engine, "CONNECT_SECONDS"),
         (engine, "POOL_WAIT_SECONDS"),
         (engine, "TRANSACTION_SECONDS"),

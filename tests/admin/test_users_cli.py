@@ -221,4 +221,4 @@ def test_help_says_what_each_does(run: Run) -> None:
         assert code == 0
         assert all(word in said for word in words)
     code, said, _ = run("admin", "grant", "--help")
-    assert (code, "never what somebody wrote" in " ".join(said.split())) == (0, True)
+    assert (code, "never what a user wrote" in " ".join(said.split())) == (0, True)

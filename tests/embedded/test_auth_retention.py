@@ -30,7 +30,7 @@ _ROWS = {
         "insert into auth.mailbox (recipient, kind, subject, body, code, token_hash, link, created_at)"
         " values (encode(%(key)s, 'hex'), 'x', 'x', 'x', '', '', '', %(then)s)",
         7,
-        "decode(recipient, 'hex')",
+        "case when recipient ~ '^[0-9a-f]{32}$' then decode(recipient, 'hex') end",
     ),
     "auth.refresh_tokens": (
         "insert into auth.refresh_tokens (token_hash, session_id, revoked_at)"
@@ -42,7 +42,7 @@ _ROWS = {
         "insert into auth.sessions (user_id, method, created_at, user_agent)"
         " values (%(user)s, 'password', %(then)s, encode(%(key)s, 'hex'))",
         60,
-        "decode(user_agent, 'hex')",
+        "case when user_agent ~ '^[0-9a-f]{32}$' then decode(user_agent, 'hex') end",
     ),
 }
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from aisaas.aisaas import PAGES
 from aisaas.api.pages import PLACEHOLDERS, built_pages, completed, page_of
@@ -27,7 +27,9 @@ TO_THE_TOP = (
     "document.body.tabIndex = -1; document.body.focus(); document.body.removeAttribute('tabindex')"
 )
 # React has taken over the form that was in the HTML.
-TAKEN_OVER = "Object.keys(document.querySelector('form')).some((key) => key.startsWith('__react'))"
+TAKEN_OVER = (
+    "(part) => Object.keys(document.querySelector(part)).some((key) => key.startsWith('__react'))"
+)
 ASSETS = PROJECT_ROOT / "assets"
 FORMS = {"/login": "Sign in", "/signup": "Create account", "/reset": "Email"}
 OWN = {"/chat": "Chat", "/dashboard": "Usage", "/billing": "Billing", "/settings": "Settings"}
@@ -156,8 +158,7 @@ def test_nothing_jumps_and_nothing_typed_is_lost_when_scripts_come(context: Brow
     while not held:
         page.wait_for_timeout(50)
     held[0].continue_()
-    while not page.evaluate(TAKEN_OVER):
-        page.wait_for_timeout(50)
+    wait_for_takeover(page, "form")
     page.get_by_role("button", name=re.compile("^Show")).click()
     expect(page.get_by_label("Password", exact=True)).to_have_attribute("type", "text")
     expect(box).to_have_value("ada@example.com")
@@ -173,15 +174,27 @@ def test_no_form_where_nobody_may_sign_up(
     page = context.new_page()
     for path in ("/signup", "/login", "/"):
         page.route(f"{url}{path}", with_mode(mode))
-    page.goto("/signup", wait_until="networkidle")
+    open_page(page, "/signup", scripts=scripts)
     expect(page.get_by_role("button", name="Create account")).to_have_count(0)
     expect(page.get_by_text(MODES[mode])).to_be_visible()
     expect(page.get_by_role("main").get_by_role("link")).to_have_attribute("href", "/login")
     for path in ("/login", "/"):
-        page.goto(path, wait_until="networkidle")
+        open_page(page, path, scripts=scripts)
         expect(page.locator("a[href^='/signup']:visible")).to_have_count(0)
         expect(page.get_by_role("heading", level=1)).to_be_visible()
     context.close()
+
+
+def open_page(page: Page, path: str, *, scripts: bool) -> None:
+    """The page is loaded, and its scripts, where they run, have taken it over."""
+    page.goto(path)
+    if scripts:
+        wait_for_takeover(page, "h1")
+
+
+def wait_for_takeover(page: Page, part: str) -> None:
+    while not page.evaluate(TAKEN_OVER, part):
+        page.wait_for_timeout(50)
 
 
 def with_mode(mode: str):
