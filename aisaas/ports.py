@@ -56,6 +56,12 @@ class Model:
     fallback: str | None
     price: Price
     reasoning: Reasoning = NO_REASONING
+    # The model of LiteLLM's map that it is, where its name doesn't say so.
+    map_name: str | None = None
+
+    @property
+    def known_as(self) -> str:
+        return self.map_name or self.upstream
 
     def thinks(self, effort: Effort | None) -> bool:
         """Whether it may think before its first word; an effort that it doesn't take is none named."""

@@ -8,6 +8,7 @@ what may reach a browser.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 from collections.abc import Mapping
@@ -18,9 +19,11 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from email_validator import EmailNotValidError, validate_email
 from pydantic import (
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -30,7 +33,9 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from aisaas import providers
 from aisaas.errors import ConfigurationError
+from aisaas.providers import ModelProvider, ProvidersFileError
 
 AppName = Annotated[str, Field(min_length=1, max_length=60)]
 AppEnv = Literal["development", "preview", "production"]
@@ -55,6 +60,8 @@ WHERE_TO_GET_IT = {
     "CAPTCHA_PROVIDER": "turnstile or hcaptcha, the one that is set up in Supabase",
     "OPENAI_API_KEY": "platform.openai.com > API keys: sk-…",
     "ANTHROPIC_API_KEY": "console.anthropic.com > API keys: sk-ant-…",
+    "AZURE_API_BASE": "Azure portal > your OpenAI resource > Keys and Endpoint: https://<name>.openai.azure.com",
+    "MODEL_PROVIDERS": "docs/providers.md has the format",
     "STRIPE_SECRET_KEY": "Stripe dashboard > Developers > API keys: sk_test_… or sk_live_…",
     "STRIPE_WEBHOOK_SECRET": "Stripe dashboard > Developers > Webhooks: whsec_…",
     "STRIPE_METER_WEBHOOK_SECRET": "Stripe dashboard > Developers > Webhooks, of the thin endpoint: whsec_…",
@@ -181,6 +188,27 @@ class Settings(BaseSettings):
     openai_api_base: str | None = None
     anthropic_api_key: SecretStr | None = None
     anthropic_api_base: str | None = None
+    gemini_api_key: SecretStr | None = None
+    mistral_api_key: SecretStr | None = None
+    groq_api_key: SecretStr | None = None
+    openrouter_api_key: SecretStr | None = None
+    azure_api_key: SecretStr | None = None
+    azure_api_base: str | None = None
+    azure_api_version: Annotated[str, Field(max_length=40)] | None = None
+    # Bedrock is on with its region; the keys alone are on many machines for other reasons.
+    aws_region_name: Annotated[str, Field(pattern=r"^[a-z0-9-]{4,40}$")] | None = None
+    aws_access_key_id: SecretStr | None = None
+    aws_secret_access_key: SecretStr | None = None
+    aws_session_token: SecretStr | None = None
+    aws_bearer_token_bedrock: SecretStr | None = None
+    deepseek_api_key: SecretStr | None = None
+    xai_api_key: SecretStr | None = None
+    togetherai_api_key: SecretStr | None = None
+    fireworks_ai_api_key: SecretStr | None = None
+    cerebras_api_key: SecretStr | None = None
+    moonshot_api_key: SecretStr | None = None
+    # A TOML or JSON file with any other provider, and with more keys and addresses of these.
+    model_providers: Path | None = None
     ollama_api_base: str | None = None
     ollama_models: Annotated[tuple[str, ...], NoDecode] = ("llama3.2",)
     demo_api_base: str | None = None
@@ -357,6 +385,7 @@ class Settings(BaseSettings):
         "supabase_url",
         "openai_api_base",
         "anthropic_api_base",
+        "azure_api_base",
         "ollama_api_base",
         "demo_api_base",
         "stripe_api_base",
@@ -422,13 +451,28 @@ class Settings(BaseSettings):
             raise _problem("this is the publishable key; the secret one starts with sb_secret_")
         return value
 
+    _file_providers: tuple[ModelProvider, ...] = PrivateAttr(default=())
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        problems = [*self._missing(), *self._contradictions(), *self._mixed_environments()]
+        problems = self._read_providers()
+        problems += [*self._missing(), *self._contradictions(), *self._mixed_environments()]
         if problems:
             # One custom error carries all of them, so that they are reported together.
             raise PydanticCustomError("settings", "{text}", {"text": "\n".join(problems)})
         return self
+
+    def _read_providers(self) -> list[str]:
+        if self.model_providers is None:
+            return []
+        try:
+            self._file_providers = providers.read_file(self.model_providers, _variable)
+        except ProvidersFileError as error:
+            return [f"MODEL_PROVIDERS: {'; '.join(error.problems)}"]
+        return []
+
+    def _value_of(self, variable: str) -> object:
+        return getattr(self, variable.lower())
 
     def _missing(self) -> list[str]:
         missing: list[str] = []
@@ -444,10 +488,11 @@ class Settings(BaseSettings):
             required.append("alert_webhook_url")
         missing += [name.upper() for name in required if getattr(self, name) is None]
         lines = [f"{name}: is not set" for name in missing]
-        if not self.providers():
+        lines += providers.missing_variables(self._value_of)
+        if not self.providers() and self.model_providers is None:
             lines.append(
-                "OPENAI_API_KEY: no model provider is set; give OPENAI_API_KEY, "
-                "ANTHROPIC_API_KEY or OLLAMA_API_BASE"
+                "OPENAI_API_KEY: no model provider is set; give OPENAI_API_KEY, ANTHROPIC_API_KEY, "
+                "GEMINI_API_KEY, OLLAMA_API_BASE, or another one of .env.example"
             )
         return lines
 
@@ -489,11 +534,19 @@ class Settings(BaseSettings):
                 "supabase_url",
                 "openai_api_base",
                 "anthropic_api_base",
+                "azure_api_base",
                 "stripe_api_base",
             ):
                 url: str | None = getattr(self, name)
                 if url and urlsplit(url).scheme != "https":
                     problems.append(f"{name.upper()}: must be https in production")
+            problems += [
+                f"MODEL_PROVIDERS: the base of {provider.id} must be https in production, because "
+                "its key goes there"
+                for provider in self._file_providers
+                if provider.key is not None
+                and urlsplit(provider.base or "https:").scheme != "https"
+            ]
             hook = self.alert_webhook_url
             if hook is not None and urlsplit(hook.get_secret_value()).scheme != "https":
                 problems.append("ALERT_WEBHOOK_URL: must be https in production")
@@ -557,14 +610,12 @@ class Settings(BaseSettings):
         return self.url.startswith("https://")
 
     def providers(self) -> frozenset[str]:
-        """The model providers that can be called."""
-        configured = {
-            "openai": self.openai_api_key,
-            "anthropic": self.anthropic_api_key,
-            "ollama": self.ollama_api_base,
-            "demo": self.demo_api_base,
-        }
-        return frozenset(name for name, value in configured.items() if value)
+        """The ids of the model providers that can be called."""
+        return frozenset(self.provider_access())
+
+    def provider_access(self) -> Mapping[str, ModelProvider]:
+        """The same with all that is needed to call them."""
+        return providers.by_id((*providers.from_variables(self._value_of), *self._file_providers))
 
     @property
     def session_secrets(self) -> tuple[str, ...]:
@@ -600,7 +651,7 @@ class Settings(BaseSettings):
                 # Whoever finds one of several finds it without its neighbours.
                 each = _listed(value) if name in LISTS_OF_SECRETS else (value.get_secret_value(),)
                 found += [(name.upper(), secret) for secret in each]
-        return tuple(found)
+        return (*found, *providers.secrets_of(self._file_providers))
 
     def browser_values(self) -> dict[str, str]:
         """The allow-list: all that a browser may know of these settings."""
@@ -620,6 +671,16 @@ class Settings(BaseSettings):
     def built_values(self) -> dict[str, str]:
         """Those of them that a build of the pages contains; another value needs another build."""
         return {"app_name": self.app_name}
+
+
+def _variable(name: str) -> str | None:
+    """A variable that isn't a setting of its own, because a file named it; blank is not set."""
+    path = Settings.model_config.get("env_file")
+    written = dotenv_values(str(path), interpolate=False) if path else {}
+    for value in (os.environ.get(name), written.get(name)):
+        if value and value.strip():
+            return value.strip()
+    return None
 
 
 def _listed(secret: SecretStr | None) -> tuple[str, ...]:

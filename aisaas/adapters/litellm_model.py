@@ -25,6 +25,7 @@ from uuid import UUID
 
 from aisaas.adapters.litellm_prices import entry_of, package_dir, price_of
 from aisaas.adapters.litellm_reasoning import effort_for, reasoning_of
+from aisaas.adapters.litellm_request import request
 from aisaas.adapters.litellm_wire import Reading, Wire, watch_every_answer, wire
 from aisaas.errors import ProviderError
 from aisaas.observe.calls import provider_call
@@ -44,7 +45,6 @@ from aisaas.text_cleaning import StreamCleaner
 
 log = logging.getLogger(__name__)
 
-CONNECT_AND_READ_SECONDS = 600.0
 # No model has a window as large as that.
 MAX_TOKENS = 10_000_000
 TOKEN_ENCODING = "o200k_base"  # noqa: S105
@@ -109,7 +109,7 @@ class LiteLLMModel:
 
     def __init__(self, settings: Settings) -> None:
         self._loading: Future[Any] | None = None
-        self._access: dict[str, dict[str, str]] = _access(settings)
+        self._providers = settings.provider_access()
         # Of the calls that run, by their requests.
         self._wires: dict[UUID, Wire] = {}
 
@@ -158,17 +158,10 @@ class LiteLLMModel:
         wire.set(heard)
         try:
             upstream: Any = await litellm.acompletion(
-                model=model.upstream,
-                messages=[{"role": t.speaker, "content": t.text} for t in admitted.prompt],
-                max_tokens=max_tokens,
-                stream=True,
-                stream_options={"include_usage": True},
-                timeout=CONNECT_AND_READ_SECONDS,
-                # Retries would be calls that no guard saw; falling back is the reply's decision.
-                max_retries=0,
-                num_retries=0,
+                **request(
+                    admitted.prompt, model, self._providers[model.provider], max_tokens=max_tokens
+                ),
                 **_effort(admitted, model, max_tokens),
-                **self._access[model.provider],
             )
             async with aclosing(upstream):
                 async for chunk in _read(upstream, heard):
@@ -225,7 +218,7 @@ def _finish_reason(upstream: Any) -> str | None:
 def _effort(admitted: Admitted, model: Model, max_tokens: int) -> dict[str, Any]:
     if admitted.effort is None or admitted.effort not in model.reasoning.efforts:
         return {}
-    effort = effort_for(model.upstream, entry_of(model.upstream), admitted.effort, max_tokens)
+    effort = effort_for(model.upstream, entry_of(model.known_as), admitted.effort, max_tokens)
     # The catalogue says that the model takes it; LiteLLM's map may not know the model.
     return {"reasoning_effort": effort, "allowed_openai_params": ["reasoning_effort"]}
 
@@ -257,21 +250,3 @@ def _provider_usage(upstream: Any, reported: Usage | None) -> Usage | None:
         )
         return usage if usage != reported else None
     return None
-
-
-def _access(settings: Settings) -> dict[str, dict[str, str]]:
-    """Address and key by provider; they are read nowhere else."""
-    found: dict[str, dict[str, str]] = {}
-    for provider, key, base in (
-        ("openai", settings.openai_api_key, settings.openai_api_base),
-        ("anthropic", settings.anthropic_api_key, settings.anthropic_api_base),
-        ("ollama", None, settings.ollama_api_base),
-        ("demo", settings.demo_api_key, settings.demo_api_base),
-    ):
-        access: dict[str, str] = {}
-        if key is not None:
-            access["api_key"] = key.get_secret_value()
-        if base is not None:
-            access["api_base"] = base
-        found[provider] = access
-    return found

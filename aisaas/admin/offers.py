@@ -82,6 +82,7 @@ class ListedModel:
     price: Price | None
     enabled: bool
     reasoning: Reasoning = NO_REASONING
+    map_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

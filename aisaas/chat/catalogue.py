@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from aisaas.admin.offers import ListedModel, Offer, offers_of
 from aisaas.errors import ConfigurationError, ModelUnavailable
 from aisaas.ports import NO_REASONING, Effort, Model, Price, Reasoning
+from aisaas.providers import KNOWN, ProviderId
 from aisaas.settings import Settings
 
 BUNDLED = Path(__file__).with_name("catalogue.json")
@@ -52,8 +53,11 @@ class ModelEntry(BaseModel):
 
     id: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\S+$")]
     label: Annotated[str, Field(min_length=1, max_length=80)]
-    provider: Annotated[str, Field(pattern=r"^(openai|anthropic|ollama|demo)$")]
+    # The id of a provider: a well-known one, or one of the file MODEL_PROVIDERS.
+    provider: ProviderId
     upstream: Annotated[str, Field(min_length=1)]
+    # Which model of LiteLLM's map it is, where `upstream` is a name of the operator's own.
+    map_name: str | None = None
     context_window: Annotated[int, Field(ge=256)]
     max_output: Annotated[int, Field(ge=1)]
     weight: Annotated[Decimal, Field(gt=0, max_digits=10, decimal_places=4)]
@@ -140,6 +144,7 @@ def _model(offer: Offer) -> Model | None:
         fallback=line.fallback,
         price=offer.price,
         reasoning=line.reasoning,
+        map_name=line.map_name,
     )
 
 
@@ -167,8 +172,14 @@ def load_catalogue(
 
     problems: list[str] = []
     lines: list[ListedModel] = []
+    configured = settings.providers()
     for entry in entries:
-        if entry.provider not in settings.providers():
+        if entry.provider not in configured:
+            if entry.provider not in {known.id for known in KNOWN}:
+                problems.append(
+                    f"MODEL_CATALOGUE: the provider {entry.provider} of {entry.id} isn't known; "
+                    "describe it in MODEL_PROVIDERS"
+                )
             continue
         price = _price(entry, price_of)
         if price is None and entry.enabled:
@@ -199,7 +210,7 @@ def load_catalogue(
 
 def _price(entry: ModelEntry, price_of: Callable[[str], Price | None]) -> Price | None:
     if entry.price is None:
-        return price_of(entry.upstream)
+        return price_of(entry.map_name or entry.upstream)
     own = entry.price
     cached = own.input_usd if own.cached_input_usd is None else own.cached_input_usd
     return Price(own.input_usd, own.output_usd, cached, own.version)
@@ -207,7 +218,11 @@ def _price(entry: ModelEntry, price_of: Callable[[str], Price | None]) -> Price 
 
 def _reasoning(entry: ModelEntry, reasoning_of: Callable[[str], Reasoning]) -> Reasoning:
     own = entry.reasoning
-    return reasoning_of(entry.upstream) if own is None else Reasoning(own.efforts, own.by_default)
+    return (
+        reasoning_of(entry.map_name or entry.upstream)
+        if own is None
+        else Reasoning(own.efforts, own.by_default)
+    )
 
 
 def _ollama_entries(settings: Settings) -> list[ModelEntry]:

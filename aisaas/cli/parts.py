@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from aisaas.embedded import postgres, stack, valkey
 from aisaas.errors import ConfigurationError
+from aisaas.providers import SWITCHES
 from aisaas.settings import Settings, load
 
-PROVIDERS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OLLAMA_API_BASE")
 # A value of the right shape for each variable that a part will provide, so that everything else
 # can be validated before anything is started.
 _STAND_INS = {
@@ -67,7 +67,7 @@ def _embedded(configured: Mapping[str, str]) -> tuple[str, ...]:
         postgres.NAME: "DATABASE_URL" in configured,
         valkey.NAME: "REDIS_URL" in configured,
         stack.AUTH: "SUPABASE_URL" in configured,
-        stack.DEMO_MODEL: "DEMO_API_BASE" in configured or any(p in configured for p in PROVIDERS),
+        stack.DEMO_MODEL: "DEMO_API_BASE" in configured or any(p in configured for p in SWITCHES),
         stack.PAYMENTS: "STRIPE_SECRET_KEY" in configured,
     }
     return tuple(part for part in stack.PARTS if not real[part])

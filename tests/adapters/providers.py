@@ -30,6 +30,7 @@ class Provider:
     words: tuple[str, ...] = WORDS
     requests: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     aborted: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
 
@@ -42,6 +43,8 @@ class Provider:
                 if line.lower().startswith("content-length")
             )
             self.paths.append(head.split(" ")[1])
+            lines = [line.partition(":") for line in head.split("\r\n")[1:] if line]
+            self.headers.append({name.lower(): value.strip() for name, _, value in lines})
             self.requests.append(json.loads(await reader.readexactly(length)))
             if self.status != 200:
                 body = json.dumps({"error": {"message": "no", "type": "server_error"}}).encode()
@@ -147,6 +150,21 @@ class Provider:
             "usage": {"output_tokens": 9},
         }
         return [*lines, (event("message_delta", ending), False), (event("message_stop", {}), False)]
+
+    def _gemini(self) -> list[tuple[str, bool]]:
+        def chunk(text: str, finish: str | None = None) -> str:
+            candidate: dict[str, Any] = {"content": {"role": "model", "parts": [{"text": text}]}}
+            if finish:
+                candidate["finishReason"] = finish
+            usage = {"promptTokenCount": 40, "candidatesTokenCount": 9, "totalTokenCount": 49}
+            body = {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "m"}
+            return f"data: {json.dumps(body)}\n\n"
+
+        last = len(self.words) - 1
+        return [
+            (chunk(word, "STOP" if index == last else None), True)
+            for index, word in enumerate(self.words)
+        ]
 
     def _ollama(self) -> list[tuple[str, bool]]:
         def line(content: str, **rest: object) -> str:

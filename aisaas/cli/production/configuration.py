@@ -116,7 +116,7 @@ def _sign_up(config: Settings) -> Finding:
 
 
 def _provider_cap(config: Settings) -> Finding:
-    billed = sorted(config.providers() & {"openai", "anthropic"})
+    billed = sorted(each.id for each in config.provider_access().values() if each.billed)
     if not billed:
         return ok("provider's own cap", "no provider that charges for usage")
     return skipped(

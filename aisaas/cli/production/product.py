@@ -63,7 +63,7 @@ def _models(services: Services) -> Finding:
         return fail(
             "models",
             "the demo model is on sale",
-            "set OPENAI_API_KEY, ANTHROPIC_API_KEY, or OLLAMA_API_BASE",
+            "set OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY, or another provider's key",
         )
     catalogue = services.catalogue
     sold = {m.id: m for plan in plans(services.settings) for m in catalogue.for_plan(plan)}

@@ -1,0 +1,70 @@
+"""What LiteLLM is asked for: where, with which key, and with the parameters that each model wants.
+
+LiteLLM translates by a model's name. It can't know what is behind a name of the operator's own (a
+deployment at Azure, a gateway), so the catalogue says which model of the map that is, and what follows
+from it is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aisaas.adapters.litellm_prices import entry_of
+from aisaas.ports import Model, Turn
+from aisaas.providers import ModelProvider
+
+CONNECT_AND_READ_SECONDS = 600.0
+# OpenAI's own protocol, at OpenAI, at Azure, or at whoever serves OpenAI's models by it.
+OPENAI = frozenset({"openai", "azure"})
+SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+
+
+def request(
+    prompt: Sequence[Turn], model: Model, provider: ModelProvider, *, max_tokens: int
+) -> dict[str, object]:
+    """The arguments of `litellm.acompletion`."""
+    entry = entry_of(model.known_as)
+    access = provider.access()
+    if not _samples(entry):
+        for name in SAMPLING:
+            access.pop(name, None)
+    return {
+        **access,
+        "model": model.upstream,
+        "messages": _messages(prompt, entry),
+        _limit_name(model.upstream, entry): max_tokens,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        # What a provider doesn't know is left out, rather than refused.
+        "drop_params": True,
+        "timeout": CONNECT_AND_READ_SECONDS,
+        # Retries would be calls that no guard saw; falling back is the reply's decision.
+        "max_retries": 0,
+        "num_retries": 0,
+    }
+
+
+def _limit_name(upstream: str, entry: Mapping[str, Any]) -> str:
+    """OpenAI's thinking models refuse `max_tokens`; a compatible server may know nothing else."""
+    thinks = bool(entry.get("supports_reasoning"))
+    ours = entry.get("litellm_provider") in OPENAI and upstream.partition("/")[0] in OPENAI
+    return "max_completion_tokens" if thinks and ours else "max_tokens"
+
+
+def _samples(entry: Mapping[str, Any]) -> bool:
+    if "supports_sampling_params" in entry:
+        return bool(entry["supports_sampling_params"])
+    return not (entry.get("supports_reasoning") and entry.get("litellm_provider") in OPENAI)
+
+
+def _messages(prompt: Sequence[Turn], entry: Mapping[str, Any]) -> list[dict[str, str]]:
+    messages = [{"role": turn.speaker, "content": turn.text} for turn in prompt]
+    if entry.get("supports_system_messages") is not False:
+        return messages
+    # Its instructions open the first question instead.
+    system = "\n\n".join(each["content"] for each in messages if each["role"] == "system")
+    rest = [each for each in messages if each["role"] != "system"]
+    if system and rest:
+        rest[0] = {"role": "user", "content": f"{system}\n\n{rest[0]['content']}"}
+    return rest or [{"role": "user", "content": system}]
