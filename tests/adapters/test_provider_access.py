@@ -13,8 +13,8 @@ import pytest
 from pydantic import SecretStr
 
 from aisaas.adapters.litellm_model import LiteLLMModel
-from aisaas.adapters.litellm_request import request
 from aisaas.adapters.litellm_prices import entry_of
+from aisaas.adapters.litellm_request import request
 from aisaas.ports import Model, Text, Turn
 from aisaas.providers import ModelProvider, read_file
 from aisaas.settings import Settings
