@@ -7,8 +7,7 @@ import asyncio
 import json
 import sys
 
-from pydantic import EmailStr, TypeAdapter, ValidationError
-
+from aisaas.accounts.addresses import ascii_address
 from aisaas.cli.environment import adopt, running
 from aisaas.cli.screen import complain, say
 from aisaas.errors import AuthError, DependencyError
@@ -16,7 +15,6 @@ from aisaas.ports import AuthUser
 from aisaas.settings import load
 from aisaas.wiring import build
 
-EMAIL = TypeAdapter[str](EmailStr)
 USAGE = 2
 
 
@@ -30,11 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    email: str = arguments.email
     try:
-        EMAIL.validate_python(email)
-    except ValidationError:
-        return _failed(arguments.json, "email_invalid", f"{email!r} isn't an email address.", USAGE)
+        email = ascii_address(arguments.email)
+    except ValueError:
+        sentence = f"{arguments.email!r} isn't an email address."
+        return _failed(arguments.json, "email_invalid", sentence, USAGE)
     adopt(running())
     try:
         user = asyncio.run(_invite(email))

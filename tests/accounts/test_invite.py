@@ -43,6 +43,16 @@ def test_invitation_is_sent_and_told(spare_stack: Stack, mailbox: Mailbox, tmp_p
     assert (again.returncode, again.stdout) == (0, f"Invited {email}.\n")
 
 
+def test_international_domain_is_invited_as_the_sign_in_server_stores_it(
+    spare_stack: Stack, mailbox: Mailbox, tmp_path: Path
+) -> None:
+    name = new_email().partition("@")[0]
+    done = _invite(spare_stack, tmp_path, f"{name}@bücher.example")
+    stored = f"{name}@xn--bcher-kva.example"
+    assert (done.returncode, done.stdout) == (0, f"Invited {stored}.\n")
+    assert [mail["type"] for mail in mailbox.to(stored)] == ["invite"]
+
+
 def test_what_can_not_be_done_is_said_in_a_sentence(spare_stack: Stack, tmp_path: Path) -> None:
     rubbish = _invite(spare_stack, tmp_path, "ada")
     assert (rubbish.returncode, rubbish.stdout) == (2, "")

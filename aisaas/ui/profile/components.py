@@ -5,6 +5,7 @@ from __future__ import annotations
 import reflex as rx
 from reflex.style import color_mode, set_color_mode
 
+from aisaas.ui import routes
 from aisaas.ui.browser import (
     AddressForm,
     NameForm,
@@ -50,6 +51,17 @@ def sessions() -> rx.Component:
     return _card(
         "Sessions",
         OwnSessions.create(sessions=Profile.sessions, on_changed=Profile.load),
+    )
+
+
+def data() -> rx.Component:
+    return _card(
+        "Your data",
+        rx.el.p(
+            "Download your account and all your conversations as one JSON Lines file.",
+            class_name="quiet",
+        ),
+        rx.el.a("Export your data", href=routes.EXPORT, download=True, class_name="button"),
     )
 
 

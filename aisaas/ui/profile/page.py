@@ -19,6 +19,7 @@ def page() -> rx.Component:
                 components.address(),
                 components.password(),
                 components.sessions(),
+                components.data(),
                 components.colours(),
                 class_name="settings-main",
             ),
