@@ -20,11 +20,13 @@ log = logging.getLogger(__name__)
 EVERY_SECONDS = 10.0
 
 
-async def end_replies(accounts: Accounts, running: RunningReplies) -> None:
-    """Runs until cancelled."""
+async def end_replies(
+    accounts: Accounts, running: RunningReplies, *, every: float = EVERY_SECONDS
+) -> None:
+    """Runs until cancelled, `every` so many seconds."""
     RUNS.began("end_replies")
     while True:
-        await asyncio.sleep(EVERY_SECONDS)
+        await asyncio.sleep(every)
         try:
             await end_replies_once(accounts, running)
             RUNS.succeeded("end_replies")

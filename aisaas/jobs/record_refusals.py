@@ -14,8 +14,9 @@ log = logging.getLogger(__name__)
 EVERY_SECONDS = 2.0
 
 
-async def record_refusals(refusals: Refusals) -> None:
-    """Runs until cancelled. What an outage keeps from being written is written after it."""
+async def record_refusals(refusals: Refusals, *, every: float = EVERY_SECONDS) -> None:
+    """Runs until cancelled, `every` so many seconds. What an outage keeps from being written is written
+    after it."""
     RUNS.began("record_refusals")
     while True:
         try:
@@ -28,7 +29,7 @@ async def record_refusals(refusals: Refusals) -> None:
             RUNS.failed("record_refusals")
             # An unexpected error in one round must not stop the later ones.
             log.exception("recording refusals failed")
-        await asyncio.sleep(EVERY_SECONDS)
+        await asyncio.sleep(every)
 
 
 async def record_the_last(refusals: Refusals) -> None:

@@ -141,8 +141,8 @@ async def test_page_groups_refusals_by_reason_and_day_newest_first(
 
 
 @asynccontextmanager
-async def _running(refusals: Refusals) -> AsyncGenerator[None]:
-    task = asyncio.create_task(job.record_refusals(refusals))
+async def _running(refusals: Refusals, every: float) -> AsyncGenerator[None]:
+    task = asyncio.create_task(job.record_refusals(refusals, every=every))
     try:
         yield
     finally:
@@ -158,9 +158,8 @@ async def spare(spare_stack: Stack) -> AsyncGenerator[ServiceDatabase]:
 
 
 async def test_outage_delays_the_recording_and_loses_nothing(
-    spare_stack: Stack, spare: ServiceDatabase, monkeypatch: pytest.MonkeyPatch
+    spare_stack: Stack, spare: ServiceDatabase
 ) -> None:
-    monkeypatch.setattr(job, "EVERY_SECONDS", 0.05)
     refusals, user_id = Refusals(spare), uuid4()
 
     def owner(statement: str, *args: object) -> list[tuple[object, ...]]:
@@ -170,7 +169,7 @@ async def test_outage_delays_the_recording_and_loses_nothing(
             return cursor.fetchall() if cursor.description else []
 
     owner("insert into auth.users (id, email) values (%s, %s)", user_id, f"{user_id}@example.com")
-    async with _running(refusals):
+    async with _running(refusals, every=0.05):
         with outage(spare_stack, "postgres", "stopped"):
             refusals.record(user_id, "unavailable", "demo")
             refusals.record(user_id, "unavailable", "demo")
@@ -185,11 +184,10 @@ async def test_outage_delays_the_recording_and_loses_nothing(
 
 
 async def test_last_refusals_are_written_when_the_process_ends(
-    billing: Billing, account: UUID, sql: Sql, monkeypatch: pytest.MonkeyPatch
+    billing: Billing, account: UUID, sql: Sql
 ) -> None:
-    monkeypatch.setattr(job, "EVERY_SECONDS", 3600)
     refusals = Refusals(billing.service)
-    async with _running(refusals):
+    async with _running(refusals, every=3600):
         await asyncio.sleep(0)
         refusals.record(account, "busy", "demo")
     await job.record_the_last(refusals)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator
+from functools import partial
 
 import pytest
 
 from aisaas.accounts.store import LiveSession
 from aisaas.chat.models import Started
 from aisaas.embedded.stack import Stack
-from aisaas.jobs import end_replies as job
-from aisaas.jobs.end_replies import end_replies_once
+from aisaas.jobs import lifespan
+from aisaas.jobs.end_replies import end_replies, end_replies_once
 from aisaas.wiring import Services
 from tests.parts import AuthAdmin, outage
 from tests.services import Build, Database, Member, new_member, whole
@@ -161,7 +162,7 @@ async def test_title_is_not_made_for_a_user_who_was_shut_out_when_the_answer_end
     build_services: Build, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The answer ends before anybody looks whether its session is over.
-    monkeypatch.setattr(job, "EVERY_SECONDS", 3600)
+    monkeypatch.setattr(lifespan, "end_replies", partial(end_replies, every=3600))
     async with build_services() as process:
         ada = await new_member(process)
         started = await process.chat.send(
@@ -179,7 +180,7 @@ async def test_title_is_not_made_for_a_user_who_was_shut_out_when_the_answer_end
 async def test_process_looks_after_its_replies_by_itself(
     build_services: Build, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(lifespan, "end_replies", partial(end_replies, every=0.1))
     async with build_services() as process:
         ada = await new_member(process)
         started = await _running(process, ada)

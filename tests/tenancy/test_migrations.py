@@ -62,12 +62,14 @@ def own_database(stack: Stack, prepare: str = "") -> Generator[str]:
     other = urlsplit(url)._replace(path=f"/{name}").geturl()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-        try:
-            if prepare:
-                with psycopg.connect(other, autocommit=True) as inside:
-                    inside.execute(prepare)  # pyright: ignore[reportArgumentType, reportCallIssue]
-            yield other
-        finally:
+    try:
+        if prepare:
+            with psycopg.connect(other, autocommit=True) as inside:
+                inside.execute(prepare)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        yield other
+    finally:
+        # The server may have been away meanwhile, and an old connection with it.
+        with psycopg.connect(url, autocommit=True) as connection:
             # The owner of the schema may end its own sessions only; those of others are on their way.
             others = "select 1 from pg_stat_activity where datname = %s and usename <> current_user"
             while connection.execute(others, [name]).fetchall():
