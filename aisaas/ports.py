@@ -122,13 +122,18 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts as the provider reported them. `cached_prompt_tokens` are part of the prompt's,
-    `thinking_tokens` are part of the completion's."""
+    """Token counts as the provider reported them. `cached_prompt_tokens` and `cache_write_tokens` are
+    part of the prompt's, `thinking_tokens` are part of the completion's."""
 
     prompt_tokens: int
     completion_tokens: int
     cached_prompt_tokens: int = 0
     thinking_tokens: int = 0
+    # Those that are kept for an hour are part of them.
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    # Where the provider says that it answered; empty if it doesn't.
+    region: str = ""
 
 
 @dataclass(frozen=True, slots=True)

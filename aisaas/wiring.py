@@ -69,6 +69,7 @@ from aisaas.chat.reply import ReplyParts
 from aisaas.chat.running import RunningReplies
 from aisaas.chat.send import Chat, ChatParts
 from aisaas.chat.settle import Settler
+from aisaas.chat.token_ratios import TokenRatios
 from aisaas.db.engine import Login, PoolUse
 from aisaas.db.purging import Purge
 from aisaas.db.service import ServiceDatabase
@@ -385,8 +386,9 @@ def build(config: Settings) -> Services:
         total_cap=caps["total"],
     )
     refusals = Refusals(to.service)
+    ratios = TokenRatios(to.service)
     settler = Settler(
-        to.service, to.model.count_tokens, lambda plan: overage_usd_per_million(sold, plan)
+        to.service, to.model.count_tokens, lambda plan: overage_usd_per_million(sold, plan), ratios
     )
     reply_parts = ReplyParts(
         settler=settler,
@@ -404,6 +406,7 @@ def build(config: Settings) -> Services:
         catalogue=catalogue,
         live=live_catalogue,
         count_tokens=to.model.count_tokens,
+        ratios=ratios,
         max_message_chars=config.max_message_chars,
         max_reply_tokens=config.max_reply_tokens,
     )

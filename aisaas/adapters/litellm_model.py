@@ -14,6 +14,7 @@ import asyncio
 import importlib
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable
@@ -47,6 +48,8 @@ log = logging.getLogger(__name__)
 
 # No model has a window as large as that.
 MAX_TOKENS = 10_000_000
+# As a provider names it; anything else is none.
+REGION = re.compile(r"[a-z0-9_-]{1,40}")
 TOKEN_ENCODING = "o200k_base"  # noqa: S105
 
 
@@ -242,11 +245,28 @@ def _provider_usage(upstream: Any, reported: Usage | None) -> Usage | None:
             # Nonsense is as good as nothing: our own count is used instead.
             log.warning("absurd usage from a provider is ignored")
             continue
+        cached = min(counts[2], counts[0])
+        write, write_1h = _cache_writes(prompt, counts[0] - cached)
+        region = getattr(found, "inference_geo", None)
         usage = Usage(
             prompt_tokens=counts[0],
             completion_tokens=counts[1],
-            cached_prompt_tokens=min(counts[2], counts[0]),
+            cached_prompt_tokens=cached,
             thinking_tokens=min(counts[3], counts[1]),
+            cache_write_tokens=write,
+            cache_write_1h_tokens=write_1h,
+            region=region if isinstance(region, str) and REGION.fullmatch(region) else "",
         )
         return usage if usage != reported else None
     return None
+
+
+def _cache_writes(details: Any, most: int) -> tuple[int, int]:
+    """Tokens of a prompt that were written to a cache, and those of them that are kept for an hour."""
+    write = getattr(details, "cache_write_tokens", 0) or getattr(
+        details, "cache_creation_tokens", 0
+    )
+    kept = getattr(details, "cache_creation_token_details", None)
+    hour = getattr(kept, "ephemeral_1h_input_tokens", 0)
+    write = min(write, most) if isinstance(write, int) and write > 0 else 0
+    return write, min(hour, write) if isinstance(hour, int) and hour > 0 else 0

@@ -66,6 +66,9 @@ class RedisReplyLog:
                 "completion": usage.completion_tokens,
                 "cached": usage.cached_prompt_tokens,
                 "thinking": usage.thinking_tokens,
+                "cache_write": usage.cache_write_tokens,
+                "cache_write_1h": usage.cache_write_1h_tokens,
+                "region": usage.region,
             }
         key = self._facts(message_id)
         async with bounded(), self._redis.pipeline(transaction=True) as pipe:
@@ -87,8 +90,11 @@ class RedisReplyLog:
                 prompt_tokens=int(found["prompt"]),
                 completion_tokens=int(found["completion"]),
                 cached_prompt_tokens=int(found["cached"]),
-                # The previous release doesn't write it.
+                # The previous release doesn't write these.
                 thinking_tokens=int(found.get("thinking", "0")),
+                cache_write_tokens=int(found.get("cache_write", "0")),
+                cache_write_1h_tokens=int(found.get("cache_write_1h", "0")),
+                region=found.get("region", ""),
             )
         closed = bool(entries) and b"end" in entries[-1][1]
         return LoggedReply(text=text, model=found.get("model"), usage=usage, closed=closed)

@@ -24,6 +24,7 @@ from aisaas.chat import store
 from aisaas.chat.catalogue import Catalogue
 from aisaas.chat.live_catalogue import LiveCatalogue
 from aisaas.chat.models import Thread
+from aisaas.chat.token_ratios import TokenRatios, prompt_estimate, window
 from aisaas.db.user import UserDatabase
 from aisaas.errors import (
     DependencyError,
@@ -67,6 +68,7 @@ class Door:
     catalogue: Catalogue
     live: LiveCatalogue
     count_tokens: Callable[[str], int]
+    ratios: TokenRatios
     max_message_chars: int
     max_reply_tokens: int
 
@@ -90,6 +92,8 @@ class Call:
     models: tuple[Model, ...] = ()
     models_revision: int = 0
     prompt: prompts.Prompt | None = None
+    # Tokens to reserve for the prompt, whichever of the models answers.
+    prompt_estimate: int = 0
 
 
 Guard = Callable[[Door, Call], Awaitable[Call]]
@@ -171,7 +175,8 @@ async def spending_not_paused(door: Door, call: Call) -> Call:
 
 async def fits_the_context_window(door: Door, call: Call) -> Call:
     wanted = call.max_tokens or min(door.max_reply_tokens, call.models[0].max_output)
-    smallest = min(model.context_window for model in call.models)
+    ratios = await door.ratios.current()
+    smallest = min(window(model, ratios) for model in call.models)
     # At least half the window is for the prompt, however long answers may be.
     budget = max(smallest - wanted, smallest // 2)
     if call.turns is not None:
@@ -187,7 +192,12 @@ async def fits_the_context_window(door: Door, call: Call) -> Call:
                 "Your message is too long for this model. Shorten it or choose another model."
             )
         built = found
-    return replace(call, prompt=built, max_tokens=min(wanted, smallest - built.upper_estimate))
+    return replace(
+        call,
+        prompt=built,
+        prompt_estimate=prompt_estimate(built, call.models, ratios),
+        max_tokens=min(wanted, smallest - built.upper_estimate),
+    )
 
 
 async def _built(door: Door, call: Call, budget: int) -> prompts.Prompt | None:
@@ -276,7 +286,7 @@ async def _admit(door: Door, call: Call) -> tuple[Call, Admitted]:
         purpose=call.purpose,
         plan=plan.id,
         models=call.models,
-        prompt_estimate=call.prompt.upper_estimate,
+        prompt_estimate=call.prompt_estimate,
         prompt_count=call.prompt.count,
         max_tokens=call.max_tokens,
         min_tokens=MIN_REPLY_TOKENS if call.purpose == "reply" else MIN_TITLE_TOKENS,

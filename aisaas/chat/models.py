@@ -57,6 +57,20 @@ class Message(SQLModel, table=True):
     updated_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
 
 
+class ModelTokenRatio(SQLModel, table=True):
+    """How many tokens a model's provider counts for one of ours (token_ratios.py)."""
+
+    __tablename__ = "token_ratios"  # pyright: ignore[reportAssignmentType]
+    __table_args__ = {"schema": "private"}
+
+    model: str = Field(primary_key=True)
+    highest: Decimal = Field(sa_type=sa.Numeric(8, 4))  # pyright: ignore[reportArgumentType]
+    typical: Decimal = Field(sa_type=sa.Numeric(8, 4))  # pyright: ignore[reportArgumentType]
+    reports: int = Field(sa_type=sa.BigInteger)
+    disbelieved: int = Field(sa_type=sa.BigInteger)
+    updated_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """What a prompt needs of a message."""

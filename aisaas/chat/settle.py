@@ -25,6 +25,7 @@ from aisaas.billing.models import Charge
 from aisaas.billing.quota import book, charged_weight
 from aisaas.billing.store import add_provider_errors
 from aisaas.chat import store
+from aisaas.chat.token_ratios import TokenRatios
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, TooSlow
 from aisaas.observe.metrics import COST, MODEL_CALLS, TOKENS
@@ -121,9 +122,11 @@ class Settler:
         database: ServiceDatabase,
         count_tokens: Callable[[str], int],
         overage_usd_per_million: Callable[[str], Decimal],
+        ratios: TokenRatios,
     ) -> None:
         """Args: `overage_usd_per_million` is what a plan's quota tokens cost beyond those included."""
         self._database = database
+        self._ratios = ratios
         self._count_tokens = count_tokens
         self._overage_usd_per_million = overage_usd_per_million
 
@@ -173,7 +176,13 @@ class Settler:
         with span("reply.settle", purpose=owed.purpose, outcome=produced.outcome) as traced:
             settled = await self._settle_somehow(owed, produced)
             traced.note(settled=settled)
-            return settled
+        if settled and produced.usage is not None and produced.answered is not None:
+            await self._ratios.learn(
+                produced.answered.id,
+                reported=produced.usage.prompt_tokens,
+                counted=owed.prompt_count,
+            )
+        return settled
 
     async def _settle_somehow(self, owed: Owed, produced: Produced) -> bool:
         counted = await self._count(produced.text)

@@ -24,6 +24,7 @@ private.removed_accounts         ----       ----      ----   s--d
 private.sessions                 ----       ----      ----   siud
 private.spending_alerts          ----       ----      ----   siud
 private.spending_caps            ----       ----      ----   siud
+private.token_ratios             ----       ----      ----   siu-
 private.usage_by_user            ----       ----      ----   s---
 private.usage_totals             ----       ----      ----   s---
 public.audit_log                 ----       ----      ----   si--

@@ -25,6 +25,9 @@ class Provider:
     cut_after: int | None = None
     stall_after: int | None = None
     cached: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    region: str | None = None
     thinking: int = 0
     report_usage: bool = True
     words: tuple[str, ...] = WORDS
@@ -100,7 +103,10 @@ class Provider:
                 "prompt_tokens": 40,
                 "completion_tokens": 9,
                 "total_tokens": 49,
-                "prompt_tokens_details": {"cached_tokens": self.cached},
+                "prompt_tokens_details": {
+                    "cached_tokens": self.cached,
+                    "cache_write_tokens": self.cache_write,
+                },
                 "completion_tokens_details": {"reasoning_tokens": self.thinking},
             },
         }
@@ -115,12 +121,18 @@ class Provider:
         def event(name: str, body: dict[str, Any]) -> str:
             return f"event: {name}\ndata: {json.dumps({'type': name} | body)}\n\n"
 
-        usage = {
+        usage: dict[str, Any] = {
             "input_tokens": 40,
             "output_tokens": 1,
-            "cache_creation_input_tokens": 0,
+            "cache_creation_input_tokens": self.cache_write,
             "cache_read_input_tokens": self.cached,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": self.cache_write - self.cache_write_1h,
+                "ephemeral_1h_input_tokens": self.cache_write_1h,
+            },
         }
+        if self.region is not None:
+            usage["inference_geo"] = self.region
         message = {
             "id": "m1",
             "type": "message",

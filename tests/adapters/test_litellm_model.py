@@ -155,6 +155,37 @@ async def test_cached_prompt_tokens_are_told_apart(protocol: str) -> None:
     assert usage.prompt_tokens == (70 if protocol == "anthropic" else 40)
 
 
+async def test_cache_writes_and_the_region_are_told_apart() -> None:
+    async with provider(
+        "anthropic", cached=30, cache_write=20, cache_write_1h=8, region="us"
+    ) as server:
+        chunks = await collect(server)
+    usage = [chunk for chunk in chunks if isinstance(chunk, Usage)][-1]
+    assert usage == Usage(
+        prompt_tokens=90,
+        completion_tokens=9,
+        cached_prompt_tokens=30,
+        cache_write_tokens=20,
+        cache_write_1h_tokens=8,
+        region="us",
+    )
+
+
+async def test_automatic_cache_writes_of_openai_are_told_apart() -> None:
+    async with provider("openai", cached=10, cache_write=25) as server:
+        chunks = await collect(server)
+    usage = [chunk for chunk in chunks if isinstance(chunk, Usage)][-1]
+    assert (usage.prompt_tokens, usage.cached_prompt_tokens) == (40, 10)
+    assert (usage.cache_write_tokens, usage.cache_write_1h_tokens) == (25, 0)
+
+
+@pytest.mark.parametrize("region", ["", "x" * 41, "No region", None])
+async def test_region_that_is_none_is_left_out(region: str | None) -> None:
+    async with provider("anthropic", region=region) as server:
+        chunks = await collect(server)
+    assert {chunk.region for chunk in chunks if isinstance(chunk, Usage)} == {""}
+
+
 @pytest.mark.parametrize(("reported", "thinking"), [(0, 0), (7, 7), (9, 9), (10, 9)])
 async def test_thinking_tokens_are_part_of_the_completion(reported: int, thinking: int) -> None:
     async with provider("openai", thinking=reported) as server:

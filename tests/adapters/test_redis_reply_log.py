@@ -117,9 +117,9 @@ async def test_facts_are_kept_beside_the_text(reply_log: RedisReplyLog, message_
     assert await reply_log.read(message_id) == LoggedReply("", "demo", None, closed=False)
     await reply_log.note(message_id, usage=Usage(12, 0))
     await reply_log.append(message_id, [LogEntry(0, "Hi")])
-    await reply_log.note(message_id, usage=Usage(12, 34, 5, 6))
+    await reply_log.note(message_id, usage=Usage(12, 34, 5, 6, 4, 3, "us"))
     assert await reply_log.read(message_id) == LoggedReply(
-        "Hi", "demo", Usage(12, 34, 5, 6), closed=False
+        "Hi", "demo", Usage(12, 34, 5, 6, 4, 3, "us"), closed=False
     )
 
 

@@ -197,6 +197,7 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
     "private.metering": lambda _: {"meter": str(uuid4())},
     "private.model_overrides": lambda _: {"model": str(uuid4()), "changed_by": "tests"},
     "private.sessions": session,
+    "private.token_ratios": lambda _: {"model": str(uuid4())},
     "private.spending_alerts": lambda _: {
         "id": uuid4(),
         "day": date(2026, 1, 1),

@@ -1,0 +1,59 @@
+"""What is kept of how models count: SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import LiteralString
+
+from aisaas.db.engine import Question
+
+_READ: LiteralString = """
+    select model, highest::float8 as highest, typical::float8 as typical, reports
+    from private.token_ratios
+    """
+# Up at once, and down by a share of the way.
+_LEARN: LiteralString = """
+    insert into private.token_ratios as r (model, highest, typical, reports)
+    values (%(model)s, %(ratio)s, %(ratio)s, 1)
+    on conflict (model) do update set
+      highest = case when r.reports = 0 then excluded.highest
+        else greatest(excluded.highest,
+          r.highest + (excluded.highest - r.highest) * %(forget)s::numeric) end,
+      typical = case when r.reports = 0 then excluded.typical
+        else r.typical + (excluded.typical - r.typical) * %(share)s::numeric end,
+      reports = r.reports + 1,
+      updated_at = now()
+    returning model, highest::float8 as highest, typical::float8 as typical, reports
+    """
+_DISBELIEVE: LiteralString = """
+    insert into private.token_ratios as r (model, disbelieved) values (%(model)s, 1)
+    on conflict (model) do update set disbelieved = r.disbelieved + 1, updated_at = now()
+    returning model
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRatio:
+    """A provider's tokens to one of ours, as a model's reports had them: the highest, which is
+    forgotten slowly, and the typical. `reports` are those that were learned from."""
+
+    model: str
+    highest: float
+    typical: float
+    reports: int
+
+
+def read() -> Question[dict[str, TokenRatio]]:
+    return Question(
+        ((_READ, {}),),
+        lambda answers: {row["model"]: TokenRatio(**row) for row in answers[0] if row["reports"]},
+    )
+
+
+def learn(model: str, ratio: float, *, forget: float, share: float) -> Question[TokenRatio]:
+    parameters = {"model": model, "ratio": round(ratio, 4), "forget": forget, "share": share}
+    return Question(((_LEARN, parameters),), lambda answers: TokenRatio(**answers[0][0]))
+
+
+def disbelieve(model: str) -> Question[None]:
+    return Question(((_DISBELIEVE, {"model": model}),), lambda _: None)

@@ -1,0 +1,22 @@
+"""How models count, against our own count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0015"
+down_revision = "0014"
+branch_labels = None
+depends_on = None
+
+SQL = Path(__file__).with_suffix(".sql")
+
+
+def upgrade() -> None:
+    op.get_bind().exec_driver_sql(SQL.read_text(encoding="utf-8"))
+
+
+def downgrade() -> None:
+    op.execute("drop table private.token_ratios")
