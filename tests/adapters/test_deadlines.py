@@ -23,7 +23,10 @@ def stand_still(seconds: float) -> None:
     time.sleep(seconds)
 
 
-async def test_an_answer_that_came_while_we_stood_still_is_taken(stack: Stack) -> None:
+async def test_an_answer_that_came_while_we_stood_still_is_taken(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_client, "COMMAND_SECONDS", 1.0)
     redis: Any = make_redis(stack.env["REDIS_URL"])
     try:
         async with bounded():

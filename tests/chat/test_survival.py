@@ -15,6 +15,7 @@ from aisaas.embedded.stack import Stack
 from aisaas.errors import Unavailable
 from aisaas.wiring import Services
 from tests.chat.reply_process import POINTS
+from tests.parts import production_limits
 from tests.services import EMBEDDED, NO_SENDERS, Account, Build, Database, new_member, whole
 
 
@@ -103,11 +104,12 @@ async def test_without_redis_calls_are_refused_reading_works_and_running_replies
     )
     getattr(stack, outage)("valkey")
     try:
-        with pytest.raises(Unavailable):
+        with production_limits(), pytest.raises(Unavailable):
             await services.chat.send(ada, "hello", conversation_id=None, model="demo")
         page = await services.conversations.open(ada, started.conversation_id)
         assert len(page.messages) == 2
-        shown, stored = await whole(services, ada, started)
+        with production_limits():
+            shown, stored = await whole(services, ada, started)
         assert (stored.status, stored.content) == ("done", shown)
     finally:
         if outage == "kill":

@@ -56,14 +56,6 @@ RegExp.prototype.exec = function (text) {
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def patience() -> Generator[None]:
-    """On a busy machine a reply may begin late."""
-    expect.set_options(timeout=20_000)
-    yield
-    expect.set_options(timeout=5_000)
-
-
 @pytest.fixture(scope="module")
 def model() -> Generator[ScriptedModel]:
     with scripted_model() as model:
