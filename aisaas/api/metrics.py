@@ -107,7 +107,7 @@ _SHARED = _Shared()
 
 
 def _up(source: str, *, yes: bool) -> Reading:
-    about = "Whether what all processes share could be read there."
+    about = "1 if the shared figures of the database or Redis could be read."
     return Reading("aisaas_shared_figures_up", about, float(yes), {"source": source})
 
 
@@ -116,14 +116,18 @@ async def _from_database(these: Services) -> list[Reading]:
         counts, caps = await these.figures.read(), await these.caps.of_operator()
     except AisaasError:
         return [_up("database", yes=False)]
-    rows = "Rows of usage on their way to the meter, by state."
-    spend = "USD of today (UTC) by scope: spent, and held by calls under way."
+    rows = "Usage rows waiting for the meter, by state."
+    spend = "Today's USD (UTC) by scope: spent, and reserved by running calls."
     found = [
         _up("database", yes=True),
-        Reading("aisaas_running_replies", "Replies that run, anywhere.", counts.running_replies),
+        Reading(
+            "aisaas_running_replies",
+            "Replies in progress, over all processes.",
+            counts.running_replies,
+        ),
         Reading(
             "aisaas_abandoned_calls",
-            "Calls whose process is gone and which nobody has settled yet.",
+            "Calls whose process is gone and that aren't settled yet.",
             counts.abandoned_calls,
         ),
         Reading("aisaas_outbox_rows", rows, counts.outbox_pending, {"state": "pending"}),
@@ -131,23 +135,23 @@ async def _from_database(these: Services) -> list[Reading]:
         Reading("aisaas_outbox_rows", rows, counts.outbox_dead, {"state": "dead"}),
         Reading(
             "aisaas_outbox_lag_seconds",
-            "Age of the oldest row that waits for the meter.",
+            "Age of the oldest usage row waiting for the meter.",
             counts.outbox_lag_seconds,
         ),
         Reading(
             "aisaas_webhook_failures_open",
-            "Webhook events that failed and have not succeeded since.",
+            "Webhook events that failed and haven't succeeded since.",
             counts.webhook_failures_open,
         ),
-        Reading("aisaas_mails_pending", "Mails about billing that wait.", counts.mails_pending),
+        Reading("aisaas_mails_pending", "Billing emails waiting to be sent.", counts.mails_pending),
         Reading(
             "aisaas_mails_lag_seconds",
-            "For how long the oldest mail about billing is overdue.",
+            "How long the oldest billing email is overdue.",
             counts.mails_lag_seconds,
         ),
         Reading(
             "aisaas_meter_drift_tokens",
-            "Tokens by which meter and ledger differ, summed over customers and days.",
+            "Tokens by which the meter and the ledger differ, summed over customers and days.",
             counts.meter_drift_tokens,
         ),
         Reading(
@@ -157,7 +161,7 @@ async def _from_database(these: Services) -> list[Reading]:
         ),
         Reading(
             "aisaas_kill_switches_engaged",
-            "Kill switches that are engaged.",
+            "Engaged kill switches.",
             counts.switches_engaged,
         ),
     ]
@@ -171,7 +175,7 @@ async def _from_database(these: Services) -> list[Reading]:
             Reading("aisaas_spend_cap_usd", "The day's cap.", float(cap.usd), scope),
             Reading(
                 "aisaas_spend_cap_used_ratio",
-                "Share of the day's cap that is spent or held; at 1 calls are refused.",
+                "Share of the day's cap that is spent or reserved. At 1, calls are refused.",
                 _share(cap),
                 scope,
             ),

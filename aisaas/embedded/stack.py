@@ -30,7 +30,7 @@ TITLES = {
     valkey.NAME: valkey.TITLE,
     AUTH: "Sign-in server",
     DEMO_MODEL: "Demo model",
-    PAYMENTS: "Payments (Stripe's stand-in)",
+    PAYMENTS: "Payments (Stripe fake)",
 }
 # In the order in which they start; they stop the other way round.
 PARTS = tuple(TITLES)

@@ -42,7 +42,7 @@ if _FOLDER is None:
 
 MODEL_CALLS = Counter(
     "aisaas_model_calls",
-    "Calls that were settled, by how they ended.",
+    "Settled calls by outcome.",
     ("model", "provider", "purpose", "outcome"),
     registry=REGISTRY,
 )
@@ -51,73 +51,71 @@ TOKENS = Counter(
 )
 COST = Counter(
     "aisaas_cost_usd",
-    "What settled calls cost at the providers, in USD.",
+    "Provider cost of settled calls, in USD.",
     ("model", "provider"),
     registry=REGISTRY,
 )
-REFUSALS = Counter(
-    "aisaas_refusals", "Calls that were refused, by code.", ("code",), registry=REGISTRY
-)
+REFUSALS = Counter("aisaas_refusals", "Refused calls by code.", ("code",), registry=REGISTRY)
 PROVIDER_ERRORS = Counter(
     "aisaas_provider_errors",
-    "Attempts at a provider that failed, by kind; a fallback may have answered instead.",
+    "Failed provider attempts by kind. A fallback may have answered instead.",
     ("provider", "kind"),
     registry=REGISTRY,
 )
 PROVIDER_SECONDS = Histogram(
     "aisaas_provider_seconds",
-    "How long an attempt at a provider took, from the call to its end.",
+    "Duration of a provider attempt, from the request to its end.",
     ("provider", "end"),
     buckets=(0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300),
     registry=REGISTRY,
 )
 FIRST_TOKEN_SECONDS = Histogram(
     "aisaas_first_token_seconds",
-    "From the call of a provider to its first text.",
+    "Time from the provider request to its first text.",
     ("provider",),
     buckets=(0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30),
     registry=REGISTRY,
 )
 ADMISSION_SECONDS = Histogram(
     "aisaas_admission_seconds",
-    "How long a call stood at the door, let in or refused.",
+    "Time a call spent in the guards, whether accepted or refused.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
     registry=REGISTRY,
 )
 WEBHOOKS = Counter(
     "aisaas_webhooks",
-    "Deliveries of webhooks by result: taken, invalid, failed (it comes again).",
+    "Webhook deliveries by result: taken, invalid, or failed (Stripe retries it).",
     ("result",),
     registry=REGISTRY,
 )
 METER_SENDS = Counter(
     "aisaas_meter_sends",
-    "Rows of usage sent to the meter by result: sent, refused (dead), postponed.",
+    "Usage rows sent to the meter by result: sent, refused (dead), or postponed.",
     ("result",),
     registry=REGISTRY,
 )
 DEPENDENCY_FAILURES = Counter(
     "aisaas_dependency_failures",
-    "Requests to a part that got no answer: database, redis, auth.",
+    "Requests to a dependency that got no response: database, redis, auth.",
     ("part",),
     registry=REGISTRY,
 )
 # Prometheus itself calls what it scrapes a job, so ours is a task there.
 JOB_RUNS = Counter(
     "aisaas_job_runs",
-    "Rounds of a job by result: done, failed.",
+    "Job runs by result: done or failed.",
     ("task", "result"),
     registry=REGISTRY,
 )
 JOB_ITEMS_FAILED = Counter(
     "aisaas_job_items_failed",
-    "Items that a job could not do; it went on with the others.",
+    "Items that a job failed to process. It went on with the others.",
     ("task",),
     registry=REGISTRY,
 )
 LOOP_LAG_SECONDS = Histogram(
     "aisaas_event_loop_lag_seconds",
-    "How much later than asked for the event loop came back: everybody waits that long.",
+    "Event loop lag: how late a timer fires.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
     registry=REGISTRY,
 )
@@ -125,20 +123,20 @@ LOOP_LAG_SECONDS = Histogram(
 # one address, the library gives each its own series with the label `pid`.
 REPLIES_HERE = Gauge(
     "aisaas_replies_here",
-    "Replies that run in a process.",
+    "Replies in progress in a process.",
     multiprocess_mode="liveall",
     registry=REGISTRY,
 )
 POOL_IN_USE = Gauge(
     "aisaas_db_pool_in_use",
-    "Connections of a pool that are in use, by login and kind.",
+    "Pool connections in use, by login and kind.",
     ("login", "pool"),
     multiprocess_mode="liveall",
     registry=REGISTRY,
 )
 POOL_LIMIT = Gauge(
     "aisaas_db_pool_limit",
-    "Connections that a pool may open.",
+    "Maximum pool connections.",
     ("login", "pool"),
     multiprocess_mode="liveall",
     registry=REGISTRY,
@@ -146,30 +144,30 @@ POOL_LIMIT = Gauge(
 # What `process_…` says of a process that is asked itself; of each of several behind one address.
 MEMORY_HERE = Gauge(
     "aisaas_process_resident_memory_bytes",
-    "Memory of a process.",
+    "Resident memory of a process.",
     multiprocess_mode="liveall",
     registry=REGISTRY,
 )
 FILES_HERE = Gauge(
     "aisaas_process_open_fds",
-    "Files and connections that a process has open.",
+    "Open file descriptors of a process.",
     multiprocess_mode="liveall",
     registry=REGISTRY,
 )
 SOCKETS_HERE = Gauge(
     "aisaas_sockets_here",
-    "Web sockets of open pages in the processes behind this address.",
+    "WebSockets of open pages in the processes behind this address.",
     multiprocess_mode="livesum",
     registry=REGISTRY,
 )
 REFUSED_EARLY = Counter(
     "aisaas_refused_early",
-    "Requests, connections and events that were refused before the product saw them, by reason.",
+    "Requests, connections, and events refused before the application saw them, by reason.",
     ("reason",),
     registry=REGISTRY,
 )
 PAGE_ERRORS = Counter(
-    "aisaas_page_errors", "Errors that pages reported, by kind.", ("kind",), registry=REGISTRY
+    "aisaas_page_errors", "Errors reported by pages, by kind.", ("kind",), registry=REGISTRY
 )
 # What is rare is there from the beginning: the first time would otherwise be no increase.
 for _refusal in Refusal.__subclasses__():
