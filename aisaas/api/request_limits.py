@@ -2,8 +2,9 @@
 
 A body is read here, whole, within its limit and its deadline, so that no route ever waits for one.
 Unfinished bodies of one address have a share, and the oldest gives way: a stranger who sends half a
-form a hundred times ends their own, and whoever sends a whole one isn't kept waiting. What is refused
-closes its connection. An answer that nobody takes is given up.
+form a hundred times ends their own, and a whole form isn't kept waiting. Whole requests of one address
+have a rate. Requests above it wait, the newest is served first, and when too many wait, the oldest is
+refused. Each refusal closes its connection. A response that the client doesn't read is given up.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aisaas.accounts.pictures import MAX_BYTES
 from aisaas.api.client_address import address_in
 from aisaas.api.connection_limits import BUSY
-from aisaas.api.shares import Shares
+from aisaas.api.shares import Shares, Turns
 from aisaas.observe.metrics import REFUSED_EARLY
 
 MAX_HEADERS = 32_768
@@ -28,9 +29,10 @@ ENVELOPE = 4_096
 MAX_FORM = 16_384
 MAX_WEBHOOK = 256 * 1024
 FORMS = "/api/"
+WEBHOOKS = "/api/webhooks/"
 BODIES: Mapping[str, int] = {
     "/api/account/picture": MAX_BYTES + ENVELOPE,
-    "/api/webhooks/": MAX_WEBHOOK,
+    WEBHOOKS: MAX_WEBHOOK,
     FORMS: MAX_FORM,
 }
 # Forms come within one round trip; a picture over a slow line takes longer.
@@ -38,10 +40,16 @@ BODY_SECONDS = 10.0
 SLOWEST_BYTES_A_SECOND = 16_384
 SEND_SECONDS = 30.0
 UNFINISHED_PER_ADDRESS = 64
+# Far above what the pages of an office behind one address ask for. Stripe has few addresses and sends
+# many webhooks, so webhooks have no rate; without a valid signature they cost little.
+REQUESTS_PER_SECOND = 200.0
+REQUESTS_AT_ONCE = 1_000.0
+REQUESTS_WAITING = 64
 
 TOO_LARGE = "That is too large."
 TOO_SLOW = "That took too long to arrive. Try again."
 GAVE_WAY = "Too many unfinished requests come from your network. Try again."
+TOO_MANY = "Too many requests come from your network. Try again in a moment."
 TOO_LONG = "That address is too long."
 HEADERS_TOO_LARGE = "The headers of that request are too large."
 
@@ -62,6 +70,7 @@ class RequestLimits:
 
     Args:
         trusted_proxies: of ours, which say whose requests they bring.
+        requests: the rate of each address.
         unfinished_per_address: bodies of one address that may be on their way at once.
         body_seconds: for a form; larger bodies get more.
     """
@@ -71,12 +80,14 @@ class RequestLimits:
         app: ASGIApp,
         *,
         trusted_proxies: int,
+        requests: Turns | None = None,
         unfinished_per_address: int = UNFINISHED_PER_ADDRESS,
         body_seconds: float = BODY_SECONDS,
         send_seconds: float = SEND_SECONDS,
     ) -> None:
         self._app = app
         self._trusted_proxies = trusted_proxies
+        self._requests = requests or Turns(REQUESTS_PER_SECOND, REQUESTS_AT_ONCE, REQUESTS_WAITING)
         self._unfinished: Shares[_Unfinished] = Shares(unfinished_per_address)
         self._body_seconds = body_seconds
         self._send_seconds = send_seconds
@@ -94,8 +105,13 @@ class RequestLimits:
                 await self._limited(scope, receive, send)
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
+        address = address_in(scope, self._trusted_proxies)
+        if not scope["path"].startswith(WEBHOOKS) and not await self._requests.take(address):
+            refusal = _refused(scope, 429, TOO_MANY, "requests_too_many")
+            await refusal(scope, receive, send)
+            return
         if _has_body(scope):
-            body = await self._body(scope, receive)
+            body = await self._body(scope, address, receive)
             if body is None:
                 return
             if isinstance(body, Response):
@@ -107,14 +123,13 @@ class RequestLimits:
         except _AnswerNotTakenError:
             REFUSED_EARLY.labels("answer_not_taken").inc()
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes | Response | None:
+    async def _body(self, scope: Scope, address: str, receive: Receive) -> bytes | Response | None:
         """The whole body, or why not; None when the client has gone."""
         limit = body_limit(scope["path"])
         length = Headers(scope=scope).get("content-length")
         # Python converts no number of thousands of digits.
         if length is not None and (not length.isdecimal() or int(length[:20]) > limit):
             return _refused(scope, 413, TOO_LARGE, "body_too_large")
-        address = address_in(scope, self._trusted_proxies)
         unfinished = _Unfinished()
         if oldest := self._unfinished.take(address, unfinished):
             oldest.give_way.set_result(None)

@@ -18,6 +18,7 @@ from aisaas.api.request_limits import (
     MAX_WEBHOOK,
     RequestLimits,
 )
+from aisaas.api.shares import Turns
 
 FORM = "/api/session/sign-in"
 Headers = list[tuple[bytes, bytes]]
@@ -225,3 +226,39 @@ async def test_scripts_are_answered_as_json(routes: Routes) -> None:
     client = await asked(limits(routes), Client(headers=list(headers)))
     assert (b"content-type", b"application/json") in client.answer[0]["headers"]
     assert b'"code":"form_refused"' in client.answer[1]["body"]
+
+
+# The rate
+
+
+async def test_requests_within_the_rate_are_served_at_once(routes: Routes) -> None:
+    app = limits(routes, requests=Turns(per_second=0.001, at_once=5, most_waiting=1))
+    for _ in range(5):
+        client = await asked(app, Client("/login", method="GET"))
+        assert client.status == 200
+
+
+async def test_a_flood_waits_for_itself_and_its_oldest_is_refused(routes: Routes) -> None:
+    app = limits(routes, requests=Turns(per_second=0.001, at_once=1, most_waiting=2))
+    assert (await asked(app, Client("/login", method="GET"))).status == 200
+    flood = [Client("/login", method="GET") for _ in range(5)]
+    waiting = [asyncio.create_task(asked(app, client)) for client in flood]
+    async with asyncio.timeout(30):
+        while not all(client.answer for client in flood[:3]):
+            await asyncio.sleep(0.01)
+    assert [client.status for client in flood[:3]] == [429, 429, 429]
+    assert flood[0].closes
+    assert [client.answer for client in flood[3:]] == [[], []]
+    # Other addresses and webhooks aren't kept waiting.
+    assert (await asked(app, Client("/login", method="GET", address="203.0.113.8"))).status == 200
+    assert (await asked(app, Client("/api/webhooks/stripe", method="GET"))).status == 200
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_requests_above_the_rate_are_served_when_their_turn_comes(routes: Routes) -> None:
+    app = limits(routes, requests=Turns(per_second=50, at_once=1, most_waiting=10))
+    clients = [Client("/login", method="GET") for _ in range(6)]
+    await asyncio.gather(*(asked(app, client) for client in clients))
+    assert [client.status for client in clients] == [200] * 6
