@@ -11,10 +11,10 @@ pooler that hands the session to somebody else.
 
 from __future__ import annotations
 
-from psycopg.errors import LockNotAvailable
+import time
+
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import OperationalError
 from sqlmodel import SQLModel
 
 import aisaas.accounts.models
@@ -30,6 +30,7 @@ OUR_SCHEMAS = {"public", "private"}
 NEEDED_ROLES = ("anon", "authenticated", "service_role")
 # Any number that no other program takes; two migrators at once wait for each other.
 MIGRATION_LOCK = 7_215_003
+LOCK_PAUSE_SECONDS = 0.2
 
 
 def include_object(object_: object, _name: str | None, type_: str, *_: object) -> bool:
@@ -67,11 +68,12 @@ def run() -> None:
     engine = create_engine(
         driver_url(url), poolclass=NullPool, connect_args={"prepare_threshold": None}
     )
-    with engine.begin() as turn:
+    with engine.connect() as turn:
         require_supabase_objects(turn)
         lock(turn, context.config.attributes.get("wait_seconds", WAIT_SECONDS))
         with engine.connect() as connection:
             migrate(connection)
+        turn.commit()
 
 
 def migrate(connection: Connection) -> None:
@@ -97,18 +99,18 @@ def migrate(connection: Connection) -> None:
 
 
 def lock(connection: Connection, wait_seconds: float) -> None:
-    """Wait for our turn, until the transaction ends the lock."""
-    limit = text("select set_config('lock_timeout', :limit, true)")
-    connection.execute(limit, {"limit": f"{int(wait_seconds * 1000)}ms"})
-    try:
-        connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-    except OperationalError as error:
-        if isinstance(error.orig, LockNotAvailable):
+    """Take the lock, which ends with the transaction. Asks again and again between transactions: one
+    that waits for the lock would have a snapshot, and `create index concurrently` waits for those."""
+    deadline = time.monotonic() + wait_seconds
+    take = text("select pg_try_advisory_xact_lock(:key)")
+    while not connection.execute(take, {"key": MIGRATION_LOCK}).scalar():
+        connection.rollback()
+        if time.monotonic() > deadline:
             raise DependencyError(
                 f"another process has been migrating the database for {wait_seconds:.0f} s; "
                 "see what it waits for, then start again"
-            ) from error
-        raise
+            )
+        time.sleep(LOCK_PAUSE_SECONDS)
     # It stays open for as long as the migrations take, and has nothing to do meanwhile. By the simple protocol,
     # which takes back the snapshot of the statement before: `create index concurrently` waits for those.
     connection.exec_driver_sql("set local idle_in_transaction_session_timeout = 0")

@@ -34,26 +34,27 @@ def create_index_concurrently(name: str, on: str, *, unique: bool = False) -> No
     """Without blocking writers.
 
     Args:
-        name: of the index, which is in schema public like its table.
+        name: of the index, with its schema, which is its table's, like `public.messages_page_idx`.
         on: the rest of the statement, like `public.messages (conversation_id, created_at)`.
     """
     kind = "unique index" if unique else "index"
     with outside_transaction() as connection:
-        # One that was interrupted is there, used by nobody, and slows down every write.
+        # An interrupted attempt leaves an index that no query uses and that slows down every write.
         if _is_invalid(connection, name):
-            connection.execute(text(f"drop index concurrently public.{name}"))
-        connection.execute(text(f"create {kind} concurrently if not exists {name} on {on}"))
+            connection.execute(text(f"drop index concurrently {name}"))
+        own_name = name.partition(".")[2]
+        connection.execute(text(f"create {kind} concurrently if not exists {own_name} on {on}"))
 
 
 def drop_index_concurrently(name: str) -> None:
-    """The same, the other way. `name` is in schema public."""
+    """Without blocking readers or writers. `name` includes the schema."""
     with outside_transaction() as connection:
-        connection.execute(text(f"drop index concurrently if exists public.{name}"))
+        connection.execute(text(f"drop index concurrently if exists {name}"))
 
 
 def _is_invalid(connection: Connection, name: str) -> bool:
     query = text("select not indisvalid from pg_index where indexrelid = to_regclass(:name)")
-    return bool(connection.execute(query, {"name": f"public.{name}"}).scalar())
+    return bool(connection.execute(query, {"name": name}).scalar())
 
 
 def _limit(connection: Connection, limit: str) -> None:

@@ -1,4 +1,4 @@
-"""Growing tables: accounts whose history goes later, purging of everything, searching by index."""
+"""Growing tables: accounts whose history is removed later, and what purging everything needs."""
 
 from __future__ import annotations
 
@@ -24,22 +24,6 @@ def downgrade() -> None:
         revoke delete on public.messages, public.reservations, public.quota_periods,
           public.meter_reconciliations, private.provider_errors, private.spending_alerts
           from service_role;
-        drop index if exists public.audit_log_words_idx, public.profiles_name_words_idx,
-          public.profiles_address_words_idx;
-        drop index public.audit_log_actor_idx;
-        create index audit_log_created_idx on public.audit_log (created_at desc);
-        drop index public.audit_log_newest_idx, public.subscriptions_earned_idx,
-          private.sessions_seen_idx, public.profiles_suspended_idx, public.profiles_admins_idx,
-          public.profiles_status_idx, public.profiles_plan_idx;
-        create index profiles_email_idx on public.profiles (lower(email));
-        drop index public.profiles_address_idx, public.profiles_joined_idx;
-        create index meter_reconciliations_drift_idx
-          on public.meter_reconciliations (day desc, stripe_customer_id)
-          where drift <> settled_tokens;
-        drop index public.meter_reconciliations_differ_idx;
-        drop index public.entitlement_differences_corrected_idx, public.webhook_failures_resolved_idx,
-          public.meter_reconciliations_settled_idx, public.quota_periods_end_idx,
-          public.reservations_closed_idx, private.sessions_revoked_idx, private.sessions_expired_idx;
         -- What would hang on nothing.
         delete from public.credit_uses u
           where not exists (select from public.reservations r where r.id = u.reservation_id);

@@ -38,47 +38,11 @@ alter table public.refusals drop constraint refusals_user_id_fkey;
 -- reservation it was for.
 alter table public.credit_uses drop constraint credit_uses_reservation_id_fkey;
 
--- Purging ---------------------------------------------------------------------------------------------
+-- Search ----------------------------------------------------------------------------------------------
 
-create index sessions_expired_idx on private.sessions (expires_at);
-create index sessions_revoked_idx on private.sessions (revoked_at) where revoked_at is not null;
-create index reservations_closed_idx on public.reservations (closed_at) where closed_at is not null;
-create index quota_periods_end_idx on public.quota_periods (period_end);
-create index meter_reconciliations_settled_idx on public.meter_reconciliations (day)
-  where next_check_at is null and drift = settled_tokens;
--- With all that is summed of it: days that differ are few, which the planner can't know.
-create index meter_reconciliations_differ_idx
-  on public.meter_reconciliations (day desc, stripe_customer_id)
-  include (drift, settled_tokens, checked_at) where drift <> settled_tokens;
-drop index public.meter_reconciliations_drift_idx;
-create index webhook_failures_resolved_idx on public.webhook_failures (resolved_at)
-  where resolved_at is not null;
-create index entitlement_differences_corrected_idx on public.entitlement_differences (corrected_at)
-  where corrected_at is not null;
-
--- What admins look for --------------------------------------------------------------------------------
-
-create index profiles_joined_idx on public.profiles (created_at, id);
--- With the id, by which equal addresses are ordered.
-create index profiles_address_idx on public.profiles (lower(email), id);
-drop index public.profiles_email_idx;
-create index profiles_plan_idx on public.profiles (plan, id);
-create index profiles_status_idx on public.profiles (subscription_status, id);
-create index profiles_admins_idx on public.profiles (id) where role = 'admin';
-create index profiles_suspended_idx on public.profiles (id) where suspended_at is not null;
-create index sessions_seen_idx on private.sessions (last_seen_at, user_id);
--- With all that the dashboard reads of it.
-create index subscriptions_earned_idx on public.subscriptions (plan, status)
-  include (created_at, trial_end, past_due_since, updated_at);
-create index audit_log_newest_idx on public.audit_log (created_at desc, id desc);
-drop index public.audit_log_created_idx;
-create index audit_log_actor_idx on public.audit_log (actor, created_at desc, id desc);
-
--- Words in the middle of a text are found by their trigrams. A server without that extension finds
+-- For finding words in the middle of a text by their trigrams. A server without the extension finds
 -- them, too, by reading everything.
 do $$
-declare
-  v_operators text;
 begin
   if not exists (select from pg_catalog.pg_available_extensions where name = 'pg_trgm') then
     raise notice 'pg_trgm is not available: searching reads whole tables';
@@ -88,15 +52,6 @@ begin
     create schema if not exists extensions;
     create extension pg_trgm with schema extensions;
   end if;
-  select quote_ident(n.nspname) || '.gin_trgm_ops' into v_operators
-    from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace
-    where e.extname = 'pg_trgm';
-  execute 'create index profiles_address_words_idx on public.profiles using gin (lower(email) '
-    || v_operators || ')';
-  execute 'create index profiles_name_words_idx on public.profiles using gin (lower(full_name) '
-    || v_operators || ')';
-  execute 'create index audit_log_words_idx on public.audit_log using gin ('
-    || '(actor || chr(10) || action || chr(10) || subject || chr(10) || reason) ' || v_operators || ')';
 end $$;
 
 -- Access ----------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     pass
 """
-CREATE = 'create_index_concurrently("things_name_idx", "public.things (name)")'
+CREATE = 'create_index_concurrently("public.things_name_idx", "public.things (name)")'
 ONLINE = "from aisaas.db.online import create_index_concurrently, drop_index_concurrently"
 PROGRAM = """
 import pathlib, sys
@@ -69,8 +69,7 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def add(scripts: Path, step: str, imports: str = ONLINE) -> None:
-    before = max(path.stem[:4] for path in (scripts / "versions").glob("*.sql"))
-    text = NEXT.format(imports=imports, before=before, step=step)
+    text = NEXT.format(imports=imports, before=_before(scripts), step=step)
     (scripts / "versions" / "9999_next.py").write_text(text)
 
 
@@ -124,13 +123,15 @@ def test_an_index_that_was_left_half_made_is_made_again(url: str, scripts: Path)
 
 
 def _before(scripts: Path) -> str:
-    return max(path.stem[:4] for path in (scripts / "versions").glob("*.sql"))
+    """The newest of the project's own."""
+    names = {path.stem[:4] for path in (scripts / "versions").glob("[0-9]*.py")}
+    return max(names - {"9999"})
 
 
 def test_an_index_goes_the_same_way(url: str, scripts: Path) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("create index things_name_idx on things (name)")
-        add(scripts, 'drop_index_concurrently("things_name_idx")')
+        add(scripts, 'drop_index_concurrently("public.things_name_idx")')
         upgrade(url)
         assert connection.execute(VALID).fetchall() == []
 
