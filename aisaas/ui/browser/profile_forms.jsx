@@ -137,8 +137,8 @@ export function PasswordForm({ email, product, onChanged }) {
       />
       <NewPasswordField label="New password" id="new-password" product={product} />
       <p className="hint">
-        All other sessions are signed out. If you have no password yet, or forgot it,{" "}
-        <a href="/reset">have a link mailed to you</a>.
+        All other sessions are signed out. If you don't have a password yet or forgot it,{" "}
+        <a href="/reset">email yourself a reset link</a>.
       </p>
       <Check site={site} attempt={attempt} />
       <Submit small busy={busy} busyText="One moment…">
