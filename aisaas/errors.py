@@ -106,6 +106,10 @@ class PaymentsError(DependencyError):
         super().__init__(self.kind)
 
 
+# Ours, beside the provider's own codes: a page of Checkout was paid before it could be closed.
+CHECKOUT_PAID = "checkout_paid"
+
+
 class PaymentsRefused(AisaasError):
     """The payment provider said no. `code` is its own; the message is for the log and admins. Both can
     be stored, whatever it sent."""

@@ -421,6 +421,19 @@ class AttemptLimiter(Protocol):
 
 # Payments -----------------------------------------------------------------------------------------
 
+# Events of a meter: what extra usage costs, in millionths of a dollar; and, for subscriptions from
+# before there was one, tokens.
+EXTRA_USAGE_METER = "ai_extra_usage"
+TOKEN_METER = "ai_tokens_used"  # noqa: S105  # no secret
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodAllowance:
+    """The tokens that the period which began at `start` includes, once it was upgraded."""
+
+    start: datetime
+    tokens: int
+
 
 @dataclass(frozen=True, slots=True)
 class PaidSubscription:
@@ -444,6 +457,27 @@ class PaidSubscription:
     trial_end: datetime | None
     unpaid_since: datetime | None
     created_at: datetime
+    # The tokens that the running period includes, where an upgrade has made it another number than
+    # the plan's.
+    period_tokens: int | None = None
+    # The plan that it is going to be on when the period ends, where it is another one. `schedule_done`
+    # when what saw to that at the provider has done so, and still holds the subscription.
+    next_plan: str | None = None
+    schedule_done: bool = False
+    # Which meters its metered prices bill.
+    bills_money: bool = True
+    bills_tokens: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EndedSubscription:
+    """One that was ended; `refunded` is in the smallest unit of `currency`."""
+
+    id: str
+    customer_id: str
+    plan: str | None
+    refunded: int
+    currency: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -476,7 +510,8 @@ class MeterProblem:
 
 @dataclass(frozen=True, slots=True)
 class MeterEvent:
-    """Tokens of one call; `identifier` makes sending it twice count once, for 24 hours.
+    """What one call counts for on a meter: what its extra usage costs, in millionths of a dollar, or
+    its tokens. `identifier` makes sending it twice count once, for 24 hours.
 
     `failures` is how often the provider has answered with a failure. It remembers its answers, so
     after one it has to be asked as if anew.
@@ -484,9 +519,10 @@ class MeterEvent:
 
     identifier: str
     customer_id: str
-    tokens: int
+    value: int
     at: datetime
     failures: int = 0
+    meter: str = EXTRA_USAGE_METER
 
 
 @dataclass(frozen=True, slots=True)
@@ -550,12 +586,25 @@ class Payments(Protocol):
         """
         ...
 
-    async def switch(self, subscription_id: str, plan: str, *, at_once: bool) -> None:
-        """Put a subscription on another plan, for the rest of its period in proportion.
+    async def switch(
+        self, subscription_id: str, plan: str, *, allowance: PeriodAllowance | None
+    ) -> None:
+        """Put a subscription on another plan now. The difference for the rest of its period is charged
+        at once, and nothing changes if that fails. `allowance` is kept with the subscription."""
+        ...
 
-        With `at_once` the difference is charged now, and nothing changes if that fails; otherwise
-        it is part of the next invoice.
-        """
+    async def switch_later(self, subscription_id: str, plan: str) -> None:
+        """Put a subscription on another plan when its period ends, and on none before. A switch that
+        was to come is replaced."""
+        ...
+
+    async def keep_plan(self, subscription_id: str) -> None:
+        """There is no switch to come any more, if there was one."""
+        ...
+
+    async def end_subscription(self, subscription_id: str, *, refund: bool) -> EndedSubscription:
+        """End it now. With `refund` all that was paid for it goes back and nothing more is billed;
+        otherwise what was used is. Doing it again changes nothing."""
         ...
 
     async def portal(self, customer_id: str, *, return_url: str) -> str:
@@ -579,16 +628,18 @@ class Payments(Protocol):
         ...
 
     async def report_usage(self, event: MeterEvent) -> bool:
-        """Report a call's tokens; False when the provider knew its identifier already."""
+        """Report a call; False when the provider knew its identifier already."""
         ...
 
-    async def cancel_usage(self, identifier: str) -> None:
+    async def cancel_usage(self, identifier: str, *, meter: str = EXTRA_USAGE_METER) -> None:
         """Take back an event that was received within the last 24 hours; PaymentsRefused for an
         older one, or one that was taken back before."""
         ...
 
-    async def reported_usage(self, customer_id: str, start: datetime, end: datetime) -> int:
-        """Tokens that the meter counted from `start` to before `end`, whole minutes both."""
+    async def reported_usage(
+        self, customer_id: str, start: datetime, end: datetime, *, meter: str = EXTRA_USAGE_METER
+    ) -> int:
+        """What a meter counted from `start` to before `end`, whole minutes both."""
         ...
 
     def event(self, body: bytes, signature: str) -> PaymentEvent:

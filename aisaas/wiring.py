@@ -50,12 +50,13 @@ from aisaas.billing.figures import Figures
 from aisaas.billing.notice_mail import Letterhead
 from aisaas.billing.notice_mails import NoticeMails
 from aisaas.billing.outbox import Outbox
-from aisaas.billing.plans import Plan, overage_usd_per_million, plans
+from aisaas.billing.plans import Plan, extra_usage, plans
 from aisaas.billing.quota import Quota
 from aisaas.billing.reconcile import Reconciliation
 from aisaas.billing.refusals import Refusals
 from aisaas.billing.spending_alerts import SpendingAlerts
 from aisaas.billing.stripe_events import StripeEvents
+from aisaas.billing.subscription_tasks import SubscriptionTasks
 from aisaas.billing.subscriptions import Subscriptions
 from aisaas.billing.usage import Usage
 from aisaas.chat import retention as chat_retention
@@ -126,6 +127,7 @@ class Services:
     # None: nothing is sold here, and nothing metered.
     payments: StripePayments | None
     subscriptions: Subscriptions | None
+    subscription_tasks: SubscriptionTasks | None
     stripe_events: StripeEvents | None
     metering: Metering | None
     # None: no mail server is set.
@@ -388,7 +390,7 @@ def build(config: Settings) -> Services:
     refusals = Refusals(to.service)
     ratios = TokenRatios(to.service)
     settler = Settler(
-        to.service, to.model.count_tokens, lambda plan: overage_usd_per_million(sold, plan), ratios
+        to.service, to.model.count_tokens, lambda plan: extra_usage(sold, plan), ratios
     )
     reply_parts = ReplyParts(
         settler=settler,
@@ -447,6 +449,7 @@ def build(config: Settings) -> Services:
             to.attempts,
             quota,
             sold,
+            subscriptions,
             page=f"{config.url}/billing",
         ),
         usage=Usage(to.user, quota.limits_of),
@@ -472,6 +475,9 @@ def build(config: Settings) -> Services:
         model=to.model,
         payments=to.payments,
         subscriptions=subscriptions,
+        subscription_tasks=SubscriptionTasks(to.service, to.payments, subscriptions)
+        if to.payments and subscriptions
+        else None,
         stripe_events=stripe_events,
         notice_mails=_notice_mails(config, to, sold),
         draining=draining,

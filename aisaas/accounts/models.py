@@ -33,6 +33,11 @@ class Profile(SQLModel, table=True):
     period_end: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     plan_ends_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     overage_cap_usd: Decimal | None = Field(default=None, sa_type=sa.Numeric(8, 2))  # pyright: ignore[reportArgumentType]
+    # Of the running period, once it was upgraded: what it includes, and what was charged before. Then
+    # the plan that begins when it ends, where it is another one.
+    period_tokens: int | None = Field(default=None, sa_type=sa.BigInteger)
+    period_spent_usd: Decimal = Field(default=Decimal(0), sa_type=sa.Numeric(14, 6))  # pyright: ignore[reportArgumentType]
+    next_plan: str | None = None
     # When the payment provider is asked about them again, whatever its webhooks said.
     billing_look_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     requests_per_minute: int | None = None
@@ -111,6 +116,12 @@ class GrantingSubscription:
     id: str
     period_start: datetime
     period_end: datetime
+    # Of this period: the tokens that it includes, where an upgrade has made it another number than
+    # the plan's, and what was charged as extra usage before the upgrade.
+    period_tokens: int | None = None
+    spent_usd: Decimal = Decimal(0)
+    # The plan that begins when the period ends, where it is another one.
+    next_plan: str | None = None
 
 
 class Entitled(Protocol):

@@ -39,6 +39,7 @@ _LIVE: LiteralString = """
       p.id as user_id, p.email, p.full_name, p.avatar_url, p.role, p.subscription_status,
       case when p.plan_ends_at <= clock_timestamp() then 'free' else p.plan end as plan,
       p.plan_ends_at, p.overage_cap_usd, p.subscription_id, p.period_start, p.period_end,
+      p.period_tokens, p.period_spent_usd, p.next_plan,
       clock_timestamp() as read_at,
       p.suspended_at is not null as suspended,
       p.requests_per_minute, p.requests_per_day, p.tokens_per_month,
@@ -49,6 +50,7 @@ _LIVE: LiteralString = """
     from private.sessions s join public.profiles p on p.id = s.user_id
     where s.revoked_at is null and s.expires_at > now()
     """
+_PERIOD = ("period_start", "period_end")
 _SESSION_ONLY = (
     "access_token",
     "refresh_token",
@@ -79,19 +81,19 @@ def _live(found: Row) -> LiveSession:
     row: dict[str, Any] = dict(found)
     own = {name: row.pop(name) for name in _SESSION_ONLY}
     row["switches"] = frozenset(row["switches"])
-    row["subscription"] = granting(
-        row["plan"], row.pop("subscription_id"), row.pop("period_start"), row.pop("period_end")
-    )
+    row["subscription"] = granting(row)
     return LiveSession(Principal(**row), **own)
 
 
-def granting(
-    plan: str, subscription_id: str | None, start: datetime | None, end: datetime | None
-) -> GrantingSubscription | None:
-    """The subscription behind a plan that holds; None on the free plan, or for one that was given."""
-    if plan == "free" or subscription_id is None or start is None or end is None:
+def granting(row: dict[str, Any]) -> GrantingSubscription | None:
+    """The subscription behind a plan that holds; None on the free plan, or for one that was given.
+    Takes its columns out of the row."""
+    given, start, end = (row.pop(name) for name in ("subscription_id", *_PERIOD))
+    tokens, spent = row.pop("period_tokens"), row.pop("period_spent_usd")
+    following = row.pop("next_plan")
+    if row["plan"] == "free" or given is None or start is None or end is None:
         return None
-    return GrantingSubscription(subscription_id, start, end)
+    return GrantingSubscription(given, start, end, tokens, spent, following)
 
 
 @dataclass(frozen=True, slots=True)

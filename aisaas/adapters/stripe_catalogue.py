@@ -8,6 +8,7 @@ changed at Stripe: a new one takes over its lookup key, and who has subscribed k
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,11 +16,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator
 
-from aisaas.adapters.stripe_client import connect, translated
-from aisaas.adapters.stripe_objects import BASE_PRICE, OURS, PLAN, USAGE_PRICE, Id
-from aisaas.adapters.stripe_payments import METER_EVENT, MISSING
+from aisaas.adapters.stripe_client import connect, read, translated
+from aisaas.adapters.stripe_objects import (
+    BASE_PRICE,
+    EXTRA_USAGE_PRICE,
+    METER,
+    OURS,
+    PLAN,
+    Id,
+    Item,
+    LatestInvoice,
+    MeterSummary,
+    StripeSubscription,
+)
+from aisaas.adapters.stripe_payments import BILLING_MODE, MISSING
 from aisaas.billing.plans import MILLION, Plan, plans
 from aisaas.errors import PaymentsRefused
+from aisaas.ports import EXTRA_USAGE_METER, TOKEN_METER
 from aisaas.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,6 +41,8 @@ if TYPE_CHECKING:
     from stripe.params.billing_portal import ConfigurationCreateParams
 
 CENTS = 100
+MINUTE = 60
+EXTRA_USAGE_LABEL = "Extra usage"
 CURRENCY = "usd"
 PAGE = 100
 
@@ -59,6 +74,7 @@ class StripeCatalogue:
         self._plans = [plan for plan in plans if plan.price is not None]
         self._return_url = return_url
         self._dry_run = dry_run
+        self._token_meter: str | None = None
         self._steps: list[Step] = []
 
     async def close(self) -> None:
@@ -72,11 +88,17 @@ class StripeCatalogue:
         """
         self._steps = []
         meter = await self._meter()
+        await self._product(EXTRA_USAGE_PRICE, EXTRA_USAGE_LABEL, "micro-dollar")
+        extra = await self._price(
+            EXTRA_USAGE_PRICE, _extra_usage_price(meter), "what extra usage costs, for all plans"
+        )
         for plan in self._plans:
-            await self._product(plan)
-            await self._price(plan, BASE_PRICE, _base_price(plan))
-            await self._price(plan, USAGE_PRICE, _usage_price(plan, meter))
+            assert plan.price is not None
+            await self._product(plan.id, plan.label, "token", {PLAN: plan.id})
+            detail = f"{plan.price.base_usd} USD a month"
+            await self._price(plan.id + BASE_PRICE, _base_price(plan), detail)
         await self._portal()
+        await self._subscriptions(extra)
         return self._steps
 
     async def _done(
@@ -96,27 +118,33 @@ class StripeCatalogue:
         async with translated():
             page = await meters.list_async({"status": "active", "limit": PAGE})
             found = [each async for each in page.auto_paging_iter()]
-        what = f"meter {METER_EVENT}"
+        self._token_meter = next((m.id for m in found if m.event_name == TOKEN_METER), None)
+        what = f"meter {EXTRA_USAGE_METER}"
         for each in found:
-            if each.event_name == METER_EVENT:
+            if each.event_name == EXTRA_USAGE_METER:
                 self._kept(what)
                 return each.id
         wanted: MeterCreateParams = {
-            "display_name": "AI tokens",
-            "event_name": METER_EVENT,
+            "display_name": "Extra usage (millionths of a dollar)",
+            "event_name": EXTRA_USAGE_METER,
             "default_aggregation": {"formula": "sum"},
             "customer_mapping": {"type": "by_id", "event_payload_key": "stripe_customer_id"},
             "value_settings": {"event_payload_key": "value"},
         }
-        made = await self._done(what, "made", "sums tokens", lambda: meters.create_async(wanted))
+        made = await self._done(
+            what, "made", "sums what extra usage costs", lambda: meters.create_async(wanted)
+        )
         return made.id if made else "(to be made)"
 
-    async def _product(self, plan: Plan) -> None:
+    async def _product(
+        self, name: str, label: str, unit: str, metadata: dict[str, str] | None = None
+    ) -> None:
         products, product_id, what = (
             self._client.v1.products,
-            _product_id(plan),
-            f"product {plan.id}",
+            _product_id(name),
+            f"product {name}",
         )
+        metadata = metadata or {}
         try:
             async with translated():
                 found = await products.retrieve_async(product_id)
@@ -126,32 +154,28 @@ class StripeCatalogue:
             await self._done(
                 what,
                 "made",
-                plan.label,
+                label,
                 lambda: products.create_async(
-                    {
-                        "id": product_id,
-                        "name": plan.label,
-                        "metadata": {PLAN: plan.id},
-                        "unit_label": "token",
-                    }
+                    {"id": product_id, "name": label, "metadata": metadata, "unit_label": unit}
                 ),
             )
             return
-        same = found.name == plan.label and found.active
-        if same and found.metadata.to_dict().get(PLAN) == plan.id:
+        same = found.name == label and found.active
+        if same and found.metadata.to_dict().items() >= metadata.items():
             self._kept(what)
             return
         await self._done(
             what,
             "changed",
-            plan.label,
+            label,
             lambda: products.update_async(
-                product_id, {"name": plan.label, "active": True, "metadata": {PLAN: plan.id}}
+                product_id, {"name": label, "active": True, "metadata": metadata}
             ),
         )
 
-    async def _price(self, plan: Plan, suffix: str, wanted: PriceCreateParams) -> None:
-        key, prices = plan.id + suffix, self._client.v1.prices
+    async def _price(self, key: str, wanted: PriceCreateParams, detail: str) -> str | None:
+        """Its id, or None where it would be made."""
+        prices = self._client.v1.prices
         async with translated():
             page = await prices.list_async(
                 {"lookup_keys": [key], "active": True, "expand": ["data.tiers"]}
@@ -160,10 +184,9 @@ class StripeCatalogue:
         what = f"price {key}"
         if present is not None and _terms(present.to_dict(for_json=True)) == _terms(wanted):
             self._kept(what)
-            return
+            return present.id
         wanted["lookup_key"] = key
         wanted["transfer_lookup_key"] = True
-        detail = _in_words(plan, suffix)
         made = await self._done(
             what, "changed" if present else "made", detail, lambda: prices.create_async(wanted)
         )
@@ -171,6 +194,92 @@ class StripeCatalogue:
             # Nobody subscribes to the old one any more; who has, keeps it.
             async with translated():
                 await prices.update_async(present.id, {"active": False})
+        return made.id if made else None
+
+    async def _subscriptions(self, extra: str | None) -> None:
+        """Live subscriptions to plans are billed as new ones are: in the same mode, with the metered
+        price of all plans. A price for tokens that one has from before stays until the period in which
+        it was needed is invoiced: no usage is without a price meanwhile, or has two."""
+        what = "subscriptions"
+        sold = {_product_id(plan.id) for plan in self._plans}
+        live = self._client.v1.subscriptions
+        async with translated():
+            page = await live.list_async({"limit": PAGE, "expand": ["data.latest_invoice"]})
+            found = [
+                StripeSubscription.model_validate(each.to_dict(for_json=True))
+                async for each in page.auto_paging_iter()
+            ]
+        ours = [each for each in found if each.base and each.base.price.product in sold]
+        behind = 0
+        for each in ours:
+            changes = await self._changes_of(each, extra)
+            behind += bool(changes)
+            for detail, change in changes:
+                await self._done(f"subscription {each.id}", "changed", detail, change)
+        if not behind:
+            self._kept(what)
+
+    async def _changes_of(
+        self, subscription: StripeSubscription, extra: str | None
+    ) -> Sequence[tuple[str, Callable[[], Awaitable[Any]]]]:
+        live, given = self._client.v1.subscriptions, subscription.id
+        changes: list[tuple[str, Callable[[], Awaitable[Any]]]] = []
+        mode = subscription.billing_mode
+        if mode is None or mode.type != BILLING_MODE:
+            changes.append(
+                (
+                    f"{BILLING_MODE} billing mode",
+                    lambda: live.migrate_async(given, {"billing_mode": {"type": BILLING_MODE}}),
+                )
+            )
+        money = next((item for item in subscription.metered if item.price.bills_money), None)
+        if money is None:
+            changes.append(
+                (
+                    "the price for extra usage is added",
+                    lambda: live.update_async(
+                        given, {"items": [{"price": str(extra)}], "proration_behavior": "none"}
+                    ),
+                )
+            )
+            return changes
+        for item in subscription.metered:
+            if not item.price.bills_money and await self._is_over(subscription, item, money):
+                changes.append(
+                    (
+                        "the price for tokens is removed",
+                        lambda item=item: live.update_async(
+                            given,
+                            {
+                                "items": [{"id": item.id, "deleted": True}],
+                                "proration_behavior": "none",
+                            },
+                        ),
+                    )
+                )
+        return changes
+
+    async def _is_over(self, subscription: StripeSubscription, old: Item, money: Item) -> bool:
+        """Whether all usage that the old price bills is on an invoice that can't change any more."""
+        start, latest = old.current_period_start, subscription.latest_invoice
+        if start is None or money.created >= start or self._token_meter is None:
+            return False
+        if not isinstance(latest, LatestInvoice) or latest.status in (None, "draft"):
+            return False
+        first = start - start % MINUTE
+        async with translated():
+            page = await self._client.v1.billing.meters.event_summaries.list_async(
+                self._token_meter,
+                {
+                    "customer": subscription.customer,
+                    "start_time": first,
+                    "end_time": max(first, int(time.time())) // MINUTE * MINUTE + MINUTE,
+                },
+            )
+            used = [
+                read(each, MeterSummary).aggregated_value async for each in page.auto_paging_iter()
+            ]
+        return not any(used)
 
     async def _portal(self) -> None:
         """Cards, invoices and cancelling. A change of plan happens on our own page: the portal offers
@@ -227,14 +336,14 @@ async def sync(config: Settings, *, dry_run: bool = False) -> Sequence[Step]:
         await catalogue.close()
 
 
-def _product_id(plan: Plan) -> str:
-    return f"aisaas_{plan.id}"
+def _product_id(name: str) -> str:
+    return f"aisaas_{name}"
 
 
 def _base_price(plan: Plan) -> PriceCreateParams:
     assert plan.price is not None
     return {
-        "product": _product_id(plan),
+        "product": _product_id(plan.id),
         "currency": CURRENCY,
         "unit_amount": int(plan.price.base_usd * CENTS),
         "recurring": {"interval": "month", "usage_type": "licensed"},
@@ -243,21 +352,16 @@ def _base_price(plan: Plan) -> PriceCreateParams:
     }
 
 
-def _usage_price(plan: Plan, meter: str) -> PriceCreateParams:
-    """All tokens go to the meter; the first tier is what is included."""
-    assert plan.price is not None
-    each = plan.price.overage_usd_per_million * CENTS / MILLION
-    included = plan.tokens_per_month
-    tiers = [{"up_to": included, "unit_amount_decimal": Decimal(0)}] if included else []
+def _extra_usage_price(meter: str) -> PriceCreateParams:
+    """A millionth of a dollar for each one that the ledger has charged: what Stripe bills is what the
+    ledger says, whatever plan it was on."""
     return {
-        "product": _product_id(plan),
+        "product": _product_id(EXTRA_USAGE_PRICE),
         "currency": CURRENCY,
-        "billing_scheme": "tiered",
-        "tiers_mode": "graduated",
-        "tiers": [*tiers, {"up_to": "inf", "unit_amount_decimal": each}],  # pyright: ignore[reportReturnType]
+        "unit_amount_decimal": CENTS / MILLION,
         "recurring": {"interval": "month", "usage_type": "metered", "meter": meter},
         "tax_behavior": "exclusive",
-        "metadata": {PLAN: plan.id},
+        "metadata": {METER: EXTRA_USAGE_METER},
     }
 
 
@@ -300,22 +404,12 @@ class _Price(_Amount):
     def terms(self) -> tuple[object, ...]:
         tiers = tuple((tier.up_to, tier.cents) for tier in self.tiers or ())
         flat = None if tiers else self.cents
-        plan = self.metadata.get(PLAN)
-        return (self.product, self.currency, self.billing_scheme, tiers, flat, self.recurring, plan)
+        ours = (self.metadata.get(PLAN), self.metadata.get(METER))
+        return (self.product, self.currency, self.billing_scheme, tiers, flat, self.recurring, ours)
 
 
 def _terms(price: object) -> tuple[object, ...]:
     return _Price.model_validate(price).terms
-
-
-def _in_words(plan: Plan, suffix: str) -> str:
-    assert plan.price is not None
-    if suffix == BASE_PRICE:
-        return f"{plan.price.base_usd} USD a month"
-    return (
-        f"{plan.tokens_per_month:,} tokens included, "
-        f"{plan.price.overage_usd_per_million} USD per million beyond"
-    )
 
 
 def _contains(present: object, wanted: object) -> bool:

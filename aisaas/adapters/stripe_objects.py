@@ -13,13 +13,25 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
-from aisaas.ports import Invoice, InvoiceLine, InvoicePreview, PaidSubscription, PaymentEvent
+from aisaas.ports import (
+    EXTRA_USAGE_METER,
+    Invoice,
+    InvoiceLine,
+    InvoicePreview,
+    PaidSubscription,
+    PaymentEvent,
+)
 
 USER_ID = "user_id"
 PLAN = "plan"
+METER = "meter"
+PERIOD_START = "period_start"
+PERIOD_TOKENS = "period_tokens"
 # The mark of what is ours where Stripe has no key of our choosing.
 OURS = {"managed_by": "aisaas"}
 BASE_PRICE = "_base"
+# The metered price of all plans, and how those of one plan end that were made before it.
+EXTRA_USAGE_PRICE = "extra_usage"
 USAGE_PRICE = "_usage"
 UNPAID = frozenset({"past_due", "unpaid"})
 
@@ -37,6 +49,11 @@ def _uuid_or_none(value: object) -> object:
         return None
 
 
+def _whole_or_none(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isdecimal() else None
+
+
+Whole = Annotated[int | None, BeforeValidator(_whole_or_none)]
 Id = Annotated[str, BeforeValidator(_id_of)]
 UserId = Annotated[UUID | None, BeforeValidator(_uuid_or_none)]
 
@@ -46,6 +63,13 @@ class OurMetadata(BaseModel):
 
     user_id: UserId = None
     plan: str | None = None
+    # Of a page of Checkout: what was asked for by whom.
+    attempt: str | None = None
+    # Of the metered price of all plans.
+    meter: str | None = None
+    # Of a subscription that was upgraded: what the period that begins then includes.
+    period_start: Whole = None
+    period_tokens: Whole = None
 
 
 class Identified(BaseModel):
@@ -69,9 +93,18 @@ class MaybeDeleted(BaseModel):
 
 
 class Page(BaseModel):
-    """A page of theirs that a browser is sent to; closed ones have no address."""
+    """A page of theirs that a browser is sent to; closed ones have no address. Of Checkout, it says
+    whose it is and what became of it."""
 
+    id: str
     url: str | None
+    status: str | None = None
+    created: int = 0
+    metadata: OurMetadata | None = None
+
+    @property
+    def attempt(self) -> str | None:
+        return self.metadata.attempt if self.metadata else None
 
 
 # A price ------------------------------------------------------------------------------------------
@@ -91,6 +124,12 @@ class StripePrice(BaseModel):
     @property
     def licensed(self) -> bool:
         return self.recurring is None or self.recurring.usage_type == "licensed"
+
+    @property
+    def bills_money(self) -> bool:
+        """Whether it is the one metered price of all plans, by its own word or its key."""
+        said = self.metadata.meter if self.metadata else None
+        return said == EXTRA_USAGE_METER or self.lookup_key == EXTRA_USAGE_PRICE
 
     @property
     def plan(self) -> str | None:
@@ -113,6 +152,7 @@ class StripeProduct(BaseModel):
 class Item(BaseModel):
     id: str
     price: StripePrice
+    created: int = 0
     current_period_start: int | None = None
     current_period_end: int | None = None
 
@@ -126,23 +166,54 @@ class LatestInvoice(BaseModel):
     created: int | None = None
 
 
+class Phase(BaseModel):
+    start_date: int
+    end_date: int
+
+
+class Schedule(BaseModel):
+    """What changes a subscription when its period ends. `plan` of its metadata is the one to come."""
+
+    id: str
+    metadata: OurMetadata | None = None
+    phases: list[Phase] = []
+
+
+class BillingMode(BaseModel):
+    type: str
+
+
 class StripeSubscription(BaseModel):
     id: str
     customer: Id
     status: str
     created: int
     items: Items
+    billing_mode: BillingMode | None = None
     metadata: OurMetadata | None = None
     cancel_at: int | None = None
     cancel_at_period_end: bool = False
+    currency: str = "usd"
     trial_end: int | None = None
-    # An id where it wasn't expanded.
+    # Ids where they weren't expanded.
     latest_invoice: LatestInvoice | str | None = None
+    schedule: Schedule | str | None = None
 
     @property
     def base(self) -> Item | None:
         """The item of the flat price; usage is metered by another."""
         return next((item for item in self.items.data if item.price.licensed), None)
+
+    @property
+    def metered(self) -> list[Item]:
+        return [item for item in self.items.data if not item.price.licensed]
+
+    @property
+    def _period_tokens(self) -> int | None:
+        base, ours = self.base, self.metadata
+        if base is None or ours is None or ours.period_start != base.current_period_start:
+            return None
+        return ours.period_tokens
 
     def paid(self, plan: str | None) -> PaidSubscription:
         base = self.base
@@ -161,7 +232,24 @@ class StripeSubscription(BaseModel):
             trial_end=_time(self.trial_end),
             unpaid_since=self._unpaid_since(),
             created_at=at(self.created),
+            period_tokens=self._period_tokens,
+            next_plan=self._next_plan(plan),
+            schedule_done=self._schedule_done(plan),
+            bills_money=any(item.price.bills_money for item in self.metered),
+            bills_tokens=any(not item.price.bills_money for item in self.metered),
         )
+
+    def _next_plan(self, plan: str | None) -> str | None:
+        found = self.schedule
+        if not isinstance(found, Schedule) or found.metadata is None:
+            return None
+        return found.metadata.plan if found.metadata.plan != plan else None
+
+    def _schedule_done(self, plan: str | None) -> bool:
+        found = self.schedule
+        if not isinstance(found, Schedule) or found.metadata is None or plan is None:
+            return False
+        return found.metadata.plan == plan
 
     def _unpaid_since(self) -> datetime | None:
         latest = self.latest_invoice
@@ -205,6 +293,29 @@ class StripeInvoice(BaseModel):
             url=self.hosted_invoice_url,
             pdf_url=self.invoice_pdf,
         )
+
+
+class PaidBy(BaseModel):
+    payment_intent: Id | None = None
+    charge: Id | None = None
+
+
+class InvoicePayment(BaseModel):
+    status: str
+    amount_paid: int | None = None
+    payment: PaidBy
+
+
+class InvoicePayments(BaseModel):
+    data: list[InvoicePayment] = []
+
+
+class PaidInvoice(BaseModel):
+    """An invoice with how it was paid."""
+
+    id: str
+    status: str | None = None
+    payments: InvoicePayments | None = None
 
 
 class StripePreview(BaseModel):
@@ -293,8 +404,10 @@ class EventObject(BaseModel):
     object: str = ""
     id: str | None = None
     customer: Id | None = None
-    # Of a Checkout session; of an invoice in versions before `parent`.
+    # Of a Checkout session or a schedule; of an invoice in versions before `parent`.
     subscription: Id | None = None
+    # Of a schedule that holds none any more.
+    released_subscription: Id | None = None
     parent: Parent | None = None
     client_reference_id: UserId = None
     metadata: OurMetadata | None = None
@@ -308,7 +421,8 @@ class EventObject(BaseModel):
         if self.object == "subscription":
             return self.id
         details = self._details
-        return (details.subscription if details else None) or self.subscription
+        named = (details.subscription if details else None) or self.subscription
+        return named or self.released_subscription
 
     @property
     def user_id(self) -> UUID | None:

@@ -12,10 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from stripe import StripeObject
@@ -23,13 +23,19 @@ from stripe import StripeObject
 from aisaas.adapters.stripe_client import connect, read, read_all, read_page, translated
 from aisaas.adapters.stripe_objects import (
     BASE_PRICE,
-    USAGE_PRICE,
+    EXTRA_USAGE_PRICE,
+    PERIOD_START,
+    PERIOD_TOKENS,
+    PLAN,
     USER_ID,
     Identified,
     MaybeDeleted,
     MeterSummary,
     Page,
+    PaidBy,
+    PaidInvoice,
     PortalConfiguration,
+    Schedule,
     StripeEvent,
     StripeInvoice,
     StripeMeter,
@@ -46,26 +52,39 @@ from aisaas.adapters.stripe_webhooks import (
     read_meter_notice,
     verify,
 )
-from aisaas.errors import PaymentsRefused
+from aisaas.billing.models import FINAL_STATUSES
+from aisaas.errors import CHECKOUT_PAID, PaymentsRefused
 from aisaas.ports import (
+    EXTRA_USAGE_METER,
+    EndedSubscription,
     Invoice,
     InvoicePreview,
     MeterEvent,
     MeterProblem,
     PaidSubscription,
     PaymentEvent,
+    PeriodAllowance,
 )
 
 if TYPE_CHECKING:
-    from stripe.params import CustomerCreateParams, SubscriptionUpdateParams
+    from stripe.params import (
+        CustomerCreateParams,
+        RefundCreateParams,
+        SubscriptionUpdateParams,
+    )
     from stripe.params.billing_portal import SessionCreateParams as PortalSessionCreateParams
     from stripe.params.checkout import SessionCreateParams
 
+# Chosen, not left to the version of the API (docs/decisions/0025).
+BILLING_MODE = "flexible"
 CACHE_SECONDS = 300.0
 PAGE = 100
-METER_EVENT = "ai_tokens_used"
 
 MISSING = "resource_missing"
+# A page of Checkout, and the mark by which the same one is found again.
+OPEN, PAID, ATTEMPT = "open", "complete", "attempt"
+CHECKOUT_TRIES = 3
+REFUNDED = "charge_already_refunded"
 NO_NEXT_INVOICE = "invoice_upcoming_none"
 DUPLICATE = "already exists with identifier"
 
@@ -91,7 +110,7 @@ class StripePayments:
         self._client, self._http = connect(secret_key, api_base)
         self._webhook_secrets = tuple(webhook_secrets)
         self._meter_webhook_secrets = tuple(meter_webhook_secrets)
-        self._meter: str | None = None
+        self._meters: dict[str, str] = {}
         self._configuration: str | None = None
         self._prices: dict[str, _Prices] = {}
         self._products: dict[str, str | None] = {}
@@ -147,39 +166,181 @@ class StripePayments:
             # A metered price takes no quantity: the meter has it.
             "line_items": [{"price": prices.base, "quantity": 1}, {"price": prices.usage}],
             "metadata": ours,
-            "subscription_data": {"metadata": ours},
+            "subscription_data": {"metadata": ours, "billing_mode": {"type": BILLING_MODE}},
             "automatic_tax": {"enabled": True},
             "allow_promotion_codes": True,
             "success_url": success_url,
             "cancel_url": cancel_url,
         }
         if trial_days > 0:
-            wanted["subscription_data"] = {"metadata": ours, "trial_period_days": trial_days}
+            wanted["subscription_data"] |= {"trial_period_days": trial_days}
         # As above: a price that changed since makes another page.
-        params = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()[:16]
-        async with translated():
-            session = await self._client.v1.checkout.sessions.create_async(
-                wanted, {"idempotency_key": f"checkout-{attempt}-{params}"}
-            )
-            return _address(session)
+        asked = hashlib.sha256(json.dumps([attempt, wanted]).encode()).hexdigest()
+        wanted["metadata"] = ours | {ATTEMPT: asked}
+        for _ in range(CHECKOUT_TRIES):
+            pages = await self._pages_of(user_id, customer_id)
+            same = next((p for p in pages if p.status == OPEN and p.attempt == asked), None)
+            await self._close(page for page in pages if page is not same)
+            if same is not None and same.url is not None:
+                return same.url
+            # The key's answer is remembered for a day: a page that was closed since needs another.
+            known = "\n".join([asked, *sorted(page.id for page in pages)])
+            key = hashlib.sha256(known.encode()).hexdigest()
+            async with translated():
+                await self._client.v1.checkout.sessions.create_async(
+                    wanted, {"idempotency_key": f"checkout-{key}"}
+                )
+            # Two that were asked for at the same moment don't know of each other: the last one counts.
+            opened = [p for p in await self._pages_of(user_id, customer_id) if p.status == OPEN]
+            if opened:
+                last = max(opened, key=lambda page: (page.created, page.id))
+                await self._close(page for page in opened if page is not last)
+                return str(last.url)
+        raise PaymentsRefused("page_closed", "other pages were asked for at the same time")
 
-    async def switch(self, subscription_id: str, plan: str, *, at_once: bool) -> None:
+    async def _pages_of(self, user_id: UUID, customer_id: str) -> Sequence[Page]:
+        """The customer's newest pages of Checkout that were made here, open or not."""
+        async with translated():
+            listed = await self._client.v1.checkout.sessions.list_async(
+                {"customer": customer_id, "limit": PAGE}
+            )
+            found = read_page(listed, Page)
+        return [page for page in found if page.metadata and page.metadata.user_id == user_id]
+
+    async def _close(self, pages: Iterable[Page]) -> None:
+        """What can't be paid any more can't be paid twice. Raises PaymentsRefused for one that was."""
+        sessions = self._client.v1.checkout.sessions
+        for page in pages:
+            if page.status != OPEN:
+                continue
+            try:
+                async with translated():
+                    await sessions.expire_async(page.id)
+            except PaymentsRefused as refused:
+                async with translated():
+                    found = read(await sessions.retrieve_async(page.id), Page)
+                if found.status == PAID:
+                    raise PaymentsRefused(CHECKOUT_PAID, "it was paid meanwhile") from refused
+                if found.status == OPEN:
+                    raise
+
+    async def switch(
+        self, subscription_id: str, plan: str, *, allowance: PeriodAllowance | None
+    ) -> None:
         prices = await self._prices_of(plan)
         async with translated():
             found = await self._client.v1.subscriptions.retrieve_async(subscription_id)
-            items = read(found, StripeSubscription).items.data
-            wanted: SubscriptionUpdateParams = {
-                "items": [
-                    {"id": item.id, "price": prices.base if item.price.licensed else prices.usage}
-                    for item in items
-                ],
-                "proration_behavior": "always_invoice" if at_once else "create_prorations",
-            }
-            if at_once:
-                wanted["payment_behavior"] = "error_if_incomplete"
-            if all(item.price.id in {prices.base, prices.usage} for item in items):
+            base = read(found, StripeSubscription).base
+            if base is None or base.price.id == prices.base:
                 return
+            # The metered price is that of every plan: no usage is priced anew, or dropped.
+            wanted: SubscriptionUpdateParams = {
+                "items": [{"id": base.id, "price": prices.base}],
+                "proration_behavior": "always_invoice",
+                "payment_behavior": "error_if_incomplete",
+            }
+            if allowance is not None:
+                wanted["metadata"] = {
+                    PERIOD_START: str(_seconds(allowance.start)),
+                    PERIOD_TOKENS: str(allowance.tokens),
+                }
             await self._client.v1.subscriptions.update_async(subscription_id, wanted)
+
+    async def switch_later(self, subscription_id: str, plan: str) -> None:
+        prices, schedules = await self._prices_of(plan), self._client.v1.subscription_schedules
+        async with translated():
+            found = await self._client.v1.subscriptions.retrieve_async(subscription_id)
+            subscription = read(found, StripeSubscription)
+            if subscription.schedule is None:
+                made = await schedules.create_async({"from_subscription": subscription_id})
+            else:
+                made = await schedules.retrieve_async(str(subscription.schedule))
+            schedule = read(made, Schedule)
+            first = schedule.phases[0]
+            metered: list[Any] = [{"price": item.price.id} for item in subscription.metered]
+            now: list[Any] = [
+                {"price": item.price.id, "quantity": 1}
+                for item in subscription.items.data
+                if item.price.licensed
+            ]
+            kept = {"automatic_tax": {"enabled": True}, "proration_behavior": "none"}
+            wanted: Any = {
+                "metadata": {PLAN: plan},
+                "end_behavior": "release",
+                "proration_behavior": "none",
+                "phases": [
+                    {
+                        **kept,
+                        "items": [*now, *metered],
+                        "start_date": first.start_date,
+                        "end_date": first.end_date,
+                    },
+                    {
+                        **kept,
+                        "items": [{"price": prices.base, "quantity": 1}, *metered],
+                        # Without an end it would be managed by the schedule for good.
+                        "duration": {"interval": "month", "interval_count": 1},
+                    },
+                ],
+            }
+            await schedules.update_async(schedule.id, wanted)
+
+    async def keep_plan(self, subscription_id: str) -> None:
+        async with translated():
+            found = await self._client.v1.subscriptions.retrieve_async(subscription_id)
+            schedule = read(found, StripeSubscription).schedule
+            if schedule is not None:
+                await self._client.v1.subscription_schedules.release_async(str(schedule))
+
+    async def end_subscription(self, subscription_id: str, *, refund: bool) -> EndedSubscription:
+        live = self._client.v1.subscriptions
+        async with translated():
+            found = read(await live.retrieve_async(subscription_id), StripeSubscription)
+        if found.status not in FINAL_STATUSES:
+            await self.keep_plan(subscription_id)
+            async with translated():
+                if refund and found.metered:
+                    # Taken out without proration, usage is on no invoice: the other one has it.
+                    gone: Any = [{"id": item.id, "deleted": True} for item in found.metered]
+                    await live.update_async(
+                        subscription_id, {"items": gone, "proration_behavior": "none"}
+                    )
+                await live.cancel_async(subscription_id)
+        refunded = await self._refund(subscription_id) if refund else 0
+        plan = await self._plan_of(found.base.price) if found.base else None
+        return EndedSubscription(found.id, found.customer, plan, refunded, found.currency)
+
+    async def _refund(self, subscription_id: str) -> int:
+        async with translated():
+            page = await self._client.v1.invoices.list_async(
+                {"subscription": subscription_id, "limit": PAGE, "expand": ["data.payments"]}
+            )
+            invoices = await read_all(page, PaidInvoice)
+        refunded = 0
+        for invoice in invoices:
+            if invoice.status == "open":
+                async with translated():
+                    await self._client.v1.invoices.void_invoice_async(invoice.id)
+            for paid in invoice.payments.data if invoice.payments else ():
+                if paid.status == "paid" and paid.amount_paid:
+                    await self._refund_payment(invoice.id, paid.payment)
+                    refunded += paid.amount_paid
+        return refunded
+
+    async def _refund_payment(self, invoice_id: str, paid: PaidBy) -> None:
+        which: RefundCreateParams = (
+            {"payment_intent": paid.payment_intent}
+            if paid.payment_intent
+            else {"charge": str(paid.charge)}
+        )
+        try:
+            async with translated():
+                await self._client.v1.refunds.create_async(
+                    which, {"idempotency_key": f"refund-{invoice_id}"}
+                )
+        except PaymentsRefused as refused:
+            if refused.code != REFUNDED:
+                raise
 
     async def portal(self, customer_id: str, *, return_url: str) -> str:
         wanted: PortalSessionCreateParams = {"customer": customer_id, "return_url": return_url}
@@ -196,7 +357,7 @@ class StripePayments:
         try:
             async with translated():
                 found = await self._client.v1.subscriptions.retrieve_async(
-                    subscription_id, {"expand": ["latest_invoice"]}
+                    subscription_id, {"expand": ["latest_invoice", "schedule"]}
                 )
                 return await self._paid(read(found, StripeSubscription))
         except PaymentsRefused as refused:
@@ -212,7 +373,7 @@ class StripePayments:
                         "customer": customer_id,
                         "status": "all",
                         "limit": PAGE,
-                        "expand": ["data.latest_invoice"],
+                        "expand": ["data.latest_invoice", "data.schedule"],
                     }
                 )
                 found = await read_all(page, StripeSubscription)
@@ -249,12 +410,12 @@ class StripePayments:
             async with translated():
                 made = await self._client.v1.billing.meter_events.create_async(
                     {
-                        "event_name": METER_EVENT,
+                        "event_name": event.meter,
                         "identifier": event.identifier,
                         "timestamp": _seconds(event.at),
                         "payload": {
                             "stripe_customer_id": event.customer_id,
-                            "value": str(event.tokens),
+                            "value": str(event.value),
                         },
                     },
                     {"idempotency_key": meter_key(event), "max_network_retries": 0},
@@ -266,11 +427,11 @@ class StripePayments:
             raise
         return True
 
-    async def cancel_usage(self, identifier: str) -> None:
+    async def cancel_usage(self, identifier: str, *, meter: str = EXTRA_USAGE_METER) -> None:
         async with translated():
             await self._client.v1.billing.meter_event_adjustments.create_async(
                 {
-                    "event_name": METER_EVENT,
+                    "event_name": meter,
                     "type": "cancel",
                     "cancel": {"identifier": identifier},
                 },
@@ -278,11 +439,13 @@ class StripePayments:
                 {"idempotency_key": f"cancel-{identifier}"},
             )
 
-    async def reported_usage(self, customer_id: str, start: datetime, end: datetime) -> int:
-        meter = await self._meter_id()
+    async def reported_usage(
+        self, customer_id: str, start: datetime, end: datetime, *, meter: str = EXTRA_USAGE_METER
+    ) -> int:
+        meter_id = await self._meter_id(meter)
         async with translated():
             page = await self._client.v1.billing.meters.event_summaries.list_async(
-                meter,
+                meter_id,
                 {
                     "customer": customer_id,
                     "start_time": _seconds(start),
@@ -319,7 +482,7 @@ class StripePayments:
         known = self._prices.get(plan)
         if known and time.monotonic() - known.read_at < CACHE_SECONDS:
             return known
-        keys = [plan + BASE_PRICE, plan + USAGE_PRICE]
+        keys = [plan + BASE_PRICE, EXTRA_USAGE_PRICE]
         async with translated():
             page = await self._client.v1.prices.list_async({"lookup_keys": keys, "active": True})
             prices = read_page(page, StripePrice)
@@ -342,17 +505,17 @@ class StripePayments:
             self._configuration = next((each.id for each in found if each.ours), None)
         return self._configuration
 
-    async def _meter_id(self) -> str:
-        if self._meter is None:
+    async def _meter_id(self, event_name: str) -> str:
+        if event_name not in self._meters:
             async with translated():
                 page = await self._client.v1.billing.meters.list_async(
                     {"status": "active", "limit": PAGE}
                 )
                 meters = await read_all(page, StripeMeter)
-            self._meter = next((m.id for m in meters if m.event_name == METER_EVENT), None)
-        if self._meter is None:
-            raise PaymentsRefused("meter_missing", f"no active meter has the event {METER_EVENT}")
-        return self._meter
+            self._meters |= {meter.event_name: meter.id for meter in meters}
+        if event_name not in self._meters:
+            raise PaymentsRefused("meter_missing", f"no active meter has the event {event_name}")
+        return self._meters[event_name]
 
     async def _paid(self, subscription: StripeSubscription) -> PaidSubscription:
         base = subscription.base

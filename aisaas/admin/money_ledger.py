@@ -29,7 +29,7 @@ from aisaas.admin.store import audit
 from aisaas.billing.reconcile import Compared, Reconciliation
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, PaymentsRefused, Unavailable
-from aisaas.ports import Payments
+from aisaas.ports import TOKEN_METER, Payments
 
 PAGE_ENTRIES = 50
 Remedy = Literal["sent", "cancelled", "to_credit"]
@@ -53,7 +53,7 @@ class DayPage:
 
 @dataclass(frozen=True, slots=True)
 class Corrected:
-    """What was done about `drift` tokens. `late` when the period they belong to is over: then the
+    """What was done about `drift`, in what the day's meter counts. `late` when the period they belong to is over: then the
     meter's correction reaches no invoice that was made, and has to be invoiced by hand."""
 
     customer: str
@@ -61,6 +61,7 @@ class Corrected:
     drift: int
     remedy: Remedy
     late: bool = False
+    meter: str = TOKEN_METER
 
 
 class LedgerAndMeter:
@@ -199,7 +200,9 @@ class LedgerAndMeter:
                 after={"sent": missing},
                 reason=reason,
             )
-        return Corrected(compared.customer, compared.day, -missing, "sent", late)
+        return Corrected(
+            compared.customer, compared.day, -missing, "sent", late, compared.meter_name
+        )
 
     async def _take_back(
         self, actor: Actor, compared: Compared, surplus: int, reason: str
@@ -209,7 +212,7 @@ class LedgerAndMeter:
             name = await acting(session, actor)
             event = await store.cancellable(session, customer, day, surplus)
             if event is None:
-                return Corrected(customer, day, surplus, "to_credit")
+                return Corrected(customer, day, surplus, "to_credit", meter=compared.meter_name)
             await _claim(session, compared)
             await audit(
                 session,
@@ -217,12 +220,12 @@ class LedgerAndMeter:
                 action="meter.correct",
                 subject=f"meter:{customer}:{day}",
                 before={"drift": surplus},
-                after={"cancelled": event.identifier, "sent": event.tokens - surplus},
+                after={"cancelled": event.identifier, "sent": event.value - surplus},
                 reason=reason,
             )
         assert self._payments is not None
         try:
-            await self._payments.cancel_usage(event.identifier)
+            await self._payments.cancel_usage(event.identifier, meter=event.meter)
         except PaymentsRefused as refused:
             # Not within the day any more, by the provider's clock.
             async with self._database.transaction() as session:
@@ -235,12 +238,12 @@ class LedgerAndMeter:
                     after={"refused": refused.code, "to_credit": surplus},
                     reason=reason,
                 )
-            return Corrected(customer, day, surplus, "to_credit")
+            return Corrected(customer, day, surplus, "to_credit", meter=compared.meter_name)
         late = False
-        if event.tokens > surplus:
+        if event.value > surplus:
             async with self._database.transaction() as session:
-                late = await store.add_correction(session, customer, day, event.tokens - surplus)
-        return Corrected(customer, day, surplus, "cancelled", late)
+                late = await store.add_correction(session, customer, day, event.value - surplus)
+        return Corrected(customer, day, surplus, "cancelled", late, compared.meter_name)
 
     def _meter(self) -> Reconciliation:
         if self._reconciliation is None:
@@ -255,6 +258,11 @@ def _correctable(compared: Compared) -> int:
             "Some usage of that day is waiting or parked. Compare it again in an hour."
         )
     unexplained = compared.open_drift + compared.ledger.dead
+    if unexplained and len(compared.ledger.meters) > 1:
+        raise ActionInvalid(
+            "That day's usage is on two meters, so it can't be corrected here. Credit or invoice the "
+            "difference in Stripe, then mark it as settled."
+        )
     if unexplained == 0 and compared.ledger.dead:
         raise ActionInvalid("The missing usage is in rejected records. Resend or waive them.")
     if unexplained == 0:

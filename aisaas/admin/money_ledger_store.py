@@ -9,26 +9,31 @@ from datetime import date, datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.ports import TOKEN_METER
+
 
 @dataclass(frozen=True, slots=True)
 class DriftHealth:
-    """Days that differ, the tokens that the meter lacks and has too much on them, and days to be
-    compared."""
+    """Days that differ, what the meter lacks and has too much on them (tokens, or millionths of a dollar
+    on days that are counted in money), and days to be compared."""
 
     days: int
     missing: int
     surplus: int
+    missing_micro_usd: int
+    surplus_micro_usd: int
     due: int
 
 
 @dataclass(frozen=True, slots=True)
 class DayEntry:
-    """A customer's day as it was compared last. `drift` is what the meter has in excess, or is missing when
+    """A customer's day as it was compared last, in what its meter counts. `drift` is what the meter has in excess, or is missing when
     it is below zero; `settled` what of it was settled elsewhere."""
 
     customer: str
     day: date
     email: str | None
+    meter_name: str
     ledger: int
     pending: int
     meter: int
@@ -43,15 +48,22 @@ async def drift_health(session: AsyncSession) -> DriftHealth:
         text(
             """
             select count(*) as days,
-              coalesce(sum(settled_tokens - drift) filter (where drift < settled_tokens), 0)::bigint
-                as missing,
-              coalesce(sum(drift - settled_tokens) filter (where drift > settled_tokens), 0)::bigint
-                as surplus,
+              coalesce(sum(settled_tokens - drift)
+                filter (where drift < settled_tokens and meter = :tokens), 0)::bigint as missing,
+              coalesce(sum(drift - settled_tokens)
+                filter (where drift > settled_tokens and meter = :tokens), 0)::bigint as surplus,
+              coalesce(sum(settled_tokens - drift)
+                filter (where drift < settled_tokens and meter <> :tokens), 0)::bigint
+                as missing_micro_usd,
+              coalesce(sum(drift - settled_tokens)
+                filter (where drift > settled_tokens and meter <> :tokens), 0)::bigint
+                as surplus_micro_usd,
               (select count(*) from public.meter_reconciliations where next_check_at <= now()) as due
             from public.meter_reconciliations
             where drift <> settled_tokens and checked_at is not null
             """
-        )
+        ),
+        {"tokens": TOKEN_METER},
     )
     return DriftHealth(**rows.mappings().one())
 
@@ -69,7 +81,8 @@ async def day_entries(
     rows = await session.execute(
         text(
             f"""
-            select r.stripe_customer_id as customer, r.day, p.email, r.ledger_tokens as ledger,
+            select r.stripe_customer_id as customer, r.day, p.email, r.meter as meter_name,
+              r.ledger_tokens as ledger,
               r.pending_tokens as pending, r.meter_tokens as meter, r.drift,
               r.settled_tokens as settled, r.checked_at, r.corrected_at
             from public.meter_reconciliations r
@@ -109,18 +122,20 @@ async def claim_day(session: AsyncSession, customer: str, day: date) -> bool:
     return rows.first() is not None
 
 
-async def add_correction(session: AsyncSession, customer: str, day: date, tokens: int) -> bool:
+async def add_correction(session: AsyncSession, customer: str, day: date, value: int) -> bool:
     """One more event of that day, at the time of its last usage; whether the period that this is in
     is over. Its identifier follows from the day and from how many there were."""
     rows = await session.execute(
         text(
             """
-            insert into public.usage_outbox (user_id, identifier, stripe_customer_id, tokens, event_at)
+            insert into public.usage_outbox (user_id, identifier, stripe_customer_id, meter, tokens,
+              micro_usd, event_at)
             select last.user_id, format('correction-%s-%s-%s', cast(:customer as text),
                 cast(:day as date), before.number),
-              :customer, :tokens, last.event_at
+              :customer, last.meter, case when last.micro_usd is null then :value else 0 end,
+              case when last.micro_usd is not null then :value end, last.event_at
             from (
-              select user_id, event_at from public.usage_outbox
+              select user_id, meter, micro_usd, event_at from public.usage_outbox
               where stripe_customer_id = :customer
                 and event_at >= cast(:day as date)::timestamp at time zone 'UTC'
                 and event_at < (cast(:day as date) + 1)::timestamp at time zone 'UTC'
@@ -137,7 +152,7 @@ async def add_correction(session: AsyncSession, customer: str, day: date, tokens
             ), true)
             """
         ),
-        {"customer": customer, "day": day, "tokens": tokens},
+        {"customer": customer, "day": day, "value": value},
     )
     return rows.scalar_one()
 
@@ -145,23 +160,26 @@ async def add_correction(session: AsyncSession, customer: str, day: date, tokens
 @dataclass(frozen=True, slots=True)
 class SentEvent:
     identifier: str
-    tokens: int
+    meter: str
+    value: int
 
 
 async def cancellable(
     session: AsyncSession, customer: str, day: date, surplus: int
 ) -> SentEvent | None:
-    """The smallest event of that day with at least so many tokens that the provider, surely within
-    the last day, received for the first time."""
+    """The smallest event of that day that counts for at least so much and that the provider, surely
+    within the last day, received for the first time."""
     rows = await session.execute(
         text(
             """
-            select identifier, tokens from public.usage_outbox
-            where stripe_customer_id = :customer and state = 'sent' and tokens >= :surplus
+            select identifier, meter, coalesce(micro_usd, tokens) as value
+            from public.usage_outbox
+            where stripe_customer_id = :customer and state = 'sent'
+              and coalesce(micro_usd, tokens) >= :surplus
               and event_at >= cast(:day as date)::timestamp at time zone 'UTC'
               and event_at < (cast(:day as date) + 1)::timestamp at time zone 'UTC'
               and first_sent_at > now() - interval '23 hours'
-            order by tokens, id limit 1
+            order by 3, id limit 1
             """
         ),
         {"customer": customer, "day": day, "surplus": surplus},

@@ -39,6 +39,7 @@ class OutboxEntry:
     user_id: UUID
     email: str | None
     tokens: int
+    micro_usd: int | None
     event_at: datetime
     day: date
     state: OutboxState
@@ -76,7 +77,7 @@ async def outbox_health(session: AsyncSession) -> OutboxHealth:
 _FINAL = "(o.event_at <= now() - interval '35 days' or o.last_error = 'customer_deleted')"
 _ENTRY = f"""
     select o.id, o.identifier, o.stripe_customer_id as customer, o.user_id, p.email, o.tokens,
-      o.event_at, (o.event_at at time zone 'UTC')::date as day, o.state, o.attempts, o.last_error,
+      o.micro_usd, o.event_at, (o.event_at at time zone 'UTC')::date as day, o.state, o.attempts, o.last_error,
       o.first_sent_at, o.next_attempt_at, o.sent_at, o.usage_record_id is null as correction,
       coalesce({_FINAL}, false) as final
     from public.usage_outbox o left join public.profiles p on p.id = o.user_id

@@ -405,7 +405,7 @@ def _money(user: Standing, plan: Plan, allowance: Allowance, spent: Spent) -> Mo
     charged = price is not None and user.subscription is not None and status != "trialing"
     return Money(
         base_usd=price.base_usd if price and charged else Decimal(0),
-        overage_usd=cents(price.usd_for(allowance.beyond)) if price and charged else Decimal(0),
+        overage_usd=cents(allowance.billed_usd) if price and charged else Decimal(0),
         cost_usd=spent.period_usd,
         ever_cost_usd=spent.ever_usd,
         owed=charged and status == "past_due",

@@ -250,7 +250,9 @@ async def named(session: AsyncSession, whom: str) -> UUID | None:
 
 _STANDING = f"""
     select p.id, p.email, p.full_name, p.role, {_PLAN} as plan, p.subscription_status,
-      p.subscription_id, p.period_start, p.period_end, p.plan_ends_at, p.overage_cap_usd,
+      p.subscription_id, p.period_start, p.period_end, p.period_tokens, p.period_spent_usd,
+      p.next_plan,
+      p.plan_ends_at, p.overage_cap_usd,
       p.stripe_customer_id as metered_customer, p.requests_per_minute, p.requests_per_day,
       p.tokens_per_month, p.parallel_replies, p.highest_cap_usd, p.suspended_at, p.suspended_reason, p.created_at, now() as read_at
     from public.profiles p
@@ -273,10 +275,7 @@ async def admins(session: AsyncSession) -> Sequence[Standing]:
 
 def _standing(found: RowMapping) -> Standing:
     row: dict[str, Any] = dict(found)
-    subscription = granting(
-        row["plan"], row.pop("subscription_id"), row.pop("period_start"), row.pop("period_end")
-    )
-    return Standing(**row, subscription=subscription)
+    return Standing(subscription=granting(row), **row)
 
 
 async def days(session: AsyncSession, user_id: UUID) -> tuple[date, Sequence[UseOfDay]]:

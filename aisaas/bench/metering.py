@@ -18,9 +18,10 @@ from uuid import uuid4
 import httpx
 import psycopg
 
-from aisaas.adapters.stripe_payments import METER_EVENT, StripePayments
+from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.db.migrate import upgrade
 from aisaas.embedded.stack import PARTS, Stack
+from aisaas.ports import EXTRA_USAGE_METER
 from aisaas.settings import PROJECT_ROOT
 
 CUSTOMERS = 200
@@ -29,7 +30,7 @@ PATIENCE_SECONDS = 600.0
 END_SECONDS = 30.0
 METER = {
     "display_name": "AI tokens",
-    "event_name": METER_EVENT,
+    "event_name": EXTRA_USAGE_METER,
     "default_aggregation[formula]": "sum",
     "customer_mapping[type]": "by_id",
     "customer_mapping[event_payload_key]": "stripe_customer_id",
@@ -65,9 +66,10 @@ _SEED = """
         tokens, 'bench', 1, 1, 'bench', 0, 'done', at from made
     )
     insert into public.usage_outbox (usage_record_id, user_id, identifier, stripe_customer_id,
-      tokens, event_at)
+      meter, tokens, micro_usd, event_at)
     select usage, %(user)s, 'usage-' || usage,
-      (%(customers)s::text[])[1 + n %% cardinality(%(customers)s::text[])], tokens, at from made
+      (%(customers)s::text[])[1 + n %% cardinality(%(customers)s::text[])], 'ai_extra_usage', tokens,
+      tokens, at from made
     """
 
 

@@ -84,7 +84,7 @@ async def _subscribers(running: Instance, settings: Settings) -> Sequence[Subscr
     assert settings.stripe_secret_key is not None
     client, http = connect(settings.stripe_secret_key.get_secret_value(), settings.stripe_api_base)
     try:
-        listed = await client.v1.prices.list_async({"lookup_keys": ["pro_base", "pro_usage"]})
+        listed = await client.v1.prices.list_async({"lookup_keys": ["pro_base", "extra_usage"]})
         prices = {str(price.lookup_key): price.id for price in listed.data}
         return [await _subscriber(running, client, prices) for _ in range(SUBSCRIBERS)]
     finally:
@@ -110,7 +110,7 @@ async def _subscriber(
             "customer": customer.id,
             "metadata": ours,
             "default_payment_method": card.id,
-            "items": [{"price": prices["pro_base"]}, {"price": prices["pro_usage"]}],
+            "items": [{"price": prices["pro_base"]}, {"price": prices["extra_usage"]}],
         }
     )
     return Subscriber(user_id, customer.id, subscription.id)

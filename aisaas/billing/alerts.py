@@ -31,9 +31,11 @@ async def note_alerts(
     session: AsyncSession, user_id: UUID, plan: str, closed: Closed, *, tokens: int
 ) -> None:
     """Record what a call of `tokens` crossed; `closed` is the period after it."""
+    # What was charged before an upgrade isn't used of the new allowance.
+    used = closed.used - closed.carried
     beyond = closed.used - closed.period_credited - closed.included
     lines = {
-        "allowance": (closed.used - tokens, closed.used, closed.included),
+        "allowance": (used - tokens, used, closed.included),
         "cap": (beyond - (tokens - closed.credited), beyond, closed.overage),
     }
     for kind, (before, after, limit) in lines.items():
@@ -46,7 +48,7 @@ async def note_alerts(
                 f"{kind}_{percent}:{user_id}:{closed.period_key}",
                 {
                     "plan": plan,
-                    "used": closed.used,
+                    "used": used,
                     "included": closed.included,
                     "beyond": max(beyond, 0),
                     "overage": closed.overage,

@@ -24,16 +24,25 @@ from aisaas.billing import store
 from aisaas.billing.models import Allowance
 from aisaas.billing.plans import Plan
 from aisaas.billing.quota import Quota
+from aisaas.billing.subscriptions import Subscriptions
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.errors import (
+    CHECKOUT_PAID,
     BillingInvalid,
     DependencyError,
     PaymentsRefused,
     RateLimitedMinute,
     Unavailable,
 )
-from aisaas.ports import AttemptLimiter, Invoice, InvoicePreview, Payments, Window
+from aisaas.ports import (
+    AttemptLimiter,
+    Invoice,
+    InvoicePreview,
+    Payments,
+    PeriodAllowance,
+    Window,
+)
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +72,11 @@ LIVE = frozenset({"trialing", "active", "past_due", "unpaid", "paused"})
 class Estimate:
     """The next invoice by our own ledger, before tax and discounts. USD, whole cents.
 
-    `base_usd` is 0 when nothing follows: the plan ends with the period.
+    `base_usd` is for `plan`, the one of the next period; it is 0 when nothing follows: the plan ends with
+    the period.
     """
 
+    plan: Plan
     base_usd: Decimal
     overage_tokens: int
     overage_usd: Decimal
@@ -92,6 +103,8 @@ class Billing:
     spent_usd: Decimal
     own_cap: bool
     estimate: Estimate | None
+    # The plan that begins when the period ends, where it is another one.
+    next_plan: Plan | None
     offers: Sequence[Plan]
     # Somebody who subscribed before gets no second trial.
     trial_possible: bool
@@ -109,6 +122,7 @@ class Checkout:
         limiter: AttemptLimiter,
         quota: Quota,
         plans: Mapping[str, Plan],
+        subscriptions: Subscriptions | None,
         *,
         page: str,
     ) -> None:
@@ -119,6 +133,7 @@ class Checkout:
         self._limiter = limiter
         self._quota = quota
         self._plans = plans
+        self._subscriptions = subscriptions
         self._page = page
 
     async def billing(self, principal: Principal) -> Billing:
@@ -127,15 +142,18 @@ class Checkout:
         allowance = await self._quota.allowance(principal)
         before = await self._subscribed_before(principal)
         price = plan.price
+        found = principal.subscription
+        following = self._plans.get(found.next_plan or "") if found else None
         return Billing(
             plan=plan,
             status=principal.subscription_status,
             ends_at=principal.plan_ends_at,
             allowance=allowance,
             cap_usd=self._quota.cap_of(principal),
-            spent_usd=cents(price.usd_for(allowance.beyond)) if price else Decimal(0),
+            spent_usd=cents(allowance.billed_usd) if price else Decimal(0),
             own_cap=principal.overage_cap_usd is not None,
-            estimate=_estimate(principal, plan, allowance),
+            estimate=_estimate(principal, following or plan, allowance),
+            next_plan=following,
             offers=[each for each in self._plans.values() if each.price and self._payments],
             trial_possible=before == 0,
             has_customer=principal.metered_customer is not None,
@@ -145,6 +163,7 @@ class Checkout:
         """The address where `plan_id` is subscribed to, or, for a subscriber, the portal's.
 
         Asking twice, in two tabs or by a double click, leads to the same page: it can be paid once.
+        Asking for another plan closes the page of the first.
 
         Raises:
             BillingInvalid: no such plan is sold.
@@ -161,18 +180,25 @@ class Checkout:
             held = await payments.subscriptions(customer)
             if any(each.status in LIVE for each in held):
                 return await payments.portal(customer, return_url=self._page)
-            return await payments.checkout(
-                principal.user_id,
-                customer,
-                plan.id,
-                trial_days=0 if held else plan.price.trial_days,
-                attempt=_attempt(principal, [each.id for each in held]),
-                success_url=f"{self._page}?checkout=done",
-                cancel_url=f"{self._page}?checkout=cancelled",
-            )
+            try:
+                return await payments.checkout(
+                    principal.user_id,
+                    customer,
+                    plan.id,
+                    trial_days=0 if held else plan.price.trial_days,
+                    attempt=_attempt(principal, [each.id for each in held]),
+                    success_url=f"{self._page}?checkout=done",
+                    cancel_url=f"{self._page}?checkout=cancelled",
+                )
+            except PaymentsRefused as refused:
+                if refused.code != CHECKOUT_PAID:
+                    raise
+                return await payments.portal(customer, return_url=self._page)
 
-    async def switch(self, principal: Principal, plan_id: str) -> None:
-        """Put a subscriber on another plan. A dearer one is paid for at once, or nothing changes.
+    async def switch(self, principal: Principal, plan_id: str) -> bool:
+        """Put a subscriber on another plan: on a dearer one now, paid for at once, or nothing changes;
+        on a cheaper one when the period ends. In a trial either begins now: nothing is paid. Whether it
+        begins now.
 
         The portal can't do this: it changes no subscription that has usage in it.
 
@@ -188,11 +214,22 @@ class Checkout:
             raise BillingInvalid(
                 f"{plan.label} has no trial. You can switch to it when your trial ends."
             )
-        present = self._quota.plan_of(principal).price
-        dearer = present is None or plan.price.base_usd > present.base_usd
+        if principal.subscription_status == "past_due":
+            raise BillingInvalid("Pay your open invoice first. Then you can switch plans.")
+        given, trial = principal.subscription.id, principal.subscription_status == "trialing"
         async with self._asking(principal):
+            if not trial and not is_dearer(plan, self._quota.plan_of(principal)):
+                if principal.plan_ends_at is not None:
+                    raise BillingInvalid("Resume your plan first. Then you can switch plans.")
+                await payments.switch_later(given, plan.id)
+                await self._look(principal)
+                return False
+            # A switch that was to come would undo this one.
+            await payments.keep_plan(given)
             try:
-                await payments.switch(principal.subscription.id, plan.id, at_once=dearer)
+                await payments.switch(
+                    given, plan.id, allowance=None if trial else self._upgraded(principal, plan)
+                )
             except PaymentsRefused as refused:
                 if refused.code not in DECLINED:
                     raise
@@ -200,6 +237,44 @@ class Checkout:
                     "Your payment didn't go through, so your plan hasn't changed. Check your card "
                     "in the billing portal and try again."
                 ) from refused
+            await self._look(principal)
+            return True
+
+    async def keep_plan(self, principal: Principal) -> None:
+        """Take back a switch to a cheaper plan that was to come.
+
+        Raises:
+            BillingInvalid: there is no subscription.
+        """
+        payments = self._on()
+        if principal.subscription is None:
+            raise BillingInvalid("You don't have a subscription yet. Choose a plan first.")
+        async with self._asking(principal):
+            await payments.keep_plan(principal.subscription.id)
+            await self._look(principal)
+
+    async def _look(self, principal: Principal) -> None:
+        """What was just changed is known at once; otherwise by a webhook, or the daily look."""
+        if self._subscriptions is None or principal.metered_customer is None:
+            return
+        try:
+            await self._subscriptions.synchronise_customer(
+                principal.metered_customer, user_id=principal.user_id
+            )
+        except DependencyError as error:
+            log.warning("what was changed is looked at later: %s", error)
+
+    def _upgraded(self, principal: Principal, plan: Plan) -> PeriodAllowance:
+        """What the running period includes after an upgrade: what it did, and of what the new plan has
+        more the share of the period that is left, which is what is paid for it."""
+        found = principal.subscription
+        assert found is not None
+        start, end = found.period_start, found.period_end
+        left = max(min((end - principal.read_at) / (end - start), 1.0), 0.0)
+        present = self._quota.plan_of(principal).tokens_per_month
+        included = found.period_tokens if found.period_tokens is not None else present
+        more = max(plan.tokens_per_month - present, 0)
+        return PeriodAllowance(start, included + int(more * left))
 
     async def portal(self, principal: Principal) -> str:
         """The address where cards, invoices and the subscription are managed."""
@@ -296,6 +371,12 @@ class Checkout:
         return self._payments
 
 
+def is_dearer(plan: Plan, than: Plan) -> bool:
+    """Whether it is an upgrade, which begins at once."""
+    assert plan.price is not None
+    return than.price is None or plan.price.base_usd > than.price.base_usd
+
+
 def cents(usd: Decimal) -> Decimal:
     """Rounded half up, as invoices are."""
     return usd.quantize(CENT, ROUND_HALF_UP)
@@ -306,12 +387,12 @@ def _estimate(principal: Principal, plan: Plan, allowance: Allowance) -> Estimat
         return None
     ends = principal.plan_ends_at
     over = ends is not None and ends <= allowance.period_end
-    # What a trial used is free.
-    beyond = 0 if principal.subscription_status == "trialing" else allowance.beyond
+    # The meter has been told what the ledger has charged, so that is what the invoice will say.
     return Estimate(
+        plan=plan,
         base_usd=Decimal(0) if over else plan.price.base_usd,
-        overage_tokens=beyond,
-        overage_usd=cents(plan.price.usd_for(beyond)),
+        overage_tokens=allowance.billed_tokens,
+        overage_usd=cents(allowance.billed_usd),
         due_at=allowance.period_end,
     )
 

@@ -22,7 +22,7 @@ from aisaas.ports import PaidSubscription
 _TIMES = ("period_start", "period_end", "ends_at")
 
 
-def as_json(has: Entitlement) -> dict[str, str | None]:
+def as_json(has: Entitlement) -> dict[str, str | int | None]:
     """Times as ISO 8601."""
     return {
         name: value.isoformat() if isinstance(value, datetime) else value
@@ -55,7 +55,8 @@ async def written(session: AsyncSession, user_id: UUID) -> Entitlement | None:
         text(
             """
             select plan, subscription_status as status, subscription_id,
-              stripe_customer_id as customer_id, period_start, period_end, plan_ends_at as ends_at
+              stripe_customer_id as customer_id, period_start, period_end, plan_ends_at as ends_at,
+              period_tokens, next_plan
             from public.profiles where id = :id
             """
         ),

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from aisaas.billing.periods import Period
-from aisaas.ports import Model, Outcome, Purpose
+from aisaas.ports import TOKEN_METER, Model, Outcome, Purpose
 
 Timestamp = sa.DateTime(timezone=True)
 Usd = sa.Numeric(14, 6)
@@ -41,6 +41,12 @@ class QuotaPeriod(SQLModel, table=True):
     credited: int = Field(default=0, sa_type=sa.BigInteger)
     used: int = Field(default=0, sa_type=sa.BigInteger)
     reserved: int = Field(default=0, sa_type=sa.BigInteger)
+    # Charged as extra usage, and what of it was charged before an upgrade in the same period; that is
+    # part of `credited`. A trigger of the ledger sums it.
+    billed_tokens: int = Field(default=0, sa_type=sa.BigInteger)
+    billed_usd: Decimal = Field(default=Decimal(0), sa_type=Usd)  # pyright: ignore[reportArgumentType]
+    carried_tokens: int = Field(default=0, sa_type=sa.BigInteger)
+    carried_usd: Decimal = Field(default=Decimal(0), sa_type=Usd)  # pyright: ignore[reportArgumentType]
     created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     updated_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
 
@@ -114,8 +120,9 @@ class UsageRecord(SQLModel, table=True):
 
 
 class OutboxRow(SQLModel, table=True):
-    """The intent to report a ledger line to the meter, made in the same transaction. Without a line
-    it is a correction: what the meter lacked of a day."""
+    """The intent to report a ledger line to a meter, made in the same transaction. Without a line
+    it is a correction: what the meter lacked of a day. What counts is `micro_usd`, or `tokens` where
+    there is none."""
 
     __tablename__ = "usage_outbox"  # pyright: ignore[reportAssignmentType]
 
@@ -124,7 +131,9 @@ class OutboxRow(SQLModel, table=True):
     user_id: UUID
     identifier: str
     stripe_customer_id: str
+    meter: str = TOKEN_METER
     tokens: int = Field(sa_type=sa.BigInteger)
+    micro_usd: int | None = Field(default=None, sa_type=sa.BigInteger)
     event_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     state: str = "pending"
     attempts: int = 0
@@ -153,13 +162,15 @@ class Metering(SQLModel, table=True):
 
 
 class MeterReconciliation(SQLModel, table=True):
-    """A customer's day (UTC) in the ledger and in the meter. `drift` is what the meter has too
-    much, or lacks when it is below zero; `next_check_at` is None once it is settled."""
+    """A customer's day (UTC) in the ledger and in its meter: millionths of a dollar, or tokens.
+    `drift` is what the meter has too much, or lacks when it is below zero; `next_check_at` is None
+    once it is settled."""
 
     __tablename__ = "meter_reconciliations"  # pyright: ignore[reportAssignmentType]
 
     stripe_customer_id: str = Field(primary_key=True)
     day: date = Field(primary_key=True)
+    meter: str = TOKEN_METER
     ledger_tokens: int = Field(default=0, sa_type=sa.BigInteger)
     pending_tokens: int = Field(default=0, sa_type=sa.BigInteger)
     meter_tokens: int = Field(default=0, sa_type=sa.BigInteger)
@@ -278,8 +289,26 @@ class Subscription(SQLModel, table=True):
     trial_end: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     past_due_since: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     cancel_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    # Of the running period, where an upgrade has made it another number than the plan's.
+    period_tokens: int | None = Field(default=None, sa_type=sa.BigInteger)
+    next_plan: str | None = None
+    # Calls that began before are billed by the meter of tokens; None: none are.
+    tokens_until: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     updated_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+class SubscriptionTask(SQLModel, table=True):
+    """What is to be done about a subscription at the payment provider; gone once it is done."""
+
+    __tablename__ = "subscription_tasks"  # pyright: ignore[reportAssignmentType]
+    __table_args__ = {"schema": "private"}
+
+    kind: str = Field(primary_key=True)
+    subscription_id: str = Field(primary_key=True)
+    user_id: UUID
+    claimed_until: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
 
 
 class ProcessedWebhookEvent(SQLModel, table=True):
@@ -398,13 +427,21 @@ class Entitlement:
     period_start: datetime | None = None
     period_end: datetime | None = None
     ends_at: datetime | None = None
+    # What the running period includes, where an upgrade has made it another number than the plan's.
+    period_tokens: int | None = None
+    # The plan that begins when the period ends, where it is another one.
+    next_plan: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """Quota tokens of the running period, in the order in which they are used: what is included,
     then `credits` (those taken in this period and those that are there), then `overage`, which
-    costs extra. `left` and `beyond` never go below zero."""
+    costs extra. `left` and `beyond` never go below zero.
+
+    `billed_tokens` and `billed_usd` are all that was charged in this period: what the invoice will
+    say. Of that, `carried_usd` was charged before an upgrade, and its tokens aren't part of `used`.
+    """
 
     period_key: str
     period_start: datetime
@@ -414,6 +451,9 @@ class Allowance:
     included: int
     credits: int = 0
     overage: int = 0
+    billed_tokens: int = 0
+    billed_usd: Decimal = Decimal(0)
+    carried_usd: Decimal = Decimal(0)
 
     @property
     def limit(self) -> int:
@@ -478,6 +518,8 @@ class Charge:
     metered_customer: str | None
     # USD per million quota tokens beyond what is included, by the plan's price of now.
     overage_usd_per_million: Decimal = Decimal(0)
+    # What the plan lets somebody spend on them in a period who has set no cap; None: no bound.
+    default_cap_usd: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,22 @@ TEXTS: Mapping[str, NoticeText] = {
         "Unless you have another subscription, your account is now on the free plan, with "
         "{free_tokens} tokens a month. Your conversations stay.",
     ),
+    notices.DUPLICATE_ENDED: _to_user(
+        "We canceled a second subscription",
+        "You subscribed to {plan} while you already had a subscription. You only need one, so we "
+        "canceled the second one. Your first subscription hasn't changed.",
+        When(
+            "amount",
+            "We refunded {amount}. It can take up to 10 days to appear on your statement.",
+        ),
+    ),
+    notices.DUPLICATE_FOUND: _to_admins(
+        "A second subscription was canceled",
+        "A customer subscribed to {plan} while they already had a subscription. The second one, "
+        "{subscription}, was canceled.",
+        When("amount", "{amount} was refunded."),
+        "Customer {customer}, user {user}.",
+    ),
     notices.DISPUTE_OPENED: _to_admins(
         "A payment of {amount} is disputed",
         "A customer disputed a payment of {amount}. Respond in the Stripe Dashboard before the "

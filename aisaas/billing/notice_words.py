@@ -148,6 +148,17 @@ def _ended(values: Values, plans: Plans) -> Words:
     }
 
 
+def _duplicate(values: Values, plans: Plans) -> Words:
+    amount = values.whole("amount")
+    return {
+        "plan": _plan_name(values, plans),
+        "subscription": values.text("subscription"),
+        "amount": money(amount, values.text("currency")) if amount else None,
+        "customer": values.text("customer"),
+        "user": values.text("user_id"),
+    }
+
+
 def _charge(values: Values, _plans: Plans) -> Words:
     return {
         "amount": money(values.whole("amount"), values.text("currency")),
@@ -223,6 +234,8 @@ _READERS: Mapping[str, Callable[[Values, Plans], Words]] = {
     notices.PAYMENT_FAILED: _failed,
     notices.PAYMENT_ACTION_REQUIRED: _invoice,
     notices.SUBSCRIPTION_ENDED: _ended,
+    notices.DUPLICATE_ENDED: _duplicate,
+    notices.DUPLICATE_FOUND: _duplicate,
     notices.DISPUTE_OPENED: _charge,
     notices.DISPUTE_CLOSED: _charge,
     notices.REFUNDED: _charge,

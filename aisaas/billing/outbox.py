@@ -170,7 +170,9 @@ class Outbox:
 
     async def _send(self, row: ClaimedUsage) -> Question[bool]:
         """Call the provider, with no transaction open; what is to be written of it."""
-        event = MeterEvent(row.identifier, row.customer, row.tokens, row.event_at, row.failures)
+        event = MeterEvent(
+            row.identifier, row.customer, row.value, row.event_at, row.failures, row.meter
+        )
         try:
             # Whether it is new to the meter or known to it: it has it.
             await self._payments.report_usage(event)

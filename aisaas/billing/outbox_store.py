@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing.models import MeteringHealth
 from aisaas.db.engine import Question, Row
+from aisaas.ports import EXTRA_USAGE_METER, TOKEN_METER
 
 # How long a claim holds: a call, and what is around it, with a good margin.
 LEASE_SECONDS = 30.0
@@ -21,9 +22,9 @@ CALLS_PER_SECOND = 500.0
 BURST_SECONDS = 0.2
 
 _CLAIM: LiteralString = """
-    select id, claim, identifier, customer, tokens, event_at, failures, attempts,
-      fresh
-    from private.claim_usage(%(limit)s, %(after)s, %(lease)s, %(per_second)s, %(burst)s)
+    select id, claim, identifier, customer, meter, value, event_at, failures, attempts, fresh
+    from private.claim_meter_events(
+      %(limit)s, %(after)s, %(lease)s, %(per_second)s, %(burst)s, %(meters)s)
     """
 _ROOM_IN: LiteralString = """
     select greatest(0, extract(epoch from greatest(
@@ -42,7 +43,8 @@ class ClaimedUsage:
     claim: UUID
     identifier: str
     customer: str
-    tokens: int
+    meter: str
+    value: int
     event_at: datetime
     failures: int
     attempts: int
@@ -65,6 +67,7 @@ def claim(limit: int, after: str) -> Question[Claimed]:
         "lease": LEASE_SECONDS,
         "per_second": CALLS_PER_SECOND,
         "burst": BURST_SECONDS,
+        "meters": [EXTRA_USAGE_METER, TOKEN_METER],
     }
 
     def read(answers: Sequence[Sequence[Row]]) -> Claimed:

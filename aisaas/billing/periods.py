@@ -35,7 +35,14 @@ def running(principal: Entitled) -> Period | None:
         # The first next period begins exactly here; those after it are a month apart.
         start, months = end, months + 1
         end = _months_later(found.period_end, months)
-    return Period(f"{found.id}:{int(start.timestamp())}", start, end)
+    return Period(str(key_of(found.id, start)), start, end)
+
+
+def key_of(subscription_id: str | None, start: datetime | None) -> str | None:
+    """The key of a subscription's period; None for the calendar month."""
+    if subscription_id is None or start is None:
+        return None
+    return f"{subscription_id}:{int(start.timestamp())}"
 
 
 def _months_later(day: datetime, months: int) -> datetime:

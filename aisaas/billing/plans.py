@@ -98,7 +98,18 @@ def plans(settings: Settings) -> Mapping[str, Plan]:
     return {plan.id: plan for plan in listed}
 
 
-def overage_usd_per_million(sold: Mapping[str, Plan], plan: str) -> Decimal:
-    """What a million quota tokens beyond those included cost on a plan; nothing where none are."""
+@dataclass(frozen=True, slots=True)
+class ExtraUsage:
+    """What a million quota tokens beyond those included cost, and what may be spent on them in a period
+    by somebody who has set no cap."""
+
+    usd_per_million: Decimal
+    default_cap_usd: Decimal
+
+
+def extra_usage(sold: Mapping[str, Plan], plan: str) -> ExtraUsage:
+    """Of a plan; nothing where nothing costs extra."""
     found = sold.get(plan)
-    return found.price.overage_usd_per_million if found and found.price else Decimal(0)
+    if found is None or found.price is None:
+        return ExtraUsage(Decimal(0), Decimal(0))
+    return ExtraUsage(found.price.overage_usd_per_million, found.price.default_cap_usd)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -120,11 +120,17 @@ class Quota:
             return Limits(plan.tokens_per_month)
         if principal.subscription_status == "trialing":
             return Limits(plan.price.trial_tokens)
-        billable = principal.subscription is not None and principal.metered_customer is not None
+        included, spent = plan.tokens_per_month, Decimal(0)
+        found, period = principal.subscription, running(principal)
+        if found is not None and period is not None and period.start == found.period_start:
+            # What an upgrade in this very period has made of it.
+            included = found.period_tokens if found.period_tokens is not None else included
+            spent = found.spent_usd
+        billable = found is not None and principal.metered_customer is not None
         if not billable or principal.subscription_status == "past_due":
-            return Limits(plan.tokens_per_month)
-        overage = plan.price.tokens_for(self.cap_of(principal))
-        return Limits(plan.tokens_per_month, overage, capped=True)
+            return Limits(included)
+        left = max(self.cap_of(principal) - spent, Decimal(0))
+        return Limits(included, plan.price.tokens_for(left), capped=True)
 
     def cap_of(self, principal: Entitled) -> Decimal:
         """USD beyond the base price that may be spent in a period; 0 on the free plan. Never more than
@@ -202,7 +208,11 @@ async def book(session: AsyncSession, charge: Charge) -> Booked | None:
     # What credits have paid is nobody's to bill.
     billed = tokens - closed.credited
     beyond = _beyond(closed, billed) if charge.metered_customer is not None else 0
-    overage = (beyond * charge.overage_usd_per_million / MILLION).quantize(MICRO_USD, ROUND_HALF_UP)
+    if beyond > 0:
+        beyond = _charged(
+            beyond, charge, await store.chargeable(session, charge, closed.period_key)
+        )
+    overage = _price_of(beyond, charge)
     usage_id = await store.add_usage(
         session,
         charge,
@@ -219,6 +229,8 @@ async def book(session: AsyncSession, charge: Charge) -> Booked | None:
             user_id=charge.user_id,
             customer=charge.metered_customer,
             tokens=billed,
+            extra_tokens=beyond,
+            extra_usd=overage,
         )
     return Booked(cost, tokens, overage)
 
@@ -227,6 +239,22 @@ def _beyond(closed: store.Closed, billed: int) -> int:
     """Of the quota tokens of a call that no credits paid, those that are not included either."""
     over = closed.used - closed.period_credited - closed.included
     return max(0, min(billed, over))
+
+
+def _charged(beyond: int, charge: Charge, most: store.Chargeable) -> int:
+    """Of the quota tokens beyond what is included, those that may be charged: the cap bounds what is
+    invoiced, whatever a call came to, and nothing is charged where nothing was allowed to cost extra."""
+    tokens = min(beyond, most.tokens)
+    each = charge.overage_usd_per_million
+    if most.usd is not None and each > 0:
+        tokens = min(tokens, int((most.usd / each * MILLION).to_integral_value(ROUND_FLOOR)))
+    return tokens
+
+
+def _price_of(tokens: int, charge: Charge) -> Decimal:
+    """USD, rounded half up to a millionth: what the meter counts in."""
+    usd = tokens * charge.overage_usd_per_million / MILLION
+    return usd.quantize(MICRO_USD, ROUND_HALF_UP)
 
 
 def _used_up(answer: store.Reserved, claim: Claim) -> Refusal:

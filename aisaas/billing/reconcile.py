@@ -25,7 +25,7 @@ from aisaas.billing.job_failures import JobFailures, Patience
 from aisaas.billing.reconcile_store import CustomerDay, LedgerDay
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, PaymentsRefused
-from aisaas.ports import Payments
+from aisaas.ports import EXTRA_USAGE_METER, Payments
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,10 @@ class Compared:
     meter: int
     drift: int
     moving: bool
+
+    @property
+    def meter_name(self) -> str:
+        return self.ledger.meters[0] if self.ledger.meters else EXTRA_USAGE_METER
 
     @property
     def open_drift(self) -> int:
@@ -134,7 +138,8 @@ class Reconciliation:
             return
         if compared is not None and compared.open_drift and not compared.moving:
             log.warning(
-                "meter and ledger differ by %+d tokens for %s on %s",
+                "meter %s and ledger differ by %+d for %s on %s",
+                ", ".join(compared.ledger.meters),
                 compared.drift,
                 day.customer,
                 day.day,
@@ -143,7 +148,12 @@ class Reconciliation:
     async def _look(self, day: CustomerDay) -> Compared | None:
         """Compare, resolve what is parked, and write down both; None when it changed meanwhile."""
         before = await self._service.ask(store.ledger_day(day))
-        meter = await self._payments.reported_usage(day.customer, day.start, day.end)
+        meter = sum(
+            [
+                await self._payments.reported_usage(day.customer, day.start, day.end, meter=each)
+                for each in before.meters or (EXTRA_USAGE_METER,)
+            ]
+        )
         ledger = await self._service.ask(store.ledger_day(day))
         if ledger != before:
             return None

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.db.engine import Question
+from aisaas.ports import EXTRA_USAGE_METER
 
 # A comparison, with a call in the middle; whoever dies in it leaves it to the next after that.
 LEASE_SECONDS = 600.0
@@ -149,13 +150,15 @@ def claim_days(limit: int) -> Question[Sequence[CustomerDay]]:
 
 @dataclass(frozen=True, slots=True)
 class LedgerDay:
-    """Tokens of a customer's day in the ledger, by what became of them. What was waived isn't among
-    them, and neither are corrections: they only make up for sent ones that the meter lacks.
+    """What a customer's day in the ledger counts for on its meter (millionths of a dollar, or tokens),
+    by what became of it. What was waived isn't part of it, and neither are corrections: they only make
+    up for sent rows that the meter lacks.
 
     `unsure` are those of pending rows that may have been sent; `correcting` and `parked_corrections`
     those of corrections on their way; `parked_ids` are the parked rows, corrections included;
     `recent` when something was sent or taken back so lately that the meter may not show it yet;
-    `settled` is what of the drift was settled elsewhere.
+    `settled` is what of the drift was settled elsewhere. `meters` are two on the day on which a
+    subscription goes from one to the other.
     """
 
     total: int
@@ -167,6 +170,7 @@ class LedgerDay:
     correcting: int
     parked_corrections: int
     parked_ids: Sequence[UUID]
+    meters: Sequence[str]
     recent: bool
     settled: int
 
@@ -179,25 +183,26 @@ class LedgerDay:
 
 _SUMS: LiteralString = f"""
     with rows as (
-      select id, tokens, state, first_sent_at, sent_at, usage_record_id is null as correction
+      select id, coalesce(micro_usd, tokens) as value, meter, state, first_sent_at, sent_at, usage_record_id is null as correction
       from public.usage_outbox
       where stripe_customer_id = %(customer)s and event_at >= %(start)s and event_at < %(end)s
     ), known as (
       select settled_tokens, corrected_at from public.meter_reconciliations
       where stripe_customer_id = %(customer)s and day = %(day)s
     )
-    select coalesce(sum(tokens) filter (where not correction and state <> 'waived'), 0)::bigint
+    select coalesce(sum(value) filter (where not correction and state <> 'waived'), 0)::bigint
         as total,
-      coalesce(sum(tokens) filter (where not correction and state = 'sent'), 0)::bigint as sent,
-      coalesce(sum(tokens) filter (where not correction and state = 'pending'), 0)::bigint as pending,
-      coalesce(sum(tokens) filter (where state = 'pending' and first_sent_at is not null), 0)::bigint
+      coalesce(sum(value) filter (where not correction and state = 'sent'), 0)::bigint as sent,
+      coalesce(sum(value) filter (where not correction and state = 'pending'), 0)::bigint as pending,
+      coalesce(sum(value) filter (where state = 'pending' and first_sent_at is not null), 0)::bigint
         as unsure,
-      coalesce(sum(tokens) filter (where not correction and state = 'parked'), 0)::bigint as parked,
-      coalesce(sum(tokens) filter (where not correction and state = 'dead'), 0)::bigint as dead,
-      coalesce(sum(tokens) filter (where correction and state = 'pending'), 0)::bigint as correcting,
-      coalesce(sum(tokens) filter (where correction and state = 'parked'), 0)::bigint
+      coalesce(sum(value) filter (where not correction and state = 'parked'), 0)::bigint as parked,
+      coalesce(sum(value) filter (where not correction and state = 'dead'), 0)::bigint as dead,
+      coalesce(sum(value) filter (where correction and state = 'pending'), 0)::bigint as correcting,
+      coalesce(sum(value) filter (where correction and state = 'parked'), 0)::bigint
         as parked_corrections,
       coalesce(array_agg(id order by id) filter (where state = 'parked'), '{{}}') as parked_ids,
+      coalesce(array_agg(distinct meter), '{{}}') as meters,
       coalesce(bool_or(state = 'sent' and sent_at > now() - {SETTLING}), false)
         or coalesce((select corrected_at > now() - {SETTLING} from known), false) as recent,
       coalesce((select settled_tokens from known), 0) as settled
@@ -248,7 +253,7 @@ def record(
     """Keep what was compared, and return the drift. What is settled is not looked at again."""
     query: LiteralString = f"""
         update public.meter_reconciliations r
-        set ledger_tokens = %(total)s, pending_tokens = %(pending)s, meter_tokens = %(meter)s,
+        set meter = coalesce(%(of)s, r.meter), ledger_tokens = %(total)s, pending_tokens = %(pending)s, meter_tokens = %(meter)s,
           checked_at = now(),
           next_check_at = case
             when %(meter)s - %(total)s = r.settled_tokens and %(pending)s = 0
@@ -260,6 +265,7 @@ def record(
     parameters = {
         "customer": of.customer,
         "day": of.day,
+        "of": EXTRA_USAGE_METER if EXTRA_USAGE_METER in ledger.meters else None,
         "total": ledger.total,
         "pending": ledger.pending + ledger.parked,
         "meter": meter,

@@ -29,7 +29,7 @@ from aisaas.billing.models import (
 )
 from aisaas.billing.periods import Period
 from aisaas.db.engine import Question
-from aisaas.ports import Model, Purpose
+from aisaas.ports import EXTRA_USAGE_METER, TOKEN_METER, Model, Purpose
 
 LEASE_SECONDS = 15.0
 
@@ -112,7 +112,9 @@ def release(request_id: UUID) -> Question[bool]:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A reservation's end: what of the call credits have paid, and the period as it is now."""
+    """A reservation's end: what of the call credits have paid, and the period as it is now. What was
+    charged before an upgrade in the same period (`carried`) is part of `used` and of
+    `period_credited`."""
 
     credited: int
     period_key: str
@@ -121,6 +123,7 @@ class Closed:
     included: int
     overage: int
     period_credited: int
+    carried: int
 
 
 async def close_reservation(
@@ -130,14 +133,47 @@ async def close_reservation(
     rows = await session.execute(
         text(
             """
-            select credited, period_key, period_end, used, included, overage, period_credited
-            from private.close_reservation(:id, :tokens, :cost) where closed
+            select c.credited, c.period_key, c.period_end, c.used, c.included, c.overage,
+              c.period_credited, coalesce(q.carried_tokens, 0) as carried
+            from private.close_reservation(:id, :tokens, :cost) c
+              left join public.reservations r on r.id = :id
+              left join public.quota_periods q
+                on q.user_id = r.user_id and q.period_key = r.period_key
+            where c.closed
             """
         ),
         {"id": request_id, "tokens": quota_tokens, "cost": cost_usd},
     )
     found = rows.mappings().one_or_none()
     return Closed(**found) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Chargeable:
+    """What may still be charged in a period: tokens by its limits as they were last reserved by, USD by
+    the cap as it is now (None: no bound)."""
+
+    tokens: int
+    usd: Decimal | None
+
+
+async def chargeable(session: AsyncSession, charge: Charge, period_key: str) -> Chargeable:
+    """Behind the period's lock, which closing the reservation has taken."""
+    rows = await session.execute(
+        text(
+            """
+            select greatest(q.overage - (q.billed_tokens - q.carried_tokens), 0) as tokens,
+              least(coalesce(p.overage_cap_usd, cast(:cap as numeric)), p.highest_cap_usd)
+                - q.billed_usd as usd
+            from public.quota_periods q left join public.profiles p on p.id = q.user_id
+            where q.user_id = :user_id and q.period_key = :period_key
+            """
+        ),
+        {"user_id": charge.user_id, "period_key": period_key, "cap": charge.default_cap_usd},
+    )
+    found = rows.mappings().one()
+    usd = found["usd"]
+    return Chargeable(found["tokens"], None if usd is None else max(usd, Decimal(0)))
 
 
 async def add_usage(
@@ -196,9 +232,20 @@ async def add_usage(
 
 
 async def add_outbox(
-    session: AsyncSession, usage_id: UUID, *, user_id: UUID, customer: str, tokens: int
+    session: AsyncSession,
+    usage_id: UUID,
+    *,
+    user_id: UUID,
+    customer: str,
+    tokens: int,
+    extra_tokens: int,
+    extra_usd: Decimal,
 ) -> None:
     """The identifier is the ledger line's id, so that sending twice counts once.
+
+    What goes to the meter is what the ledger charges, in money. A subscription that was made before
+    that has a price for `tokens` (all that no credits paid); they go to its meter until its price for
+    money is there.
 
     The time is that of the call's beginning, whenever it settles: it decides which invoice it is on,
     as the reservation decided which allowance. A subscription that began by another clock a moment
@@ -208,14 +255,24 @@ async def add_outbox(
         text(
             """
             insert into public.usage_outbox (usage_record_id, user_id, identifier,
-              stripe_customer_id, tokens, event_at)
-            select u.id, :user_id, :identifier, :customer, :tokens,
+              stripe_customer_id, meter, tokens, micro_usd, event_at)
+            select u.id, :user_id, :identifier, :customer,
+              case when as_tokens.is then :token_meter else :money_meter end,
+              case when as_tokens.is then :tokens else :extra_tokens end,
+              case when as_tokens.is then null else cast(:micro_usd as bigint) end,
               case when q.period_start < now() + interval '4 minutes'
                 then greatest(r.created_at, q.period_start) else r.created_at end
             from public.usage_records u
               join public.reservations r on r.id = u.reservation_id
               join public.quota_periods q on q.user_id = r.user_id and q.period_key = r.period_key
+              cross join lateral (
+                select coalesce((
+                  select r.created_at < s.tokens_until from public.subscriptions s
+                  where s.id = split_part(r.period_key, ':', 1)
+                ), false) as is
+              ) as_tokens
             where u.id = :usage_id
+              and (as_tokens.is or cast(:micro_usd as bigint) > 0)
             """
         ),
         {
@@ -224,6 +281,10 @@ async def add_outbox(
             "identifier": f"usage-{usage_id}",
             "customer": customer,
             "tokens": tokens,
+            "extra_tokens": extra_tokens,
+            "micro_usd": int(extra_usd * 1_000_000),
+            "token_meter": TOKEN_METER,
+            "money_meter": EXTRA_USAGE_METER,
         },
     )
 
@@ -340,8 +401,10 @@ _ALLOWANCE = text(
       from (select date_trunc('month', now() at time zone 'UTC') as starts) m
     )
     select p.key as period_key, p.starts as period_start, p.ends as period_end,
-      coalesce(q.used, 0) as used, coalesce(q.reserved, 0) as reserved,
-      coalesce(q.credited, 0) + coalesce((
+      coalesce(q.used - q.carried_tokens, 0) as used, coalesce(q.reserved, 0) as reserved,
+      coalesce(q.billed_tokens, 0) as billed_tokens, coalesce(q.billed_usd, 0) as billed_usd,
+      coalesce(q.carried_usd, 0) as carried_usd,
+      coalesce(q.credited - q.carried_tokens, 0) + coalesce((
         select sum(g.tokens - g.spent)::bigint from public.credit_grants g
         where g.user_id = :user_id and g.spent < g.tokens
           and (g.expires_at is null or g.expires_at > now())

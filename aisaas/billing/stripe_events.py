@@ -351,6 +351,8 @@ HANDLERS: Mapping[str, Handler] = {
     "customer.subscription.paused": _synchronise,
     "customer.subscription.resumed": _synchronise,
     "customer.subscription.deleted": _ended,
+    "subscription_schedule.updated": _synchronise,
+    "subscription_schedule.released": _synchronise,
     "customer.subscription.trial_will_end": _trial_will_end,
     # Both come for one payment; to look twice changes nothing.
     "invoice.paid": _synchronise,

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing.models import FINAL_STATUSES, Entitlement, WebhookOutcome
+from aisaas.billing.periods import key_of
 from aisaas.ports import PaidSubscription
 
 FINAL = sorted(FINAL_STATUSES)
 LOOK_AGAIN_SECONDS = 24 * 3600
 # How long whoever claimed a look has for it, before somebody else may.
 CLAIMED_SECONDS = 600
+TaskKind = Literal["end_duplicate", "end_refunded", "release_schedule"]
+# When a subscription without a price for money gets one: as far as is known.
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 async def lock(session: AsyncSession, of: str) -> None:
@@ -74,16 +78,25 @@ async def put(session: AsyncSession, user_id: UUID, seen: PaidSubscription) -> N
             """
             insert into public.subscriptions as s (id, user_id, stripe_customer_id, status, plan,
               price_id, item_id, current_period_start, current_period_end, cancel_at_period_end,
-              cancel_at, trial_end, past_due_since, created_at)
+              cancel_at, trial_end, past_due_since, period_tokens, next_plan, tokens_until,
+              created_at)
             values (:id, :user_id, :customer, :status, :plan, :price, :item, :period_start,
-              :period_end, :at_period_end, :cancel_at, :trial_end, :unpaid_since, :created_at)
+              :period_end, :at_period_end, :cancel_at, :trial_end, :unpaid_since, :period_tokens,
+              :next_plan,
+              case when :bills_tokens then case when :bills_money then now() else :never end end,
+              :created_at)
             on conflict (id) do update set status = excluded.status, plan = excluded.plan,
               price_id = excluded.price_id, item_id = excluded.item_id,
               current_period_start = excluded.current_period_start,
               current_period_end = excluded.current_period_end,
               cancel_at_period_end = excluded.cancel_at_period_end,
               cancel_at = excluded.cancel_at, trial_end = excluded.trial_end,
-              past_due_since = excluded.past_due_since
+              past_due_since = excluded.past_due_since, period_tokens = excluded.period_tokens,
+              next_plan = excluded.next_plan,
+              -- Usage goes to the meter of money from when its price was first seen here, and never
+              -- back while that is there.
+              tokens_until = case when :bills_money then least(s.tokens_until, now())
+                else excluded.tokens_until end
             where s.status <> all(:final)
             """
         ),
@@ -101,6 +114,11 @@ async def put(session: AsyncSession, user_id: UUID, seen: PaidSubscription) -> N
             "cancel_at": seen.cancel_at,
             "trial_end": seen.trial_end,
             "unpaid_since": seen.unpaid_since,
+            "period_tokens": seen.period_tokens,
+            "next_plan": seen.next_plan,
+            "bills_tokens": seen.bills_tokens,
+            "bills_money": seen.bills_money,
+            "never": NEVER,
             "created_at": seen.created_at,
             "final": FINAL,
         },
@@ -136,7 +154,8 @@ async def subscriptions_of(session: AsyncSession, user_id: UUID) -> Sequence[Pai
             """
             select id, stripe_customer_id as customer_id, user_id, status, plan, price_id, item_id,
               current_period_start as period_start, current_period_end as period_end, cancel_at,
-              trial_end, past_due_since as unpaid_since, created_at
+              trial_end, past_due_since as unpaid_since, period_tokens, next_plan,
+              created_at
             from public.subscriptions where user_id = :user_id order by created_at, id
             """
         ),
@@ -168,14 +187,32 @@ async def write_entitlement(session: AsyncSession, user_id: UUID, has: Entitleme
     await session.execute(
         text(
             """
+            with carried as (
+              -- Another plan in the same period: what was charged until now is.
+              update public.quota_periods q
+              set credited = q.credited + q.billed_tokens - q.carried_tokens,
+                carried_tokens = q.billed_tokens, carried_usd = q.billed_usd
+              from public.profiles p
+              where p.id = :id and p.plan <> :plan and p.subscription_id = :subscription_id
+                and p.period_start = :period_start and q.user_id = p.id and q.period_key = :key
+              returning q.carried_usd
+            )
             update public.profiles
             set plan = :plan, subscription_status = :status, subscription_id = :subscription_id,
               period_start = :period_start, period_end = :period_end, plan_ends_at = :ends_at,
-              stripe_customer_id = coalesce(:customer_id, stripe_customer_id)
+              stripe_customer_id = coalesce(:customer_id, stripe_customer_id),
+              period_tokens = :period_tokens, next_plan = :next_plan,
+              period_spent_usd = coalesce((select carried_usd from carried), (
+                select q.carried_usd from public.quota_periods q
+                where q.user_id = :id and q.period_key = :key
+              ), 0)
             where id = :id
             """
         ),
         {
+            "key": key_of(has.subscription_id, has.period_start),
+            "period_tokens": has.period_tokens,
+            "next_plan": has.next_plan,
             "id": user_id,
             "plan": has.plan,
             "status": has.status,
@@ -280,6 +317,19 @@ async def looked_at(session: AsyncSession, user_id: UUID) -> None:
             " where id = :id"
         ),
         {"id": user_id, "seconds": LOOK_AGAIN_SECONDS},
+    )
+
+
+async def add_task(
+    session: AsyncSession, kind: TaskKind, subscription_id: str, user_id: UUID
+) -> None:
+    """Something is to be done about it at the provider; once, however often it is found out."""
+    await session.execute(
+        text(
+            "insert into private.subscription_tasks (kind, subscription_id, user_id)"
+            " values (:kind, :subscription, :user_id) on conflict do nothing"
+        ),
+        {"kind": kind, "subscription": subscription_id, "user_id": user_id},
     )
 
 

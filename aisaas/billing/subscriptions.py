@@ -47,6 +47,8 @@ BILLING_CHANGED = "billing"
 # A look is made inside a transaction, which itself has few seconds.
 LOOK_SECONDS = 3.0
 GRANTING = frozenset({"trialing", "active", "past_due"})
+# As long as an event of it may still come.
+DUPLICATE_FOR = timedelta(days=3)
 OWING = frozenset({"past_due", "unpaid"})
 _NEVER = datetime.max.replace(tzinfo=UTC)
 # Who found what the daily look puts right.
@@ -103,7 +105,21 @@ def entitlement(
         period_start=start,
         period_end=end,
         ends_at=ends_at(best, grace),
+        period_tokens=best.period_tokens if best.status != "trialing" else None,
+        next_plan=best.next_plan if best.cancel_at is None else None,
     )
+
+
+def duplicates(
+    subscriptions: Sequence[PaidSubscription], *, plans: Sequence[str], now: datetime
+) -> Sequence[PaidSubscription]:
+    """Live ones beside an older live one, made lately: both would bill the same usage. What has been
+    there for longer is somebody's intention, and no machine refunds months of it."""
+    live = sorted(
+        (each for each in subscriptions if each.status in GRANTING and each.plan in plans),
+        key=lambda each: (each.created_at, each.id),
+    )
+    return [each for each in live[1:] if each.created_at > now - DUPLICATE_FOR]
 
 
 _STATUSES: dict[str, SubscriptionStatus] = {
@@ -229,6 +245,8 @@ class Subscriptions:
         await store.put(session, owner, seen)
         has = await self.derive(session, owner, witness=witness)
         assert has is not None
+        if seen.schedule_done:
+            await store.add_task(session, "release_schedule", seen.id, owner)
         if before is not None and seen.status == "canceled":
             await self.tell_ended(session, owner, seen.id, seen.plan)
         if seen.status in GRANTING and seen.plan not in self._plans:
@@ -311,15 +329,21 @@ class Subscriptions:
         if now is None:
             return None
         before = await entitlement_store.written(session, user_id) if witness else None
-        has = self.follows(await store.subscriptions_of(session, user_id), now)
+        found = await store.subscriptions_of(session, user_id)
+        for each in duplicates(found, plans=self._plans, now=now):
+            await store.add_task(session, "end_duplicate", each.id, user_id)
+        has = self.follows(found, now)
         await store.write_entitlement(session, user_id, has)
         if witness is not None and before is not None and differs(before, has, now=now):
             await witness(session, user_id, before, has)
         return has
 
     def follows(self, subscriptions: Sequence[PaidSubscription], now: datetime) -> Entitlement:
-        """What somebody with these has, by the plans that are sold here."""
-        return entitlement(subscriptions, plans=self._plans, now=now, grace=self._grace)
+        """What somebody with these has, by the plans that are sold here. A duplicate, which is going
+        to be ended and refunded, grants nothing."""
+        refunded = {each.id for each in duplicates(subscriptions, plans=self._plans, now=now)}
+        kept = [each for each in subscriptions if each.id not in refunded]
+        return entitlement(kept, plans=self._plans, now=now, grace=self._grace)
 
     async def tell(self, user_id: UUID) -> None:
         """Open tabs read this user's billing again. Only after the commit."""

@@ -22,6 +22,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from aisaas.billing.models import Charge
+from aisaas.billing.plans import ExtraUsage
 from aisaas.billing.quota import book, charged_weight
 from aisaas.billing.store import add_provider_errors
 from aisaas.chat import store
@@ -121,14 +122,14 @@ class Settler:
         self,
         database: ServiceDatabase,
         count_tokens: Callable[[str], int],
-        overage_usd_per_million: Callable[[str], Decimal],
+        extra_usage: Callable[[str], ExtraUsage],
         ratios: TokenRatios,
     ) -> None:
-        """Args: `overage_usd_per_million` is what a plan's quota tokens cost beyond those included."""
+        """Args: `extra_usage` is what a plan's quota tokens cost beyond those included."""
         self._database = database
         self._ratios = ratios
         self._count_tokens = count_tokens
-        self._overage_usd_per_million = overage_usd_per_million
+        self._extra_usage = extra_usage
 
     async def settle(
         self,
@@ -266,6 +267,7 @@ class Settler:
         with_message: bool,
     ) -> bool:
         answered = produced.answered or owed.asked
+        extra = self._extra_usage(owed.plan)
         charge = Charge(
             request_id=owed.request_id,
             user_id=owed.user_id,
@@ -281,7 +283,8 @@ class Settler:
             counted_by=tokens.counted_by,
             outcome=produced.outcome,
             metered_customer=owed.metered_customer,
-            overage_usd_per_million=self._overage_usd_per_million(owed.plan),
+            overage_usd_per_million=extra.usd_per_million,
+            default_cap_usd=extra.default_cap_usd,
         )
         async with self._database.transaction() as session:
             booked = await book(session, charge)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from decimal import Decimal
 from uuid import UUID
 
 from aisaas.admin.money_usage import TROUBLE
 from aisaas.cli.operator import DONE, USAGE, acted, agreed, operator
 from aisaas.cli.screen import complain, say
+from aisaas.formats import exact_usd
 from aisaas.wiring import Services
 
 
@@ -58,6 +60,7 @@ async def _list(services: Services, arguments: argparse.Namespace) -> int:
                 "state": each.state,
                 "customer": each.customer,
                 "tokens": each.tokens,
+                "micro_usd": each.micro_usd,
                 "event_at": each.event_at.isoformat(),
                 "error": each.last_error,
             }
@@ -68,11 +71,15 @@ async def _list(services: Services, arguments: argparse.Namespace) -> int:
     for each in page.found:
         say(
             f"{each.event_at:%Y-%m-%d %H:%M}  {each.state:<6} {each.id}  {each.customer}"
-            f"  {each.tokens:,} tokens  {each.last_error or ''}"
+            f"  {each.tokens:,} tokens  {_usd(each.micro_usd)}  {each.last_error or ''}"
         )
     if not page.found:
         say("No stuck usage.")
     return DONE
+
+
+def _usd(micro_usd: int | None) -> str:
+    return "" if micro_usd is None else exact_usd(Decimal(micro_usd) / 1_000_000)
 
 
 async def _act(services: Services, arguments: argparse.Namespace, ids: Sequence[UUID]) -> int:

@@ -78,6 +78,7 @@ async def _days(ledger: LedgerAndMeter, arguments: argparse.Namespace) -> AsyncI
         shown: Shown = {
             "customer": each.customer,
             "day": str(each.day),
+            "meter": each.meter_name,
             "drift": each.drift - each.settled,
         }
         if arguments.correct:

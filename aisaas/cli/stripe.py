@@ -22,9 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--live", action="store_true", help="allow a live account to be changed")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
-        "Creates or changes what differs from the settings: the meter, a product with a base price "
-        "and a metered price for each paid plan, and the portal's configuration. Safe to repeat. "
-        "Existing subscribers keep their price."
+        "Creates or changes what differs from the settings: the meter, the price for extra usage, a "
+        "product with a base price for each paid plan, the portal's configuration, and how live "
+        "subscriptions are metered. Safe to repeat. Existing subscribers keep their base price."
     )
 
 

@@ -24,6 +24,7 @@ private.removed_accounts         ----       ----      ----   s--d
 private.sessions                 ----       ----      ----   siud
 private.spending_alerts          ----       ----      ----   siud
 private.spending_caps            ----       ----      ----   siud
+private.subscription_tasks       ----       ----      ----   siud
 private.token_ratios             ----       ----      ----   siu-
 private.usage_by_user            ----       ----      ----   s---
 private.usage_totals             ----       ----      ----   s---
@@ -94,6 +95,7 @@ COLUMNS = {
 
 # Functions of ours, and the roles which may call them. Triggers need no grant to fire.
 FUNCTIONS: dict[str, frozenset[str]] = {
+    "private.claim_meter_events": frozenset({"service_role"}),
     "private.claim_usage": frozenset({"service_role"}),
     "private.close_reservation": frozenset({"service_role"}),
     "private.note_removed_account": frozenset(),

@@ -19,6 +19,7 @@ from aisaas.jobs.purge_records import purge_records
 from aisaas.jobs.reconcile_usage import reconcile_usage
 from aisaas.jobs.record_refusals import record_refusals, record_the_last
 from aisaas.jobs.recover_replies import recover_replies
+from aisaas.jobs.subscription_tasks import subscription_tasks
 from aisaas.jobs.synchronise_subscriptions import synchronise_subscriptions
 from aisaas.jobs.watch_process import share_job_runs, watch_process
 from aisaas.observe.loop_watch import loop_watched
@@ -145,6 +146,8 @@ def paid(these: Services) -> list[Coroutine[None, None, None]]:
         work.append(reconcile_usage(these.metering.reconciliation))
     if these.subscriptions is not None:
         work.append(synchronise_subscriptions(these.subscriptions))
+    if these.subscription_tasks is not None:
+        work.append(subscription_tasks(these.subscription_tasks))
     return work
 
 

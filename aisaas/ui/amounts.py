@@ -59,11 +59,11 @@ def costs_extra(allowance: Allowance) -> bool:
     return allowance.overage > 0 and allowance.used >= without_extra(allowance)
 
 
-def spent(allowance: Allowance, price: PlanPrice) -> Decimal:
-    """USD for what was used beyond what costs nothing extra, in whole cents."""
-    return cents(price.usd_for(allowance.beyond))
+def spent(allowance: Allowance) -> Decimal:
+    """USD charged in the period as extra usage, in whole cents."""
+    return cents(allowance.billed_usd)
 
 
 def cap(allowance: Allowance, price: PlanPrice) -> Decimal:
     """USD that may be spent like this in the period, as far as it holds now."""
-    return cents(price.usd_for(allowance.overage))
+    return cents(price.usd_for(allowance.overage) + allowance.carried_usd)

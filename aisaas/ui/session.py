@@ -43,7 +43,7 @@ class MeterView:
 def meter_view(allowance: Allowance, price: PlanPrice | None = None) -> MeterView:
     """What is left without paying extra; once that is used, how much of the cap is."""
     if price is not None and amounts.costs_extra(allowance):
-        spent, cap = amounts.spent(allowance, price), amounts.cap(allowance, price)
+        spent, cap = amounts.spent(allowance), amounts.cap(allowance, price)
         shown = _meter(allowance, allowance.beyond, allowance.overage)
         label = f"{formats.usd(spent)} of your {formats.usd(cap)} cap"
         return dataclasses.replace(shown, name="Spending cap used", label=label)

@@ -40,11 +40,12 @@ PARTS = {
     "OPENAI_API_KEY": "sk-x",
 }
 Set = Callable[[Mapping[str, str]], None]
-EVERYTHING = [
-    "meter ai_tokens_used",
+MADE = [
+    "meter ai_extra_usage",
+    "product extra_usage",
+    "price extra_usage",
     "product pro",
     "price pro_base",
-    "price pro_usage",
     "portal configuration",
 ]
 
@@ -100,26 +101,25 @@ def settings_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Set
 async def test_empty_account_gets_everything_and_then_nothing_more(
     payments: Counterpart, client: StripeClient
 ) -> None:
-    assert _actions(await _sync(payments, FREE, PRO)) == dict.fromkeys(EVERYTHING, "made")
-    assert _actions(await _sync(payments, FREE, PRO)) == dict.fromkeys(EVERYTHING, "kept")
-    listed = await client.v1.prices.list_async(
-        {"lookup_keys": ["pro_base", "pro_usage"], "expand": ["data.tiers"]}
-    )
-    base, usage = sorted(listed.data, key=lambda price: str(price.lookup_key))
+    made, kept = dict.fromkeys(MADE, "made"), dict.fromkeys(MADE, "kept")
+    # There are no subscriptions yet.
+    none = {"subscriptions": "kept"}
+    assert _actions(await _sync(payments, FREE, PRO)) == made | none
+    assert _actions(await _sync(payments, FREE, PRO)) == kept | none
+    listed = await client.v1.prices.list_async({"lookup_keys": ["pro_base", "extra_usage"]})
+    extra, base = sorted(listed.data, key=lambda price: str(price.lookup_key))
     assert (base.unit_amount, base.currency) == (2000, "usd")
-    assert usage.recurring is not None
-    assert (usage.recurring.usage_type, usage.tiers_mode) == ("metered", "graduated")
-    assert usage.tiers is not None
-    first, rest = usage.tiers
-    assert (first.up_to, Decimal(str(first.unit_amount_decimal))) == (2_000_000, 0)
-    # Ten dollars a million, in cents a token.
-    assert (rest.up_to, Decimal(str(rest.unit_amount_decimal))) == (None, Decimal("0.001"))
+    assert extra.recurring is not None
+    assert (extra.recurring.usage_type, extra.billing_scheme) == ("metered", "per_unit")
+    # A millionth of a dollar each, in cents.
+    assert Decimal(str(extra.unit_amount_decimal)) == Decimal("0.0001")
 
 
 async def test_dry_run_says_it_and_does_nothing(
     payments: Counterpart, client: StripeClient
 ) -> None:
-    assert _actions(await _sync(payments, PRO, dry_run=True)) == dict.fromkeys(EVERYTHING, "made")
+    said = _actions(await _sync(payments, PRO, dry_run=True))
+    assert said == dict.fromkeys(MADE, "made") | {"subscriptions": "kept"}
     assert (await client.v1.prices.list_async()).data == []
     assert (await client.v1.billing.meters.list_async()).data == []
 
@@ -146,17 +146,14 @@ async def test_price_that_changed_takes_over_the_lookup_key(
     "changed",
     [
         replace(PRO, tokens_per_month=3_000_000),
-        replace(PRO, tokens_per_month=0),
         replace(PRO, price=replace(PRICE, overage_usd_per_million=Decimal("0.0001"))),
     ],
 )
-async def test_metered_price_follows_what_is_included_and_what_more_costs(
+async def test_what_is_included_and_what_more_costs_is_in_no_price(
     payments: Counterpart, changed: Plan
 ) -> None:
     await _sync(payments, PRO)
-    first, second = await _sync(payments, changed), await _sync(payments, changed)
-    assert _actions(first)["price pro_usage"] == "changed"
-    assert _actions(second)["price pro_usage"] == "kept"
+    assert set(_actions(await _sync(payments, changed)).values()) == {"kept"}
 
 
 async def test_product_that_was_renamed_by_hand_is_put_right(
@@ -179,7 +176,7 @@ async def test_sync_that_was_cut_short_is_finished_by_the_next(
         with pytest.raises(PaymentsError):
             await _sync(payments, PRO)
     steps = _actions(await _sync(payments, PRO))
-    assert (steps["product pro"], steps["price pro_base"]) == ("kept", "made")
+    assert (steps["product extra_usage"], steps["price extra_usage"]) == ("kept", "made")
     assert len((await client.v1.billing.meters.list_async()).data) == 1
 
 
@@ -201,9 +198,9 @@ def test_command_says_what_it_did(
     settings_of(PARTS | {"STRIPE_SECRET_KEY": KEY, "STRIPE_API_BASE": payments.url})
     assert main(["stripe", "sync", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert {step["action"] for step in said["steps"]} == {"made"}
+    assert {s["action"] for s in said["steps"] if s["what"] != "subscriptions"} == {"made"}
     assert main(["stripe", "sync"]) == 0
-    assert "price business_usage" in capsys.readouterr().out
+    assert "price business_base" in capsys.readouterr().out
 
 
 def test_check_tells_what_the_account_lacks(
@@ -223,7 +220,7 @@ def test_check_tells_what_the_account_lacks(
     }
     stripe = {"STRIPE_SECRET_KEY": KEY, "STRIPE_API_BASE": payments.url}
     settings_of(PARTS | nowhere | stripe)
-    assert "price business_usage" in said()
+    assert "price business_base" in said()
     assert main(["stripe", "sync"]) == 0
     capsys.readouterr()
     assert "STRIPE_WEBHOOK_SECRET and STRIPE_METER_WEBHOOK_SECRET not set" in said()

@@ -17,9 +17,9 @@ from stripe import WebhookSignature
 
 from aisaas.adapters import stripe_client
 from aisaas.adapters.stripe_objects import StripeSubscription
-from aisaas.adapters.stripe_payments import METER_EVENT, StripePayments
+from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.errors import PaymentsError, PaymentsRefused, WebhookInvalid
-from aisaas.ports import MeterEvent
+from aisaas.ports import EXTRA_USAGE_METER, MeterEvent
 from tests.embedded.payments_client import (
     KEY,
     Counterpart,
@@ -275,7 +275,7 @@ async def test_meter_that_is_missing_is_told(server: Server) -> None:
             await client.v1.billing.meters.reactivate_async(meter.id)
             await payments.close()
     assert caught.value.code == "meter_missing"
-    assert METER_EVENT in caught.value.message
+    assert EXTRA_USAGE_METER in caught.value.message
 
 
 # Webhooks
@@ -425,7 +425,7 @@ async def test_problem_of_the_meter_is_fetched_and_read(
     payments: StripePayments, server: Server, faults: httpx.AsyncClient
 ) -> None:
     identifiers = [f"usage-{uuid4()}", f"usage-{uuid4()}.2"]
-    told = {"event_name": METER_EVENT, "code": "no_meter", "identifiers": identifiers}
+    told = {"event_name": EXTRA_USAGE_METER, "code": "no_meter", "identifiers": identifiers}
     (await faults.post("/meter-errors", json=told)).raise_for_status()
     body, header = await until(lambda: server.thin.raw[-1] if server.thin.raw else None)
     event_id = payments.meter_notice(body, header)
@@ -455,7 +455,7 @@ def test_thin_event_of_another_type_is_none_of_ours(payments: StripePayments) ->
 async def test_problem_that_can_not_be_fetched_is_to_be_delivered_again(
     payments: StripePayments, server: Server, faults: httpx.AsyncClient
 ) -> None:
-    told = {"event_name": METER_EVENT, "identifiers": ["usage-x"]}
+    told = {"event_name": EXTRA_USAGE_METER, "identifiers": ["usage-x"]}
     (await faults.post("/meter-errors", json=told)).raise_for_status()
     body, header = await until(lambda: server.thin.raw[-1] if server.thin.raw else None)
     event_id = payments.meter_notice(body, header)

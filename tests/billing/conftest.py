@@ -82,7 +82,7 @@ def claim(
 
 
 def charge(of: Claim, tokens: int, *, prompt: int = 0, customer: str | None = None) -> Charge:
-    """What settling that claim would book."""
+    """What settling that claim would book. Extra usage costs a millionth of a dollar a token."""
     return Charge(
         request_id=of.request_id,
         user_id=of.user_id,
@@ -98,6 +98,7 @@ def charge(of: Claim, tokens: int, *, prompt: int = 0, customer: str | None = No
         counted_by="provider",
         outcome="done",
         metered_customer=customer,
+        overage_usd_per_million=Decimal(1),
     )
 
 

@@ -71,7 +71,7 @@ async def checkout(
     await catalogue.close()
     provider = StripePayments(KEY, api_base=payments.url)
     quota = Quota(billing.service, billing.user, sold, free_cap=PLENTY, total_cap=PLENTY)
-    yield Checkout(billing.service, billing.user, provider, limiter, quota, sold, page=PAGE)
+    yield Checkout(billing.service, billing.user, provider, limiter, quota, sold, None, page=PAGE)
     await provider.close()
 
 
@@ -91,7 +91,7 @@ async def _subscribed(
     await checkout.subscribe(ada.principal, "pro")
     customer = (await _again(services, ada)).metered_customer
     assert customer is not None
-    listed = await client.v1.prices.list_async({"lookup_keys": ["pro_base", "pro_usage"]})
+    listed = await client.v1.prices.list_async({"lookup_keys": ["pro_base", "extra_usage"]})
     made = await client.v1.subscriptions.create_async(
         {
             "customer": customer,
@@ -162,8 +162,38 @@ async def test_checkout_sells_both_prices_to_the_user_who_asked(
     lines = await client.v1.checkout.sessions.line_items.list_async(session.id)
     assert {str(line.price.lookup_key) for line in lines.data if line.price} == {
         "pro_base",
-        "pro_usage",
+        "extra_usage",
     }
+
+
+async def test_page_of_another_plan_closes_the_first_and_is_closed_by_it_again(
+    checkout: Checkout, client: StripeClient, services: Services, ada: Member
+) -> None:
+    async def statuses() -> dict[str, str | None]:
+        customer = str((await _again(services, ada)).metered_customer)
+        listed = await client.v1.checkout.sessions.list_async({"customer": customer})
+        return {session.id: session.status for session in listed.data}
+
+    pages = [
+        await checkout.subscribe(await _again(services, ada), plan)
+        for plan in ("pro", "business", "pro", "pro")
+    ]
+    pro, business, again, same = (page.rsplit("/", 1)[-1] for page in pages)
+    assert again == same
+    assert await statuses() == {pro: "expired", business: "expired", again: "open"}
+
+
+async def test_pages_that_are_asked_for_at_once_leave_one_open(
+    checkout: Checkout, client: StripeClient, services: Services, ada: Member
+) -> None:
+    await asyncio.gather(
+        *(checkout.subscribe(ada.principal, plan) for plan in ("pro", "business") * 3)
+    )
+    customer = str((await _again(services, ada)).metered_customer)
+    open_ones = await client.v1.checkout.sessions.list_async(
+        {"customer": customer, "status": "open"}
+    )
+    assert len(open_ones.data) == 1
 
 
 @pytest.mark.parametrize("plan", ["free", "gold", "", "pro'; --"])
@@ -223,15 +253,39 @@ async def test_dearer_plan_is_paid_for_at_once_or_nothing_changes(
     await client.v1.subscriptions.update_async(given, {"default_payment_method": failing})
     with pytest.raises(BillingInvalid, match="didn't go through"):
         await checkout.switch(subscriber, "business")
-    assert await _keys(client, given) == {"pro_base", "pro_usage"}
+    assert await _keys(client, given) == {"pro_base", "extra_usage"}
     good = await _card(client, customer, "pm_card_visa")
     await client.v1.subscriptions.update_async(given, {"default_payment_method": good})
     await checkout.switch(subscriber, "business")
     # A second click finds it done.
     await checkout.switch(subscriber, "business")
-    assert await _keys(client, given) == {"business_base", "business_usage"}
-    await checkout.switch(replace(subscriber, plan="business"), "pro")
-    assert await _keys(client, given) == {"pro_base", "pro_usage"}
+    assert await _keys(client, given) == {"business_base", "extra_usage"}
+
+
+async def test_cheaper_plan_begins_with_the_next_period_or_is_taken_back(
+    checkout: Checkout, client: StripeClient, services: Services, database: Database, ada: Member
+) -> None:
+    subscriber = await _subscribed(services, client, database, checkout, ada)
+    assert subscriber.subscription is not None
+    given = subscriber.subscription.id
+    await checkout.switch(subscriber, "business")
+    dear = replace(subscriber, plan="business")
+    await checkout.switch(dear, "pro")
+    # A second click, too.
+    await checkout.switch(dear, "pro")
+    assert await _keys(client, given) == {"business_base", "extra_usage"}
+    assert await _next_plan(given, checkout) == "pro"
+    await checkout.keep_plan(dear)
+    await checkout.keep_plan(dear)
+    assert await _next_plan(given, checkout) is None
+
+
+async def _next_plan(given: str, checkout: Checkout) -> str | None:
+    payments = checkout._payments  # pyright: ignore[reportPrivateUsage]
+    assert payments is not None
+    found = await payments.subscription(given)
+    assert found is not None
+    return found.next_plan
 
 
 async def _keys(client: StripeClient, subscription: str) -> set[str]:
@@ -286,7 +340,8 @@ async def _use(billing: Billing, services: Services, who: Principal, tokens: int
     )
     await billing.quota().reserve(held)
     async with billing.service.transaction() as session:
-        await book(session, charge(held, tokens, customer=who.metered_customer))
+        used = charge(held, tokens, customer=who.metered_customer)
+        await book(session, replace(used, overage_usd_per_million=Decimal(10)))
 
 
 def _paying(who: Principal) -> Principal:
@@ -408,7 +463,7 @@ async def test_installation_without_payments_says_so(
 ) -> None:
     quota = services.quota
     sold = plans(services.settings)
-    off = Checkout(billing.service, billing.user, None, limiter, quota, sold, page=PAGE)
+    off = Checkout(billing.service, billing.user, None, limiter, quota, sold, None, page=PAGE)
     assert (await off.billing(ada.principal)).offers == []
     for asked in (off.subscribe(ada.principal, "pro"), off.portal(ada.principal)):
         with pytest.raises(BillingInvalid, match="aren't available"):

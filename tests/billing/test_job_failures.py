@@ -183,7 +183,7 @@ class Meter:
         self.error: Exception | None = error
         self.asked: list[str] = []
 
-    async def reported_usage(self, customer: str, *_: object) -> int:
+    async def reported_usage(self, customer: str, *_: object, meter: str) -> int:
         self.asked.append(customer)
         if customer == self.poisoned and self.error is not None:
             raise self.error

@@ -24,10 +24,10 @@ async def _again(services: Services, ada: Member) -> Principal:
 
 
 def _subscribe(database: Database, ada: Member, start: datetime) -> str:
-    """As a webhook leaves it."""
+    """As a webhook leaves it, with nothing included: all that is used costs extra."""
     user_id = ada.principal.user_id
     database(
-        "update profiles set plan = 'pro', subscription_status = 'active',"
+        "update profiles set plan = 'pro', subscription_status = 'active', period_tokens = 0,"
         " subscription_id = %s, stripe_customer_id = %s, period_start = %s, period_end = %s"
         " where id = %s",
         f"sub_{user_id.hex}",

@@ -55,6 +55,14 @@ CHARGE: Recorded = {
     "status": "lost",
 }
 # As they are recorded, and what the mail must then tell.
+DUPLICATE: Recorded = {
+    "subscription": "sub_2",
+    "plan": "business",
+    "amount": 10_000,
+    "currency": "usd",
+    "customer": "cus_1",
+    "user_id": "a-user",
+}
 SAMPLES: Mapping[str, tuple[Recorded, tuple[str, ...]]] = {
     "allowance_80": (
         USE,
@@ -93,6 +101,11 @@ SAMPLES: Mapping[str, tuple[Recorded, tuple[str, ...]]] = {
     ),
     notices.DISPUTE_CLOSED: (CHARGE, ("over €1,234.56 is closed", "Outcome: lost", "cus_1")),
     notices.REFUNDED: (CHARGE, ("€1,234.56 was refunded", "cus_1", "ch_1", "a-user")),
+    notices.DUPLICATE_ENDED: (
+        DUPLICATE,
+        ("subscribed to the Business plan", "canceled the second one", "refunded $100.00"),
+    ),
+    notices.DUPLICATE_FOUND: (DUPLICATE, ("sub_2", "$100.00 was refunded", "cus_1", "a-user")),
     notices.UNKNOWN_PRICE: (
         {"user_id": "a-user", "customer": "cus_1", "subscription": "sub_1", "price": "price_1"},
         ("sub_1", "price_1", "cus_1", "a-user"),

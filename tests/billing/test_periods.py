@@ -101,7 +101,8 @@ class Till:
 
     def metered(self, who: Principal) -> list[tuple[object, ...]]:
         return self.billing.sql(
-            "select tokens, event_at from usage_outbox where user_id = %s order by event_at, tokens",
+            "select micro_usd, event_at from usage_outbox where user_id = %s"
+            " and meter = 'ai_extra_usage' order by event_at, micro_usd",
             who.user_id,
         )
 
@@ -279,17 +280,22 @@ async def test_second_subscription_has_a_period_of_its_own(till: Till) -> None:
 # What goes to the meter
 
 
-async def test_all_tokens_go_to_the_meter_at_the_time_the_call_began(till: Till, sql: Sql) -> None:
+async def test_what_costs_extra_goes_to_the_meter_at_the_time_the_call_began(
+    till: Till, sql: Sql
+) -> None:
     now = datetime.now(UTC)
     ada = subscriber(start=now - timedelta(days=2), end=now + timedelta(days=28), at=now)
+    await till.use(ada, 970)
+    assert till.metered(ada) == []
     held = await till.claim(ada, 100)
     sql(
         "update reservations set created_at = now() - interval '3 hours' where id = %s",
         held.request_id,
     )
     await till.settle(ada, held, 70)
-    ((tokens, at),) = till.metered(ada)
-    assert tokens == 70
+    ((micro_usd, at),) = till.metered(ada)
+    # Thirty of seventy were included; a token costs a millionth of a dollar here.
+    assert micro_usd == 40
     assert isinstance(at, datetime)
     assert timedelta(hours=2.9) < datetime.now(UTC) - at < timedelta(hours=3.1)
 
@@ -298,14 +304,14 @@ async def test_call_is_never_metered_before_the_subscription_that_pays_for_it(ti
     # The provider's clock is a little ahead of the database's.
     start = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=90)
     ada = subscriber(start=start, end=start + timedelta(days=30), at=start)
-    await till.use(ada, 10)
+    await till.use(ada, 1_010)
     assert till.metered(ada) == [(10, start)]
 
 
 async def test_period_far_ahead_of_the_clock_leaves_the_time_alone(till: Till) -> None:
     start = datetime.now(UTC) + timedelta(days=30)
     ada = subscriber(start=start, end=start + timedelta(days=30), at=datetime.now(UTC))
-    await till.use(ada, 10)
+    await till.use(ada, 1_010)
     ((_, at),) = till.metered(ada)
     assert isinstance(at, datetime)
     assert at < datetime.now(UTC) + timedelta(minutes=5)
@@ -325,8 +331,8 @@ async def test_credits_are_used_after_what_is_included_and_before_what_costs_ext
     await till.use(ada, 200)
     shown = await till.allowance(ada)
     assert (shown.used, shown.credits, shown.beyond, shown.left) == (1_300, 150, 150, 50)
-    # 100 of the second call and 50 of the third were the credits'.
-    assert sorted(str(tokens) for tokens, _ in till.metered(ada)) == ["100", "150", "900"]
+    # 100 of the second call were included, 100 of it and 50 of the third the credits'.
+    assert [micro_usd for micro_usd, _ in till.metered(ada)] == [150]
     assert sql(
         "select quota_tokens, credit_tokens from usage_records where user_id = %s order by created_at",
         ada.user_id,

@@ -302,7 +302,7 @@ async def test_closing_twice_books_once(billing: Billing, somebody: UUID) -> Non
 
 
 async def test_many_settlers_at_once_book_once(billing: Billing, somebody: UUID) -> None:
-    mine = claim(somebody, free=False, of=model(usd="1000"))
+    mine = claim(somebody, free=False, limit=0, overage=1_000, of=model(usd="1000"))
     await billing.quota().reserve(mine)
     spent, reserved = billing.day("total")
     booked = await asyncio.gather(
@@ -312,7 +312,7 @@ async def test_many_settlers_at_once_book_once(billing: Billing, somebody: UUID)
     assert billing.held(somebody) == (200, 0)
     assert billing.day("total") == (spent + Decimal("0.2"), reserved - Decimal("0.5"))
     assert billing.sql(
-        "select o.tokens, o.stripe_customer_id, o.identifier = 'usage-' || u.id"
+        "select o.micro_usd, o.stripe_customer_id, o.identifier = 'usage-' || u.id"
         " from usage_outbox o join usage_records u on u.id = o.usage_record_id"
         " where o.user_id = %s",
         somebody,

@@ -404,7 +404,7 @@ async def test_deleted_customer_is_unlinked_and_what_they_used_stays_in_the_ledg
     await shop.deliver(event(UPDATED, sold))
     quota = billing.quota()
     for customer in (sold.customer_id, other.customer_id):
-        wanted = claim(user_id)
+        wanted = claim(user_id, limit=0, overage=10_000)
         await quota.reserve(wanted)
         async with shop.service.transaction() as session:
             await book(session, charge(wanted, 100, customer=customer))

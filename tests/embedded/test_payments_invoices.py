@@ -81,9 +81,13 @@ async def test_usage_that_comes_late_counts_until_the_draft_is_final(shop: Shop)
     assert amounts(foreseen) == [2000, 0, 6000]
 
 
-async def test_switch_is_prorated_and_usage_goes_by_the_new_price(shop: Shop) -> None:
+@pytest.mark.parametrize(("mode", "used"), [("flexible", [0, 3000]), ("classic", [])])
+async def test_switch_is_prorated_and_usage_goes_by_the_price_it_was_used_at(
+    shop: Shop, mode: str, used: list[int]
+) -> None:
     customer = await shop.customer()
-    made = await shop.subscribe(customer)
+    made = await shop.subscribe(customer, billing_mode={"type": mode})
+    assert made.billing_mode.type == mode
     start, end = period(made)
     await shop.use(customer, 4 * INCLUDED)
     await shop.advance_to(start + (end - start) // 2)
@@ -102,13 +106,18 @@ async def test_switch_is_prorated_and_usage_goes_by_the_new_price(shop: Shop) ->
     )
     assert {item.price.id for item in switched["items"].data} == {shop.dear, shop.dear_usage}
     own = (await shop.invoices(customer))[0]
-    unused, remaining = amounts(own)
+    # Classic billing never bills what was used before.
+    assert amounts(own)[: len(used)] == used
+    unused, remaining = amounts(own)[len(used) :]
     # Half a month of each, but for the seconds that the test itself took.
     assert unused == pytest.approx(-1000, abs=1)
     assert remaining == pytest.approx(2500, abs=1)
     assert (own.status, own.billing_reason) == ("paid", "subscription_update")
-    assert all(line.parent.subscription_item_details.proration for line in own.lines.data)
-    # Four million are included in the new plan.
+    assert [line.parent.subscription_item_details.proration for line in own.lines.data] == [
+        *[False] * len(used),
+        True,
+        True,
+    ]
     assert amounts(await _next_invoice(shop, switched)) == [5000, 0]
 
 

@@ -75,7 +75,9 @@ async def test_a_plan_is_canceled_after_a_question_and_resumed(
     canceled = await visitor.pressed(question, "Cancel at the end of the period")
     assert "Ends on" in canceled.text
     [subscription] = await subscriptions(client, customer)
-    assert (subscription.status, subscription.cancel_at_period_end) == ("active", True)
+    # As Stripe's portal does it in the flexible mode.
+    assert (subscription.status, subscription.cancel_at_period_end) == ("active", False)
+    assert subscription.cancel_at == subscription["items"].data[0].current_period_end
     resumed = await visitor.pressed(canceled, "Resume plan")
     assert "Renews on" in resumed.text
     [subscription] = await subscriptions(client, customer)

@@ -14,10 +14,10 @@ from uuid import uuid4
 
 import httpx
 
-from aisaas.adapters.stripe_payments import METER_EVENT, StripePayments
+from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.billing.outbox import Outbox
 from aisaas.db.service import ServiceDatabase
-from aisaas.ports import MeterEvent, Payments
+from aisaas.ports import EXTRA_USAGE_METER, MeterEvent, Payments
 from tests.embedded.payments_client import KEY, Counterpart
 
 Sql = Callable[..., list[tuple[object, ...]]]
@@ -25,7 +25,7 @@ Sql = Callable[..., list[tuple[object, ...]]]
 SEND = "POST /v1/billing/meter_events"
 READ = "GET /v1/billing/meters/{id}/event_summaries"
 
-# A call that was settled some time ago, and the intent to report it.
+# A call that was settled some time ago, and the intent to report it: a millionth of a dollar a token.
 _SEED = """
     with owner as (
       insert into public.quota_periods (user_id, period_key, period_start, period_end, included)
@@ -48,8 +48,9 @@ _SEED = """
         'tests', 1, 1, 'tests', 0, 'done', at from made returning id
     )
     insert into public.usage_outbox (usage_record_id, user_id, identifier, stripe_customer_id,
-      tokens, event_at)
-    select usage, owner, 'usage-' || usage, %s, tokens, at from made returning identifier
+      meter, tokens, micro_usd, event_at)
+    select usage, owner, 'usage-' || usage, %s, 'ai_extra_usage', tokens, tokens, at from made
+    returning identifier
     """
 
 
@@ -183,7 +184,7 @@ def sender(service: ServiceDatabase, payments: Any) -> Outbox:
 
 METER = {
     "display_name": "Tokens",
-    "event_name": METER_EVENT,
+    "event_name": EXTRA_USAGE_METER,
     "default_aggregation[formula]": "sum",
     "customer_mapping[type]": "by_id",
     "customer_mapping[event_payload_key]": "stripe_customer_id",

@@ -188,6 +188,24 @@ def test_a_dearer_plan_is_switched_to_here(sign_up: SignUp) -> None:
     expect(plan(page)).to_have_text("Business")
 
 
+def test_a_cheaper_plan_begins_with_the_next_period_and_can_be_taken_back(sign_up: SignUp) -> None:
+    page = billing(on_pro(sign_up()))
+    page.get_by_role("button", name="Switch to Business").click()
+    page.get_by_role("dialog").get_by_role("button", name="Switch to Business").click()
+    expect(plan(page)).to_have_text("Business")
+    page.get_by_role("button", name="Switch to Pro").click()
+    dialog = page.get_by_role("dialog", name="Switch to Pro for $20 a month?")
+    expect(dialog).to_contain_text("You keep Business until the current period ends")
+    dialog.get_by_role("button", name="Switch to Pro").click()
+    expect(card(page, "Plan")).to_contain_text("You switch from Business to Pro on")
+    expect(card(page, "Next invoice")).to_contain_text("Pro, monthly$20.00")
+    expect(page.get_by_role("button", name="Switch to Pro")).to_have_count(0)
+    page.get_by_role("button", name="Keep Business").click()
+    expect(card(page, "Plan")).to_contain_text("Active. Renews on")
+    expect(card(page, "Next invoice")).to_contain_text("Business, monthly$100.00")
+    expect(page.get_by_role("button", name="Switch to Pro")).to_be_visible()
+
+
 def test_a_plan_that_is_cancelled_in_the_portal_ends_on_a_date(sign_up: SignUp) -> None:
     page = billing(on_pro(sign_up()))
     to_the_portal(page, "Manage plan, card, and invoices")

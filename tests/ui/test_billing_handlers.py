@@ -33,6 +33,7 @@ WITHOUT_ARGUMENTS = (
 TO_PAY: dict[Any, dict[str, Any]] = {
     Billing.choose: {"plan": "pro"},
     Billing.switch: {"plan": "pro"},
+    Billing.keep_plan: {},
     Billing.open_portal: {},
 }
 HANDLERS = {**TO_PAY, **{each: {} for each in WITHOUT_ARGUMENTS}, Billing.save_cap: {"usd": "5"}}

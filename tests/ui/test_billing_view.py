@@ -80,8 +80,12 @@ def models(plan: str) -> Sequence[str]:
 
 
 def used(tokens: int, **values: Any) -> Allowance:
-    given: dict[str, Any] = {"reserved": 0, "included": 1000, "overage": 2_000_000}
-    return Allowance("sub_1:1", NOW, END, used=tokens, **(given | values))
+    """What is beyond was charged at Pro's price."""
+    given: dict[str, Any] = {"reserved": 0, "included": 1000, "overage": 2_000_000, **values}
+    beyond = max(tokens - given["included"] - given.get("credits", 0), 0)
+    assert PRO.price is not None
+    billed = {"billed_tokens": beyond, "billed_usd": PRO.price.usd_for(beyond)}
+    return Allowance("sub_1:1", NOW, END, used=tokens, **billed, **given)
 
 
 def billing(plan: Plan = PRO, status: str = "active", **values: Any) -> Billing:
@@ -93,6 +97,7 @@ def billing(plan: Plan = PRO, status: str = "active", **values: Any) -> Billing:
         "spent_usd": Decimal(0),
         "own_cap": False,
         "estimate": None,
+        "next_plan": None,
         "offers": [PRO, BUSINESS],
         "trial_possible": False,
         "has_customer": paid,
@@ -227,7 +232,11 @@ def test_without_a_price_nothing_is_beyond() -> None:
 
 
 def test_what_was_beyond_before_a_payment_failed_stays_in_view() -> None:
-    found = billing(status="past_due", allowance=used(1500, overage=0), spent_usd=Decimal("0.01"))
+    found = billing(
+        status="past_due",
+        allowance=used(1500, overage=0),
+        spent_usd=Decimal("0.01"),
+    )
     shown = view.usage_view(found)
     assert (shown.beyond, shown.spent) == (True, "$0.01")
     assert shown.overage.words == "Extra usage is off"
@@ -311,7 +320,7 @@ def test_the_cap_is_the_plans_until_it_is_ones_own() -> None:
 
 
 def test_the_estimate_adds_up() -> None:
-    found = Estimate(Decimal(20), 1_650_000, Decimal("16.50"), END)
+    found = Estimate(PRO, Decimal(20), 1_650_000, Decimal("16.50"), END)
     shown = bills.estimate_view(billing(estimate=found))
     assert [(line.label, line.amount) for line in shown.lines] == [
         ("Pro, monthly", "$20.00"),
@@ -321,13 +330,13 @@ def test_the_estimate_adds_up() -> None:
 
 
 def test_a_plan_that_ends_has_no_price_for_a_further_month() -> None:
-    found = Estimate(Decimal(0), 0, Decimal(0), END)
+    found = Estimate(PRO, Decimal(0), 0, Decimal(0), END)
     assert bills.estimate_view(billing(estimate=found)).lines[0].label == "Pro (ending, no renewal)"
 
 
 def test_nothing_is_estimated_where_nothing_follows() -> None:
     assert bills.estimate_view(billing(FREE, "free")).stage == bills.NONE
-    owing = billing(status="past_due", estimate=Estimate(Decimal(0), 0, Decimal(0), END))
+    owing = billing(status="past_due", estimate=Estimate(PRO, Decimal(0), 0, Decimal(0), END))
     assert bills.estimate_view(owing).stage == bills.WAITS
 
 
@@ -386,13 +395,31 @@ def test_a_subscriber_switches_here_and_cancels_in_the_portal() -> None:
 
 @pytest.mark.parametrize(
     ("now", "wanted", "said"),
-    [(PRO, BUSINESS, "charged the difference"), (BUSINESS, PRO, "next invoice")],
+    [(PRO, BUSINESS, "charged the difference"), (BUSINESS, PRO, "until the current period ends")],
 )
 def test_a_switch_says_what_it_costs_before_it_happens(now: Plan, wanted: Plan, said: str) -> None:
     shown = offers.offer_views(billing(now), replace(PAYING, plan=now.id), PLANS, models)
     ((offer),) = [each for each in shown if each.id == wanted.id]
     assert said in offer.explanation
     assert offers.price_of(wanted) in offer.title
+
+
+def test_a_switch_to_come_is_said_and_taken_back_here() -> None:
+    found = billing(BUSINESS, next_plan=PRO)
+    principal = replace(PAYING, plan="business")
+    assert buttons(found, principal) == {
+        "free": ("", ""),
+        "pro": ("", ""),
+        "business": ("keep", "Keep Business"),
+    }
+    assert status(found, principal) == ("You switch from Business to Pro on", AT_END, ".")
+
+
+def test_a_period_that_was_upgraded_says_what_it_includes() -> None:
+    upgraded = GrantingSubscription("sub_1", NOW, END, period_tokens=1_500)
+    principal = replace(PAYING, subscription=upgraded)
+    shown = view.plan_view(billing(allowance=used(0, included=1_500)), principal, models)
+    assert shown.includes[0] == "1,500 tokens this period, then 1,000 tokens a month"
 
 
 def test_whoever_owes_pays_first() -> None:

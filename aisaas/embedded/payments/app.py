@@ -27,6 +27,7 @@ from aisaas.embedded.payments import (
     portal_api,
     prices,
     products,
+    subscription_schedules,
     subscriptions,
     webhook_endpoints,
 )
@@ -47,6 +48,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *meter_events.OPERATIONS,
     *payment_methods.OPERATIONS,
     *subscriptions.OPERATIONS,
+    *subscription_schedules.OPERATIONS,
     *invoice_calls.OPERATIONS,
     *charges.OPERATIONS,
     *checkout.OPERATIONS,

@@ -32,7 +32,14 @@ from aisaas.embedded.payments.periods import DAY
 KIND = "checkout.session"
 SHORTEST_SECONDS, LONGEST_SECONDS = 30 * 60, DAY
 SUBSCRIPTION_DATA = frozenset(
-    {"description", "metadata", "trial_end", "trial_period_days", "trial_settings"}
+    {
+        "billing_mode",
+        "description",
+        "metadata",
+        "trial_end",
+        "trial_period_days",
+        "trial_settings",
+    }
 )
 LINE = frozenset({"price", "quantity"})
 
@@ -171,6 +178,7 @@ def complete(
         customer,
         session["_items"],
         metadata=merged_metadata({}, data.get("metadata")),
+        billing_mode=subscriptions.mode_of(data),
         trial_end=trial_end,
         behavior="error_if_incomplete",
         authenticated=authenticated,

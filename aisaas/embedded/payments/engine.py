@@ -1,7 +1,7 @@
 """A subscription's life: begun, renewed month by month, cancelled.
 
 Each period begins with an invoice: base prices in advance for the period that begins, usage in arrears
-for the one that has ended, at the metered price in force at its end. The usage of a trial costs
+for the one that has ended (which price bills it is told in `switching`). The usage of a trial costs
 nothing. Cancelling bills what was used until then.
 
 Invariant: a subscription's items share one period, and its boundaries are counted from the anchor.
@@ -10,7 +10,13 @@ Invariant: a subscription's items share one period, and its boundaries are count
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from aisaas.embedded.payments import invoices, payment_methods, standing, subscription_shape
+from aisaas.embedded.payments import (
+    invoices,
+    payment_methods,
+    standing,
+    subscription_schedules,
+    subscription_shape,
+)
 from aisaas.embedded.payments import subscription_items as items_of
 from aisaas.embedded.payments.agenda import DUE, waiting
 from aisaas.embedded.payments.books import Books, Object
@@ -31,6 +37,7 @@ def subscribe(
     items: Sequence[Mapping[str, Any]],
     *,
     metadata: Mapping[str, str],
+    billing_mode: str = "flexible",
     trial_end: int | None = None,
     payment_method: Object | None = None,
     behavior: str = "allow_incomplete",
@@ -47,7 +54,7 @@ def subscribe(
     ]
     items_of.check_together(prices)
     subscription = subscription_shape.new(
-        books, customer, prices[0]["currency"], metadata, trial_end
+        books, customer, prices[0]["currency"], metadata, trial_end, billing_mode
     )
     subscription |= {
         "default_payment_method": payment_method["id"] if payment_method else None,
@@ -96,7 +103,8 @@ def cancel_now(books: Books, subscription: Object, *, invoice_now: bool = False)
 
 
 def set_cancel_at_period_end(books: Books, subscription: Object, cancel: bool) -> None:
-    """Let it end with its period, or not after all. Raises `PaymentsError` if it has ended."""
+    """Let it end with its period, or not after all. Raises `PaymentsError` if it has ended, or if a
+    schedule decides about that."""
     at = standing.period(subscription)[1] if cancel else None
     set_cancel_at(books, subscription, at, at_period_end=cancel)
 
@@ -106,6 +114,7 @@ def set_cancel_at(
 ) -> None:
     """Let it end at an instant to come, or with None not after all."""
     refuse_ended(subscription)
+    subscription_schedules.refuse_attached(subscription)
     if at is not None and at <= books.now():
         raise PaymentsError("cancel_at must be in the future.", param="cancel_at")
     details = subscription["cancellation_details"]
@@ -151,7 +160,7 @@ def preview(books: Books, subscription: Object) -> Object | None:
     cancel_at: int | None = subscription["cancel_at"]
     ends = cancel_at is not None and cancel_at <= end
     at = cancel_at if cancel_at is not None and ends else end
-    parts = _parts(subscription, at, None if ends else _following(subscription, at))
+    parts = _parts(books, subscription, at, None if ends else _following(subscription, at))
     invoice = invoices.sketch(books, subscription, "upcoming", parts, (start, at))
     if ends and not (parts and invoice["total"]):
         return None
@@ -189,8 +198,11 @@ def _renew(books: Books, subscription: Object) -> None:
     """One period has ended: the next begins, with its invoice."""
     start, end = standing.period(subscription)
     following = _following(subscription, end)
-    parts = _parts(subscription, end, following)
+    parts = _parts(books, subscription, end, following)
     invoice = invoices.draft(books, subscription, "subscription_cycle", parts, (start, end))
+    items = subscription_schedules.items_at(books, subscription, end)
+    subscription["items"] = items_of.listed(subscription["id"], items)
+    scheduled = subscription_schedules.begin_period(books, subscription, end)
     if subscription["status"] == "unpaid":
         invoice |= {"auto_advance": False, "automatically_finalizes_at": None, DUE: None}
         books.save(invoice)
@@ -205,6 +217,7 @@ def _renew(books: Books, subscription: Object) -> None:
             "latest_invoice": invoice["id"],
             "status": "active" if trial else subscription["status"],
             "_pending": [],
+            **scheduled,
         },
     )
     subscription |= books.need(KIND, subscription["id"])
@@ -215,22 +228,24 @@ def _end(books: Books, subscription: Object, reason: str) -> Object | None:
     """Cancel it now; the invoice for what isn't billed yet, if there is anything to bill."""
     start, _ = standing.period(subscription)
     now, invoice = books.now(), None
-    parts = _parts(subscription, now, None)
+    parts = _parts(books, subscription, now, None)
     if parts and subscription["status"] in standing.RUNNING:
         invoice = invoices.draft(books, subscription, "subscription_cycle", parts, (start, now))
         subscription |= {"latest_invoice": invoice["id"], "_pending": []}
+    subscription_schedules.end(books, subscription)
     standing.end(books, subscription, reason)
     if invoice is not None:
         invoices.announce(books, invoice)
     return invoice
 
 
-def _parts(subscription: Object, until: int, following: int | None) -> list[Object]:
+def _parts(books: Books, subscription: Object, until: int, following: int | None) -> list[Object]:
     """What the next invoice bills: for a period until `following`, if there is to be another."""
     items, trial = subscription["items"]["data"], subscription["status"] == "trialing"
     parts = list(subscription["_pending"])
     if following is not None:
-        parts += items_of.in_advance(items, (until, following), trial=False)
+        ahead = subscription_schedules.items_at(books, subscription, until)
+        parts += items_of.in_advance(ahead, (until, following), trial=False)
     if trial and following is None:
         return parts
     return parts + items_of.in_arrears(items, until, free=trial)

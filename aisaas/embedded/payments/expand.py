@@ -57,7 +57,8 @@ def _expand(books: Books, obj: Object, parts: Sequence[str], path: str) -> None:
 
 
 def _referred(books: Books, given: str, path: str) -> Object:
-    kind = KINDS.get(given.split("_", maxsplit=1)[0])
+    scheduled = given.startswith("sub_sched_")
+    kind = "subscription_schedule" if scheduled else KINDS.get(given.split("_", maxsplit=1)[0])
     if kind is None:
         raise PaymentsError(f"This property cannot be expanded ({path}).", param="expand")
     return books.need(kind, given, "expand")

@@ -4,8 +4,7 @@ An invoice keeps what it bills as parts, from which its lines are worked out ane
 draft: usage still comes in. A part has `kind` (licensed, metered or proration), `item`, `price`,
 `start`, `end`, and either `quantity` or (a proration) `amount` and `description`.
 
-Invariant: amounts are exact until a line's end, where they are rounded to cents, half up. The usage of
-a whole period is billed at the metered price in force at the period's end.
+Invariant: amounts are exact until a line's end, where they are rounded to cents, half up.
 """
 
 from collections.abc import Iterator

@@ -6,12 +6,18 @@ from aisaas.embedded.payments.books import Books, Object
 from aisaas.embedded.payments.standing import KIND
 
 
+def mode(books: Books, kind: str) -> Object:
+    flexible = {"proration_discounts": "included"} if kind == "flexible" else None
+    return {"flexible": flexible, "type": kind, "updated_at": books.now()}
+
+
 def new(
     books: Books,
     customer: Object,
     currency: str,
     metadata: Mapping[str, str],
     trial_end: int | None,
+    billing_mode: str,
 ) -> Object:
     """Without items; in trial until `trial_end`, or else still to be paid for."""
     now = books.now()
@@ -24,7 +30,7 @@ def new(
         "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
         "billing_cycle_anchor": trial_end or now,
         "billing_cycle_anchor_config": None,
-        "billing_mode": {"flexible": None, "type": "classic"},
+        "billing_mode": mode(books, billing_mode),
         "billing_thresholds": None,
         "cancel_at": None,
         "cancel_at_period_end": False,

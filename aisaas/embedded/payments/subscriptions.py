@@ -6,6 +6,7 @@ from typing import Any
 from stripe.params._subscription_cancel_params import SubscriptionCancelParams
 from stripe.params._subscription_create_params import SubscriptionCreateParams
 from stripe.params._subscription_list_params import SubscriptionListParams
+from stripe.params._subscription_migrate_params import SubscriptionMigrateParams
 from stripe.params._subscription_retrieve_params import SubscriptionRetrieveParams
 from stripe.params._subscription_update_params import SubscriptionUpdateParams
 
@@ -15,6 +16,7 @@ from aisaas.embedded.payments import (
     engine,
     payment_methods,
     standing,
+    subscription_shape,
     switching,
 )
 from aisaas.embedded.payments import subscription_items as items_of
@@ -37,6 +39,7 @@ def create(call: Call) -> Object:
             *("customer", "items", "default_payment_method", "metadata", "trial_end"),
             *("trial_period_days", "trial_settings", "payment_behavior", "automatic_tax"),
             *("collection_method", "discounts", "off_session", "proration_behavior", *KEPT),
+            "billing_mode",
         ),
         call.books,
     )
@@ -55,6 +58,7 @@ def create(call: Call) -> Object:
         customer,
         _items(params.get("items") or []),
         metadata=merged_metadata({}, params.get("metadata")),
+        billing_mode=mode_of(params),
         trial_end=ends,
         payment_method=method,
         behavior=behavior,
@@ -127,6 +131,24 @@ def list_all(call: Call) -> Object:
         ]
     answer = page(call, found, "/v1/subscriptions")
     return answer | {"data": [_up_to_date(books, each) for each in answer["data"]]}
+
+
+def migrate(call: Call) -> Object:
+    """From the classic mode to the flexible one; there is no way back."""
+    only(call, "billing_mode")
+    subscription = _found(call)
+    engine.refuse_ended(subscription)
+    if subscription["billing_mode"]["type"] == "flexible":
+        raise PaymentsError("This subscription already has the flexible billing mode.")
+    values = {"billing_mode": subscription_shape.mode(call.books, "flexible")}
+    standing.change(call.books, subscription, values)
+    return _up_to_date(call.books, subscription)
+
+
+def mode_of(params: Mapping[str, Any]) -> str:
+    """The billing mode that a call asks for; flexible by itself."""
+    given: Object | None = params.get("billing_mode")
+    return given["type"] if given else "flexible"
 
 
 def trial_end(books: Books, params: Mapping[str, Any]) -> int | None:
@@ -276,4 +298,5 @@ OPERATIONS = (
     Operation("GET", ONE, SubscriptionRetrieveParams, retrieve),
     Operation("POST", ONE, SubscriptionUpdateParams, update),
     Operation("DELETE", ONE, SubscriptionCancelParams, cancel),
+    Operation("POST", f"{ONE}/migrate", SubscriptionMigrateParams, migrate),
 )

@@ -1,8 +1,11 @@
 """Changing what a subscription is made of, in the middle of a period.
 
 What was paid for a licensed price and is not used up is credited, and what the new one costs for the
-rest of the period is charged, by the second. Usage is not split: all of the period is billed at the
-metered price in force at its end. A metered item that is taken out is billed up to then.
+rest of the period is charged, by the second. Usage is never prorated. Where a metered item gets another
+price, flexible billing bills what was used until then at the former one, and begins its tiers again;
+classic billing never bills that. A metered item that is taken out is billed up to then, but in flexible
+billing not with `proration_behavior=none`. By the time of usage; Stripe doesn't say whether it goes by
+that or by when it was told.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +45,8 @@ def switch_prices(
         )
     pending = list(subscription["_pending"])
     if subscription["status"] != "trialing":
-        pending += _used(before, after, books.now())
+        flexible = subscription["billing_mode"]["type"] == "flexible"
+        pending += _used(before, after, books.now(), flexible=flexible, proration=proration)
         if proration != "none":
             pending += _prorated(books, before, after)
     values: Object = {"items": items_of.listed(subscription["id"], after), "_pending": pending}
@@ -83,15 +87,24 @@ def _changed(
             quantity = None
         else:
             quantity = change.get("quantity", former["quantity"] or 1)
-        items[given] = former | {"price": price, "quantity": quantity}
+        # Usage of before is the former price's.
+        begins = {"_from": books.now()} if price["id"] != former["price"]["id"] else {}
+        items[given] = former | {"price": price, "quantity": quantity} | begins
     return list(items.values())
 
 
-def _used(before: Sequence[Object], after: Sequence[Object], now: int) -> list[Part]:
-    """Usage of metered items that are no more."""
-    kept = {item["id"] for item in after if items_of.metered(item["price"])}
-    gone = [item for item in before if item["id"] not in kept]
-    return items_of.in_arrears(gone, now, free=False)
+def _used(
+    before: Sequence[Object], after: Sequence[Object], now: int, *, flexible: bool, proration: str
+) -> list[Part]:
+    """Usage of metered items that are no more, or no more at their price."""
+    kept = {item["id"]: item["price"]["id"] for item in after if items_of.metered(item["price"])}
+    billed: list[Object] = []
+    for item in before:
+        if item["id"] not in kept:
+            billed += [] if flexible and proration == "none" else [item]
+        elif flexible and kept[item["id"]] != item["price"]["id"]:
+            billed.append(item)
+    return items_of.in_arrears(billed, now, free=False)
 
 
 def _prorated(books: Books, before: Sequence[Object], after: Sequence[Object]) -> list[Part]:

@@ -62,7 +62,8 @@ def estimate_view(found: Billing) -> BillView:
         return BillView(stage=WAITS)
     if estimate is None:
         return BillView()
-    base = f"{plan.label}, monthly" if estimate.base_usd else f"{plan.label} (ending, no renewal)"
+    monthly = f"{estimate.plan.label}, monthly"
+    base = monthly if estimate.base_usd else f"{plan.label} (ending, no renewal)"
     return BillView(
         stage=SHOWN,
         lines=[

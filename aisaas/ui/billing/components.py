@@ -229,6 +229,12 @@ def _offer(offer: OfferView) -> rx.Component:
                     on_switch=Billing.switch(offer.id),
                 ),
             ),
+            (
+                offers.KEEP,
+                rx.el.button(
+                    offer.button, type="button", class_name="button", on_click=Billing.keep_plan
+                ),
+            ),
             (offers.PORTAL, _to_portal(offer.button)),
             rx.fragment(),
         ),

@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from aisaas.accounts.models import Principal
-from aisaas.billing.checkout import Billing
+from aisaas.billing.checkout import Billing, is_dearer
 from aisaas.billing.plans import FREE, Plan
 from aisaas.formats import price
 
 TRIALING, PAST_DUE, CANCELLED = "trialing", "past_due", "cancelled"
 # What a button of a plan does.
-CHOOSE, SWITCH, PORTAL, NOTHING = "choose", "switch", "portal", ""
+CHOOSE, SWITCH, KEEP, PORTAL, NOTHING = "choose", "switch", "keep", "portal", ""
 
 # Labels of the models that a plan has.
 Models = Callable[[str], Sequence[str]]
@@ -108,6 +108,14 @@ def _choice(plan: Plan, found: Billing, principal: Principal, *, trial: bool) ->
         if plan.price is None:
             return _Choice(note=f"Your account moves to this plan when {found.plan.label} ends.")
         return _Choice(PORTAL, "Resume plan" if current else "Resume your plan first")
+    if subscribed and found.next_plan is not None:
+        # A switch to come is taken back here; the portal changes nothing until it is.
+        if current:
+            return _Choice(KEEP, f"Keep {plan.label}")
+        if plan.price is None:
+            return _Choice(note=f"To cancel instead, keep {found.plan.label} first.")
+        if plan.id == found.next_plan.id:
+            return _Choice(note="You switch to this plan when the current period ends.")
     if found.status == TRIALING:
         if current:
             return _Choice(note="You're trying this plan. It continues when your trial ends.")
@@ -126,17 +134,16 @@ def _choice(plan: Plan, found: Billing, principal: Principal, *, trial: bool) ->
 def _question(plan: Plan, found: Billing) -> tuple[str, str]:
     """What is asked before a switch. Prices are in proportion to the rest of the period."""
     assert plan.price is not None
-    present = found.plan.price
     if found.status == TRIALING:
         said = "Your trial continues. You'll pay the new price when it ends."
-    elif present is None or plan.price.base_usd > present.base_usd:
+    elif is_dearer(plan, found.plan):
         said = (
-            "Your card is charged the difference for the rest of this period now. If the payment "
-            "fails, your plan doesn't change."
+            "Your card is charged the difference for the rest of this period now, and you get the "
+            "additional tokens in the same proportion. If the payment fails, your plan doesn't change."
         )
     else:
         said = (
-            "The switch takes effect now. The unused part of this period is credited to your next "
-            "invoice."
+            f"You keep {found.plan.label} until the current period ends, and aren't charged today. You "
+            "can change your mind until then."
         )
     return f"Switch to {plan.label} for {price_of(plan)}?", said

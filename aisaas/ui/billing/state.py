@@ -101,10 +101,25 @@ class Billing(rx.State):
             principal = await principal_of(self, also_suspended=True)
             self.arriving = ""
         wanted = payloads.plan_id(plan)
-        await services().checkout.switch(principal, wanted)
+        now = await services().checkout.switch(principal, wanted)
         async with self:
-            await expect_plan(self, await principal_of(self, also_suspended=True), wanted)
-        return Billing.watch
+            principal = await principal_of(self, also_suspended=True)
+            if now:
+                await expect_plan(self, principal, wanted)
+            else:
+                await show_billing(self, principal)
+        return Billing.watch if now else Billing.ask_provider
+
+    @rx.event(background=True)
+    @notices.shown_from_background
+    async def keep_plan(self) -> EventType[()]:
+        async with self:
+            await notices.clear(self)
+            principal = await principal_of(self, also_suspended=True)
+        await services().checkout.keep_plan(principal)
+        async with self:
+            await show_billing(self, await principal_of(self, also_suspended=True))
+        return Billing.ask_provider
 
     @rx.event(background=True)
     @notices.shown_from_background

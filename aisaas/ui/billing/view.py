@@ -88,7 +88,7 @@ def plan_view(found: Billing, principal: Principal, models: Models) -> PlanView:
         price=price_of(found.plan),
         status=_status(found, principal),
         standing="due" if owing else "ending" if paid and found.ends_at else "calm",
-        includes=_present(found, models),
+        includes=_present(found, principal, models),
         manageable=found.has_customer,
         paid=paid,
     )
@@ -104,6 +104,8 @@ def _status(found: Billing, principal: Principal) -> DatedView:
     if ends:
         trial = "Trial canceled. It" if found.status == TRIALING else f"Canceled. {label}"
         return DatedView(f"{trial} ends on", ends, ".")
+    if found.next_plan is not None:
+        return DatedView(f"You switch from {label} to {found.next_plan.label} on", renews, ".")
     if principal.subscription is None:
         return DatedView(f"You have {label} for free.")
     if found.status == TRIALING:
@@ -121,11 +123,14 @@ def _status_of_nothing(status: str) -> DatedView:
     return DatedView("You're on the free plan.")
 
 
-def _present(found: Billing, models: Models) -> list[str]:
+def _present(found: Billing, principal: Principal, models: Models) -> list[str]:
     """What the plan includes, as it is for this account now."""
     own, lines = found.allowance.included, includes(found.plan, models(found.plan.id))
     if found.status == TRIALING and found.plan.price:
         return [f"{own:,} tokens during the trial, then {lines[0]}", *lines[1:]]
+    granted = principal.subscription
+    if granted is not None and own == granted.period_tokens:
+        return [f"{own:,} tokens this period, then {lines[0]}", *lines[1:]]
     if own != found.plan.tokens_per_month:
         return [f"{own:,} tokens a month, set for your account", *lines[1:]]
     return lines
@@ -158,12 +163,12 @@ def usage_view(found: Billing) -> UsageView:
         held=f"{allowance.reserved:,}",
         ends_at=allowance.period_end.isoformat(),
     )
-    if found.plan.price is None or (allowance.overage == 0 and allowance.beyond == 0):
+    if found.plan.price is None or (allowance.overage == 0 and allowance.billed_tokens == 0):
         return shown
     return dataclasses.replace(
         shown,
         beyond=True,
-        beyond_tokens=count(allowance.beyond, "token"),
+        beyond_tokens=count(allowance.billed_tokens, "token"),
         spent=usd(found.spent_usd),
         cap=usd(found.cap_usd),
         overage=_overage(allowance),

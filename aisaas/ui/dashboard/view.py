@@ -159,9 +159,9 @@ def allowance_view(allowance: Allowance, price: PlanPrice | None = None) -> Allo
 def _beyond(allowance: Allowance, price: PlanPrice | None) -> dict[str, str]:
     if price is None or allowance.overage == 0:
         return {}
-    spent, cap = amounts.spent(allowance, price), amounts.cap(allowance, price)
+    spent, cap = amounts.spent(allowance), amounts.cap(allowance, price)
     return {
-        "beyond": count(allowance.beyond, "token"),
+        "beyond": count(allowance.billed_tokens, "token"),
         "extra": f"{formats.usd(spent)} of your {formats.usd(cap)} cap",
     }
 

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from aisaas.adapters.stripe_payments import METER_EVENT
 from aisaas.admin.money_webhooks import PAGE_ENTRIES, WebhookPlace
 from aisaas.errors import ActionInvalid, NotFound, Unavailable
+from aisaas.ports import EXTRA_USAGE_METER
 from aisaas.wiring import Services
 from tests.metering.provider import Provider, Sql
 from tests.services import Member, new_principal
@@ -66,7 +66,7 @@ async def test_failed_event_is_handled_anew_once(
 async def test_problem_of_the_meter_is_fetched_anew(
     services: Services, provider: Provider, admin: Member
 ) -> None:
-    told = {"event_name": METER_EVENT, "identifiers": [uuid4().hex]}
+    told = {"event_name": EXTRA_USAGE_METER, "identifiers": [uuid4().hex]}
     (await provider.control.post("/meter-errors", json=told)).raise_for_status()
     rows = provider.books("select id from objects where kind = 'v2.core.event'")
     event_id = rows[-1][0]

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from aisaas.embedded.payments import engine, invoices, payment_methods
+from aisaas.embedded.payments import engine, invoices, payment_methods, standing
 from aisaas.embedded.payments.pages import card, confirm
 from aisaas.embedded.payments.pages import portal_sections as sections
 from aisaas.embedded.payments.pages.frame import page
@@ -44,7 +44,10 @@ def routes(services: Services) -> list[BaseRoute]:
             if visit.feature("subscription_cancel")["mode"] == "immediately":
                 engine.cancel_now(books, subscription)
             else:
-                engine.set_cancel_at_period_end(books, subscription, True)
+                # In the flexible mode only the instant says so.
+                classic = subscription["billing_mode"]["type"] == "classic"
+                end = standing.period(subscription)[1]
+                engine.set_cancel_at(books, subscription, end, at_period_end=classic)
         return visit.back("canceled")
 
     async def resume(request: Request, _fields: Fields) -> Response:

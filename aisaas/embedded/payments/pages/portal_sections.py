@@ -25,6 +25,7 @@ TOLD = {
     "unconfirmed": "The payment was not confirmed. Try again, or change the card.",
 }
 WRONG = frozenset({"failed", "unconfirmed"})
+SCHEDULED = "The plan changes when the period ends. To cancel it, keep it first, in the product."
 NO_CHANGE = "A plan that goes by usage can't be changed here. Change it in the product."
 
 
@@ -66,7 +67,9 @@ def plan_section(visit: Visit, subscription: Object) -> Html:
 
 def _cancel_or_resume(path: str, subscription: Object) -> Html:
     given = subscription["id"]
-    if subscription["cancel_at_period_end"]:
+    if subscription["schedule"]:
+        return tag("p", SCHEDULED, class_="quiet")
+    if subscription["cancel_at"] is not None:
         return tag(
             "form",
             tag("button", "Resume plan", class_="main"),

@@ -156,7 +156,7 @@ def what_comes(subscription: Object) -> str:
             return f"ended on {day(subscription.get('ended_at'))}"
         case "incomplete" | "paused":
             return ""
-        case _ if subscription.get("cancel_at_period_end"):
+        case _ if subscription.get("cancel_at"):
             return f"ends on {end}"
         case "trialing":
             return f"until {end}, paid from then on"

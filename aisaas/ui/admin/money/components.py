@@ -132,7 +132,7 @@ def _stuck(row: StuckView) -> rx.Component:
                 row.resolve,
                 shared.ask_first(
                     "Resolve",
-                    title=f"Resolve {row.tokens} quota tokens of {row.who}",
+                    title=f"Resolve {row.tokens}{row.unit} of {row.who}",
                     explanation="This can't be undone. The record won't be sent again.",
                     confirm="Resolve",
                     fields=row.fields,
@@ -259,8 +259,8 @@ def days() -> rx.Component:
             ),
             shared.turns(found.page, found.older, Days.newer, Days.older, "Pages of days"),
             rx.el.p(
-                "Days are in UTC and are compared automatically an hour after they end. Drift is how many "
-                "quota tokens Stripe has in excess (+) or is missing (−), not counting settled ones.",
+                "Days are in UTC and are compared automatically an hour after they end. Drift is what "
+                "Stripe has in excess (+) or is missing (−), not counting what is settled.",
                 class_name="quiet",
             ),
             class_name="card card-wide",
@@ -298,7 +298,7 @@ def _actions(day: DayView) -> rx.Component:
             rx.fragment(
                 shared.ask_first(
                     "Correct",
-                    title=f"Correct {day.drift} quota tokens of {day.who}",
+                    title=f"Correct {day.drift}{day.unit} of {day.who}",
                     explanation="The day is compared again. Missing usage is sent to Stripe. Excess "
                     "usage is canceled if it was sent within the last day.",
                     confirm="Correct",
@@ -307,7 +307,7 @@ def _actions(day: DayView) -> rx.Component:
                 ),
                 shared.ask_first(
                     "Settle",
-                    title=f"Mark {day.drift} quota tokens of {day.who} as settled",
+                    title=f"Mark {day.drift}{day.unit} of {day.who} as settled",
                     explanation="Use this if you corrected it elsewhere, for example with a credit note. "
                     "Nothing is sent to Stripe.",
                     confirm="Mark as settled",

@@ -55,7 +55,7 @@ class Days(Listed, rx.State):
         principal = await admin_of(self)
         found = await services().money.ledger.compare(principal, *asked.customer_day(subject))
         await self._show_again(principal)
-        await done(self, view.compared(found.open_drift, moving=found.moving))
+        await done(self, view.compared(found.open_drift, found.meter_name, moving=found.moving))
 
     @rx.event(background=True)
     @notices.shown_from_background
@@ -92,8 +92,6 @@ class Days(Listed, rx.State):
     async def settle(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         customer, day = asked.customer_day(payloads.word(form, "subject"))
-        tokens = await services().money.ledger.settle(
-            principal, customer, day, reason=asked.reason(form)
-        )
+        await services().money.ledger.settle(principal, customer, day, reason=asked.reason(form))
         await self._show_again(principal)
-        await done(self, f"{view.signed(tokens)} tokens are marked as settled.")
+        await done(self, "The day is marked as settled.")

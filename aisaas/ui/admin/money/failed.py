@@ -23,6 +23,7 @@ JOBS = {
     "alert_spending": "Sending alerts",
     "reconcile_usage": "Comparing ledger and meter",
     "synchronise_subscriptions": "Checking subscriptions",
+    "subscription_tasks": "Ending subscriptions",
 }
 COLUMNS = (
     Column("Job", "wrap"),

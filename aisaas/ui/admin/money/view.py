@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from aisaas import formats
@@ -14,6 +15,7 @@ from aisaas.admin.money_usage import TROUBLE, OutboxPage, Resent
 from aisaas.admin.money_usage_store import OutboxEntry, OutboxHealth, OutboxState
 from aisaas.admin.money_webhooks import FAILED, WebhookPage
 from aisaas.admin.money_webhooks_store import WebhookEntry, WebhookHealth
+from aisaas.ports import TOKEN_METER
 from aisaas.ui import routes
 from aisaas.ui.admin.view import TileView
 
@@ -53,6 +55,7 @@ EVENTS = {
 WAIVED = {"value": "waived", "label": "Never bill it"}
 COUNTED = {"value": "counted", "label": "Stripe already counted it"}
 MINUTE, HOUR, DAY = 60, 3600, 86_400
+UNIT = " quota tokens"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +68,7 @@ class StuckView:
     href: str = ""
     customer: str = ""
     tokens: str = ""
+    unit: str = ""
     state: str = ""
     tone: str = ""
     error: str = ""
@@ -120,6 +124,7 @@ class DayView:
     ours: str = ""
     theirs: str = ""
     drift: str = ""
+    unit: str = ""
     tone: str = ""
     hints: list[str] = dataclasses.field(default_factory=list)
     checked_at: str = ""
@@ -176,7 +181,8 @@ def _stuck(entry: OutboxEntry) -> StuckView:
         who=entry.email or "Deleted account",
         href=routes.admin_user(entry.user_id) if entry.email else "",
         customer=entry.customer,
-        tokens=f"{entry.tokens:,}",
+        tokens=f"{entry.tokens:,}" if entry.micro_usd is None else _micro_usd(entry.micro_usd),
+        unit=UNIT if entry.micro_usd is None else "",
         state="Correction, " + state.lower() if entry.correction else state,
         tone=tone,
         error=", ".join(filter(None, errors)) or "–",
@@ -246,8 +252,8 @@ def days_view(
 ) -> DaysView:
     tiles = [
         TileView("Days with drift", f"{health.days:,}", "counted per customer"),
-        TileView("Missing at Stripe", f"{health.missing:,}", "quota tokens"),
-        TileView("Excess at Stripe", f"{health.surplus:,}", "quota tokens"),
+        TileView("Missing at Stripe", *_both(health.missing, health.missing_micro_usd)),
+        TileView("Excess at Stripe", *_both(health.surplus, health.surplus_micro_usd)),
         TileView("Waiting for comparison", f"{health.due:,}", "days, within the hour"),
     ]
     rows = [_day(entry) for entry in found.found]
@@ -258,9 +264,9 @@ def _day(entry: DayEntry) -> DayView:
     left = entry.drift - entry.settled
     hints: list[str] = []
     if entry.pending:
-        hints.append(f"{entry.pending:,} waiting")
+        hints.append(f"{amount(entry.pending, entry.meter_name)} waiting")
     if entry.settled:
-        hints.append(f"{signed(entry.settled)} settled")
+        hints.append(f"{signed(entry.settled, entry.meter_name)} settled")
     if entry.corrected_at:
         hints.append("corrected")
     return DayView(
@@ -268,9 +274,10 @@ def _day(entry: DayEntry) -> DayView:
         day=formats.day(entry.day),
         who=entry.email or "Deleted account",
         customer=entry.customer,
-        ours=f"{entry.ledger:,}",
-        theirs=f"{entry.meter:,}",
-        drift=signed(left),
+        ours=amount(entry.ledger, entry.meter_name),
+        theirs=amount(entry.meter, entry.meter_name),
+        drift=signed(left, entry.meter_name),
+        unit=_unit(entry.meter_name),
         tone="bad" if left else "good",
         hints=hints,
         checked_at=entry.checked_at.isoformat() if entry.checked_at else "",
@@ -280,7 +287,7 @@ def _day(entry: DayEntry) -> DayView:
 
 def corrected(done: Corrected) -> str:
     """What was done, and what is left to do by hand."""
-    tokens = f"{abs(done.drift):,} quota tokens"
+    tokens = f"{amount(abs(done.drift), done.meter)}{_unit(done.meter)}"
     match done.remedy:
         case "sent":
             said = f"{tokens} will be sent to Stripe. Compare the day again in an hour."
@@ -295,18 +302,36 @@ def corrected(done: Corrected) -> str:
     return said + late if done.late else said
 
 
-def compared(drift: int, *, moving: bool) -> str:
+def compared(drift: int, meter: str = TOKEN_METER, *, moving: bool) -> str:
     if moving:
         return "Some usage of that day is waiting or parked. Compare it again in an hour."
-    return (
-        f"Stripe differs by {signed(drift)} quota tokens." if drift else "Ledger and Stripe agree."
-    )
+    if not drift:
+        return "Ledger and Stripe agree."
+    return f"Stripe differs by {signed(drift, meter)}{_unit(meter)}."
 
 
-def signed(tokens: int) -> str:
-    if tokens == 0:
+def amount(value: int, meter: str) -> str:
+    """What a meter counts: tokens, or dollars."""
+    return f"{value:,}" if meter == TOKEN_METER else _micro_usd(value)
+
+
+def signed(value: int, meter: str = TOKEN_METER) -> str:
+    if value == 0:
         return "0"
-    return f"{'+' if tokens > 0 else '−'}{abs(tokens):,}"
+    return f"{'+' if value > 0 else '−'}{amount(abs(value), meter)}"
+
+
+def _unit(meter: str) -> str:
+    return UNIT if meter == TOKEN_METER else ""
+
+
+def _micro_usd(value: int) -> str:
+    return formats.exact_usd(Decimal(value) / 1_000_000)
+
+
+def _both(tokens: int, micro_usd: int) -> tuple[str, str]:
+    """A figure and what is said below it: dollars, and tokens of subscriptions from before."""
+    return _micro_usd(micro_usd), f"and {tokens:,} quota tokens" if tokens else ""
 
 
 def times(count: int, one: str, more: str) -> str:

@@ -1,0 +1,535 @@
+"""What Stripe invoices as extra usage is what the ledger has charged, to the cent, whatever becomes of a
+subscription. Generated lives, by the real SDK against the fake, with the real database between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from stripe import StripeClient, StripeError
+
+from aisaas.accounts.models import Principal
+from aisaas.adapters.redis_attempts import RedisAttempts
+from aisaas.adapters.redis_client import make_listening_redis, make_redis
+from aisaas.adapters.redis_signals import RedisSignals
+from aisaas.adapters.stripe_catalogue import StripeCatalogue
+from aisaas.adapters.stripe_payments import StripePayments
+from aisaas.adapters.stripe_webhooks import read_event
+from aisaas.admin import users_store
+from aisaas.billing.checkout import Checkout, cents
+from aisaas.billing.models import Charge
+from aisaas.billing.outbox import Outbox
+from aisaas.billing.periods import running
+from aisaas.billing.plans import Plan, PlanPrice
+from aisaas.billing.quota import Quota, book
+from aisaas.billing.stripe_events import StripeEvents
+from aisaas.billing.subscription_tasks import SubscriptionTasks
+from aisaas.billing.subscriptions import Subscriptions
+from aisaas.db.engine import Login
+from aisaas.db.service import ServiceDatabase
+from aisaas.db.user import UserDatabase
+from aisaas.embedded.stack import Stack
+from aisaas.errors import BillingInvalid, QuotaExceeded, Refusal
+from aisaas.ports import RateLimits
+from tests.billing.conftest import charge, claim
+from tests.billing.webhooks import GRACE
+from tests.embedded.payments_client import (
+    KEY,
+    Counterpart,
+    control,
+    counterpart,
+    sdk,
+    variables_for,
+)
+from tests.embedded.payments_shop import DAY, HOUR
+from tests.metering.provider import Sql
+
+PLENTY = Decimal(1_000_000)
+RATES = RateLimits(1_000, 1_000)
+# A token costs about a cent, and never a whole number of them.
+FREE = Plan("free", "Free", RATES, 300, 5)
+PRO = Plan(
+    "pro",
+    "Pro",
+    RATES,
+    1_000,
+    5,
+    PlanPrice(Decimal(20), Decimal("12345.678"), Decimal("9.99"), trial_days=0, trial_tokens=0),
+)
+BUSINESS = Plan(
+    "business",
+    "Business",
+    RATES,
+    5_000,
+    5,
+    PlanPrice(Decimal(100), Decimal("7654.321"), Decimal(20), trial_days=7, trial_tokens=400),
+)
+PLANS = {plan.id: plan for plan in (FREE, PRO, BUSINESS)}
+GOOD, FAILING = "pm_card_visa", "pm_card_chargeCustomerFail"
+STEPS = (
+    "subscribe pro",
+    "subscribe business",
+    "beside pro",
+    "beside business",
+    "use 90",
+    "use 700",
+    "use 2500",
+    "switch pro",
+    "switch business",
+    "keep",
+    "cancel",
+    "resume",
+    "break card",
+    "mend card",
+    "pay",
+    "refund",
+    "wait",
+    "renew",
+)
+
+
+@pytest.fixture(scope="module")
+def payments(tmp_path_factory: pytest.TempPathFactory) -> Generator[Counterpart]:
+    with counterpart(variables_for(tmp_path_factory.mktemp("invoices") / "books")) as running:
+        yield running
+
+
+@dataclass
+class Life:
+    """A user, what they do, and what Stripe and the database make of it."""
+
+    sql: Sql
+    service: ServiceDatabase
+    client: StripeClient
+    control: httpx.AsyncClient
+    checkout: Checkout
+    events: StripeEvents
+    tasks: SubscriptionTasks
+    outbox: Outbox
+    quota: Quota
+    user_id: UUID = field(default_factory=uuid4)
+    known: set[str] = field(default_factory=set[str])
+    did: list[str] = field(default_factory=list[str])
+
+    def __post_init__(self) -> None:
+        email = f"{self.user_id}@example.com"
+        self.sql("insert into auth.users (id, email) values (%s, %s)", self.user_id, email)
+
+    async def principal(self) -> Principal:
+        async with self.service.transaction() as session:
+            found = await users_store.standing(session, self.user_id)
+        assert found is not None
+        return Principal(
+            user_id=self.user_id,
+            session_id=uuid4(),
+            email=found.email,
+            full_name="",
+            avatar_url=None,
+            role="user",
+            plan=found.plan,
+            subscription_status=found.subscription_status,
+            subscription=found.subscription,
+            plan_ends_at=found.plan_ends_at,
+            overage_cap_usd=found.overage_cap_usd,
+            suspended=False,
+            requests_per_minute=None,
+            requests_per_day=None,
+            tokens_per_month=None,
+            metered_customer=found.metered_customer,
+            recovered=False,
+            switches=frozenset(),
+            read_at=found.read_at,
+        )
+
+    async def live(self) -> Any:
+        """The subscription at Stripe, or None."""
+        customer = (await self.principal()).metered_customer
+        if customer is None:
+            return None
+        listed = await self.client.v1.subscriptions.list_async({"customer": customer})
+        assert len(listed.data) <= 1
+        return listed.data[0] if listed.data else None
+
+    async def step(self, wanted: str) -> None:
+        """What can't be done at this moment is refused, and that is all right."""
+        doing, _, what = wanted.partition(" ")
+        self.did.append(wanted)
+        try:
+            await DOINGS[doing](self, what)
+        except (BillingInvalid, QuotaExceeded, StripeError, Refusal) as refused:
+            self.did[-1] += f" ({type(refused).__name__})"
+        await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Webhooks arrive, usage goes out."""
+        page = await self.client.v1.events.list_async({"limit": 100})
+        new = [each for each in page.data if each.id not in self.known]
+        assert len(new) < 100, "one page isn't all of it"
+        for each in reversed(new):
+            self.known.add(each.id)
+            await self.events.process(read_event(str(each).encode()))
+        if await self.tasks.run_once():
+            return await self.catch_up()
+        self.sql("update private.metering set paused_until = now(), spent_until = now()")
+        await self.outbox.deliver_due()
+        self.sql("update usage_outbox set next_attempt_at = now() where state = 'pending'")
+        await self.outbox.deliver_due()
+        return None
+
+    async def subscribe_beside(self, plan: str) -> None:
+        """As another tab that nobody knows of, or a page that was open since yesterday."""
+        customer = (await self.principal()).metered_customer
+        if customer is None:
+            return
+        keys = [f"{plan}_base", "extra_usage"]
+        prices = await self.client.v1.prices.list_async({"lookup_keys": keys, "active": True})
+        await self.client.v1.subscriptions.create_async(
+            {
+                "customer": customer,
+                "items": [{"price": price.id} for price in prices.data],
+                "metadata": {"user_id": str(self.user_id)},
+                "payment_behavior": "error_if_incomplete",
+            }
+        )
+
+    async def subscribe(self, plan: str) -> None:
+        page = await self.checkout.subscribe(await self.principal(), plan)
+        if "/checkout/" in page:
+            given = page.rsplit("/", 1)[-1]
+            await self.control.post(
+                f"/checkout/{given}/complete", json={"number": "4242424242424242"}
+            )
+
+    async def use(self, tokens: str) -> None:
+        who = await self.principal()
+        plan = self.quota.plan_of(who)
+        held = claim(who.user_id, prompt=0, max_tokens=int(tokens), min_tokens=1, free=False)
+        held = replace(held, limits=self.quota.limits_of(who), period=running(who), plan=who.plan)
+        most = await self.quota.reserve(held)
+        used = charge(held, min(int(tokens), most), customer=self._customer(who, plan))
+        async with self.service.transaction() as session:
+            await book(session, _priced(used, plan))
+
+    def _customer(self, who: Principal, plan: Plan) -> str | None:
+        return who.metered_customer if plan.metered else None
+
+    async def switch(self, plan: str) -> None:
+        await self.checkout.switch(await self.principal(), plan)
+
+    async def keep(self, _: str) -> None:
+        await self.checkout.keep_plan(await self.principal())
+
+    async def cancel(self, _: str) -> None:
+        await self._change(cancel_at_period_end=True)
+
+    async def resume(self, _: str) -> None:
+        await self._change(cancel_at_period_end=False)
+
+    async def card(self, which: str) -> None:
+        customer = (await self.principal()).metered_customer
+        if customer is not None:
+            method = await self.client.v1.payment_methods.attach_async(
+                which, {"customer": customer}
+            )
+            default: Any = {"invoice_settings": {"default_payment_method": method.id}}
+            await self.client.v1.customers.update_async(customer, default)
+
+    async def pay(self, _: str) -> None:
+        for invoice in await self.invoices():
+            if invoice.status == "open":
+                await self.client.v1.invoices.pay_async(invoice.id)
+
+    async def refund(self, _: str) -> None:
+        """A part: the plan goes on."""
+        customer = (await self.principal()).metered_customer
+        if customer is not None:
+            listed = await self.client.v1.charges.list_async({"customer": customer})
+            paid = [each for each in listed.data if each.paid and not each.refunded]
+            if paid:
+                await self.client.v1.refunds.create_async({"charge": paid[0].id, "amount": 100})
+
+    async def wait(self, _: str) -> None:
+        await self.advance(5 * DAY)
+
+    async def renew(self, _: str) -> None:
+        found = await self.live()
+        if found is None:
+            return await self.advance(5 * DAY)
+        now = (await self.control.get("/clock")).json()["now"]
+        end = found["items"].data[0].current_period_end
+        # Behind the hour in which the invoice is a draft.
+        return await self.advance(max(end - now, 0) + 2 * HOUR)
+
+    async def advance(self, seconds: int) -> None:
+        answer = await self.control.post("/clock", json={"advance_seconds": seconds})
+        answer.raise_for_status()
+
+    async def _change(self, **values: Any) -> None:
+        found = await self.live()
+        if found is not None:
+            await self.client.v1.subscriptions.update_async(found.id, values)  # pyright: ignore[reportArgumentType]
+
+    async def invoices(self) -> list[Any]:
+        customer = (await self.principal()).metered_customer
+        if customer is None:
+            return []
+        page = await self.client.v1.invoices.list_async({"customer": customer, "limit": 100})
+        return [each async for each in page.auto_paging_iter()]
+
+    async def end(self) -> None:
+        """Whatever is still to be billed is."""
+        await self.step("mend card")
+        await self.step("pay")
+        found = await self.live()
+        if found is not None:
+            await self.client.v1.subscriptions.cancel_async(found.id)
+            await self.catch_up()
+            await self.advance(2 * HOUR)
+        await self.catch_up()
+
+    # The two sides
+
+    def ledger(self) -> Mapping[str, Decimal]:
+        """USD of each period, rounded as an invoice is."""
+        rows = self.sql(
+            "select period_key, sum(overage_usd) from usage_records where user_id = %s group by 1",
+            self.user_id,
+        )
+        return {str(key): cents(Decimal(str(usd))) for key, usd in rows}
+
+    async def invoiced(self) -> Mapping[str, Decimal]:
+        """USD of extra usage, by the period that it was used in."""
+        found: defaultdict[str, Decimal] = defaultdict(Decimal)
+        for invoice in await self.invoices():
+            for line in invoice.lines.data:
+                detail = line.parent.subscription_item_details
+                if line.pricing.unit_amount_decimal is not None and _extra(line):
+                    found[f"{detail.subscription}:{line.period.start}"] += (
+                        Decimal(line.amount) / 100
+                    )
+        return found
+
+    def spent(self) -> Mapping[str, Decimal]:
+        rows = self.sql(
+            "select period_key, billed_usd from quota_periods where user_id = %s", self.user_id
+        )
+        return {str(key): Decimal(str(usd)) for key, usd in rows}
+
+
+DOINGS: Mapping[str, Callable[[Life, str], Awaitable[None]]] = {
+    "subscribe": Life.subscribe,
+    "beside": Life.subscribe_beside,
+    "use": Life.use,
+    "switch": Life.switch,
+    "keep": Life.keep,
+    "cancel": Life.cancel,
+    "resume": Life.resume,
+    "break": lambda life, _: life.card(FAILING),
+    "mend": lambda life, _: life.card(GOOD),
+    "pay": Life.pay,
+    "refund": Life.refund,
+    "wait": Life.wait,
+    "renew": Life.renew,
+}
+
+
+def _extra(line: Any) -> bool:
+    return Decimal(str(line.pricing.unit_amount_decimal)) == Decimal("0.0001")
+
+
+def _priced(used: Charge, plan: Plan) -> Charge:
+    each = plan.price.overage_usd_per_million if plan.price else Decimal(0)
+    cap = plan.price.default_cap_usd if plan.price else Decimal(0)
+    return replace(used, overage_usd_per_million=each, default_cap_usd=cap)
+
+
+@asynccontextmanager
+async def living(stack: Stack, payments: Counterpart, sql: Sql) -> AsyncGenerator[Life]:
+    login, service_login = (
+        Login(stack.env["DATABASE_URL"]),
+        Login(stack.env["SERVICE_DATABASE_URL"]),
+    )
+    redis = make_redis(stack.env["REDIS_URL"])
+    listening = make_listening_redis(stack.env["REDIS_URL"], block_seconds=1)
+    service, user = ServiceDatabase(service_login), UserDatabase(login)
+    provider = StripePayments(KEY, api_base=payments.url)
+    quota = Quota(service, user, PLANS, free_cap=PLENTY, total_cap=PLENTY)
+    signals = RedisSignals(redis, listening, prefix=f"tests:{uuid4()}")
+    subscriptions = Subscriptions(
+        service, provider, signals, plans=("pro", "business"), grace=GRACE
+    )
+    limiter = RedisAttempts(redis, prefix="tests:invoices")
+    try:
+        async with sdk(payments.url) as client, control(payments.url) as till:
+            # Events of others are none of this life's.
+            before = await client.v1.events.list_async({"limit": 100})
+            yield Life(
+                sql,
+                service,
+                client,
+                till,
+                Checkout(
+                    service,
+                    user,
+                    provider,
+                    limiter,
+                    quota,
+                    PLANS,
+                    subscriptions,
+                    page="http://127.0.0.1/billing",
+                ),
+                StripeEvents(service, subscriptions),
+                SubscriptionTasks(service, provider, subscriptions),
+                Outbox(service, provider),
+                quota,
+                known={each.id for each in before.data},
+            )
+    finally:
+        await provider.close()
+        await redis.aclose()
+        await listening.aclose()
+        await login.close()
+        await service_login.close()
+
+
+async def _sell(payments: Counterpart) -> None:
+    catalogue = StripeCatalogue(
+        KEY, api_base=payments.url, plans=tuple(PLANS.values()), return_url="http://127.0.0.1"
+    )
+    await catalogue.sync()
+    await catalogue.close()
+
+
+async def _live(stack: Stack, payments: Counterpart, sql: Sql, steps: list[str]) -> None:
+    await _sell(payments)
+    async with living(stack, payments, sql) as life:
+        for step in steps:
+            await life.step(step)
+        await life.end()
+        ledger, invoiced = life.ledger(), await life.invoiced()
+        charged = {key: usd for key, usd in ledger.items() if usd}
+        asked = {key: usd for key, usd in invoiced.items() if usd}
+        unpaid = await _given_up(life)
+        assert {k: v for k, v in charged.items() if k not in unpaid} == asked, life.did
+        for key, usd in life.spent().items():
+            assert usd <= 20, (key, life.did)
+
+
+async def _given_up(life: Life) -> set[str]:
+    """Periods in which a subscription was given up because nobody paid: Stripe writes no invoice then."""
+    customer = (await life.principal()).metered_customer
+    if customer is None:
+        return set()
+    page = await life.client.v1.subscriptions.list_async({"customer": customer, "status": "all"})
+    return {
+        f"{each.id}:{each['items'].data[0].current_period_start}"
+        for each in page.data
+        if each.cancellation_details and each.cancellation_details.reason == "payment_failed"
+    }
+
+
+# Most lives begin with a subscription: else there is nothing to invoice.
+LIVES = st.tuples(
+    st.sampled_from(["subscribe pro", "subscribe business"]),
+    st.lists(st.sampled_from(STEPS), min_size=4, max_size=12),
+).map(lambda life: [life[0], *life[1]])
+
+
+@given(LIVES)
+@example(["subscribe pro", "use 2500", "switch business", "use 2500", "use 2500", "renew"])
+@example(["subscribe pro", "use 700", "wait", "switch business", "use 2500", "switch pro", "renew"])
+@example(["subscribe pro", "use 700", "beside business", "use 2500", "beside pro", "use 700"])
+@example(["subscribe business", "use 700", "renew", "use 2500", "use 2500", "cancel", "renew"])
+@example(["subscribe business", "renew", "switch pro", "keep", "switch pro", "renew", "use 2500"])
+@example(
+    ["subscribe pro", "use 2500", "break card", "renew", "use 700", "mend card", "pay", "renew"]
+)
+@settings(
+    max_examples=3,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_invoices_say_what_the_ledger_has_charged(
+    stack: Stack, payments: Counterpart, sql: Sql, steps: list[str]
+) -> None:
+    asyncio.run(_live(stack, payments, sql, steps))
+
+
+async def test_second_subscription_is_ended_and_refunded_and_both_are_told(
+    stack: Stack, payments: Counterpart, sql: Sql
+) -> None:
+    await _sell(payments)
+    async with living(stack, payments, sql) as life:
+        await life.step("subscribe pro")
+        await life.step("use 1500")
+        first = await life.live()
+        await life.step("beside business")
+        assert life.did[-1] == "beside business"
+        found = await life.live()
+        assert found.id == first.id
+        assert (await life.principal()).plan == "pro"
+        listed = await life.client.v1.charges.list_async({"customer": found.customer})
+        assert [(each.amount, each.amount_refunded) for each in listed.data] == [
+            (10_000, 10_000),
+            (2_000, 0),
+        ]
+        rows = sql(
+            "select kind, values ->> 'amount' from billing_notices where user_id = %s"
+            " and kind = 'duplicate_ended' union all"
+            " select kind, values ->> 'amount' from billing_notices where kind = 'duplicate_found'"
+            " and values ->> 'user_id' = %s order by 1",
+            life.user_id,
+            str(life.user_id),
+        )
+        assert rows == [("duplicate_ended", "10000"), ("duplicate_found", "10000")]
+        await life.step("renew")
+        assert {k: v for k, v in (await life.invoiced()).items() if v} == life.ledger()
+
+
+async def test_upgrade_keeps_what_is_included_and_counts_nothing_twice(
+    stack: Stack, payments: Counterpart, sql: Sql
+) -> None:
+    await _sell(payments)
+    async with living(stack, payments, sql) as life:
+        await life.step("subscribe pro")
+        await life.step("use 1500")
+        before = await life.quota.allowance(await life.principal())
+        assert (before.included, before.billed_tokens) == (1_000, 500)
+        await life.step("switch business")
+        who = await life.principal()
+        after = await life.quota.allowance(who)
+        # The whole difference: the period has just begun. What was charged isn't used of it.
+        assert (who.plan, after.included, after.used) == (
+            "business",
+            pytest.approx(5_000, abs=2),
+            1_000,
+        )
+        assert (after.billed_tokens, after.billed_usd) == (500, Decimal("6.172839"))
+        limits = life.quota.limits_of(who)
+        assert BUSINESS.price is not None
+        left = BUSINESS.price.default_cap_usd - after.billed_usd
+        assert limits.overage == BUSINESS.price.tokens_for(left)
+        # A smaller plan begins with the next period.
+        await life.step("switch pro")
+        who = await life.principal()
+        assert who.subscription is not None
+        assert (who.plan, who.subscription.next_plan) == ("business", "pro")
+        await life.step("renew")
+        who = await life.principal()
+        assert who.subscription is not None
+        assert (who.plan, who.subscription.next_plan) == ("pro", None)
+        assert life.quota.limits_of(who).included == 1_000
+        # What saw to that holds the subscription no more: the portal offers to cancel it.
+        assert (await life.live()).schedule is None
+        await life.step("cancel")
+        assert life.did[-1] == "cancel"
