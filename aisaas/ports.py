@@ -39,6 +39,16 @@ class Reasoning:
 
 
 NO_REASONING = Reasoning()
+Ability = Literal["thinking", "vision", "files", "tools"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What LiteLLM's map says of a model besides its price; None where it doesn't."""
+
+    context_window: int | None = None
+    max_output: int | None = None
+    abilities: frozenset[Ability] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,10 @@ class Model:
     reasoning: Reasoning = NO_REASONING
     # The model of LiteLLM's map that it is, where its name doesn't say so.
     map_name: str | None = None
+    abilities: frozenset[Ability] = frozenset()
+    # Not for new conversations; old ones are offered this one.
+    retired: bool = False
+    successor: str | None = None
 
     @property
     def known_as(self) -> str:
@@ -68,6 +82,28 @@ class Model:
         if effort in self.reasoning.efforts:
             return effort != "none"
         return self.reasoning.by_default
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """A model that a provider lists for our key; what isn't known of it is None."""
+
+    provider: str
+    upstream: str
+    price: Price | None
+    context_window: int | None
+    max_output: int | None
+    abilities: frozenset[Ability]
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What a provider lists, or a sentence's end about why it can't be had."""
+
+    provider: str
+    label: str
+    models: tuple[FoundModel, ...]
+    problem: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +200,10 @@ class LanguageModel(Protocol):
     def heard_at(self, request_id: UUID) -> float | None:
         """When anything at all last came for a call that runs, by the event loop's clock: text, or
         what keeps a connection alive. None before the first."""
+        ...
+
+    def facts_of(self, upstream: str) -> ModelFacts:
+        """What is known of an upstream model besides its price."""
         ...
 
     def reasoning_of(self, upstream: str) -> Reasoning:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 MILLION = Decimal(1_000_000)
 ONE = Decimal(1)
+# Tokens of the prompt among those of a call: about what conversations have.
+PROMPT_SHARE = Decimal("0.75")
+# What a quota token is worth, in USD per million: a model's weight makes its tokens cost no more.
+QUOTA_TOKEN_USD = Decimal("0.30")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,3 +179,15 @@ def _read_rates(stored: Mapping[str, Any]) -> dict[str, Decimal]:
 
 def _or(rate: Decimal | None, otherwise: Decimal) -> Decimal:
     return otherwise if rate is None else rate
+
+
+def usual_usd(price: Price) -> Decimal:
+    """USD per million tokens of a usual call: short prompts, three of their tokens to one of the reply."""
+    return price.input_usd * PROMPT_SHARE + price.output_usd * (1 - PROMPT_SHARE)
+
+
+def weight_of(price: Price) -> Decimal:
+    """Quota tokens for a token of a model, by the one rule: what a usual call costs, in quota tokens,
+    rounded up to a whole number. So a quota token never costs more than QUOTA_TOKEN_USD says."""
+    whole = (usual_usd(price) / QUOTA_TOKEN_USD).to_integral_value(ROUND_CEILING)
+    return max(whole, ONE)

@@ -215,6 +215,8 @@ class Settings(BaseSettings):
     demo_api_key: SecretStr | None = None
     default_model: str | None = None
     model_catalogue: Path | None = None
+    # What answers when a provider is in trouble, in this order, instead of what the catalogue says.
+    fallback_models: Annotated[tuple[str, ...], NoDecode] = ()
     first_token_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
     token_gap_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
     max_reply_tokens: Annotated[int, Field(ge=1, le=128_000)] = 4096
@@ -276,7 +278,12 @@ class Settings(BaseSettings):
     retention_accounting_days: Annotated[int, Field(ge=90, le=3650)] = 400
 
     @field_validator(
-        "allowed_origins", "embedded_parts", "ollama_models", "oauth_providers", mode="before"
+        "allowed_origins",
+        "embedded_parts",
+        "fallback_models",
+        "ollama_models",
+        "oauth_providers",
+        mode="before",
     )
     @classmethod
     def _split_commas(cls, value: object) -> object:

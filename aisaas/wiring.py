@@ -378,7 +378,9 @@ def build(config: Settings) -> Services:
         "free": config.free_tier_daily_usd,
         "total": config.total_daily_usd,
     }
-    catalogue = load_catalogue(config, to.model.price_of, tuple(sold), to.model.reasoning_of)
+    catalogue = load_catalogue(
+        config, to.model.price_of, tuple(sold), to.model.reasoning_of, to.model.facts_of
+    )
     live_catalogue = LiveCatalogue(catalogue, to.service)
     quota = Quota(
         to.service,

@@ -24,6 +24,7 @@ from functools import cache
 from typing import Any, cast
 from uuid import UUID
 
+from aisaas.adapters.litellm_facts import facts_of
 from aisaas.adapters.litellm_prices import entry_of, package_dir, price_of
 from aisaas.adapters.litellm_reasoning import effort_for, reasoning_of
 from aisaas.adapters.litellm_request import request
@@ -35,6 +36,7 @@ from aisaas.ports import (
     Chunk,
     Finish,
     Model,
+    ModelFacts,
     Reasoning,
     Text,
     Thinking,
@@ -124,6 +126,9 @@ class LiteLLMModel:
 
     def price_of(self, upstream: str) -> Price | None:
         return price_of(upstream)
+
+    def facts_of(self, upstream: str) -> ModelFacts:
+        return facts_of(upstream)
 
     def reasoning_of(self, upstream: str) -> Reasoning:
         return reasoning_of(upstream, entry_of(upstream))

@@ -23,7 +23,8 @@ from aisaas.admin.steering import Act, Actor, steering
 from aisaas.billing.plans import MILLION, Plan
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, Unavailable
-from aisaas.ports import NO_REASONING, Price, Reasoning
+from aisaas.ports import NO_REASONING, Ability, Price, Reasoning
+from aisaas.prices import usual_usd, weight_of
 
 T = TypeVar("T")
 
@@ -32,8 +33,6 @@ MOST_USD_PER_MILLION = Decimal(10_000)
 MOST_WEIGHT = Decimal(10_000)
 SMALLEST_USD = Decimal("0.000001")
 SMALLEST_WEIGHT = Decimal("0.0001")
-# Tokens of the prompt to one of the answer, for a margin: about what conversations have.
-PROMPT_SHARE = Decimal("0.75")
 
 
 class Keep(enum.Enum):
@@ -83,6 +82,13 @@ class ListedModel:
     enabled: bool
     reasoning: Reasoning = NO_REASONING
     map_name: str | None = None
+    abilities: frozenset[Ability] = frozenset()
+    # What may answer in its place, in order.
+    fallbacks: tuple[str, ...] = ()
+    retired: bool = False
+    successor: str | None = None
+    # Nobody typed the weight: it follows the price, an admin's too.
+    weight_follows_price: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +150,16 @@ def offer_of(listed: ListedModel, own: ModelOverride | None) -> Offer:
         own=own,
         enabled=listed.enabled if own.enabled is None else own.enabled,
         plans=listed.plans if own.plans is None else frozenset(own.plans),
-        weight=listed.weight if own.weight is None else own.weight,
+        weight=_weight(listed, own),
         price=_own_price(own) or listed.price,
     )
+
+
+def _weight(listed: ListedModel, own: ModelOverride) -> Decimal:
+    if own.weight is not None:
+        return own.weight
+    price = _own_price(own)
+    return weight_of(price) if price and listed.weight_follows_price else listed.weight
 
 
 def offers_of(
@@ -161,7 +174,7 @@ def margin(offer: Offer, plan: Plan) -> Margin | None:
     if offer.price is None:
         return None
     price, weight = offer.price, offer.weight
-    cost = price.input_usd * PROMPT_SHARE + price.output_usd * (1 - PROMPT_SHARE)
+    cost = usual_usd(price)
     included = Decimal(plan.tokens_per_month)
     paid = plan.price
     return Margin(
@@ -319,11 +332,13 @@ def _without_the_catalogues(row: ModelOverride, listed: ListedModel) -> ModelOve
         row.enabled = None
     if row.plans is not None and frozenset(row.plans) == listed.plans:
         row.plans = None
-    if row.weight == listed.weight:
-        row.weight = None
     price = listed.price
     if price and _own_usd(row) == (price.input_usd, price.output_usd, price.cached_input_usd):
         row.input_usd = row.output_usd = row.cached_input_usd = row.price_version = None
+    own = _own_price(row)
+    follows = listed.weight_follows_price and own is not None
+    if row.weight == (weight_of(own) if follows and own else listed.weight):
+        row.weight = None
     return row
 
 

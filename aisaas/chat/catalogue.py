@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from aisaas.admin.offers import ListedModel, Offer, offers_of
 from aisaas.errors import ConfigurationError, ModelUnavailable
-from aisaas.ports import NO_REASONING, Effort, Model, Price, Reasoning
+from aisaas.ports import NO_REASONING, Ability, Effort, Model, ModelFacts, Price, Reasoning
+from aisaas.prices import weight_of
 from aisaas.providers import KNOWN, ProviderId
 from aisaas.settings import Settings
 
@@ -58,11 +59,19 @@ class ModelEntry(BaseModel):
     upstream: Annotated[str, Field(min_length=1)]
     # Which model of LiteLLM's map it is, where `upstream` is a name of the operator's own.
     map_name: str | None = None
-    context_window: Annotated[int, Field(ge=256)]
-    max_output: Annotated[int, Field(ge=1)]
-    weight: Annotated[Decimal, Field(gt=0, max_digits=10, decimal_places=4)]
+    # Without these the map says it; a window ends where the model's first dearer tier begins.
+    context_window: Annotated[int, Field(ge=256)] | None = None
+    max_output: Annotated[int, Field(ge=1)] | None = None
+    # Without one it follows the price (prices.py).
+    weight: Annotated[Decimal, Field(gt=0, max_digits=10, decimal_places=4)] | None = None
     plans: Annotated[frozenset[str], Field(min_length=1)]
     fallback: str | None = None
+    # Several, in order; FALLBACK_MODELS replaces those of all models.
+    fallbacks: tuple[str, ...] = ()
+    abilities: frozenset[Ability] | None = None
+    # Not for new conversations. Old ones go on, and are offered the successor.
+    retired: bool = False
+    successor: str | None = None
     price: PriceEntry | None = None
     reasoning: ReasoningEntry | None = None
     # Off until an admin turns it on; without a price, not before they give it one.
@@ -99,8 +108,9 @@ class Catalogue:
         return tuple(dict.fromkeys(line.provider for line in self._lines.values()))
 
     def for_plan(self, plan: str) -> Sequence[Model]:
-        """In the catalogue's order."""
-        return [model for model in self._models.values() if plan in model.plans]
+        """What a new conversation can start with, in the catalogue's order."""
+        on_sale = (model for model in self._models.values() if not model.retired)
+        return [model for model in on_sale if plan in model.plans]
 
     def default_for(self, plan: str) -> Model:
         """Raises ModelUnavailable when nothing is on sale on it."""
@@ -120,12 +130,29 @@ class Catalogue:
 
     def with_fallbacks(self, model: Model) -> tuple[Model, ...]:
         """The model and what may answer in its place, in order; what is off is passed over."""
-        chain = [model.id]
-        while (line := self._lines.get(chain[-1])) and line.fallback in self._lines:
-            if line.fallback in chain:
-                break
-            chain.append(line.fallback)
-        return (model, *(self._models[name] for name in chain[1:] if name in self._models))
+        chain = self._chain(model.id)
+        return (model, *(self._models[name] for name in chain if name in self._models))
+
+    def successor_of(self, model_id: str, plan: str) -> Model | None:
+        """What a conversation is offered whose model is retired or gone; None where it is neither."""
+        line, model = self._lines.get(model_id), self._models.get(model_id)
+        if model is not None and not model.retired and plan in model.plans:
+            return None
+        wanted = line.successor if line is not None else None
+        offered = {each.id: each for each in self.for_plan(plan)}
+        if wanted in offered:
+            return offered[wanted]
+        return self.default_for(plan) if offered else None
+
+    def _chain(self, model_id: str) -> Sequence[str]:
+        """Its own in their order, then theirs, as far as the file goes."""
+        chain = [model_id]
+        for name in chain:
+            if (line := self._lines.get(name)) is not None:
+                # One day the provider of a retired model doesn't serve it any more.
+                first = (line.successor,) if line.retired and line.successor else ()
+                chain += [each for each in (*first, *line.fallbacks) if each not in chain]
+        return chain[1:]
 
 
 def _model(offer: Offer) -> Model | None:
@@ -145,6 +172,9 @@ def _model(offer: Offer) -> Model | None:
         price=offer.price,
         reasoning=line.reasoning,
         map_name=line.map_name,
+        abilities=line.abilities,
+        retired=line.retired,
+        successor=line.successor,
     )
 
 
@@ -153,6 +183,7 @@ def load_catalogue(
     price_of: Callable[[str], Price | None],
     plan_ids: Sequence[str],
     reasoning_of: Callable[[str], Reasoning] = lambda _: NO_REASONING,
+    facts_of: Callable[[str], ModelFacts] = lambda _: ModelFacts(),
 ) -> Catalogue:
     """Read the file, price it, keep what the configured providers serve.
 
@@ -188,18 +219,43 @@ def load_catalogue(
                 'say "enabled": false'
             )
             continue
+        known = facts_of(entry.map_name or entry.upstream)
+        window = entry.context_window or _window(known, price)
+        longest = entry.max_output or known.max_output
+        if window is None or longest is None:
+            problems.append(
+                f"MODEL_CATALOGUE: {entry.id} needs a context_window and a max_output, because the "
+                "map of models doesn't have them"
+            )
+            continue
         lines.append(
             ListedModel(
+                id=entry.id,
+                label=entry.label,
+                provider=entry.provider,
+                upstream=entry.upstream,
+                context_window=window,
+                max_output=longest,
+                weight=entry.weight or (weight_of(price) if price is not None else Decimal(1)),
+                plans=entry.plans,
+                fallback=entry.fallback,
                 price=price,
+                enabled=entry.enabled,
                 reasoning=_reasoning(entry, reasoning_of),
-                **entry.model_dump(exclude={"price", "reasoning"}, mode="python"),
+                map_name=entry.map_name,
+                abilities=known.abilities if entry.abilities is None else entry.abilities,
+                fallbacks=_fallbacks(entry, settings),
+                retired=entry.retired,
+                successor=entry.successor,
+                weight_follows_price=entry.weight is None,
             )
         )
     catalogue = Catalogue(lines, default=settings.default_model)
     if settings.default_model and catalogue.get(settings.default_model) is None:
         problems.append(f"DEFAULT_MODEL: {settings.default_model} is not an available model")
     problems += [
-        f"MODEL_CATALOGUE: no available model is sold on the plan {plan}"
+        f"MODEL_CATALOGUE: no available model is sold on the plan {plan}; `python -m aisaas models "
+        "discover` lists what your keys can reach"
         for plan in plan_ids
         if not catalogue.for_plan(plan)
     ]
@@ -214,6 +270,21 @@ def _price(entry: ModelEntry, price_of: Callable[[str], Price | None]) -> Price 
     own = entry.price
     cached = own.input_usd if own.cached_input_usd is None else own.cached_input_usd
     return Price(own.input_usd, own.output_usd, cached, own.version)
+
+
+def _window(known: ModelFacts, price: Price | None) -> int | None:
+    """Beyond its first tier a token costs more than the model's weight pays for."""
+    if known.context_window is None:
+        return None
+    tiers = price.tiers if price is not None else ()
+    return min((known.context_window, *(tier.above for tier in tiers)))
+
+
+def _fallbacks(entry: ModelEntry, settings: Settings) -> tuple[str, ...]:
+    """In the operator's order, if there is one."""
+    if settings.fallback_models:
+        return tuple(name for name in settings.fallback_models if name != entry.id)
+    return entry.fallbacks or ((entry.fallback,) if entry.fallback else ())
 
 
 def _reasoning(entry: ModelEntry, reasoning_of: Callable[[str], Reasoning]) -> Reasoning:

@@ -150,7 +150,7 @@ async def model_allowed_and_priced(door: Door, call: Call) -> Call:
     plan = door.quota.plan_of(call.principal)
     await door.live.up_to(call.principal.models_revision)
     model = door.catalogue.find(call.model_id, plan.id)
-    if model is None:
+    if model is None or (model.retired and call.conversation_id is None):
         raise ModelUnavailable
     # A fallback must be allowed to this user as well, whoever stands in.
     chain = [m for m in door.catalogue.with_fallbacks(model) if plan.id in m.plans]

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 
+from aisaas.adapters.provider_models import discover
 from aisaas.admin.offers import KEEP, Keep, Margin, ModelChange, OfferShown, OwnPrice
-from aisaas.cli.operator import DONE, acted, operator
-from aisaas.cli.screen import say
+from aisaas.cli.environment import adopt, configured, running
+from aisaas.cli.operator import DONE, FAILED, USAGE, acted, operator
+from aisaas.cli.parts import plan
+from aisaas.cli.screen import complain, say
+from aisaas.ports import Discovery
+from aisaas.prices import weight_of
+from aisaas.settings import load
 from aisaas.wiring import Services
 
-USAGE = 2
 CATALOGUE = "catalogue"
 AGAIN = f"{CATALOGUE} restores the default"
 EPILOG = (
     "A change applies to the next call, in every process. Running calls settle at the weight and price "
     "they started with. Margins assume three prompt tokens for each token of the reply."
+)
+
+DISCOVERY = (
+    "Asks each provider for its list, for 10 seconds at most. Prices are those of LiteLLM's map. Azure lists "
+    "models; calls go to your deployments. Exits with 1 if a provider can't be asked."
 )
 
 
@@ -41,11 +52,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"USD per 1M model tokens, like 0.15/0.60/0.075; {AGAIN}",
     )
     change.add_argument("--reason", required=True, help="saved in the audit log")
-    for action in (shown, change):
+    found = actions.add_parser(
+        "discover", help="list the models that the configured keys can reach", epilog=DISCOVERY
+    )
+    found.add_argument("--provider", help="only this one, by its id")
+    for action in (shown, change, found):
         action.add_argument("--json", action="store_true", help="print JSON")
 
 
 def execute(arguments: argparse.Namespace) -> int:
+    if arguments.action == "discover":
+        return asyncio.run(_discover(arguments.provider, as_json=arguments.json))
     return acted(lambda services: _act(services, arguments), as_json=arguments.json)
 
 
@@ -55,6 +72,71 @@ async def _act(services: Services, arguments: argparse.Namespace) -> int:
     else:
         _list(await services.offers.all(), as_json=arguments.json)
     return DONE
+
+
+async def _discover(only: str | None, *, as_json: bool) -> int:
+    """Needs settings only: neither a database nor a running instance."""
+    instance = running()
+    adopt(instance)
+    settings = load() if instance else plan(configured()).settings
+    asked = [
+        provider
+        for provider in settings.provider_access().values()
+        # Embedded and not running, the demo model has no address yet.
+        if provider.id == (only or provider.id) and (instance or provider.id != "demo")
+    ]
+    if only is not None and not asked:
+        complain(f"No provider is called {only!r}. Configured: {', '.join(settings.providers())}.")
+        return USAGE
+    found = await discover(asked)
+    if not found and not as_json:
+        say("No provider is configured; docs/providers.md says how.")
+    if as_json:
+        say(json.dumps([_found(each) for each in found]))
+    else:
+        for each in found:
+            _show(each)
+    return FAILED if any(each.problem for each in found) else DONE
+
+
+def _show(found: Discovery) -> None:
+    if found.problem is not None:
+        complain(f"{found.label} ({found.provider}) {found.problem}.")
+        return
+    say(f"{found.label} ({found.provider}): {len(found.models)} models")
+    for model in found.models:
+        priced = "no price known"
+        if model.price is not None:
+            price = model.price
+            priced = f"${_plain(price.input_usd)} in, ${_plain(price.output_usd)} out per 1M tokens"
+        window = f", window {model.context_window:,}" if model.context_window else ""
+        can = f", {', '.join(sorted(model.abilities))}" if model.abilities else ""
+        say(f"    {model.upstream}  {priced}{window}{can}")
+
+
+def _found(found: Discovery) -> dict[str, object]:
+    return {
+        "provider": found.provider,
+        "problem": found.problem,
+        "models": [
+            {
+                "upstream": model.upstream,
+                "price": None
+                if model.price is None
+                else {
+                    "input_usd": _plain(model.price.input_usd),
+                    "output_usd": _plain(model.price.output_usd),
+                    "cached_input_usd": _plain(model.price.cached_input_usd),
+                    "version": model.price.version,
+                },
+                "weight": None if model.price is None else _plain(weight_of(model.price)),
+                "context_window": model.context_window,
+                "max_output": model.max_output,
+                "abilities": sorted(model.abilities),
+            }
+            for model in found.models
+        ],
+    }
 
 
 async def _set(services: Services, arguments: argparse.Namespace) -> None:
