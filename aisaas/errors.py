@@ -75,6 +75,11 @@ class DependencyError(AisaasError):
     """A part the product stands on (database, Redis, auth) did not answer."""
 
 
+# Kinds of ProviderError that are the operator's matter: nothing gets better by waiting.
+KEY_REFUSED = ("AuthenticationError", "PermissionDeniedError")
+MODEL_GONE = "NotFoundError"
+
+
 class ProviderError(DependencyError):
     """The model's provider failed. `kind` is for the log and the metrics, not for the user."""
 

@@ -51,6 +51,7 @@ from aisaas.billing.notice_mail import Letterhead
 from aisaas.billing.notice_mails import NoticeMails
 from aisaas.billing.outbox import Outbox
 from aisaas.billing.plans import Plan, extra_usage, plans
+from aisaas.billing.provider_alerts import ProviderAlerts
 from aisaas.billing.quota import Quota
 from aisaas.billing.reconcile import Reconciliation
 from aisaas.billing.refusals import Refusals
@@ -136,6 +137,7 @@ class Services:
     draining: Draining
     dependencies: Dependencies
     spending_alerts: SpendingAlerts
+    provider_alerts: ProviderAlerts
     purge: Purge
     figures: Figures
     job_times: RedisJobRuns
@@ -487,6 +489,12 @@ def build(config: Settings) -> Services:
         metering=metering,
         spending_alerts=SpendingAlerts(
             to.service, {**caps}, _alert_webhook(config), page=f"{config.url}/admin/steering"
+        ),
+        provider_alerts=ProviderAlerts(
+            to.service,
+            config.provider_access(),
+            _alert_webhook(config),
+            page=f"{config.url}/admin/steering",
         ),
         purge=_purge(config, to),
         figures=Figures(to.service),

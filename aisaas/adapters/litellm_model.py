@@ -17,7 +17,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing
 from functools import cache
@@ -29,7 +29,7 @@ from aisaas.adapters.litellm_prices import entry_of, package_dir, price_of
 from aisaas.adapters.litellm_reasoning import effort_for, reasoning_of
 from aisaas.adapters.litellm_request import request
 from aisaas.adapters.litellm_wire import Reading, Wire, watch_every_answer, wire
-from aisaas.errors import ProviderError
+from aisaas.errors import KEY_REFUSED, MODEL_GONE, ProviderError
 from aisaas.observe.calls import provider_call
 from aisaas.ports import (
     Admitted,
@@ -52,6 +52,8 @@ log = logging.getLogger(__name__)
 MAX_TOKENS = 10_000_000
 # As a provider names it; anything else is none.
 REGION = re.compile(r"[a-z0-9_-]{1,40}")
+# LiteLLM names errors by words of their text, so the status decides about these.
+_OPERATORS: Mapping[object, str] = {401: KEY_REFUSED[0], 403: KEY_REFUSED[1], 404: MODEL_GONE}
 TOKEN_ENCODING = "o200k_base"  # noqa: S105
 
 
@@ -179,8 +181,9 @@ class LiteLLMModel:
         except Exception as error:  # noqa: BLE001
             # The vendor raises dozens of types, some with the prompt in their text: only the type
             # and the status go on.
-            status = getattr(error, "status_code", None)
-            raise ProviderError(type(error).__name__, f"status {status}") from None
+            status: object = getattr(error, "status_code", None)
+            kind = _OPERATORS.get(status, type(error).__name__)
+            raise ProviderError(kind, f"status {status}") from None
 
 
 async def _read(upstream: Any, heard: Wire) -> AsyncGenerator[Chunk]:

@@ -43,6 +43,7 @@ class NoticeText:
 BILLING = Link("Go to billing", "billing_page")
 INVOICE = Link("Open the invoice", "invoice_page")
 STEERING = Link("Review the spending caps", "steering_page")
+CONTROLS = Link("Open the controls", "steering_page")
 APP = Link("Open {app}", "app_page")
 ABOUT_ACCOUNT = "You're getting this email because you have an account at {app}."
 FOR_ADMINS = "You're getting this email because you're an admin of {app}."
@@ -184,6 +185,21 @@ TEXTS: Mapping[str, NoticeText] = {
         "Usage records waiting to be reported to Stripe: {pending}, the oldest for {minutes} minutes. "
         "Outcome unknown: {parked}. Rejected: {dead}.",
         "Customers aren't charged for this usage until Stripe has it. The ledger has all of it.",
+    ),
+    notices.KEY_REFUSED: _to_admins(
+        "{provider} refuses your key",
+        "{provider} has refused calls since {at}. The key in {variable} was revoked, has expired, or "
+        "isn't allowed to use the model {model}.",
+        "A fallback answers where a model has one. To fix it, put a valid key into {variable} and "
+        "restart the app.",
+    ),
+    notices.MODEL_GONE: _to_admins(
+        "{provider} doesn't know the model {model}",
+        "{provider} has answered calls to the model {model} with “not found” since {at}. The provider "
+        "may have retired it, or the account may not have access to it.",
+        "A fallback answers where the model has one. To see what the key can reach, run: python -m "
+        "aisaas models discover. You can turn the model off under Controls.",
+        links=(CONTROLS,),
     ),
     notices.SPENDING_NEAR: _to_admins(
         "{percent}% of {which} is spent",

@@ -197,6 +197,11 @@ def _metering_late(values: Values, _plans: Plans) -> Words:
     return {name: f"{values.whole(name):,}" for name in ("pending", "minutes", "parked", "dead")}
 
 
+def _provider(values: Values, _plans: Plans) -> Words:
+    words = {name: values.text(name) for name in ("provider", "variable", "model")}
+    return words | {"at": values.at("at")}
+
+
 _WHOSE = {
     "free": ("Free accounts have", "the daily spending cap for free accounts"),
     "total": ("All accounts together have", "the total daily spending cap"),
@@ -242,6 +247,8 @@ _READERS: Mapping[str, Callable[[Values, Plans], Words]] = {
     notices.UNKNOWN_PRICE: _unknown_price,
     notices.METER_PROBLEM: _meter_problem,
     notices.METERING_LATE: _metering_late,
+    notices.KEY_REFUSED: _provider,
+    notices.MODEL_GONE: _provider,
     notices.SPENDING_NEAR: _spending,
     notices.SPENDING_REFUSED: _spending,
 }

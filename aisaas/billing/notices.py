@@ -28,6 +28,8 @@ DISPUTE_OPENED = "dispute_opened"
 DISPUTE_CLOSED = "dispute_closed"
 METER_PROBLEM = "meter_problem"
 METERING_LATE = "metering_late"
+KEY_REFUSED = "key_refused"
+MODEL_GONE = "model_gone"
 SPENDING_NEAR = "spending_near"
 SPENDING_REFUSED = "spending_refused"
 

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 from aisaas.billing.plans import plans
 from aisaas.chat.catalogue import BUNDLED
@@ -18,12 +19,15 @@ from aisaas.cli.environment import adopt, running
 from aisaas.cli.operator import agreed, operator
 from aisaas.cli.screen import complain, say
 from aisaas.embedded import postgres
-from aisaas.ports import Model, Price
+from aisaas.ports import Model, ModelFacts, Price
+from aisaas.prices import weight_of
 from aisaas.settings import Settings, load
 from aisaas.wiring import build
 
 USAGE = 2
 MOST_PEOPLE = 500
+# As in most installs.
+SEEDED = ("openai", "anthropic", "gemini", "demo")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -111,16 +115,18 @@ def _seed(config: Settings, url: str, arguments: argparse.Namespace) -> int:
 
 
 async def _models(config: Settings) -> Sequence[Model]:
-    """All models of the bundled catalog, whether or not their providers are set up here."""
+    """The current models of the bundled catalog that most people would use, whether or not their
+    providers are set up here."""
     services = build(config)
     try:
-        price_of = services.model.price_of
         found: list[Model] = []
         for entry in json.loads(BUNDLED.read_text(encoding="utf-8")):
+            if entry["provider"] not in SEEDED or entry.get("retired"):
+                continue
             own = entry.get("price")
-            price = _own_price(own) if own else price_of(entry["upstream"])
+            price = _own_price(own) if own else services.model.price_of(entry["upstream"])
             if price is not None:
-                found.append(_model(entry, price))
+                found.append(_model(entry, price, services.model.facts_of(entry["upstream"])))
         # The demo model comes last: no one would use it for a month.
         return sorted(found, key=lambda model: model.provider == "demo")
     finally:
@@ -132,16 +138,17 @@ def _own_price(entry: dict[str, str]) -> Price:
     return Price(into, out, into, version=entry["version"])
 
 
-def _model(entry: dict[str, object], price: Price) -> Model:
-    known = {name: entry[name] for name in ("id", "label", "provider", "upstream", "fallback")}
-    numbers = {name: entry[name] for name in ("context_window", "max_output")}
-    plans_of = entry["plans"]
-    assert isinstance(plans_of, list)
+def _model(entry: dict[str, Any], price: Price, known: ModelFacts) -> Model:
     return Model(
-        **known,  # pyright: ignore[reportArgumentType]
-        **numbers,  # pyright: ignore[reportArgumentType]
-        weight=Decimal(str(entry["weight"])),
-        plans=frozenset(str(plan) for plan in plans_of),  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        id=entry["id"],
+        label=entry["label"],
+        provider=entry["provider"],
+        upstream=entry["upstream"],
+        fallback=entry["fallback"],
+        context_window=entry.get("context_window") or known.context_window or 0,
+        max_output=entry.get("max_output") or known.max_output or 0,
+        weight=Decimal(entry["weight"]) if "weight" in entry else weight_of(price),
+        plans=frozenset(entry["plans"]),
         price=price,
     )
 

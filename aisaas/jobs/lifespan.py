@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Collection, Coroutine
 from contextlib import asynccontextmanager
 
 from aisaas import observing
+from aisaas.jobs.alert_providers import alert_providers
 from aisaas.jobs.alert_spending import alert_spending
 from aisaas.jobs.deliver_notices import deliver_notices
 from aisaas.jobs.deliver_usage import deliver_usage, watch_usage
@@ -133,6 +134,7 @@ def anywhere(these: Services) -> list[Coroutine[None, None, None]]:
         recover_replies(these.recovery),
         deliver_notices(these.notice_mails),
         alert_spending(these.spending_alerts),
+        alert_providers(these.provider_alerts),
         purge_records(these.purge),
     ]
 

@@ -17,6 +17,7 @@ EXPECTED_SECONDS: Mapping[str, float] = {
     "end_replies": 300,
     "heed_switches": 120,
     "alert_spending": 120,
+    "alert_providers": 120,
     "record_refusals": 120,
     "deliver_notices": 300,
     "deliver_usage": 300,

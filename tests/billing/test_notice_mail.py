@@ -54,6 +54,12 @@ CHARGE: Recorded = {
     "reason": "product_not_received",
     "status": "lost",
 }
+FAILURE: Recorded = {
+    "provider": "Groq, EU",
+    "variable": "GROQ_EU_KEY",
+    "model": "gpt-oss-120b",
+    "at": "2026-11-24T03:00:00+00:00",
+}
 # As they are recorded, and what the mail must then tell.
 DUPLICATE: Recorded = {
     "subscription": "sub_2",
@@ -122,6 +128,11 @@ SAMPLES: Mapping[str, tuple[Recorded, tuple[str, ...]]] = {
         {"pending": 12_345, "minutes": 31, "parked": 2, "dead": 1},
         ("Stripe: 12,345", "31 minutes", "unknown: 2", "Rejected: 1"),
     ),
+    notices.KEY_REFUSED: (
+        FAILURE,
+        ("Groq, EU refuses your key", "since Nov 24, 2026, 3:00 AM UTC", "key into GROQ_EU_KEY"),
+    ),
+    notices.MODEL_GONE: (FAILURE, ("doesn't know the model gpt-oss-120b", "models discover")),
     notices.SPENDING_NEAR: (
         SPENDING,
         (
@@ -211,7 +222,7 @@ def test_mail_leads_to_a_page_that_helps(kind: str, letterhead: Letterhead) -> N
     last = _Read(mail.html).links[-1]
     if kind == notices.PAYMENT_ACTION_REQUIRED:
         assert last == INVOICE["url"]
-    elif kind in {notices.SPENDING_NEAR, notices.SPENDING_REFUSED}:
+    elif kind in {notices.SPENDING_NEAR, notices.SPENDING_REFUSED, notices.MODEL_GONE}:
         assert last == f"{URL}/admin/steering"
     elif TEXTS[kind].footer.startswith("You're getting this email because you're an admin"):
         assert last == URL

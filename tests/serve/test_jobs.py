@@ -7,7 +7,13 @@ from typing import Any
 
 from tests.services import Build
 
-ANYWHERE = {"recover_replies", "deliver_notices", "alert_spending", "purge_records"}
+ANYWHERE = {
+    "recover_replies",
+    "deliver_notices",
+    "alert_spending",
+    "alert_providers",
+    "purge_records",
+}
 
 
 def _running() -> set[asyncio.Task[Any]]:
