@@ -15,10 +15,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from aisaas.admin.limits import EngagedScopes, scopes_of
+from aisaas.chat.circuits import Circuits
 from aisaas.chat.models import Segment
 from aisaas.chat.settle import Produced, ProviderFailure, Settler
 from aisaas.errors import DependencyError, ProviderError
@@ -63,6 +64,7 @@ class ReplyParts:
     log: ReplyLog
     first_token_seconds: float
     token_gap_seconds: float
+    circuits: Circuits = field(default_factory=Circuits)
 
 
 class _End:
@@ -199,7 +201,8 @@ class RunningReply:
 
     async def _produce(self) -> Produced:
         error: ProviderError | None = None
-        for model in self.admitted.models:
+        circuits = self._parts.circuits
+        for model in circuits.order(self.admitted.models):
             if self._barred & self._scopes(model):
                 error = error or ProviderError(SWITCHED_OFF)
                 continue
@@ -207,12 +210,15 @@ class RunningReply:
             self._usage = None
             self._finish = None
             error = await self._attempt(model)
+            if self._finish is not None or (self._stop is not None and self._text):
+                circuits.succeeded(model)
             if self._stop is not None:
                 return self._result(self._stop.outcome, self._stop.reason)
             if error is None and self._finish is not None:
                 return self._finished()
             kind = error.kind if error is not None else "cut"
             self._failures = (*self._failures, ProviderFailure(model, kind))
+            circuits.failed(model, kind)
             PROVIDER_ERRORS.labels(model.provider, kind).inc()
             log.warning("model %s: %s after %d characters", model.id, kind, len(self._text))
             if self._text:

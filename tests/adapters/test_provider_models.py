@@ -249,17 +249,24 @@ async def test_a_list_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.problem == "sends a list of more than 1,000 bytes"
 
 
-async def test_one_bad_provider_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provider_models, "SECONDS", 1.0)
-    async with listing({}, silent=True) as silent, listing(OPENAI) as fine:
+async def test_one_bad_provider_does_not_stop_the_others() -> None:
+    async with listing({}, status=500) as failing, listing(OPENAI) as fine:
         gone = ModelProvider("gone", "Gone", "openai", base="http://127.0.0.1:9")
         nobody = ModelProvider("nobody", "Nobody", "some_prefix")
-        found = await discover([of(silent, "openai"), gone, nobody, of(fine, "openai")])
-    assert [each.problem is None for each in found] == [False, False, False, True]
-    assert found[0].problem == "doesn't answer within 1 seconds"
+        found = await discover([of(failing, "openai"), gone, nobody, of(fine, "openai")])
+    assert found[0].problem == "answers with status 500"
     assert "can't be reached" in (found[1].problem or "")
     assert "give its base" in (found[2].problem or "")
     assert names(found[3]) == ["openai/gpt-6-luna"]
+
+
+async def test_a_provider_that_says_nothing_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(provider_models, "SECONDS", 1.0)
+    async with listing({}, silent=True) as silent:
+        found = await found_at(of(silent, "openai"))
+    assert found.problem == "doesn't answer within 1 seconds"
 
 
 async def test_the_command_needs_nothing_but_keys(
