@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(600)
 MOST_SCRIPT_BYTES = 250_000
 PLENTY = {
     "OPENAI_API_KEY": "sk-scripted-0123456789",
-    "DEFAULT_MODEL": "gpt-4o-mini",
+    "DEFAULT_MODEL": "gpt-6-luna",
     "MAX_REPLY_TOKENS": "16000",
     "FREE_TOKENS_PER_MONTH": "100000000",
     "FREE_REQUESTS_PER_MINUTE": "1000",
