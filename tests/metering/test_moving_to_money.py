@@ -1,0 +1,121 @@
+"""A subscription from before the meter counted money goes over to it without a gap."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from stripe import StripeClient
+
+from aisaas.adapters.stripe_catalogue import Step, StripeCatalogue
+from aisaas.embedded.stack import Stack
+from tests.embedded.payments_client import KEY, Counterpart, counterpart, variables_for
+from tests.metering.provider import Sql
+from tests.metering.test_invoices import PLANS, PRO, Life, living
+
+
+@pytest.fixture(scope="module")
+def payments(tmp_path_factory: pytest.TempPathFactory) -> Generator[Counterpart]:
+    with counterpart(variables_for(tmp_path_factory.mktemp("moving") / "books")) as running:
+        yield running
+
+
+async def _sync(payments: Counterpart, *, dry_run: bool = False) -> list[Step]:
+    catalogue = StripeCatalogue(
+        KEY,
+        api_base=payments.url,
+        plans=tuple(PLANS.values()),
+        return_url="http://127.0.0.1",
+        dry_run=dry_run,
+    )
+    steps = await catalogue.sync()
+    await catalogue.close()
+    return [step for step in steps if step.what.startswith("subscription")]
+
+
+async def _subscribe_as_before(life: Life) -> str:
+    """Classic, with all tokens in tiers, of which the first is what Pro includes."""
+    v1 = life.client.v1
+    await life.checkout.subscribe(await life.principal(), "pro")
+    customer = str((await life.principal()).metered_customer)
+    await life.card("pm_card_visa")
+    assert PRO.price is not None
+    each = PRO.price.overage_usd_per_million * 100 / 1_000_000
+    tiers: Any = [
+        {"up_to": PRO.tokens_per_month, "unit_amount_decimal": Decimal(0)},
+        {"up_to": "inf", "unit_amount_decimal": each},
+    ]
+    meter = await _token_meter(life.client)
+    usage = await v1.prices.create_async(
+        {
+            "product": "aisaas_pro",
+            "currency": "usd",
+            "billing_scheme": "tiered",
+            "tiers_mode": "graduated",
+            "tiers": tiers,
+            "recurring": {"interval": "month", "usage_type": "metered", "meter": meter},
+            "lookup_key": "pro_usage",
+        }
+    )
+    (base,) = (await v1.prices.list_async({"lookup_keys": ["pro_base"]})).data
+    made = await v1.subscriptions.create_async(
+        {
+            "customer": customer,
+            "items": [{"price": base.id}, {"price": usage.id}],
+            "metadata": {"user_id": str(life.user_id)},
+            "billing_mode": {"type": "classic"},
+        }
+    )
+    await life.catch_up()
+    return made.id
+
+
+async def _token_meter(client: StripeClient) -> str:
+    made = await client.v1.billing.meters.create_async(
+        {
+            "display_name": "AI tokens",
+            "event_name": "ai_tokens_used",
+            "default_aggregation": {"formula": "sum"},
+        }
+    )
+    return made.id
+
+
+async def test_live_subscription_is_billed_once_while_it_goes_over(
+    stack: Stack, payments: Counterpart, sql: Sql
+) -> None:
+    await _sync(payments)
+    async with living(stack, payments, sql) as life:
+        given = await _subscribe_as_before(life)
+        await life.step("use 1500")
+        said = await _sync(payments, dry_run=True)
+        assert {(step.what, step.action) for step in said} == {(f"subscription {given}", "changed")}
+        assert await _sync(payments) == said
+        # Its old price stays as long as it has something to bill.
+        assert [step.action for step in await _sync(payments)] == ["kept"]
+        await life.catch_up()
+        await life.step("use 90")
+        rows = sql(
+            "select meter, sum(tokens)::int from usage_outbox where user_id = %s and state = 'sent'"
+            " group by 1 order by 1",
+            life.user_id,
+        )
+        assert rows == [("ai_extra_usage", 90), ("ai_tokens_used", 1_500)]
+        await life.step("renew")
+        newest = (await life.invoices())[0]
+        used = [line.amount for line in newest.lines.data if line.amount != 2_000]
+        ((owed,),) = sql(
+            "select sum(overage_usd) from usage_records where user_id = %s", life.user_id
+        )
+        # Two lines, each rounded by itself.
+        assert sum(used) == pytest.approx(float(str(owed)) * 100, abs=1)
+        ((step),) = await _sync(payments)
+        assert (step.action, step.detail) == ("changed", "the price for tokens is removed")
+        assert [step.action for step in await _sync(payments)] == ["kept"]
+        await life.step("use 2500")
+        assert life.did[-1] == "use 2500"
+        await life.step("renew")
+        key = max(life.ledger())
+        assert (await life.invoiced())[key] == life.ledger()[key]
