@@ -500,6 +500,8 @@ class PaidSubscription:
     # The tokens that the running period includes, where an upgrade has made it another number than
     # the plan's.
     period_tokens: int | None = None
+    # What was paid for the running period went back: it grants nothing. Ours, not the provider's.
+    suspended: bool = False
     # The plan that it is going to be on when the period ends, where it is another one. `schedule_done`
     # when what saw to that at the provider has done so, and still holds the subscription.
     next_plan: str | None = None
@@ -507,6 +509,18 @@ class PaidSubscription:
     # Which meters its metered prices bill.
     bills_money: bool = True
     bills_tokens: bool = False
+
+
+AfterRefund = Literal["suspend", "cancel", "nothing"]
+
+
+@dataclass(frozen=True, slots=True)
+class PaidInvoice:
+    """An invoice of a subscription."""
+
+    id: str
+    subscription_id: str
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -640,6 +654,10 @@ class Payments(Protocol):
 
     async def keep_plan(self, subscription_id: str) -> None:
         """There is no switch to come any more, if there was one."""
+        ...
+
+    async def paid_for(self, charge_id: str) -> PaidInvoice | None:
+        """The subscription's invoice that a charge has paid; None for one of anything else."""
         ...
 
     async def end_subscription(self, subscription_id: str, *, refund: bool) -> EndedSubscription:

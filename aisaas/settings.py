@@ -268,6 +268,8 @@ class Settings(BaseSettings):
     stripe_webhook_secret: SecretStr | None = None
     stripe_meter_webhook_secret: SecretStr | None = None
     past_due_grace_days: Annotated[int, Field(ge=0, le=90)] = 7
+    # What a full refund or a lost dispute does to the plan that was paid with it.
+    after_full_refund: Literal["suspend", "cancel", "nothing"] = "suspend"
     # The start page of the embedded stand-in.
     payments_url: str | None = None
 

@@ -258,6 +258,7 @@ def _subscriptions(
         to.signals,
         plans=[plan.id for plan in sold.values() if plan.metered],
         grace=timedelta(days=config.past_due_grace_days),
+        after_refund=config.after_full_refund,
     )
 
 

@@ -261,6 +261,15 @@ class StripeSubscription(BaseModel):
 # Invoices -----------------------------------------------------------------------------------------
 
 
+class SubscriptionDetails(BaseModel):
+    subscription: Id | None = None
+    metadata: OurMetadata | None = None
+
+
+class Parent(BaseModel):
+    subscription_details: SubscriptionDetails | None = None
+
+
 class Line(BaseModel):
     description: str | None = None
     amount: int
@@ -280,6 +289,12 @@ class StripeInvoice(BaseModel):
     created: int
     hosted_invoice_url: str | None = None
     invoice_pdf: str | None = None
+    parent: Parent | None = None
+
+    @property
+    def subscription_id(self) -> str | None:
+        details = self.parent.subscription_details if self.parent else None
+        return details.subscription if details else None
 
     def invoice(self) -> Invoice:
         return Invoice(
@@ -301,6 +316,7 @@ class PaidBy(BaseModel):
 
 
 class InvoicePayment(BaseModel):
+    invoice: Id
     status: str
     amount_paid: int | None = None
     payment: PaidBy
@@ -310,7 +326,7 @@ class InvoicePayments(BaseModel):
     data: list[InvoicePayment] = []
 
 
-class PaidInvoice(BaseModel):
+class InvoiceWithPayments(BaseModel):
     """An invoice with how it was paid."""
 
     id: str
@@ -387,15 +403,6 @@ class StripeMeterProblem(BaseModel):
 
 
 # Events -------------------------------------------------------------------------------------------
-
-
-class SubscriptionDetails(BaseModel):
-    subscription: Id | None = None
-    metadata: OurMetadata | None = None
-
-
-class Parent(BaseModel):
-    subscription_details: SubscriptionDetails | None = None
 
 
 class EventObject(BaseModel):

@@ -29,11 +29,12 @@ from aisaas.adapters.stripe_objects import (
     PLAN,
     USER_ID,
     Identified,
+    InvoicePayment,
+    InvoiceWithPayments,
     MaybeDeleted,
     MeterSummary,
     Page,
     PaidBy,
-    PaidInvoice,
     PortalConfiguration,
     Schedule,
     StripeEvent,
@@ -44,6 +45,7 @@ from aisaas.adapters.stripe_objects import (
     StripeProduct,
     StripeSubscription,
     TakenEvent,
+    at,
 )
 from aisaas.adapters.stripe_webhooks import (
     fetch_meter_problem,
@@ -61,6 +63,7 @@ from aisaas.ports import (
     InvoicePreview,
     MeterEvent,
     MeterProblem,
+    PaidInvoice,
     PaidSubscription,
     PaymentEvent,
     PeriodAllowance,
@@ -292,6 +295,21 @@ class StripePayments:
             if schedule is not None:
                 await self._client.v1.subscription_schedules.release_async(str(schedule))
 
+    async def paid_for(self, charge_id: str) -> PaidInvoice | None:
+        v1 = self._client.v1
+        async with translated():
+            charge = read(await v1.charges.retrieve_async(charge_id), PaidBy)
+            if charge.payment_intent is None:
+                return None
+            page = await v1.invoice_payments.list_async(
+                {"payment": {"type": "payment_intent", "payment_intent": charge.payment_intent}}
+            )
+            for payment in read_page(page, InvoicePayment):
+                invoice = read(await v1.invoices.retrieve_async(payment.invoice), StripeInvoice)
+                if invoice.subscription_id is not None:
+                    return PaidInvoice(invoice.id, invoice.subscription_id, at(invoice.created))
+        return None
+
     async def end_subscription(self, subscription_id: str, *, refund: bool) -> EndedSubscription:
         live = self._client.v1.subscriptions
         async with translated():
@@ -315,7 +333,7 @@ class StripePayments:
             page = await self._client.v1.invoices.list_async(
                 {"subscription": subscription_id, "limit": PAGE, "expand": ["data.payments"]}
             )
-            invoices = await read_all(page, PaidInvoice)
+            invoices = await read_all(page, InvoiceWithPayments)
         refunded = 0
         for invoice in invoices:
             if invoice.status == "open":

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -297,7 +297,8 @@ class Entitlements:
             strange = await store.of_others(session, user_id, sorted(seen))
         # What has ended for good stays ended, whatever is said of it.
         counted = {id_: each for id_, each in here.items() if id_ not in live} | {
-            id_: each
+            # What the provider doesn't know: whether its payment went back.
+            id_: replace(each, suspended=id_ in here and here[id_].suspended)
             for id_, each in seen.items()
             if id_ not in strange and (id_ not in here or id_ in live)
         }

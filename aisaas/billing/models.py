@@ -292,6 +292,8 @@ class Subscription(SQLModel, table=True):
     # Of the running period, where an upgrade has made it another number than the plan's.
     period_tokens: int | None = Field(default=None, sa_type=sa.BigInteger)
     next_plan: str | None = None
+    # The period whose payment went back: it grants nothing in it.
+    suspended_period: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     # Calls that began before are billed by the meter of tokens; None: none are.
     tokens_until: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]

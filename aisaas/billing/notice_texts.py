@@ -86,6 +86,15 @@ _CAP_NEARLY = _to_user(
     "{period_end}.",
     "When you reach the cap, you can't send messages until then. You can raise the cap at any time.",
 )
+_PLAN_CHANGE: tuple[Paragraph, ...] = (
+    When(
+        "suspended",
+        "Their paid features are suspended. They come back when the next period is paid. To end the "
+        "subscription, cancel it in Stripe.",
+    ),
+    When("canceled", "Their subscription was canceled."),
+    When("unchanged", "Their plan hasn't changed. To end it, cancel the subscription."),
+)
 _ABOUT = "Charge {charge}, customer {customer}, user {user}."
 
 TEXTS: Mapping[str, NoticeText] = {
@@ -160,12 +169,13 @@ TEXTS: Mapping[str, NoticeText] = {
         "The dispute over {amount} is closed",
         "The dispute over a payment of {amount} is closed.",
         When("status", "Outcome: {status}."),
+        *_PLAN_CHANGE,
         _ABOUT,
     ),
     notices.REFUNDED: _to_admins(
         "{amount} was refunded",
-        "{amount} was refunded. The customer's plan hasn't changed. To end it, cancel the "
-        "subscription.",
+        "{amount} was refunded to a customer.",
+        *_PLAN_CHANGE,
         _ABOUT,
     ),
     notices.UNKNOWN_PRICE: _to_admins(

@@ -167,6 +167,9 @@ def _charge(values: Values, _plans: Plans) -> Words:
         "user": values.maybe("user_id") or "unknown",
         "reason": _spoken(values.maybe("reason")),
         "status": _spoken(values.maybe("status")),
+        "suspended": YES if values.recorded.get("plan_change") == "suspend" else None,
+        "canceled": YES if values.recorded.get("plan_change") == "cancel" else None,
+        "unchanged": None if values.recorded.get("plan_change") else YES,
     }
 
 

@@ -304,6 +304,11 @@ def _for_admins(kind: str, *key: str) -> Handler:
         if owner is None and event.customer_id is not None:
             return Handled("unknown_customer")
         fact = ":".join(str(event.object.get(field)) for field in key)
+        charge = _text(event, "charge") or _text(event, "id")
+        done = "nothing"
+        if charge is not None and _went_back(event):
+            done, whose = await subscriptions.take_back(session, charge)
+            owner = owner or whose
         await add_notice(
             session,
             None,
@@ -312,7 +317,8 @@ def _for_admins(kind: str, *key: str) -> Handler:
             {
                 "user_id": str(owner) if owner else None,
                 "customer": event.customer_id,
-                "charge": _text(event, "charge") or _text(event, "id"),
+                "charge": charge,
+                "plan_change": None if done == "nothing" else done,
                 "amount": _number(event, "amount_refunded") or _number(event, "amount"),
                 "currency": _text(event, "currency"),
                 "reason": _text(event, "reason"),
@@ -322,6 +328,13 @@ def _for_admins(kind: str, *key: str) -> Handler:
         return Handled("done", owner)
 
     return handle
+
+
+def _went_back(event: PaymentEvent) -> bool:
+    """Whether all of a payment did: refunded in full, or a dispute that was lost."""
+    if event.object.get("object") == "dispute":
+        return event.object.get("status") == "lost"
+    return event.object.get("refunded") is True
 
 
 async def _meter_problem(session: AsyncSession, problem: MeterProblem) -> Handled:

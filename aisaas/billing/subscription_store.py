@@ -125,6 +125,21 @@ async def put(session: AsyncSession, user_id: UUID, seen: PaidSubscription) -> N
     )
 
 
+async def suspend(session: AsyncSession, subscription_id: str, paid_at: datetime) -> bool:
+    """A payment that was made at `paid_at` went back; whether it was for the period that runs."""
+    rows = await session.execute(
+        text(
+            """
+            update public.subscriptions set suspended_period = current_period_start
+            where id = :id and status <> all(:final) and current_period_start <= :paid_at
+            returning 1
+            """
+        ),
+        {"id": subscription_id, "final": FINAL, "paid_at": paid_at},
+    )
+    return rows.first() is not None
+
+
 async def end(session: AsyncSession, subscription_ids: Sequence[str]) -> None:
     """For those that the payment provider says are gone and doesn't show any more."""
     await session.execute(
@@ -155,7 +170,7 @@ async def subscriptions_of(session: AsyncSession, user_id: UUID) -> Sequence[Pai
             select id, stripe_customer_id as customer_id, user_id, status, plan, price_id, item_id,
               current_period_start as period_start, current_period_end as period_end, cancel_at,
               trial_end, past_due_since as unpaid_since, period_tokens, next_plan,
-              created_at
+              coalesce(suspended_period = current_period_start, false) as suspended, created_at
             from public.subscriptions where user_id = :user_id order by created_at, id
             """
         ),

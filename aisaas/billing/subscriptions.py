@@ -36,7 +36,7 @@ from aisaas.billing.subscription_store import Look
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, PaymentsError
 from aisaas.observe import context
-from aisaas.ports import PaidSubscription, Payments, Signals
+from aisaas.ports import AfterRefund, PaidSubscription, Payments, Signals
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,10 @@ def entitlement(
     granting = [
         each
         for each in subscriptions
-        if each.status in GRANTING and each.plan in plans and (ends_at(each, grace) or _NEVER) > now
+        if each.status in GRANTING
+        and each.plan in plans
+        and not each.suspended
+        and (ends_at(each, grace) or _NEVER) > now
     ]
     if not granting:
         return Entitlement(
@@ -197,6 +200,7 @@ class Subscriptions:
         *,
         plans: Sequence[str],
         grace: timedelta,
+        after_refund: AfterRefund = "suspend",
     ) -> None:
         """`plans` are ids of those that can be paid for, the cheapest first."""
         self._service = service
@@ -205,6 +209,7 @@ class Subscriptions:
         self._signals = signals
         self._plans = plans
         self._grace = grace
+        self._after_refund: AfterRefund = after_refund
 
     async def sync(
         self,
@@ -320,6 +325,32 @@ class Subscriptions:
             return
         if look.failed_before:
             await self._failures.succeeded(JOB, str(look.user_id))
+
+    async def take_back(
+        self, session: AsyncSession, charge_id: str
+    ) -> tuple[AfterRefund, UUID | None]:
+        """The payment of a charge went back, all of it: do with the plan what the settings say, in the
+        caller's transaction. What was done, which is nothing where it was for no running period, and
+        whose plan it is.
+
+        Raises:
+            PaymentsError, PaymentsRefused: nothing was written.
+        """
+        paid = await _within(LOOK_SECONDS, self._payments.paid_for(charge_id))
+        if paid is None:
+            return "nothing", None
+        await store.lock(session, paid.subscription_id)
+        owner = await store.owner(session, subscription_id=paid.subscription_id)
+        if owner is None or await store.lock_profile(session, owner) is None:
+            return "nothing", None
+        if self._after_refund == "nothing":
+            return "nothing", owner
+        if not await store.suspend(session, paid.subscription_id, paid.created_at):
+            return "nothing", owner
+        if self._after_refund == "cancel":
+            await store.add_task(session, "end_refunded", paid.subscription_id, owner)
+        await self.derive(session, owner)
+        return self._after_refund, owner
 
     async def derive(
         self, session: AsyncSession, user_id: UUID, *, witness: PlanWitness | None = None

@@ -212,7 +212,7 @@ async def test_open_invoice_is_paid_by_hand_with_another_card(shop: Shop) -> Non
     charges = (await shop.client.v1.charges.list_async({"customer": customer})).data
     assert [charge.status for charge in charges] == ["succeeded", "failed", "failed"]
     found: Any = await shop.client.v1.invoices.retrieve_async(invoice.id, {"expand": ["payments"]})
-    assert found.payments.data[0].payment.charge == charges[0].id
+    assert found.payments.data[0].payment.payment_intent == charges[0].payment_intent
 
 
 async def test_card_that_asks_for_its_owner_leaves_the_invoice_open(shop: Shop) -> None:

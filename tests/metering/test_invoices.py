@@ -40,7 +40,7 @@ from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.embedded.stack import Stack
 from aisaas.errors import BillingInvalid, QuotaExceeded, Refusal
-from aisaas.ports import RateLimits
+from aisaas.ports import AfterRefund, RateLimits
 from tests.billing.conftest import charge, claim
 from tests.billing.webhooks import GRACE
 from tests.embedded.payments_client import (
@@ -117,6 +117,7 @@ class Life:
     tasks: SubscriptionTasks
     outbox: Outbox
     quota: Quota
+    subscriptions: Subscriptions
     user_id: UUID = field(default_factory=uuid4)
     known: set[str] = field(default_factory=set[str])
     did: list[str] = field(default_factory=list[str])
@@ -258,6 +259,26 @@ class Life:
             if paid:
                 await self.client.v1.refunds.create_async({"charge": paid[0].id, "amount": 100})
 
+    async def give_back(self, how: str, *, won: bool = False, which: int = 0) -> None:
+        """All of a payment, the newest or another; in a dispute that is `won` nothing goes back."""
+        customer = (await self.principal()).metered_customer
+        listed = await self.client.v1.charges.list_async({"customer": str(customer)})
+        charge = listed.data[which].id
+        if how == "refund":
+            await self.client.v1.refunds.create_async({"charge": charge})
+        else:
+            opened = await self.control.post("/disputes", json={"charge": charge})
+            opened.raise_for_status()
+            status = "won" if won else "lost"
+            await self.control.post(
+                f"/disputes/{opened.json()['id']}/close", json={"status": status}
+            )
+        await self.catch_up()
+
+    async def look(self) -> None:
+        customer = str((await self.principal()).metered_customer)
+        await self.subscriptions.synchronise_customer(customer, user_id=self.user_id)
+
     async def wait(self, _: str) -> None:
         await self.advance(5 * DAY)
 
@@ -354,7 +375,9 @@ def _priced(used: Charge, plan: Plan) -> Charge:
 
 
 @asynccontextmanager
-async def living(stack: Stack, payments: Counterpart, sql: Sql) -> AsyncGenerator[Life]:
+async def living(
+    stack: Stack, payments: Counterpart, sql: Sql, *, after_refund: AfterRefund = "suspend"
+) -> AsyncGenerator[Life]:
     login, service_login = (
         Login(stack.env["DATABASE_URL"]),
         Login(stack.env["SERVICE_DATABASE_URL"]),
@@ -366,7 +389,12 @@ async def living(stack: Stack, payments: Counterpart, sql: Sql) -> AsyncGenerato
     quota = Quota(service, user, PLANS, free_cap=PLENTY, total_cap=PLENTY)
     signals = RedisSignals(redis, listening, prefix=f"tests:{uuid4()}")
     subscriptions = Subscriptions(
-        service, provider, signals, plans=("pro", "business"), grace=GRACE
+        service,
+        provider,
+        signals,
+        plans=("pro", "business"),
+        grace=GRACE,
+        after_refund=after_refund,
     )
     limiter = RedisAttempts(redis, prefix="tests:invoices")
     try:
@@ -392,6 +420,7 @@ async def living(stack: Stack, payments: Counterpart, sql: Sql) -> AsyncGenerato
                 SubscriptionTasks(service, provider, subscriptions),
                 Outbox(service, provider),
                 quota,
+                subscriptions,
                 known={each.id for each in before.data},
             )
     finally:
@@ -533,3 +562,52 @@ async def test_upgrade_keeps_what_is_included_and_counts_nothing_twice(
         assert (await life.live()).schedule is None
         await life.step("cancel")
         assert life.did[-1] == "cancel"
+
+
+@pytest.mark.parametrize("how", ["refund", "dispute"])
+async def test_payment_that_went_back_suspends_what_it_paid_for_until_the_next_is_paid(
+    stack: Stack, payments: Counterpart, sql: Sql, how: str
+) -> None:
+    await _sell(payments)
+    async with living(stack, payments, sql) as life:
+        await life.step("subscribe pro")
+        await life.give_back(how)
+        assert (await life.principal()).plan == "free"
+        ((told,),) = sql(
+            "select values ->> 'plan_change' from billing_notices where values ->> 'user_id' = %s"
+            " and kind in ('refunded', 'dispute_closed') order by created_at desc limit 1",
+            str(life.user_id),
+        )
+        assert told == "suspend"
+        # The daily look doesn't bring it back, the next paid period does.
+        await life.look()
+        assert (await life.principal()).plan == "free"
+        await life.step("renew")
+        assert (await life.principal()).plan == "pro"
+
+
+@pytest.mark.parametrize(("after", "plan", "live"), [("cancel", "free", 0), ("nothing", "pro", 1)])
+async def test_what_a_refund_does_to_the_plan_is_the_operators_choice(
+    stack: Stack, payments: Counterpart, sql: Sql, after: AfterRefund, plan: str, live: int
+) -> None:
+    await _sell(payments)
+    async with living(stack, payments, sql, after_refund=after) as life:
+        await life.step("subscribe pro")
+        customer = str((await life.principal()).metered_customer)
+        await life.give_back("refund")
+        assert (await life.principal()).plan == plan
+        listed = await life.client.v1.subscriptions.list_async({"customer": customer})
+        assert len(listed.data) == live
+
+
+async def test_refund_of_an_earlier_period_or_a_dispute_that_is_won_ends_nothing(
+    stack: Stack, payments: Counterpart, sql: Sql
+) -> None:
+    await _sell(payments)
+    async with living(stack, payments, sql) as life:
+        await life.step("subscribe pro")
+        await life.give_back("dispute", won=True)
+        assert (await life.principal()).plan == "pro"
+        await life.step("renew")
+        await life.give_back("refund", which=-1)
+        assert (await life.principal()).plan == "pro"

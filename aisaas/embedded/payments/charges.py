@@ -8,7 +8,7 @@ from stripe.params._refund_create_params import RefundCreateParams
 from stripe.params._refund_retrieve_params import RefundRetrieveParams
 
 from aisaas.embedded.payments.books import Books, Object
-from aisaas.embedded.payments.errors import PaymentsError, missing_param
+from aisaas.embedded.payments.errors import PaymentsError, missing_param, missing_resource
 from aisaas.embedded.payments.operations import Call, Operation, merged_metadata, only, page
 
 KIND = "charge"
@@ -45,7 +45,7 @@ def charge(books: Books, invoice: Object, method: Object, amount: int) -> bool:
             "type": "authorized" if succeeded else "issuer_declined",
         },
         "paid": succeeded,
-        "payment_intent": None,
+        "payment_intent": books.new_id("pi"),
         "payment_method": method["id"],
         "payment_method_details": {"card": method["card"], "type": "card"},
         "receipt_email": invoice["customer_email"],
@@ -61,10 +61,11 @@ def charge(books: Books, invoice: Object, method: Object, amount: int) -> bool:
 
 def refund(call: Call) -> Object:
     """All that is left of a charge, or a part of it."""
-    params, books = only(call, "amount", "charge", "metadata", "reason"), call.books
-    if not params.get("charge"):
-        raise missing_param("charge")
-    charged = books.need(KIND, params["charge"], "charge")
+    params, books = (
+        only(call, "amount", "charge", "metadata", "payment_intent", "reason"),
+        call.books,
+    )
+    charged = _charged(call)
     left = charged["amount_captured"] - charged["amount_refunded"]
     amount = params.get("amount", left)
     if not 0 < amount <= left:
@@ -85,7 +86,7 @@ def refund(call: Call) -> Object:
         "currency": charged["currency"],
         "customer": charged["customer"],
         "metadata": merged_metadata({}, params.get("metadata")),
-        "payment_intent": None,
+        "payment_intent": charged["payment_intent"],
         "reason": params.get("reason"),
         "status": "succeeded",
     }
@@ -96,6 +97,18 @@ def refund(call: Call) -> Object:
     books.emit("charge.refunded", books.save(charged), former)
     books.emit("refund.created", made)
     return made
+
+
+def _charged(call: Call) -> Object:
+    """The charge that is to be refunded, by its id or by its payment intent's."""
+    params, books = call.params, call.books
+    if intent := params.get("payment_intent"):
+        for charged in books.all(KIND, payment_intent=intent):
+            return charged
+        raise missing_resource("payment_intent", intent, "payment_intent")
+    if not params.get("charge"):
+        raise missing_param("charge")
+    return books.need(KIND, params["charge"], "charge")
 
 
 def open_dispute(books: Books, charged: Object, reason: str = "fraudulent") -> Object:
@@ -121,7 +134,7 @@ def open_dispute(books: Books, charged: Object, reason: str = "fraudulent") -> O
         "is_charge_refundable": False,
         "livemode": False,
         "metadata": {},
-        "payment_intent": None,
+        "payment_intent": charged["payment_intent"],
         "reason": reason,
         "status": "needs_response",
     }

@@ -7,6 +7,7 @@ from stripe.params._invoice_finalize_invoice_params import InvoiceFinalizeInvoic
 from stripe.params._invoice_line_item_list_params import InvoiceLineItemListParams
 from stripe.params._invoice_list_params import InvoiceListParams
 from stripe.params._invoice_pay_params import InvoicePayParams
+from stripe.params._invoice_payment_list_params import InvoicePaymentListParams
 from stripe.params._invoice_retrieve_params import InvoiceRetrieveParams
 from stripe.params._invoice_void_invoice_params import InvoiceVoidInvoiceParams
 
@@ -103,6 +104,23 @@ def create_preview(call: Call) -> Object:
     return found
 
 
+def list_payments(call: Call) -> Object:
+    """How an invoice was paid, by the invoice or by the payment intent."""
+    params, books = only(call, "invoice", "payment", "limit"), call.books
+    asked: Object = params.get("payment") or {}
+    if intent := asked.get("payment_intent"):
+        named = {charge["_invoice"] for charge in books.all("charge", payment_intent=intent)}
+    else:
+        named = {params["invoice"]} if params.get("invoice") else set[str]()
+    data = [
+        payment
+        for given in sorted(named)
+        for payment in invoices.payments(books, books.need(invoices.KIND, given))["data"]
+        if not intent or payment["payment"]["payment_intent"] == intent
+    ]
+    return {"object": "list", "data": data, "has_more": False, "url": "/v1/invoice_payments"}
+
+
 def _subscription(call: Call) -> Object | None:
     books, params = call.books, call.params
     if given := params.get("subscription"):
@@ -122,6 +140,7 @@ ONE = "/v1/invoices/{invoice}"
 OPERATIONS = (
     Operation("POST", "/v1/invoices/create_preview", InvoiceCreatePreviewParams, create_preview),
     Operation("GET", "/v1/invoices", InvoiceListParams, list_all),
+    Operation("GET", "/v1/invoice_payments", InvoicePaymentListParams, list_payments),
     Operation("GET", ONE, InvoiceRetrieveParams, retrieve),
     Operation("GET", f"{ONE}/lines", InvoiceLineItemListParams, list_lines),
     Operation("POST", f"{ONE}/finalize", InvoiceFinalizeInvoiceParams, finalize),

@@ -295,7 +295,7 @@ def _act(books: Books, invoice: Object, _at: int) -> None:
     collect(books, invoice)
 
 
-def _payments(books: Books, invoice: Object) -> Object:
+def payments(books: Books, invoice: Object) -> Object:
     """The charges that were tried for it."""
     found = books.all(charges.KIND, customer=invoice["customer"], _invoice=invoice["id"])
     return {
@@ -311,7 +311,10 @@ def _payments(books: Books, invoice: Object) -> Object:
                 "invoice": invoice["id"],
                 "is_default": True,
                 "livemode": False,
-                "payment": {"charge": charge["id"], "type": "charge"},
+                "payment": {
+                    "payment_intent": charge["payment_intent"],
+                    "type": "payment_intent",
+                },
                 "status": "paid" if charge["paid"] else "open",
                 "status_transitions": {
                     "canceled_at": None,
@@ -325,5 +328,5 @@ def _payments(books: Books, invoice: Object) -> Object:
     }
 
 
-INCLUDABLE[(KIND, "payments")] = _payments
+INCLUDABLE[(KIND, "payments")] = payments
 WAITING = waiting(KIND, _act)
