@@ -34,6 +34,7 @@ from aisaas.admin.caps import Caps, CapScope
 from aisaas.admin.credits import Credits
 from aisaas.admin.job_failures import FailedJobs
 from aisaas.admin.limits import KillSwitches
+from aisaas.admin.losses import UsageLosses
 from aisaas.admin.money import MoneyHealth
 from aisaas.admin.money_entitlements import Entitlements
 from aisaas.admin.money_ledger import LedgerAndMeter
@@ -281,6 +282,7 @@ def _money(
         webhooks=WebhookEvents(to.service, to.payments, events),
         entitlements=Entitlements(to.service, to.payments, subscriptions),
         failed_jobs=FailedJobs(to.service),
+        losses=UsageLosses(to.service),
     )
 
 

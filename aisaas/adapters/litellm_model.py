@@ -249,10 +249,8 @@ def _provider_usage(upstream: Any, reported: Usage | None) -> Usage | None:
             getattr(prompt, "cached_tokens", 0) or 0,
             getattr(completion, "reasoning_tokens", 0) or 0,
         )
-        if not all(isinstance(n, int) and 0 <= n <= MAX_TOKENS for n in counts):
-            # Nonsense is as good as nothing: our own count is used instead.
-            log.warning("absurd usage from a provider is ignored")
-            continue
+        # Nonsense is as good as nothing: settling puts our own count in its place.
+        counts = [min(n, MAX_TOKENS) if isinstance(n, int) and n > 0 else 0 for n in counts]
         cached = min(counts[2], counts[0])
         write, write_1h = _cache_writes(prompt, counts[0] - cached)
         region = getattr(found, "inference_geo", None)

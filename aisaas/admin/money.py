@@ -1,11 +1,12 @@
 """Money's health, for admins: what is on its way to the provider, what came from it, and whether both
-sides agree; and what the jobs that see to it have set aside. Each part says what it is about; this is their table of contents."""
+sides agree; what nobody is charged for; and what the jobs that see to it have set aside. Each part says what it is about; this is their table of contents."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from aisaas.admin.job_failures import FailedJobs
+from aisaas.admin.losses import UsageLosses
 from aisaas.admin.money_entitlements import Entitlements
 from aisaas.admin.money_ledger import LedgerAndMeter
 from aisaas.admin.money_usage import StuckUsage
@@ -19,3 +20,4 @@ class MoneyHealth:
     webhooks: WebhookEvents
     entitlements: Entitlements
     failed_jobs: FailedJobs
+    losses: UsageLosses

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from aisaas.billing.periods import Period
-from aisaas.ports import TOKEN_METER, Model, Outcome, Purpose
+from aisaas.ports import TOKEN_METER, Model, Outcome, Purpose, Usage
 
 Timestamp = sa.DateTime(timezone=True)
 Usd = sa.Numeric(14, 6)
@@ -103,6 +103,8 @@ class UsageRecord(SQLModel, table=True):
         )
     )
     counted_by: str
+    # Why the provider's report wasn't believed; None where it was, or where none came.
+    report_issue: str | None = None
     weight: Decimal = Field(sa_type=sa.Numeric(10, 4))  # pyright: ignore[reportArgumentType]
     quota_tokens: int = Field(sa_type=sa.BigInteger)
     credit_tokens: int = Field(default=0, sa_type=sa.BigInteger)
@@ -116,6 +118,35 @@ class UsageRecord(SQLModel, table=True):
     cost_usd: Decimal = Field(sa_type=sa.Numeric(10, 6))  # pyright: ignore[reportArgumentType]
     outcome: str
     stripe_meter_event_id: str | None = None
+    created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+class UsageLoss(SQLModel, table=True):
+    """What a provider produced, or says it produced, beyond what its user is charged. Append-only."""
+
+    __tablename__ = "usage_losses"  # pyright: ignore[reportAssignmentType]
+    __table_args__ = {"schema": "private"}
+
+    id: UUID = Field(primary_key=True)
+    reservation_id: UUID
+    user_id: UUID
+    purpose: str
+    model: str
+    provider: str
+    reason: str
+    # None where the provider reported nothing.
+    reported_prompt_tokens: int | None = Field(default=None, sa_type=sa.BigInteger)
+    reported_completion_tokens: int | None = Field(default=None, sa_type=sa.BigInteger)
+    counted_prompt_tokens: int = Field(sa_type=sa.BigInteger)
+    counted_completion_tokens: int = Field(sa_type=sa.BigInteger)
+    reserved_prompt_tokens: int = Field(sa_type=sa.BigInteger)
+    reserved_completion_tokens: int = Field(sa_type=sa.BigInteger)
+    reserved_usd: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
+    charged_prompt_tokens: int = Field(sa_type=sa.BigInteger)
+    charged_completion_tokens: int = Field(sa_type=sa.BigInteger)
+    charged_usd: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
+    lost_tokens: int = Field(sa_type=sa.BigInteger)
+    lost_usd: Decimal = Field(sa_type=sa.Numeric(20, 6))  # pyright: ignore[reportArgumentType]
     created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
 
 
@@ -499,8 +530,37 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What an open reservation holds: the worst case of its call."""
+
+    quota_tokens: int
+    cost_usd: Decimal
+    prompt_tokens: int
+    completion_tokens: int
+
+
+LossReason = Literal["report", "overrun", "reservation", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderBill:
+    """What a provider may bill for an attempt, whatever its user is charged. `reported` is None where it
+    reported nothing; `reason` is why it may be more than the charge."""
+
+    model: Model
+    reason: LossReason
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    completion_tokens: int
+    reported: Usage | None
+    # Our own count of what was sent, and of what came.
+    counted_prompt_tokens: int
+    counted_completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Charge:
-    """What a call used, to be booked once."""
+    """What a call used, to be booked once, and never beyond what it holds."""
 
     request_id: UUID
     user_id: UUID
@@ -522,6 +582,8 @@ class Charge:
     overage_usd_per_million: Decimal = Decimal(0)
     # What the plan lets somebody spend on them in a period who has set no cap; None: no bound.
     default_cap_usd: Decimal | None = None
+    # Why the provider's report wasn't believed.
+    report_issue: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

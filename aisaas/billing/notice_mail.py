@@ -62,6 +62,7 @@ def write(
         "app_page": of.url,
         "billing_page": f"{of.url}/billing",
         "steering_page": f"{of.url}/admin/steering",
+        "money_page": f"{of.url}/admin/money",
     }
     for name, word in words.items():
         if word is not None and name.endswith("_page") and not _is_page(word):

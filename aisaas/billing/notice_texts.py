@@ -44,6 +44,7 @@ BILLING = Link("Go to billing", "billing_page")
 INVOICE = Link("Open the invoice", "invoice_page")
 STEERING = Link("Review the spending caps", "steering_page")
 CONTROLS = Link("Open the controls", "steering_page")
+LOSSES = Link("Review uncharged usage", "money_page")
 APP = Link("Open {app}", "app_page")
 ABOUT_ACCOUNT = "You're getting this email because you have an account at {app}."
 FOR_ADMINS = "You're getting this email because you're an admin of {app}."
@@ -224,5 +225,15 @@ TEXTS: Mapping[str, NoticeText] = {
         "calls. Calls that don't fit in the rest are refused until the next day.",
         "You can change the cap at any time.",
         links=(STEERING,),
+    ),
+    notices.USAGE_LOST: _to_admins(
+        "{model} may cost more than your customers are charged",
+        "{why} The provider {provider} may bill {billed} tokens for one call to {model}. The customer "
+        "is charged for {charged}; the reservation covered {reserved}. The difference, up to {usd}, is "
+        "your loss.",
+        "This email is sent once a day for each model and reason. The Billing tab lists all calls. If "
+        "they keep coming, compare them with the provider's invoice, or stop the model with the kill "
+        "switch.",
+        links=(LOSSES,),
     ),
 }

@@ -227,6 +227,26 @@ def _spending(values: Values, _plans: Plans) -> Words:
     }
 
 
+_WHY_LOST = {
+    "report": "The provider reported more tokens than the call can have used.",
+    "overrun": "The provider sent more than the call was granted, and was cut off.",
+    "reservation": "The provider counted more tokens than were reserved.",
+}
+
+
+def _usage_lost(values: Values, _plans: Plans) -> Words:
+    why = _WHY_LOST.get(values.text("reason"))
+    if why is None:
+        raise NoticeUnwritable(f"{values.kind} has an unknown reason")
+    return {
+        "why": why,
+        "model": values.text("model"),
+        "provider": values.text("provider"),
+        "usd": values.usd("usd"),
+        **{name: f"{values.whole(name):,}" for name in ("billed", "charged", "reserved")},
+    }
+
+
 def _times(count: int) -> str:
     return f"{count:,} {'time' if count == 1 else 'times'}"
 
@@ -254,6 +274,7 @@ _READERS: Mapping[str, Callable[[Values, Plans], Words]] = {
     notices.MODEL_GONE: _provider,
     notices.SPENDING_NEAR: _spending,
     notices.SPENDING_REFUSED: _spending,
+    notices.USAGE_LOST: _usage_lost,
 }
 
 

@@ -32,6 +32,7 @@ KEY_REFUSED = "key_refused"
 MODEL_GONE = "model_gone"
 SPENDING_NEAR = "spending_near"
 SPENDING_REFUSED = "spending_refused"
+USAGE_LOST = "usage_lost"
 
 
 async def add_notice(

@@ -1,7 +1,7 @@
 """The allowance: reserve before a call, book after it.
 
 A reservation holds the worst case of a call, in quota tokens and in money, before a provider hears
-of it; booking replaces what was held by what was used. Both are one transaction, and Postgres
+of it; booking replaces what was held by what was used, and never charges more. Both are one transaction, and Postgres
 is the only place they live in: flushing Redis lets nobody spend more.
 
 Outage: without the database nothing is reserved, so nothing is called.
@@ -9,8 +9,9 @@ Outage: without the database nothing is reserved, so nothing is called.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from aisaas import formats
 from aisaas.accounts.models import Entitled, Principal
 from aisaas.billing import store
 from aisaas.billing.alerts import note_alerts
-from aisaas.billing.models import Allowance, Charge, Claim, Limits
+from aisaas.billing.models import Allowance, Charge, Claim, Held, Limits
 from aisaas.billing.periods import running
 from aisaas.billing.plans import FREE, MILLION, Plan
 from aisaas.db.service import ServiceDatabase
@@ -77,8 +78,11 @@ def charged_weight(asked: Model, answered: Model) -> Decimal:
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """What a call came to: its cost to the operator, and what it takes from its owner's plan."""
+    """What a call came to: its cost to the operator, and what it takes from its owner's plan. `charge` is
+    what of it the reservation covered."""
 
+    charge: Charge
+    held: Held
     cost_usd: Decimal
     quota_tokens: int
     # What it costs its owner beyond what the plan includes.
@@ -183,12 +187,52 @@ class Quota:
         return await self._service.ask(store.renew_leases(request_ids), durable=False)
 
 
+def fitted(charge: Charge, held: Held) -> Charge:
+    """The charge as far as its reservation covers it, so that the line still explains its own cost.
+
+    The prompt gives way first: what a provider counted beyond the estimate is the house's.
+    """
+
+    def fits(prompt: int, completion: int) -> bool:
+        cost = cost_usd(
+            charge.model,
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            cached_prompt_tokens=min(charge.cached_prompt_tokens, prompt),
+        )
+        tokens = quota_tokens(charge.weight, prompt + completion)
+        return tokens <= held.quota_tokens and cost <= held.cost_usd
+
+    prompt, completion = charge.prompt_tokens, charge.completion_tokens
+    if fits(prompt, completion):
+        return charge
+    granted = min(completion, held.completion_tokens)
+    prompt = _most(prompt, lambda tokens: fits(tokens, granted))
+    completion = _most(completion, lambda tokens: fits(prompt, tokens))
+    return replace(
+        charge,
+        prompt_tokens=prompt,
+        cached_prompt_tokens=min(charge.cached_prompt_tokens, prompt),
+        completion_tokens=completion,
+    )
+
+
+def _most(most: int, fits: Callable[[int], bool]) -> int:
+    """The largest number up to `most` that fits, where all below one that fits do; else 0."""
+    return bisect_left(range(1, most + 1), True, key=lambda number: not fits(number))
+
+
 async def book(session: AsyncSession, charge: Charge) -> Booked | None:
-    """Close the reservation and append to the ledger, in the caller's transaction.
+    """Close the reservation and append to the ledger, in the caller's transaction. What goes beyond the
+    reservation isn't charged to anybody.
 
     Returns None when the reservation was already closed: then nothing was written, and the caller must
     not write either.
     """
+    held = await store.hold(session, charge.request_id)
+    if held is None:
+        return None
+    charge = fitted(charge, held)
     nothing = charge.prompt_tokens == 0 and charge.completion_tokens == 0
     tokens = quota_tokens(charge.weight, charge.prompt_tokens + charge.completion_tokens)
     cost = cost_usd(
@@ -203,7 +247,7 @@ async def book(session: AsyncSession, charge: Charge) -> Booked | None:
     if closed is None:
         return None
     if nothing:
-        return Booked(Decimal(0), 0, Decimal(0))
+        return Booked(charge, held, Decimal(0), 0, Decimal(0))
     await note_alerts(session, charge.user_id, charge.plan, closed, tokens=tokens)
     # What credits have paid is nobody's to bill.
     billed = tokens - closed.credited
@@ -232,7 +276,7 @@ async def book(session: AsyncSession, charge: Charge) -> Booked | None:
             extra_tokens=beyond,
             extra_usd=overage,
         )
-    return Booked(cost, tokens, overage)
+    return Booked(charge, held, cost, tokens, overage)
 
 
 def _beyond(closed: store.Closed, billed: int) -> int:

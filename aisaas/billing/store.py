@@ -22,6 +22,7 @@ from aisaas.billing.models import (
     Charge,
     Claim,
     DayUse,
+    Held,
     Limits,
     Overview,
     Place,
@@ -110,6 +111,22 @@ def release(request_id: UUID) -> Question[bool]:
     return Question(((query, {"id": request_id}),), lambda answers: answers[0][0]["closed"])
 
 
+async def hold(session: AsyncSession, request_id: UUID) -> Held | None:
+    """What a reservation holds, locked until the transaction ends; None once it is closed."""
+    rows = await session.execute(
+        text(
+            """
+            select tokens as quota_tokens, cost_usd, prompt_estimate as prompt_tokens,
+              max_tokens as completion_tokens
+            from public.reservations where id = :id and state = 'open' for update
+            """
+        ),
+        {"id": request_id},
+    )
+    found = rows.mappings().one_or_none()
+    return Held(**found) if found else None
+
+
 @dataclass(frozen=True, slots=True)
 class Closed:
     """A reservation's end: what of the call credits have paid, and the period as it is now. What was
@@ -192,12 +209,12 @@ async def add_usage(
             """
             insert into public.usage_records (reservation_id, user_id, conversation_id, message_id,
               purpose, plan, model, provider, prompt_tokens, cached_prompt_tokens,
-              completion_tokens, counted_by, weight, quota_tokens, credit_tokens, overage_tokens,
-              overage_usd, period_key, input_usd_per_million, output_usd_per_million, price_version,
+              completion_tokens, counted_by, report_issue, weight, quota_tokens, credit_tokens,
+              overage_tokens, overage_usd, period_key, input_usd_per_million, output_usd_per_million, price_version,
               cost_usd, outcome, created_at)
             select :id, :user_id, :conversation_id, :message_id, :purpose, :plan, :model, :provider,
-              :prompt, :cached, :completion, :counted_by, :weight, :quota_tokens, :credit_tokens,
-              :overage_tokens, :overage_usd, r.period_key,
+              :prompt, :cached, :completion, :counted_by, :report_issue, :weight, :quota_tokens,
+              :credit_tokens, :overage_tokens, :overage_usd, r.period_key,
               :input_usd, :output_usd, :price_version, :cost, :outcome, now()
             from public.reservations r where r.id = :id
             returning id
@@ -216,6 +233,7 @@ async def add_usage(
             "cached": charge.cached_prompt_tokens,
             "completion": charge.completion_tokens,
             "counted_by": charge.counted_by,
+            "report_issue": charge.report_issue,
             "weight": charge.weight,
             "quota_tokens": quota_tokens,
             "credit_tokens": credit_tokens,
@@ -342,6 +360,7 @@ class Abandoned:
     model: str
     weight: Decimal
     prompt_count: int
+    max_tokens: int
     metered_customer: str | None
     # As they were when it was reserved; None where the release before has reserved it.
     models: Sequence[Mapping[str, Any]] | None
@@ -375,7 +394,7 @@ async def claim_abandoned(
               order by lease_expires_at limit :limit for update of o skip locked
             )
             returning r.id as request_id, r.user_id, r.conversation_id, r.message_id, r.purpose,
-              r.plan, r.model, r.weight, r.prompt_count, r.models,
+              r.plan, r.model, r.weight, r.prompt_count, r.max_tokens, r.models,
               exists (
                 select 1 from private.job_failures f
                 where f.job = 'recover_replies' and f.item = r.id::text

@@ -148,7 +148,8 @@ class Recovery:
     async def _settle(self, item: Abandoned) -> bool:
         held = _as_held(item)
         asked = held.get(item.model) or self._catalogue.get(item.model) or _retired(item)
-        logged = await self._log.read(item.message_id) if item.message_id is not None else None
+        # What has no message, like a title, is logged by its request.
+        logged = await self._log.read(item.message_id or item.request_id)
         question_tokens, stored = await self._settler.unsettled(item.message_id)
         if logged is None and stored:
             # It ended for its readers, and the log has expired since.
@@ -162,6 +163,7 @@ class Recovery:
             plan=item.plan,
             asked=asked,
             prompt_count=item.prompt_count,
+            max_tokens=item.max_tokens,
             metered_customer=item.metered_customer,
             question_tokens=question_tokens,
         )
@@ -175,11 +177,10 @@ class Recovery:
             if item.message_id is not None:
                 await self._settler.end_unbooked(item.message_id, produced.text)
             raise
-        if item.message_id is not None:
-            try:
-                await self._log.close(item.message_id)
-            except DependencyError:
-                log.warning("log of reply %s left to expire", item.message_id)
+        try:
+            await self._log.close(item.message_id or item.request_id)
+        except DependencyError:
+            log.warning("log of call %s left to expire", item.request_id)
         return True
 
     def _produced(

@@ -20,6 +20,7 @@ from uuid import UUID
 
 from aisaas.admin.limits import EngagedScopes, scopes_of
 from aisaas.chat.circuits import Circuits
+from aisaas.chat.grant import Grant
 from aisaas.chat.models import Segment
 from aisaas.chat.settle import Produced, ProviderFailure, Settler
 from aisaas.errors import DependencyError, ProviderError
@@ -47,9 +48,10 @@ log = logging.getLogger(__name__)
 FLUSH_SECONDS = 0.065
 # While no text comes, how often the log is asked whether it still has what was written.
 LOOK_SECONDS = 1.0
-# A provider that sends far more than was asked for is cut: nothing it sends is unbounded.
-MAX_CHARS_PER_TOKEN = 64
+# However few tokens it is: what is stored is bounded.
 MAX_CHARS = 1_000_000
+# How a provider says that it has reached its limit, and we say it of one that doesn't heed it.
+LENGTH = "length"
 SWITCHED_OFF = "switched_off"
 # A reply without a word, by what the provider said of its end.
 NOTHING = {"content_filter": "filtered", "refusal": "filtered"}
@@ -94,6 +96,9 @@ class RunningReply:
         self.produced: Produced | None = None
         self._parts = parts
         self._text = ""
+        # What doesn't fit is shown to nobody; it ends the call.
+        self._grant = Grant(admitted.max_tokens, parts.model.count_tokens)
+        self._beyond = ""
         self._visible = 0
         self._logged: int = 0
         self._over = False
@@ -217,7 +222,8 @@ class RunningReply:
             if error is None and self._finish is not None:
                 return self._finished()
             kind = error.kind if error is not None else "cut"
-            self._failures = (*self._failures, ProviderFailure(model, kind))
+            free = None if self._text else self._usage
+            self._failures = (*self._failures, ProviderFailure(model, kind, free))
             circuits.failed(model, kind)
             PROVIDER_ERRORS.labels(model.provider, kind).inc()
             log.warning("model %s: %s after %d characters", model.id, kind, len(self._text))
@@ -237,6 +243,19 @@ class RunningReply:
             return await self._read_until_end()
         finally:
             await self._abort_pump()
+            if self._grant.spent:
+                self._take_unread()
+
+    def _take_unread(self) -> None:
+        """What came before the call was cut counts, although nobody gets it."""
+        while not self._queue.empty():
+            match self._queue.get_nowait():
+                case Text(text):
+                    self._beyond += text
+                case Usage() as usage:
+                    self._usage = usage
+                case _:
+                    pass
 
     async def _read_until_end(self) -> ProviderError | None:
         loop = asyncio.get_running_loop()
@@ -250,7 +269,10 @@ class RunningReply:
             match item:
                 case Text(text):
                     self._take(text)
-                    if len(self._text) > self._limit():
+                    if self._grant.spent:
+                        self._finish = LENGTH
+                        return None
+                    if len(self._text) > MAX_CHARS:
                         return ProviderError("overrun")
                     deadline = loop.time() + self._parts.token_gap_seconds
                 case Thinking():
@@ -288,11 +310,10 @@ class RunningReply:
         queue.put_nowait(_End(error))
 
     def _take(self, text: str) -> None:
-        self._text += text
+        fits = self._grant.take(text)
+        self._text += fits
+        self._beyond += text[len(fits) :]
         self._more.set()
-
-    def _limit(self) -> int:
-        return min(self.admitted.max_tokens * MAX_CHARS_PER_TOKEN, MAX_CHARS)
 
     async def _abort_pump(self) -> None:
         pump, self._pump = self._pump, None
@@ -316,10 +337,12 @@ class RunningReply:
             text=self._text,
             answered=self._answering,
             usage=self._usage,
-            complete=self._finish is not None,
+            # One that was cut where its grant ended has reported no more than what came until then.
+            complete=self._finish is not None and not self._grant.spent,
             started=self._started,
             error_code=error_code,
             failures=self._failures,
+            beyond=self._beyond,
         )
 
     # The log

@@ -25,7 +25,7 @@ from aisaas.chat.models import Message, Segment, Started
 from aisaas.chat.reply import RunningReply
 from aisaas.chat.running import RunningReplies
 from aisaas.chat.settle import Settler
-from aisaas.chat.titles import UNTITLED, make_title
+from aisaas.chat.titles import UNTITLED, TitleParts, make_title
 from aisaas.db.user import UserDatabase
 from aisaas.errors import (
     DependencyError,
@@ -83,6 +83,9 @@ class Chat:
 
     def __init__(self, parts: ChatParts) -> None:
         self._parts = parts
+        self._title_parts = TitleParts(
+            parts.door, parts.settler, parts.model, parts.log, parts.running.keep_lease
+        )
         self._titles: dict[UUID, asyncio.Task[str | None]] = {}
         self._admissions = asyncio.Semaphore(ADMISSIONS_AT_ONCE)
         # Named attempts under way, by the id of their reply.
@@ -328,22 +331,15 @@ class Chat:
             # After the answer, so that the title never takes the allowance away from it.
             async for _ in reply.follow(0):
                 pass
-            if reply.produced is None or is_blank(reply.produced.text):
+            produced = reply.produced
+            if produced is None or produced.outcome == "failed" or is_blank(produced.text):
                 # Whoever got no answer isn't charged for a title; the next answer brings one.
                 return None
             async with aclosing(self._parts.ended([call.principal.session_id])) as ended:
                 async for _ in ended:
                     # Whoever was signed out or shut out meanwhile causes no more calls.
                     return None
-            return await make_title(
-                self._parts.door,
-                self._parts.settler,
-                self._parts.model,
-                self._parts.running.keep_lease,
-                call.principal,
-                conversation_id,
-                call.text,
-            )
+            return await make_title(self._title_parts, call.principal, conversation_id, call.text)
 
         task = self._parts.running.spawn(title())
         self._titles[conversation_id] = task

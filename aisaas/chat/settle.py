@@ -8,6 +8,9 @@ What is charged, by how the reply ended:
 - stopped or cut: its prompt count if it came, else our count of the prompt, plus the counted text;
 - no text through the provider's fault: nothing.
 
+Counts that can't be are replaced by our own (reports.py), and nothing is charged beyond the reservation
+(billing/quota.py). What a provider may bill beyond the charge is recorded with it (billing/losses.py).
+
 What was used is booked whatever the text is: a reply that can't be stored as it came is stored plainer,
 then as a reply without text, and at the very last the ledger's line goes without its reply.
 """
@@ -16,20 +19,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from uuid import UUID
 
-from aisaas.billing.models import Charge
+from aisaas.billing import losses
+from aisaas.billing.models import Charge, LossReason, ProviderBill
 from aisaas.billing.plans import ExtraUsage
-from aisaas.billing.quota import book, charged_weight
+from aisaas.billing.quota import Booked, book, charged_weight
 from aisaas.billing.store import add_provider_errors
 from aisaas.chat import store
+from aisaas.chat.reports import Issue, issues_of
 from aisaas.chat.token_ratios import TokenRatios
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, TooSlow
-from aisaas.observe.metrics import COST, MODEL_CALLS, TOKENS
+from aisaas.observe.metrics import COST, MODEL_CALLS, REPORTS_REPLACED, TOKENS, UNCHARGED
 from aisaas.observe.tracing import span
 from aisaas.ports import Admitted, Model, Outcome, Purpose, Usage
 from aisaas.text_cleaning import clean
@@ -50,10 +54,12 @@ UNBOOKED = "unbooked"
 
 @dataclass(frozen=True, slots=True)
 class ProviderFailure:
-    """A model's provider failed in this call; another may have answered instead."""
+    """A model's provider failed in this call; another may have answered instead. `usage` is what it
+    reported of an attempt that is free."""
 
     model: Model
     kind: str
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +76,116 @@ class Produced:
     started: bool
     error_code: str | None = None
     failures: tuple[ProviderFailure, ...] = ()
+    # Text that came beyond the grant, and that nobody gets.
+    beyond: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
+    """`issues` are what of the provider's report was replaced."""
+
     prompt_tokens: int
     cached_prompt_tokens: int
     completion_tokens: int
     counted_by: str
+    issues: frozenset[Issue] = frozenset()
 
 
-def counts(produced: Produced, prompt_count: int, count_tokens: Callable[[str], int]) -> Counts:
-    """Tokens to charge, by the rules above."""
+def counts(
+    produced: Produced, prompt_count: int, count_tokens: Callable[[str], int], *, max_tokens: int
+) -> Counts:
+    """Tokens to charge, by the rules above.
+
+    Args:
+        max_tokens: what the call was granted.
+    """
     usage = produced.usage
-    if usage is not None and produced.complete:
-        return Counts(
-            usage.prompt_tokens, usage.cached_prompt_tokens, usage.completion_tokens, "provider"
-        )
     nobody_got_anything = not produced.text and produced.outcome in {"failed", "interrupted"}
-    if nobody_got_anything or not produced.started:
-        return Counts(0, 0, 0, "estimate")
-    prompt = usage.prompt_tokens if usage is not None else prompt_count
-    cached = usage.cached_prompt_tokens if usage is not None else 0
-    return Counts(prompt, cached, count_tokens(produced.text), "estimate")
+    if usage is None:
+        if nobody_got_anything or not produced.started:
+            return Counts(0, 0, 0, "estimate")
+        return Counts(prompt_count, 0, count_tokens(produced.text), "estimate")
+    issues = issues_of(
+        usage,
+        produced.text + produced.beyond,
+        prompt_count=prompt_count,
+        thinking_granted=max_tokens if _may_have_thought(produced.answered, usage) else 0,
+        complete=produced.complete,
+    )
+    if not produced.complete and (nobody_got_anything or not produced.started):
+        return Counts(0, 0, 0, "estimate", issues)
+    prompt, cached = usage.prompt_tokens, usage.cached_prompt_tokens
+    if issues & {"prompt_missing", "prompt_excessive"}:
+        prompt, cached = prompt_count, 0
+    if produced.complete and not issues & {"completion_missing", "completion_excessive"}:
+        by = "estimate" if issues else "provider"
+        return Counts(prompt, cached, usage.completion_tokens, by, issues)
+    return Counts(prompt, cached, count_tokens(produced.text), "estimate", issues)
+
+
+def _may_have_thought(model: Model | None, usage: Usage) -> bool:
+    """Whether a completion may have more than its text: not every provider sends or reports thinking."""
+    if usage.thinking_tokens:
+        return True
+    return model is not None and (
+        model.reasoning.by_default or any(effort != "none" for effort in model.reasoning.efforts)
+    )
+
+
+def bills(
+    produced: Produced, charged: Counts, asked: Model, prompt_count: int, received_count: int
+) -> tuple[ProviderBill, ...]:
+    """What providers may bill for a call, as far as it may be more than what is charged.
+
+    Args:
+        charged: what the user is charged, if the reservation covers it.
+        received_count: our own count of all the text that came.
+    """
+    usage = produced.usage
+    found = [
+        ProviderBill(
+            failure.model,
+            "failed",
+            failure.usage.prompt_tokens,
+            failure.usage.cached_prompt_tokens,
+            failure.usage.completion_tokens,
+            failure.usage,
+            prompt_count,
+            0,
+        )
+        for failure in produced.failures
+        if failure.usage is not None
+    ]
+    if not produced.started:
+        return tuple(found)
+    free = not charged.prompt_tokens and not charged.completion_tokens
+    prompt, cached = charged.prompt_tokens, charged.cached_prompt_tokens
+    completion = charged.completion_tokens
+    reason: LossReason = "reservation"
+    if usage is not None and charged.issues & {"prompt_excessive", "completion_excessive"}:
+        reason = "report"
+        prompt, cached = usage.prompt_tokens or prompt, usage.cached_prompt_tokens
+        completion = max(usage.completion_tokens, received_count)
+    elif produced.beyond:
+        reason = "overrun"
+        completion = received_count
+    elif free and usage is not None and produced.answered is not None:
+        reason = "failed"
+        prompt, cached = usage.prompt_tokens, usage.cached_prompt_tokens
+        completion = usage.completion_tokens
+    found.append(
+        ProviderBill(
+            produced.answered or asked,
+            reason,
+            prompt,
+            cached,
+            completion,
+            usage,
+            prompt_count,
+            received_count,
+        )
+    )
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +203,7 @@ class Owed:
     plan: str
     asked: Model
     prompt_count: int
+    max_tokens: int
     metered_customer: str | None
     history_cut: int | None = None
     question_tokens: int | None = None
@@ -153,6 +247,7 @@ class Settler:
             plan=admitted.plan,
             asked=admitted.models[0],
             prompt_count=admitted.prompt_count,
+            max_tokens=admitted.max_tokens,
             metered_customer=admitted.metered_customer,
             history_cut=admitted.history_cut,
             question_tokens=admitted.prompt[-1].tokens,
@@ -187,9 +282,16 @@ class Settler:
 
     async def _settle_somehow(self, owed: Owed, produced: Produced) -> bool:
         counted = await self._count(produced.text)
-        as_reported = counts(produced, owed.prompt_count, lambda _: counted)
+        received = counted + (await self._count(produced.beyond) if produced.beyond else 0)
+
+        def counted_of(what: Produced) -> Counts:
+            return counts(what, owed.prompt_count, lambda _: counted, max_tokens=owed.max_tokens)
+
+        as_reported = counted_of(produced)
         # What the provider reported may be what can't be booked.
-        own = counts(replace(produced, usage=None), owed.prompt_count, lambda _: counted)
+        own = counted_of(replace(produced, usage=None))
+        if produced.usage is not None:
+            own = replace(own, issues=frozenset[Issue]({"unbookable"}))
         plain = replace(
             produced,
             text=clean(produced.text)[:STORED_CHARS],
@@ -199,22 +301,21 @@ class Settler:
         nothing = replace(
             plain, text="", outcome=_not_whole(produced.outcome), error_code=UNSTORABLE
         )
+        billed = bills(produced, as_reported, owed.asked, owed.prompt_count, received)
         tries = (
-            (produced, as_reported, counted, True),
-            (plain, as_reported, counted, True),
-            (plain, own, counted, True),
-            (nothing, own, 0, True),
-            (nothing, own, 0, False),
+            _Try(produced, as_reported, counted, billed),
+            _Try(plain, as_reported, counted, billed),
+            _Try(plain, own, counted, billed),
+            _Try(nothing, own, 0, billed),
+            _Try(nothing, own, 0, (), with_message=False),
         )
-        for what, tokens, stored_tokens, with_message in tries:
+        for each in tries:
             try:
-                return await self._settle_once(
-                    owed, what, tokens, stored_tokens, with_message=with_message
-                )
+                return await self._settle_once(owed, each)
             except (DependencyError, TooSlow):
                 raise
             except Exception:
-                if not with_message:
+                if not each.with_message:
                     raise
                 log.exception("call %s could not be settled as it ended", owed.request_id)
         raise AssertionError("unreachable")
@@ -257,15 +358,8 @@ class Settler:
             log.exception("a reply of %d characters could not be counted", len(text))
             return len(text.encode("utf-8", "surrogatepass")) // CHARS_PER_TOKEN
 
-    async def _settle_once(
-        self,
-        owed: Owed,
-        produced: Produced,
-        tokens: Counts,
-        stored_tokens: int,
-        *,
-        with_message: bool,
-    ) -> bool:
+    async def _settle_once(self, owed: Owed, this: _Try) -> bool:
+        produced, tokens = this.produced, this.tokens
         answered = produced.answered or owed.asked
         extra = self._extra_usage(owed.plan)
         charge = Charge(
@@ -285,17 +379,19 @@ class Settler:
             metered_customer=owed.metered_customer,
             overage_usd_per_million=extra.usd_per_million,
             default_cap_usd=extra.default_cap_usd,
+            report_issue=" ".join(sorted(tokens.issues)) or None,
         )
         async with self._database.transaction() as session:
             booked = await book(session, charge)
             if booked is None:
                 return False
+            lost = [await losses.record(session, booked, bill) for bill in this.bills]
             if produced.failures:
                 await add_provider_errors(
                     session,
                     [(each.model.provider, each.model.id, each.kind) for each in produced.failures],
                 )
-            if owed.message_id is not None and with_message:
+            if owed.message_id is not None and this.with_message:
                 await store.end_reply(
                     session,
                     store.Ending(
@@ -303,10 +399,10 @@ class Settler:
                         content=produced.text,
                         status=produced.outcome,
                         answered_by=produced.answered.id if produced.answered else None,
-                        token_count=stored_tokens,
+                        token_count=this.stored_tokens,
                         question_tokens=owed.question_tokens,
-                        prompt_tokens=tokens.prompt_tokens,
-                        completion_tokens=tokens.completion_tokens,
+                        prompt_tokens=booked.charge.prompt_tokens,
+                        completion_tokens=booked.charge.completion_tokens,
                         cost_usd=booked.cost_usd,
                         quota_tokens=booked.quota_tokens,
                         overage_usd=booked.overage_usd,
@@ -314,17 +410,34 @@ class Settler:
                         error_code=produced.error_code,
                     ),
                 )
-        _count(charge, booked.cost_usd)
+        _count(booked, [loss for loss in lost if loss is not None])
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """What is written in one try of settling a call."""
+
+    produced: Produced
+    tokens: Counts
+    stored_tokens: int
+    bills: tuple[ProviderBill, ...]
+    with_message: bool = True
 
 
 def _not_whole(outcome: Outcome) -> Outcome:
     return "interrupted" if outcome == "done" else outcome
 
 
-def _count(charge: Charge, cost: Decimal) -> None:
+def _count(booked: Booked, lost: Sequence[losses.Loss]) -> None:
+    charge = booked.charge
     model, provider = charge.model.id, charge.model.provider
     MODEL_CALLS.labels(model, provider, charge.purpose, charge.outcome).inc()
     TOKENS.labels(model, provider, "prompt").inc(charge.prompt_tokens)
     TOKENS.labels(model, provider, "completion").inc(charge.completion_tokens)
-    COST.labels(model, provider).inc(float(cost))
+    COST.labels(model, provider).inc(float(booked.cost_usd))
+    if charge.report_issue is not None:
+        REPORTS_REPLACED.labels(model, provider).inc()
+    for loss in lost:
+        bill = loss.bill
+        UNCHARGED.labels(bill.model.id, bill.model.provider, bill.reason).inc(float(loss.usd))

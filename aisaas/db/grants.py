@@ -27,6 +27,7 @@ private.spending_caps            ----       ----      ----   siud
 private.subscription_tasks       ----       ----      ----   siud
 private.token_ratios             ----       ----      ----   siu-
 private.usage_by_user            ----       ----      ----   s---
+private.usage_losses             ----       ----      ----   si--
 private.usage_totals             ----       ----      ----   s---
 public.audit_log                 ----       ----      ----   si--
 public.billing_notices           ----       ----      ----   siud

@@ -55,6 +55,18 @@ COST = Counter(
     ("model", "provider"),
     registry=REGISTRY,
 )
+UNCHARGED = Counter(
+    "aisaas_uncharged_usd",
+    "What providers may bill beyond what was charged, in USD: the house's loss.",
+    ("model", "provider", "reason"),
+    registry=REGISTRY,
+)
+REPORTS_REPLACED = Counter(
+    "aisaas_reports_replaced",
+    "Calls whose provider reported counts that can't be, so that our own were charged.",
+    ("model", "provider"),
+    registry=REGISTRY,
+)
 REFUSALS = Counter("aisaas_refusals", "Refused calls by code.", ("code",), registry=REGISTRY)
 PROVIDER_ERRORS = Counter(
     "aisaas_provider_errors",

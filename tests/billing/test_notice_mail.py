@@ -146,6 +146,24 @@ SAMPLES: Mapping[str, tuple[Recorded, tuple[str, ...]]] = {
         {**SPENDING, "scope": "total", "percent": 100},
         ("are being refused: the total", "spent $4.02 of the $5.00", "$0.50 is reserved"),
     ),
+    notices.USAGE_LOST: (
+        {
+            "model": "gpt-x",
+            "provider": "openai",
+            "reason": "report",
+            "billed": 5_000_040,
+            "charged": 70,
+            "reserved": 437,
+            "usd": "4995.060000",
+        },
+        (
+            "gpt-x may cost more",
+            "openai may bill 5,000,040 tokens",
+            "charged for 70",
+            "covered 437",
+            "up to $4,995.06",
+        ),
+    ),
 }
 NOTICE = uuid4()
 
@@ -224,6 +242,8 @@ def test_mail_leads_to_a_page_that_helps(kind: str, letterhead: Letterhead) -> N
         assert last == INVOICE["url"]
     elif kind in {notices.SPENDING_NEAR, notices.SPENDING_REFUSED, notices.MODEL_GONE}:
         assert last == f"{URL}/admin/steering"
+    elif kind == notices.USAGE_LOST:
+        assert last == f"{URL}/admin/money"
     elif TEXTS[kind].footer.startswith("You're getting this email because you're an admin"):
         assert last == URL
     else:

@@ -369,13 +369,13 @@ def test_usage_is_charged_by_how_the_reply_ended() -> None:
         )
 
     reported = Usage(10, 20, 3)
-    whole_usage = counts(produced("done", "abc", reported, complete=True), 99, len)
+    whole_usage = counts(produced("done", "abc", reported, complete=True), 99, len, max_tokens=100)
     assert (whole_usage.prompt_tokens, whole_usage.completion_tokens) == (10, 20)
-    cut = counts(produced("interrupted", "abc", reported, complete=False), 99, len)
+    cut = counts(produced("interrupted", "abc", reported, complete=False), 99, len, max_tokens=100)
     assert (cut.prompt_tokens, cut.completion_tokens, cut.counted_by) == (10, 3, "estimate")
-    stopped = counts(produced("stopped", "", None, complete=False), 99, len)
+    stopped = counts(produced("stopped", "", None, complete=False), 99, len, max_tokens=100)
     assert (stopped.prompt_tokens, stopped.completion_tokens) == (99, 0)
-    failed = counts(produced("failed", "", reported, complete=False), 99, len)
+    failed = counts(produced("failed", "", reported, complete=False), 99, len, max_tokens=100)
     assert (failed.prompt_tokens, failed.completion_tokens) == (0, 0)
 
 

@@ -56,6 +56,9 @@ class Provider:
     title: list[bytes] = field(default_factory=lambda: says("A title"))
     status: int = 200
     titles_asked: int = 0
+    # Models that were asked for titles, and how many parts of answers left.
+    title_models: list[str] = field(default_factory=list)
+    sent: int = 0
     hold: asyncio.Event | None = None
     hold_title: asyncio.Event | None = None
     serving: set[asyncio.Task[Any]] = field(default_factory=set)
@@ -70,6 +73,8 @@ class Provider:
             asked = json.loads(await reader.readexactly(length))
             is_title = asked["max_tokens"] <= TITLE_TOKENS
             self.titles_asked += is_title
+            if is_title:
+                self.title_models.append(asked["model"])
             if self.status != 200:
                 writer.write(
                     f"HTTP/1.1 {self.status} No\r\ncontent-length: 2\r\n"
@@ -86,7 +91,8 @@ class Provider:
                     await writer.drain()
                     await hold.wait()
                 writer.write(part)
-            await writer.drain()
+                await writer.drain()
+                self.sent += 1
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -413,6 +419,8 @@ async def test_call_that_cannot_be_booked_ends_for_its_readers_and_stops_no_othe
             reply.lose()
             while services.running.get(started.reply.id) is not None:
                 await asyncio.sleep(0.02)
+            # Its title is booked, too: a lock on that table would wait for it.
+            await services.chat.title_ready(ada, started.conversation_id)
         ((request_id,),) = database(
             "select id::text from reservations where message_id = %s", poisoned.reply.id
         )

@@ -104,6 +104,28 @@ def usage_record(person: Person) -> Row:
     }
 
 
+def usage_loss(person: Person) -> Row:
+    return {
+        "id": uuid4(),
+        "reservation_id": uuid4(),
+        "user_id": person.id,
+        "purpose": "reply",
+        "model": "demo",
+        "provider": "demo",
+        "reason": "report",
+        "counted_prompt_tokens": 3,
+        "counted_completion_tokens": 4,
+        "reserved_prompt_tokens": 3,
+        "reserved_completion_tokens": 4,
+        "reserved_usd": Decimal(1),
+        "charged_prompt_tokens": 3,
+        "charged_completion_tokens": 4,
+        "charged_usd": Decimal(1),
+        "lost_tokens": 5,
+        "lost_usd": Decimal(1),
+    }
+
+
 def usage_day(person: Person) -> Row:
     return {
         "user_id": person.id,
@@ -222,6 +244,7 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
     # Of somebody who has no account, so that nothing of Ada's is removed.
     "private.removed_accounts": lambda _: {"user_id": uuid4()},
     "private.usage_by_user": usage_by_user,
+    "private.usage_losses": usage_loss,
     "private.usage_totals": usage_total,
     "public.audit_log": lambda person: {
         "id": uuid4(),

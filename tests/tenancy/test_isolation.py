@@ -214,6 +214,7 @@ async def test_deleted_account_leaves_ledger_and_allowance_and_nothing_else(
     }
     assert left == {
         "private.usage_by_user",
+        "private.usage_losses",
         "public.credit_grants",
         "public.quota_periods",
         "public.reservations",

@@ -15,6 +15,7 @@ from aisaas.billing.outbox import Outbox
 from aisaas.ui.admin.money import view
 from aisaas.ui.admin.money.days import Days
 from aisaas.ui.admin.money.failed import FailedJobs
+from aisaas.ui.admin.money.losses import Losses
 from aisaas.ui.admin.money.outbox import OutboxRows
 from aisaas.ui.admin.money.plans import Plans
 from aisaas.ui.admin.money.state import Money
@@ -181,6 +182,34 @@ async def test_rows_come_a_page_at_a_time(admin: Member, provider: Provider) -> 
     ]
 
 
+async def test_usage_that_nobody_is_charged_for_is_shown(admin: Member, sql: Sql) -> None:
+    sql(
+        "insert into private.usage_losses (reservation_id, user_id, purpose, model, provider, reason,"
+        " reported_prompt_tokens, reported_completion_tokens, counted_prompt_tokens,"
+        " counted_completion_tokens, reserved_prompt_tokens, reserved_completion_tokens,"
+        " reserved_usd, charged_prompt_tokens, charged_completion_tokens, charged_usd, lost_tokens,"
+        " lost_usd, created_at)"
+        " values (gen_random_uuid(), gen_random_uuid(), 'reply', 'tests-model', 'tests', 'report',"
+        " 40, 5000000, 44, 30, 50, 393, 1, 40, 30, 0.5, 4999970, 4995.06, now() + interval '1 h')"
+    )
+    async with open_tab(admin.cookie) as tab:
+        await tab.call(Money.load, path=PAGE)
+        row = tab.vars["losses.rows"][0]
+        assert (row.model, row.provider, row.reason, row.purpose) == (
+            "tests-model",
+            "tests",
+            "Reported more than the call can have used",
+            "Reply",
+        )
+        assert (row.reported, row.counted, row.reserved, row.charged) == (
+            "5,000,040",
+            "74",
+            "443",
+            "70",
+        )
+        assert (row.tokens, row.usd) == ("4,999,970 tokens", "$4,995.060000")
+
+
 async def test_failed_event_is_handled_anew(admin: Member, provider: Provider, sql: Sql) -> None:
     customer = await provider.customer()
     ((event,),) = provider.books(
@@ -280,7 +309,7 @@ async def test_plan_that_stripe_knows_nothing_of_is_found_and_taken_back(
 
 
 def test_every_handler_of_the_page_is_tried() -> None:
-    states = (Money, OutboxRows, WebhookRows, Days, Plans, FailedJobs)
+    states = (Money, OutboxRows, WebhookRows, Days, Plans, Losses, FailedJobs)
     own = {f"{each.__name__}.{name}" for each in states for name in vars(each)["event_handlers"]}
     tried = {by_name(handler) for handler in HANDLERS}
     assert {name for name in own if not name.endswith(".setvar")} == tried
@@ -298,6 +327,7 @@ async def test_for_somebody_else_there_is_nothing_here(
         for state in ("outbox_rows", "webhook_rows", "days", "plans"):
             shown = f"{state}.shown"
             assert (tab.vars[shown].tiles, tab.vars[shown].rows) == ([], [])
+        assert tab.vars["losses.rows"] == []
 
 
 async def test_without_a_reason_or_with_junk_nothing_is_done(

@@ -8,6 +8,7 @@ from aisaas.ui import routes
 from aisaas.ui.admin import shell
 from aisaas.ui.admin.money import components, plans_components
 from aisaas.ui.admin.money.failed import failed
+from aisaas.ui.admin.money.losses import losses
 from aisaas.ui.admin.money.state import Money
 
 
@@ -19,6 +20,7 @@ def page() -> rx.Component:
         components.webhooks(),
         components.days(),
         plans_components.plans(),
+        losses(),
         failed(),
         at=routes.ADMIN_MONEY,
         of=Money,

@@ -7,6 +7,7 @@ import reflex as rx
 from aisaas.ui import notices
 from aisaas.ui.admin.money.days import Days
 from aisaas.ui.admin.money.failed import FailedJobs
+from aisaas.ui.admin.money.losses import Losses
 from aisaas.ui.admin.money.outbox import OutboxRows
 from aisaas.ui.admin.money.plans import Plans
 from aisaas.ui.admin.money.webhooks import WebhookRows
@@ -24,6 +25,6 @@ class Money(rx.State):
     async def load(self) -> None:
         principal = await entered(self)
         self.sold = services().payments is not None
-        for part in (OutboxRows, WebhookRows, Days, Plans, FailedJobs):
+        for part in (OutboxRows, WebhookRows, Days, Plans, Losses, FailedJobs):
             await (await self.get_state(part))._begin(principal)
         self.ready = True

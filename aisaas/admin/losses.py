@@ -1,0 +1,36 @@
+"""What providers may bill beyond what was charged, for admins. It is written where calls are settled
+(billing/losses.py); nothing changes it.
+
+Outage: without the database nothing is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aisaas.admin import losses_store as store
+from aisaas.admin.access import Actor, looking
+from aisaas.admin.losses_store import UsageLost
+from aisaas.db.service import ServiceDatabase
+
+PAGE_CALLS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class LossPage:
+    """The newest first; `more` when there are others."""
+
+    found: Sequence[UsageLost]
+    more: bool
+
+
+class UsageLosses:
+    def __init__(self, database: ServiceDatabase) -> None:
+        self._database = database
+
+    async def page(self, actor: Actor, *, limit: int = PAGE_CALLS) -> LossPage:
+        """Raises NotFound, Unavailable."""
+        async with looking(self._database, actor) as session:
+            found = await store.newest(session, limit=limit + 1)
+        return LossPage(found[:limit], more=len(found) > limit)

@@ -1,0 +1,336 @@
+"""Whatever providers do: nobody is charged more than was reserved, no cap is exceeded, all the books agree,
+and what was produced and isn't charged is written down as a loss."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aisaas.accounts.models import Principal
+from aisaas.chat.models import Started
+from aisaas.chat.reports import FRAME_TOKENS, PROMPT_EXTRA, PROMPT_FACTOR
+from aisaas.chat.titles import TITLE_TOKENS
+from aisaas.errors import Refusal
+from aisaas.wiring import Services
+from tests.services import Build, Database, new_member
+from tests.told_provider import DONE, HANG, Answer, Part, ToldProvider, chunk, finish
+from tests.told_provider import told_provider as told
+
+pytestmark = pytest.mark.usefixtures("patience")
+
+INCLUDED, FREE_TOKENS = 3000, 2500
+CAP, OVERAGE_USD = Decimal("0.02"), Decimal(10)
+PAID_BEYOND = int(CAP / OVERAGE_USD * 1_000_000)
+
+
+def _model(name: str, into: str, out: str, weight: str, **more: object) -> dict[str, object]:
+    return {
+        "id": name,
+        "label": name,
+        "provider": "demo",
+        "upstream": f"openai/{name}",
+        "context_window": 16000,
+        "max_output": 4096,
+        "weight": weight,
+        "plans": ["free", "pro", "business"],
+        "fallback": None,
+        "price": {"input_usd": into, "output_usd": out},
+    } | more
+
+
+MODELS = [
+    _model("cheap", "0.5", "2", "1"),
+    _model("dear", "500", "2500", "3.5"),
+    _model("thinker", "5", "25", "2", reasoning={"efforts": ["low", "high"], "by_default": True}),
+    _model("falls", "5", "25", "1.5", fallback="cheap"),
+]
+
+Count = int | None
+Act = Literal["read", "stop", "lose"]
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What a provider does in one call, and what happens to the call meanwhile."""
+
+    thinking: tuple[str, ...]
+    pieces: tuple[str, ...]
+    # Prompt, completion, thinking, cached; None where no usage is sent.
+    usage: tuple[Count, Count, Count, Count] | None
+    reports: Literal["last", "each", "thrice"]
+    finish: str | None
+    silent: bool
+    # Seconds before the first piece, and between pieces.
+    pause: float
+    act: Act
+    # After how many seconds.
+    after: float
+
+    def answer(self) -> Answer:
+        parts: list[Part] = [self.pause]
+        for name, pieces in (("reasoning_content", self.thinking), ("content", self.pieces)):
+            for piece in pieces:
+                parts += [chunk({name: piece}), self.pause / 4]
+                if self.reports == "each":
+                    parts += self._usage()
+        if self.finish is not None:
+            parts.append(finish(self.finish))
+            parts += self._usage() * (3 if self.reports == "thrice" else 1)
+            parts.append(HANG if self.silent else DONE)
+        return parts
+
+    def _usage(self) -> list[Part]:
+        if self.usage is None:
+            return []
+        prompt, completion, thinking, cached = self.usage
+        counts: dict[str, Any] = {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": (prompt or 0) + (completion or 0),
+        }
+        if thinking is not None:
+            counts["completion_tokens_details"] = {"reasoning_tokens": thinking}
+        if cached is not None:
+            counts["prompt_tokens_details"] = {"cached_tokens": cached}
+        return [chunk({}, choices=[], usage=counts)]
+
+
+PIECE = st.one_of(
+    st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=40),
+    st.integers(1, 900).map(lambda times: " word" * times),
+    st.sampled_from(["", " ", "\x00", "😀" * 50, "日本語の文章" * 40]),
+)
+COUNT = st.one_of(
+    st.none(), st.integers(0, 60), st.integers(0, 3000), st.sampled_from([5_000_000, 10**12, -7])
+)
+BEHAVIOUR = st.builds(
+    Behaviour,
+    thinking=st.lists(PIECE, max_size=3).map(tuple),
+    pieces=st.lists(PIECE, max_size=6).map(tuple),
+    usage=st.one_of(st.none(), st.tuples(COUNT, COUNT, COUNT, COUNT)),
+    reports=st.sampled_from(["last", "each", "thrice"]),
+    finish=st.sampled_from(["stop", "stop", "stop", "length", "content_filter", None]),
+    silent=st.sampled_from([False, False, False, True]),
+    pause=st.sampled_from([0.0, 0.0, 0.02, 0.1]),
+    act=st.sampled_from(["read", "read", "read", "stop", "lose"]),
+    after=st.sampled_from([0.0, 0.02, 0.1, 0.3]),
+)
+CALLS = st.lists(
+    st.tuples(st.sampled_from([str(model["id"]) for model in MODELS]), BEHAVIOUR, BEHAVIOUR),
+    min_size=1,
+    max_size=3,
+)
+
+
+@dataclass
+class Firewall:
+    services: Services
+    provider: ToldProvider
+    replies: list[Behaviour]
+    title: Behaviour | None = None
+
+    def answer(self, request: dict[str, Any]) -> Answer:
+        limit = request.get("max_tokens") or request["max_completion_tokens"]
+        if limit <= TITLE_TOKENS and self.title is not None:
+            return self.title.answer()
+        if request["model"] == "falls":
+            # Fails without a word, and another answers.
+            return self.replies[0]._usage()  # pyright: ignore[reportPrivateUsage]
+        return self.replies[int(request["messages"][-1]["content"].split()[-1])].answer()
+
+
+@pytest.fixture(scope="module")
+def catalogue_of_bounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bounds") / "catalogue.json"
+    path.write_text(json.dumps(MODELS))
+    return path
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def firewall(build_services: Build, catalogue_of_bounds: Path) -> AsyncGenerator[Firewall]:
+    async with (
+        told([]) as provider,
+        build_services(
+            demo_api_base=f"{provider.url}/v1",
+            model_catalogue=catalogue_of_bounds,
+            default_model="cheap",
+            run_jobs=False,
+            max_reply_tokens=400,
+            free_tokens_per_month=FREE_TOKENS,
+            pro_tokens_per_month=INCLUDED,
+            pro_overage_usd_per_million=OVERAGE_USD,
+            pro_overage_cap_usd=CAP,
+            token_gap_timeout_seconds=5,
+        ) as services,
+    ):
+        made = Firewall(services, provider, [])
+        provider.answer = made.answer
+        yield made
+
+
+async def _customer(services: Services, database: Database, kind: str) -> Principal:
+    member = await new_member(services)
+    user_id = member.principal.user_id
+    if kind == "paid":
+        database(
+            "update profiles set plan = 'pro', subscription_status = 'active',"
+            " subscription_id = %s, stripe_customer_id = %s, period_start = now(),"
+            " period_end = now() + interval '30 days' where id = %s",
+            f"sub_{user_id.hex}",
+            f"cus_{user_id.hex}",
+            user_id,
+        )
+    if kind == "credits":
+        database(
+            "insert into credit_grants (user_id, tokens, reason, granted_by)"
+            " values (%s, 1500, 'tests', 'tests')",
+            user_id,
+        )
+    return await services.accounts.principal(member.cookie)
+
+
+async def _play(
+    firewall: Firewall, database: Database, ada: Principal, number: int, model: str, how: Behaviour
+) -> Started | None:
+    services = firewall.services
+    try:
+        started = await services.chat.send(
+            ada, f"question {number}", conversation_id=None, model=model
+        )
+    except Refusal:
+        return None
+    running = services.running.get(started.reply.id)
+    if running is not None and how.act != "read":
+        await asyncio.sleep(how.after)
+        if how.act == "stop":
+            running.stop()
+        else:
+            running.lose()
+    while services.running.get(started.reply.id) is not None:
+        await asyncio.sleep(0.01)
+    if how.act == "lose":
+        # What other tests have left isn't due before it.
+        due = (
+            "update reservations set lease_expires_at = now() - interval '1 day'"
+            " where message_id = %s and state = 'open' returning id"
+        )
+        while database(due, started.reply.id):
+            await services.recovery.run_once()
+    await services.chat.title_ready(ada, started.conversation_id)
+    return started
+
+
+def _within_bounds(database: Database, user_id: UUID, most: int) -> None:
+    beyond = database(
+        "select u.id from usage_records u join reservations r on r.id = u.reservation_id"
+        " where u.user_id = %s and (u.quota_tokens > r.tokens or u.cost_usd > r.cost_usd)",
+        user_id,
+    )
+    assert beyond == []
+    assert (
+        database("select 1 from reservations where user_id = %s and state = 'open'", user_id) == []
+    )
+    ((ledger, credited, metered, beyond_usd, used, held, outbox, spent_credits),) = database(
+        """
+        select coalesce(sum(u.quota_tokens), 0), coalesce(sum(u.credit_tokens), 0),
+          coalesce(sum(u.overage_tokens), 0),
+          coalesce(sum(u.overage_usd), 0),
+          (select coalesce(sum(used), 0) from quota_periods q where q.user_id = %s),
+          (select coalesce(sum(reserved), 0) from quota_periods q where q.user_id = %s),
+          (select coalesce(sum(tokens), 0) from usage_outbox o where o.user_id = %s),
+          (select coalesce(sum(spent), 0) from credit_grants g where g.user_id = %s)
+        from usage_records u where u.user_id = %s
+        """,
+        *[user_id] * 5,
+    )
+    assert (ledger, held, credited) == (used, 0, spent_credits)
+    assert metered == outbox
+    assert int(str(used)) <= most
+    assert Decimal(str(beyond_usd)) <= CAP
+
+
+def _losses_are_written_down(services: Services, database: Database, user_id: UUID) -> None:
+    """What a report that can be claims, or else our own count of the text, is charged or lost."""
+    rows = database(
+        """
+        select r.prompt_count, m.content, m.status, m.error_code, u.counted_by, u.report_issue,
+          coalesce(u.prompt_tokens + u.completion_tokens, 0),
+          coalesce((select sum(l.lost_tokens) from private.usage_losses l
+            where l.reservation_id = r.id), 0)
+        from reservations r join messages m on m.id = r.message_id
+          left join usage_records u on u.reservation_id = r.id
+        where r.user_id = %s and r.purpose = 'reply'
+        """,
+        user_id,
+    )
+    for prompt, content, status, _, by, issue, charged, lost in rows:
+        text_tokens = services.model.count_tokens(str(content))
+        if by == "estimate" and content and not issue:
+            # The prompt may be the provider's own count, which is at least one token.
+            assert int(str(charged)) + int(str(lost)) >= text_tokens
+        if issue is not None and "excessive" in str(issue):
+            least = min(len(str(content).encode()) + FRAME_TOKENS, PROMPT_EXTRA)
+            assert int(str(charged)) + int(str(lost)) > least
+        if status == "done":
+            assert by is not None
+            assert int(str(prompt)) * PROMPT_FACTOR + PROMPT_EXTRA > 0
+    assert (
+        database(
+            "select l.id from private.usage_losses l join reservations r on r.id = l.reservation_id"
+            " where l.user_id = %s and (l.lost_tokens < coalesce(l.reported_completion_tokens, 0)"
+            " - l.charged_completion_tokens or l.charged_usd > r.cost_usd)",
+            user_id,
+        )
+        == []
+    )
+
+
+def _spent(database: Database) -> dict[str, Decimal]:
+    return {
+        str(scope): Decimal(str(usd))
+        for scope, usd in database("select scope, sum(spent_usd) from spend_days group by scope")
+    }
+
+
+@settings(
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(calls=CALLS, kind=st.sampled_from(["free", "credits", "paid"]))
+async def test_nobody_is_charged_more_than_was_reserved(
+    firewall: Firewall,
+    database: Database,
+    calls: list[tuple[str, Behaviour, Behaviour]],
+    kind: str,
+) -> None:
+    services = firewall.services
+    ada = await _customer(services, database, kind)
+    firewall.replies = [behaviour for _, behaviour, _ in calls]
+    firewall.title = calls[0][2]
+    before = _spent(database)
+    await asyncio.gather(
+        *(
+            _play(firewall, database, ada, number, model, how)
+            for number, (model, how, _) in enumerate(calls)
+        )
+    )
+    most = {"free": FREE_TOKENS, "credits": FREE_TOKENS + 1500, "paid": INCLUDED + PAID_BEYOND}
+    _within_bounds(database, ada.user_id, most[kind])
+    _losses_are_written_down(services, database, ada.user_id)
+    ((cost,),) = database(
+        "select coalesce(sum(cost_usd), 0) from usage_records where user_id = %s", ada.user_id
+    )
+    after = _spent(database)
+    for scope in ("total",) if kind == "paid" else ("total", "free"):
+        assert after.get(scope, Decimal(0)) - before.get(scope, Decimal(0)) == cost
