@@ -405,6 +405,110 @@ async def test_reply_stops_when_the_client_leaves(http: httpx.AsyncClient) -> No
     assert after["open"] == before["open"]
 
 
+async def heard_events(http: httpx.AsyncClient, text: str, **body: Any) -> list[dict[str, Any]]:
+    """The chunks of an answer; of one that lingers, those until its finish reason."""
+    request = {
+        "model": "demo",
+        "messages": says(text),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **body,
+    }
+    found: list[dict[str, Any]] = []
+    async with http.stream("POST", "/v1/chat/completions", json=request) as response:
+        async for line in response.aiter_lines():
+            if line.startswith("data: {"):
+                found.append(json.loads(line.removeprefix("data: ")))
+                if text == "linger" and found[-1]["choices"][0]["finish_reason"]:
+                    break
+    return found
+
+
+def joined(events: list[dict[str, Any]], kind: str) -> str:
+    return "".join(choice["delta"].get(kind) or "" for each in events for choice in each["choices"])
+
+
+def finished(events: list[dict[str, Any]]) -> str | None:
+    reasons = [choice["finish_reason"] for each in events for choice in each["choices"]]
+    return next((reason for reason in reasons if reason), None)
+
+
+async def test_thinking_comes_first_and_counts(http: httpx.AsyncClient) -> None:
+    events = await heard_events(http, "think 1 long 20")
+    kinds = [key for each in events for choice in each["choices"] for key in choice["delta"]]
+    assert kinds.index("reasoning_content") < kinds.index("content", 2)
+    assert joined(events, "reasoning_content").startswith("Let me see")
+    usage = events[-1]["usage"]
+    assert usage["completion_tokens_details"] == {"reasoning_tokens": 20}
+    assert usage["completion_tokens"] == 40
+
+
+@pytest.mark.parametrize(("effort", "tokens"), [("none", 0), ("low", 20), ("high", 200)])
+async def test_effort_says_how_much_is_thought(
+    http: httpx.AsyncClient, effort: str, tokens: int
+) -> None:
+    events = await heard_events(http, "hello", reasoning_effort=effort)
+    details = events[-1]["usage"].get("completion_tokens_details", {"reasoning_tokens": 0})
+    assert details["reasoning_tokens"] == tokens
+    assert bool(joined(events, "reasoning_content")) == bool(tokens)
+
+
+async def test_thinking_takes_its_part_of_the_limit(http: httpx.AsyncClient) -> None:
+    events = await heard_events(http, "long 400", reasoning_effort="low", max_tokens=30)
+    assert len([each for each in events if "content" in str(each)]) >= 10
+    assert finished(events) == "length"
+    assert events[-1]["usage"]["completion_tokens"] == 30
+
+
+@pytest.mark.parametrize(
+    ("command", "reason", "said"),
+    [
+        ("limit after 5", "length", True),
+        ("filter after 5", "content_filter", True),
+        ("filter after 0", "content_filter", False),
+        ("empty", "stop", False),
+        ("linger", "stop", True),
+    ],
+)
+async def test_each_ending_can_be_asked_for(
+    http: httpx.AsyncClient, command: str, reason: str, said: bool
+) -> None:
+    events = await heard_events(http, command)
+    assert finished(events) == reason
+    assert bool(joined(events, "content")) == said
+
+
+async def test_hidden_thinking_keeps_the_connection_alive_and_says_nothing(
+    http: httpx.AsyncClient,
+) -> None:
+    request = {"model": "demo", "messages": says("hide 1 long 5"), "stream": True}
+    lines: list[str] = []
+    async with http.stream("POST", "/v1/chat/completions", json=request) as response:
+        async for line in response.aiter_lines():
+            lines.append(line)
+    assert ": thinking" in lines
+    assert not any("reasoning" in line for line in lines)
+
+
+async def test_refusal_is_openais(http: httpx.AsyncClient) -> None:
+    events = await heard_events(http, "refuse")
+    assert joined(events, "content") == ""
+    assert joined(events, "refusal").startswith("I can't help")
+
+
+async def test_answer_at_its_limit_is_continued_to_its_end(http: httpx.AsyncClient) -> None:
+    first = joined(await heard_events(http, "limit after 40"), "content")
+    go_on = "Your reply was cut off. Continue it exactly where it stopped."
+    messages = [
+        *says("limit after 40"),
+        {"role": "assistant", "content": first},
+        {"role": "user", "content": go_on},
+    ]
+    events = await heard_events(http, "", messages=messages)
+    assert finished(events) == "stop"
+    assert first + joined(events, "content") == long_answer(240)
+
+
 def test_streaming_is_visible_by_default(tmp_path: Path) -> None:
     port = free_port()
     base = f"http://127.0.0.1:{port}"

@@ -20,6 +20,12 @@ from aisaas.embedded.demo_model.topics import (
     Topic,
 )
 
+THOUGHT = """Let me see what is asked here. I have canned answers only, so I look for the one that fits.
+
+The words of the message point to a topic; I check it against the others, and the commands come first.
+"""
+NOTHING_MORE = "That was all."
+REFUSAL = "I can't help with that, as you asked."
 LARGE_MODEL = "demo-large"
 QUOTED_CHARACTERS = 160
 TITLE_WORDS = 6
@@ -77,6 +83,9 @@ ASKS_PREVIOUS = re.compile(
 )
 ASKS_COUNT = re.compile(r"\bhow many (?:messages|questions|times)\b", re.IGNORECASE)
 
+# Somebody's words for: go on with your reply.
+CONTINUES = re.compile(r"\bcontinue it exactly where it stopped\b", re.IGNORECASE)
+
 Messages = Sequence[Mapping[str, Any]]
 
 SUBJECTS = {"help": HELP, "table": TABLE, "code": CODE, "math": MATH}
@@ -121,6 +130,20 @@ def title(messages: Messages, *, most_tokens: int | None) -> str:
         useful.pop()
     text = " ".join(useful)
     return text[0].upper() + text[1:]
+
+
+def said_so_far(messages: Messages) -> str | None:
+    """Of an answer that is to be continued, what was said; None when a new one is asked for."""
+    *_, before, last = ({"role": ""}, *messages)
+    if before["role"] != "assistant" or not CONTINUES.search(content_text(last.get("content"))):
+        return None
+    return content_text(before.get("content"))
+
+
+def thoughts(tokens: int) -> list[str]:
+    """What is thought, `tokens` of it."""
+    whole = split_tokens(THOUGHT)
+    return (whole * (tokens // len(whole) + 1))[:tokens]
 
 
 def command_in(messages: Messages) -> Command | None:

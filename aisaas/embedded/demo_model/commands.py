@@ -9,10 +9,18 @@ LONGEST_SILENCE = 600
 SLOW = 2.0
 
 Subject = Literal["help", "long", "ticks", "table", "code", "math"]
-Ending = Literal["stop", "stall", "abort", "cut"]
+# `limit`, `filter` and `refuse` say why they end; `linger` does, and then goes quiet.
+Ending = Literal["stop", "stall", "abort", "cut", "limit", "filter", "refuse", "linger"]
 
 PLAIN: dict[str, Subject] = {"help": "help", "table": "table", "code": "code", "math": "math"}
-ENDINGS: dict[str, Ending] = {"stall": "stall", "fail": "abort", "cut": "cut"}
+ENDINGS: dict[str, Ending] = {
+    "stall": "stall",
+    "fail": "abort",
+    "cut": "cut",
+    "limit": "limit",
+    "filter": "filter",
+}
+BARE_ENDINGS: dict[str, Ending] = {"refuse": "refuse", "linger": "linger"}
 ERRORS = (429, 500)
 
 
@@ -24,14 +32,16 @@ class CommandError(Exception):
 class Command:
     """What to say (`subject`, of `length` tokens) and how to behave while saying it.
 
-    `speed` is in tokens a second, 0 for as fast as possible; `silence` in seconds; `after` counts
-    tokens before the `ending`.
+    `speed` is in tokens a second, 0 for as fast as possible; `silence` and `thinking` in seconds;
+    `after` counts tokens before the `ending`. Thinking that is `hidden` is not said.
     """
 
     subject: Subject | None = None
     length: int | None = None
     speed: float | None = None
     silence: float = 0.0
+    thinking: int = 0
+    hidden: bool = False
     ending: Ending = "stop"
     after: int | None = None
     error: int | None = None
@@ -68,6 +78,13 @@ def _step(command: Command, words: list[str]) -> tuple[Command, int] | None:
             return replace(command, speed=_number("speed", number, 0, FASTEST)), 2
         case ["silent", number, *_] if _is_number(number):
             return replace(command, silence=_number("silent", number, 0, LONGEST_SILENCE)), 2
+        case ["think" | "hide" as word, number, *_] if _is_number(number):
+            seconds = _number(word, number, 1, LONGEST_SILENCE)
+            return replace(command, thinking=seconds, hidden=word == "hide"), 2
+        case ["empty", *_]:
+            return replace(command, after=0), 1
+        case [word, *_] if word in BARE_ENDINGS:
+            return replace(command, ending=BARE_ENDINGS[word]), 1
         case ["error", number, *_] if _is_number(number):
             if int(number) not in ERRORS:
                 raise CommandError("`error` takes 429 or 500.")

@@ -64,6 +64,7 @@ class _Chat(BaseModel):
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     n: int | None = Field(None, ge=1, le=1)
+    reasoning_effort: str | None = Field(None, pattern="^(none|low|medium|high)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class ChatRequest:
     stream: bool
     include_usage: bool
     most_tokens: int | None
+    effort: str | None = None
 
 
 async def read_chat(request: Request) -> ChatRequest:
@@ -110,4 +112,5 @@ async def read_chat(request: Request) -> ChatRequest:
         stream=bool(chat.stream),
         include_usage=bool(options and options.include_usage),
         most_tokens=min(limits) if limits else None,
+        effort=chat.reasoning_effort,
     )

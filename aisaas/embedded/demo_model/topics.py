@@ -45,6 +45,13 @@ HELP = Topic(
 | `slow` | write about 2 tokens a second |
 | `speed N` | write N tokens a second, 0 for all at once |
 | `silent N` | wait N seconds before the first token |
+| `think N` | think for N seconds first, aloud |
+| `hide N` | think for N seconds first, without a word |
+| `limit after N` | reach the length limit after N tokens |
+| `filter after N` | be cut by a content filter after N tokens |
+| `refuse` | decline to answer |
+| `empty` | say nothing; `think 3 empty` only thinks |
+| `linger` | say that the reply is complete, and never close it |
 | `stall after N` | go quiet after N tokens and never end |
 | `cut after N` | end after N tokens without saying why |
 | `fail after N` | drop the connection after N tokens |
@@ -109,7 +116,7 @@ There is one door to the models, and it opens only for a request that holds a re
 
 MODELS = Topic(
     ("model", "openai", "anthropic", "gpt", "claude", "llm", "demo"),
-    """I'm `demo`, a stand-in with prepared answers; `demo-large` is me with more to say. Neither of us thinks.
+    """I'm `demo`, a stand-in with prepared answers; `demo-large` is me with more to say. Neither of us thinks, unless you choose how much.
 
 To talk to a real model, put a key into `.env` and start again:
 
