@@ -22,6 +22,19 @@ Speaker = Literal["system", "user", "assistant"]
 Effort = Literal["none", "low", "medium", "high"]
 ReplyStatus = Literal["streaming", "done", "stopped", "interrupted", "failed"]
 Outcome = Literal["done", "stopped", "interrupted", "failed"]
+# How a reply ended, as its reader is told: `limit` is that of its length, `only_thinking` an end before
+# the first word, `cut` one by a failure or a shutdown after something had come.
+Ending = Literal[
+    "complete",
+    "limit",
+    "filtered",
+    "refused",
+    "empty",
+    "only_thinking",
+    "stopped",
+    "cut",
+    "failed",
+]
 # What a mail's link is for, and how many of a user's sessions a sign-out ends.
 LinkKind = Literal["signup", "invite", "magiclink", "recovery", "email_change", "email"]
 SignOutScope = Literal["local", "others", "global"]
@@ -298,6 +311,10 @@ class ReplyLog(Protocol):
 
     def follow(self, message_id: UUID, offset: int) -> AsyncIterator[LogEntry]:
         """Text from `offset` on and without a gap, until the reply is closed."""
+        ...
+
+    async def forget(self, message_id: UUID) -> None:
+        """Nothing that was logged before is there any more, text or facts."""
         ...
 
     async def close(self, message_id: UUID) -> None:

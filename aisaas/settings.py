@@ -218,6 +218,7 @@ class Settings(BaseSettings):
     # What answers when a provider is in trouble, in this order, instead of what the catalogue says.
     fallback_models: Annotated[tuple[str, ...], NoDecode] = ()
     first_token_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
+    thinking_timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 300
     token_gap_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
     max_reply_tokens: Annotated[int, Field(ge=1, le=128_000)] = 4096
     max_message_chars: Annotated[int, Field(ge=1, le=1_000_000)] = 32_000

@@ -404,6 +404,7 @@ def build(config: Settings) -> Services:
         model=to.model,
         log=to.reply_log,
         first_token_seconds=config.first_token_timeout_seconds,
+        thinking_seconds=config.thinking_timeout_seconds,
         token_gap_seconds=config.token_gap_timeout_seconds,
     )
     draining = Draining()

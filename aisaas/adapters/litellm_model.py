@@ -153,7 +153,7 @@ class LiteLLMModel:
             with provider_call(model.provider, model.id) as call:
                 async with aclosing(self._call(litellm, admitted, model, heard)) as chunks:
                     async for chunk in chunks:
-                        if isinstance(chunk, Text):
+                        if isinstance(chunk, Text | Thinking):
                             call.text_came()
                         yield chunk
         finally:

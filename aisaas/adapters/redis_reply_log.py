@@ -124,6 +124,10 @@ class RedisReplyLog:
                     yield LogEntry(start, entry.text[start - entry.offset :])
                     offset = end
 
+    async def forget(self, message_id: UUID) -> None:
+        async with bounded():
+            await self._redis.delete(self._stream(message_id), self._facts(message_id))
+
     async def close(self, message_id: UUID) -> None:
         stream = self._stream(message_id)
         async with bounded(), self._redis.pipeline(transaction=True) as pipe:

@@ -26,6 +26,7 @@ from aisaas.errors import (
     NotFound,
     Unavailable,
 )
+from aisaas.ports import Effort
 
 # Rows of one page, at most.
 PAGE_LIMIT = 100
@@ -114,6 +115,18 @@ class Conversations:
             if not await store.change_conversation(
                 session, principal.user_id, conversation_id, model=model_id[:TITLE_CHARS]
             ):
+                raise NotFound
+
+    async def set_effort(
+        self, principal: Principal, conversation_id: UUID, effort: Effort | None
+    ) -> None:
+        """How much the model is asked to think from now on; a model that doesn't take it isn't asked.
+
+        Raises:
+            NotFound: there is no such conversation of theirs.
+        """
+        async with self._as(principal) as session:
+            if not await store.set_effort(session, principal.user_id, conversation_id, effort):
                 raise NotFound
 
     async def delete(self, principal: Principal, conversation_id: UUID) -> None:

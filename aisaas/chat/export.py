@@ -55,7 +55,8 @@ class Export:
         return await self._read(
             user_id,
             """
-            select id, title, model, created_at, last_message_at from public.conversations
+            select id, title, model, effort, created_at, last_message_at
+            from public.conversations
             where user_id = :user_id and deleted_at is null and id > :after
             order by id limit :together
             """,
@@ -68,7 +69,8 @@ class Export:
         return await self._read(
             user_id,
             """
-            select id, role, content, status, model, created_at from public.messages
+            select id, role, content, status, model, created_at, ending, thinking
+            from public.messages
             where conversation_id = :conversation_id and user_id = :user_id
               and (cast(:at as timestamptz) is null or (created_at, id) > (:at, :id))
             order by created_at, id limit :together

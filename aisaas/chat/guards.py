@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
@@ -41,7 +41,7 @@ from aisaas.errors import (
     Unavailable,
 )
 from aisaas.observe.tracing import span
-from aisaas.ports import Admitted, Model, Purpose, RateLimiter, RateLimits, Turn
+from aisaas.ports import Admitted, Effort, Model, Purpose, RateLimiter, RateLimits, Turn
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,9 @@ log = logging.getLogger(__name__)
 HISTORY_MESSAGES = 400
 # Counting the tokens of more text than this takes so long that others would wait for it.
 COUNTED_AT_ONCE = 20_000
+# What a model may think besides its answer, in tokens, by the effort it is asked for; one that thinks
+# by itself gets what `medium` gets. Claude's budgets are within them (adapters/litellm_reasoning.py).
+THINKING_TOKENS: Mapping[Effort, int] = {"none": 0, "low": 2048, "medium": 8192, "high": 24_576}
 # An answer shorter than this is not worth starting; a title is.
 MIN_REPLY_TOKENS = 16
 MIN_TITLE_TOKENS = 8
@@ -87,6 +90,11 @@ class Call:
     message_id: UUID | None = None
     max_tokens: int | None = None
     turns: tuple[Turn, ...] | None = None
+    effort: Effort | None = None
+    # The effort is the conversation's.
+    effort_as_stored: bool = False
+    # What there is of the reply, if the model is to go on with it.
+    continued: str = ""
     request_id: UUID = field(default_factory=uuid4)
     thread: Thread | None = None
     models: tuple[Model, ...] = ()
@@ -137,7 +145,8 @@ async def conversation_is_theirs(door: Door, call: Call) -> Call:
         raise NotFound
     if not thread.question_found:
         raise NotFound("That message no longer exists.")
-    return replace(call, thread=thread)
+    effort = thread.effort if call.effort_as_stored else call.effort
+    return replace(call, thread=thread, effort=effort)
 
 
 async def account_in_good_standing(_: Door, call: Call) -> Call:
@@ -174,7 +183,11 @@ async def spending_not_paused(door: Door, call: Call) -> Call:
 
 
 async def fits_the_context_window(door: Door, call: Call) -> Call:
-    wanted = call.max_tokens or min(door.max_reply_tokens, call.models[0].max_output)
+    asked = call.models[0]
+    wanted = min(
+        (call.max_tokens or door.max_reply_tokens) + thinking_tokens(asked, call.effort),
+        asked.max_output,
+    )
     ratios = await door.ratios.current()
     smallest = min(window(model, ratios) for model in call.models)
     # At least half the window is for the prompt, however long answers may be.
@@ -200,6 +213,14 @@ async def fits_the_context_window(door: Door, call: Call) -> Call:
     )
 
 
+def thinking_tokens(model: Model, effort: Effort | None) -> int:
+    """What a model may think besides its answer."""
+    if not model.thinks(effort):
+        return 0
+    taken = effort if effort in model.reasoning.efforts else None
+    return THINKING_TOKENS[taken or "medium"]
+
+
 async def _built(door: Door, call: Call, budget: int) -> prompts.Prompt | None:
     said = call.thread.said if call.thread else ()
     earlier = call.thread.earlier if call.thread else 0
@@ -207,11 +228,16 @@ async def _built(door: Door, call: Call, budget: int) -> prompts.Prompt | None:
     def build() -> prompts.Prompt | None:
         question = Turn("user", call.text, door.count_tokens(call.text))
         return prompts.build(
-            said, question, budget=budget, count_tokens=door.count_tokens, earlier=earlier
+            said,
+            question,
+            budget=budget,
+            count_tokens=door.count_tokens,
+            earlier=earlier,
+            continued=call.continued,
         )
 
     uncounted = sum(len(message.content) for message in said if not message.token_count)
-    if len(call.text) + uncounted <= COUNTED_AT_ONCE:
+    if len(call.text) + len(call.continued) + uncounted <= COUNTED_AT_ONCE:
         return build()
     return await asyncio.to_thread(build)
 
@@ -320,6 +346,7 @@ async def _admit(door: Door, call: Call) -> tuple[Call, Admitted]:
         max_tokens=granted,
         history_cut=call.prompt.history_cut,
         metered_customer=call.principal.metered_customer if plan.metered else None,
+        effort=call.effort,
     )
 
 

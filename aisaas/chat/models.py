@@ -11,6 +11,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
+from aisaas.ports import Effort
+
 Timestamp = sa.DateTime(timezone=True)
 
 
@@ -21,6 +23,8 @@ class Conversation(SQLModel, table=True):
     user_id: UUID
     title: str = "New Conversation"
     model: str
+    # How much the model is asked to think; None leaves it to the model.
+    effort: str | None = None
     last_message_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     deleted_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
@@ -53,6 +57,15 @@ class Message(SQLModel, table=True):
     overage_usd: Decimal | None = Field(default=None, sa_type=sa.Numeric(12, 6))  # pyright: ignore[reportArgumentType]
     history_cut: int = 0
     error_code: str | None = None
+    # None for a question, for a reply that runs, and for one that ended before endings were stored.
+    ending: str | None = None
+    # What the model thought; never part of a prompt.
+    thinking: str = ""
+    thinking_tokens: int | None = None
+    # None where it didn't think.
+    thinking_seconds: int | None = None
+    # Characters that were there when the last call began to add to it.
+    continued_from: int = 0
     created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     updated_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
 
@@ -91,6 +104,7 @@ class Thread:
     """
 
     title: str
+    effort: Effort | None
     question_found: bool
     said: tuple[Said, ...]
     earlier: int = 0

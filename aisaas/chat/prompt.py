@@ -22,6 +22,11 @@ SYSTEM_TEXT = (
     "You are a helpful assistant. Answer clearly and to the point, in the language of the "
     "question. Use Markdown where it helps; write formulas as LaTeX between $ or $$."
 )
+# What a reply that reached its limit goes on after.
+CONTINUE_TEXT = (
+    "Your reply was cut off because it reached its length limit. Continue it exactly where it stopped: "
+    "repeat nothing, add no introduction, and close any list, table or code block that is still open."
+)
 # What a message costs besides its text: role, separators.
 MESSAGE_OVERHEAD = 4
 PROMPT_OVERHEAD = 8
@@ -63,6 +68,7 @@ def build(
     budget: int,
     count_tokens: Callable[[str], int],
     earlier: int = 0,
+    continued: str = "",
 ) -> Prompt | None:
     """The prompt for `question`, or None when even alone it does not fit `budget` tokens.
 
@@ -70,9 +76,14 @@ def build(
         history: the conversation so far, oldest first, without the question.
         budget: tokens of the context window that the prompt may take, by the upper estimate.
         earlier: how many messages came before `history`; they are left out.
+        continued: what there is of the answer, if the model is to go on with it.
     """
     system = Turn("system", SYSTEM_TEXT, count_tokens(SYSTEM_TEXT))
-    estimate = _most(system) + _most(question)
+    asked = [question]
+    if continued:
+        asked.append(Turn("assistant", continued, count_tokens(continued)))
+        asked.append(Turn("user", CONTINUE_TEXT, count_tokens(CONTINUE_TEXT)))
+    estimate = _most(system) + sum(map(_most, asked))
     if _with_safety(estimate) > budget:
         return None
     groups = _groups(history)
@@ -92,7 +103,7 @@ def build(
     cut = sum(len(group) for group in groups[:first])
     if earlier:
         cut += earlier + _without_question(history)
-    turns = (system, *kept, question)
+    turns = (system, *kept, *asked)
     return Prompt(turns, count(turns), upper_estimate(turns), cut)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -23,7 +24,8 @@ from aisaas.billing.job_failures import JobFailures, Patience
 from aisaas.billing.store import Abandoned
 from aisaas.chat import store
 from aisaas.chat.catalogue import Catalogue
-from aisaas.chat.settle import Owed, Produced, Settler
+from aisaas.chat.settle import Owed, Produced, Settler, Unsettled
+from aisaas.chat.track import thinking_id
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, TooSlow
 from aisaas.observe import context
@@ -150,10 +152,13 @@ class Recovery:
         asked = held.get(item.model) or self._catalogue.get(item.model) or _retired(item)
         # What has no message, like a title, is logged by its request.
         logged = await self._log.read(item.message_id or item.request_id)
-        question_tokens, stored = await self._settler.unsettled(item.message_id)
-        if logged is None and stored:
+        unsettled = await self._settler.unsettled(item.message_id)
+        if logged is None and unsettled.text:
             # It ended for its readers, and the log has expired since.
-            logged = LoggedReply(stored, None, None, closed=True)
+            logged = LoggedReply(unsettled.before + unsettled.text, None, None, closed=True)
+        thought = None
+        if item.message_id is not None:
+            thought = await self._log.read(thinking_id(item.message_id))
         owed = Owed(
             request_id=item.request_id,
             user_id=item.user_id,
@@ -165,9 +170,12 @@ class Recovery:
             prompt_count=item.prompt_count,
             max_tokens=item.max_tokens,
             metered_customer=item.metered_customer,
-            question_tokens=question_tokens,
+            question_tokens=unsettled.question_tokens,
         )
-        produced = self._produced(logged, asked, held)
+        produced = replace(
+            self._produced(logged, asked, held, unsettled),
+            thinking=thought.text.removeprefix(unsettled.thinking) if thought is not None else "",
+        )
         try:
             if not await self._settler.settle_once(owed, produced):
                 return False
@@ -175,18 +183,24 @@ class Recovery:
             raise
         except Exception:
             if item.message_id is not None:
-                await self._settler.end_unbooked(item.message_id, produced.text)
+                await self._settler.end_unbooked(item.message_id, produced.before + produced.text)
             raise
         try:
             await self._log.close(item.message_id or item.request_id)
+            if item.message_id is not None:
+                await self._log.close(thinking_id(item.message_id))
         except DependencyError:
             log.warning("log of call %s left to expire", item.request_id)
         return True
 
     def _produced(
-        self, logged: LoggedReply | None, asked: Model, held: Mapping[str, Model]
+        self,
+        logged: LoggedReply | None,
+        asked: Model,
+        held: Mapping[str, Model],
+        unsettled: Unsettled,
     ) -> Produced:
-        text = logged.text if logged is not None else ""
+        text = logged.text[len(unsettled.before) :] if logged is not None else ""
         answering = logged.model if logged is not None else None
         answered: Model | None = None
         if answering is not None:
@@ -201,6 +215,7 @@ class Recovery:
             complete=False,
             started=True,
             error_code="process_lost",
+            before=unsettled.before,
         )
 
 

@@ -4,25 +4,31 @@ A reply belongs to this process and to its message, not to a tab. A pump task ow
 call, so that stopping cancels exactly that. Text becomes visible to followers only after it was
 appended to the reply log: what somebody saw survives this process.
 
+Thinking is a second text of the reply, logged and followed like the first. It is life: while the model
+thinks, or anything else comes from the provider, the first word is waited for, up to a limit of its own.
+
 Outages: without Redis in the middle of a reply the text goes on to followers here, and only a crash
-before Redis is back could lose it; a Redis that comes back empty gets all of it once more. A failing provider is replaced by the next admitted model until
-the first text; after it, what came is kept and the reply is interrupted.
+before Redis is back could lose it; a Redis that comes back empty gets all of it once more. A failing
+provider is replaced by the next admitted model until the first text or thought; after it, what came is
+kept and the reply is interrupted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from aisaas.admin.limits import EngagedScopes, scopes_of
 from aisaas.chat.circuits import Circuits
+from aisaas.chat.endings import LENGTH, UNANNOUNCED, Ended, ended
 from aisaas.chat.grant import Grant
 from aisaas.chat.models import Segment
 from aisaas.chat.settle import Produced, ProviderFailure, Settler
+from aisaas.chat.track import Track, thinking_id
 from aisaas.errors import DependencyError, ProviderError
 from aisaas.observe import context
 from aisaas.observe.metrics import PROVIDER_ERRORS
@@ -32,7 +38,6 @@ from aisaas.ports import (
     Chunk,
     Finish,
     LanguageModel,
-    LogEntry,
     Model,
     Outcome,
     ReplyLog,
@@ -50,11 +55,7 @@ FLUSH_SECONDS = 0.065
 LOOK_SECONDS = 1.0
 # However few tokens it is: what is stored is bounded.
 MAX_CHARS = 1_000_000
-# How a provider says that it has reached its limit, and we say it of one that doesn't heed it.
-LENGTH = "length"
 SWITCHED_OFF = "switched_off"
-# A reply without a word, by what the provider said of its end.
-NOTHING = {"content_filter": "filtered", "refusal": "filtered"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,11 @@ class ReplyParts:
     settler: Settler
     model: LanguageModel
     log: ReplyLog
+    # How long anything at all, and then the next sign of it, is waited for.
     first_token_seconds: float
+    # How long text is waited for while there are signs of life, or a model thinks in silence.
+    thinking_seconds: float
+    # The longest pause within text.
     token_gap_seconds: float
     circuits: Circuits = field(default_factory=Circuits)
 
@@ -84,25 +89,42 @@ class _Stop:
         self.reason = reason
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What there is of a reply that goes on."""
+
+    text: str = ""
+    thinking: str = ""
+
+
+NOTHING_BEFORE = Before()
+
+
 class RunningReply:
-    """A reply in this process. `text[:visible]` is what followers may see."""
+    """A reply in this process: what it says, and what its model thinks."""
 
     def __init__(
-        self, parts: ReplyParts, admitted: Admitted, conversation_id: UUID, message_id: UUID
+        self,
+        parts: ReplyParts,
+        admitted: Admitted,
+        conversation_id: UUID,
+        message_id: UUID,
+        before: Before = NOTHING_BEFORE,
     ) -> None:
         self.admitted = admitted
         self.conversation_id = conversation_id
         self.message_id = message_id
         self.produced: Produced | None = None
         self._parts = parts
-        self._text = ""
+        self._before = before
+        self.said = Track(parts.log, message_id, self._facts, before=before.text)
+        self.thought = Track(
+            parts.log, thinking_id(message_id), self._facts, before=before.thinking
+        )
         # What doesn't fit is shown to nobody; it ends the call.
         self._grant = Grant(admitted.max_tokens, parts.model.count_tokens)
         self._beyond = ""
-        self._visible = 0
-        self._logged: int = 0
         self._over = False
-        self._changed = asyncio.Event()
         self._more = asyncio.Event()
         self._ending = asyncio.Event()
         self._queue: asyncio.Queue[Chunk | _End | _Stop] = asyncio.Queue()
@@ -112,27 +134,24 @@ class RunningReply:
         self._usage: Usage | None = None
         self._finish: str | None = None
         self._started = False
+        # By the event loop's clock: the last sign of life and the last word, or the start.
+        self._heard_at = self._word_at = 0.0
+        self._thinking = False
+        self._thought_seconds = 0.0
+        # Seconds until the first word.
+        self._waited: float | None = None
         self._failures: tuple[ProviderFailure, ...] = ()
         self._lost = False
         self._barred: frozenset[str] = frozenset()
 
     # Followers
 
-    async def follow(self, offset: int) -> AsyncIterator[Segment]:
+    def follow(self, offset: int) -> AsyncIterator[Segment]:
         """Visible text from `offset` on, until the reply has settled."""
-        while True:
-            changed = self._changed
-            if self._visible > offset:
-                text = self._text[offset : self._visible]
-                yield Segment(offset, text)
-                offset += len(text)
-                continue
-            if self._over:
-                return
-            await changed.wait()
+        return self.said.follow(offset)
 
     def text_from(self, offset: int) -> Segment:
-        return Segment(offset, self._text[offset : self._visible])
+        return self.said.visible_from(offset)
 
     def stop(self, outcome: Outcome = "stopped", reason: str | None = None) -> None:
         """Abort the upstream call now; what came so far is kept and settled."""
@@ -173,7 +192,7 @@ class RunningReply:
             produced = self._result("interrupted", "shutdown")
         except Exception:
             log.exception("reply %s failed in our own code", self.message_id)
-            produced = self._result("interrupted" if self._text else "failed", "internal")
+            produced = self._result("interrupted" if self._came else "failed", "internal")
         await self._abort_pump()
         # Asked to end, not cancelled: a cancelled write leaves open whether it was written.
         self._ending.set()
@@ -186,8 +205,10 @@ class RunningReply:
                 await self._settle(produced)
         finally:
             self._over = True
-            self._wake()
-            await self._close_log()
+            for track in (self.thought, self.said):
+                track.end()
+            for track in (self.thought, self.said):
+                await track.close_log()
 
     async def _settle(self, produced: Produced) -> None:
         settler = self._parts.settler
@@ -202,7 +223,7 @@ class RunningReply:
             # The recovery books it from the log, as often as it takes.
             log.exception("reply %s could not be settled", self.message_id)
             with suppress(DependencyError):
-                await settler.end_unbooked(self.message_id, produced.text)
+                await settler.end_unbooked(self.message_id, produced.before + produced.text)
 
     async def _produce(self) -> Produced:
         error: ProviderError | None = None
@@ -215,19 +236,19 @@ class RunningReply:
             self._usage = None
             self._finish = None
             error = await self._attempt(model)
-            if self._finish is not None or (self._stop is not None and self._text):
+            if self._finish is not None or (self._stop is not None and self._came):
                 circuits.succeeded(model)
             if self._stop is not None:
                 return self._result(self._stop.outcome, self._stop.reason)
             if error is None and self._finish is not None:
                 return self._finished()
             kind = error.kind if error is not None else "cut"
-            free = None if self._text else self._usage
+            free = None if self._came else self._usage
             self._failures = (*self._failures, ProviderFailure(model, kind, free))
             circuits.failed(model, kind)
             PROVIDER_ERRORS.labels(model.provider, kind).inc()
-            log.warning("model %s: %s after %d characters", model.id, kind, len(self._text))
-            if self._text:
+            log.warning("model %s: %s after %d characters", model.id, kind, len(self.said.fresh))
+            if self._came:
                 return self._result("interrupted", kind)
             # Nothing was shown yet, so another model may answer instead.
         self._answering = None
@@ -250,7 +271,7 @@ class RunningReply:
         """What came before the call was cut counts, although nobody gets it."""
         while not self._queue.empty():
             match self._queue.get_nowait():
-                case Text(text):
+                case Text(text) | Thinking(text):
                     self._beyond += text
                 case Usage() as usage:
                     self._usage = usage
@@ -259,24 +280,29 @@ class RunningReply:
 
     async def _read_until_end(self) -> ProviderError | None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._parts.first_token_seconds
+        self._heard_at = self._word_at = loop.time()
+        self._thinking, self._thought_seconds, self._waited = False, 0.0, None
         while True:
             try:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(self._deadline()):
                     item = await self._queue.get()
             except TimeoutError:
-                return ProviderError("timeout")
+                self._heard_at = max(
+                    self._heard_at,
+                    self._parts.model.heard_at(self.admitted.request_id) or 0.0,
+                )
+                if loop.time() < self._deadline():
+                    continue
+                return ProviderError(self._what_was_missed())
+            self._heard_at = loop.time()
             match item:
                 case Text(text):
-                    self._take(text)
-                    if self._grant.spent:
-                        self._finish = LENGTH
-                        return None
-                    if len(self._text) > MAX_CHARS:
-                        return ProviderError("overrun")
-                    deadline = loop.time() + self._parts.token_gap_seconds
-                case Thinking():
-                    deadline = loop.time() + self._parts.token_gap_seconds
+                    self._end_thinking(self._heard_at)
+                    self._word_at = self._heard_at
+                    self.said.text += self._fitting(text)
+                case Thinking(text):
+                    self._thinking = True
+                    self.thought.text += self._fitting(text)
                 case Usage():
                     self._started = True
                     self._usage = item
@@ -287,6 +313,35 @@ class RunningReply:
                     return item.error
                 case _Stop():
                     return None
+            if self._grant.spent:
+                self._finish = LENGTH
+                return None
+            if len(self.said.text) + len(self.thought.text) > MAX_CHARS:
+                return ProviderError("overrun")
+
+    def _deadline(self) -> float:
+        """When the wait is over, by the loop's clock, if nothing comes."""
+        parts = self._parts
+        if self.said.grew:
+            silence = parts.token_gap_seconds
+        elif self._thinks_in_silence():
+            silence = parts.thinking_seconds
+        else:
+            silence = parts.first_token_seconds
+        return min(self._heard_at + silence, self._word_at + parts.thinking_seconds)
+
+    def _what_was_missed(self) -> str:
+        """Of a wait that is over: any sign of life, or a word after signs of it."""
+        too_long = asyncio.get_running_loop().time() >= self._word_at + self._parts.thinking_seconds
+        thinking = self._heard_at > self._word_at or self._thinks_in_silence()
+        return "thinking_timeout" if too_long and thinking else "timeout"
+
+    def _thinks_in_silence(self) -> bool:
+        """Whether no word may mean that it thinks: some providers send nothing until they have."""
+        return not self.said.grew and self._model_thinks()
+
+    def _model_thinks(self) -> bool:
+        return self._answering is not None and self._answering.thinks(self.admitted.effort)
 
     async def _pump_upstream(
         self, model: Model, queue: asyncio.Queue[Chunk | _End | _Stop]
@@ -309,11 +364,26 @@ class RunningReply:
             error = ProviderError("adapter")
         queue.put_nowait(_End(error))
 
-    def _take(self, text: str) -> None:
+    @property
+    def _came(self) -> bool:
+        """Whether anything was shown, so that no other model may answer instead."""
+        return self.said.grew or self.thought.grew
+
+    def _fitting(self, text: str) -> str:
+        """What of a text the grant has room for; thinking and saying share it."""
         fits = self._grant.take(text)
-        self._text += fits
         self._beyond += text[len(fits) :]
         self._more.set()
+        return fits
+
+    def _end_thinking(self, now: float) -> None:
+        """It thought as long as its reader waited: since its last word, or since it was asked."""
+        since = now - self._word_at
+        if self._waited is None:
+            self._waited = since
+        if self._thinking:
+            self._thought_seconds += since
+            self._thinking = False
 
     async def _abort_pump(self) -> None:
         pump, self._pump = self._pump, None
@@ -327,22 +397,43 @@ class RunningReply:
 
     def _finished(self) -> Produced:
         """The provider says that this is all. Nothing that could be read is no answer."""
-        if not is_blank(self._text):
-            return self._result("done")
-        return self._result("failed", NOTHING.get(self._finish or "", "empty"))
+        assert self._finish is not None
+        usage = self._usage
+        unseen = usage is not None and usage.completion_tokens > 0 and self._finish == LENGTH
+        thought = self.thought.grew or (usage is not None and usage.thinking_tokens > 0)
+        return self._ended(
+            ended(
+                self._finish,
+                has_text=bool(self._before.text) or not is_blank(self.said.fresh),
+                thought=thought or unseen,
+            )
+        )
 
     def _result(self, outcome: Outcome, error_code: str | None = None) -> Produced:
+        return self._ended(Ended(UNANNOUNCED[outcome], outcome, error_code))
+
+    def _ended(self, end: Ended) -> Produced:
+        self._end_thinking(asyncio.get_running_loop().time())
+        thought_seconds = self._thought_seconds
+        if not thought_seconds and self._usage is not None and self._usage.thinking_tokens:
+            # Nobody was told when it thought; until its first word, that is.
+            thought_seconds = self._waited or 0.0
         return Produced(
-            outcome=outcome,
-            text=self._text,
+            outcome=end.outcome,
+            text=self.said.fresh,
             answered=self._answering,
             usage=self._usage,
             # One that was cut where its grant ended has reported no more than what came until then.
             complete=self._finish is not None and not self._grant.spent,
             started=self._started,
-            error_code=error_code,
+            error_code=end.error_code,
             failures=self._failures,
             beyond=self._beyond,
+            ending=end.ending,
+            thinking=self.thought.fresh,
+            thinking_seconds=thought_seconds or None,
+            thinks=end.ending == "only_thinking" or self._model_thinks(),
+            before=self._before.text,
         )
 
     # The log
@@ -354,7 +445,8 @@ class RunningReply:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._more.wait()
             if not self._more.is_set():
-                await self._look_after_log()
+                for track in (self.thought, self.said):
+                    await track.look_after_log()
                 continue
             self._more.clear()
             if self._answering is not noted and self._answering is not None:
@@ -366,40 +458,11 @@ class RunningReply:
                     await self._ending.wait()
 
     async def _flush(self) -> None:
-        end = len(self._text)
-        if end == self._logged:
-            return
-        if await self._write([LogEntry(self._logged, self._text[self._logged : end])], end):
-            self._logged = end
-        # What is missing in the log goes there with the next flush that gets through.
-        self._visible = end
-        self._wake()
+        for track in (self.thought, self.said):
+            await track.flush()
 
-    async def _look_after_log(self) -> None:
-        if self._logged:
-            await self._write([], self._logged)
-
-    async def _write(self, entries: Sequence[LogEntry], end: int) -> bool:
-        """Add to the log; whether all of the text up to `end` is there now.
-
-        Redis may have lost what was there: then everything that this process still has goes there
-        once more, and with it the facts beside it.
-        """
-        log_of, message_id = self._parts.log, self.message_id
-        try:
-            if not await log_of.append(message_id, entries):
-                log.warning("the log of reply %s is gone; it is written again", message_id)
-                answering = self._answering or self.admitted.models[0]
-                await log_of.note(message_id, model=answering.id, usage=self._usage)
-                await log_of.append(message_id, [LogEntry(0, self._text[:end])])
-        except DependencyError:
-            log.warning("reply %s goes on without its log", message_id)
-            return False
-        except Exception:
-            # Whatever it is about this text, whoever reads it here goes on reading.
-            log.exception("reply %s could not be logged", message_id)
-            return False
-        return True
+    def _facts(self) -> tuple[str, Usage | None]:
+        return (self._answering or self.admitted.models[0]).id, self._usage
 
     async def _note(self, *, model: str | None = None, usage: Usage | None = None) -> None:
         try:
@@ -408,15 +471,3 @@ class RunningReply:
             log.warning("reply %s goes on without its log", self.message_id)
         except Exception:
             log.exception("facts of reply %s could not be logged", self.message_id)
-
-    async def _close_log(self) -> None:
-        try:
-            await self._parts.log.close(self.message_id)
-        except DependencyError:
-            log.warning("log of reply %s left to expire", self.message_id)
-        except Exception:
-            log.exception("the log of reply %s could not be closed", self.message_id)
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()

@@ -12,7 +12,7 @@ from uuid import UUID
 from aisaas.admin.limits import EngagedScopes
 from aisaas.billing.quota import Quota
 from aisaas.billing.store import LEASE_SECONDS
-from aisaas.chat.reply import ReplyParts, RunningReply
+from aisaas.chat.reply import NOTHING_BEFORE, Before, ReplyParts, RunningReply
 from aisaas.errors import DependencyError, Refusal
 from aisaas.observe.draining import Draining
 from aisaas.ports import Admitted, Signals
@@ -52,8 +52,14 @@ class RunningReplies:
         """True once the process is shutting down: no new reply starts."""
         return self._draining.begun
 
-    def start(self, admitted: Admitted, conversation_id: UUID, message_id: UUID) -> RunningReply:
-        reply = RunningReply(self._parts, admitted, conversation_id, message_id)
+    def start(
+        self,
+        admitted: Admitted,
+        conversation_id: UUID,
+        message_id: UUID,
+        before: Before = NOTHING_BEFORE,
+    ) -> RunningReply:
+        reply = RunningReply(self._parts, admitted, conversation_id, message_id, before)
         self._replies[message_id] = reply
         task = self.spawn(reply.run())
         task.add_done_callback(lambda _: self._replies.pop(message_id, None))

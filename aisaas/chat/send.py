@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4, uuid5
 
 from aisaas.accounts.models import Principal
@@ -22,10 +22,11 @@ from aisaas.billing.refusals import Refusals
 from aisaas.chat import store
 from aisaas.chat.guards import Call, Door, admit, give_back
 from aisaas.chat.models import Message, Segment, Started
-from aisaas.chat.reply import RunningReply
+from aisaas.chat.reply import NOTHING_BEFORE, Before, RunningReply
 from aisaas.chat.running import RunningReplies
 from aisaas.chat.settle import Settler
 from aisaas.chat.titles import UNTITLED, TitleParts, make_title
+from aisaas.chat.track import Track, thinking_id
 from aisaas.db.user import UserDatabase
 from aisaas.errors import (
     DependencyError,
@@ -38,7 +39,7 @@ from aisaas.errors import (
 from aisaas.observe import context
 from aisaas.observe.metrics import ADMISSION_SECONDS, REFUSALS
 from aisaas.observe.tracing import span
-from aisaas.ports import LanguageModel, ReplyLog
+from aisaas.ports import Effort, LanguageModel, ReplyLog
 from aisaas.text_cleaning import is_blank
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,19 @@ class _Names:
     def of(cls, user_id: UUID, attempt: str) -> _Names:
         # Under the user's own id: a name that is known to somebody else leads nowhere.
         return cls(*(uuid5(user_id, f"{kind}:{attempt}") for kind in ("chat", "asked", "reply")))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One of a reply's two texts, in the three places where it may be."""
+
+    running: Callable[[RunningReply], Track]
+    log_id: Callable[[UUID], UUID]
+    stored: Callable[[Message], str]
+
+
+SAID = _Kind(lambda reply: reply.said, lambda message_id: message_id, lambda row: row.content)
+THOUGHT = _Kind(lambda reply: reply.thought, thinking_id, lambda row: row.thinking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +112,13 @@ class Chat:
         *,
         conversation_id: UUID | None,
         model: str,
+        effort: Effort | None = None,
         attempt: str = "",
     ) -> Started:
         """Send a message and start its reply; a new conversation when no id is given.
 
         Args:
+            effort: how much the model is asked to think; None leaves it to the model.
             attempt: the sender's name for this attempt. Whoever gets no answer may send it again:
                 the second of the same name is the first, whenever and wherever it arrives.
 
@@ -117,6 +133,7 @@ class Chat:
             model_id=model,
             conversation_id=conversation_id,
             message_id=names.reply,
+            effort=effort,
         )
         if not attempt:
             return await self._shielded(self._admit_or_count(call, names))
@@ -146,45 +163,104 @@ class Chat:
             conversation_id=earlier.conversation_id,
             question_id=question.id,
             message_id=uuid4(),
+            effort_as_stored=True,
         )
         return await self._shielded(self._admit_or_count(call, _Names()))
+
+    async def go_on(self, principal: Principal, message_id: UUID) -> Started:
+        """Let a reply that reached its limit go on in the same message: a call of its own, reserved and
+        paid for beside the first. A reply that runs already is what it returns.
+
+        Raises:
+            Refusal: nothing was consumed, and the reply is as it was.
+        """
+        return await self._shielded(self._go_on(principal, message_id))
+
+    async def _go_on(self, principal: Principal, message_id: UUID) -> Started:
+        reply = await self.message(principal, message_id)
+        if reply.role != "assistant" or reply.reply_to is None:
+            raise NotFound("That message can't be continued.")
+        question = await self.message(principal, reply.reply_to)
+        started = Started(
+            conversation_id=reply.conversation_id,
+            new_conversation=False,
+            question=question,
+            reply=reply,
+        )
+        if reply.status == "streaming":
+            return started
+        if reply.ending != "limit":
+            raise NotFound("That reply is complete. Send a message to go on.")
+        call = Call(
+            principal=principal,
+            purpose="reply",
+            text=question.content,
+            model_id=reply.model or "",
+            conversation_id=reply.conversation_id,
+            question_id=question.id,
+            message_id=reply.id,
+            effort_as_stored=True,
+            continued=reply.content,
+        )
+        return await self._admit_or_count(call, _Names(reply=reply.id), started)
 
     async def follow(
         self, principal: Principal, message_id: UUID, offset: int = 0
     ) -> AsyncIterator[Segment]:
         """Text of a reply from `offset` (characters) on, until it is over, wherever it runs."""
+        async for segment in self._follow(principal, message_id, offset, SAID):
+            yield segment
+
+    async def follow_thinking(
+        self, principal: Principal, message_id: UUID, offset: int = 0
+    ) -> AsyncIterator[Segment]:
+        """What its model thinks, in the same way."""
+        async for segment in self._follow(principal, message_id, offset, THOUGHT):
+            yield segment
+
+    async def _follow(
+        self, principal: Principal, message_id: UUID, offset: int, kind: _Kind
+    ) -> AsyncIterator[Segment]:
         message = await self.message(principal, message_id)
         running = self._parts.running.get(message_id)
         if running is not None:
-            async for segment in running.follow(offset):
+            async for segment in kind.running(running).follow(offset):
                 yield segment
             return
         while message.status == "streaming":
             try:
-                async for entry in self._parts.log.follow(message_id, offset):
+                async for entry in self._parts.log.follow(kind.log_id(message_id), offset):
                     yield Segment(entry.offset, entry.text)
                     offset = entry.offset + len(entry.text)
             except DependencyError:
                 log.info("following reply %s without its log", message_id)
             await asyncio.sleep(ELSEWHERE_POLL_SECONDS)
             message = await self.message(principal, message_id)
-        if len(message.content) > offset:
-            yield Segment(offset, message.content[offset:])
+        if len(kind.stored(message)) > offset:
+            yield Segment(offset, kind.stored(message)[offset:])
 
     async def text_from(self, principal: Principal, message_id: UUID, offset: int) -> Segment:
         """What a tab missed: the text from `offset` as it stands now."""
+        return await self._from(principal, message_id, offset, SAID)
+
+    async def thinking_from(self, principal: Principal, message_id: UUID, offset: int) -> Segment:
+        return await self._from(principal, message_id, offset, THOUGHT)
+
+    async def _from(
+        self, principal: Principal, message_id: UUID, offset: int, kind: _Kind
+    ) -> Segment:
         message = await self.message(principal, message_id)
         offset = max(offset, 0)
         running = self._parts.running.get(message_id)
         if running is not None:
-            return running.text_from(offset)
+            return kind.running(running).visible_from(offset)
         if message.status == "streaming":
             try:
-                logged = await self._parts.log.read(message_id)
+                logged = await self._parts.log.read(kind.log_id(message_id))
             except DependencyError as error:
                 raise Unavailable from error
             return Segment(offset, logged.text[offset:] if logged else "")
-        return Segment(offset, message.content[offset:])
+        return Segment(offset, kind.stored(message)[offset:])
 
     async def message(self, principal: Principal, message_id: UUID) -> Message:
         """The stored message. Raises NotFound when it isn't theirs."""
@@ -265,11 +341,13 @@ class Chat:
             reply=reply,
         )
 
-    async def _admit_or_count(self, call: Call, names: _Names) -> Started:
+    async def _admit_or_count(
+        self, call: Call, names: _Names, resumed: Started | None = None
+    ) -> Started:
         reply = call.message_id or names.reply
         try:
             with context.entered(reply=reply), span("chat.send"):
-                return await self._admit_and_start(call, names)
+                return await self._admit_and_start(call, names, resumed)
         except Refusal as refusal:
             REFUSALS.labels(refusal.code).inc()
             # The browser may name any model; what it made up is not kept.
@@ -279,27 +357,48 @@ class Chat:
             )
             raise
 
-    async def _admit_and_start(self, call: Call, names: _Names) -> Started:
+    async def _admit_and_start(self, call: Call, names: _Names, resumed: Started | None) -> Started:
         if self._parts.running.closing:
             raise Restarting
         async with self._admissions:
-            return await self._admit_in_turn(call, names)
+            return await self._admit_in_turn(call, names, resumed)
 
-    async def _admit_in_turn(self, call: Call, names: _Names) -> Started:
+    async def _admit_in_turn(self, call: Call, names: _Names, resumed: Started | None) -> Started:
+        """Args: `resumed` is the reply that goes on; None for a new one."""
         with ADMISSION_SECONDS.time(), span("chat.admit"):
             call, admitted = await admit(self._parts.door, call)
         try:
             with span("chat.start"):
-                started = await self._store(call, names)
+                started = await (
+                    self._store(call, names) if resumed is None else self._resume(call, resumed)
+                )
         except BaseException as error:
             await give_back(self._parts.door, call)
             if isinstance(error, DependencyError):
                 raise Unavailable from error
             raise
-        reply = self._parts.running.start(admitted, started.conversation_id, started.reply.id)
-        if call.thread is None or call.thread.title == UNTITLED:
+        before = NOTHING_BEFORE
+        if resumed is not None:
+            before = Before(resumed.reply.content, resumed.reply.thinking)
+        reply = self._parts.running.start(
+            admitted, started.conversation_id, started.reply.id, before
+        )
+        if resumed is None and (call.thread is None or call.thread.title == UNTITLED):
             self._title_when_answered(call, started, reply)
         return started
+
+    async def _resume(self, call: Call, resumed: Started) -> Started:
+        """Raises NotFound when the reply goes on already, or is another by now."""
+        reply = resumed.reply
+        if not await self._parts.settler.resume(call.principal.user_id, reply.id, reply.content):
+            raise NotFound("That reply goes on already.")
+        try:
+            # What its first call left there would be taken for what this one did.
+            for log_id in (reply.id, thinking_id(reply.id)):
+                await self._parts.log.forget(log_id)
+        except DependencyError:
+            log.warning("reply %s goes on with the log of its first part", reply.id)
+        return replace(resumed, reply=await self.message(call.principal, reply.id))
 
     async def _store(self, call: Call, names: _Names) -> Started:
         assert call.message_id is not None
@@ -311,6 +410,7 @@ class Chat:
                 conversation_id=conversation_id,
                 new_conversation=call.conversation_id is None,
                 model=call.models[0].id,
+                effort=call.effort,
                 question_id=call.question_id or names.question,
                 question=call.text if call.question_id is None else None,
                 reply_id=call.message_id,

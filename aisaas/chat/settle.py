@@ -29,13 +29,14 @@ from aisaas.billing.plans import ExtraUsage
 from aisaas.billing.quota import Booked, book, charged_weight
 from aisaas.billing.store import add_provider_errors
 from aisaas.chat import store
+from aisaas.chat.endings import UNANNOUNCED
 from aisaas.chat.reports import Issue, issues_of
 from aisaas.chat.token_ratios import TokenRatios
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, TooSlow
 from aisaas.observe.metrics import COST, MODEL_CALLS, REPORTS_REPLACED, TOKENS, UNCHARGED
 from aisaas.observe.tracing import span
-from aisaas.ports import Admitted, Model, Outcome, Purpose, Usage
+from aisaas.ports import Admitted, Ending, Model, Outcome, Purpose, Usage
 from aisaas.text_cleaning import clean
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,14 @@ class Produced:
     failures: tuple[ProviderFailure, ...] = ()
     # Text that came beyond the grant, and that nobody gets.
     beyond: str = ""
+    # What it thought: counted like text, and shown apart from it.
+    thinking: str = ""
+    thinking_seconds: float | None = None
+    # Whether it may have thought without a word.
+    thinks: bool = False
+    ending: Ending | None = None
+    # What there was of the reply before this call: stored with the rest, and paid for already.
+    before: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +109,17 @@ def counts(
         max_tokens: what the call was granted.
     """
     usage = produced.usage
-    nobody_got_anything = not produced.text and produced.outcome in {"failed", "interrupted"}
+    came = produced.text + produced.thinking
+    nobody_got_anything = not came and produced.outcome in {"failed", "interrupted"}
     if usage is None:
         if nobody_got_anything or not produced.started:
             return Counts(0, 0, 0, "estimate")
-        return Counts(prompt_count, 0, count_tokens(produced.text), "estimate")
+        return Counts(prompt_count, 0, count_tokens(came), "estimate")
     issues = issues_of(
         usage,
-        produced.text + produced.beyond,
+        came + produced.beyond,
         prompt_count=prompt_count,
-        thinking_granted=max_tokens if _may_have_thought(produced.answered, usage) else 0,
+        thinking_granted=max_tokens if _may_have_thought(produced) else 0,
         complete=produced.complete,
     )
     if not produced.complete and (nobody_got_anything or not produced.started):
@@ -120,16 +130,16 @@ def counts(
     if produced.complete and not issues & {"completion_missing", "completion_excessive"}:
         by = "estimate" if issues else "provider"
         return Counts(prompt, cached, usage.completion_tokens, by, issues)
-    return Counts(prompt, cached, count_tokens(produced.text), "estimate", issues)
+    completion = count_tokens(came)
+    if usage.thinking_tokens and not issues & {"completion_excessive"}:
+        # What it thought without a word is known from reports only.
+        completion = max(completion, usage.completion_tokens)
+    return Counts(prompt, cached, completion, "estimate", issues)
 
 
-def _may_have_thought(model: Model | None, usage: Usage) -> bool:
-    """Whether a completion may have more than its text: not every provider sends or reports thinking."""
-    if usage.thinking_tokens:
-        return True
-    return model is not None and (
-        model.reasoning.by_default or any(effort != "none" for effort in model.reasoning.efforts)
-    )
+def _may_have_thought(produced: Produced) -> bool:
+    reported = produced.usage is not None and produced.usage.thinking_tokens > 0
+    return reported or produced.thinks or produced.thinking_seconds is not None
 
 
 def bills(
@@ -209,6 +219,17 @@ class Owed:
     question_tokens: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """Of a reply that isn't booked: tokens of its question, None when they are known already; the text
+    that was paid for before, and what is stored besides; what was thought before."""
+
+    question_tokens: int | None
+    before: str
+    text: str
+    thinking: str = ""
+
+
 class Settler:
     """Books calls as the service."""
 
@@ -250,7 +271,8 @@ class Settler:
             max_tokens=admitted.max_tokens,
             metered_customer=admitted.metered_customer,
             history_cut=admitted.history_cut,
-            question_tokens=admitted.prompt[-1].tokens,
+            # What is continued ends with an instruction of ours.
+            question_tokens=None if produced.before else admitted.prompt[-1].tokens,
         )
         attempt = 0
         while True:
@@ -281,7 +303,11 @@ class Settler:
         return settled
 
     async def _settle_somehow(self, owed: Owed, produced: Produced) -> bool:
-        counted = await self._count(produced.text)
+        said = await self._count(produced.text)
+        thought = await self._count(produced.thinking) if produced.thinking else 0
+        counted = said + thought
+        # The message has also what was paid for before.
+        stored = said + (await self._count(produced.before) if produced.before else 0)
         received = counted + (await self._count(produced.beyond) if produced.beyond else 0)
 
         def counted_of(what: Produced) -> Counts:
@@ -295,19 +321,28 @@ class Settler:
         plain = replace(
             produced,
             text=clean(produced.text)[:STORED_CHARS],
+            thinking=clean(produced.thinking)[:STORED_CHARS],
             error_code=produced.error_code or ALTERED,
             failures=(),
         )
         nothing = replace(
-            plain, text="", outcome=_not_whole(produced.outcome), error_code=UNSTORABLE
+            plain,
+            text="",
+            thinking="",
+            outcome=_not_whole(produced.outcome),
+            ending=UNANNOUNCED[_not_whole(produced.outcome)],
+            error_code=UNSTORABLE,
         )
+        usage = produced.usage
+        if usage is not None and "completion_excessive" not in as_reported.issues:
+            thought = usage.thinking_tokens or thought
         billed = bills(produced, as_reported, owed.asked, owed.prompt_count, received)
         tries = (
-            _Try(produced, as_reported, counted, billed),
-            _Try(plain, as_reported, counted, billed),
-            _Try(plain, own, counted, billed),
-            _Try(nothing, own, 0, billed),
-            _Try(nothing, own, 0, (), with_message=False),
+            _Try(produced, as_reported, stored, billed, thought),
+            _Try(plain, as_reported, stored, billed, thought),
+            _Try(plain, own, stored, billed, thought),
+            _Try(nothing, own, stored - said, billed),
+            _Try(nothing, own, stored - said, (), with_message=False),
         )
         for each in tries:
             try:
@@ -339,14 +374,30 @@ class Settler:
             else:
                 return
 
-    async def unsettled(self, message_id: UUID | None) -> tuple[int | None, str]:
-        """Of a reply that another process began: tokens of its question, None when they are known
-        already, and what is stored of its text."""
+    async def unsettled(self, message_id: UUID | None) -> Unsettled:
+        """Of a reply that another process began."""
         if message_id is None:
-            return None, ""
+            return Unsettled(None, "", "")
         async with self._database.transaction() as session:
-            question, text = await store.unsettled(session, message_id)
-        return None if question is None else await self._count(question), text
+            found = await store.unsettled(session, message_id)
+        if found is None:
+            return Unsettled(None, "", "")
+        tokens = None if found.question is None else await self._count(found.question)
+        return Unsettled(
+            tokens,
+            found.content[: found.continued_from],
+            found.content[found.continued_from :],
+            found.thinking,
+        )
+
+    async def resume(self, user_id: UUID, message_id: UUID, text: str) -> bool:
+        """Let a reply that reached its limit stream again; False when it doesn't end with that any more.
+
+        Args:
+            text: what there is of it, by whoever continues it.
+        """
+        async with self._database.transaction() as session:
+            return await store.resume_reply(session, user_id, message_id, len(text))
 
     async def _count(self, text: str) -> int:
         """Tokens of a text; whatever text it is, and without holding anybody up."""
@@ -362,6 +413,7 @@ class Settler:
         produced, tokens = this.produced, this.tokens
         answered = produced.answered or owed.asked
         extra = self._extra_usage(owed.plan)
+        status, ending = _end_of(produced)
         charge = Charge(
             request_id=owed.request_id,
             user_id=owed.user_id,
@@ -396,8 +448,12 @@ class Settler:
                     session,
                     store.Ending(
                         message_id=owed.message_id,
-                        content=produced.text,
-                        status=produced.outcome,
+                        content=produced.before + produced.text,
+                        status=status,
+                        ending=ending,
+                        thinking=produced.thinking,
+                        thinking_seconds=_seconds(produced.thinking_seconds),
+                        thinking_tokens=min(this.thinking_tokens, booked.charge.completion_tokens),
                         answered_by=produced.answered.id if produced.answered else None,
                         token_count=this.stored_tokens,
                         question_tokens=owed.question_tokens,
@@ -422,7 +478,20 @@ class _Try:
     tokens: Counts
     stored_tokens: int
     bills: tuple[ProviderBill, ...]
+    thinking_tokens: int = 0
     with_message: bool = True
+
+
+def _end_of(produced: Produced) -> tuple[Outcome, Ending]:
+    """What its reader sees: a reply that didn't go on, ends where it ended before."""
+    came = produced.text or produced.thinking
+    if produced.before and not came and produced.outcome in {"failed", "interrupted"}:
+        return "done", "limit"
+    return produced.outcome, produced.ending or UNANNOUNCED[produced.outcome]
+
+
+def _seconds(thought: float | None) -> int | None:
+    return None if thought is None else round(thought)
 
 
 def _not_whole(outcome: Outcome) -> Outcome:

@@ -16,6 +16,7 @@ from sqlmodel import col, select, tuple_
 
 from aisaas.chat.models import Conversation, ConversationCursor, Message, Said, Thread
 from aisaas.db.engine import Question, Row
+from aisaas.ports import Effort
 
 # Conversations ------------------------------------------------------------------------------------
 
@@ -71,6 +72,19 @@ async def change_conversation(
     return row.first() is not None
 
 
+async def set_effort(
+    session: AsyncSession, user_id: UUID, conversation_id: UUID, effort: Effort | None
+) -> bool:
+    row = await session.execute(
+        text(
+            "update public.conversations set effort = :effort"
+            " where id = :id and user_id = :user_id and deleted_at is null returning 1"
+        ),
+        {"id": conversation_id, "user_id": user_id, "effort": effort},
+    )
+    return row.first() is not None
+
+
 async def set_deleted(
     session: AsyncSession, user_id: UUID, conversation_id: UUID, *, deleted: bool
 ) -> bool:
@@ -114,7 +128,7 @@ async def newest_messages(
 
 
 _THREAD: LiteralString = """
-    select c.title, %(question_id)s::uuid is null or exists (
+    select c.title, c.effort, %(question_id)s::uuid is null or exists (
       select 1 from public.messages m
       where m.id = %(question_id)s and m.conversation_id = c.id and m.role = 'user'
     ) as question_found
@@ -176,6 +190,7 @@ async def start_reply(
     conversation_id: UUID,
     new_conversation: bool,
     model: str,
+    effort: Effort | None = None,
     question_id: UUID,
     question: str | None,
     reply_id: UUID,
@@ -190,7 +205,7 @@ async def start_reply(
     try:
         await _insert_turn(
             session,
-            {"id": conversation_id, "user_id": user_id, "model": model},
+            {"id": conversation_id, "user_id": user_id, "model": model, "effort": effort},
             new_conversation=new_conversation,
             question_id=question_id,
             question=question,
@@ -219,15 +234,16 @@ async def _insert_turn(
     if new_conversation:
         await session.execute(
             text(
-                "insert into public.conversations (id, user_id, model)"
-                " values (:id, :user_id, :model)"
+                "insert into public.conversations (id, user_id, model, effort)"
+                " values (:id, :user_id, :model, :effort)"
             ),
             ids,
         )
     else:
         await session.execute(
             text(
-                "update public.conversations set model = :model, last_message_at = now()"
+                "update public.conversations"
+                " set model = :model, effort = :effort, last_message_at = now()"
                 " where id = :id and user_id = :user_id"
             ),
             ids,
@@ -272,20 +288,32 @@ class Ending:
     overage_usd: Decimal
     history_cut: int | None
     error_code: str | None
+    ending: str
+    thinking: str
+    thinking_seconds: int | None
+    thinking_tokens: int
 
 
 async def end_reply(session: AsyncSession, ending: Ending) -> None:
     """Only a reply that is still streaming ends, or one that ended without being booked: the first
-    ending is the one that counts."""
+    ending is the one that counts. What a continued reply used is added to what it had used before."""
     await session.execute(
         text(
             """
             with ended as (
               update public.messages
               set content = :content, status = :status, answered_by = :answered_by,
-                token_count = :token_count, prompt_tokens = :prompt_tokens,
-                completion_tokens = :completion_tokens, cost_usd = :cost_usd,
-                quota_tokens = :quota_tokens, overage_usd = :overage_usd,
+                token_count = :token_count,
+                prompt_tokens = coalesce(prompt_tokens, 0) + :prompt_tokens,
+                completion_tokens = coalesce(completion_tokens, 0) + :completion_tokens,
+                cost_usd = coalesce(cost_usd, 0) + :cost_usd,
+                quota_tokens = coalesce(quota_tokens, 0) + :quota_tokens,
+                overage_usd = coalesce(overage_usd, 0) + :overage_usd,
+                ending = :ending, thinking = left(thinking || :thinking, 2000000),
+                thinking_tokens = coalesce(thinking_tokens, 0) + :thinking_tokens,
+                thinking_seconds = case when cast(:thinking_seconds as integer) is null
+                  then thinking_seconds
+                  else coalesce(thinking_seconds, 0) + :thinking_seconds end,
                 history_cut = coalesce(:history_cut, history_cut), error_code = :error_code
               where id = :message_id and (status = 'streaming' or error_code = 'unbooked')
               returning reply_to
@@ -329,7 +357,8 @@ async def end_orphan(session: AsyncSession, message_id: UUID) -> bool:
     """False when it has ended meanwhile."""
     row = await session.execute(
         text(
-            "update public.messages set status = 'interrupted', error_code = 'process_lost'"
+            "update public.messages"
+            " set status = 'interrupted', error_code = 'process_lost', ending = 'cut'"
             " where id = :id and status = 'streaming' returning 1"
         ),
         {"id": message_id},
@@ -343,27 +372,55 @@ async def end_unbooked(
     """A reply whose money can't be booked ends for its readers; the money is booked later."""
     await session.execute(
         text(
-            "update public.messages set content = :content, status = 'interrupted',"
+            "update public.messages set content = :content, status = 'interrupted', ending = 'cut',"
             " token_count = :tokens, error_code = :code where id = :id and status = 'streaming'"
         ),
         {"id": message_id, "content": content, "tokens": token_count, "code": error_code},
     )
 
 
-async def unsettled(session: AsyncSession, message_id: UUID) -> tuple[str | None, str]:
-    """The text of what a reply answers if nobody has counted it yet, and the reply's own so far."""
+async def resume_reply(session: AsyncSession, user_id: UUID, message_id: UUID, length: int) -> bool:
+    """Only a reply that reached its limit with `length` characters streams again."""
     row = await session.execute(
         text(
             """
-            select case when q.token_count = 0 then q.content end as question, m.content
+            update public.messages
+            set status = 'streaming', ending = null, continued_from = :length
+            where id = :id and user_id = :user_id and status = 'done' and ending = 'limit'
+              and char_length(content) = :length
+            returning 1
+            """
+        ),
+        {"id": message_id, "user_id": user_id, "length": length},
+    )
+    return row.first() is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Unbooked:
+    """`question` is None when its tokens are known."""
+
+    question: str | None
+    content: str
+    thinking: str
+    continued_from: int
+
+
+async def unsettled(session: AsyncSession, message_id: UUID) -> Unbooked | None:
+    """A reply as it is stored, with the text of what it answers if nobody has counted it yet."""
+    row = await session.execute(
+        text(
+            """
+            select case when q.token_count = 0 then q.content end as question, m.content, m.thinking,
+              m.continued_from
             from public.messages m left join public.messages q on q.id = m.reply_to
             where m.id = :id
             """
         ),
         {"id": message_id},
     )
-    found = row.one_or_none()
-    return (found.question, found.content) if found is not None else (None, "")
+    found = row.mappings().one_or_none()
+    return Unbooked(**found) if found is not None else None
 
 
 async def set_title(

@@ -14,7 +14,7 @@ from aisaas.accounts.models import Principal
 from aisaas.billing.quota import cost_usd
 from aisaas.chat import store
 from aisaas.chat.grant import Grant
-from aisaas.chat.guards import Call, Door, admit
+from aisaas.chat.guards import Call, Door, admit, thinking_tokens
 from aisaas.chat.prompt import MESSAGE_OVERHEAD, count
 from aisaas.chat.settle import Produced, ProviderFailure, Settler
 from aisaas.chat.title_text import READ_CHARS, first_words, title_of
@@ -23,6 +23,7 @@ from aisaas.observe.metrics import PROVIDER_ERRORS
 from aisaas.observe.tracing import span
 from aisaas.ports import (
     Admitted,
+    Effort,
     Finish,
     LanguageModel,
     LogEntry,
@@ -85,11 +86,13 @@ async def _ask_model(
         Turn("user", excerpt, door.count_tokens(excerpt) + MESSAGE_OVERHEAD),
     )
     try:
+        model = _cheapest(door, principal, turns)
         call = Call(
             principal=principal,
             purpose="title",
             text=excerpt,
-            model_id=_cheapest(door, principal, turns).id,
+            model_id=model.id,
+            effort=_least_effort(model),
             conversation_id=None,
             max_tokens=TITLE_TOKENS,
             turns=turns,
@@ -120,16 +123,22 @@ def _cheapest(door: Door, principal: Principal, turns: Sequence[Turn]) -> Model:
     prompt = count(turns)
 
     def cost(model: Model) -> tuple[Decimal, Decimal]:
+        completion = TITLE_TOKENS + thinking_tokens(model, _least_effort(model))
         return (
-            cost_usd(model, prompt_tokens=prompt, completion_tokens=TITLE_TOKENS),
+            cost_usd(model, prompt_tokens=prompt, completion_tokens=completion),
             model.weight,
         )
 
     return min(offered, key=cost)
 
 
+def _least_effort(model: Model) -> Effort | None:
+    """Nobody thinks long about a title."""
+    return next(iter(model.reasoning.efforts), None)
+
+
 async def _complete(parts: TitleParts, admitted: Admitted) -> Produced:
-    text, beyond, usage, finished = "", "", None, False
+    text, thinking, beyond, usage, finished = "", "", "", None, False
     error: str | None = None
     answering = admitted.models[0]
     grant = Grant(admitted.max_tokens, parts.model.count_tokens)
@@ -149,7 +158,9 @@ async def _complete(parts: TitleParts, admitted: Admitted) -> Produced:
                     case Finish():
                         finished = True
                     case Thinking():
-                        pass
+                        fits = grant.take(chunk.text)
+                        thinking += fits
+                        beyond += chunk.text[len(fits) :]
                 if not isinstance(chunk, Finish):
                     await _note(parts.log, admitted, text, usage)
                 if grant.spent:
@@ -176,6 +187,8 @@ async def _complete(parts: TitleParts, admitted: Admitted) -> Produced:
         error_code=error,
         failures=(ProviderFailure(answering, error),) if error else (),
         beyond=beyond,
+        thinking=thinking,
+        thinks=answering.thinks(admitted.effort),
     )
 
 

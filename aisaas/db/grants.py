@@ -62,8 +62,10 @@ COLUMNS = {
     ("public.billing_notices", "service_role", "update"): (
         "state attempts next_attempt_at last_error sent_at"
     ),
-    ("public.conversations", "authenticated", "insert"): "id user_id title model",
-    ("public.conversations", "authenticated", "update"): "title model last_message_at deleted_at",
+    ("public.conversations", "authenticated", "insert"): "id user_id title model effort",
+    ("public.conversations", "authenticated", "update"): (
+        "title model effort last_message_at deleted_at"
+    ),
     ("public.credit_grants", "authenticated", "select"): (
         "id user_id tokens spent expires_at created_at"
     ),

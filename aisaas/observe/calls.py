@@ -21,7 +21,7 @@ class ProviderCall:
 
     @property
     def spoke(self) -> dict[str, float]:
-        """Seconds until the first text, if there was any."""
+        """Seconds until the first text or thinking, if there was any."""
         return {} if self._first is None else {"first_token_seconds": self._first}
 
     def text_came(self) -> None:

@@ -150,6 +150,19 @@ async def test_text_is_kept_for_an_hour_at_most_and_shorter_once_it_is_over(
     assert await longest() <= 120
 
 
+async def test_what_is_forgotten_is_gone_with_its_facts_and_its_end(
+    reply_log: RedisReplyLog, message_id: UUID
+) -> None:
+    await reply_log.note(message_id, model="demo", usage=Usage(9, 9))
+    await reply_log.append(message_id, [LogEntry(0, "before")])
+    await reply_log.close(message_id)
+    await reply_log.forget(message_id)
+    assert await reply_log.read(message_id) is None
+    await reply_log.note(message_id, model="demo")
+    assert await reply_log.append(message_id, [LogEntry(0, "anew")])
+    assert await reply_log.read(message_id) == LoggedReply("anew", "demo", None, closed=False)
+
+
 @pytest.mark.usefixtures("real_deadlines")
 @pytest.mark.parametrize("kind", ["stopped", "paused"])
 async def test_outage_is_told_and_what_was_logged_before_is_still_there(

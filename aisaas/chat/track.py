@@ -1,0 +1,129 @@
+"""One text of a running reply: what came, what of it is in the log, and what followers may see.
+
+A reply has two: what it says, and what the model thinks. Text becomes visible to followers only after
+it was appended to the log: what somebody saw survives this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from uuid import UUID, uuid5
+
+from aisaas.chat.models import Segment
+from aisaas.errors import DependencyError
+from aisaas.ports import LogEntry, ReplyLog, Usage
+
+log = logging.getLogger(__name__)
+
+
+def thinking_id(message_id: UUID) -> UUID:
+    """Under which what a reply thinks is logged, beside what it says."""
+    return uuid5(message_id, "thinking")
+
+
+class Track:
+    """Everything before `text[:visible]` may be seen."""
+
+    def __init__(
+        self,
+        reply_log: ReplyLog,
+        log_id: UUID,
+        facts: Callable[[], tuple[str, Usage | None]],
+        *,
+        before: str = "",
+    ) -> None:
+        """Args:
+        facts: the model that answers and its usage so far, for a log that lost them.
+        before: what there is already; followers may see it, and it is logged with what comes.
+        """
+        self.text = before
+        self._before = len(before)
+        self._log = reply_log
+        self._log_id = log_id
+        self._facts = facts
+        self._visible = len(before)
+        self._logged: int = 0
+        self._over = False
+        self._changed = asyncio.Event()
+
+    @property
+    def fresh(self) -> str:
+        """What this call has added."""
+        return self.text[self._before :]
+
+    @property
+    def grew(self) -> bool:
+        """Whether this call has added anything."""
+        return len(self.text) > self._before
+
+    def visible_from(self, offset: int) -> Segment:
+        return Segment(offset, self.text[offset : self._visible])
+
+    async def follow(self, offset: int) -> AsyncIterator[Segment]:
+        """Visible text from `offset` on, until there is no more."""
+        while True:
+            changed = self._changed
+            if self._visible > offset:
+                text = self.text[offset : self._visible]
+                yield Segment(offset, text)
+                offset += len(text)
+                continue
+            if self._over:
+                return
+            await changed.wait()
+
+    async def flush(self) -> None:
+        end = len(self.text)
+        if end == self._logged:
+            return
+        if await self._write([LogEntry(self._logged, self.text[self._logged : end])], end):
+            self._logged = end
+        # What is missing in the log goes there with the next flush that gets through.
+        self._visible = end
+        self._wake()
+
+    async def look_after_log(self) -> None:
+        """Write all of it again if the log has lost it."""
+        if self._logged:
+            await self._write([], self._logged)
+
+    def end(self) -> None:
+        """No more comes: its followers end."""
+        self._over = True
+        self._wake()
+
+    async def close_log(self) -> None:
+        try:
+            await self._log.close(self._log_id)
+        except DependencyError:
+            log.warning("log %s left to expire", self._log_id)
+        except Exception:
+            log.exception("log %s could not be closed", self._log_id)
+
+    async def _write(self, entries: Sequence[LogEntry], end: int) -> bool:
+        """Add to the log; whether all of the text up to `end` is there now.
+
+        Redis may have lost what was there: then everything that this process still has goes there
+        once more, and with it the facts beside it.
+        """
+        try:
+            if not await self._log.append(self._log_id, entries):
+                if self._logged:
+                    log.warning("log %s is gone; it is written again", self._log_id)
+                model, usage = self._facts()
+                await self._log.note(self._log_id, model=model, usage=usage)
+                await self._log.append(self._log_id, [LogEntry(0, self.text[:end])])
+        except DependencyError:
+            log.warning("text goes on without its log %s", self._log_id)
+            return False
+        except Exception:
+            # Whatever it is about this text, whoever reads it here goes on reading.
+            log.exception("text could not be logged as %s", self._log_id)
+            return False
+        return True
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
