@@ -15,12 +15,14 @@ from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from aisaas.chat.models import ConversationCursor
 from aisaas.errors import BillingInvalid, MessageInvalid, ModelUnavailable, NameInvalid, NotFound
+from aisaas.ports import Effort
 
 # Far above any offset of a stored reply, far below what would hurt.
 MAX_OFFSET = 10_000_000
 MAX_SEARCH = 200
 MAX_TITLE = 120
 
+EFFORTS: tuple[Effort, ...] = ("none", "low", "medium", "high")
 # Not more digits than `Checkout.set_cap` could take; it knows the bound.
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?")
 _UNSTORABLE = re.compile("[\\x00\\ud800-\\udfff]")
@@ -84,6 +86,16 @@ def model_id(value: object) -> str:
         raise ModelUnavailable from None
     if not found.isprintable():
         raise ModelUnavailable
+    return found
+
+
+def effort(value: object) -> Effort | None:
+    """Empty leaves it to the model. Whether the model takes it, the guards decide."""
+    if value == "":
+        return None
+    found: Effort | None = next((each for each in EFFORTS if each == value), None)
+    if found is None:
+        raise MessageInvalid("Choose one of the listed levels of thinking.")
     return found
 
 

@@ -35,8 +35,10 @@ FIRST = {"nonce": "n1", "model": "demo"}
 HANDLERS: dict[Any, tuple[str, ...]] = {
     Chat.send: ("text", "conversation", "nonce", "model"),
     Chat.retry: ("message_id",),
+    Chat.go_on: ("message_id",),
     Chat.stop: ("message_id",),
     Chat.choose_model: ("model",),
+    Chat.choose_effort: ("effort",),
     Chat.load_earlier: ("message_id",),
     Chat.follow: ("message_id", "offset"),
     Sidebar.rename: ("conversation_id", "title"),
@@ -46,12 +48,17 @@ HANDLERS: dict[Any, tuple[str, ...]] = {
     Tail.fill_gap: ("message_id", "offset"),
     Profile.rename: ("name",),
 }
-WITHOUT_IDS = (Chat.choose_model, Profile.rename)
+WITHOUT_IDS = (Chat.choose_model, Chat.choose_effort, Profile.rename)
 # A place among other messages or conversations; those behind it are always one's own.
 PLACES = (Chat.load_earlier, Sidebar.show_older)
 WITH_IDS = [handler for handler in HANDLERS if handler not in WITHOUT_IDS]
 # Whether there is a model of that name is asked when it is used; a name may be anything short.
-TAKEN = [(Chat.choose_model, A_NAME), (Profile.rename, A_NAME), (Profile.rename, "")]
+TAKEN = [
+    (Chat.choose_model, A_NAME),
+    (Chat.choose_effort, ""),
+    (Profile.rename, A_NAME),
+    (Profile.rename, ""),
+]
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -76,6 +83,7 @@ class Person:
             "nonce": "n1",
             "title": "A title",
             "model": "demo",
+            "effort": "low",
             "offset": 0,
             "cursor": f"{self.reply.created_at.isoformat()}/{self.conversation}",
             "name": self.principal.full_name,

@@ -72,6 +72,60 @@ def test_a_receipt_says_what_the_customer_pays_and_only_an_admin_what_the_operat
     assert view.message_view(reply, LABELS, admin=True).cost == "provider cost $0.000780"
 
 
+def test_a_receipt_says_how_much_of_it_was_thinking() -> None:
+    reply = message(prompt_tokens=10, completion_tokens=34, thinking_tokens=30)
+    assert view.message_view(reply, LABELS).tokens == "10 tokens in, 34 out (30 thinking)"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "label"),
+    [
+        (None, ""),
+        (0, "Thought for a moment"),
+        (1, "Thought for 1 s"),
+        (59, "Thought for 59 s"),
+        (60, "Thought for 1 min 0 s"),
+        (125, "Thought for 2 min 5 s"),
+    ],
+)
+def test_thinking_is_shown_with_its_time(seconds: int | None, label: str) -> None:
+    shown = view.message_view(message(thinking="Hm.", thinking_seconds=seconds), LABELS)
+    assert (shown.thought, shown.thinking, shown.thinking_size) == (label, "Hm.", 3)
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "text"),
+    [
+        ("limit", "done", "length limit"),
+        ("filtered", "interrupted", "content filter"),
+        ("refused", "failed", "declined"),
+        ("empty", "failed", "empty"),
+        ("only_thinking", "failed", "thinking"),
+        ("stopped", "stopped", "You stopped"),
+        ("cut", "interrupted", "cut off"),
+        ("failed", "failed", "didn't reply"),
+    ],
+)
+def test_each_ending_has_its_sentence_and_a_retry(ending: str, status: str, text: str) -> None:
+    shown = view.message_view(message(ending=ending, status=status), LABELS)
+    assert text in shown.note
+    assert shown.retry
+    assert shown.go_on == (ending == "limit")
+
+
+def test_a_reply_that_is_complete_needs_no_note() -> None:
+    shown = view.message_view(message(ending="complete"), LABELS)
+    assert (shown.note, shown.retry, shown.go_on) == ("", False, False)
+
+
+def test_a_running_reply_says_whether_it_may_think_and_for_how_long_it_has_run() -> None:
+    running = message(status="streaming", content="", updated_at=datetime.now(UTC))
+    shown = view.message_view(running, LABELS, with_text=False, thinks=True)
+    assert (shown.thinks, shown.thinking, shown.thinking_size) == (True, None, None)
+    assert 0 <= shown.waited < 60
+    assert not view.message_view(message(), LABELS, thinks=True).thinks
+
+
 @pytest.mark.parametrize("used", [0, None])
 def test_a_reply_that_used_nothing_has_no_receipt(used: int | None) -> None:
     free = Decimal(0) if used == 0 else None

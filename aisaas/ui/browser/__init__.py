@@ -149,11 +149,13 @@ class Transcript(rx.Component):
     question: rx.Var[Any]
     reply: rx.Var[Any]
     segment: rx.Var[Any]
+    thought: rx.Var[Any]
     missing: rx.Var[Any]
     refusal: rx.Var[Any]
 
-    on_gap: rx.EventHandler[lambda message_id, offset: [message_id, offset]]
+    on_gap: rx.EventHandler[lambda message_id, offset, thinking: [message_id, offset, thinking]]
     on_retry: rx.EventHandler[lambda message_id: [message_id]]
+    on_continue: rx.EventHandler[lambda message_id: [message_id]]
     on_older: rx.EventHandler[lambda message_id: [message_id]]
 
 
@@ -167,6 +169,7 @@ class Composer(rx.Component):
     owner: rx.Var[str]
     model: rx.Var[str]
     models: rx.Var[Any]
+    effort: rx.Var[str]
     limit: rx.Var[int]
     reply: rx.Var[Any]
     accepted: rx.Var[str]
@@ -174,10 +177,17 @@ class Composer(rx.Component):
     errors: rx.Var[Any]
 
     on_send: rx.EventHandler[
-        lambda text, conversation, nonce, model: [text, conversation, nonce, model]
+        lambda text, conversation, nonce, model, effort: [
+            text,
+            conversation,
+            nonce,
+            model,
+            effort,
+        ]
     ]
     on_stop: rx.EventHandler[lambda message_id: [message_id]]
     on_model: rx.EventHandler[lambda model: [model]]
+    on_effort: rx.EventHandler[lambda effort: [effort]]
 
 
 class Suggestions(rx.Component):

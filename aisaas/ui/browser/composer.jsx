@@ -55,6 +55,30 @@ function useDraft(box, owner, conversation, begun) {
   );
 }
 
+const EFFORTS = {
+  "": "Thinking: auto",
+  none: "Thinking: off",
+  low: "Thinking: low",
+  medium: "Thinking: medium",
+  high: "Thinking: high",
+};
+
+function Effort({ efforts, value, onEffort }) {
+  if (efforts.length === 0) return null;
+  return (
+    <label className="model-picker">
+      <span className="visually-hidden">Thinking</span>
+      <select value={value} onChange={(event) => onEffort(event.target.value)}>
+        {["", ...efforts].map((effort) => (
+          <option key={effort} value={effort}>
+            {EFFORTS[effort]}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
 function TooLong({ size, limit }) {
   if (!size) return null;
   return (
@@ -90,6 +114,13 @@ export function Composer(props) {
   const starting = [pending.current, begun.current].some((each) => each?.nonce === accepted);
   const here = reply?.conversation === conversation || (!conversation && starting);
   const streaming = reply?.status === "streaming" && here;
+  // A model that can't be asked for an effort thinks as it does by itself.
+  const efforts = models?.find((each) => each.id === model)?.efforts ?? [];
+  // What was chosen counts at once, also before the server has heard of it.
+  const [chosen, setChosen] = useState(null);
+  useEffect(() => setChosen(null), [props.effort, conversation]);
+  const wanted = chosen ?? props.effort;
+  const effort = efforts.includes(wanted) ? wanted : "";
   const connected = (errors?.length ?? 0) === 0;
 
   const measure = useCallback(() => {
@@ -175,7 +206,7 @@ export function Composer(props) {
     const nonce = again ? before.nonce : crypto.getRandomValues(new Uint32Array(4)).join("-");
     pending.current = { text, conversation, nonce };
     setSending(true);
-    props.onSend(text, conversation, nonce, model);
+    props.onSend(text, conversation, nonce, model, effort);
     box.current.focus();
   };
 
@@ -220,6 +251,14 @@ export function Composer(props) {
               ))}
             </select>
           </label>
+          <Effort
+            efforts={efforts}
+            value={effort}
+            onEffort={(level) => {
+              setChosen(level);
+              props.onEffort(level);
+            }}
+          />
           {!touch && (
             <span className="composer-hint" aria-hidden="true">
               <kbd>Enter</kbd> to send, <kbd>Shift</kbd> <kbd>Enter</kbd> for a new line

@@ -16,6 +16,11 @@ const points = (text) => {
   return count;
 };
 
+// What a model thinks travels like its text, under a key with a mark.
+const THOUGHT_MARK = "~";
+const TEXT = { field: "text", length: "length", size: "size" };
+const THINKING = { field: "thinking", length: "thoughtLength", size: "thinking_size" };
+
 // The messages we hold, by id. Merging is idempotent: the same props twice change nothing.
 class Store {
   constructor() {
@@ -30,11 +35,18 @@ class Store {
     if (!view?.id || this.added.has(view)) return;
     this.added.add(view);
     const held = this.messages.get(view.id);
-    const { text, ...rest } = view;
-    const stale = view.status === "streaming" && held && held.status !== "streaming";
-    const message = { text: "", length: 0, ...held, ...(stale ? {} : rest) };
-    const length = text ? points(text) : 0;
-    if (length > message.length) Object.assign(message, { text, length });
+    const { text, thinking, ...rest } = view;
+    // A reply that goes on has more text before it than when it ended.
+    const older = held && view.since < held.since;
+    const ended = held && view.since === held.since && held.status !== "streaming";
+    const stale = older || (ended && view.status === "streaming");
+    const empty = { text: "", length: 0, thinking: "", thoughtLength: 0 };
+    const message = { ...empty, ...held, ...(stale ? {} : rest) };
+    if (!stale && view.status === "streaming") message.began = Date.now() - view.waited * 1000;
+    for (const [kind, whole] of [[TEXT, text], [THINKING, thinking]]) {
+      const length = whole ? points(whole) : 0;
+      if (length > message[kind.length]) Object.assign(message, { [kind.field]: whole, [kind.length]: length });
+    }
     if (!held) this.order = null;
     this.messages.set(view.id, message);
   }
@@ -55,19 +67,24 @@ class Store {
     if (this.inOrder()[0]?.id === reached) this.older = page.older;
   }
 
-  // Returns [message id, offset] when text between what we hold and the segment is missing.
+  // Returns [message id, offset, whether of thinking] when text between what we hold and the segment is
+  // missing.
   merge([key, offset, text]) {
     if (!key) return null;
-    const id = [...this.messages.keys()].find((candidate) => candidate.startsWith(key));
+    const thought = key.endsWith(THOUGHT_MARK);
+    const begins = thought ? key.slice(0, -THOUGHT_MARK.length) : key;
+    const id = [...this.messages.keys()].find((candidate) => candidate.startsWith(begins));
     if (!id) return null;
+    const kind = thought ? THINKING : TEXT;
     const message = this.messages.get(id);
-    if (offset > message.length) return [id, message.length];
-    const fresh = Array.from(text).slice(message.length - offset);
+    const length = message[kind.length];
+    if (offset > length) return [id, length, thought];
+    const fresh = Array.from(text).slice(length - offset);
     if (fresh.length > 0) {
       this.messages.set(id, {
         ...message,
-        text: message.text + fresh.join(""),
-        length: message.length + fresh.length,
+        [kind.field]: message[kind.field] + fresh.join(""),
+        [kind.length]: length + fresh.length,
       });
     }
     return null;
@@ -76,7 +93,10 @@ class Store {
   // A reply that ended shorter here than on the server.
   unfinished() {
     for (const message of this.messages.values()) {
-      if (message.size != null && message.length < message.size) return [message.id, message.length];
+      for (const kind of [TEXT, THINKING]) {
+        const short = message[kind.size] != null && message[kind.length] < message[kind.size];
+        if (short) return [message.id, message[kind.length], kind === THINKING];
+      }
     }
     return null;
   }
@@ -92,7 +112,7 @@ function inTime(a, b) {
   return Number(a.role !== "user") - Number(b.role !== "user");
 }
 
-function useStore({ conversation, page, question, reply, segment, missing }) {
+function useStore({ conversation, page, question, reply, segment, thought, missing }) {
   const held = useRef({ conversation: null, store: null });
   return useMemo(() => {
     if (held.current.conversation !== conversation || !held.current.store) {
@@ -103,9 +123,10 @@ function useStore({ conversation, page, question, reply, segment, missing }) {
     if (question?.conversation === conversation) store.add(question);
     if (reply?.conversation === conversation) store.add(reply);
     store.merge(missing ?? []);
-    const gap = store.merge(segment ?? []) ?? store.unfinished();
+    const lost = [store.merge(segment ?? []), store.merge(thought ?? [])];
+    const gap = lost[0] ?? lost[1] ?? store.unfinished();
     return { messages: store.inOrder(), older: store.older, gap };
-  }, [conversation, page, question, reply, segment, missing]);
+  }, [conversation, page, question, reply, segment, thought, missing]);
 }
 
 function useGap(gap, onGap) {
@@ -116,7 +137,7 @@ function useGap(gap, onGap) {
     const wait = asked.current + ASK_AGAIN_MS - Date.now();
     if (wait <= 0) {
       asked.current = Date.now();
-      onGap(gap[0], gap[1]);
+      onGap(...gap);
     }
     const timer = setTimeout(again, Math.max(wait, 0) + ASK_AGAIN_MS);
     return () => clearTimeout(timer);
@@ -149,10 +170,67 @@ function Facts({ message }) {
   );
 }
 
-const Message = memo(function Message({ message, canRetry, retrying, onRetry }) {
+// A model that answers at once needs no clock.
+const WAIT_IS_SAID = 3;
+
+// Whole seconds since a moment, while `running`.
+function useSeconds(running, began) {
+  const [now, setNow] = useState(() => Date.now());
+  useEffect(() => {
+    if (!running) return undefined;
+    setNow(Date.now());
+    const timer = setInterval(() => setNow(Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, [running, began]);
+  return running ? Math.max(Math.floor((now - began) / 1000), 0) : 0;
+}
+
+function CopyThinking({ text }) {
+  const [copied, copy] = useCopied();
+  return (
+    <button type="button" className="icon-button" aria-label="Copy thinking" onClick={() => copy(text)}>
+      <span className={copied ? "icon icon-check" : "icon icon-copy"} aria-hidden="true" />
+    </button>
+  );
+}
+
+// What a model does before it writes: what it thinks where that is told, else for how long.
+function Thought({ message, wordless }) {
+  const thinks = wordless && (message.thinks || message.thoughtLength > 0);
+  const seconds = useSeconds(wordless, message.began);
+  if (wordless && !thinks) {
+    return (
+      <p className="waiting">
+        <span className="thinking">
+          <span className="visually-hidden">Waiting for the reply</span>
+        </span>
+        {seconds >= WAIT_IS_SAID && <span aria-hidden="true">Waiting… {seconds} s</span>}
+      </p>
+    );
+  }
+  const label = thinks ? `Thinking…${seconds > 0 ? ` ${seconds} s` : ""}` : message.thought || "Thought";
+  if (message.thinking) {
+    return (
+      <details className="thought" data-thinking={thinks}>
+        <summary>{label}</summary>
+        <div className="thought-text">{message.thinking}</div>
+        <CopyThinking text={message.thinking} />
+      </details>
+    );
+  }
+  if (!thinks && !message.thought) return null;
+  return (
+    <p className="thought" data-thinking={thinks}>
+      {label}
+    </p>
+  );
+}
+
+const Message = memo(function Message({ message, canRetry, retrying, onRetry, canContinue, onContinue }) {
   const [copied, copy] = useCopied();
   const user = message.role === "user";
   const streaming = message.status === "streaming";
+  const wordless = streaming && message.length <= (message.since ?? 0);
   return (
     <article
       className={user ? "message message-user" : "message"}
@@ -167,12 +245,8 @@ const Message = memo(function Message({ message, canRetry, retrying, onRetry }) 
         <div className="bubble">{message.text}</div>
       ) : (
         <div>
+          <Thought message={message} wordless={wordless} />
           {message.text && <Markdown text={message.text} streaming={streaming} />}
-          {streaming && !message.text && (
-            <span className="thinking">
-              <span className="visually-hidden">Waiting for the reply</span>
-            </span>
-          )}
         </div>
       )}
       {message.note && <p className="message-note">{message.note}</p>}
@@ -188,6 +262,16 @@ const Message = memo(function Message({ message, canRetry, retrying, onRetry }) 
                 onClick={() => copy(message.text)}
               >
                 <span className={copied ? "icon icon-check" : "icon icon-copy"} aria-hidden="true" />
+              </button>
+            )}
+            {canContinue && (
+              <button
+                type="button"
+                className="button button-small button-primary"
+                aria-disabled={retrying}
+                onClick={() => retrying || onContinue(message.id)}
+              >
+                Continue
               </button>
             )}
             {canRetry && (
@@ -207,7 +291,13 @@ const Message = memo(function Message({ message, canRetry, retrying, onRetry }) 
   );
 });
 
+// By ending, else by status.
 const ENDINGS = {
+  limit: "The reply reached its length limit.",
+  filtered: "The reply was blocked by a content filter.",
+  refused: "The model declined to answer.",
+  empty: "The reply is empty.",
+  only_thinking: "The model thought and gave no answer.",
   done: "The reply is complete.",
   stopped: "The reply was stopped.",
   interrupted: "The reply was interrupted.",
@@ -223,7 +313,7 @@ function Announcer({ reply }) {
       setSaid("");
     } else if (reply?.id && running.current === reply.id) {
       running.current = "";
-      setSaid(ENDINGS[reply.status] ?? "");
+      setSaid(ENDINGS[reply.ending] ?? ENDINGS[reply.status] ?? "");
     }
   }, [reply]);
   return (
@@ -255,7 +345,7 @@ function Older({ first, refusal, onOlder }) {
 const Gap = ({ height }) =>
   height > 0 && <div className="transcript-gap" style={{ height }} aria-hidden="true" />;
 
-export function Transcript({ onGap, onRetry, onOlder, refusal, children, ...props }) {
+export function Transcript({ onGap, onRetry, onContinue, onOlder, refusal, children, ...props }) {
   const { messages, older, gap } = useStore(props);
   const { conversation, reply } = props;
   useGap(gap, onGap);
@@ -267,6 +357,13 @@ export function Transcript({ onGap, onRetry, onOlder, refusal, children, ...prop
       onRetry(id);
     },
     [onRetry, setAsked],
+  );
+  const goOn = useCallback(
+    (id) => {
+      setAsked(id);
+      onContinue(id);
+    },
+    [onContinue, setAsked],
   );
   const last = messages.at(-1);
   return (
@@ -285,6 +382,8 @@ export function Transcript({ onGap, onRetry, onOlder, refusal, children, ...prop
               canRetry={message.retry && message === last}
               retrying={asked === message.id}
               onRetry={retry}
+              canContinue={message.go_on && message === last}
+              onContinue={goOn}
             />
           ))}
           <Gap height={view.below} />

@@ -67,10 +67,12 @@ def transcript() -> rx.Component:
         question=Chat.question,
         reply=Chat.reply,
         segment=Tail.s,
+        thought=Tail.t,
         missing=Tail.g,
         refusal=Notices.refusal,
         on_gap=Tail.fill_gap,
         on_retry=Chat.retry,
+        on_continue=Chat.go_on,
         on_older=Chat.load_earlier,
     )
 
@@ -105,6 +107,7 @@ def composer() -> rx.Component:
         owner=Session.owner,
         model=Chat.model,
         models=Chat.models,
+        effort=Chat.effort,
         limit=Chat.limit,
         reply=Chat.reply,
         accepted=Chat.accepted,
@@ -113,6 +116,7 @@ def composer() -> rx.Component:
         on_send=Chat.send,
         on_stop=Chat.stop,
         on_model=Chat.choose_model,
+        on_effort=Chat.choose_effort,
     )
 
 

@@ -8,6 +8,7 @@ puts them together, so nothing that it has is sent again.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from uuid import UUID, uuid4
 
 import reflex as rx
@@ -18,7 +19,7 @@ from aisaas.chat.models import ConversationPage, Message, Started
 from aisaas.errors import NotFound
 from aisaas.ui import leaving, notices, payloads, routes
 from aisaas.ui.chat import view
-from aisaas.ui.chat.stream import relay_to_tab
+from aisaas.ui.chat.stream import Source, relay_to_tab
 from aisaas.ui.session import principal_of, show_account
 from aisaas.wiring import services
 
@@ -92,6 +93,8 @@ class Chat(rx.State):
     # Of the open conversation; empty until it has one of its own.
     title: str = ""
     model: str = ""
+    # How much the model is asked to think; empty leaves it to the model.
+    effort: str = ""
     models: list[view.ModelView] = []  # noqa: RUF012
     # Characters of a message, at most.
     limit: int = 0
@@ -137,7 +140,7 @@ class Chat(rx.State):
     @rx.event
     @notices.shown
     async def send(
-        self, text: str, conversation: str, nonce: str, model: str
+        self, text: str, conversation: str, nonce: str, model: str, effort: str = ""
     ) -> list[EventType[()]]:
         await notices.clear(self)
         started = await services().chat.send(
@@ -146,6 +149,7 @@ class Chat(rx.State):
             conversation_id=payloads.identifier_or_new(conversation),
             # Named by the browser: the state may be a new one that isn't loaded yet.
             model=payloads.model_id(model),
+            effort=payloads.effort(effort),
             attempt=payloads.nonce(nonce),
         )
         self.accepted = payloads.nonce(nonce)
@@ -163,6 +167,13 @@ class Chat(rx.State):
 
     @rx.event
     @notices.shown
+    async def go_on(self, message_id: str) -> list[EventType[()]]:
+        await notices.clear(self)
+        wanted = payloads.identifier(message_id)
+        return show_started(self, await services().chat.go_on(await principal_of(self), wanted))
+
+    @rx.event
+    @notices.shown
     async def stop(self, message_id: str) -> None:
         wanted = payloads.identifier(message_id)
         await services().chat.stop(await principal_of(self), wanted)
@@ -177,14 +188,24 @@ class Chat(rx.State):
             await services().conversations.set_model(principal, conversation, chosen)
         self.model = chosen
 
+    @rx.event
+    @notices.shown
+    async def choose_effort(self, effort: str) -> None:
+        chosen = payloads.effort(effort)
+        principal = await principal_of(self)
+        if self.current:
+            conversation = payloads.identifier(self.current)
+            await services().conversations.set_effort(principal, conversation, chosen)
+        self.effort = chosen or ""
+
     @rx.event(background=True)
     @notices.shown_from_background
-    async def follow(self, message_id: str, offset: int) -> None:
+    async def follow(self, message_id: str, offset: int, thought: int = 0) -> None:
         wanted = payloads.identifier(message_id)
         async with self:
             principal = await principal_of(self)
         with leaving.stays(while_it=services().running.get(wanted) is not None):
-            await follow_reply(self, principal, wanted, offset)
+            await follow_reply(self, principal, wanted, offset, thought)
 
 
 async def list_conversations(state: rx.State, principal: Principal) -> None:
@@ -217,23 +238,35 @@ async def open_conversation(
 ) -> list[EventType[()]] | None:
     """Show a conversation from the database, and follow the reply that runs in it."""
     chat.current, chat.page, chat.question, chat.reply = "", view.PageView(), None, None
-    chat.title = ""
+    chat.title = chat.effort = ""
     if conversation_id is None:
         return None
     page = await services().conversations.open(principal, conversation_id)
-    running = await _running_text(principal, page)
+    running, thinking = await _running_texts(principal, page)
     chat.current, chat.title = str(conversation_id), page.conversation.title
     labels = services().catalogue.labels
-    chat.page = view.page_view(page, labels, running, admin=principal.is_admin)
+    chat.effort = page.conversation.effort or ""
+    chat.page = view.page_view(
+        page,
+        labels,
+        running,
+        running_thinking=thinking,
+        admin=principal.is_admin,
+        thinks=_thinks(page.conversation.model, chat.effort),
+    )
     if page.conversation.model in {model.id for model in chat.models}:
         chat.model = page.conversation.model
-    return [_follow(chat, message, len(running[message.id])) for message in _running(page)[-1:]]
+    return [
+        _follow(chat, message, len(running[message.id]), len(thinking[message.id]))
+        for message in _running(page)[-1:]
+    ]
 
 
 def show_started(chat: Chat, started: Started) -> list[EventType[()]]:
     labels = services().catalogue.labels
     chat.question = view.message_view(started.question, labels)
-    events = [_follow(chat, started.reply, 0)]
+    reply = started.reply
+    events = [_follow(chat, reply, len(reply.content), len(reply.thinking))]
     if started.new_conversation:
         chat.current = str(started.conversation_id)
         chat._arriving = (chat.current, chat.router.session.session_id)
@@ -241,28 +274,40 @@ def show_started(chat: Chat, started: Started) -> list[EventType[()]]:
     return events
 
 
-def _follow(chat: Chat, reply: Message, offset: int) -> EventType[()]:
+def _follow(chat: Chat, reply: Message, offset: int, thought: int) -> EventType[()]:
     labels = services().catalogue.labels
-    chat.reply = view.message_view(reply, labels, with_text=False)
-    return Chat.follow(str(reply.id), offset)
+    thinks = _thinks(reply.model or "", chat.effort)
+    chat.reply = view.message_view(reply, labels, with_text=False, thinks=thinks)
+    return Chat.follow(str(reply.id), offset, thought)
+
+
+def _thinks(model: str, effort: str) -> bool:
+    found = services().catalogue.get(model)
+    return found is not None and found.thinks(payloads.effort(effort))
 
 
 def _running(page: ConversationPage) -> list[Message]:
     return [message for message in page.messages if message.status == "streaming"]
 
 
-async def _running_text(principal: Principal, page: ConversationPage) -> dict[object, str]:
-    return {
-        message.id: (await services().chat.text_from(principal, message.id, 0)).text
-        for message in _running(page)
-    }
+async def _running_texts(
+    principal: Principal, page: ConversationPage
+) -> tuple[Mapping[UUID, str], Mapping[UUID, str]]:
+    """What each running reply has said, and thought, by message id."""
+    chat, running = services().chat, _running(page)
+    said = {each.id: (await chat.text_from(principal, each.id, 0)).text for each in running}
+    thought = {each.id: (await chat.thinking_from(principal, each.id, 0)).text for each in running}
+    return said, thought
 
 
-async def follow_reply(chat: Chat, principal: Principal, message_id: UUID, offset: object) -> None:
+async def follow_reply(
+    chat: Chat, principal: Principal, message_id: UUID, offset: object, thought: object
+) -> None:
     """Relay a reply to this tab to its end; then its receipt, the allowance and a new title."""
-    start = payloads.offset(offset)
-    segments = services().chat.follow(principal, message_id, start)
-    if not await relay_to_tab(segments, message_id, start):
+    start, thought_from = payloads.offset(offset), payloads.offset(thought)
+    said = services().chat.follow(principal, message_id, start)
+    thinking = services().chat.follow_thinking(principal, message_id, thought_from)
+    if not await relay_to_tab(said, message_id, start, Source(thinking, thought_from)):
         return
     message = await _settled(principal, message_id)
     async with chat:

@@ -25,7 +25,7 @@ from reflex_base.registry import RegistrationContext
 
 from aisaas.chat.models import Segment
 from aisaas.ui import notices, payloads
-from aisaas.ui.chat.view import stream_key
+from aisaas.ui.chat.view import stream_key, thinking_key
 from aisaas.ui.session import principal_of
 from aisaas.wiring import services
 
@@ -165,17 +165,23 @@ async def relay(
 
 
 class Tail(rx.State):
-    """The newest window of a running reply, and answers to gaps: [key, offset, text]."""
+    """The newest windows of what a running reply says and thinks, and answers to gaps: [key, offset,
+    text]. The key of thinking ends with a mark."""
 
     s: list[Any] = ["", 0, ""]  # noqa: RUF012
+    t: list[Any] = ["", 0, ""]  # noqa: RUF012
     g: list[Any] = ["", 0, ""]  # noqa: RUF012
 
     @rx.event
     @notices.shown
-    async def fill_gap(self, message_id: str, offset: int) -> None:
-        wanted = payloads.identifier(message_id)
-        principal = await principal_of(self)
-        missed = await services().chat.text_from(principal, wanted, payloads.offset(offset))
+    async def fill_gap(self, message_id: str, offset: int, thinking: bool = False) -> None:
+        wanted, start = payloads.identifier(message_id), payloads.offset(offset)
+        principal, chat = await principal_of(self), services().chat
+        if thinking is True:
+            missed = await chat.thinking_from(principal, wanted, start)
+            self.g = [thinking_key(wanted), missed.offset, missed.text]
+            return
+        missed = await chat.text_from(principal, wanted, start)
         self.g = [stream_key(wanted), missed.offset, missed.text]
 
 
@@ -183,23 +189,46 @@ class Tail(rx.State):
 _following: dict[str, object] = {}
 
 
-async def relay_to_tab(segments: AsyncIterator[Segment], message_id: object, offset: int) -> bool:
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One text of a reply, from `offset` on."""
+
+    segments: AsyncIterator[Segment]
+    offset: int
+
+
+async def relay_to_tab(
+    segments: AsyncIterator[Segment],
+    message_id: object,
+    offset: int,
+    thinking: Source | None = None,
+) -> bool:
     """Relay to the tab whose event is being handled. False when the tab left or follows another."""
     context, me = EventContext.get(), object()
-    token, key = context.token, stream_key(message_id)
+    token = context.token
     _following[token] = me
 
     def wanted() -> bool:
         return _following.get(token) is me and has_socket(token)
 
-    async def send(window: Segment) -> None:
-        frame = {f"s{FIELD_MARKER}": [key, window.offset, window.text]}
-        await context.emit_delta({Tail.get_full_name(): frame})
+    async def send_as(var: str, key: str, source: Source) -> None:
+        async def send(window: Segment) -> None:
+            frame = {f"{var}{FIELD_MARKER}": [key, window.offset, window.text]}
+            await context.emit_delta({Tail.get_full_name(): frame})
 
+        await relay(source.segments, send, offset=source.offset, wanted=wanted)
+
+    relays = [send_as("s", stream_key(message_id), Source(segments, offset))]
+    if thinking is not None:
+        relays.append(send_as("t", thinking_key(message_id), thinking))
+    tasks = [asyncio.create_task(each) for each in relays]
     try:
-        await relay(segments, send, offset=offset, wanted=wanted)
+        await asyncio.gather(*tasks)
         return wanted()
     finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if _following.get(token) is me:
             del _following[token]
 

@@ -20,17 +20,29 @@ from aisaas.ports import Model
 
 KEY_LENGTH = 8
 CUT = "This conversation is too long for the model, so this reply doesn't take its oldest messages into account."
+# By how it ended, as far as that is known.
+ENDINGS = {
+    "limit": "This reply reached its length limit.",
+    "filtered": "The provider's content filter blocked this reply. Rephrase your message, or choose "
+    "another model.",
+    "refused": "The model declined to answer. Rephrase your message, or choose another model.",
+    "empty": "The model sent an empty reply. Retry, or choose another model.",
+    "only_thinking": "The model used all of its tokens for thinking and didn't get to an answer. Retry, "
+    "or choose less thinking or another model.",
+}
 NOTES = {
     "stopped": "You stopped this reply. Only the tokens generated so far count.",
     "interrupted": "This reply was cut off. Only the tokens generated so far count.",
     "failed": "The model didn't reply. Retry, or choose another model.",
 }
 EMPTY = "The model's reply is empty. Retry, or choose another model."
+NOT_CONTINUED = "The model didn't continue this reply. Try again, or send a new message."
 # By error code; otherwise by status.
 REASONS = {
-    "empty": "The model sent an empty reply. Retry, or choose another model.",
-    "filtered": "The provider's content filter blocked this reply. Rephrase your message, or choose "
-    "another model.",
+    "empty": ENDINGS["empty"],
+    "filtered": ENDINGS["filtered"],
+    "thinking_timeout": "The model was still thinking after the time limit. Only the tokens generated so "
+    "far count. Retry, or choose less thinking or another model.",
     "unstorable": "This reply couldn't be saved. Retry to get a new one.",
     "switched_off": "Replies were paused, so this one was stopped. Only the tokens generated so far count.",
 }
@@ -58,6 +70,18 @@ class MessageView:
     cost: str = ""
     cut: str = ""
     note: str = ""
+    ending: str = ""
+    # What the model thought, None where the browser has it, its final length, and how long it took.
+    thinking: str | None = None
+    thinking_size: int | None = None
+    thought: str = ""
+    # Of a reply that runs: whether its model may be thinking, and for how many seconds it has run.
+    thinks: bool = False
+    waited: int = 0
+    # Characters that were there when its last call began: more than before tells that it goes on.
+    since: int = 0
+    # Whether it can be continued.
+    go_on: bool = False
     # Whether another try may give a better reply.
     retry: bool = False
 
@@ -116,6 +140,8 @@ class UndoView:
 class ModelView:
     id: str
     label: str
+    # How much it can be asked to think, least first.
+    efforts: list[str] = dataclasses.field(default_factory=list)
 
 
 def stream_key(message_id: object) -> str:
@@ -123,9 +149,20 @@ def stream_key(message_id: object) -> str:
     return str(message_id)[:KEY_LENGTH]
 
 
+def thinking_key(message_id: object) -> str:
+    """The same for what a reply thinks; no identifier has that mark."""
+    return f"{stream_key(message_id)}~"
+
+
 def message_view(
-    message: Message, labels: Mapping[str, str], *, with_text: bool = True, admin: bool = False
+    message: Message,
+    labels: Mapping[str, str],
+    *,
+    with_text: bool = True,
+    admin: bool = False,
+    thinks: bool = False,
 ) -> MessageView:
+    """`thinks` when a running reply's model may think before its first word."""
     running = message.status == "streaming"
     return MessageView(
         id=str(message.id),
@@ -142,6 +179,14 @@ def message_view(
         cost=_cost(message) if admin and _has_receipt(message) else "",
         cut=CUT if message.history_cut > 0 else "",
         note=_note(message),
+        ending=message.ending or "",
+        thinking=message.thinking if with_text else None,
+        thinking_size=None if running else len(message.thinking),
+        thought=_thought(message.thinking_seconds),
+        thinks=running and thinks,
+        waited=_seconds_since(message.updated_at) if running else 0,
+        since=message.continued_from,
+        go_on=message.ending == "limit",
         retry=_is_lacking(message),
     )
 
@@ -149,18 +194,25 @@ def message_view(
 def page_view(
     page: ConversationPage,
     labels: Mapping[str, str],
-    running_text: Mapping[object, str],
+    running_text: Mapping[UUID, str],
     *,
+    running_thinking: Mapping[UUID, str] = {},
     before: UUID | None = None,
     admin: bool = False,
+    thinks: bool = False,
 ) -> PageView:
-    """`running_text` has the text so far of each running reply, by message id."""
-    items = [message_view(message, labels, admin=admin) for message in page.messages]
+    """`running_text` has the text so far of each running reply, by message id, and `running_thinking`
+    what it has thought."""
+    items = [message_view(message, labels, admin=admin, thinks=thinks) for message in page.messages]
     return PageView(
         conversation=str(page.conversation.id),
         before=str(before or ""),
         items=[
-            dataclasses.replace(item, text=running_text.get(message.id, item.text))
+            dataclasses.replace(
+                item,
+                text=running_text.get(message.id, item.text),
+                thinking=running_thinking.get(message.id, item.thinking),
+            )
             for item, message in zip(items, page.messages, strict=True)
         ],
         older=page.has_older,
@@ -184,7 +236,9 @@ def change_view(row: Conversation, *, gone: bool = False) -> ChangeView:
 
 
 def model_views(models: Sequence[Model]) -> list[ModelView]:
-    return [ModelView(model.id, model.label) for model in models]
+    return [
+        ModelView(model.id, model.label, list[str](model.reasoning.efforts)) for model in models
+    ]
 
 
 def charge(usd: Decimal | None) -> str:
@@ -205,12 +259,16 @@ def _is_lacking(message: Message) -> bool:
     """A reply that ended before its end, or without a word that can be seen."""
     if message.role != "assistant" or message.status == "streaming":
         return False
-    return message.status != "done" or not _has_text(message)
+    return message.status != "done" or message.ending == "limit" or not _has_text(message)
 
 
 def _note(message: Message) -> str:
     if message.error_code in REASONS:
         return REASONS[message.error_code]
+    if message.ending == "limit" and message.error_code:
+        return NOT_CONTINUED
+    if message.ending in ENDINGS:
+        return ENDINGS[message.ending]
     if message.status == "done" and _is_lacking(message):
         return EMPTY
     return NOTES.get(message.status, "")
@@ -221,12 +279,27 @@ def _has_receipt(message: Message) -> bool:
     return bool(message.completion_tokens or message.quota_tokens or message.cost_usd)
 
 
+def _thought(seconds: int | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 1:
+        return "Thought for a moment"
+    minutes, rest = divmod(seconds, 60)
+    return f"Thought for {minutes} min {rest} s" if minutes else f"Thought for {rest} s"
+
+
+def _seconds_since(at: datetime) -> int:
+    return max(int((datetime.now(UTC) - at).total_seconds()), 0)
+
+
 def _tokens(message: Message) -> str:
     """What was generated and, where the model's weight makes a difference, what it counts as."""
     prompt, completion = message.prompt_tokens, message.completion_tokens
     if not prompt and not completion:
         return ""
     shown = f"{prompt or 0:,} tokens in, {completion or 0:,} out"
+    if message.thinking_tokens:
+        shown += f" ({message.thinking_tokens:,} thinking)"
     counted = message.quota_tokens
     weighted = counted is not None and counted != (prompt or 0) + (completion or 0)
     return f"{shown}, counted as {counted:,}" if weighted else shown
