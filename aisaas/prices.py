@@ -6,12 +6,16 @@ every token of the call, the completion's too.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
+from functools import lru_cache
+from hashlib import sha256
 from typing import Any
 
 MILLION = Decimal(1_000_000)
+MICRO_USD = Decimal("0.000001")
 ONE = Decimal(1)
 # Tokens of the prompt among those of a call: about what conversations have.
 PROMPT_SHARE = Decimal("0.75")
@@ -35,6 +39,24 @@ class Tokens:
     audio_prompt: int = 0
     audio_completion: int = 0
     region: str = ""
+
+    def within(self, prompt: int, completion: int) -> Tokens:
+        """The same call with at most so many tokens."""
+        prompt, completion = min(prompt, self.prompt), min(completion, self.completion)
+        cached = min(self.cached, prompt)
+        write = min(self.cache_write, prompt - cached)
+        thinking = min(self.thinking, completion)
+        return Tokens(
+            prompt=prompt,
+            completion=completion,
+            cached=cached,
+            cache_write=write,
+            cache_write_1h=min(self.cache_write_1h, write),
+            thinking=thinking,
+            audio_prompt=min(self.audio_prompt, prompt - cached - write),
+            audio_completion=min(self.audio_completion, completion - thinking),
+            region=self.region,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +156,61 @@ class Price:
         out = max(max(r.output_usd, r.thinking_usd) for r in reached)
         return into * factor, out * factor
 
+    def rescaled(
+        self, *, input_usd: Decimal, output_usd: Decimal, cached_input_usd: Decimal, version: str
+    ) -> Price:
+        """Another price for short prompts. What it doesn't name keeps its proportion to what it does:
+        cache writes to the input, thinking to the output, and each tier to the short prompt."""
+        base = self.base
+        own = {
+            "input_usd": input_usd,
+            "output_usd": output_usd,
+            "cached_input_usd": cached_input_usd,
+        }
+
+        def scaled(rates: Rates) -> Rates:
+            return Rates(
+                **{
+                    name: _times(
+                        getattr(rates, name), own[_LED_BY[name]], getattr(base, _LED_BY[name])
+                    )
+                    for name in RATES
+                }
+            )
+
+        short = scaled(base)
+        return Price(
+            **{name: getattr(short, name) for name in RATES},
+            version=version,
+            tiers=tuple(Tier(tier.above, scaled(tier.rates)) for tier in self.tiers),
+            regions=self.regions,
+        )
+
+    def costs_as(self, other: Price) -> bool:
+        """Whether every call costs the same, whatever the versions are called."""
+        return self.digest == other.digest
+
+    @property
+    def highest(self) -> Decimal:
+        """Of all its rates."""
+        of = (self.base, *(tier.rates for tier in self.tiers))
+        return max(getattr(rates, name) for rates in of for name in RATES)
+
+    @property
+    def digest(self) -> str:
+        """Names the price by what it says: two that cost the same have the same."""
+        return _digest(self.base, self.tiers, self.regions)
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON that loses nothing: what a call settles at, and what its receipt is computed from."""
         return {
-            **{name: str(rate) for name, rate in _rates_of(self).items() if rate is not None},
+            **{n: _text(rate) for n, rate in _rates_of(self).items() if rate is not None},
             "version": self.version,
             "tiers": [
-                {"above": tier.above, **{n: str(r) for n, r in _rates_of(tier.rates).items()}}
+                {"above": tier.above, **{n: _text(r) for n, r in _rates_of(tier.rates).items()}}
                 for tier in self.tiers
             ],
-            "regions": {name: str(factor) for name, factor in self.regions},
+            "regions": {name: _text(factor) for name, factor in self.regions},
         }
 
     @classmethod
@@ -166,11 +233,39 @@ class Price:
         )
 
 
+# Every call that is booked asks for it, and there are as many prices as models.
+@lru_cache(maxsize=1000)
+def _digest(base: Rates, tiers: tuple[Tier, ...], regions: tuple[tuple[str, Decimal], ...]) -> str:
+    said = {
+        **{name: _text(rate) for name, rate in _rates_of(base).items()},
+        "tiers": [
+            {"above": tier.above, **{n: _text(r) for n, r in _rates_of(tier.rates).items()}}
+            for tier in tiers
+        ],
+        "regions": {name: _text(factor) for name, factor in sorted(regions)},
+    }
+    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+
 RATES = tuple(field.name for field in fields(Rates))
+# Which of a price's three plain rates the others keep their proportion to.
+_LED_BY = {
+    name: "output_usd" if name.startswith(("output", "thinking", "audio_output")) else "input_usd"
+    for name in RATES
+} | {"cached_input_usd": "cached_input_usd"}
 
 
-def _rates_of(of: Price | Rates) -> dict[str, Decimal | None]:
+def _rates_of(of: Price | Rates) -> dict[str, Any]:
     return {name: getattr(of, name) for name in RATES}
+
+
+def _times(rate: Decimal, own: Decimal, listed: Decimal) -> Decimal:
+    """To a millionth of a dollar; beside a rate of 0 there is no proportion."""
+    return own if listed == 0 else (rate * own / listed).quantize(MICRO_USD, ROUND_HALF_UP)
+
+
+def _text(number: Decimal) -> str:
+    return f"{number.normalize():f}"
 
 
 def _read_rates(stored: Mapping[str, Any]) -> dict[str, Decimal]:

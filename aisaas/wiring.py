@@ -41,6 +41,7 @@ from aisaas.admin.money_ledger import LedgerAndMeter
 from aisaas.admin.money_usage import StuckUsage
 from aisaas.admin.money_webhooks import WebhookEvents
 from aisaas.admin.offers import ModelOffers
+from aisaas.admin.prices import Prices
 from aisaas.admin.stripe_pages import StripePages
 from aisaas.admin.usage import UsageReports
 from aisaas.admin.users import Users, UsersParts
@@ -116,6 +117,7 @@ class Services:
     catalogue: Catalogue
     live_catalogue: LiveCatalogue
     offers: ModelOffers
+    prices: Prices
     switches: KillSwitches
     caps: Caps
     credits: Credits
@@ -464,6 +466,11 @@ def build(config: Settings) -> Services:
         refusals=refusals,
         catalogue=catalogue,
         live_catalogue=live_catalogue,
+        prices=Prices(
+            to.service,
+            lambda: catalogue.lines,
+            lambda line: to.model.price_of(line.map_name or line.upstream),
+        ),
         offers=ModelOffers(to.service, catalogue.lines, sold),
         switches=KillSwitches(to.service, to.signals, _scopes(sold, catalogue)),
         caps=Caps(to.service, caps),

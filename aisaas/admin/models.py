@@ -71,6 +71,8 @@ class ModelOverride(SQLModel, table=True):
     output_usd: Decimal | None = Field(default=None, sa_type=Usd)  # pyright: ignore[reportArgumentType]
     cached_input_usd: Decimal | None = Field(default=None, sa_type=Usd)  # pyright: ignore[reportArgumentType]
     price_version: str | None = None
+    # All of the price, as it was set; None from the release before, whose prices have no tiers.
+    price: dict[str, Any] | None = Field(default=None, sa_type=JSONB)
     changed_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
     changed_by: str
     revision: int = Field(sa_type=sa.BigInteger)

@@ -42,8 +42,8 @@ class Keep(enum.Enum):
 
 
 KEEP = Keep.KEEP
-# Of an override: whether on, plans, weight, and the three prices.
-NOTHING_SAID = (None,) * 6
+# Of an override: whether on, plans, weight, and the price.
+NOTHING_SAID = (None,) * 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,17 +313,35 @@ async def _row(
     )
     if wanted.plans is not KEEP:
         row.plans = None if wanted.plans is None else sorted(wanted.plans)
-    if wanted.price is KEEP and own is not None:
-        price, row.price_version = _own_price(own), own.price_version
-    else:
-        price = wanted.price if isinstance(wanted.price, OwnPrice) else None
-        row.price_version = f"admin-{revision}" if price is not None else None
+    price = _own_price(own) if wanted.price is KEEP and own is not None else None
+    if isinstance(wanted.price, OwnPrice):
+        price = _set_price(wanted.price, listed, version=f"admin-{revision}")
+        before = _own_price(own) if own is not None else None
+        if before is not None and price.costs_as(before):
+            price = before
     if price is not None:
         row.input_usd, row.output_usd = price.input_usd, price.output_usd
         row.cached_input_usd = price.cached_input_usd
-        if own is not None and _own_usd(own) == _own_usd(row):
-            row.price_version = own.price_version
+        row.price_version, row.price = price.version, price.to_dict()
     return _without_the_catalogues(row, listed)
+
+
+def _set_price(own: OwnPrice, listed: ListedModel, *, version: str) -> Price:
+    flat = Price(own.input_usd, own.output_usd, own.cached_input_usd, version)
+    if listed.price is None:
+        return flat
+    price = listed.price.rescaled(
+        input_usd=own.input_usd,
+        output_usd=own.output_usd,
+        cached_input_usd=own.cached_input_usd,
+        version=version,
+    )
+    if price.highest > MOST_USD_PER_MILLION:
+        raise ActionInvalid(
+            f"At this price, long prompts or cache writes would cost more than "
+            f"{MOST_USD_PER_MILLION:,} per 1M tokens. Enter a lower price."
+        )
+    return price
 
 
 def _without_the_catalogues(row: ModelOverride, listed: ListedModel) -> ModelOverride:
@@ -332,9 +350,10 @@ def _without_the_catalogues(row: ModelOverride, listed: ListedModel) -> ModelOve
         row.enabled = None
     if row.plans is not None and frozenset(row.plans) == listed.plans:
         row.plans = None
-    price = listed.price
-    if price and _own_usd(row) == (price.input_usd, price.output_usd, price.cached_input_usd):
+    price, own = listed.price, _own_price(row)
+    if price and own and own.costs_as(price):
         row.input_usd = row.output_usd = row.cached_input_usd = row.price_version = None
+        row.price = None
     own = _own_price(row)
     follows = listed.weight_follows_price and own is not None
     if row.weight == (weight_of(own) if follows and own else listed.weight):
@@ -349,15 +368,15 @@ def _kept(wanted: T | Keep, now: T) -> T:
 def _own_price(own: ModelOverride) -> Price | None:
     if own.input_usd is None or own.output_usd is None or own.cached_input_usd is None:
         return None
+    # The release before writes the columns only.
+    if own.price is not None and own.price.get("version") == own.price_version:
+        return Price.from_dict(own.price)
     return Price(own.input_usd, own.output_usd, own.cached_input_usd, own.price_version or "admin")
 
 
-def _own_usd(own: ModelOverride) -> tuple[Decimal | None, ...]:
-    return own.input_usd, own.output_usd, own.cached_input_usd
-
-
 def _said(own: ModelOverride) -> tuple[object, ...]:
-    return own.enabled, own.plans, own.weight, *_own_usd(own)
+    price = _own_price(own)
+    return own.enabled, own.plans, own.weight, price.digest if price else None
 
 
 def _told(offer: Offer) -> dict[str, object]:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Literal, LiteralString
 from uuid import UUID
 
+from psycopg.types.json import Jsonb
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
@@ -317,15 +318,16 @@ async def put_model_override(session: AsyncSession, row: ModelOverride) -> None:
         text(
             """
             insert into private.model_overrides (model, enabled, plans, weight, input_usd,
-              output_usd, cached_input_usd, price_version, changed_at, changed_by, revision)
+              output_usd, cached_input_usd, price_version, price, changed_at, changed_by, revision)
             values (:model, :enabled, cast(:plans as text[]), :weight, :input_usd, :output_usd,
-              :cached_input_usd, :price_version, :changed_at, :changed_by, :revision)
+              :cached_input_usd, :price_version, :price, :changed_at, :changed_by, :revision)
             on conflict (model) do update set enabled = excluded.enabled, plans = excluded.plans,
               weight = excluded.weight, input_usd = excluded.input_usd,
               output_usd = excluded.output_usd, cached_input_usd = excluded.cached_input_usd,
-              price_version = excluded.price_version, changed_at = excluded.changed_at,
+              price_version = excluded.price_version, price = excluded.price,
+              changed_at = excluded.changed_at,
               changed_by = excluded.changed_by, revision = excluded.revision
             """
         ),
-        row.model_dump(),
+        row.model_dump() | {"price": None if row.price is None else Jsonb(row.price)},
     )

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing.models import Charge, ProviderBill
 from aisaas.billing.notices import USAGE_LOST, add_notice
-from aisaas.billing.quota import Booked, cost_usd
+from aisaas.billing.quota import Booked, rounded
 
 log = logging.getLogger(__name__)
 
@@ -36,18 +36,8 @@ async def record(session: AsyncSession, booked: Booked, bill: ProviderBill) -> L
     )
     if not tokens:
         return None
-    charged = cost_usd(
-        charge.model,
-        prompt_tokens=charge.prompt_tokens,
-        completion_tokens=charge.completion_tokens,
-        cached_prompt_tokens=charge.cached_prompt_tokens,
-    )
-    billed = cost_usd(
-        bill.model,
-        prompt_tokens=bill.prompt_tokens,
-        completion_tokens=bill.completion_tokens,
-        cached_prompt_tokens=bill.cached_prompt_tokens,
-    )
+    charged = rounded(charge.model.price.cost(charge.tokens))
+    billed = rounded(bill.model.price.cost(bill.tokens))
     loss = Loss(bill, tokens, max(billed - charged, Decimal(0)))
     await _add(session, booked, charge, charged, loss)
     if bill.reason != "failed":

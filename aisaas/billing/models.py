@@ -15,6 +15,7 @@ from sqlmodel import Field, SQLModel
 
 from aisaas.billing.periods import Period
 from aisaas.ports import TOKEN_METER, Model, Outcome, Purpose, Usage
+from aisaas.prices import Tokens
 
 Timestamp = sa.DateTime(timezone=True)
 Usd = sa.Numeric(14, 6)
@@ -96,7 +97,11 @@ class UsageRecord(SQLModel, table=True):
     provider: str
     prompt_tokens: int
     cached_prompt_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
     completion_tokens: int
+    thinking_tokens: int = 0
+    region: str = ""
     total_tokens: int = Field(
         sa_column=sa.Column(
             sa.Integer, sa.Computed("prompt_tokens + completion_tokens"), nullable=False
@@ -115,6 +120,8 @@ class UsageRecord(SQLModel, table=True):
     input_usd_per_million: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
     output_usd_per_million: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
     price_version: str
+    # With the version and the model, the price itself (price_versions); None in lines from before.
+    price_digest: str | None = None
     cost_usd: Decimal = Field(sa_type=sa.Numeric(10, 6))  # pyright: ignore[reportArgumentType]
     outcome: str
     stripe_meter_event_id: str | None = None
@@ -148,6 +155,19 @@ class UsageLoss(SQLModel, table=True):
     lost_tokens: int = Field(sa_type=sa.BigInteger)
     lost_usd: Decimal = Field(sa_type=sa.Numeric(20, 6))  # pyright: ignore[reportArgumentType]
     created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+
+
+class PriceVersionRow(SQLModel, table=True):
+    """What a price said; lines of the ledger name it."""
+
+    __tablename__ = "price_versions"  # pyright: ignore[reportAssignmentType]
+    __table_args__ = {"schema": "private"}
+
+    model: str = Field(primary_key=True)
+    version: str = Field(primary_key=True)
+    digest: str = Field(primary_key=True)
+    price: dict[str, Any] = Field(sa_type=JSONB)
+    since: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
 
 
 class OutboxRow(SQLModel, table=True):
@@ -557,6 +577,20 @@ class ProviderBill:
     counted_prompt_tokens: int
     counted_completion_tokens: int
 
+    @property
+    def tokens(self) -> Tokens:
+        """By kind, as far as the provider told them apart."""
+        reported = self.reported or Usage(0, 0)
+        return Tokens(
+            prompt=self.prompt_tokens,
+            completion=self.completion_tokens,
+            cached=self.cached_prompt_tokens,
+            cache_write=reported.cache_write_tokens,
+            cache_write_1h=reported.cache_write_1h_tokens,
+            thinking=reported.thinking_tokens,
+            region=reported.region,
+        ).within(self.prompt_tokens, self.completion_tokens)
+
 
 @dataclass(frozen=True, slots=True)
 class Charge:
@@ -584,6 +618,23 @@ class Charge:
     default_cap_usd: Decimal | None = None
     # Why the provider's report wasn't believed.
     report_issue: str | None = None
+    thinking_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    region: str = ""
+
+    @property
+    def tokens(self) -> Tokens:
+        """By kind: what its cost is computed from. Kinds never exceed what they are part of."""
+        return Tokens(
+            prompt=self.prompt_tokens,
+            completion=self.completion_tokens,
+            cached=self.cached_prompt_tokens,
+            cache_write=self.cache_write_tokens,
+            cache_write_1h=self.cache_write_1h_tokens,
+            thinking=self.thinking_tokens,
+            region=self.region,
+        ).within(self.prompt_tokens, self.completion_tokens)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,12 @@ def cost_usd(
         cached=cached_prompt_tokens,
         thinking=thinking_tokens,
     )
-    return model.price.cost(tokens).quantize(MICRO_USD, ROUND_HALF_UP)
+    return rounded(model.price.cost(tokens))
+
+
+def rounded(usd: Decimal) -> Decimal:
+    """As the ledger keeps it: half up to a millionth."""
+    return usd.quantize(MICRO_USD, ROUND_HALF_UP)
 
 
 def quota_tokens(weight: Decimal, tokens: int) -> int:
@@ -194,12 +199,7 @@ def fitted(charge: Charge, held: Held) -> Charge:
     """
 
     def fits(prompt: int, completion: int) -> bool:
-        cost = cost_usd(
-            charge.model,
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            cached_prompt_tokens=min(charge.cached_prompt_tokens, prompt),
-        )
+        cost = rounded(charge.model.price.cost(charge.tokens.within(prompt, completion)))
         tokens = quota_tokens(charge.weight, prompt + completion)
         return tokens <= held.quota_tokens and cost <= held.cost_usd
 
@@ -235,12 +235,7 @@ async def book(session: AsyncSession, charge: Charge) -> Booked | None:
     charge = fitted(charge, held)
     nothing = charge.prompt_tokens == 0 and charge.completion_tokens == 0
     tokens = quota_tokens(charge.weight, charge.prompt_tokens + charge.completion_tokens)
-    cost = cost_usd(
-        charge.model,
-        prompt_tokens=charge.prompt_tokens,
-        completion_tokens=charge.completion_tokens,
-        cached_prompt_tokens=charge.cached_prompt_tokens,
-    )
+    cost = rounded(charge.model.price.cost(charge.tokens))
     closed = await store.close_reservation(
         session, charge.request_id, quota_tokens=tokens, cost_usd=cost
     )

@@ -203,19 +203,29 @@ async def add_usage(
     overage_usd: Decimal,
     cost_usd: Decimal,
 ) -> UUID:
-    """Append the ledger line; the period is the reservation's, whenever it settles."""
+    """Append the ledger line, and keep the price that it names; the period is the reservation's, whenever
+    it settles."""
+    price, tokens = charge.model.price, charge.tokens
+    rates = price.rates(tokens.prompt)
     row = await session.execute(
         text(
             """
+            with kept as (
+              insert into private.price_versions (model, version, digest, price)
+              values (:model, :price_version, :price_digest, :price)
+              on conflict do nothing
+            )
             insert into public.usage_records (reservation_id, user_id, conversation_id, message_id,
               purpose, plan, model, provider, prompt_tokens, cached_prompt_tokens,
-              completion_tokens, counted_by, report_issue, weight, quota_tokens, credit_tokens,
-              overage_tokens, overage_usd, period_key, input_usd_per_million, output_usd_per_million, price_version,
-              cost_usd, outcome, created_at)
+              cache_write_tokens, cache_write_1h_tokens, region, completion_tokens,
+              thinking_tokens, counted_by, report_issue, weight, quota_tokens, credit_tokens, overage_tokens,
+              overage_usd, period_key, input_usd_per_million, output_usd_per_million, price_version,
+              price_digest, cost_usd, outcome, created_at)
             select :id, :user_id, :conversation_id, :message_id, :purpose, :plan, :model, :provider,
-              :prompt, :cached, :completion, :counted_by, :report_issue, :weight, :quota_tokens,
-              :credit_tokens, :overage_tokens, :overage_usd, r.period_key,
-              :input_usd, :output_usd, :price_version, :cost, :outcome, now()
+              :prompt, :cached, :cache_write, :cache_write_1h, :region, :completion, :thinking,
+              :counted_by, :report_issue, :weight, :quota_tokens, :credit_tokens,
+              :overage_tokens, :overage_usd, r.period_key,
+              :input_usd, :output_usd, :price_version, :price_digest, :cost, :outcome, now()
             from public.reservations r where r.id = :id
             returning id
             """
@@ -230,8 +240,12 @@ async def add_usage(
             "model": charge.model.id,
             "provider": charge.model.provider,
             "prompt": charge.prompt_tokens,
-            "cached": charge.cached_prompt_tokens,
+            "cached": tokens.cached,
+            "cache_write": tokens.cache_write,
+            "cache_write_1h": tokens.cache_write_1h,
+            "region": tokens.region,
             "completion": charge.completion_tokens,
+            "thinking": tokens.thinking,
             "counted_by": charge.counted_by,
             "report_issue": charge.report_issue,
             "weight": charge.weight,
@@ -239,9 +253,12 @@ async def add_usage(
             "credit_tokens": credit_tokens,
             "overage_tokens": overage_tokens,
             "overage_usd": overage_usd,
-            "input_usd": charge.model.price.input_usd,
-            "output_usd": charge.model.price.output_usd,
-            "price_version": charge.model.price.version,
+            # Those of the tier that the prompt reached.
+            "input_usd": rates.input_usd,
+            "output_usd": rates.output_usd,
+            "price_version": price.version,
+            "price_digest": price.digest,
+            "price": Jsonb(price.to_dict()),
             "cost": cost_usd,
             "outcome": charge.outcome,
         },

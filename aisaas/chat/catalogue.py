@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from aisaas.admin.offers import ListedModel, Offer, offers_of
 from aisaas.errors import ConfigurationError, ModelUnavailable
-from aisaas.ports import NO_REASONING, Ability, Effort, Model, ModelFacts, Price, Reasoning
-from aisaas.prices import weight_of
+from aisaas.ports import NO_REASONING, Ability, Effort, Model, ModelFacts, Reasoning
+from aisaas.prices import Price, Tier, weight_of
 from aisaas.providers import KNOWN, ProviderId
 from aisaas.settings import Settings
 
@@ -27,15 +27,41 @@ BUNDLED = Path(__file__).with_name("catalogue.json")
 Usd = Annotated[Decimal, Field(ge=0, max_digits=14, decimal_places=6)]
 
 
-class PriceEntry(BaseModel):
-    """USD per million tokens."""
+class RatesEntry(BaseModel):
+    """USD per million tokens. What isn't named costs what others of its direction do."""
 
     model_config = ConfigDict(extra="forbid")
 
     input_usd: Usd
     output_usd: Usd
     cached_input_usd: Usd | None = None
-    version: str = "override"
+    cache_write_usd: Usd | None = None
+    cache_write_1h_usd: Usd | None = None
+    thinking_usd: Usd | None = None
+
+    def price(self, version: str, tiers: tuple[Tier, ...] = ()) -> Price:
+        cached = self.input_usd if self.cached_input_usd is None else self.cached_input_usd
+        return Price(
+            self.input_usd,
+            self.output_usd,
+            cached,
+            version,
+            cache_write_usd=self.cache_write_usd,
+            cache_write_1h_usd=self.cache_write_1h_usd,
+            thinking_usd=self.thinking_usd,
+            tiers=tiers,
+        )
+
+
+class TierEntry(RatesEntry):
+    """The rates of a call whose prompt has more than `above` tokens."""
+
+    above: Annotated[int, Field(ge=1)]
+
+
+class PriceEntry(RatesEntry):
+    version: Annotated[str, Field(min_length=1, max_length=100)] = "override"
+    tiers: tuple[TierEntry, ...] = ()
 
 
 class ReasoningEntry(BaseModel):
@@ -268,8 +294,10 @@ def _price(entry: ModelEntry, price_of: Callable[[str], Price | None]) -> Price 
     if entry.price is None:
         return price_of(entry.map_name or entry.upstream)
     own = entry.price
-    cached = own.input_usd if own.cached_input_usd is None else own.cached_input_usd
-    return Price(own.input_usd, own.output_usd, cached, own.version)
+    ascending = sorted(own.tiers, key=lambda tier: tier.above)
+    return own.price(
+        own.version, tuple(Tier(tier.above, tier.price(own.version).base) for tier in ascending)
+    )
 
 
 def _window(known: ModelFacts, price: Price | None) -> int | None:

@@ -98,6 +98,11 @@ class Counts:
     completion_tokens: int
     counted_by: str
     issues: frozenset[Issue] = frozenset()
+    # What else the provider told apart.
+    thinking_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    region: str = ""
 
 
 def counts(
@@ -124,17 +129,32 @@ def counts(
     )
     if not produced.complete and (nobody_got_anything or not produced.started):
         return Counts(0, 0, 0, "estimate", issues)
-    prompt, cached = usage.prompt_tokens, usage.cached_prompt_tokens
     if issues & {"prompt_missing", "prompt_excessive"}:
-        prompt, cached = prompt_count, 0
+        prompt = Counts(prompt_count, 0, 0, "estimate", issues)
+    else:
+        prompt = Counts(
+            usage.prompt_tokens,
+            usage.cached_prompt_tokens,
+            0,
+            "estimate",
+            issues,
+            cache_write_tokens=usage.cache_write_tokens,
+            cache_write_1h_tokens=usage.cache_write_1h_tokens,
+            region=usage.region,
+        )
     if produced.complete and not issues & {"completion_missing", "completion_excessive"}:
-        by = "estimate" if issues else "provider"
-        return Counts(prompt, cached, usage.completion_tokens, by, issues)
-    completion = count_tokens(came)
+        return replace(
+            prompt,
+            completion_tokens=usage.completion_tokens,
+            thinking_tokens=usage.thinking_tokens,
+            counted_by="estimate" if issues else "provider",
+        )
+    completion, thought = count_tokens(came), 0
     if usage.thinking_tokens and not issues & {"completion_excessive"}:
         # What it thought without a word is known from reports only.
         completion = max(completion, usage.completion_tokens)
-    return Counts(prompt, cached, completion, "estimate", issues)
+        thought = min(usage.thinking_tokens, completion)
+    return replace(prompt, completion_tokens=completion, thinking_tokens=thought)
 
 
 def _may_have_thought(produced: Produced) -> bool:
@@ -432,6 +452,10 @@ class Settler:
             overage_usd_per_million=extra.usd_per_million,
             default_cap_usd=extra.default_cap_usd,
             report_issue=" ".join(sorted(tokens.issues)) or None,
+            thinking_tokens=tokens.thinking_tokens,
+            cache_write_tokens=tokens.cache_write_tokens,
+            cache_write_1h_tokens=tokens.cache_write_1h_tokens,
+            region=tokens.region,
         )
         async with self._database.transaction() as session:
             booked = await book(session, charge)

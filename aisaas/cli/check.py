@@ -10,7 +10,7 @@ import asyncio
 import http.client
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -136,6 +136,7 @@ def _probes(settings: Settings) -> list[_Probe]:
         _Probe("Redis", "valkey", lambda: _redis(cache.get_secret_value())),
         _Probe("Sign-in", "auth", lambda: _auth(settings)),
         _Probe("Usage totals", "postgres", lambda: _sums(settings), needs_schema=True),
+        _Probe("Prices", "postgres", lambda: _prices(settings), needs_schema=True),
     ]
     # The embedded sign-in server takes mails too, and then says where.
     by = stack.AUTH if settings.smtp_url is None else stack.SMTP
@@ -250,6 +251,28 @@ async def _differences(settings: Settings) -> bool:
         span = Span(today - timedelta(days=COMPARED_DAYS - 1), today)
         async with aclosing(reports.compare(reader, span)) as differences:
             return await anext(differences, None) is not None
+    finally:
+        await services.close()
+
+
+def _prices(settings: Settings) -> str:
+    """An override is somebody's decision, so a difference is no trouble."""
+    try:
+        found = asyncio.run(_price_differences(settings))
+    except (DependencyError, Unavailable) as error:
+        raise _TroubleError(str(error)) from error
+    if not found:
+        return "ok, no model's price differs from LiteLLM's map"
+    return (
+        f"WARNING, {', '.join(found)} differ from LiteLLM's map; to see how, run "
+        "`python -m aisaas models prices`"
+    )
+
+
+async def _price_differences(settings: Settings) -> Sequence[str]:
+    services = build(settings)
+    try:
+        return [each.model for each in await services.prices.differences("operator:check")]
     finally:
         await services.close()
 

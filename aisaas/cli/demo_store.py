@@ -17,6 +17,7 @@ from uuid import UUID
 import httpx
 import psycopg
 from argon2 import PasswordHasher
+from psycopg.types.json import Jsonb
 
 from aisaas.billing.plans import FREE, Plan
 from aisaas.cli.demo_month import DOMAIN, Month, Person
@@ -229,19 +230,29 @@ def _ledger(connection: Connection, month: Month) -> None:
         "public.usage_records (reservation_id, user_id, conversation_id, message_id, purpose, plan,"
         " model, provider, prompt_tokens, cached_prompt_tokens, completion_tokens, counted_by,"
         " weight, quota_tokens, period_key, input_usd_per_million, output_usd_per_million,"
-        " price_version, cost_usd, outcome, created_at)",
+        " price_version, price_digest, cost_usd, outcome, created_at)",
         (
             (
                 *(call.id, call.person, call.chat, call.reply, call.purpose, call.plan),
                 *(call.model.id, call.model.provider, call.prompt, call.cached, call.completion),
                 *(call.counted_by, call.model.weight, call.quota, call.period.key),
                 *(call.model.price.input_usd, call.model.price.output_usd),
-                *(call.model.price.version, call.cost_usd, call.outcome, call.at),
+                *(call.model.price.version, call.model.price.digest, call.cost_usd),
+                *(call.outcome, call.at),
             )
             for call in month.calls
         ),
     )
+    models = {call.model.id: call.model for call in month.calls}.values()
     with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into private.price_versions (model, version, digest, price)"
+            " values (%s, %s, %s, %s) on conflict do nothing",
+            [
+                (model.id, model.price.version, model.price.digest, Jsonb(model.price.to_dict()))
+                for model in models
+            ],
+        )
         cursor.executemany(
             "insert into public.spend_days as d (day, scope, spent_usd) values (%s, %s, %s)"
             " on conflict (day, scope) do update set spent_usd = d.spent_usd + excluded.spent_usd",

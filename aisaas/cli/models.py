@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 
 from aisaas.adapters.provider_models import discover
 from aisaas.admin.offers import KEEP, Keep, Margin, ModelChange, OfferShown, OwnPrice
+from aisaas.admin.prices import price_lines
 from aisaas.cli.environment import adopt, configured, running
 from aisaas.cli.operator import DONE, FAILED, USAGE, acted, operator
 from aisaas.cli.parts import plan
@@ -56,7 +57,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "discover", help="list the models that the configured keys can reach", epilog=DISCOVERY
     )
     found.add_argument("--provider", help="only this one, by its id")
-    for action in (shown, change, found):
+    prices = actions.add_parser(
+        "prices",
+        help="list each price with its date, and where it differs from LiteLLM's map",
+    )
+    for action in (shown, change, found, prices):
         action.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -69,6 +74,8 @@ def execute(arguments: argparse.Namespace) -> int:
 async def _act(services: Services, arguments: argparse.Namespace) -> int:
     if arguments.action == "set":
         await _set(services, arguments)
+    elif arguments.action == "prices":
+        await _prices(services, as_json=arguments.json)
     else:
         _list(await services.offers.all(), as_json=arguments.json)
     return DONE
@@ -156,12 +163,51 @@ async def _set(services: Services, arguments: argparse.Namespace) -> None:
         say(f"{_line(shown)}{'' if changed else ' (unchanged)'}")
 
 
+async def _prices(services: Services, *, as_json: bool) -> None:
+    versions = await services.prices.versions(operator())
+    differences = await services.prices.differences(operator())
+    if as_json:
+        told = [
+            {
+                "model": each.model,
+                "since": each.since.isoformat(),
+                "digest": each.price.digest,
+                "price": each.price.to_dict(),
+            }
+            for each in versions
+        ]
+        differing = [
+            {
+                "model": each.model,
+                "sold": each.sold.to_dict(),
+                "in_map": each.in_map.to_dict(),
+                "since": each.since.isoformat() if each.since else None,
+            }
+            for each in differences
+        ]
+        say(json.dumps({"versions": told, "differences": differing}))
+        return
+    for each in versions:
+        say(f"{each.model}  {each.price.version}  since {each.since:%Y-%m-%d %H:%M} UTC")
+        for line in price_lines(each.price):
+            say(f"    {line}")
+    for each in differences:
+        say(
+            f"{each.model} differs from LiteLLM's map: sold at {price_lines(each.sold)[0]} "
+            f"({each.sold.version}), the map says {price_lines(each.in_map)[0]} "
+            f"({each.in_map.version})"
+        )
+
+
 def _list(found: Sequence[OfferShown], *, as_json: bool) -> None:
     if as_json:
         say(json.dumps([_told(shown) for shown in found]))
         return
     for shown in found:
         say(_line(shown))
+        if shown.offer.price is not None:
+            for line in price_lines(shown.offer.price)[1:]:
+                say(f"    {line}")
         for margin in shown.margins:
             say(f"    {_margin(margin)}")
 
@@ -198,6 +244,10 @@ def _told(shown: OfferShown) -> dict[str, object]:
             "input_usd": _plain(price.input_usd),
             "output_usd": _plain(price.output_usd),
             "cached_input_usd": _plain(price.cached_input_usd),
+            "cache_write_usd": _plain(price.base.cache_write_usd),
+            "cache_write_1h_usd": _plain(price.base.cache_write_1h_usd),
+            "thinking_usd": _plain(price.base.thinking_usd),
+            "tiers": price.to_dict()["tiers"],
             "version": price.version,
         },
         "margins": [

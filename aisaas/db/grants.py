@@ -19,6 +19,7 @@ private.job_failures             ----       ----      ----   siud
 private.kill_switches            ----       ----      ----   siud
 private.metering                 ----       ----      ----   s-u-
 private.model_overrides          ----       ----      ----   siu-
+private.price_versions           ----       ----      ----   si--
 private.provider_errors          ----       ----      ----   siud
 private.removed_accounts         ----       ----      ----   s--d
 private.sessions                 ----       ----      ----   siud

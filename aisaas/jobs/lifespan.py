@@ -18,6 +18,7 @@ from aisaas.jobs.end_replies import end_replies
 from aisaas.jobs.heed_switches import heed_switches
 from aisaas.jobs.purge_records import purge_records
 from aisaas.jobs.reconcile_usage import reconcile_usage
+from aisaas.jobs.record_prices import record_prices
 from aisaas.jobs.record_refusals import record_refusals, record_the_last
 from aisaas.jobs.recover_replies import recover_replies
 from aisaas.jobs.subscription_tasks import subscription_tasks
@@ -136,6 +137,7 @@ def anywhere(these: Services) -> list[Coroutine[None, None, None]]:
         alert_spending(these.spending_alerts),
         alert_providers(these.provider_alerts),
         purge_records(these.purge),
+        record_prices(these.prices),
     ]
 
 

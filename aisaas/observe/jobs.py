@@ -24,6 +24,7 @@ EXPECTED_SECONDS: Mapping[str, float] = {
     "watch_usage": 1200,
     "reconcile_usage": 3600,
     "purge_records": 4 * 3600,
+    "record_prices": 4 * 3600,
     "synchronise_subscriptions": 3600,
     "subscription_tasks": 300,
 }

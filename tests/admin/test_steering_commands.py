@@ -106,6 +106,29 @@ def test_model_is_changed_listed_and_given_back_to_the_catalogue(command: Comman
     assert now["price"]["version"] == "override"
 
 
+def test_prices_are_listed_with_their_versions_and_dates(
+    command: Command, database: Database
+) -> None:
+    name, digest = f"model-{uuid4()}", uuid4().hex[:16]
+    database(
+        "insert into private.price_versions (model, version, digest, price, since)"
+        " values (%s, 'list-7', %s, %s::jsonb, '2026-11-01 10:30+00')",
+        name,
+        digest,
+        json.dumps(
+            {"input_usd": "1", "output_usd": "2", "cached_input_usd": "0.5", "version": "list-7"}
+        ),
+    )
+    lines = command("models prices")
+    number = lines.index(f"{name}  list-7  since 2026-11-01 10:30 UTC")
+    assert lines[number + 1] == "    $1 in, $2 out, $0.50 cached per 1M tokens"
+    told = command("models prices --json")
+    (mine,) = [each for each in told["versions"] if each["model"] == name]
+    assert mine["price"]["input_usd"] == "1"
+    # No key of a provider is set, so the map knows none of the models on sale.
+    assert told["differences"] == []
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [

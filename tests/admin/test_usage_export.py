@@ -262,6 +262,28 @@ def test_export_and_check_at_the_command_line(
 
 
 @pytest.mark.usefixtures("own_environment")
+def test_receipts_are_computed_again_at_the_command_line(
+    database: Database, begin: date, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Seven tokens at a dollar per million, and one line whose cached token has no stored price.
+    right = Line(user_id=uuid4(), at=at(begin), cached=0, cost=Decimal("0.000007"))
+    old = Line(user_id=uuid4(), at=at(begin))
+    append(database, [right, old])
+    span = ["--from", str(begin), "--to", str(begin)]
+    assert main(["usage", "recompute", *span]) == 0
+    assert "1 the same, 0 different, 1 without a stored price." in capsys.readouterr().out
+
+    wrong = Line(user_id=uuid4(), at=at(begin), cached=0, cost=Decimal("0.000008"))
+    append(database, [wrong])
+    assert main(["usage", "recompute", *span, "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["same"], told["differs"], told["unknown"]) == (1, 1, 1)
+    (difference,) = told["differences"]
+    assert (difference["cost_usd"], difference["computed_usd"]) == ("0.000008", "0.000007")
+    assert main(["usage", "recompute", "--from", "2026-01-02", "--to", "2026-01-01"]) == 2
+
+
+@pytest.mark.usefixtures("own_environment")
 def test_days_the_wrong_way_round_are_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,7 +54,7 @@ def test_check_says_migrate_and_goes_on(
     assert "`python -m aisaas migrate`" in lines["Schema"]
     for part in ("Database", "Database (jobs)", "Redis", "Sign-in", "Demo model", "Payments"):
         assert " ok" in lines[part], part
-    for part in ("Usage totals", "Usage"):
+    for part in ("Usage totals", "Prices", "Usage"):
         assert "needs the newest schema" in lines[part]
     assert "front end" in lines
     assert printed.err == ""

@@ -13,6 +13,7 @@ ANYWHERE = {
     "alert_spending",
     "alert_providers",
     "purge_records",
+    "record_prices",
 }
 
 

@@ -8,6 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
 
+from psycopg.types.json import Jsonb
+
 Row = Mapping[str, object]
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -218,6 +220,12 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
     "private.kill_switches": lambda _: {"scope": f"model:{uuid4()}", "reason": "tests"},
     "private.metering": lambda _: {"meter": str(uuid4())},
     "private.model_overrides": lambda _: {"model": str(uuid4()), "changed_by": "tests"},
+    "private.price_versions": lambda _: {
+        "model": str(uuid4()),
+        "version": "tests",
+        "digest": uuid4().hex[:16],
+        "price": Jsonb({}),
+    },
     "private.sessions": session,
     "private.token_ratios": lambda _: {"model": str(uuid4())},
     "private.spending_alerts": lambda _: {

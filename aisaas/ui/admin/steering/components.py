@@ -127,13 +127,17 @@ def _model(model: ModelRowView) -> rx.Component:
         shared.badge(model.state, model.tone),
         model.plans,
         model.weight,
-        model.price,
+        rx.el.div(
+            rx.el.div(model.price),
+            rx.el.div(rx.foreach(model.price_notes, _line), class_name="quiet"),
+        ),
         rx.el.div(rx.foreach(model.margins, _line)),
         shared.ask_first(
             "Change",
             title=f"Change {model.name}",
-            explanation="Applies from the next call. Leave a number empty to use the catalog's. Running "
-            "replies are billed at the terms they started with.",
+            explanation="Applies from the next call. Leave a number empty to use the catalog's. Cache "
+            "writes, thinking, and long prompts keep their proportion to the price. Running replies are "
+            "billed at the terms they started with.",
             confirm="Change model",
             fields=model.fields,
             subject=model.id,

@@ -81,8 +81,10 @@ async def _show(page: Steering, principal: Principal) -> None:
     page.caps = [view.cap_view(cap) for cap in await services().caps.today(principal)]
     page.switches = view.switch_views(engaged, names)
     page.switch_fields = view.switch_fields(names)
+    differences = {each.model: each for each in await services().prices.differences(principal)}
     page.models = [
-        view.model_view(shown, sold) for shown in await services().offers.seen_by(principal)
+        view.model_view(shown, sold, differences.get(shown.offer.listed.id))
+        for shown in await services().offers.seen_by(principal)
     ]
     page.told = view.told(
         mails=services().settings.smtp_url is not None,

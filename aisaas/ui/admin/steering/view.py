@@ -12,6 +12,7 @@ from aisaas.admin.caps import CapToday
 from aisaas.admin.limits import EVERYTHING
 from aisaas.admin.models import KillSwitch
 from aisaas.admin.offers import Margin, Offer, OfferShown
+from aisaas.admin.prices import PriceDifference, price_lines
 from aisaas.billing.plans import Plan
 from aisaas.ui import amounts
 
@@ -56,6 +57,8 @@ class ModelRowView:
     plans: str = ""
     weight: str = ""
     price: str = ""
+    # The kinds of tokens and the tiers that cost something else, and where LiteLLM's map differs.
+    price_notes: list[str] = dataclasses.field(default_factory=list)
     margins: list[str] = dataclasses.field(default_factory=list)
     fields: list[Field] = dataclasses.field(default_factory=list)
 
@@ -144,7 +147,9 @@ def switch_fields(names: Mapping[str, str]) -> list[Field]:
     ]
 
 
-def model_view(shown: OfferShown, plans: Mapping[str, Plan]) -> ModelRowView:
+def model_view(
+    shown: OfferShown, plans: Mapping[str, Plan], difference: PriceDifference | None = None
+) -> ModelRowView:
     offer = shown.offer
     state, tone = ("On", "good") if offer.on else ("Off", "")
     if offer.price is None:
@@ -158,6 +163,7 @@ def model_view(shown: OfferShown, plans: Mapping[str, Plan]) -> ModelRowView:
         plans=", ".join(plan.label for plan in plans.values() if plan.id in offer.plans),
         weight=plain(offer.weight),
         price=_price(offer),
+        price_notes=_price_notes(offer, difference),
         margins=[_margin(margin, plans[margin.plan].label) for margin in shown.margins],
         fields=_fields(offer, list(plans.values())),
     )
@@ -167,6 +173,14 @@ def _price(offer: Offer) -> str:
     if offer.price is None:
         return "–"
     return f"{_priced(offer.price.input_usd)} / {_priced(offer.price.output_usd)}"
+
+
+def _price_notes(offer: Offer, difference: PriceDifference | None) -> list[str]:
+    notes = price_lines(offer.price)[1:] if offer.price is not None else []
+    if difference is not None:
+        listed = price_lines(difference.in_map)[0]
+        notes.append(f"Differs from LiteLLM's map: {listed} ({difference.in_map.version})")
+    return notes
 
 
 def _priced(usd: Decimal) -> str:
