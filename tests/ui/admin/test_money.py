@@ -271,7 +271,7 @@ async def test_what_was_put_right_elsewhere_is_settled(
         await tab.call(Days.compare, path=PAGE, subject=subject)
         assert tab.vars["area.said"] == "Stripe differs by +6 quota tokens."
         said = await _act(tab, Days.settle, subject=subject)
-        assert said == "+6 tokens are marked as settled."
+        assert said == "The day is marked as settled."
         assert tab.vars["days.shown"].rows == []
         await tab.call(Days.choose, path=PAGE, which="all")
         (row,) = tab.vars["days.shown"].rows
