@@ -83,3 +83,9 @@ async def whole(services: Services, principal: Principal, started: Started) -> t
         assert segment.offset == len(shown)
         shown += segment.text
     return shown, await services.chat.message(principal, started.reply.id)
+
+
+async def recover(services: Services) -> None:
+    """Settle all that was abandoned, also what other tests have left: a round takes some of it."""
+    while await services.recovery.run_once():
+        pass

@@ -14,7 +14,7 @@ from aisaas.chat.prompt import CONTINUE_TEXT
 from aisaas.errors import NotFound, QuotaExceeded
 from aisaas.ui.chat.view import NOT_CONTINUED, message_view
 from tests.chat.test_thinking import MODELS, ledger, product
-from tests.services import Build, Database, new_principal, whole
+from tests.services import Build, Database, new_principal, recover, whole
 from tests.told_provider import (
     HANG,
     Answer,
@@ -329,7 +329,7 @@ async def test_process_that_dies_while_a_reply_goes_on_is_paid_for_its_own_part_
             "update reservations set lease_expires_at = now() where message_id = %s",
             started.reply.id,
         )
-        await services.recovery.run_once()
+        await recover(services)
         message = await services.chat.message(ada, started.reply.id)
         ended = ("interrupted", "cut", wanted) if text_came else ("done", "limit", wanted)
         assert (message.status, message.ending, message.content) == ended

@@ -18,7 +18,7 @@ from aisaas.ports import Usage
 from aisaas.wiring import Services
 from tests.adapters.test_rubbish import event, usage
 from tests.chat.test_untrusted_replies import DONE, finish, product, says
-from tests.services import Build, Database, new_principal, whole
+from tests.services import Build, Database, new_principal, recover, whole
 from tests.told_provider import HANG, told_provider
 from tests.told_provider import finish as told_finish
 from tests.told_provider import says as told_says
@@ -267,7 +267,7 @@ async def test_title_whose_process_dies_is_settled_with_what_had_come(
             "update reservations set lease_expires_at = now() - interval '1 day' where id = %s",
             request_id,
         )
-        await services.recovery.run_once()
+        await recover(services)
         assert database(
             "select completion_tokens, counted_by, outcome, conversation_id is null"
             " from usage_records where reservation_id = %s",

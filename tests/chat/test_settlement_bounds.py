@@ -23,7 +23,7 @@ from aisaas.chat.reports import FRAME_TOKENS, PROMPT_EXTRA, PROMPT_FACTOR
 from aisaas.chat.titles import TITLE_TOKENS
 from aisaas.errors import Refusal
 from aisaas.wiring import Services
-from tests.services import Build, Database, new_member
+from tests.services import Build, Database, new_member, recover
 from tests.told_provider import DONE, HANG, Answer, Part, ToldProvider, chunk, finish
 from tests.told_provider import told_provider as told
 
@@ -226,7 +226,7 @@ async def _play(
             " where message_id = %s and state = 'open' returning id"
         )
         while database(due, started.reply.id):
-            await services.recovery.run_once()
+            await recover(services)
     await services.chat.title_ready(ada, started.conversation_id)
     return started
 

@@ -18,7 +18,7 @@ from aisaas.chat.models import Started
 from aisaas.chat.titles import TITLE_TOKENS
 from aisaas.ports import Effort
 from aisaas.wiring import Services
-from tests.services import Build, Database, new_principal, whole, write_catalogue
+from tests.services import Build, Database, new_principal, recover, whole, write_catalogue
 from tests.told_provider import (
     ANTHROPIC_PING,
     HANG,
@@ -233,7 +233,7 @@ async def test_thinking_of_a_process_that_died_is_settled_from_its_log(
             "update reservations set lease_expires_at = now() where message_id = %s",
             started.reply.id,
         )
-        await services.recovery.run_once()
+        await recover(services)
         message = await services.chat.message(ada, started.reply.id)
         assert (message.status, message.ending) == ("interrupted", "cut")
         assert message.thinking == "Let me see."

@@ -19,7 +19,7 @@ from aisaas.chat import running
 from aisaas.chat.titles import TITLE_TOKENS
 from aisaas.wiring import Services
 from tests.adapters.test_rubbish import event, usage
-from tests.services import Build, Database, new_principal, whole, write_catalogue
+from tests.services import Build, Database, new_principal, recover, whole, write_catalogue
 
 DONE = b"data: [DONE]\n\n"
 DEAR = {
@@ -390,7 +390,7 @@ async def test_log_that_was_flushed_is_written_again_from_its_beginning(
             database(
                 "update reservations set lease_expires_at = now() where message_id = %s", reply_id
             )
-            await services.recovery.run_once()
+            await recover(services)
         while (stored := await services.chat.message(ada, reply_id)).status == "streaming":
             await asyncio.sleep(0.02)
         if goes_on:
@@ -425,7 +425,7 @@ async def test_call_that_cannot_be_booked_ends_for_its_readers_and_stops_no_othe
             "select id::text from reservations where message_id = %s", poisoned.reply.id
         )
 
-        async def recover() -> None:
+        async def expire_and_recover() -> None:
             database(
                 "update reservations set lease_expires_at = now() - case when message_id = %s"
                 " then interval '1 h' else interval '0' end"
@@ -433,11 +433,11 @@ async def test_call_that_cannot_be_booked_ends_for_its_readers_and_stops_no_othe
                 poisoned.reply.id,
                 [poisoned.reply.id, good.reply.id],
             )
-            await services.recovery.run_once()
+            await recover(services)
 
         when = f"new.message_id = '{poisoned.reply.id}'"
         with refusing(database, "public.usage_records", when):
-            await recover()
+            await expire_and_recover()
             message = await services.chat.message(ada, good.reply.id)
             assert (message.status, message.error_code) == ("interrupted", "process_lost")
             message = await services.chat.message(ada, poisoned.reply.id)
@@ -451,18 +451,18 @@ async def test_call_that_cannot_be_booked_ends_for_its_readers_and_stops_no_othe
                     "update private.job_failures set next_attempt_at = now() where item = %s",
                     request_id,
                 )
-                await recover()
+                await expire_and_recover()
             waits = "select attempts, next_attempt_at is null from private.job_failures"
             assert database(f"{waits} where item = %s", request_id) == [(ATTEMPTS, True)]
         # Nothing tries it again by itself, even now that it would work.
-        await recover()
+        await expire_and_recover()
         assert booked(database, poisoned.reply.id)[0][3] == "open"
         await services.money.failed_jobs.retry(
             "operator:tests", "recover_replies", str(request_id), reason="tests"
         )
         # By now its log may have expired.
         await _forget(services, poisoned.reply.id)
-        await recover()
+        await expire_and_recover()
         ((_, completion, by, state),) = booked(database, poisoned.reply.id)
         tokens = services.model.count_tokens("so far")
         assert (completion, by, state) == (tokens, "estimate", "settled")
