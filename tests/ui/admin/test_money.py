@@ -248,13 +248,14 @@ async def test_day_that_differs_is_compared_and_corrected(
         assert not tab.refused
         assert tab.vars["area.said"].endswith(f"compared for {formats.day(the_day())}.")
         (row,) = tab.vars["days.shown"].rows
-        assert (row.ours, row.theirs, row.drift, row.open) == ("30", "20", "−10", True)
+        amounts = ("$0.000030", "$0.000020", "−$0.000010", True)
+        assert (row.ours, row.theirs, row.drift, row.open) == amounts
         said = await _act(tab, Days.correct, subject=row.id)
         assert said.startswith(
-            "10 quota tokens will be sent to Stripe. Compare the day again in an hour."
+            "$0.000010 of usage will be sent to Stripe. Compare the day again in an hour."
         )
         # Nobody has a profile here, so no period of theirs is running.
-        assert said.endswith("invoice or credit them by hand.")
+        assert said.endswith("invoice or credit it by hand.")
         await tab.call(Days.compare, path=PAGE, subject=row.id)
         assert tab.vars["area.said"].startswith("Some usage of that day is waiting")
         await tab.call(Days.choose_day, path=PAGE, form={"day": "2020-01-01"})
@@ -269,13 +270,13 @@ async def test_what_was_put_right_elsewhere_is_settled(
     async with open_tab(admin.cookie) as tab:
         await _looking_at(tab, Days.find, customer)
         await tab.call(Days.compare, path=PAGE, subject=subject)
-        assert tab.vars["area.said"] == "Stripe differs by +6 quota tokens."
+        assert tab.vars["area.said"] == "Stripe differs by +$0.000006."
         said = await _act(tab, Days.settle, subject=subject)
         assert said == "The day is marked as settled."
         assert tab.vars["days.shown"].rows == []
         await tab.call(Days.choose, path=PAGE, which="all")
         (row,) = tab.vars["days.shown"].rows
-        assert (row.drift, row.hints, row.open) == ("0", ["+6 settled"], False)
+        assert (row.drift, row.hints, row.open) == ("0", ["+$0.000006 settled"], False)
 
 
 async def test_plan_that_stripe_knows_nothing_of_is_found_and_taken_back(

@@ -287,18 +287,18 @@ def _day(entry: DayEntry) -> DayView:
 
 def corrected(done: Corrected) -> str:
     """What was done, and what is left to do by hand."""
-    tokens = f"{amount(abs(done.drift), done.meter)}{_unit(done.meter)}"
+    usage = f"{amount(abs(done.drift), done.meter)}{_unit(done.meter)} of usage"
     match done.remedy:
         case "sent":
-            said = f"{tokens} will be sent to Stripe. Compare the day again in an hour."
+            said = f"{usage} will be sent to Stripe. Compare the day again in an hour."
         case "cancelled":
-            said = f"{tokens} were canceled at Stripe. Compare the day again in an hour."
+            said = f"{usage} was canceled at Stripe. Compare the day again in an hour."
         case "to_credit":
             said = (
-                f"Stripe can no longer cancel usage of that day. Credit {tokens} in Stripe, then mark the "
+                f"Stripe can no longer cancel usage of that day. Credit {usage} in Stripe, then mark the "
                 "day as settled."
             )
-    late = " The billing period has ended, so invoice or credit them by hand."
+    late = " The billing period has ended, so invoice or credit it by hand."
     return said + late if done.late else said
 
 
