@@ -19,7 +19,7 @@ from aisaas.jobs.lifespan import running
 from aisaas.settings import Settings, load
 from aisaas.wiring import Services, build
 from tests.parts import LIMITS, PATIENT_SECONDS
-from tests.services import EMBEDDED, NO_SENDERS, Build, Database, write_catalogue
+from tests.services import EMBEDDED, HIGH_CAPS, NO_SENDERS, Build, Database, write_catalogue
 
 # How long an example takes is the machine's.
 hypothesis.settings.register_profile("any machine", deadline=None)
@@ -94,8 +94,7 @@ def build_services(stack: Stack, catalogue: Path) -> Build:
             "free_tokens_per_month": 1_000_000,
             "free_requests_per_minute": 1000,
             "free_requests_per_day": 10_000,
-            "free_tier_daily_usd": 1000,
-            "total_daily_usd": 1000,
+            **HIGH_CAPS,
             **NO_SENDERS,
         }
         services = build(load(**(values | overrides)))

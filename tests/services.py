@@ -17,6 +17,8 @@ from aisaas.wiring import Services
 EMBEDDED = "postgres,valkey,auth,demo_model"
 # Whoever wants payments or mails says so: a sender would take what other tests have put there.
 NO_SENDERS: dict[str, object] = {"stripe_secret_key": None, "smtp_url": None}
+# The caps of a day, which tests share like the database.
+HIGH_CAPS: dict[str, object] = {"free_tier_daily_usd": 1000, "total_daily_usd": 1000}
 CATALOGUE = [
     {
         "id": "broken",

@@ -16,7 +16,16 @@ from aisaas.errors import Unavailable
 from aisaas.wiring import Services
 from tests.chat.reply_process import POINTS
 from tests.parts import production_limits
-from tests.services import EMBEDDED, NO_SENDERS, Account, Build, Database, new_member, whole
+from tests.services import (
+    EMBEDDED,
+    HIGH_CAPS,
+    NO_SENDERS,
+    Account,
+    Build,
+    Database,
+    new_member,
+    whole,
+)
 
 
 # Two processes start, and import what takes them a minute where everybody else is busy, too.
@@ -36,6 +45,7 @@ async def test_killed_process_loses_neither_shown_text_nor_usage(
         "embedded_parts": EMBEDDED,
         "model_catalogue": str(catalogue),
         "default_model": "demo",
+        **HIGH_CAPS,
         **NO_SENDERS,
     }
     process = await asyncio.create_subprocess_exec(
@@ -229,6 +239,7 @@ async def test_process_whose_clock_is_wrong_keeps_order_leases_periods_and_limit
         "free_requests_per_minute": 1,
         # LiteLLM is imported meanwhile, which takes long where much else runs.
         "first_token_timeout_seconds": 300,
+        **HIGH_CAPS,
         **NO_SENDERS,
     }
     process = await asyncio.create_subprocess_exec(
