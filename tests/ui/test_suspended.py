@@ -33,7 +33,7 @@ NOTICES = "reflex___state____state.aisaas___ui___notices____notices"
 # By the names of their classes: what a suspended account may ask for.
 ALLOWED = {
     *("billing.load", "billing.ask_provider", "billing.watch", "billing.await_plan"),
-    *("billing.choose", "billing.switch", "billing.open_portal"),
+    *("billing.choose", "billing.switch", "billing.keep_plan", "billing.open_portal"),
     "session.leave_unless_suspended",
 }
 # They do nothing for anybody in particular.

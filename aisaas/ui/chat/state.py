@@ -191,8 +191,8 @@ class Chat(rx.State):
     @rx.event
     @notices.shown
     async def choose_effort(self, effort: str) -> None:
-        chosen = payloads.effort(effort)
         principal = await principal_of(self)
+        chosen = payloads.effort(effort)
         if self.current:
             conversation = payloads.identifier(self.current)
             await services().conversations.set_effort(principal, conversation, chosen)
