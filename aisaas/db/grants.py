@@ -107,6 +107,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "private.profile_for_new_user": frozenset(),
     "private.require_profile": frozenset(),
     "private.reserve": frozenset({"service_role"}),
+    "private.sum_extra_usage": frozenset(),
     "private.sum_usage": frozenset(),
     "private.sum_usage_by_day": frozenset(),
     "private.touch_updated_at": frozenset(),

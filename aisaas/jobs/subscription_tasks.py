@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from aisaas.billing.subscription_tasks import JOB, SubscriptionTasks
+from aisaas.billing.subscription_tasks import SubscriptionTasks
 from aisaas.errors import DependencyError
 from aisaas.observe.jobs import RUNS
 
@@ -19,17 +19,17 @@ EVERY_SECONDS = 2.0
 
 async def subscription_tasks(tasks: SubscriptionTasks) -> None:
     """Runs until cancelled."""
-    RUNS.began(JOB)
+    RUNS.began("subscription_tasks")
     while True:
         try:
             while await tasks.run_once():
                 pass
-            RUNS.succeeded(JOB)
+            RUNS.succeeded("subscription_tasks")
         except DependencyError as error:
-            RUNS.failed(JOB)
+            RUNS.failed("subscription_tasks")
             log.warning("tasks of subscriptions are done later: %s", error)
         except Exception:
-            RUNS.failed(JOB)
+            RUNS.failed("subscription_tasks")
             # An unexpected error in one round must not stop the later ones.
             log.exception("doing tasks of subscriptions failed")
         await asyncio.sleep(EVERY_SECONDS)

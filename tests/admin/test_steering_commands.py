@@ -109,7 +109,7 @@ def test_model_is_changed_listed_and_given_back_to_the_catalogue(command: Comman
 def test_prices_are_listed_with_their_versions_and_dates(
     command: Command, database: Database
 ) -> None:
-    name, digest = f"model-{uuid4()}", uuid4().hex[:16]
+    name, digest = f"model-{uuid4().hex}", uuid4().hex[:16]
     database(
         "insert into private.price_versions (model, version, digest, price, since)"
         " values (%s, 'list-7', %s, %s::jsonb, '2026-11-01 10:30+00')",

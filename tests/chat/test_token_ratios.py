@@ -92,7 +92,7 @@ def test_window_is_smaller_for_a_model_that_counts_more(highest: float, typical:
 
 
 def named() -> str:
-    return f"model-{uuid4()}"
+    return f"model-{uuid4().hex}"
 
 
 async def known(services: Services, name: str) -> TokenRatio | None:

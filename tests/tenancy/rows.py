@@ -254,6 +254,11 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
     "private.usage_by_user": usage_by_user,
     "private.usage_losses": usage_loss,
     "private.usage_totals": usage_total,
+    "private.subscription_tasks": lambda person: {
+        "kind": "release_schedule",
+        "subscription_id": f"sub_{uuid4().hex}",
+        "user_id": person.id,
+    },
     "public.audit_log": lambda person: {
         "id": uuid4(),
         "actor": "tests",
