@@ -44,8 +44,9 @@ help:
 run: venv
 	@$(PY) -m aisaas run
 
-# Two halves run in parallel, each with its own servers: the tests with a browser, and the rest, whose output
-# is shown when both have finished. The tests that start several processes of the app run last, alone.
+# Two lanes run in parallel, each with its own servers. One has the tests with a browser and then those that
+# start several processes of the app, which need the pages built. The other has the rest; its output is shown
+# when both have finished.
 PROCESSES := tests/serve tests/ui/test_several_processes.py
 BROWSER := tests/ui tests/test_run.py
 
@@ -54,10 +55,10 @@ test: venv-dev
 	@log=$$(mktemp); \
 	$(PY) -m pytest $(BROWSER:%=--ignore=%) $(PROCESSES:%=--ignore=%) >"$$log" 2>&1 & rest=$$!; \
 	$(PY) -m pytest $(BROWSER) $(PROCESSES:%=--ignore=%); browser=$$?; \
+	$(PY) -m pytest $(PROCESSES); processes=$$?; \
 	wait $$rest; rest=$$?; \
 	cat "$$log"; rm -f "$$log"; \
-	$(PY) -m pytest $(PROCESSES); processes=$$?; \
-	test $$browser -eq 0 && test $$rest -eq 0 && test $$processes -eq 0
+	test $$browser -eq 0 && test $$processes -eq 0 && test $$rest -eq 0
 
 check: venv-dev
 	@$(VENV)/bin/ruff format --check .
