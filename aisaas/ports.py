@@ -220,7 +220,7 @@ class LanguageModel(Protocol):
         ...
 
     def reasoning_of(self, upstream: str) -> Reasoning:
-        """How an upstream model thinks, as far as it is known."""
+        """How an upstream model thinks, if known."""
         ...
 
     def price_of(self, upstream: str) -> Price | None:

@@ -283,7 +283,7 @@ def _entries(path: Path) -> list[ProviderEntry]:
     try:
         return adapter.validate_python(listed)
     except ValidationError as error:
-        # The message only, never the input: somebody may have written a key into it.
+        # The message only, never the input, which may contain a key.
         details = error.errors(include_url=False, include_context=False, include_input=False)
         raise ProvidersFileError(
             [f"{'.'.join(str(part) for part in d['loc'])}: {d['msg']}" for d in details]

@@ -15,7 +15,7 @@ from aisaas.ports import Model, Turn
 from aisaas.providers import ModelProvider
 
 CONNECT_AND_READ_SECONDS = 600.0
-# OpenAI's own protocol, at OpenAI, at Azure, or at whoever serves OpenAI's models by it.
+# OpenAI's own protocol: OpenAI, Azure, and servers that offer OpenAI's models with it.
 OPENAI = frozenset({"openai", "azure"})
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 

@@ -58,7 +58,7 @@ class Wire:
                 self._look_for_refusal(line)
 
     def refusal(self) -> str:
-        """What a provider said in place of an answer, as far as it wasn't taken before."""
+        """The part of a provider's refusal that wasn't read before."""
         said, self._refusal = self._refusal, ""
         return said
 

@@ -236,7 +236,7 @@ class StripePayments:
             base = read(found, StripeSubscription).base
             if base is None or base.price.id == prices.base:
                 return
-            # The metered price is that of every plan: no usage is priced anew, or dropped.
+            # All plans share the metered price, so a switch neither reprices nor drops usage.
             wanted: SubscriptionUpdateParams = {
                 "items": [{"id": base.id, "price": prices.base}],
                 "proration_behavior": "always_invoice",

@@ -1,4 +1,4 @@
-"""The SQL of usage that is charged to nobody."""
+"""SQL for uncharged usage."""
 
 from __future__ import annotations
 

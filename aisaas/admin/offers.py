@@ -87,7 +87,7 @@ class ListedModel:
     fallbacks: tuple[str, ...] = ()
     retired: bool = False
     successor: str | None = None
-    # Nobody typed the weight: it follows the price, an admin's too.
+    # The weight follows from the price, also when an admin sets the price.
     weight_follows_price: bool = False
 
 

@@ -43,7 +43,7 @@ async def record(session: AsyncSession, booked: Booked, bill: ProviderBill) -> L
     if bill.reason != "failed":
         await _tell(session, booked, loss)
     log.warning(
-        "call %s: %d tokens of %s are charged to nobody (%s)",
+        "call %s: %d tokens of %s are not charged (%s)",
         charge.request_id,
         tokens,
         bill.model.id,

@@ -579,7 +579,7 @@ class ProviderBill:
 
     @property
     def tokens(self) -> Tokens:
-        """By kind, as far as the provider told them apart."""
+        """By kind, where the provider distinguishes them."""
         reported = self.reported or Usage(0, 0)
         return Tokens(
             prompt=self.prompt_tokens,
@@ -614,7 +614,7 @@ class Charge:
     metered_customer: str | None
     # USD per million quota tokens beyond what is included, by the plan's price of now.
     overage_usd_per_million: Decimal = Decimal(0)
-    # What the plan lets somebody spend on them in a period who has set no cap; None: no bound.
+    # The plan's default cap on extra usage per period. None: no cap.
     default_cap_usd: Decimal | None = None
     # Why the provider's report wasn't believed.
     report_issue: str | None = None

@@ -2,7 +2,7 @@
 
 Settling counts each failure of a provider; a look at these counts finds what is an operator's matter.
 The notice's key is the provider, what is wrong and the day (UTC), so each is told once a day, whichever
-process looks. What is told names the variable, never its value.
+process looks. The alert names the variable, never its value.
 
 Outage: the mail is recorded in the database before anything else. The webhook is told by the process
 that recorded it, again and again until its server takes it; if that process ends meanwhile, the mail and
@@ -69,7 +69,7 @@ class ProviderAlerts:
         self._waiting: deque[Alert] = deque(maxlen=MOST_WAITING)
 
     async def look_once(self) -> int:
-        """Record what nobody was told today; how much that is.
+        """Record the alerts that weren't sent today. Returns how many.
 
         Raises DependencyError without the database: the next look finds it.
         """

@@ -193,7 +193,7 @@ class Quota:
 
 
 def fitted(charge: Charge, held: Held) -> Charge:
-    """The charge as far as its reservation covers it, so that the line still explains its own cost.
+    """The charge, limited to its reservation, such that the line still explains its own cost.
 
     The prompt gives way first: what a provider counted beyond the estimate is the house's.
     """

@@ -20,7 +20,7 @@ LOOK_AGAIN_SECONDS = 24 * 3600
 # How long whoever claimed a look has for it, before somebody else may.
 CLAIMED_SECONDS = 600
 TaskKind = Literal["end_duplicate", "end_refunded", "release_schedule"]
-# When a subscription without a price for money gets one: as far as is known.
+# When a subscription without a price in money gets one, if known.
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 

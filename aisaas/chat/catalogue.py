@@ -171,7 +171,7 @@ class Catalogue:
         return self.default_for(plan) if offered else None
 
     def _chain(self, model_id: str) -> Sequence[str]:
-        """Its own in their order, then theirs, as far as the file goes."""
+        """Its own fallbacks in their order, then the fallbacks of those, as listed in the file."""
         chain = [model_id]
         for name in chain:
             if (line := self._lines.get(name)) is not None:

@@ -1,4 +1,4 @@
-"""How a reply ended: what its reader is told, and what became of its stream.
+"""How a reply ended: the message its reader sees, and the status of its stream.
 
 A provider that says why it ended has ended; what it says and what came decide. docs/billing.md has what
 each ending costs.
@@ -29,7 +29,7 @@ def ended(finish: str, *, has_text: bool, thought: bool) -> Ended:
     Args:
         finish: the reason it gave.
         has_text: whether anything came that can be read.
-        thought: whether it thought, or generated what nobody saw.
+        thought: whether it thought, or generated hidden output.
     """
     lacking: Outcome = "interrupted" if has_text else "failed"
     if finish == FILTERED:

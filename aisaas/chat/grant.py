@@ -1,4 +1,4 @@
-"""What of a completion fits its grant: whatever a provider sends, nobody is given more than was reserved.
+"""The part of a completion that fits its grant: no reply exceeds its reservation, whatever the provider sends.
 
 Counting all of a text with each piece of it would take longer with each piece. So only the end of it is
 counted again, and only when it may have passed the grant: a token has at least one byte.
@@ -23,7 +23,7 @@ class Grant:
 
     def __init__(self, tokens: int, count_tokens: Callable[[str], int]) -> None:
         self._count = count_tokens
-        # What is left after the text that is counted for good; `_open` comes after that text.
+        # Tokens that remain after the text that is counted for good; `_open` follows that text.
         self._left = tokens
         self._open = ""
         # So many bytes can't pass the grant, whatever tokens they are.

@@ -121,7 +121,7 @@ class RunningReply:
         self.thought = Track(
             parts.log, thinking_id(message_id), self._facts, before=before.thinking
         )
-        # What doesn't fit is shown to nobody; it ends the call.
+        # Text that doesn't fit isn't shown, and ends the call.
         self._grant = Grant(admitted.max_tokens, parts.model.count_tokens)
         self._beyond = ""
         self._over = False
@@ -268,7 +268,7 @@ class RunningReply:
                 self._take_unread()
 
     def _take_unread(self) -> None:
-        """What came before the call was cut counts, although nobody gets it."""
+        """Text that came before the call was cut is counted, although it isn't shown."""
         while not self._queue.empty():
             match self._queue.get_nowait():
                 case Text(text) | Thinking(text):
@@ -416,7 +416,7 @@ class RunningReply:
         self._end_thinking(asyncio.get_running_loop().time())
         thought_seconds = self._thought_seconds
         if not thought_seconds and self._usage is not None and self._usage.thinking_tokens:
-            # Nobody was told when it thought; until its first word, that is.
+            # The provider doesn't say when it thought, so it's the time until its first word.
             thought_seconds = self._waited or 0.0
         return Produced(
             outcome=end.outcome,

@@ -77,7 +77,7 @@ class Produced:
     started: bool
     error_code: str | None = None
     failures: tuple[ProviderFailure, ...] = ()
-    # Text that came beyond the grant, and that nobody gets.
+    # Text beyond the grant, which isn't shown.
     beyond: str = ""
     # What it thought: counted like text, and shown apart from it.
     thinking: str = ""
@@ -165,7 +165,7 @@ def _may_have_thought(produced: Produced) -> bool:
 def bills(
     produced: Produced, charged: Counts, asked: Model, prompt_count: int, received_count: int
 ) -> tuple[ProviderBill, ...]:
-    """What providers may bill for a call, as far as it may be more than what is charged.
+    """What providers may bill for a call beyond what is charged.
 
     Args:
         charged: what the user is charged, if the reservation covers it.
@@ -414,7 +414,7 @@ class Settler:
         """Let a reply that reached its limit stream again; False when it doesn't end with that any more.
 
         Args:
-            text: what there is of it, by whoever continues it.
+            text: the text so far, from the process that continues it.
         """
         async with self._database.transaction() as session:
             return await store.resume_reply(session, user_id, message_id, len(text))

@@ -133,7 +133,7 @@ def _cheapest(door: Door, principal: Principal, turns: Sequence[Turn]) -> Model:
 
 
 def _least_effort(model: Model) -> Effort | None:
-    """Nobody thinks long about a title."""
+    """A title needs no long thinking."""
     return next(iter(model.reasoning.efforts), None)
 
 

@@ -119,7 +119,7 @@ class Track:
             log.warning("text goes on without its log %s", self._log_id)
             return False
         except Exception:
-            # Whatever it is about this text, whoever reads it here goes on reading.
+            # The text can't be shown; keep following.
             log.exception("text could not be logged as %s", self._log_id)
             return False
         return True

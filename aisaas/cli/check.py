@@ -256,7 +256,7 @@ async def _differences(settings: Settings) -> bool:
 
 
 def _prices(settings: Settings) -> str:
-    """An override is somebody's decision, so a difference is no trouble."""
+    """An override is an admin's decision, so a difference isn't a problem."""
     try:
         found = asyncio.run(_price_differences(settings))
     except (DependencyError, Unavailable) as error:

@@ -74,7 +74,7 @@ grant select, insert, update on public.meter_reconciliations to service_role;
 
 -- Takes rows that are due, the oldest of each customer who has none in flight, and enters that they
 -- may have been sent before anybody can send them. Time is the database's alone, and is looked at
--- behind the lock: whoever waited for it must not count from before.
+-- behind the lock: a caller that waited for it must not use an older count.
 create function private.claim_usage(
   p_limit integer,
   p_after text,               -- customers behind this one come first, so that all have their turn

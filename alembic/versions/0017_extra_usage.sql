@@ -69,7 +69,7 @@ alter table public.meter_reconciliations
 
 -- Takes rows that are due, the oldest of each customer who has none in flight, and enters that they
 -- may have been sent before anybody can send them. Time is the database's alone, and is looked at
--- behind the lock: whoever waited for it must not count from before.
+-- behind the lock: a caller that waited for it must not use an older count.
 create function private.claim_meter_events(
   p_limit integer,
   p_after text,               -- customers behind this one come first, so that all have their turn
@@ -181,7 +181,7 @@ create table private.subscription_tasks (
   kind text not null check (kind in ('end_duplicate', 'end_refunded', 'release_schedule')),
   subscription_id text not null,
   user_id uuid not null,
-  -- Until then it is somebody's who does it.
+  -- Until then a process is working on it.
   claimed_until timestamptz not null default now(),
   created_at timestamptz not null default now(),
   primary key (kind, subscription_id)

@@ -1,4 +1,4 @@
--- How a reply ended, as it is told to its reader; `status` is what became of its stream. Null for replies
+-- How a reply ended, as shown to its reader; `status` is that of its stream. Null for replies
 -- that ended before this migration, or in a process of the release before.
 alter table public.messages
   add column ending text check (ending in ('complete', 'limit', 'filtered', 'refused', 'empty',

@@ -83,7 +83,7 @@ ASKS_PREVIOUS = re.compile(
 )
 ASKS_COUNT = re.compile(r"\bhow many (?:messages|questions|times)\b", re.IGNORECASE)
 
-# Somebody's words for: go on with your reply.
+# Ways to ask for more of the same reply.
 CONTINUES = re.compile(r"\bcontinue it exactly where it stopped\b", re.IGNORECASE)
 
 Messages = Sequence[Mapping[str, Any]]

@@ -48,7 +48,7 @@ def create(call: Call) -> Object:
         )
     if subscription["cancel_at"] is not None:
         raise PaymentsError(
-            "The stand-in for Stripe schedules nothing for a subscription that is going to end.",
+            "The Stripe fake schedules nothing for a subscription that is going to end.",
             param="from_subscription",
         )
     start, end = standing.period(subscription)
@@ -86,9 +86,7 @@ def update(call: Call) -> Object:
     )
     schedule = _active(call)
     if params.get("end_behavior", "release") != "release":
-        raise PaymentsError(
-            "The stand-in for Stripe only releases at the end.", param="end_behavior"
-        )
+        raise PaymentsError("The Stripe fake only releases at the end.", param="end_behavior")
     if "metadata" in params:
         schedule["metadata"] = merged_metadata(schedule["metadata"], params["metadata"])
     if "phases" in params:

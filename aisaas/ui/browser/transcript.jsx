@@ -194,7 +194,7 @@ function CopyThinking({ text }) {
   );
 }
 
-// What a model does before it writes: what it thinks where that is told, else for how long.
+// What a model does before it writes: its thinking, where the provider sends it, or else how long it takes.
 function Thought({ message, wordless }) {
   const thinks = wordless && (message.thinks || message.thoughtLength > 0);
   const seconds = useSeconds(wordless, message.began);

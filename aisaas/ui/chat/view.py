@@ -20,7 +20,7 @@ from aisaas.ports import Model
 
 KEY_LENGTH = 8
 CUT = "This conversation is too long for the model, so this reply doesn't take its oldest messages into account."
-# By how it ended, as far as that is known.
+# By how it ended, if known.
 ENDINGS = {
     "limit": "This reply reached its length limit.",
     "filtered": "The provider's content filter blocked this reply. Rephrase your message, or choose "

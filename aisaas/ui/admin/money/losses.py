@@ -1,4 +1,4 @@
-"""Usage that a provider may bill and nobody is charged for."""
+"""Usage that a provider may bill but no customer is charged for."""
 
 from __future__ import annotations
 
