@@ -29,6 +29,7 @@ from aisaas.embedded.payments import (
     products,
     subscription_schedules,
     subscriptions,
+    test_clocks,
     webhook_endpoints,
 )
 from aisaas.embedded.payments.books import Due
@@ -57,6 +58,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *events.OPERATIONS,
     *webhook_endpoints.OPERATIONS,
     *event_destinations.OPERATIONS,
+    *test_clocks.OPERATIONS,
 )
 # Routes besides the API: pages and the control of tests.
 PAGES: tuple[Routes, ...] = (
@@ -72,6 +74,7 @@ DUE: tuple[Due, ...] = (
     invoices.WAITING,
     engine.WAITING,
     checkout.WAITING,
+    test_clocks.WAITING,
 )
 
 

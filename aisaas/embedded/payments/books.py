@@ -63,6 +63,8 @@ class Books:
         self.at_customer_deleted: list[Callable[[Books, Object], None]] = []
         # Whose doing an event is: the request's id and its idempotency key.
         self.request: tuple[str | None, str | None] = (None, None)
+        # The test clock by whose time things happen; None for the books' own.
+        self.clocked: str | None = None
         # Where this is served, for the addresses of pages.
         self.base_url = ""
 
@@ -155,16 +157,32 @@ class Books:
     def run_due(self) -> None:
         """Do what is due by now, in the order in which it falls due, each at its own time."""
         until = self.now()
-        while upcoming := [(at, due) for due in self.at_due if (at := due.next(self)) is not None]:
-            at, due = min(upcoming, key=lambda entry: entry[0])
-            if at > until:
-                return
-            self.clock.pinned = at
-            try:
-                with self.transaction():
-                    due.run(self, at)
-            finally:
-                self.clock.pinned = None
+        while upcoming := self._upcoming(until):
+            at, due = upcoming
+            with self.on_clock(None, at), self.transaction():
+                due.run(self, at)
+
+    def work_off(self, until: int) -> None:
+        """As `run_due`, up to an instant of the clock that counts, in the caller's transaction."""
+        while upcoming := self._upcoming(until):
+            at, due = upcoming
+            with self.on_clock(self.clocked, at):
+                due.run(self, at)
+
+    @contextmanager
+    def on_clock(self, test_clock: str | None, at: int) -> Generator[None]:
+        """It is `at` by a test clock, or by the books' own, for what is done inside."""
+        before = self.clocked, self.clock.pinned
+        self.clocked, self.clock.pinned = test_clock, at
+        try:
+            yield
+        finally:
+            self.clocked, self.clock.pinned = before
+
+    def _upcoming(self, until: int) -> tuple[int, Due] | None:
+        waiting = [(at, due) for due in self.at_due if (at := due.next(self)) is not None]
+        first = min(waiting, key=lambda entry: entry[0], default=None)
+        return first if first is not None and first[0] <= until else None
 
     # Events
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from aisaas.embedded.payments import idempotency
+from aisaas.embedded.payments import idempotency, test_clocks
 from aisaas.embedded.payments.errors import PaymentsError, TriedError, unauthorized
 from aisaas.embedded.payments.expand import render
 from aisaas.embedded.payments.faults import Silence, SilenceError
@@ -95,7 +95,8 @@ def _perform(
     try:
         with books.transaction():
             try:
-                answer = Answer(HTTPStatus.OK, render(books, operation.handler(call), expand))
+                with test_clocks.at_its_time(call, changes=operation.method != "GET"):
+                    answer = Answer(HTTPStatus.OK, render(books, operation.handler(call), expand))
             except TriedError as error:
                 answer = Answer(error.status, error.body)
             if keep_as:

@@ -14,12 +14,16 @@ from aisaas.embedded.payments.operations import Call, Operation, change, merged_
 PLAIN = ("address", "balance", "description", "email", "name", "phone", "preferred_locales")
 KNOWN = (*PLAIN, "shipping", "tax_exempt", "invoice_settings", "metadata")
 LONGEST_EMAIL = 512
+MOST_ON_A_CLOCK = 3
 
 
 def create(call: Call) -> Object:
-    params, books = only(call, *KNOWN, "payment_method"), call.books
+    params, books = only(call, *KNOWN, "payment_method", "test_clock"), call.books
     _check_email(params.get("email"))
     customer = _blank(books)
+    if clock := params.get("test_clock"):
+        _check_clock(books, clock)
+        customer["test_clock"] = clock
     customer |= _changes(books, customer, call)
     _keep(books, customer)
     if method := params.get("payment_method"):
@@ -95,8 +99,12 @@ def delete(call: Call) -> Object:
 
 
 def list_all(call: Call) -> Object:
-    params = only(call, "created", "email", "limit", "starting_after", "ending_before")
-    equal = {"email": params["email"]} if params.get("email") else {}
+    params = only(
+        call, "created", "email", "limit", "starting_after", "ending_before", "test_clock"
+    )
+    equal: Object = {"test_clock": params.get("test_clock")}
+    if params.get("email"):
+        equal["email"] = params["email"]
     found = [each for each in call.books.all("customer", **equal) if not each.get("deleted")]
     return page(call, found, "/v1/customers")
 
@@ -122,6 +130,15 @@ def _changes(books: Books, customer: Object, call: Call) -> Object:
             settings = settings | {"default_payment_method": found["id"]}
         values["invoice_settings"] = customer["invoice_settings"] | settings
     return values
+
+
+def _check_clock(books: Books, clock: str) -> None:
+    books.need("test_helpers.test_clock", clock, "test_clock")
+    if len(books.all("customer", test_clock=clock)) >= MOST_ON_A_CLOCK:
+        raise PaymentsError(
+            f"You have reached the limit of {MOST_ON_A_CLOCK} customers for this test clock.",
+            param="test_clock",
+        )
 
 
 def _check_email(email: str | None) -> None:

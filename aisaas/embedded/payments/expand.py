@@ -10,6 +10,7 @@ DEEPEST = 4
 # What an id stands for, by how it begins.
 KINDS = {
     "ch": "charge",
+    "clock": "test_helpers.test_clock",
     "cs": "checkout.session",
     "cus": "customer",
     "di": "discount",
@@ -42,6 +43,13 @@ def render(books: Books, obj: Object, expand: Sequence[str]) -> Object:
     return shown(obj)
 
 
+def kind_of(given: str) -> str | None:
+    """What an id stands for."""
+    if given.startswith("sub_sched_"):
+        return "subscription_schedule"
+    return KINDS.get(given.split("_", maxsplit=1)[0])
+
+
 def _expand(books: Books, obj: Object, parts: Sequence[str], path: str) -> None:
     name, *rest = parts
     includable = INCLUDABLE.get((obj.get("object", ""), name))
@@ -57,8 +65,7 @@ def _expand(books: Books, obj: Object, parts: Sequence[str], path: str) -> None:
 
 
 def _referred(books: Books, given: str, path: str) -> Object:
-    scheduled = given.startswith("sub_sched_")
-    kind = "subscription_schedule" if scheduled else KINDS.get(given.split("_", maxsplit=1)[0])
+    kind = kind_of(given)
     if kind is None:
         raise PaymentsError(f"This property cannot be expanded ({path}).", param="expand")
     return books.need(kind, given, "expand")

@@ -108,7 +108,7 @@ def sketch(
         "status_transitions": dict.fromkeys(
             ("finalized_at", "marked_uncollectible_at", "paid_at", "voided_at")
         ),
-        "test_clock": None,
+        "test_clock": customer["test_clock"],
         "total_pretax_credit_amounts": [],
         "total_taxes": [],
         "_parts": parts,

@@ -2,7 +2,8 @@
 
 Invariant: an identifier counts once within a day. The window for timestamps and that day go by the
 machine's clock, for that is the clock of whoever reports; what period usage falls into goes by the
-books' time.
+books' time. Of a customer on a test clock, a timestamp is the clock's, and has to be in the window of
+both: Stripe's documentation doesn't say which of them counts.
 """
 
 import re
@@ -40,9 +41,13 @@ MESSAGES = {
 def create(call: Call) -> Object:
     books, params, received = call.books, call.params, int(time.time())
     meter = _meter(books, params["event_name"])
-    timestamp = params.get("timestamp", received)
-    _check_timestamp(timestamp, received)
     customer, value = _customer(call, meter), _value(call, meter)
+    frozen = _frozen_time(books, customer)
+    timestamp = params.get("timestamp", received if frozen is None else frozen)
+    for present in (received, frozen):
+        if present is not None:
+            _check_timestamp(timestamp, present)
+    at = books.virtual(timestamp) if frozen is None else timestamp
     identifier = params.get("identifier") or books.new_id("idmp")
     if len(identifier) > LONGEST_NAME:
         raise PaymentsError(
@@ -55,7 +60,7 @@ def create(call: Call) -> Object:
         "(identifier, meter, customer, value, timestamp, at, received, state) "
         "values (?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            *(identifier, meter["id"], customer, value, timestamp, books.virtual(timestamp)),
+            *(identifier, meter["id"], customer, value, timestamp, at),
             *(received, "counted" if known else "invalid"),
         ),
     )
@@ -216,6 +221,13 @@ def _check_new(books: Books, identifier: str, received: int) -> None:
         raise PaymentsError(
             f"An event already exists with identifier {identifier}.", param="identifier"
         )
+
+
+def _frozen_time(books: Books, customer: str) -> int | None:
+    """Of the test clock that a customer belongs to."""
+    found = books.get("customer", customer)
+    clock = books.get("test_helpers.test_clock", (found or {}).get("test_clock") or "")
+    return clock["frozen_time"] if clock else None
 
 
 def _lives(books: Books, customer: str) -> bool:

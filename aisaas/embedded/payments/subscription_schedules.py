@@ -71,7 +71,7 @@ def create(call: Call) -> Object:
         "released_subscription": None,
         "status": "active",
         "subscription": subscription["id"],
-        "test_clock": None,
+        "test_clock": subscription["test_clock"],
     }
     books.add(schedule)
     books.emit("subscription_schedule.created", schedule)

@@ -59,7 +59,7 @@ def new(
         "schedule": None,
         "start_date": now,
         "status": "trialing" if trial else "incomplete",
-        "test_clock": None,
+        "test_clock": customer["test_clock"],
         "trial_end": trial_end,
         "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},
         "trial_start": now if trial else None,

@@ -119,11 +119,15 @@ def cancel(call: Call) -> Object:
 def list_all(call: Call) -> Object:
     """Those that have not ended; of a status, or `all` of them, if it is asked for."""
     wanted = ("customer", "price", "status")
-    params = only(call, *wanted, "created", "limit", "starting_after", "ending_before")
+    params = only(
+        call, *wanted, "created", "limit", "starting_after", "ending_before", "test_clock"
+    )
     books, status = call.books, params.get("status")
-    equal = {"customer": params["customer"]} if params.get("customer") else {}
-    if equal:
+    # What belongs to a test clock is only listed for it, or for its customer.
+    equal: Object = {"test_clock": params.get("test_clock")}
+    if params.get("customer"):
         books.need("customer", params["customer"], "customer")
+        equal = {"customer": params["customer"]}
     found = [each for each in books.all(KIND, **equal) if _has_status(each, status)]
     if price := params.get("price"):
         found = [
