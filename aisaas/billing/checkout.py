@@ -265,16 +265,15 @@ class Checkout:
             log.warning("what was changed is looked at later: %s", error)
 
     def _upgraded(self, principal: Principal, plan: Plan) -> PeriodAllowance:
-        """What the running period includes after an upgrade: what it did, and of what the new plan has
-        more the share of the period that is left, which is what is paid for it."""
+        """What the running period includes after an upgrade."""
         found = principal.subscription
         assert found is not None
-        start, end = found.period_start, found.period_end
-        left = max(min((end - principal.read_at) / (end - start), 1.0), 0.0)
         present = self._quota.plan_of(principal).tokens_per_month
         included = found.period_tokens if found.period_tokens is not None else present
         more = max(plan.tokens_per_month - present, 0)
-        return PeriodAllowance(start, included + int(more * left))
+        return upgraded(
+            found.period_start, found.period_end, principal.read_at, included=included, more=more
+        )
 
     async def portal(self, principal: Principal) -> str:
         """The address where cards, invoices and the subscription are managed."""
@@ -369,6 +368,15 @@ class Checkout:
         if self._payments is None:
             raise BillingInvalid(OFF)
         return self._payments
+
+
+def upgraded(
+    start: datetime, end: datetime, at: datetime, *, included: int, more: int
+) -> PeriodAllowance:
+    """What a period includes after an upgrade at an instant of it: what it did, and of what the new plan
+    has `more` the share of the period that is left, which is what is paid for it."""
+    left = max(min((end - at) / (end - start), 1.0), 0.0)
+    return PeriodAllowance(start, included + int(more * left))
 
 
 def is_dearer(plan: Plan, than: Plan) -> bool:

@@ -246,12 +246,14 @@ async def book(session: AsyncSession, charge: Charge) -> Booked | None:
     await note_alerts(session, charge.user_id, charge.plan, closed, tokens=tokens)
     # What credits have paid is nobody's to bill.
     billed = tokens - closed.credited
-    beyond = _beyond(closed, billed) if charge.metered_customer is not None else 0
+    beyond = 0
+    if charge.metered_customer is not None:
+        beyond = beyond_included(closed.used - closed.period_credited, billed, closed.included)
     if beyond > 0:
         beyond = _charged(
             beyond, charge, await store.chargeable(session, charge, closed.period_key)
         )
-    overage = _price_of(beyond, charge)
+    overage = price_of(beyond, charge.overage_usd_per_million)
     usage_id = await store.add_usage(
         session,
         charge,
@@ -274,10 +276,10 @@ async def book(session: AsyncSession, charge: Charge) -> Booked | None:
     return Booked(charge, held, cost, tokens, overage)
 
 
-def _beyond(closed: store.Closed, billed: int) -> int:
-    """Of the quota tokens of a call that no credits paid, those that are not included either."""
-    over = closed.used - closed.period_credited - closed.included
-    return max(0, min(billed, over))
+def beyond_included(used: int, billed: int, included: int) -> int:
+    """Of the quota tokens of a call that no credits paid, those that are not included either. `used` is
+    the period's usage that no credits paid, this call's with it."""
+    return max(0, min(billed, used - included))
 
 
 def _charged(beyond: int, charge: Charge, most: store.Chargeable) -> int:
@@ -290,10 +292,9 @@ def _charged(beyond: int, charge: Charge, most: store.Chargeable) -> int:
     return tokens
 
 
-def _price_of(tokens: int, charge: Charge) -> Decimal:
+def price_of(tokens: int, usd_per_million: Decimal) -> Decimal:
     """USD, rounded half up to a millionth: what the meter counts in."""
-    usd = tokens * charge.overage_usd_per_million / MILLION
-    return usd.quantize(MICRO_USD, ROUND_HALF_UP)
+    return rounded(tokens * usd_per_million / MILLION)
 
 
 def _used_up(answer: store.Reserved, claim: Claim) -> Refusal:

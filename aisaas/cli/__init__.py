@@ -43,7 +43,7 @@ COMMANDS = {
     "reconcile": "compare usage and plans with Stripe, and correct differences",
     "webhooks": "list Stripe webhook events that failed, or replay them",
     "jobs": "list or retry items that background jobs have set aside",
-    "stripe": "set up the Stripe account for the plans: prices, meter, portal",
+    "stripe": "set up the Stripe account for the plans, or verify how it bills in test mode",
     "db": "back up the embedded data to a file, or restore it",
     "seed": "create a month of sample users and usage, for demos and screenshots",
     "bench": "run the benchmarks",
