@@ -404,6 +404,19 @@ def test_a_switch_says_what_it_costs_before_it_happens(now: Plan, wanted: Plan, 
     assert offers.price_of(wanted) in offer.title
 
 
+def test_an_upgrade_says_how_much_extra_usage_is_invoiced_later_and_when() -> None:
+    found = billing(allowance=used(1_500), spent_usd=Decimal("6.17"))
+    (offer,) = [e for e in offers.offer_views(found, PAYING, PLANS, models) if e.id == "business"]
+    assert offer.explanation.endswith(
+        "Your extra usage so far, $6.17 for 500 tokens, keeps Pro's price. You pay it with your next "
+        "invoice on May 24, 2031, 12:30 PM UTC."
+    )
+    # Up to what is included there is none.
+    found = billing(allowance=used(1_000))
+    (offer,) = [e for e in offers.offer_views(found, PAYING, PLANS, models) if e.id == "business"]
+    assert "xtra usage" not in offer.explanation
+
+
 def test_a_switch_to_come_is_said_and_taken_back_here() -> None:
     found = billing(BUSINESS, next_plan=PRO)
     principal = replace(PAYING, plan="business")

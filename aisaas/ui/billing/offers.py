@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from aisaas.accounts.models import Principal
 from aisaas.billing.checkout import Billing, is_dearer
 from aisaas.billing.plans import FREE, Plan
-from aisaas.formats import price
+from aisaas.formats import count, moment, price, usd
 
 TRIALING, PAST_DUE, CANCELLED = "trialing", "past_due", "cancelled"
 # What a button of a plan does.
@@ -140,6 +140,7 @@ def _question(plan: Plan, found: Billing) -> tuple[str, str]:
         said = (
             "Your card is charged the difference for the rest of this period now, and you get the "
             "additional tokens in the same proportion. If the payment fails, your plan doesn't change."
+            f"{_used_until_now(found)}"
         )
     else:
         said = (
@@ -147,3 +148,15 @@ def _question(plan: Plan, found: Billing) -> tuple[str, str]:
             "can change your mind until then."
         )
     return f"Switch to {plan.label} for {price_of(plan)}?", said
+
+
+def _used_until_now(found: Billing) -> str:
+    """What an upgrade doesn't charge now, and when that is."""
+    tokens = found.allowance.billed_tokens
+    if not tokens:
+        return ""
+    return (
+        f" Your extra usage so far, {usd(found.spent_usd)} for {count(tokens, 'token')}, keeps "
+        f"{found.plan.label}'s price. You pay it with your next invoice on "
+        f"{moment(found.allowance.period_end)}."
+    )
