@@ -15,29 +15,19 @@ import time
 
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import Connection
-from sqlmodel import SQLModel
 
-import aisaas.accounts.models
-import aisaas.admin.models
-import aisaas.billing.models
-import aisaas.chat.models  # noqa: F401  (importing a model registers its table)
+from aisaas.cli.migrate import database_url
+from aisaas.db.autogenerate import PLUGINS, include_name, include_object
 from aisaas.db.engine import driver_url
 from aisaas.db.migrate import TABLE_LOCK_SECONDS, WAIT_SECONDS
 from aisaas.errors import ConfigurationError, DependencyError
+from aisaas.schema import metadata
 from alembic import context
 
-OUR_SCHEMAS = {"public", "private"}
 NEEDED_ROLES = ("anon", "authenticated", "service_role")
 # Any number that no other program takes; two migrators at once wait for each other.
 MIGRATION_LOCK = 7_215_003
 LOCK_PAUSE_SECONDS = 0.2
-
-
-def include_object(object_: object, _name: str | None, type_: str, *_: object) -> bool:
-    """Compare columns; indexes and constraints have one home, the migrations' SQL."""
-    if type_ == "table":
-        return (getattr(object_, "schema", None) or "public") in OUR_SCHEMAS
-    return type_ == "column"
 
 
 def require_supabase_objects(connection: Connection) -> None:
@@ -64,7 +54,8 @@ def require_supabase_objects(connection: Connection) -> None:
 
 
 def run() -> None:
-    url = context.config.attributes["url"]
+    # Without one, Alembic was started by its own command.
+    url = context.config.attributes.get("url") or database_url()
     engine = create_engine(
         driver_url(url), poolclass=NullPool, connect_args={"prepare_threshold": None}
     )
@@ -81,14 +72,18 @@ def migrate(connection: Connection) -> None:
     limit = text("select set_config('lock_timeout', :limit, false)")
     connection.execute(limit, {"limit": f"{int(TABLE_LOCK_SECONDS * 1000)}ms"})
     connection.execute(text("create schema if not exists private"))
+    wanted = include_object(connection)
     connection.commit()
     context.configure(
         connection=connection,
-        target_metadata=SQLModel.metadata,
+        target_metadata=metadata,
         include_schemas=True,
-        include_object=include_object,
+        include_name=include_name,
+        include_object=wanted,
         version_table_schema="private",
+        autogenerate_plugins=PLUGINS,
         compare_type=True,
+        compare_server_default=True,
         transaction_per_migration=True,
     )
     with context.begin_transaction():

@@ -9,70 +9,116 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-Timestamp = sa.DateTime(timezone=True)
-Usd = sa.Numeric(14, 6)
+from aisaas.db.columns import (
+    NEW_ID,
+    NOW,
+    Table,
+    Usd,
+    check,
+    check_named,
+    filled,
+    index,
+    length,
+    not_negative,
+    positive,
+    trigram_index,
+)
 
 
-class AuditEntry(SQLModel, table=True):
+class AuditEntry(Table, table=True):
     """Who changed what, from what to what, and why. Append-only."""
 
-    __tablename__ = "audit_log"  # pyright: ignore[reportAssignmentType]
+    __tablename__ = "audit_log"
+    __table_args__ = (
+        index("actor", "actor", "created_at desc", "id desc"),
+        index("newest", "created_at desc", "id desc"),
+        index("subject", "subject", "created_at desc"),
+        trigram_index(
+            "words",
+            "actor || chr(10) || action || chr(10) || subject || chr(10) || reason",
+        ),
+    )
 
-    id: UUID = Field(primary_key=True)
+    id: UUID = Field(primary_key=True, sa_column_kwargs=NEW_ID)
     actor: str
     action: str
     subject: str
     before: dict[str, Any] | None = Field(default=None, sa_type=JSONB)
     after: dict[str, Any] | None = Field(default=None, sa_type=JSONB)
     reason: str = ""
-    created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    created_at: datetime = Field(sa_column_kwargs=NOW)
 
 
-class KillSwitch(SQLModel, table=True):
+class KillSwitch(Table, table=True):
     """An engaged switch; `scope` is all, plan:…, model:… or provider:…"""
 
-    __tablename__ = "kill_switches"  # pyright: ignore[reportAssignmentType]
-    __table_args__ = {"schema": "private"}
+    __tablename__ = "kill_switches"
+    __table_args__ = (
+        check("scope ~ '^(all|(plan|model|provider):[^[:space:]]+)$'", "scope"),
+        {"schema": "private"},
+    )
 
     scope: str = Field(primary_key=True)
     reason: str = ""
-    engaged_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    engaged_at: datetime = Field(sa_column_kwargs=NOW)
     # What runs is stopped as well, wherever it runs.
     stop_running: bool = False
     engaged_by: str = ""
 
 
-class SpendingCap(SQLModel, table=True):
+class SpendingCap(Table, table=True):
     """What may be spent a day, as an admin has set it; without a row it is what the settings say."""
 
-    __tablename__ = "spending_caps"  # pyright: ignore[reportAssignmentType]
-    __table_args__ = {"schema": "private"}
+    __tablename__ = "spending_caps"
+    __table_args__ = (
+        length("scope", 100),
+        *not_negative("usd"),
+        {"schema": "private"},
+    )
 
     scope: str = Field(primary_key=True)
-    usd: Decimal = Field(sa_type=sa.Numeric(12, 6))  # pyright: ignore[reportArgumentType]
-    changed_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    usd: Decimal = Field(sa_type=sa.Numeric(12, 6))
+    changed_at: datetime = Field(sa_column_kwargs=NOW)
     changed_by: str
 
 
-class ModelOverride(SQLModel, table=True):
+# Counts the changes over all models.
+sa.Sequence("model_revisions", schema="private", metadata=Table.metadata)
+
+
+class ModelOverride(Table, table=True):
     """An admin's word over the catalogue; None: as the catalogue has it. USD per million tokens.
     `revision` is the number of its last change, over all models."""
 
-    __tablename__ = "model_overrides"  # pyright: ignore[reportAssignmentType]
-    __table_args__ = {"schema": "private"}
+    __tablename__ = "model_overrides"
+    __table_args__ = (
+        check_named(
+            "model_overrides_check",
+            "num_nonnulls(input_usd, output_usd, cached_input_usd, price_version) in (0, 4)",
+        ),
+        length("model", 200),
+        check("cardinality(plans) > 0", "plans"),
+        length("price_version", 100),
+        *not_negative("cached_input_usd", "input_usd", "output_usd"),
+        *positive("weight"),
+        {"schema": "private"},
+    )
 
     model: str = Field(primary_key=True)
     enabled: bool | None = None
-    plans: list[str] | None = Field(default=None, sa_type=sa.ARRAY(sa.Text))  # pyright: ignore[reportArgumentType]
-    weight: Decimal | None = Field(default=None, sa_type=sa.Numeric(10, 4))  # pyright: ignore[reportArgumentType]
-    input_usd: Decimal | None = Field(default=None, sa_type=Usd)  # pyright: ignore[reportArgumentType]
-    output_usd: Decimal | None = Field(default=None, sa_type=Usd)  # pyright: ignore[reportArgumentType]
-    cached_input_usd: Decimal | None = Field(default=None, sa_type=Usd)  # pyright: ignore[reportArgumentType]
+    plans: list[str] | None = Field(default=None, sa_type=sa.ARRAY(sa.Text))
+    weight: Decimal | None = Field(default=None, sa_type=sa.Numeric(10, 4))
+    input_usd: Decimal | None = Field(default=None, sa_type=Usd)
+    output_usd: Decimal | None = Field(default=None, sa_type=Usd)
+    cached_input_usd: Decimal | None = Field(default=None, sa_type=Usd)
     price_version: str | None = None
     # All of the price, as it was set; None from the release before, whose prices have no tiers.
     price: dict[str, Any] | None = Field(default=None, sa_type=JSONB)
-    changed_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    changed_at: datetime = Field(sa_column_kwargs=NOW)
     changed_by: str
-    revision: int = Field(sa_type=sa.BigInteger)
+    revision: int = Field(
+        sa_type=sa.BigInteger,
+        sa_column_kwargs=filled("nextval('private.model_revisions')"),
+    )

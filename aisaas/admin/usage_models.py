@@ -13,10 +13,19 @@ from typing import Literal
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-Timestamp = sa.DateTime(timezone=True)
-Usd = sa.Numeric(14, 6)
+from aisaas.db.columns import (
+    Table,
+    Usd,
+    check,
+    check_named,
+    length,
+    one_of,
+    positive,
+)
+from aisaas.ports import Purpose
+
 Step = Literal["day", "hour"]
 # What a row of an export is.
 By = Literal["user", "model", "day", "hour"]
@@ -28,14 +37,19 @@ MOST_HOURLY_DAYS = 31
 NOTHING = Decimal(0)
 
 
-class UsageTotal(SQLModel, table=True):
+class UsageTotal(Table, table=True):
     """The ledger over all users, by the day and by the hour; written by its trigger alone."""
 
-    __tablename__ = "usage_totals"  # pyright: ignore[reportAssignmentType]
-    __table_args__ = {"schema": "private"}
+    __tablename__ = "usage_totals"
+    __table_args__ = (
+        one_of("purpose", Purpose),
+        one_of("step", Step),
+        *positive("requests"),
+        {"schema": "private", "postgresql_with": {"fillfactor": 50}},
+    )
 
     step: str = Field(primary_key=True)
-    starts: datetime = Field(primary_key=True, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    starts: datetime = Field(primary_key=True)
     model: str = Field(primary_key=True)
     provider: str = Field(primary_key=True)
     plan: str = Field(primary_key=True)
@@ -48,15 +62,20 @@ class UsageTotal(SQLModel, table=True):
     cached_prompt_tokens: int = Field(sa_type=sa.BigInteger)
     completion_tokens: int = Field(sa_type=sa.BigInteger)
     quota_tokens: int = Field(sa_type=sa.BigInteger)
-    cost_usd: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
-    overage_usd: Decimal = Field(sa_type=Usd)  # pyright: ignore[reportArgumentType]
+    cost_usd: Decimal = Field(sa_type=Usd)
+    overage_usd: Decimal = Field(sa_type=Usd)
 
 
-class UsageByUser(SQLModel, table=True):
+class UsageByUser(Table, table=True):
     """The ledger by user and blocks of 1, 4, 16 and 64 days; written by its trigger alone."""
 
-    __tablename__ = "usage_by_user"  # pyright: ignore[reportAssignmentType]
-    __table_args__ = {"schema": "private"}
+    __tablename__ = "usage_by_user"
+    __table_args__ = (
+        check_named("usage_by_user_check", "mod(starts - '1970-01-01'::date, days) = 0"),
+        check("days in (1, 4, 16, 64)", "days"),
+        *positive("requests"),
+        {"schema": "private", "postgresql_with": {"fillfactor": 80}},
+    )
 
     days: int = Field(primary_key=True, sa_type=sa.SmallInteger)
     starts: date = Field(primary_key=True)
@@ -74,11 +93,15 @@ class UsageByUser(SQLModel, table=True):
     overage_micros: int = Field(sa_type=sa.BigInteger)
 
 
-class ProviderErrorRow(SQLModel, table=True):
+class ProviderErrorRow(Table, table=True):
     """How often a provider's model failed in one way on one day (UTC)."""
 
-    __tablename__ = "provider_errors"  # pyright: ignore[reportAssignmentType]
-    __table_args__ = {"schema": "private"}
+    __tablename__ = "provider_errors"
+    __table_args__ = (
+        length("kind", 100),
+        *positive("times"),
+        {"schema": "private"},
+    )
 
     day: date = Field(primary_key=True)
     provider: str = Field(primary_key=True)

@@ -9,38 +9,94 @@ from decimal import Decimal
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from aisaas.ports import Effort
+from aisaas.db.columns import (
+    NEW_ID,
+    NOW,
+    Table,
+    check,
+    check_named,
+    filled,
+    index,
+    length,
+    not_negative,
+    one_of,
+)
+from aisaas.ports import Effort, Ending, ReplyStatus
 
-Timestamp = sa.DateTime(timezone=True)
 
+class Conversation(Table, table=True):
+    __tablename__ = "conversations"
+    __table_args__ = (
+        sa.UniqueConstraint("id", "user_id"),
+        one_of("effort", Effort),
+        length("model", 200),
+        length("title", 200),
+        index("deleted", "deleted_at", where="deleted_at is not null"),
+        index("user_created", "user_id", "created_at desc"),
+        index(
+            "user_recent", "user_id", "last_message_at desc", "id desc", where="deleted_at is null"
+        ),
+    )
 
-class Conversation(SQLModel, table=True):
-    __tablename__ = "conversations"  # pyright: ignore[reportAssignmentType]
-
-    id: UUID = Field(primary_key=True)
+    id: UUID = Field(primary_key=True, sa_column_kwargs=NEW_ID)
     user_id: UUID
     title: str = "New Conversation"
     model: str
     # How much the model is asked to think; None leaves it to the model.
     effort: str | None = None
-    last_message_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
-    deleted_at: datetime | None = Field(default=None, sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
-    created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
-    updated_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    last_message_at: datetime = Field(sa_column_kwargs=NOW)
+    deleted_at: datetime | None = None
+    created_at: datetime = Field(sa_column_kwargs=NOW)
+    updated_at: datetime = Field(sa_column_kwargs=NOW)
 
 
-class Message(SQLModel, table=True):
+class Message(Table, table=True):
     """A message. A reply's text is written when it settles; until then it is in the reply log.
 
     `cost_usd` is what the reply cost the operator, for admins only. What it takes from its owner's
     plan is `quota_tokens` and, beyond what is included, `overage_usd`.
     """
 
-    __tablename__ = "messages"  # pyright: ignore[reportAssignmentType]
+    __tablename__ = "messages"
+    __table_args__ = (
+        sa.ForeignKeyConstraint(
+            ["reply_to", "conversation_id"],
+            ["messages.id", "messages.conversation_id"],
+            ondelete="CASCADE",
+        ),
+        sa.UniqueConstraint("id", "conversation_id"),
+        sa.ForeignKeyConstraint(
+            ["conversation_id", "user_id"],
+            ["conversations.id", "conversations.user_id"],
+            ondelete="CASCADE",
+        ),
+        check_named("messages_check", "status <> 'streaming' or role = 'assistant'"),
+        length("content", 2_000_000, least=0),
+        one_of("ending", Ending),
+        check("role in ('user', 'assistant', 'system')", "role"),
+        one_of("status", ReplyStatus),
+        length("thinking", 2_000_000, least=0),
+        *not_negative(
+            "completion_tokens",
+            "continued_from",
+            "cost_usd",
+            "history_cut",
+            "overage_usd",
+            "prompt_tokens",
+            "quota_tokens",
+            "thinking_seconds",
+            "thinking_tokens",
+            "token_count",
+        ),
+        index("conversation", "conversation_id", "created_at desc", "id desc"),
+        index("owner", "conversation_id", "user_id"),
+        index("reply_to", "reply_to", "conversation_id"),
+        index("streaming", "created_at", where="status = 'streaming'"),
+    )
 
-    id: UUID = Field(primary_key=True)
+    id: UUID = Field(primary_key=True, sa_column_kwargs=NEW_ID)
     conversation_id: UUID
     user_id: UUID
     role: str
@@ -52,9 +108,9 @@ class Message(SQLModel, table=True):
     token_count: int = 0
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    cost_usd: Decimal | None = Field(default=None, sa_type=sa.Numeric(10, 6))  # pyright: ignore[reportArgumentType]
+    cost_usd: Decimal | None = Field(default=None, sa_type=sa.Numeric(10, 6))
     quota_tokens: int | None = Field(default=None, sa_type=sa.BigInteger)
-    overage_usd: Decimal | None = Field(default=None, sa_type=sa.Numeric(12, 6))  # pyright: ignore[reportArgumentType]
+    overage_usd: Decimal | None = Field(default=None, sa_type=sa.Numeric(12, 6))
     history_cut: int = 0
     error_code: str | None = None
     # None for a question, for a reply that runs, and for one that ended before endings were stored.
@@ -66,22 +122,28 @@ class Message(SQLModel, table=True):
     thinking_seconds: int | None = None
     # Characters that were there when the last call began to add to it.
     continued_from: int = 0
-    created_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
-    updated_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    created_at: datetime = Field(sa_column_kwargs=filled("clock_timestamp()"))
+    updated_at: datetime = Field(sa_column_kwargs=NOW)
 
 
-class ModelTokenRatio(SQLModel, table=True):
+class ModelTokenRatio(Table, table=True):
     """How many tokens a model's provider counts for one of ours (token_ratios.py)."""
 
-    __tablename__ = "token_ratios"  # pyright: ignore[reportAssignmentType]
-    __table_args__ = {"schema": "private"}
+    __tablename__ = "token_ratios"
+    __table_args__ = (
+        check("highest between 0.25 and 3", "highest"),
+        length("model", 200),
+        check("typical between 0.25 and 3", "typical"),
+        *not_negative("disbelieved", "reports"),
+        {"schema": "private"},
+    )
 
     model: str = Field(primary_key=True)
-    highest: Decimal = Field(sa_type=sa.Numeric(8, 4))  # pyright: ignore[reportArgumentType]
-    typical: Decimal = Field(sa_type=sa.Numeric(8, 4))  # pyright: ignore[reportArgumentType]
-    reports: int = Field(sa_type=sa.BigInteger)
-    disbelieved: int = Field(sa_type=sa.BigInteger)
-    updated_at: datetime = Field(sa_type=Timestamp)  # pyright: ignore[reportArgumentType]
+    highest: Decimal = Field(default=Decimal(1), sa_type=sa.Numeric(8, 4))
+    typical: Decimal = Field(default=Decimal(1), sa_type=sa.Numeric(8, 4))
+    reports: int = Field(default=0, sa_type=sa.BigInteger)
+    disbelieved: int = Field(default=0, sa_type=sa.BigInteger)
+    updated_at: datetime = Field(sa_column_kwargs=NOW)
 
 
 @dataclass(frozen=True, slots=True)

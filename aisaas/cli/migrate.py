@@ -22,13 +22,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def execute(_: argparse.Namespace) -> int:
+def database_url() -> str:
+    """What to migrate.
+
+    Raises:
+        ConfigurationError: nothing says it.
+    """
     adopt(running())
     url = os.environ.get(VARIABLE) or configured().get(VARIABLE)
     if not url:
         raise ConfigurationError(
             (f"{VARIABLE}: is not set, and nothing is running here ({WHERE_TO_GET_IT[VARIABLE]})",)
         )
+    return url
+
+
+def execute(_: argparse.Namespace) -> int:
+    url = database_url()
     heard = voice("migrate", secrets=(url, urlsplit(url).password or ""))
     upgrade(url)
     heard.say("The database schema is up to date.")

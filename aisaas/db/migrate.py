@@ -46,7 +46,7 @@ def upgrade(url: str, *, wait_seconds: float = WAIT_SECONDS) -> None:
     """
     from alembic import command  # noqa: PLC0415  # slow to import
 
-    config = _config()
+    config = alembic_config()
     config.attributes.update(url=url, wait_seconds=wait_seconds)
     for attempt in range(1, TABLE_LOCK_ATTEMPTS + 1):
         try:
@@ -83,7 +83,7 @@ def missing(url: str) -> tuple[str, ...]:
 
     ours = [
         script.revision
-        for script in ScriptDirectory.from_config(_config()).walk_revisions("base", "heads")
+        for script in ScriptDirectory.from_config(alembic_config()).walk_revisions("base", "heads")
     ][::-1]
     at = _version(url)
     if at is None:
@@ -112,7 +112,7 @@ def _version(url: str) -> str | None:
     return row[0] if row else None
 
 
-def _config() -> Config:
+def alembic_config() -> Config:
     # Imported here: it is slow, and the app itself doesn't migrate.
     from alembic.config import Config  # noqa: PLC0415
 

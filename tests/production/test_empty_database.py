@@ -9,7 +9,7 @@ import pytest
 
 from aisaas.cli import check, environment, main
 from aisaas.cli.production import checklist
-from aisaas.db.migrate import _config
+from aisaas.db.migrate import alembic_config
 from aisaas.embedded.stack import Stack
 from aisaas.settings import load
 from alembic import command
@@ -29,7 +29,7 @@ def behind(stack: Stack, request: pytest.FixtureRequest) -> Generator[dict[str, 
             with psycopg.connect(owner, autocommit=True) as connection:
                 connection.execute(SUPABASE)
         if request.param == "an older release's":
-            config = _config()
+            config = alembic_config()
             config.attributes.update(url=owner, wait_seconds=60)
             command.upgrade(config, OLD)
         yield urls

@@ -1,4 +1,4 @@
-"""The migrations, and the models beside them."""
+"""The migrations."""
 
 from __future__ import annotations
 
@@ -14,25 +14,18 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-import sqlalchemy as sa
-from alembic.config import Config
 from alembic.script import ScriptDirectory
 from psycopg import sql
-from sqlalchemy.dialects import postgresql
-from sqlmodel import SQLModel
 
-import aisaas.wiring  # noqa: F401  (imports every model)
 from aisaas.admin.usage import UsageReports
 from aisaas.admin.usage_models import Difference, Span
-from aisaas.db.engine import Login, driver_url
-from aisaas.db.migrate import SCRIPTS, missing, upgrade
+from aisaas.db.engine import Login
+from aisaas.db.migrate import alembic_config, missing, upgrade
 from aisaas.db.service import ServiceDatabase
 from aisaas.embedded.stack import Stack
 from aisaas.errors import ConfigurationError, DependencyError
 from alembic import command
 from tests.tenancy.conftest import RELATIONS, Catalog
-
-DIALECT = postgresql.dialect()
 
 # The least that a Supabase database has.
 SUPABASE = """
@@ -135,8 +128,7 @@ def test_a_migrator_that_is_killed_leaves_neither_half_a_schema_nor_the_lock(
 
 
 def test_what_a_database_lacks_is_told_by_the_login_of_the_server(stack: Stack) -> None:
-    script = Config()
-    script.set_main_option("script_location", str(SCRIPTS))
+    script = alembic_config()
     ours = [found.revision for found in ScriptDirectory.from_config(script).walk_revisions()][::-1]
     assert missing(stack.env["SERVICE_DATABASE_URL"]) == ()
     with own_database(stack, SUPABASE) as url:
@@ -178,8 +170,7 @@ def test_migration_that_can_not_reach_its_database_says_so_without_the_password(
 
 
 def test_sums_by_day_begin_with_what_is_in_the_ledger(stack: Stack) -> None:
-    script = Config()
-    script.set_main_option("script_location", str(SCRIPTS))
+    script = alembic_config()
     before = ScriptDirectory.from_config(script).get_revision("0003").down_revision
     assert isinstance(before, str)
     line = """
@@ -228,51 +219,3 @@ async def _differ(stack: Stack, url: str) -> list[Difference]:
         return [each async for each in reports.compare("tests", span)]
     finally:
         await login.close()
-
-
-# Models and tables
-
-
-def _type(found: sa.types.TypeEngine[object]) -> str:
-    """A type as the database spells it; text of any kind is one."""
-    spelt = found.compile(dialect=DIALECT)
-    return "TEXT" if spelt == "VARCHAR" else spelt
-
-
-def test_models_and_tables_have_the_same_columns(
-    stack: Stack,
-) -> None:
-    engine = sa.create_engine(driver_url(stack.env["MIGRATION_DATABASE_URL"]))
-    try:
-        inspector = sa.inspect(engine)
-        stored = {
-            f"{schema}.{table}": {
-                column["name"]: (_type(column["type"]), column["nullable"])
-                for column in inspector.get_columns(table, schema)
-            }
-            for schema in ("public", "private")
-            for table in inspector.get_table_names(schema)
-            # Alembic's own.
-            if table != "alembic_version"
-        }
-        keys = {
-            name: set(
-                inspector.get_pk_constraint(name.split(".")[1], name.split(".")[0])[
-                    "constrained_columns"
-                ]
-            )
-            for name in stored
-        }
-    finally:
-        engine.dispose()
-    models = {
-        f"{table.schema or 'public'}.{table.name}": {
-            column.name: (_type(column.type), column.nullable) for column in table.columns
-        }
-        for table in SQLModel.metadata.tables.values()
-    }
-    assert models == stored
-    assert keys == {
-        f"{table.schema or 'public'}.{table.name}": {column.name for column in table.primary_key}
-        for table in SQLModel.metadata.tables.values()
-    }

@@ -20,7 +20,7 @@ from aisaas.cli.production.configuration import is_near
 from aisaas.cli.production.findings import Finding, fail, first, ok, warn
 from aisaas.db.engine import Login
 from aisaas.db.grants import ROLES
-from aisaas.db.migrate import SCRIPTS
+from aisaas.db.migrate import alembic_config
 from aisaas.errors import DependencyError
 from aisaas.settings import Settings
 
@@ -176,12 +176,9 @@ async def _prepared(url: str) -> int:
 
 def migrated(to: Connections) -> Finding:
     # Imported here: slow, and only this needs it.
-    from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
 
-    settings = Config()
-    settings.set_main_option("script_location", str(SCRIPTS))
-    scripts = ScriptDirectory.from_config(settings)
+    scripts = ScriptDirectory.from_config(alembic_config())
     head = scripts.get_current_head()
     known = {script.revision for script in scripts.walk_revisions()}
     try:
