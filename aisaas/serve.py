@@ -11,9 +11,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from aisaas import logs, observing
-from aisaas.api import descriptors
-from aisaas.embedded.launch import die_with_parent
+from aisaas.process import descriptors
 from aisaas.settings import settings
+from childprocess.launch import die_with_parent
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

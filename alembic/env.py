@@ -16,7 +16,7 @@ import time
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import Connection
 
-from aisaas.cli.migrate import database_url
+from aisaas.cli.serve.migrate import database_url
 from aisaas.db.autogenerate import PLUGINS, include_name, include_object
 from aisaas.db.engine import driver_url
 from aisaas.db.migrate import TABLE_LOCK_SECONDS, WAIT_SECONDS

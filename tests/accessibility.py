@@ -9,8 +9,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
-from aisaas.cli.node import node_environment
-from tests.chromium import ROOT
+from childprocess.node import node_environment
+from devstack.chromium import ROOT
 
 RECIPE = Path(__file__).with_name("axe")
 HOME = ROOT / ".aisaas" / "axe"

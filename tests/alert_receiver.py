@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from aisaas.embedded.processes import HOST
+from childprocess.ports import HOST
 
 
 @dataclass(frozen=True, slots=True)

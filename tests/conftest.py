@@ -14,10 +14,10 @@ import pytest_asyncio
 from playwright import sync_api as playwright
 
 from aisaas.db.migrate import upgrade
-from aisaas.embedded.stack import Stack
 from aisaas.jobs.lifespan import running
 from aisaas.settings import Settings, load
 from aisaas.wiring import Services, build
+from devstack.stack import Stack
 from tests.parts import LIMITS, PATIENT_SECONDS
 from tests.services import EMBEDDED, HIGH_CAPS, NO_SENDERS, Build, Database, write_catalogue
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from aisaas.embedded.processes import HOST, free_port
+from childprocess.ports import HOST, free_port
 
 
 class MailServer:

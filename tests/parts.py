@@ -17,8 +17,8 @@ import pytest
 
 from aisaas.adapters import redis_client
 from aisaas.db import engine
-from aisaas.embedded.stack import Stack
 from aisaas.errors import DependencyError
+from devstack.stack import Stack
 
 Answer = TypeVar("Answer")
 Outage = Literal["stopped", "paused"]

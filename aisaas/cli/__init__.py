@@ -18,37 +18,58 @@ from pathlib import Path
 from types import ModuleType
 
 from aisaas.cli.screen import complain
-from aisaas.embedded.errors import StackError
-from aisaas.embedded.folder import explain
 from aisaas.errors import AisaasError, ConfigurationError
+from childprocess.errors import StartError
+from childprocess.files import explain
 
+# The module below this package, and what the command does.
 COMMANDS = {
-    "run": "start everything on this machine and run until Ctrl-C",
-    "serve": "serve the app with your own services, in one or more workers, until SIGTERM",
-    "reload": "replace all workers of the running `serve`, or none",
-    "stop": "stop the running instance",
-    "status": "show the running instance and its parts",
-    "check": "validate the settings and connect to every service",
-    "migrate": "update the database schema",
-    "worker": "run the background jobs: recovery, and reporting usage to Stripe",
-    "switch": "kill switch: stop new calls for everything, a plan, a model, or a provider",
-    "caps": "show or set the daily spending caps for free accounts and in total",
-    "models": "list models and their margins; set their availability, plans, weight, and price",
-    "invite": "invite someone by email",
-    "admin": "list, grant, or revoke the admin role",
-    "user": "show a user's plan, usage, and billing",
-    "usage": "export usage, or check the dashboard's totals against the ledger",
-    "credits": "grant a user credits, in quota tokens",
-    "outbox": "list, resend, or resolve usage that is stuck on its way to Stripe",
-    "reconcile": "compare usage and plans with Stripe, and correct differences",
-    "webhooks": "list Stripe webhook events that failed, or replay them",
-    "jobs": "list or retry items that background jobs have set aside",
-    "stripe": "set up the Stripe account for the plans, or verify how it bills in test mode",
-    "db": "back up the embedded data to a file, or restore it",
-    "seed": "create a month of sample users and usage, for demos and screenshots",
-    "bench": "run the benchmarks",
-    "build": "build the front end if its sources have changed",
+    "run": ("run.run", "start everything on this machine and run until Ctrl-C"),
+    "serve": (
+        "serve.serve",
+        "serve the app with your own services, in one or more workers, until SIGTERM",
+    ),
+    "reload": ("serve.reload", "replace all workers of the running `serve`, or none"),
+    "stop": ("run.stop", "stop the running instance"),
+    "status": ("run.status", "show the running instance and its parts"),
+    "check": ("checklist.check", "validate the settings and connect to every service"),
+    "migrate": ("serve.migrate", "update the database schema"),
+    "worker": ("serve.worker", "run the background jobs: recovery, and reporting usage to Stripe"),
+    "switch": (
+        "operate.switch",
+        "kill switch: stop new calls for everything, a plan, a model, or a provider",
+    ),
+    "caps": ("operate.caps", "show or set the daily spending caps for free accounts and in total"),
+    "models": (
+        "operate.models",
+        "list models and their margins; set their availability, plans, weight, and price",
+    ),
+    "invite": ("operate.invite", "invite someone by email"),
+    "admin": ("operate.admin", "list, grant, or revoke the admin role"),
+    "user": ("operate.user", "show a user's plan, usage, and billing"),
+    "usage": ("operate.usage", "export usage, or check the dashboard's totals against the ledger"),
+    "credits": ("operate.credits", "grant a user credits, in quota tokens"),
+    "outbox": (
+        "operate.outbox",
+        "list, resend, or resolve usage that is stuck on its way to Stripe",
+    ),
+    "reconcile": (
+        "operate.reconcile",
+        "compare usage and plans with Stripe, and correct differences",
+    ),
+    "webhooks": ("operate.webhooks", "list Stripe webhook events that failed, or replay them"),
+    "jobs": ("operate.jobs", "list or retry items that background jobs have set aside"),
+    "stripe": (
+        "operate.stripe",
+        "set up the Stripe account for the plans, or verify how it bills in test mode",
+    ),
+    "db": ("run.db", "back up the embedded data to a file, or restore it"),
+    "seed": ("run.seed", "create a month of sample users and usage, for demos and screenshots"),
+    "bench": ("bench", "run the benchmarks"),
+    "build": ("build.build", "build the front end if its sources have changed"),
 }
+# Packages of a checkout that production doesn't have.
+NOT_IN_THE_IMAGE = {"devstack": "the development stack", "benchmarks": "the benchmarks"}
 INTERRUPTED = 130
 FAILED = 1
 
@@ -57,8 +78,18 @@ def main(argv: Sequence[str]) -> int:
     """Run one command and return the exit code."""
     # What went wrong is one sentence below. Lines of the log are for what serves, which sets it up.
     logging.getLogger("aisaas").addHandler(logging.NullHandler())
-    arguments = parse(argv)
-    return _guarded(importlib.import_module(f"aisaas.cli.{arguments.command}"), arguments)
+    try:
+        arguments = parse(argv)
+        return _guarded(_module(arguments.command), arguments)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in NOT_IN_THE_IMAGE:
+            raise
+        complain(
+            f"This command needs {NOT_IN_THE_IMAGE[package]}, which isn't part of a production image. "
+            "Run it in a checkout, after `make venv-run`."
+        )
+        return FAILED
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -70,11 +101,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     choices = parser.add_subparsers(dest="command", required=True, metavar="command")
     chosen = next((word for word in argv if word in COMMANDS), None)
-    for name, text in COMMANDS.items():
+    for name, (_, text) in COMMANDS.items():
         subparser = choices.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         if name == chosen:
-            importlib.import_module(f"aisaas.cli.{name}").configure(subparser)
+            _module(name).configure(subparser)
     return parser.parse_args(argv)
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f"aisaas.cli.{COMMANDS[command][0]}")
 
 
 def _guarded(command: ModuleType, arguments: argparse.Namespace) -> int:
@@ -82,6 +117,8 @@ def _guarded(command: ModuleType, arguments: argparse.Namespace) -> int:
         return command.execute(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except ModuleNotFoundError:
+        raise
     except Exception as error:  # noqa: BLE001  # the last line of defence; the trace is kept
         # Here, so that help is instant.
         from aisaas.cli import voice  # noqa: PLC0415
@@ -100,7 +137,7 @@ def _complain_of(error: Exception) -> None:
         for problem in error.problems:
             complain(f"  {problem}")
         complain("Set them in the environment or in .env; .env.example explains each.")
-    elif isinstance(error, StackError | AisaasError):
+    elif isinstance(error, StartError | AisaasError):
         _log_trace()
         complain(str(error))
     elif isinstance(error, OSError):

@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Mapping
 
 from aisaas.cli.environment import running
+from aisaas.cli.instance import Running
 from aisaas.cli.screen import complain, say
-from aisaas.embedded.folder import Running
 
 Figures = Mapping[str, object]
 
@@ -100,62 +100,62 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _wire(arguments: argparse.Namespace, instance: Running) -> Figures:
-    from aisaas.bench.wire import measure  # noqa: PLC0415
+    from benchmarks.wire import measure  # noqa: PLC0415
 
     return measure(instance, arguments.tokens, arguments.speed)
 
 
 def _stop(arguments: argparse.Namespace) -> Figures:
-    from aisaas.bench.stop import measure  # noqa: PLC0415
+    from benchmarks.stop import measure  # noqa: PLC0415
 
     return measure(arguments.rounds)
 
 
 def _guard(arguments: argparse.Namespace) -> Figures:
-    from aisaas.bench.guard import measure  # noqa: PLC0415
+    from benchmarks.guard import measure  # noqa: PLC0415
 
     return measure(arguments.rounds, arguments.seconds)
 
 
 def _stream(arguments: argparse.Namespace) -> Figures:
-    from aisaas.bench.stream import measure  # noqa: PLC0415
+    from benchmarks.stream import measure  # noqa: PLC0415
 
     return measure(arguments.seconds, arguments.workers, arguments.tab_states)
 
 
 def _usage(arguments: argparse.Namespace) -> Figures:
-    from aisaas.bench.usage import measure  # noqa: PLC0415
+    from benchmarks.usage import measure  # noqa: PLC0415
 
     return measure(arguments.records)
 
 
 def _dashboard(arguments: argparse.Namespace) -> Figures:
-    from aisaas.bench.dashboard import measure  # noqa: PLC0415
+    from benchmarks.dashboard import measure  # noqa: PLC0415
 
     return measure(arguments.rows)
 
 
 def _strangers(arguments: argparse.Namespace) -> Figures:
-    from aisaas.bench.strangers import measure  # noqa: PLC0415
+    from benchmarks.strangers import measure  # noqa: PLC0415
 
     return measure(arguments.connections, arguments.seconds)
 
 
 def _metering(arguments: argparse.Namespace) -> Figures:
-    from aisaas.bench.metering import measure  # noqa: PLC0415
+    from benchmarks.metering import measure  # noqa: PLC0415
 
     return measure(arguments.rows)
 
 
 def _webhooks(arguments: argparse.Namespace) -> Figures:
-    from aisaas.bench.webhooks import measure  # noqa: PLC0415
+    from benchmarks.webhooks import measure  # noqa: PLC0415
 
     return measure(arguments.events)
 
 
 def _growth(arguments: argparse.Namespace) -> Figures:
-    from aisaas.bench.grown import Sizes  # noqa: PLC0415
-    from aisaas.bench.growth import measure  # noqa: PLC0415
+    from benchmarks.grown import Sizes  # noqa: PLC0415
+    from benchmarks.growth import measure  # noqa: PLC0415
 
     return measure(
         Sizes(

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from aisaas.embedded.folder import DataFolder, Running
+from aisaas.cli.instance import Running, running_in
 from aisaas.settings import PROJECT_ROOT
+from childprocess.folder import DataFolder
 
 
 @lru_cache(maxsize=1)
@@ -32,7 +33,7 @@ def data_dir() -> Path:
 
 def running() -> Running | None:
     """The instance that holds our data folder, if it is up."""
-    return DataFolder(data_dir()).running()
+    return running_in(DataFolder(data_dir()))
 
 
 def adopt(instance: Running | None) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from aisaas import logs
 from aisaas.cli.environment import configured
 from aisaas.cli.screen import complain, say
-from aisaas.embedded.errors import StackError
 from aisaas.errors import AisaasError, ConfigurationError
+from childprocess.errors import StartError
 
 # What runs without anybody who watches its terminal. `serve` is for machines unless it is said otherwise.
 SERVICES = ("serve", "worker", "migrate")
@@ -51,7 +51,7 @@ def failed(command: str, error: Exception) -> None:
     warn = voice(command).warn
     if isinstance(error, ConfigurationError):
         warn(f"The settings are not fit to start with: {'; '.join(error.problems)}")
-    elif isinstance(error, StackError | AisaasError):
+    elif isinstance(error, StartError | AisaasError):
         warn(str(error))
     else:
         logging.getLogger(f"aisaas.cli.{command}").critical(

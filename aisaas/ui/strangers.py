@@ -7,9 +7,9 @@ from functools import partial
 import reflex as rx
 from starlette.types import ASGIApp
 
-from aisaas.api import descriptors
 from aisaas.api.connection_limits import QuietConnections
 from aisaas.api.request_limits import RequestLimits
+from aisaas.process import descriptors
 from aisaas.settings import settings
 from aisaas.ui import reflex_patches
 from aisaas.ui.sockets import SocketGate, Sockets

@@ -17,9 +17,9 @@ from aisaas import wiring
 from aisaas.accounts import identity
 from aisaas.accounts.models import Principal
 from aisaas.api.app import api_routes
-from aisaas.embedded.stack import Stack
 from aisaas.settings import load, settings
 from aisaas.wiring import Services, build
+from devstack.stack import Stack
 from tests.parts import AuthAdmin
 
 Install = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]

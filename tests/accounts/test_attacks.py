@@ -14,9 +14,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from aisaas.accounts.sessions import TokenCipher, hash_token
-from aisaas.embedded.stack import Stack
 from aisaas.errors import AuthError, Unauthenticated
 from aisaas.wiring import Services, services
+from devstack.stack import Stack
 from tests.accounts.browsing import JSON, another, cookies, send, signed_up, user_of
 from tests.accounts.conftest import PASSWORD, Install, Member, Sql, ask, new_email, sign_up
 from tests.parts import AuthAdmin

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aisaas.embedded.stack import Stack
+from devstack.stack import Stack
 from tests.accounts.conftest import new_email
 from tests.parts import Mailbox
 

@@ -11,8 +11,8 @@ from starlette.requests import Request
 
 from aisaas.adapters import redis_client
 from aisaas.api.client_address import client_address
-from aisaas.embedded.stack import Stack
 from aisaas.wiring import services
+from devstack.stack import Stack
 from tests.accounts.browsing import another, send, signed_in, signed_up
 from tests.accounts.conftest import PASSWORD, Install, new_email
 from tests.parts import outage

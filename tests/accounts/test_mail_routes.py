@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from aisaas.accounts import identity
-from aisaas.embedded.stack import Stack
 from aisaas.errors import DependencyError
 from aisaas.wiring import services
+from devstack.stack import Stack
 from tests.accounts.browsing import another, asked, cookies, send, signed_in, signed_up, user_of
 from tests.accounts.conftest import PASSWORD, Install, Sql, new_email
 from tests.parts import Mailbox, outage

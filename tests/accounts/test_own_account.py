@@ -12,9 +12,9 @@ import pytest
 
 from aisaas.accounts.devices import label
 from aisaas.accounts.pictures import MAX_BYTES, recognise
-from aisaas.embedded.stack import Stack
 from aisaas.errors import AuthError, NameInvalid, NotFound, Unauthenticated, Unavailable
 from aisaas.wiring import Services, services
+from devstack.stack import Stack
 from tests.accounts.browsing import (
     JSON,
     another,

@@ -11,9 +11,9 @@ import pytest
 from aisaas.accounts.models import Principal
 from aisaas.accounts.sessions import TokenCipher, cookie_name
 from aisaas.db.engine import ASK_SECONDS
-from aisaas.embedded.stack import Stack
 from aisaas.errors import AuthError, Unauthenticated, Unavailable
 from aisaas.wiring import Services
+from devstack.stack import Stack
 from tests.accounts.conftest import PASSWORD, Member, Sql, ask, build_services, sign_up
 from tests.parts import AuthAdmin, Outage, outage
 

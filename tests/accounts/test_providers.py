@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 
 from aisaas.api.providers import CALLBACK
-from aisaas.embedded.stack import Stack
 from aisaas.wiring import services
+from devstack.stack import Stack
 from tests.accounts.browsing import another, asked, signed_up, user_of
 from tests.accounts.conftest import Install, new_email
 from tests.parts import Mailbox, outage, pkce_code

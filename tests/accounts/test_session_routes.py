@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from aisaas.api.paths import CHAT as HOME
 from aisaas.api.paths import own_path
-from aisaas.embedded.stack import Stack
 from aisaas.errors import Unauthenticated
 from aisaas.wiring import services
+from devstack.stack import Stack
 from tests.accounts.conftest import PASSWORD, Install, new_email
 from tests.parts import outage
 

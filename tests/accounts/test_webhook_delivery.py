@@ -17,9 +17,8 @@ import pytest_asyncio
 from stripe import StripeClient
 
 from aisaas.api.stripe_webhook import METERS, SNAPSHOTS
-from aisaas.embedded.stack import Stack
-from tests.accounts.conftest import Install, Sql
-from tests.embedded.payments_client import (
+from devstack.stack import Stack
+from devstack.tests.payments_client import (
     KEY,
     Counterpart,
     control,
@@ -28,6 +27,7 @@ from tests.embedded.payments_client import (
     until,
     variables_for,
 )
+from tests.accounts.conftest import Install, Sql
 from tests.parts import outage
 
 SECRET = "whsec_of_the_tests"

@@ -21,8 +21,8 @@ from aisaas.api.app import api_routes
 from aisaas.api.security_headers import SecurityHeaders
 from aisaas.api.sign_in_first import SignInFirst
 from aisaas.api.stripe_webhook import MAX_BYTES, METERS, SNAPSHOTS
-from aisaas.embedded.processes import free_port
-from aisaas.embedded.stack import Stack
+from childprocess.ports import free_port
+from devstack.stack import Stack
 from tests.accounts.conftest import Install, Sql
 from tests.parts import outage
 

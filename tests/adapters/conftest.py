@@ -13,7 +13,7 @@ from aisaas.adapters.redis_client import make_listening_redis, make_redis
 from aisaas.adapters.redis_limiter import RedisLimiter
 from aisaas.adapters.redis_reply_log import RedisReplyLog
 from aisaas.adapters.supabase_identity import SupabaseIdentity
-from aisaas.embedded.stack import Stack
+from devstack.stack import Stack
 from tests.parts import AuthAdmin, Mailbox, production_limits
 
 

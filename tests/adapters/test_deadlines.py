@@ -13,8 +13,8 @@ from aisaas.adapters.redis_client import bounded, make_redis
 from aisaas.db import engine
 from aisaas.db.deadline import within
 from aisaas.db.engine import Login
-from aisaas.embedded.stack import Stack
 from aisaas.errors import DependencyError
+from devstack.stack import Stack
 from tests.parts import outage
 
 

@@ -9,9 +9,9 @@ import pytest
 from redis.asyncio import Redis
 
 from aisaas.adapters.redis_attempts import RedisAttempts
-from aisaas.embedded.stack import Stack
 from aisaas.errors import DependencyError
 from aisaas.ports import Window
+from devstack.stack import Stack
 from tests.parts import outage
 
 

@@ -13,9 +13,9 @@ import pytest
 from redis.asyncio import Redis
 
 from aisaas.adapters.redis_limiter import RedisLimiter
-from aisaas.embedded.stack import Stack
 from aisaas.errors import DependencyError
 from aisaas.ports import RateDecision, RateLimits
+from devstack.stack import Stack
 from tests.parts import Outage, answered, outage
 
 ROOMY = 1_000_000

@@ -10,9 +10,9 @@ import pytest
 from redis.asyncio import Redis
 
 from aisaas.adapters.redis_reply_log import RedisReplyLog
-from aisaas.embedded.stack import Stack
 from aisaas.errors import DependencyError
 from aisaas.ports import LogEntry, LoggedReply, Usage
+from devstack.stack import Stack
 from tests.parts import Outage, answered, outage
 
 HANGS_SECONDS = 30

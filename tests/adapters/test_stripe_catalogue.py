@@ -17,7 +17,7 @@ from aisaas.billing.plans import Plan, PlanPrice
 from aisaas.cli import environment, main
 from aisaas.errors import PaymentsError
 from aisaas.ports import RateLimits
-from tests.embedded.payments_client import (
+from devstack.tests.payments_client import (
     KEY,
     Counterpart,
     control,

@@ -20,7 +20,7 @@ from aisaas.adapters.stripe_objects import StripeSubscription
 from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.errors import PaymentsError, PaymentsRefused, WebhookInvalid
 from aisaas.ports import EXTRA_USAGE_METER, MeterEvent
-from tests.embedded.payments_client import (
+from devstack.tests.payments_client import (
     KEY,
     Counterpart,
     control,
@@ -29,7 +29,7 @@ from tests.embedded.payments_client import (
     until,
     variables_for,
 )
-from tests.embedded.webhook_receiver import Receiver, receiving
+from devstack.tests.webhook_receiver import Receiver, receiving
 from tests.metering.provider import make_meter
 
 CUSTOMERS = "POST /v1/customers"

@@ -21,8 +21,8 @@ from stripe import StripeClient
 from aisaas.adapters.stripe_simulation import delete_leftovers
 from aisaas.adapters.stripe_verification import SEQUENCES
 from aisaas.cli import environment, main
+from devstack.tests.payments_client import KEY, Counterpart, counterpart, sdk, variables_for
 from tests.adapters.test_stripe_catalogue import PARTS
-from tests.embedded.payments_client import KEY, Counterpart, counterpart, sdk, variables_for
 
 Set = Callable[[Mapping[str, str]], None]
 

@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from aisaas.adapters.supabase_identity import SupabaseIdentity
-from aisaas.embedded.stack import Stack
 from aisaas.errors import AuthError, DependencyError
 from aisaas.ports import AuthSession
+from devstack.stack import Stack
 from tests.parts import AuthAdmin, Mailbox, outage, pkce_code
 
 PASSWORD = "a long enough password"

@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
-from aisaas.embedded.stack import Stack
+from devstack.stack import Stack
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

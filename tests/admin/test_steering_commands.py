@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from aisaas.cli import environment, main
-from aisaas.embedded.stack import Stack
+from devstack.stack import Stack
 from tests.services import EMBEDDED, Database
 
 Command = Callable[[str], Any]

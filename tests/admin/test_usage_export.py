@@ -20,9 +20,9 @@ from aisaas.admin.usage import Cell
 from aisaas.admin.usage_export import columns, csv_text, json_text
 from aisaas.api import forms, usage_csv
 from aisaas.cli import environment, main
-from aisaas.embedded.stack import Stack
 from aisaas.errors import Unavailable
 from aisaas.wiring import Services
+from devstack.stack import Stack
 from tests.admin.lines import Line, append, own_days
 from tests.admin.members import new_admin
 from tests.admin.test_usage import at

@@ -13,7 +13,6 @@ import pytest_asyncio
 
 from aisaas.admin.users import Actor, Users
 from aisaas.admin.users_models import OwnLimits, Search, SignedOut
-from aisaas.embedded.stack import Stack
 from aisaas.errors import (
     ActionInvalid,
     AuthError,
@@ -27,6 +26,7 @@ from aisaas.errors import (
 )
 from aisaas.jobs.end_replies import end_replies_once
 from aisaas.wiring import Services
+from devstack.stack import Stack
 from tests.admin.members import new_admin
 from tests.parts import Mailbox, outage
 from tests.services import Build, Database, Member, new_member, new_principal, whole

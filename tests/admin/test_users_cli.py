@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from aisaas.cli import environment, main
-from aisaas.embedded.stack import Stack
 from aisaas.wiring import Services
+from devstack.stack import Stack
 from tests.admin.members import new_admin
 from tests.services import EMBEDDED, Database, new_principal, whole
 

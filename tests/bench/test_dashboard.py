@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aisaas.bench import dashboard
+from benchmarks import dashboard
 
 
 def test_measured_sums_are_the_ledgers() -> None:

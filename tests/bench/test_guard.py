@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from aisaas.bench import guard
 from aisaas.db import engine
-from aisaas.embedded.stack import Stack
+from benchmarks import guard
+from devstack.stack import Stack
 from tests.services import Database
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aisaas.bench import metering
+from benchmarks import metering
 
 
 def test_everything_measured_is_in_ledger_and_meter() -> None:

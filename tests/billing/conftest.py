@@ -20,8 +20,8 @@ from aisaas.billing.quota import Quota
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
-from aisaas.embedded.stack import Stack
 from aisaas.ports import Model, Price, RateLimits
+from devstack.stack import Stack
 
 PLENTY = Decimal(1_000_000)
 Sql = Callable[..., list[tuple[object, ...]]]

@@ -21,12 +21,11 @@ from aisaas.billing.checkout import QUESTION_SECONDS, QUESTIONS, Checkout, cents
 from aisaas.billing.periods import running
 from aisaas.billing.plans import plans
 from aisaas.billing.quota import Quota, book
-from aisaas.embedded.stack import Stack
 from aisaas.errors import BillingInvalid, RateLimitedMinute, Unavailable
 from aisaas.ports import Window
 from aisaas.wiring import Services
-from tests.billing.conftest import PLENTY, Billing, charge, claim
-from tests.embedded.payments_client import (
+from devstack.stack import Stack
+from devstack.tests.payments_client import (
     KEY,
     Counterpart,
     control,
@@ -34,6 +33,7 @@ from tests.embedded.payments_client import (
     sdk,
     variables_for,
 )
+from tests.billing.conftest import PLENTY, Billing, charge, claim
 from tests.parts import outage
 from tests.services import Database, Member, new_member
 

@@ -9,10 +9,10 @@ import pytest
 
 from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.admin.money_entitlements import Entitlements
-from aisaas.embedded.stack import Stack
 from aisaas.errors import ActionInvalid, NotFound, Unavailable
 from aisaas.ports import Payments
 from aisaas.wiring import Services
+from devstack.stack import Stack
 from tests.admin.members import new_user
 from tests.billing.conftest import Billing, Sql
 from tests.billing.provider import event

@@ -10,11 +10,11 @@ import pytest
 from redis.asyncio import Redis
 
 from aisaas.accounts.models import Principal
-from aisaas.embedded.stack import Stack
 from aisaas.errors import Refusal
 from aisaas.jobs.lifespan import running
 from aisaas.settings import load
 from aisaas.wiring import Services, build
+from devstack.stack import Stack
 from tests.billing.conftest import Billing
 from tests.services import NO_SENDERS
 

@@ -18,11 +18,11 @@ from aisaas.billing.notices import add_notice
 from aisaas.billing.quota import book
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
-from aisaas.embedded.processes import HOST, free_port
-from aisaas.embedded.stack import Stack
 from aisaas.errors import DependencyError, MailError
 from aisaas.ports import Mail, Mailer
 from aisaas.wiring import Services
+from childprocess.ports import HOST, free_port
+from devstack.stack import Stack
 from tests.billing.conftest import Billing, Sql, charge, claim
 from tests.billing.mails import letterhead
 from tests.mail_server import MailServer

@@ -17,11 +17,11 @@ from aisaas.billing.provider_alerts import ProviderAlerts
 from aisaas.billing.store import add_provider_errors
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
-from aisaas.embedded.stack import Stack
 from aisaas.errors import KEY_REFUSED, MODEL_GONE, AlertError, ProviderError
 from aisaas.jobs import alert_providers
 from aisaas.providers import ModelProvider
 from aisaas.settings import Settings
+from devstack.stack import Stack
 from tests.adapters.providers import provider
 from tests.adapters.test_litellm_model import admitted_for, model_of
 from tests.alert_receiver import AlertReceiver, taking_alerts

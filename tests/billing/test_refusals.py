@@ -19,9 +19,9 @@ from aisaas.billing.models import Limits
 from aisaas.billing.refusals import Refusals
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
-from aisaas.embedded.stack import Stack
 from aisaas.errors import DependencyError
 from aisaas.jobs import record_refusals as job
+from devstack.stack import Stack
 from tests.billing.conftest import Billing, Sql
 from tests.parts import answered, outage
 

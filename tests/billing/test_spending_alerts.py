@@ -19,9 +19,9 @@ from aisaas.billing.spending_alerts import REFUSALS, SpendingAlerts
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
-from aisaas.embedded.processes import HOST, free_port
-from aisaas.embedded.stack import Stack
 from aisaas.errors import AlertError, SpendingPaused
+from childprocess.ports import HOST, free_port
+from devstack.stack import Stack
 from tests.alert_receiver import AlertReceiver, taking_alerts
 from tests.billing.conftest import Billing, claim, model
 from tests.services import Build

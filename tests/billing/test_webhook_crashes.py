@@ -13,8 +13,8 @@ from uuid import UUID
 import pytest
 
 from aisaas.adapters.redis_signals import RedisSignals
-from aisaas.embedded.stack import Stack
 from aisaas.ports import PaidSubscription, PaymentEvent
+from devstack.stack import Stack
 from tests.billing.conftest import Billing, Sql
 from tests.billing.provider import DAY, event, this_second
 from tests.billing.webhook_process import COMMITTED, GONE, POINTS

@@ -19,9 +19,9 @@ from aisaas.billing.stripe_events import HANDLERS
 from aisaas.billing.subscriptions import BILLING_CHANGED
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
-from aisaas.embedded.processes import free_port
 from aisaas.errors import DependencyError, PaymentsError, PaymentsRefused
 from aisaas.ports import MeterProblem, PaidSubscription, PaymentEvent
+from childprocess.ports import free_port
 from tests.billing.conftest import Billing, Sql, charge, claim
 from tests.billing.provider import DAY, event, new_subscription, this_second
 from tests.billing.webhooks import GRACE, Shop, iso, new_customer

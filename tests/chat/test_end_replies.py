@@ -10,10 +10,10 @@ import pytest
 
 from aisaas.accounts.store import LiveSession
 from aisaas.chat.models import Started
-from aisaas.embedded.stack import Stack
 from aisaas.jobs import lifespan
 from aisaas.jobs.end_replies import end_replies, end_replies_once
 from aisaas.wiring import Services
+from devstack.stack import Stack
 from tests.parts import AuthAdmin, outage
 from tests.services import Build, Database, Member, new_member, whole
 

@@ -399,7 +399,7 @@ async def test_stop_of_a_reply_that_goes_on_keeps_all_of_it(
 
 
 def test_continue_text_is_what_the_demo_model_goes_on_at() -> None:
-    from aisaas.embedded.demo_model.answers import said_so_far
+    from devstack.demo_model.answers import said_so_far
 
     messages = [
         {"role": "user", "content": "long 400"},

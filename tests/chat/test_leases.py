@@ -10,9 +10,9 @@ import pytest
 
 from aisaas.chat import running
 from aisaas.chat.recover import PROMPT_SECONDS
-from aisaas.embedded.stack import Stack
 from aisaas.jobs import recover_replies as job
 from aisaas.wiring import Services
+from devstack.stack import Stack
 from tests.chat.test_untrusted_replies import product, says
 from tests.parts import outage
 from tests.services import Build, Database, new_principal, whole

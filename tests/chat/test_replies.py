@@ -10,10 +10,10 @@ import pytest
 from aisaas.chat.guards import HISTORY_MESSAGES
 from aisaas.chat.models import Conversation, ConversationCursor
 from aisaas.chat.prompt import count
-from aisaas.embedded.demo_model.tokens import count_prompt, split_tokens
 from aisaas.errors import Busy, NotFound
 from aisaas.ports import Outcome, Usage
 from aisaas.wiring import Services
+from devstack.demo_model.tokens import count_prompt, split_tokens
 from tests.services import Account, Build, Database, new_principal, whole
 
 

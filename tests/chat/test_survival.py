@@ -11,9 +11,9 @@ from uuid import UUID
 
 import pytest
 
-from aisaas.embedded.stack import Stack
 from aisaas.errors import Unavailable
 from aisaas.wiring import Services
+from devstack.stack import Stack
 from tests.chat.reply_process import POINTS
 from tests.parts import production_limits
 from tests.services import (

@@ -16,8 +16,8 @@ from sqlalchemy.exc import DataError, DBAPIError, ProgrammingError
 from aisaas.db import engine
 from aisaas.db.engine import Login, Question
 from aisaas.db.service import ServiceDatabase
-from aisaas.embedded.stack import Stack
 from aisaas.errors import DependencyError, TooSlow
+from devstack.stack import Stack
 from tests.parts import Outage, answered, outage
 
 Ask = Callable[[ServiceDatabase], Awaitable[object]]

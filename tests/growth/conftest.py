@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 
-from aisaas.bench.grown import Sizes, fill
 from aisaas.db.migrate import upgrade
-from aisaas.embedded.stack import Stack
 from aisaas.settings import load
 from aisaas.wiring import Services, build
+from benchmarks.grown import Sizes, fill
+from devstack.stack import Stack
 from tests.services import EMBEDDED, NO_SENDERS
 from tests.tenancy.test_migrations import SUPABASE, own_database
 

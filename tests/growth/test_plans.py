@@ -14,10 +14,10 @@ from sqlalchemy import Connection, Engine, event, text
 
 from aisaas.admin.audit import PAGE_ENTRIES
 from aisaas.admin.users_models import Search, Sort
-from aisaas.bench.growth import pages, sign_in
 from aisaas.db.engine import Login, Question, Role
 from aisaas.db.grants import TABLES
 from aisaas.wiring import Services
+from benchmarks.growth import pages, sign_in
 
 # A handful of rows each, however long the product runs; or two a day.
 SMALL = {

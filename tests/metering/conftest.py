@@ -12,8 +12,8 @@ from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.billing.outbox import Outbox
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
-from aisaas.embedded.stack import Stack
-from tests.embedded.payments_client import (
+from devstack.stack import Stack
+from devstack.tests.payments_client import (
     KEY,
     Counterpart,
     control,

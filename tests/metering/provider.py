@@ -18,7 +18,7 @@ from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.billing.outbox import Outbox
 from aisaas.db.service import ServiceDatabase
 from aisaas.ports import EXTRA_USAGE_METER, MeterEvent, Payments
-from tests.embedded.payments_client import KEY, Counterpart
+from devstack.tests.payments_client import KEY, Counterpart
 
 Sql = Callable[..., list[tuple[object, ...]]]
 

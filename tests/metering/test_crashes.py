@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from aisaas.billing.outbox import Outbox
-from aisaas.embedded.stack import Stack
 from aisaas.jobs.deliver_usage import deliver_usage
-from tests.embedded.payments_client import KEY, until
+from devstack.stack import Stack
+from devstack.tests.payments_client import KEY, until
 from tests.metering.provider import Provider
 from tests.metering.sender_process import EXIT, POINTS
 

@@ -38,12 +38,10 @@ from aisaas.billing.subscriptions import Subscriptions
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
-from aisaas.embedded.stack import Stack
 from aisaas.errors import BillingInvalid, QuotaExceeded, Refusal
 from aisaas.ports import AfterRefund, RateLimits
-from tests.billing.conftest import charge, claim
-from tests.billing.webhooks import GRACE
-from tests.embedded.payments_client import (
+from devstack.stack import Stack
+from devstack.tests.payments_client import (
     KEY,
     Counterpart,
     control,
@@ -51,7 +49,9 @@ from tests.embedded.payments_client import (
     sdk,
     variables_for,
 )
-from tests.embedded.payments_shop import DAY, HOUR
+from devstack.tests.payments_shop import DAY, HOUR
+from tests.billing.conftest import charge, claim
+from tests.billing.webhooks import GRACE
 from tests.metering.provider import Sql
 
 PLENTY = Decimal(1_000_000)

@@ -10,8 +10,8 @@ import pytest
 from stripe import StripeClient
 
 from aisaas.adapters.stripe_catalogue import Step, StripeCatalogue
-from aisaas.embedded.stack import Stack
-from tests.embedded.payments_client import KEY, Counterpart, counterpart, variables_for
+from devstack.stack import Stack
+from devstack.tests.payments_client import KEY, Counterpart, counterpart, variables_for
 from tests.metering.provider import Sql
 from tests.metering.test_invoices import PLANS, PRO, Life, living
 

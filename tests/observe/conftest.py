@@ -12,9 +12,9 @@ from starlette.applications import Starlette
 
 from aisaas import wiring
 from aisaas.api.app import api_routes
-from aisaas.embedded.stack import Stack
 from aisaas.settings import load
 from aisaas.wiring import Services, build
+from devstack.stack import Stack
 
 Routes = Callable[..., AbstractAsyncContextManager[tuple[Services, httpx.AsyncClient]]]
 

@@ -22,12 +22,12 @@ from starlette.routing import Route
 
 from aisaas import logs
 from aisaas.api.request_ids import RequestIds
-from aisaas.embedded.stack import Stack
 from aisaas.errors import Unavailable
 from aisaas.logs import JsonFormatter, SafeFormatter, configure
 from aisaas.observe import context
 from aisaas.observe.context import current, entered, identify, pseudonym
 from aisaas.wiring import Services
+from devstack.stack import Stack
 from tests.parts import outage
 from tests.services import Build, new_member, new_principal, whole
 

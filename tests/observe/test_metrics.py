@@ -20,13 +20,13 @@ from starlette.requests import Request
 
 from aisaas import wiring
 from aisaas.api.metrics import may_read
-from aisaas.embedded.stack import Stack
 from aisaas.errors import MessageInvalid
 from aisaas.jobs.watch_process import sample, share_job_runs_once
 from aisaas.observe.jobs import EXPECTED_SECONDS
 from aisaas.observe.metrics import Reading, of_all
 from aisaas.settings import PROJECT_ROOT, Settings
 from aisaas.wiring import Services
+from devstack.stack import Stack
 from tests.observe.conftest import Routes, browser_at, until_idle
 from tests.parts import outage
 from tests.services import Build, Database, new_principal, whole

@@ -12,11 +12,11 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from aisaas.cli import COMMANDS
-from aisaas.embedded.stack import Stack
 from aisaas.jobs.watch_process import sample, share_job_runs_once
 from aisaas.observe import supervision
 from aisaas.observe.jobs import EXPECTED_SECONDS, RUNS
 from aisaas.settings import PROJECT_ROOT
+from devstack.stack import Stack
 from tests.observe.conftest import Routes
 
 FOLDER = PROJECT_ROOT / "docs" / "operations"

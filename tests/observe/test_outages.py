@@ -9,11 +9,11 @@ from collections.abc import Generator
 import pytest
 
 from aisaas.adapters import redis_client
-from aisaas.embedded.stack import Stack
 from aisaas.errors import DependencyError
 from aisaas.observe import outages
 from aisaas.observe.outages import LATE_IN_A_ROW, OUTAGES, Outages, QuietWhileAway
 from aisaas.wiring import Services
+from devstack.stack import Stack
 from tests.parts import Outage, outage
 
 log = logging.getLogger("aisaas.tests")

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from aisaas.embedded.stack import Stack
 from aisaas.errors import DependencyError
 from aisaas.observe.draining import Draining
 from aisaas.observe.readiness import Dependencies, Dependency
+from devstack.stack import Stack
 from tests.observe.conftest import Routes
 from tests.parts import Outage, outage
 

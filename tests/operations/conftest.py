@@ -10,7 +10,7 @@ import pytest
 
 from aisaas.cli import environment, main
 from aisaas.db.migrate import upgrade
-from aisaas.embedded.stack import Stack
+from devstack.stack import Stack
 
 PARTS = ("postgres", "valkey", "auth", "payments")
 

@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import tarfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -18,12 +19,13 @@ import psycopg
 import pytest
 
 from aisaas.cli import environment, main
+from aisaas.cli.instance import Running
 from aisaas.db.migrate import upgrade
-from aisaas.embedded import backup as backups
-from aisaas.embedded.backup import MANIFEST, backup, look_into, restore
-from aisaas.embedded.errors import StackError
-from aisaas.embedded.folder import DataFolder, Running
-from aisaas.embedded.stack import Stack
+from childprocess.errors import StartError
+from childprocess.folder import DataFolder
+from devstack import backup as backups
+from devstack.backup import MANIFEST, backup, look_into, restore
+from devstack.stack import Stack
 from tests.operations.conftest import PARTS, sql_at
 
 PASSWORD = "a long enough password"
@@ -76,17 +78,19 @@ def _counts(stack: Stack) -> dict[str, object]:
 def _announce(stack: Stack) -> None:
     """As `run` tells the other commands where it is."""
     env = stack.env
-    stack.folder.write_running(
-        Running(
-            url="http://127.0.0.1:3000",
-            database_url=env["DATABASE_URL"],
-            service_database_url=env["SERVICE_DATABASE_URL"],
-            redis_url=env["REDIS_URL"],
-            auth_url=env["SUPABASE_URL"],
-            mailbox_url=None,
-            model_base=None,
-            data_dir=str(stack.folder.path),
-            pids=stack.pids,
+    stack.folder.describe(
+        asdict(
+            Running(
+                url="http://127.0.0.1:3000",
+                database_url=env["DATABASE_URL"],
+                service_database_url=env["SERVICE_DATABASE_URL"],
+                redis_url=env["REDIS_URL"],
+                auth_url=env["SUPABASE_URL"],
+                mailbox_url=None,
+                model_base=None,
+                data_dir=str(stack.folder.path),
+                pids=stack.pids,
+            )
         )
     )
 
@@ -172,7 +176,7 @@ def test_a_backup_does_not_replace_another_unasked(
 ) -> None:
     target, _, _ = saved
     before = target.read_bytes()
-    with pytest.raises(StackError, match="already"):
+    with pytest.raises(StartError, match="already"):
         backup(install.folder, target)
     assert target.read_bytes() == before
 
@@ -181,7 +185,7 @@ def test_a_running_instance_is_not_restored_over(
     install: Stack, saved: tuple[Path, str, str]
 ) -> None:
     before = _counts(install)
-    with pytest.raises(StackError, match="already running"):
+    with pytest.raises(StartError, match="already running"):
         restore(saved[0], DataFolder(install.folder.path))
     assert _counts(install) == before
 
@@ -215,7 +219,7 @@ def test_what_is_replaced_is_put_aside_and_without_an_instance_it_is_backed_up_t
 
 
 def test_nothing_to_back_up_is_said(tmp_path: Path) -> None:
-    with pytest.raises(StackError, match="no embedded database"):
+    with pytest.raises(StartError, match="no embedded database"):
         backup(DataFolder(tmp_path / "empty"), tmp_path / "backup.tar.gz")
     assert list(tmp_path.iterdir()) == []
 
@@ -272,7 +276,7 @@ def test_a_damaged_backup_changes_nothing(
     data = tmp_path / "data"
     data.mkdir()
     (data / "secrets.json").write_text("what was there")
-    with pytest.raises(StackError):
+    with pytest.raises(StartError):
         restore(bad, DataFolder(data))
     assert (data / "secrets.json").read_text() == "what was there"
     assert {path.name for path in data.iterdir()} <= {"secrets.json", "lock", "logs"}

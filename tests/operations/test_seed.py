@@ -12,12 +12,12 @@ import psycopg
 import pytest
 
 from aisaas.billing.plans import FREE, Plan, plans
-from aisaas.cli import demo_store, seed
-from aisaas.cli.demo_month import DAYS, Month, make_month
-from aisaas.embedded.stack import Stack
+from aisaas.cli.run import demo_store, seed
+from aisaas.cli.run.demo_month import DAYS, Month, make_month
 from aisaas.errors import DependencyError
 from aisaas.ports import Model, Price
 from aisaas.settings import Settings
+from devstack.stack import Stack
 from tests.operations.conftest import Command, Sql
 
 NOW = datetime(2026, 3, 18, 15, tzinfo=UTC)

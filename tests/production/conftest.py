@@ -17,14 +17,14 @@ import redis
 import yaml
 from psycopg import sql
 
-from aisaas.cli.production import cache
-from aisaas.cli.production.database import Connections, connections
-from aisaas.cli.production.findings import Finding
+from aisaas.cli.checklist import cache
+from aisaas.cli.checklist.database import Connections, connections
+from aisaas.cli.checklist.findings import Finding
 from aisaas.db.migrate import upgrade
-from aisaas.embedded.processes import free_port
-from aisaas.embedded.stack import Stack
-from aisaas.embedded.valkey import _binary
 from aisaas.settings import PROJECT_ROOT, Settings, load
+from childprocess.ports import free_port
+from devstack.stack import Stack
+from devstack.valkey import _binary
 
 # The least that a Supabase database has.
 SUPABASE = """

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from aisaas.cli.production import address
-from aisaas.cli.production.findings import Finding
-from aisaas.embedded.processes import free_port
+from aisaas.cli.checklist import address
+from aisaas.cli.checklist.findings import Finding
 from aisaas.settings import load
+from childprocess.ports import free_port
 from tests.mail_server import certificate
 from tests.production.conftest import by_item
 from tests.production.test_configuration import READY

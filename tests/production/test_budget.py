@@ -13,11 +13,11 @@ from psycopg import sql
 from redis.asyncio import Redis
 
 from aisaas.adapters.redis_client import make_listening_redis, make_redis
-from aisaas.cli.production import budget
-from aisaas.cli.production.database import Connections, connections
-from aisaas.cli.production.findings import Finding
-from aisaas.embedded.stack import Stack
+from aisaas.cli.checklist import budget
+from aisaas.cli.checklist.database import Connections, connections
+from aisaas.cli.checklist.findings import Finding
 from aisaas.wiring import Services
+from devstack.stack import Stack
 from tests.production.conftest import Configure
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import redis
 
-from aisaas.cli.production import cache
-from aisaas.embedded.folder import DataFolder
-from aisaas.embedded.processes import free_port
-from aisaas.embedded.valkey import Valkey
+from aisaas.cli.checklist import cache
 from aisaas.settings import Settings, load
+from childprocess.folder import DataFolder
+from childprocess.ports import free_port
+from devstack.valkey import Valkey
 from tests.production.conftest import Found, by_item
 from tests.production.test_configuration import READY
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from aisaas.cli import environment, main
-from aisaas.cli.production import checklist
-from aisaas.cli.production.findings import Finding, fail, ok, skipped, warn
-from aisaas.embedded.processes import free_port
-from aisaas.embedded.stack import Stack
+from aisaas.cli.checklist import production as checklist
+from aisaas.cli.checklist.findings import Finding, fail, ok, skipped, warn
 from aisaas.settings import load
+from childprocess.ports import free_port
+from devstack.stack import Stack
 from tests.production.conftest import Configure, by_item
 from tests.production.test_configuration import READY
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from aisaas.cli.production import clocks
-from aisaas.cli.production.database import Connections
-from aisaas.embedded.processes import free_port
+from aisaas.cli.checklist import clocks
+from aisaas.cli.checklist.database import Connections
+from childprocess.ports import free_port
 from tests.production.conftest import Configure, Found, by_item
 from tests.production.test_address import serving
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aisaas.cli.production import configuration
-from aisaas.cli.production.configuration import is_near
+from aisaas.cli.checklist import configuration
+from aisaas.cli.checklist.configuration import is_near
 from aisaas.settings import Settings, load
 from tests.production.conftest import Found, by_item
 

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from aisaas.cli.production import database
-from aisaas.cli.production.database import connections
+from aisaas.cli.checklist import database
+from aisaas.cli.checklist.database import connections
 from aisaas.db import engine
 from aisaas.settings import Settings
 from tests.production.conftest import Configure, Found, by_item

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 import yaml
 
-from aisaas.bench.server import STOP_MARGIN_SECONDS
-from aisaas.cli import frontend
-from aisaas.cli.production import cache
+from aisaas.cli.build import frontend
+from aisaas.cli.checklist import cache
+from aisaas.process.server import STOP_MARGIN_SECONDS
 from aisaas.settings import PROJECT_ROOT, Settings, load
 from tests.production.conftest import by_item
 from tests.production.test_configuration import READY
@@ -96,8 +96,8 @@ def test_image_is_not_root_and_takes_only_packages_that_are_known_by_hash() -> N
     assert users == ["USER app"]
     assert lines.index(users[0]) > max(i for i, line in enumerate(lines) if "RUN " in line)
     installs = [line for line in lines if "pip install" in line]
-    assert len(installs) == 1
-    assert "--no-deps --only-binary :all: --require-hashes" in installs[0]
+    assert len(installs) == 2
+    assert all("--no-deps --only-binary :all: --require-hashes" in line for line in installs)
     assert any(line.startswith("HEALTHCHECK") for line in lines)
 
 
@@ -112,13 +112,13 @@ def _context() -> list[str]:
 def test_image_is_built_from_all_it_needs_and_from_nothing_else() -> None:
     named = set(_context())
     assert named == {
-        *("aisaas", "alembic", "assets"),
-        *("reflex.lock", "requirements.txt", "rxconfig.py"),
+        *("aisaas", "alembic", "assets", "childprocess"),
+        *("reflex.lock", "requirements-build.txt", "requirements.txt", "rxconfig.py"),
     }
     assert all((PROJECT_ROOT / name).exists() for name in named)
     # What the pages' build is looked up by, in the container as here.
     assert {*frontend.OTHER_SOURCES, frontend.LOCK.name} <= named
-    for secret in (".env", ".env.migration", ".aisaas", ".git", "tests"):
+    for secret in (".env", ".env.migration", ".aisaas", ".git", "tests", "devstack", "benchmarks"):
         assert not any(fnmatch(secret, name) for name in named)
 
 

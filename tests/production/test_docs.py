@@ -20,11 +20,11 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from aisaas.cli import parse
-from aisaas.cli.production import database
-from aisaas.cli.production.database import connections
-from aisaas.embedded.postgres import find_binaries
-from aisaas.embedded.stack import Stack
+from aisaas.cli.checklist import database
+from aisaas.cli.checklist.database import connections
 from aisaas.settings import PROJECT_ROOT, Settings
+from devstack.postgres import find_binaries
+from devstack.stack import Stack
 from tests.production.conftest import Configure, by_item
 
 GUIDE = PROJECT_ROOT / "docs" / "deploy.md"

@@ -7,12 +7,13 @@ from collections.abc import Generator
 import psycopg
 import pytest
 
-from aisaas.cli import check, environment, main
-from aisaas.cli.production import checklist
+from aisaas.cli import environment, main
+from aisaas.cli.checklist import check
+from aisaas.cli.checklist import production as checklist
 from aisaas.db.migrate import alembic_config
-from aisaas.embedded.stack import Stack
 from aisaas.settings import load
 from alembic import command
+from devstack.stack import Stack
 from tests.production.conftest import LOGINS, SUPABASE, _elsewhere, _made, by_item
 from tests.services import EMBEDDED
 

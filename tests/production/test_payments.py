@@ -14,10 +14,10 @@ from stripe import StripeClient
 
 from aisaas.adapters.stripe_catalogue import sync
 from aisaas.billing.stripe_events import HANDLERS, METER_PROBLEM
-from aisaas.cli.production import payments
-from aisaas.embedded.stack import METER_WEBHOOK, WEBHOOK
+from aisaas.cli.checklist import payments
 from aisaas.settings import Settings
-from tests.embedded.payments_client import KEY, Counterpart, counterpart, sdk, variables_for
+from devstack.stack import METER_WEBHOOK, WEBHOOK
+from devstack.tests.payments_client import KEY, Counterpart, counterpart, sdk, variables_for
 from tests.production.conftest import Configure, Found, by_item
 
 SNAPSHOT, THIN = "webhook endpoint", "meter's webhook endpoint"

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 
 from aisaas.chat.catalogue import BUNDLED
-from aisaas.cli import frontend
-from aisaas.cli.production import product
-from aisaas.embedded.processes import HOST, free_port
-from aisaas.embedded.stack import Stack
+from aisaas.cli.build import frontend
+from aisaas.cli.checklist import product
+from childprocess.ports import HOST, free_port
+from devstack.stack import Stack
 from tests.mail_server import MailServer, certificate
 from tests.production.conftest import Configure, Found, by_item
 

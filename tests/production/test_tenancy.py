@@ -7,8 +7,8 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from aisaas.cli.production import tenancy
-from aisaas.cli.production.database import Connections, connections
+from aisaas.cli.checklist import tenancy
+from aisaas.cli.checklist.database import Connections, connections
 from tests.production.conftest import Configure, by_item
 
 

@@ -13,7 +13,7 @@ import pytest_asyncio
 from aisaas.db.engine import Login
 from aisaas.db.migrate import upgrade
 from aisaas.db.service import ServiceDatabase
-from aisaas.embedded.stack import Stack
+from devstack.stack import Stack
 from tests.services import Database
 from tests.tenancy.test_migrations import SUPABASE, own_database
 

@@ -11,9 +11,9 @@ from aisaas.accounts import retention as accounts
 from aisaas.billing import retention as billing
 from aisaas.chat import retention as chat
 from aisaas.db.grants import MATRIX
-from aisaas.embedded.auth.retention import OLD
-from aisaas.embedded.stack import Stack
 from aisaas.settings import Settings
+from devstack.auth.retention import OLD
+from devstack.stack import Stack
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCUMENT = ROOT / "docs" / "operations" / "retention.md"

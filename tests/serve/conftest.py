@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from aisaas.bench.instance import environment
-from aisaas.embedded.processes import _parents, free_port, process_tree
-from aisaas.embedded.stack import Stack
 from aisaas.settings import PROJECT_ROOT
+from benchmarks.instance import environment
+from childprocess.ports import free_port
+from childprocess.tree import parents, process_tree
+from devstack.stack import Stack
 from tests.ui.conftest import chromium, front_end
 
 __all__ = ["chromium", "front_end"]
@@ -37,7 +38,7 @@ class Served:
 
     @property
     def workers(self) -> set[int]:
-        return {child for child, parent in _parents() if parent == self.process.pid}
+        return {child for child, parent in parents() if parent == self.process.pid}
 
     def says(self, words: str, times: int = 1) -> None:
         """Wait until it has said so."""

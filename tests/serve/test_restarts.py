@@ -9,9 +9,9 @@ from collections.abc import Generator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from aisaas.cli import frontend
-from aisaas.embedded.processes import process_tree
-from aisaas.embedded.stack import Stack
+from aisaas.cli.build import frontend
+from childprocess.tree import process_tree
+from devstack.stack import Stack
 from tests.serve.conftest import Served, served
 from tests.services import Database
 from tests.ui.conftest import browsing, signed_up

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from aisaas.cli import workers as supervising
-from aisaas.cli.workers import Worker, Workers
-from aisaas.embedded.errors import StackError
-from aisaas.embedded.processes import Process, Service, free_port, listens
 from aisaas.observe.pulse import Pulse
+from aisaas.process import workers as supervising
+from aisaas.process.workers import Worker, Workers
+from childprocess.errors import StartError
+from childprocess.ports import free_port, listens
+from childprocess.processes import Process, Service
 
 # Ends at once where a file says so, as a release does that can't start; its loop stands still on SIGUSR1.
 PROGRAM = """
@@ -195,5 +196,5 @@ def test_when_none_can_be_brought_up_it_is_given_up(
     broken.touch()
     for pid in workers.pids:
         os.kill(pid, signal.SIGKILL)
-    with pytest.raises(StackError, match="No worker could be started"):
+    with pytest.raises(StartError, match="No worker could be started"):
         until(workers, lambda: False)

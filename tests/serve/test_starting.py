@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from aisaas.embedded.stack import Stack
 from aisaas.settings import PROJECT_ROOT
+from devstack.stack import Stack
 from tests.serve.conftest import command, settings
 
 pytestmark = pytest.mark.usefixtures("front_end")

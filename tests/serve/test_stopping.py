@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from aisaas.chat.running import LEAST_SECONDS, RunningReplies
-from aisaas.embedded.stack import Stack
 from aisaas.observe.draining import Draining
+from devstack.stack import Stack
 from tests.serve.conftest import Served, served
 
 # Long enough to tell an end at once from one that waits for the grace, on a busy machine too.

@@ -17,12 +17,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from aisaas.cli import control, frontend
-from aisaas.cli.workers import HUNG_SECONDS
-from aisaas.embedded.errors import StackError
-from aisaas.embedded.processes import free_port, process_tree
-from aisaas.embedded.stack import Stack
+from aisaas.cli.build import frontend
+from aisaas.cli.serve import control
+from aisaas.process.workers import HUNG_SECONDS
 from aisaas.settings import PROJECT_ROOT
+from childprocess.errors import StartError
+from childprocess.ports import free_port
+from childprocess.tree import process_tree
+from devstack.stack import Stack
 from tests.serve.conftest import START_SECONDS, Served, command, served
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("front_end")]
@@ -153,7 +155,7 @@ def test_a_worker_that_hangs_is_replaced_while_the_other_serves(two: Served, who
 
 
 def test_a_reload_of_nobody_says_where_it_looked(two: Served, tmp_path: Path) -> None:
-    with pytest.raises(StackError, match="No `serve` can be reached"):
+    with pytest.raises(StartError, match="No `serve` can be reached"):
         control.reload(tmp_path, free_port())
 
 

@@ -14,10 +14,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from aisaas.bench.tab import CHAT, ROOT, Tab, open_tab, sign_up
-from aisaas.embedded.processes import process_tree
-from aisaas.embedded.stack import Stack
 from aisaas.settings import PROJECT_ROOT
+from benchmarks.tab import CHAT, ROOT, Tab, open_tab, sign_up
+from childprocess.tree import process_tree
+from devstack.stack import Stack
 from tests.serve.conftest import STOP_SECONDS, Served, command, served
 from tests.services import Database
 
@@ -169,7 +169,7 @@ def test_workers_log_for_machines(two: Served) -> None:
     for line in lines:
         assert {"time", "level", "logger", "message", "pid"} <= set(line)
     # The supervisor, the server and the app.
-    assert {"aisaas.cli.serve", "_granian"} < {line["logger"] for line in lines}
+    assert {"aisaas.cli.serve.serve", "_granian"} < {line["logger"] for line in lines}
 
 
 # The last: it ends what the others use.

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from aisaas.embedded import environment as children
 from aisaas.errors import ConfigurationError
 from aisaas.providers import KNOWN, RESERVED, SWITCHES
 from aisaas.settings import Settings, load
+from childprocess import environment as children
 from tests.settings.test_settings import CANARY, DEVELOPMENT, PRODUCTION
 
 WITHOUT = {name: value for name, value in DEVELOPMENT.items() if name != "OPENAI_API_KEY"}

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
-from aisaas.embedded.stack import Stack
+from devstack.stack import Stack
 from tests.tenancy import rows
 from tests.tenancy.rows import Person, Row
 

@@ -21,7 +21,7 @@ from aisaas.chat import retention as chat
 from aisaas.db.engine import Login, Question
 from aisaas.db.purging import Purge
 from aisaas.db.user import UserDatabase
-from aisaas.embedded.stack import Stack
+from devstack.stack import Stack
 from tests.tenancy.conftest import Cast, Catalog
 from tests.tenancy.rows import Person
 

@@ -22,9 +22,9 @@ from aisaas.admin.usage_models import Difference, Span
 from aisaas.db.engine import Login
 from aisaas.db.migrate import alembic_config, missing, upgrade
 from aisaas.db.service import ServiceDatabase
-from aisaas.embedded.stack import Stack
 from aisaas.errors import ConfigurationError, DependencyError
 from alembic import command
+from devstack.stack import Stack
 from tests.tenancy.conftest import RELATIONS, Catalog
 
 # The least that a Supabase database has.

@@ -15,8 +15,8 @@ import pytest
 
 from aisaas.db import engine, migrate
 from aisaas.db.migrate import SCRIPTS, upgrade
-from aisaas.embedded.stack import Stack
 from aisaas.errors import DependencyError
+from devstack.stack import Stack
 from tests.tenancy.test_migrations import SUPABASE, own_database
 
 NEXT = """

@@ -27,14 +27,14 @@ from playwright.sync_api import Error as PlaywrightError
 from reflex_base.registry import RegistrationContext
 
 from aisaas import wiring
-from aisaas.bench.instance import Instance, instance
-from aisaas.cli import frontend
-from aisaas.embedded.processes import free_port
-from aisaas.embedded.stack import Stack
+from aisaas.cli.build import frontend
 from aisaas.settings import PROJECT_ROOT, load
 from aisaas.ui.session import OwnerOnly
 from aisaas.wiring import Services
-from tests.chromium import chromium_path
+from benchmarks.instance import Instance, instance
+from childprocess.ports import free_port
+from devstack.chromium import chromium_path
+from devstack.stack import Stack
 from tests.network import Network
 from tests.services import EMBEDDED
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aisaas.cli.node import node_program
 from aisaas.settings import PROJECT_ROOT
+from childprocess.node import node_program
 
 BUILT = PROJECT_ROOT / ".web" / "components" / "own"
 

@@ -17,7 +17,8 @@ import httpx
 import pytest
 from playwright.sync_api import APIResponse, Browser, BrowserContext, Page, Request, expect
 
-from aisaas.embedded.folder import DataFolder, Running
+from aisaas.cli.instance import Running, running_in
+from childprocess.folder import DataFolder
 from tests.ui.conftest import PASSWORD, started
 
 ANOTHER = "another password for a test"
@@ -74,7 +75,7 @@ def instance(folder: Path, url: str) -> Running:
     deadline = time.monotonic() + NOTE_SECONDS
     while time.monotonic() < deadline:
         # Written when the app answers, so a moment after somebody could find that out.
-        found = DataFolder(folder / "data").running()
+        found = running_in(DataFolder(folder / "data"))
         if found is not None:
             assert found.url == url
             return found

@@ -12,7 +12,8 @@ import httpx
 import pytest
 from playwright.sync_api import Locator, Page, WebSocket, expect
 
-from aisaas.embedded.folder import DataFolder, Running
+from aisaas.cli.instance import Running, running_in
+from childprocess.folder import DataFolder
 from tests.ui.conftest import SignUp, started
 from tests.ui.pages import answered, refused
 
@@ -49,7 +50,7 @@ def url(folder: Path) -> Generator[str]:
 
 @pytest.fixture(scope="module")
 def instance(folder: Path, url: str) -> Running:
-    while (found := DataFolder(folder / "data").running()) is None:
+    while (found := running_in(DataFolder(folder / "data"))) is None:
         # It answers a moment before it says where its parts are.
         time.sleep(0.1)
     assert found.url == url

@@ -13,10 +13,10 @@ import pytest
 import pytest_asyncio
 
 from aisaas import wiring
-from aisaas.embedded.processes import free_port
 from aisaas.ui.billing import bills, state
 from aisaas.ui.billing.state import Billing
 from aisaas.wiring import Services
+from childprocess.ports import free_port
 from tests.services import Build, Database, Member, new_member
 from tests.ui.tabs import JUNK, Tab, by_name, open_tab
 

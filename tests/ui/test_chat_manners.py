@@ -13,8 +13,9 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from aisaas.embedded.folder import DataFolder
-from tests.chromium import chromium_path
+from aisaas.cli.instance import running_in
+from childprocess.folder import DataFolder
+from devstack.chromium import chromium_path
 from tests.ui.conftest import SignUp, browsing, signed_up
 from tests.ui.pages import ends, say
 
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.timeout(400)
 
 @pytest.fixture
 def database(shared_folder: Path, url: str) -> Callable[..., None]:
-    running = DataFolder(shared_folder / "data").running()
+    running = running_in(DataFolder(shared_folder / "data"))
     assert running is not None
 
     def run(statement: str, *values: object) -> None:

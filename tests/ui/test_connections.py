@@ -12,8 +12,8 @@ from collections.abc import Generator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from aisaas.bench.instance import Instance
-from aisaas.embedded.stack import Stack
+from benchmarks.instance import Instance
+from devstack.stack import Stack
 from tests.network import Network
 from tests.ui.conftest import browsing, serving, signed_up
 from tests.ui.pages import ends, say

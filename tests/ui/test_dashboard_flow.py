@@ -11,7 +11,8 @@ import psycopg
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from aisaas.embedded.folder import DataFolder, Running
+from aisaas.cli.instance import Running, running_in
+from childprocess.folder import DataFolder
 from tests.ui.conftest import SignUp, started
 from tests.ui.pages import answered, refused
 
@@ -37,7 +38,7 @@ def url(folder: Path) -> Generator[str]:
 
 @pytest.fixture
 def instance(folder: Path, url: str) -> Running:
-    found = DataFolder(folder / "data").running()
+    found = running_in(DataFolder(folder / "data"))
     assert found is not None
     assert found.url == url
     return found

@@ -12,7 +12,8 @@ import psycopg
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from aisaas.embedded.folder import DataFolder
+from aisaas.cli.instance import running_in
+from childprocess.folder import DataFolder
 from tests.ui.conftest import SignUp
 from tests.ui.pages import ends, say
 
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture
 def database(shared_folder: Path, url: str) -> Callable[..., None]:
-    running = DataFolder(shared_folder / "data").running()
+    running = running_in(DataFolder(shared_folder / "data"))
     assert running is not None
 
     def run(statement: str, *values: object) -> None:

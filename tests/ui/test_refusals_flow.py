@@ -20,9 +20,10 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from aisaas.embedded.folder import DataFolder, Running
-from aisaas.embedded.processes import HOST
+from aisaas.cli.instance import Running, running_in
 from aisaas.settings import PROJECT_ROOT
+from childprocess.folder import DataFolder
+from childprocess.ports import HOST
 from tests.services import write_catalogue
 from tests.ui.conftest import PASSWORD, SignUp, started
 from tests.ui.pages import answered, refused, say
@@ -68,7 +69,7 @@ def url(folder: Path) -> Generator[str]:
 
 @pytest.fixture
 def instance(folder: Path, url: str) -> Running:
-    found = DataFolder(folder / "data").running()
+    found = running_in(DataFolder(folder / "data"))
     assert found is not None
     assert found.url == url
     return found
@@ -202,7 +203,7 @@ def test_a_crash_of_redis_costs_a_moment(sign_up: SignUp, instance: Running, fol
     page = sign_up()
     answered(page, QUICK)
     os.kill(instance.pids["valkey"], signal.SIGKILL)
-    while (now := DataFolder(folder / "data").running()) and now.pids == instance.pids:
+    while (now := running_in(DataFolder(folder / "data"))) and now.pids == instance.pids:
         page.wait_for_timeout(100)
     answered(page, QUICK)
 

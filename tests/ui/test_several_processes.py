@@ -7,9 +7,9 @@ from collections.abc import Generator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from aisaas.bench.instance import Instance
-from aisaas.embedded.processes import Process
-from aisaas.embedded.stack import Stack
+from benchmarks.instance import Instance
+from childprocess.processes import Process
+from devstack.stack import Stack
 from tests.network import Network
 from tests.services import Database
 from tests.ui.conftest import browsing, serving, signed_up

@@ -14,9 +14,9 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from aisaas.bench.instance import Instance
-from aisaas.bench.tab import CHAT, ROOT, Tab, open_tab, sign_up
-from aisaas.embedded.stack import Stack
+from benchmarks.instance import Instance
+from benchmarks.tab import CHAT, ROOT, Tab, open_tab, sign_up
+from devstack.stack import Stack
 from tests.services import Database
 from tests.ui.conftest import serving
 

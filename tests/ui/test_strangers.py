@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from aisaas.bench import strangers
-from aisaas.bench.instance import Instance, instance
-from aisaas.embedded.stack import Stack
+from benchmarks import strangers
+from benchmarks.instance import Instance, instance
+from devstack.stack import Stack
 
 # The pages may have to be built first.
 pytestmark = pytest.mark.timeout(400)

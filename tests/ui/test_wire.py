@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from aisaas.bench.tab import CHAT, open_tab, sign_up
+from benchmarks.tab import CHAT, open_tab, sign_up
 
 BUDGET = 8
 

@@ -8,11 +8,11 @@ import pytest
 import pytest_asyncio
 
 from aisaas.billing.reconcile import Reconciliation
-from aisaas.embedded.stack import Stack
 from aisaas.settings import load
 from aisaas.wiring import Services, build
+from devstack.stack import Stack
+from devstack.tests.payments_client import KEY, Counterpart
 from tests.admin.members import new_admin
-from tests.embedded.payments_client import KEY, Counterpart
 from tests.metering import conftest as metering
 from tests.metering.provider import Sql
 from tests.services import Member

@@ -12,11 +12,12 @@ from uuid import uuid4
 import pytest
 
 from aisaas.billing.outbox import Outbox
-from aisaas.cli import environment, main, reconcile
-from aisaas.embedded.stack import Stack
+from aisaas.cli import environment, main
+from aisaas.cli.operate import reconcile
+from devstack.stack import Stack
+from devstack.tests.payments_client import KEY
 from tests.admin.money.test_usage import kill, noon, settle
 from tests.admin.money.test_webhooks import fail
-from tests.embedded.payments_client import KEY
 from tests.metering.provider import Provider
 
 

@@ -9,7 +9,8 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Page
 
-from aisaas.embedded.folder import DataFolder
+from aisaas.cli.instance import running_in
+from childprocess.folder import DataFolder
 from tests.ui.conftest import SignUp, browsing, make_admin, signed_up
 
 Execute = Callable[..., None]
@@ -32,7 +33,7 @@ def admin(sign_up: SignUp, shared_folder: Path) -> Page:
 @pytest.fixture
 def execute(url: str, shared_folder: Path) -> Execute:
     """Runs a statement as the schema's owner."""
-    running = DataFolder(shared_folder / "data").running()
+    running = running_in(DataFolder(shared_folder / "data"))
     assert running is not None
     assert running.url == url
 

@@ -1,0 +1,1 @@
+"""Making the pages, and looking for secrets in them."""

@@ -1,0 +1,1 @@
+"""What operators do to a running install: switches, caps, models, users, and billing."""

@@ -1,0 +1,1 @@
+"""Everything on one machine: the only commands that know the development stack."""

@@ -1,0 +1,1 @@
+"""The app with services of your own."""

@@ -1,0 +1,125 @@
+"""`worker`: the jobs that need no users, in a process of their own.
+
+The app does them too; a worker goes on with them while the app is down, and takes them off its
+hands. Any number of both is safe. Its figures and its health are at WORKER_PORT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from granian.constants import Interfaces
+from granian.server.embed import Server
+from starlette.applications import Starlette
+
+from aisaas import observing
+from aisaas.api import health, metrics
+from aisaas.cli.environment import adopt, running
+from aisaas.cli.serve.systemd import READY, STOPPING, Watchdog, notify
+from aisaas.cli.voice import Voice, voice
+from aisaas.jobs.lifespan import close
+from aisaas.jobs.worker import work
+from aisaas.observe.loop_watch import loop_watched
+from aisaas.settings import Settings, settings
+from aisaas.wiring import Services, services
+from childprocess.ports import HOST, is_free
+
+# Nobody else watches this process where systemd doesn't; whoever started it starts it again.
+BLOCKED_SECONDS = 15.0
+BEAT_SECONDS = 1.0
+CLOSE_SECONDS = 2.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host", default=HOST, help=f"where to serve its metrics: {HOST} by default"
+    )
+    parser.epilog = (
+        "Exits on Ctrl-C or SIGTERM, after the calls in progress. Serves /health, /ready, and /metrics "
+        "on WORKER_PORT."
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    adopt(running())
+    config = settings()
+    heard = voice("worker")
+    observing.begin(config)
+    asyncio.run(_work(config, arguments.host, heard))
+    return 0
+
+
+async def _work(config: Settings, host: str, heard: Voice) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    these = services()
+    metered = "metering" if these.metering else "no metering, as payments are not set up"
+    mailed = "mails" if these.notice_mails else "no mails, as SMTP_URL is not set"
+    try:
+        async with (
+            loop_watched(exit_after=BLOCKED_SECONDS),
+            _figures_served(host, config.worker_port, heard),
+            _beating(),
+        ):
+            heard.say(f"Working: recovery, {metered}, {mailed}.")
+            notify(READY)
+            await work(these, stopping)
+            notify(STOPPING)
+    finally:
+        await _let_go(these)
+    heard.say("Stopped.")
+
+
+async def _let_go(these: Services) -> None:
+    await close(these)
+    await observing.end()
+
+
+@asynccontextmanager
+async def _beating() -> AsyncGenerator[None]:
+    """From the event loop, so that systemd hears nothing when that stands still."""
+    watchdog = Watchdog()
+
+    async def beat() -> None:
+        while True:
+            watchdog.beat()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+
+
+@asynccontextmanager
+async def _figures_served(host: str, port: int, heard: Voice) -> AsyncGenerator[None]:
+    """Inside the block. A second worker of the same machine does its jobs all the same."""
+    if not is_free(port):
+        heard.warn(
+            f"The figures of this worker are not served: port {port} is in use. Set WORKER_PORT."
+        )
+        yield
+        return
+    app = Starlette(routes=[*health.routes(), *metrics.routes()])
+    server = Server(
+        app,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGINL,
+        websockets=False,
+        log_enabled=False,
+    )
+    serving = asyncio.create_task(server.serve())
+    try:
+        yield
+    finally:
+        server.stop()
+        await asyncio.wait({serving}, timeout=CLOSE_SECONDS)
+        serving.cancel()

@@ -1,7 +1,0 @@
-"""What goes wrong while starting the embedded parts, said in words an operator can act on."""
-
-from __future__ import annotations
-
-
-class StackError(Exception):
-    """One clear paragraph: what happened, where, what to do. Shown without a stack trace."""

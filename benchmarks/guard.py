@@ -1,0 +1,151 @@
+"""How long a call stands at the door: from its cookie to `Admitted`, every guard included.
+
+Alone, one after the other; and at a given rate, each call timed from when it was due, so that
+waiting for the calls before it counts. What a call held is given back after it was timed. The
+conversations have a dozen messages; the sessions are checked with the sign-in server when that is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psycopg
+import uvloop
+
+from aisaas.chat.guards import Call, admit, give_back
+from aisaas.db.migrate import upgrade
+from aisaas.jobs.lifespan import running
+from aisaas.settings import load
+from aisaas.wiring import Services, build
+from devstack.stack import PARTS, Stack
+
+USERS = 40
+MESSAGES = 12
+RATE = 300
+# A machine that can't keep up has others wait, and their wait is measured; it isn't run over.
+UNDER_WAY = 48
+WARM_UP_CALLS = 300
+WARM_UP_SECONDS = 2
+QUESTION = "How does a reservation bound what a parallel call may spend? " * 3
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    cookie: str
+    conversation_id: UUID
+
+
+def measure(rounds: int, seconds: float) -> dict[str, dict[str, float]]:
+    """Milliseconds, for `rounds` calls one by one and for `seconds` at RATE calls a second."""
+    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder)) as stack:
+        upgrade(stack.env["MIGRATION_DATABASE_URL"])
+        # On the loop that the server runs on.
+        return uvloop.run(measured_on(stack, rounds, seconds))
+
+
+async def measured_on(stack: Stack, rounds: int, seconds: float) -> dict[str, dict[str, float]]:
+    values: dict[str, object] = {name.lower(): value for name, value in stack.env.items()}
+    values |= {
+        "embedded_parts": ",".join(PARTS),
+        "free_tokens_per_month": 1_000_000_000,
+        "free_requests_per_minute": 1_000_000,
+        "free_requests_per_day": 1_000_000,
+        "free_parallel_replies": 1_000,
+        "free_tier_daily_usd": 100_000,
+        "total_daily_usd": 100_000,
+        "sign_ups_per_address": 1_000,
+    }
+    services = build(load(**values))
+    async with running(services):
+        await services.model.warm()
+        callers = [await _caller(services, stack) for _ in range(USERS)]
+        # As `serve` does once everything is loaded: what is there now is there to stay.
+        gc.collect()
+        gc.freeze()
+        await _one_by_one(services, callers, WARM_UP_CALLS)
+        alone = await _one_by_one(services, callers, rounds)
+        await _at_rate(services, callers, RATE * WARM_UP_SECONDS)
+        at_rate = await _at_rate(services, callers, int(RATE * seconds))
+    return {"alone": _percentiles(alone), f"at_{RATE}": _percentiles(at_rate)}
+
+
+async def _caller(services: Services, stack: Stack) -> Caller:
+    signed_in = await services.accounts.sign_up(
+        f"{uuid4().hex}@example.com", "a password for a measurement", "", user_agent="bench"
+    )
+    assert signed_in is not None
+    conversation_id = uuid4()
+    url = stack.env["MIGRATION_DATABASE_URL"]
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        await connection.execute(
+            "insert into public.conversations (id, user_id, model) values (%s, %s, 'demo')",
+            [conversation_id, signed_in.user_id],
+        )
+        await connection.execute(
+            """
+            insert into public.messages (conversation_id, user_id, role, content, token_count)
+            select %s, %s, case i %% 2 when 0 then 'user' else 'assistant' end,
+              repeat('a few words of what was said ', 15), 90
+            from generate_series(0, %s) i
+            """,
+            [conversation_id, signed_in.user_id, MESSAGES - 1],
+        )
+    return Caller(f"{services.cookie}={signed_in.token}", conversation_id)
+
+
+async def _one_by_one(services: Services, callers: Sequence[Caller], rounds: int) -> list[float]:
+    found: list[float] = []
+    for number in range(rounds):
+        due = time.perf_counter()
+        found.append(await _pass(services, callers[number % len(callers)], due))
+    return found
+
+
+async def _at_rate(services: Services, callers: Sequence[Caller], calls: int) -> list[float]:
+    started = time.perf_counter()
+    tasks: list[asyncio.Task[float]] = []
+    turn = asyncio.Semaphore(UNDER_WAY)
+
+    async def passed(caller: Caller, due: float) -> float:
+        async with turn:
+            return await _pass(services, caller, due)
+
+    for number in range(calls):
+        due = started + number / RATE
+        if (wait := due - time.perf_counter()) > 0:
+            await asyncio.sleep(wait)
+        caller = callers[number % len(callers)]
+        tasks.append(asyncio.create_task(passed(caller, due)))
+    return await asyncio.gather(*tasks)
+
+
+async def _pass(services: Services, caller: Caller, due: float) -> float:
+    """Milliseconds from `due` until the call is admitted."""
+    principal = await services.accounts.principal(caller.cookie)
+    call = Call(
+        principal=principal,
+        purpose="reply",
+        text=QUESTION,
+        model_id="demo",
+        conversation_id=caller.conversation_id,
+        message_id=uuid4(),
+    )
+    call, _ = await admit(services.door, call)
+    elapsed = (time.perf_counter() - due) * 1000
+    await give_back(services.door, call)
+    return elapsed
+
+
+def _percentiles(found: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(found)
+    return {
+        "p50_ms": round(ordered[len(ordered) // 2], 2),
+        "p99_ms": round(ordered[int(len(ordered) * 0.99)], 2),
+    }

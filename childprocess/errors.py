@@ -1,0 +1,7 @@
+"""What goes wrong while starting the embedded parts, said in words an operator can act on."""
+
+from __future__ import annotations
+
+
+class StartError(Exception):
+    """One clear paragraph: what happened, where, what to do. Shown without a stack trace."""

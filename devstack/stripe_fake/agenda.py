@@ -1,0 +1,35 @@
+"""Objects that wait for an instant: which comes next, and what then happens to it.
+
+Invariant: an object waits under its own key `_due`, in the time of its test clock or else the books';
+whoever acts on it at that instant sets the key to a later one, or to None.
+"""
+
+from collections.abc import Callable
+
+from devstack.stripe_fake.books import Books, Due, Object
+
+DUE = "_due"
+
+
+def waiting(kind: str, act: Callable[[Books, Object, int], None]) -> Due:
+    """What happens by itself to objects of a kind, to each in its turn."""
+
+    def following(books: Books) -> int | None:
+        (at,) = books.database.execute(
+            "select min(json_extract(body, '$._due')) from objects where kind = ? "
+            "and json_extract(body, '$._due') is not null "
+            "and json_extract(body, '$.test_clock') is ?",
+            (kind, books.clocked),
+        ).fetchone()
+        return at
+
+    def run(books: Books, at: int) -> None:
+        rows = books.database.execute(
+            "select id from objects where kind = ? and json_extract(body, '$._due') <= ? "
+            "and json_extract(body, '$.test_clock') is ? order by seq",
+            (kind, at, books.clocked),
+        ).fetchall()
+        for (given,) in rows:
+            act(books, books.need(kind, given), at)
+
+    return Due(following, run)

@@ -1,0 +1,392 @@
+"""Checkout: a session with a page of its own, which ends in a subscription or expires after a day.
+
+Invariant: a session completes once, however often its page is sent. What a declined card leaves behind
+is undone with the transaction, and the session stays open for another card.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, cast
+
+from stripe.params.checkout._session_create_params import SessionCreateParams
+from stripe.params.checkout._session_expire_params import SessionExpireParams
+from stripe.params.checkout._session_line_item_list_params import SessionLineItemListParams
+from stripe.params.checkout._session_list_params import SessionListParams
+from stripe.params.checkout._session_retrieve_params import SessionRetrieveParams
+
+from devstack.stripe_fake import (
+    customers,
+    discounts,
+    engine,
+    invoice_lines,
+    payment_methods,
+    subscription_items,
+    subscriptions,
+)
+from devstack.stripe_fake.agenda import DUE, waiting
+from devstack.stripe_fake.books import Books, Object
+from devstack.stripe_fake.errors import PaymentsError, missing_param
+from devstack.stripe_fake.expand import INCLUDABLE
+from devstack.stripe_fake.operations import Call, Operation, merged_metadata, only, page
+from devstack.stripe_fake.periods import DAY
+
+KIND = "checkout.session"
+SHORTEST_SECONDS, LONGEST_SECONDS = 30 * 60, DAY
+SUBSCRIPTION_DATA = frozenset(
+    {
+        "billing_mode",
+        "description",
+        "metadata",
+        "trial_end",
+        "trial_period_days",
+        "trial_settings",
+    }
+)
+LINE = frozenset({"price", "quantity"})
+
+
+def create(call: Call) -> Object:
+    params, books = (
+        only(
+            call,
+            *("mode", "line_items", "client_reference_id", "metadata", "subscription_data"),
+            *("customer", "customer_email", "customer_update", "automatic_tax", "expires_at"),
+            *("allow_promotion_codes", "success_url", "cancel_url", "locale", "currency"),
+            *("payment_method_types", "billing_address_collection", "payment_method_collection"),
+        ),
+        call.books,
+    )
+    _check(call)
+    prices = _prices(books, params.get("line_items") or [])
+    customer = _customer(call)
+    data = _given(call, "subscription_data")
+    trial = subscriptions.trial_end(books, data) is not None
+    subtotal = 0 if trial else _asked(prices, params["line_items"])
+    session_id, now = f"cs_test_{books.new_id('x')[2:]}", books.now()
+    expires = params.get("expires_at", now + LONGEST_SECONDS)
+    session: Object = {
+        "id": session_id,
+        "object": KIND,
+        "adaptive_pricing": {"enabled": False},
+        "after_expiration": None,
+        "allow_promotion_codes": params.get("allow_promotion_codes"),
+        "amount_subtotal": subtotal,
+        "amount_total": subtotal,
+        "automatic_tax": {
+            "enabled": _given(call, "automatic_tax").get("enabled", False),
+            "liability": None,
+            "provider": None,
+            "status": None,
+        },
+        "billing_address_collection": params.get("billing_address_collection"),
+        "cancel_url": params.get("cancel_url"),
+        "client_reference_id": params.get("client_reference_id"),
+        "client_secret": None,
+        "consent": None,
+        "created": now,
+        "currency": prices[0]["currency"],
+        "custom_fields": [],
+        "customer": customer["id"] if customer else None,
+        "customer_account": None,
+        "customer_creation": None if customer else "always",
+        "customer_details": _details(customer) if customer else None,
+        "customer_email": params.get("customer_email"),
+        "discounts": [],
+        "expires_at": expires,
+        "invoice": None,
+        "livemode": False,
+        "locale": params.get("locale"),
+        "metadata": merged_metadata({}, params.get("metadata")),
+        "mode": "subscription",
+        "payment_intent": None,
+        "payment_link": None,
+        "payment_method_collection": params.get("payment_method_collection", "always"),
+        "payment_method_options": None,
+        "payment_method_types": ["card"],
+        "payment_status": "unpaid",
+        "recovered_from": None,
+        "return_url": None,
+        "setup_intent": None,
+        "shipping_options": [],
+        "status": "open",
+        "submit_type": None,
+        "subscription": None,
+        "success_url": params["success_url"],
+        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
+        "ui_mode": "hosted",
+        "url": f"{call.base_url}/checkout/{session_id}",
+        "_customer_update": params.get("customer_update") or {},
+        "_items": params["line_items"],
+        "_promotion": None,
+        "_subscription_data": data,
+        DUE: expires,
+    }
+    return books.add(session)
+
+
+def apply_code(books: Books, session: Object, code: str) -> None:
+    """Take a promotion code that was typed, or take it back with an empty text.
+
+    Raises `PaymentsError` with a sentence for whoever typed it.
+    """
+    promotion = discounts.named(books, code) if code else None
+    if code and not session["allow_promotion_codes"]:
+        raise PaymentsError("No codes are taken here.", param="promotion_code")
+    if code and not (promotion and discounts.redeemable(books, promotion, session["customer"])):
+        raise PaymentsError("This code is invalid.", param="promotion_code")
+    subtotal: int = session["amount_subtotal"]
+    off = discounts.taken(discounts.coupon_of(books, promotion), subtotal) if promotion else 0
+    session |= {
+        "amount_total": subtotal - off,
+        "discounts": [{"coupon": None, "promotion_code": promotion["id"]}] if promotion else [],
+        "total_details": session["total_details"] | {"amount_discount": off},
+        "_promotion": promotion["id"] if promotion else None,
+    }
+    books.save(session)
+
+
+def complete(
+    books: Books,
+    session: Object,
+    method: Object,
+    *,
+    authenticated: bool = False,
+    email: str | None = None,
+) -> Literal["complete", "action"]:
+    """Begin the subscription with this card. Told of in Stripe's order, the session last.
+
+    `action`: nothing was done yet; the card's owner has to authenticate, and then it is called again
+    with `authenticated`. `email` is for a session that knows no customer. Raises `CardDeclined`, and
+    `PaymentsError` if the session has expired.
+    """
+    session |= books.need(KIND, session["id"])
+    if session["status"] == "complete":
+        return "complete"
+    if session["status"] == "expired":
+        raise PaymentsError("This Checkout Session has expired.")
+    if payment_methods.needs_action(method):
+        if not authenticated:
+            return "action"
+        method["_authenticated"] = True
+        books.save(method)
+    customer = _customer_of(books, session, email)
+    payment_methods.attach_to(books, method, customer["id"])
+    _keep_billing(books, session, customer, method)
+    data = session["_subscription_data"]
+    trial_end = subscriptions.trial_end(books, data)
+    subscription = engine.subscribe(
+        books,
+        customer,
+        session["_items"],
+        metadata=merged_metadata({}, data.get("metadata")),
+        billing_mode=subscriptions.mode_of(data),
+        trial_end=trial_end,
+        behavior="error_if_incomplete",
+        authenticated=authenticated,
+        more=subscriptions.settings({**data, "automatic_tax": session["automatic_tax"]})
+        | {"discounts": _discounts(books, session, customer)},
+    )
+    session |= {
+        "customer": customer["id"],
+        "customer_details": _details(books.need("customer", customer["id"])),
+        "invoice": subscription["latest_invoice"],
+        "payment_status": "paid" if session["amount_total"] else "no_payment_required",
+        "status": "complete",
+        "subscription": subscription["id"],
+        "url": None,
+        DUE: None,
+    }
+    if session["automatic_tax"]["enabled"]:
+        session["automatic_tax"] |= {"status": "complete"}
+    books.emit("checkout.session.completed", books.save(session))
+    return "complete"
+
+
+def retrieve(call: Call) -> Object:
+    return call.books.need(KIND, call.path["session"], "session")
+
+
+def list_all(call: Call) -> Object:
+    wanted = ("customer", "status", "subscription")
+    params = only(call, *wanted, "created", "limit", "starting_after", "ending_before")
+    equal = {name: params[name] for name in wanted if params.get(name)}
+    return page(call, call.books.all(KIND, **equal), "/v1/checkout/sessions")
+
+
+def list_items(call: Call) -> Object:
+    only(call, "limit", "starting_after", "ending_before")
+    return _line_items(call.books, retrieve(call))
+
+
+def expire(call: Call) -> Object:
+    session = retrieve(call)
+    if session["status"] != "open":
+        raise PaymentsError(
+            'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout '
+            f"Session has a status of `{session['status']}`."
+        )
+    _expire(call.books, session, call.books.now())
+    return session
+
+
+def _check(call: Call) -> None:
+    params, now = call.params, call.books.now()
+    if params.get("mode") != "subscription":
+        raise PaymentsError(
+            "The stand-in for Stripe only has sessions with mode=subscription.", param="mode"
+        )
+    for name in ("success_url", "line_items"):
+        if not params.get(name):
+            raise missing_param(name)
+    if params.get("customer") and params.get("customer_email"):
+        raise PaymentsError(
+            "You may only specify one of these parameters: customer, customer_email.",
+            code="parameters_exclusive",
+            param="customer_email",
+        )
+    if params.get("customer_update") and not params.get("customer"):
+        raise PaymentsError(
+            "`customer_update` can only be used with `customer`.", param="customer_update"
+        )
+    if unknown := _given(call, "subscription_data").keys() - SUBSCRIPTION_DATA:
+        name = f"subscription_data[{min(unknown)}]"
+        raise PaymentsError(
+            f"The stand-in for Stripe does not implement the parameter {name} here.", param=name
+        )
+    expires = params.get("expires_at", now + LONGEST_SECONDS)
+    if not now + SHORTEST_SECONDS <= expires <= now + LONGEST_SECONDS:
+        raise PaymentsError(
+            "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout "
+            "Session creation.",
+            param="expires_at",
+        )
+
+
+def _given(call: Call, name: str) -> Object:
+    return call.params.get(name) or {}
+
+
+def _prices(books: Books, items: Sequence[Object]) -> list[Object]:
+    prices: list[Object] = []
+    for index, item in enumerate(items):
+        if unknown := item.keys() - LINE:
+            name = f"line_items[{index}][{min(unknown)}]"
+            raise PaymentsError(
+                f"The stand-in for Stripe does not implement the parameter {name} here.",
+                param=name,
+            )
+        price = subscription_items.price_for(books, item, f"line_items[{index}]")
+        if not subscription_items.metered(price) and not item.get("quantity"):
+            raise PaymentsError(
+                f"Quantity is required. Add `quantity` to `line_items[{index}]`.",
+                code="parameter_missing",
+                param=f"line_items[{index}][quantity]",
+            )
+        prices.append(price)
+    subscription_items.check_together(prices)
+    return prices
+
+
+def _customer(call: Call) -> Object | None:
+    params = call.params
+    if not params.get("customer"):
+        return None
+    customer = customers.living(call.books, params["customer"])
+    taxed = _given(call, "automatic_tax").get("enabled")
+    asks = _given(call, "customer_update").get("address") == "auto"
+    if taxed and not asks and not customer["address"]:
+        raise PaymentsError(
+            "Automatic tax calculation in Checkout requires a valid address on the Customer. Add a "
+            "valid address to the Customer or set `customer_update[address]` to 'auto'.",
+            code="customer_tax_location_invalid",
+        )
+    return customer
+
+
+def _customer_of(books: Books, session: Object, email: str | None) -> Object:
+    if session["customer"]:
+        return customers.living(books, session["customer"])
+    return customers.add(books, {"email": session["customer_email"] or email})
+
+
+def _discounts(books: Books, session: Object, customer: Object) -> list[str]:
+    if session["_promotion"] is None:
+        return []
+    promotion = books.need("promotion_code", session["_promotion"])
+    discount = discounts.redeem(books, promotion, customer["id"], "promotion_code")
+    return [books.save(discount | {"checkout_session": session["id"]})["id"]]
+
+
+def _keep_billing(books: Books, session: Object, customer: Object, method: Object) -> None:
+    """The card becomes the customer's; the address too, where it was agreed or they are new."""
+    payment_methods.set_default(books, customer, method)
+    billing, update = method["billing_details"], session["_customer_update"]
+    new = session["customer"] is None
+    values = {
+        name: billing[name]
+        for name in ("address", "name")
+        if (new or update.get(name) == "auto") and _said(billing[name])
+    }
+    former = {name: customer[name] for name, value in values.items() if customer[name] != value}
+    if former:
+        customer |= values
+        books.emit("customer.updated", books.save(customer), former)
+
+
+def _said(value: Any) -> bool:
+    return any(cast("Object", value).values()) if isinstance(value, dict) else bool(value)
+
+
+def _asked(prices: Sequence[Object], items: Sequence[Object]) -> int:
+    """What is to be paid at once, in cents."""
+    return sum(
+        invoice_lines.costs(price, item["quantity"])
+        for price, item in zip(prices, items, strict=True)
+        if not subscription_items.metered(price)
+    )
+
+
+def _details(customer: Object) -> Object:
+    names = ("address", "email", "name", "phone", "tax_exempt")
+    return {name: customer[name] for name in names} | {"tax_ids": []}
+
+
+def _line_items(books: Books, session: Object) -> Object:
+    data: list[Object] = []
+    for index, item in enumerate(session["_items"]):
+        price = books.need("price", item["price"])
+        metered = subscription_items.metered(price)
+        amount = 0 if metered else invoice_lines.costs(price, item["quantity"])
+        data.append(
+            {
+                "id": f"li_{session['id'][8:]}{index}",
+                "object": "item",
+                "amount_discount": 0,
+                "amount_subtotal": amount,
+                "amount_tax": 0,
+                "amount_total": amount,
+                "currency": price["currency"],
+                "description": invoice_lines.name_of(books, price),
+                "price": price,
+                "quantity": None if metered else item["quantity"],
+            }
+        )
+    url = f"/v1/checkout/sessions/{session['id']}/line_items"
+    return {"object": "list", "data": data, "has_more": False, "url": url}
+
+
+def _expire(books: Books, session: Object, _at: int) -> None:
+    session |= {"status": "expired", "url": None, DUE: None}
+    books.emit("checkout.session.expired", books.save(session))
+
+
+INCLUDABLE[(KIND, "line_items")] = _line_items
+WAITING = waiting(KIND, _expire)
+
+ONE = "/v1/checkout/sessions/{session}"
+OPERATIONS = (
+    Operation("POST", "/v1/checkout/sessions", SessionCreateParams, create),
+    Operation("GET", "/v1/checkout/sessions", SessionListParams, list_all),
+    Operation("GET", ONE, SessionRetrieveParams, retrieve),
+    Operation("GET", f"{ONE}/line_items", SessionLineItemListParams, list_items),
+    Operation("POST", f"{ONE}/expire", SessionExpireParams, expire),
+)

@@ -1,0 +1,161 @@
+"""Customers: made, changed, found by address, deleted with their subscriptions."""
+
+from stripe.params._customer_create_params import CustomerCreateParams
+from stripe.params._customer_delete_params import CustomerDeleteParams
+from stripe.params._customer_list_params import CustomerListParams
+from stripe.params._customer_retrieve_params import CustomerRetrieveParams
+from stripe.params._customer_update_params import CustomerUpdateParams
+
+from devstack.stripe_fake import payment_methods
+from devstack.stripe_fake.books import Books, Object
+from devstack.stripe_fake.errors import PaymentsError, missing_resource
+from devstack.stripe_fake.operations import Call, Operation, change, merged_metadata, only, page
+
+PLAIN = ("address", "balance", "description", "email", "name", "phone", "preferred_locales")
+KNOWN = (*PLAIN, "shipping", "tax_exempt", "invoice_settings", "metadata")
+LONGEST_EMAIL = 512
+MOST_ON_A_CLOCK = 3
+
+
+def create(call: Call) -> Object:
+    params, books = only(call, *KNOWN, "payment_method", "test_clock"), call.books
+    _check_email(params.get("email"))
+    customer = _blank(books)
+    if clock := params.get("test_clock"):
+        _check_clock(books, clock)
+        customer["test_clock"] = clock
+    customer |= _changes(books, customer, call)
+    _keep(books, customer)
+    if method := params.get("payment_method"):
+        payment_methods.attach_named(books, method, customer["id"])
+    return customer
+
+
+def add(books: Books, values: Object) -> Object:
+    """A customer who came by a page, with what they said there of themselves."""
+    return _keep(books, _blank(books) | values)
+
+
+def _keep(books: Books, customer: Object) -> Object:
+    books.add(customer)
+    books.emit("customer.created", customer)
+    return customer
+
+
+def _blank(books: Books) -> Object:
+    return {
+        "id": books.new_id("cus"),
+        "object": "customer",
+        "address": None,
+        "balance": 0,
+        "created": books.now(),
+        "currency": None,
+        "default_source": None,
+        "delinquent": False,
+        "description": None,
+        "discount": None,
+        "email": None,
+        "invoice_prefix": books.new_id("in")[-8:].upper(),
+        "invoice_settings": {
+            "custom_fields": None,
+            "default_payment_method": None,
+            "footer": None,
+            "rendering_options": None,
+        },
+        "livemode": False,
+        "metadata": {},
+        "name": None,
+        "next_invoice_sequence": 1,
+        "phone": None,
+        "preferred_locales": [],
+        "shipping": None,
+        "tax_exempt": "none",
+        "test_clock": None,
+    }
+
+
+def retrieve(call: Call) -> Object:
+    return _but_deleted(call.books.need("customer", call.path["customer"]))
+
+
+def update(call: Call) -> Object:
+    params = only(call, *KNOWN)
+    _check_email(params.get("email"))
+    customer = living(call.books, call.path["customer"], "id")
+    previous = change(call, customer, _changes(call.books, customer, call))
+    if previous:
+        call.books.emit("customer.updated", customer, previous)
+    return customer
+
+
+def delete(call: Call) -> Object:
+    books = call.books
+    customer = living(books, call.path["customer"], "id")
+    for prepare in books.at_customer_deleted:
+        prepare(books, customer)
+    books.save(customer | {"deleted": True})
+    books.emit("customer.deleted", customer)
+    return _but_deleted(customer | {"deleted": True})
+
+
+def list_all(call: Call) -> Object:
+    params = only(
+        call, "created", "email", "limit", "starting_after", "ending_before", "test_clock"
+    )
+    equal: Object = {"test_clock": params.get("test_clock")}
+    if params.get("email"):
+        equal["email"] = params["email"]
+    found = [each for each in call.books.all("customer", **equal) if not each.get("deleted")]
+    return page(call, found, "/v1/customers")
+
+
+def living(books: Books, given: str, param: str = "customer") -> Object:
+    """A customer who is not deleted; else `PaymentsError` (404)."""
+    customer = books.need("customer", given, param)
+    if customer.get("deleted"):
+        raise missing_resource("customer", given, param)
+    return customer
+
+
+def _changes(books: Books, customer: Object, call: Call) -> Object:
+    params = call.params
+    values: Object = {name: params[name] for name in PLAIN if name in params}
+    values |= {name: params[name] for name in ("shipping", "tax_exempt") if name in params}
+    if "metadata" in params:
+        values["metadata"] = merged_metadata(customer["metadata"], params["metadata"])
+    if settings := params.get("invoice_settings"):
+        if method := settings.get("default_payment_method"):
+            param = "invoice_settings[default_payment_method]"
+            found = payment_methods.for_customer(books, method, customer["id"], param)
+            settings = settings | {"default_payment_method": found["id"]}
+        values["invoice_settings"] = customer["invoice_settings"] | settings
+    return values
+
+
+def _check_clock(books: Books, clock: str) -> None:
+    books.need("test_helpers.test_clock", clock, "test_clock")
+    if len(books.all("customer", test_clock=clock)) >= MOST_ON_A_CLOCK:
+        raise PaymentsError(
+            f"You have reached the limit of {MOST_ON_A_CLOCK} customers for this test clock.",
+            param="test_clock",
+        )
+
+
+def _check_email(email: str | None) -> None:
+    if email is not None and ("@" not in email or len(email) > LONGEST_EMAIL):
+        raise PaymentsError(f"Invalid email address: {email}", code="email_invalid", param="email")
+
+
+def _but_deleted(customer: Object) -> Object:
+    if not customer.get("deleted"):
+        return customer
+    return {"id": customer["id"], "object": "customer", "deleted": True}
+
+
+OPERATIONS = (
+    Operation("POST", "/v1/customers", CustomerCreateParams, create),
+    Operation("GET", "/v1/customers", CustomerListParams, list_all),
+    Operation("GET", "/v1/customers/{customer}", CustomerRetrieveParams, retrieve),
+    Operation("POST", "/v1/customers/{customer}", CustomerUpdateParams, update),
+    Operation("DELETE", "/v1/customers/{customer}", CustomerDeleteParams, delete),
+)

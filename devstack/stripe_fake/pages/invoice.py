@@ -1,0 +1,255 @@
+"""An invoice as it is shown, printed and paid."""
+
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from devstack.stripe_fake import invoices, payment_methods
+from devstack.stripe_fake.books import Books, Object
+from devstack.stripe_fake.pages import card, confirm, words
+from devstack.stripe_fake.pages.frame import link, notice, page
+from devstack.stripe_fake.pages.html import Html, tag
+from devstack.stripe_fake.pages.routing import Fields, see, shown, submitted
+from devstack.stripe_fake.payment_methods import CardDeclined
+from devstack.stripe_fake.services import Services
+
+PORTAL = re.compile(r"bps_[A-Za-z0-9]+")
+ON_FILE = "on_file"
+PAID = "paid"
+TOLD = {
+    PAID: "The invoice is paid. Thank you.",
+    "failed": "The card was declined. Use another one.",
+    "unconfirmed": confirm.REFUSED,
+}
+
+
+def routes(services: Services) -> list[BaseRoute]:
+    books = services.books
+
+    def invoice_of(request: Request) -> Object:
+        return books.need(invoices.KIND, request.path_params["invoice"])
+
+    async def show(request: Request) -> Response:
+        told = request.query_params.get("told", "")
+        return _shown(books, invoice_of(request), _visited(request), {}, {}, told)
+
+    async def show_for_printing(request: Request) -> Response:
+        invoice = invoice_of(request)
+        return page(title(invoice), sheet(books, invoice))
+
+    async def pay(request: Request, fields: Fields) -> Response:
+        invoice, visited = invoice_of(request), _visited(request)
+        if invoice["status"] != "open":
+            return _go_on(invoice, visited, PAID if invoice["status"] == PAID else "")
+        given = None if fields.get("with") == ON_FILE else card.read(fields)
+        if isinstance(given, dict):
+            return _shown(books, invoice, visited, fields, given)
+        try:
+            with books.transaction():
+                method = card.method_of(books, given) if given else None
+                if method:
+                    payment_methods.attach_to(books, method, invoice["customer"])
+                outcome = invoices.pay(books, invoice, method)
+        except CardDeclined as error:
+            return _shown(books, invoice, visited, fields, card.declined(error))
+        if outcome == "action":
+            return see(confirm_address(invoice, visited, method))
+        return _go_on(invoice, visited, outcome)
+
+    async def ask(request: Request) -> Response:
+        invoice, visited = invoice_of(request), _visited(request)
+        method = _method(books, request, invoice)
+        if invoice["status"] != "open":
+            return _go_on(invoice, visited, "")
+        return confirm.question(
+            f"{words.money(invoice['amount_remaining'], invoice['currency'])} for {title(invoice)}",
+            confirm_address(invoice, visited, method),
+        )
+
+    async def decide(request: Request, fields: Fields) -> Response:
+        invoice, visited = invoice_of(request), _visited(request)
+        method = _method(books, request, invoice)
+        if not confirm.confirmed(fields):
+            return _go_on(invoice, visited, "unconfirmed")
+        with books.transaction():
+            outcome = invoices.pay(books, invoice, method, authenticated=True)
+        return _go_on(invoice, visited, outcome)
+
+    return [
+        shown("/invoice/{invoice}", show),
+        submitted("/invoice/{invoice}", pay),
+        shown("/invoice/{invoice}/print", show_for_printing),
+        shown("/invoice/{invoice}/confirm", ask),
+        submitted("/invoice/{invoice}/confirm", decide),
+    ]
+
+
+def confirm_address(invoice: Object, visited: str, method: Object | None) -> str:
+    """Where a payment is confirmed; `visited` is the session of the portal to go back to, if any."""
+    return _address(invoice, visited, "/confirm", method=method["id"] if method else "")
+
+
+def _visited(request: Request) -> str:
+    """The portal's session from which somebody came, if they did."""
+    given = request.query_params.get("portal", "")
+    return given if PORTAL.fullmatch(given) else ""
+
+
+def _address(invoice: Object, visited: str, below: str = "", **query: str) -> str:
+    given = {name: text for name, text in {"portal": visited, **query}.items() if text}
+    return f"/invoice/{invoice['id']}{below}{'?' if given else ''}{urlencode(given)}"
+
+
+def _go_on(invoice: Object, visited: str, told: str) -> Response:
+    if visited:
+        return see(f"/portal/{visited}?{urlencode({'told': told})}")
+    return see(_address(invoice, visited, told=told))
+
+
+def _method(books: Books, request: Request, invoice: Object) -> Object | None:
+    """The card that the address names, which is the customer's; none names the one on file."""
+    given = request.query_params.get("method", "")
+    if not given:
+        return None
+    return payment_methods.for_customer(books, given, invoice["customer"], "method")
+
+
+def _shown(
+    books: Books,
+    invoice: Object,
+    visited: str,
+    typed: Fields,
+    wrong: Mapping[str, str],
+    told: str = "",
+) -> Response:
+    return page(
+        title(invoice),
+        tag("p", link(f"/portal/{visited}", "← Back to billing")) if visited else None,
+        notice(TOLD[told], wrong=told != PAID) if told in TOLD else None,
+        sheet(books, invoice),
+        _payment(books, invoice, visited, typed, wrong) if invoice["status"] == "open" else None,
+        tag("p", link(_address(invoice, "", "/print"), "For printing")),
+        status=HTTPStatus.UNPROCESSABLE_ENTITY if wrong else HTTPStatus.OK,
+    )
+
+
+def _payment(
+    books: Books, invoice: Object, visited: str, typed: Fields, wrong: Mapping[str, str]
+) -> Html:
+    on_file = invoices.method_of(books, invoice)
+    action = _address(invoice, visited)
+    return tag(
+        "section",
+        tag("h2", "Pay this invoice"),
+        tag(
+            "form",
+            tag("p", card.in_words(on_file)),
+            tag("button", "Pay with this card", name="with", value=ON_FILE, class_="main"),
+            method="post",
+            action=action,
+        )
+        if on_file
+        else None,
+        tag(
+            "details",
+            tag("summary", "Another card" if on_file else "Card"),
+            tag(
+                "form",
+                card.inputs(typed, wrong),
+                tag("button", "Pay", class_="main full"),
+                method="post",
+                action=action,
+            ),
+            card.note(),
+            open=on_file is None or bool(wrong),
+        ),
+        class_="card",
+    )
+
+
+def title(invoice: Object) -> str:
+    number = invoice.get("number")
+    return f"Invoice {number}" if number else "Draft of an invoice"
+
+
+def sheet(books: Books, invoice: Object) -> Html:
+    """The invoice itself: for whom, for when, for what, how much."""
+    currency = invoice["currency"]
+    customer = books.get("customer", invoice["customer"]) or {}
+    for_whom = invoice.get("customer_name") or customer.get("name")
+    email = invoice.get("customer_email") or customer.get("email")
+    lines: Sequence[Object] = invoice["lines"]["data"]
+    return tag(
+        "section",
+        tag(
+            "p",
+            words.money(invoice["amount_due"], currency),
+            " ",
+            words.state(invoice["status"]),
+            class_="big",
+        ),
+        tag(
+            "dl",
+            _term(
+                "For", ", ".join(each for each in (for_whom, email) if each) or invoice["customer"]
+            ),
+            _term("Date", words.day(invoice["created"])),
+            _term("Period", words.period(invoice["period_start"], invoice["period_end"])),
+        ),
+        tag(
+            "table",
+            tag(
+                "thead",
+                tag(
+                    "tr",
+                    tag("th", "What", scope="col"),
+                    tag("th", "Amount", scope="col", class_="amount"),
+                ),
+            ),
+            tag("tbody", *(_line(line) for line in lines)),
+            tag("tfoot", *(_sum(name, amount, currency) for name, amount in _sums(invoice))),
+        ),
+        class_="card",
+    )
+
+
+def _term(name: str, text: str) -> Html:
+    return tag("div", tag("dt", name), tag("dd", text))
+
+
+def _line(line: Object) -> Html:
+    period: Object = line["period"]
+    return tag(
+        "tr",
+        tag(
+            "td",
+            line["description"],
+            tag("div", words.period(period["start"], period["end"]), class_="quiet"),
+        ),
+        tag("td", words.money(line["amount"], line["currency"]), class_="amount"),
+    )
+
+
+def _sums(invoice: Object) -> list[tuple[str, int]]:
+    total, due, paid = invoice["total"], invoice["amount_due"], invoice["amount_paid"]
+    credit, left = max(total, 0) - due, invoice["amount_remaining"]
+    off = sum(each["amount"] for each in invoice["total_discount_amounts"])
+    sums = [("Subtotal", invoice["subtotal"]), ("Discount", -off)] if off else []
+    sums += [("Total", total)]
+    sums += [("From earlier credit", -credit)] if credit else []
+    sums += [("Kept as credit", -total)] if total < 0 else []
+    sums += [("Paid", paid)] if paid else []
+    return [*sums, ("To be paid", left)] if left else sums
+
+
+def _sum(name: str, amount: int, currency: str) -> Html:
+    return tag(
+        "tr",
+        tag("th", name, scope="row"),
+        tag("td", words.money(amount, currency), class_="amount"),
+    )

@@ -1,0 +1,177 @@
+"""The billing portal as the API has it: what it offers, and a session of it for a customer.
+
+Invariant: of all configurations exactly one is the default, the first that was made. The pages are
+served elsewhere; `configuration_of` says what they may offer.
+"""
+
+from typing import Any, cast
+
+from stripe.params.billing_portal._configuration_create_params import ConfigurationCreateParams
+from stripe.params.billing_portal._configuration_list_params import ConfigurationListParams
+from stripe.params.billing_portal._configuration_retrieve_params import ConfigurationRetrieveParams
+from stripe.params.billing_portal._configuration_update_params import ConfigurationUpdateParams
+from stripe.params.billing_portal._session_create_params import SessionCreateParams
+
+from devstack.stripe_fake import customers
+from devstack.stripe_fake.books import Books, Object
+from devstack.stripe_fake.errors import PaymentsError, missing_param
+from devstack.stripe_fake.operations import Call, Operation, change, merged_metadata, only, page
+
+CONFIGURATION, SESSION = "billing_portal.configuration", "billing_portal.session"
+CHANGEABLE = ("business_profile", "default_return_url", "features", "login_page", "name")
+# What Stripe fills in where a feature isn't mentioned, or only in part.
+FEATURES: Object = {
+    "customer_update": {"allowed_updates": [], "enabled": False},
+    "invoice_history": {"enabled": False},
+    "payment_method_update": {"enabled": False, "payment_method_configuration": None},
+    "subscription_cancel": {
+        "cancellation_reason": {
+            "enabled": False,
+            "feedback_options": None,
+            "options": [
+                *("too_expensive", "missing_features", "switched_service", "unused"),
+                *("customer_service", "too_complex", "low_quality", "other"),
+            ],
+        },
+        "enabled": False,
+        "mode": "at_period_end",
+        "proration_behavior": "none",
+    },
+    "subscription_update": {
+        "billing_cycle_anchor": None,
+        "default_allowed_updates": [],
+        "enabled": False,
+        "products": None,
+        "proration_behavior": "none",
+        "schedule_at_period_end": {"conditions": []},
+        "trial_update_behavior": "end_trial",
+    },
+}
+
+
+def create(call: Call) -> Object:
+    params, books = only(call, *CHANGEABLE, "metadata"), call.books
+    configuration: Object = {
+        "id": books.new_id("bpc"),
+        "object": CONFIGURATION,
+        "active": True,
+        "application": None,
+        "business_profile": {
+            "headline": None,
+            "privacy_policy_url": None,
+            "terms_of_service_url": None,
+        },
+        "created": books.now(),
+        "default_return_url": None,
+        "features": FEATURES,
+        "is_default": not books.all(CONFIGURATION, is_default=True),
+        "livemode": False,
+        "login_page": {"enabled": False, "url": None},
+        "metadata": merged_metadata({}, params.get("metadata")),
+        "name": None,
+        "updated": books.now(),
+    }
+    configuration |= _changes(call, configuration)
+    books.add(configuration)
+    books.emit("billing_portal.configuration.created", configuration)
+    return configuration
+
+
+def retrieve(call: Call) -> Object:
+    return call.books.need(CONFIGURATION, call.path["configuration"])
+
+
+def update(call: Call) -> Object:
+    params, books = only(call, *CHANGEABLE, "active", "metadata"), call.books
+    configuration = books.need(CONFIGURATION, call.path["configuration"])
+    values = _changes(call, configuration)
+    if "active" in params:
+        if configuration["is_default"] and not params["active"]:
+            raise PaymentsError("The default configuration cannot be deactivated.", param="active")
+        values["active"] = params["active"]
+    if "metadata" in params:
+        values["metadata"] = merged_metadata(configuration["metadata"], params["metadata"])
+    if previous := change(call, configuration, values):
+        change(call, configuration, {"updated": books.now()})
+        books.emit("billing_portal.configuration.updated", configuration, previous)
+    return configuration
+
+
+def list_all(call: Call) -> Object:
+    params = only(call, "active", "is_default", "limit", "starting_after", "ending_before")
+    equal = {name: params[name] for name in ("active", "is_default") if name in params}
+    found = call.books.all(CONFIGURATION, **equal)
+    return page(call, found, "/v1/billing_portal/configurations")
+
+
+def open_session(call: Call) -> Object:
+    params, books = only(call, "configuration", "customer", "locale", "return_url"), call.books
+    if not params.get("customer"):
+        raise missing_param("customer")
+    customer = customers.living(books, params["customer"])
+    configuration = _chosen(books, params.get("configuration"))
+    session_id = books.new_id("bps")
+    session: Object = {
+        "id": session_id,
+        "object": SESSION,
+        "configuration": configuration["id"],
+        "created": books.now(),
+        "customer": customer["id"],
+        "customer_account": None,
+        "flow": None,
+        "livemode": False,
+        "locale": params.get("locale"),
+        "on_behalf_of": None,
+        "return_url": params.get("return_url") or configuration["default_return_url"],
+        "url": f"{call.base_url}/portal/{session_id}",
+    }
+    books.add(session)
+    books.emit("billing_portal.session.created", session)
+    return session
+
+
+def configuration_of(books: Books, session: Object) -> Object:
+    return books.need(CONFIGURATION, session["configuration"])
+
+
+def _chosen(books: Books, given: str | None) -> Object:
+    if given:
+        return books.need(CONFIGURATION, given, "configuration")
+    for configuration in books.all(CONFIGURATION, is_default=True):
+        return configuration
+    raise PaymentsError(
+        "No configuration provided and your test mode default configuration has not been created.",
+        param="configuration",
+    )
+
+
+def _changes(call: Call, former: Object) -> Object:
+    params = call.params
+    values: Object = {name: params[name] for name in CHANGEABLE if name in params}
+    for name in ("business_profile", "features"):
+        if name in values:
+            values[name] = _laid_over(former[name], values[name])
+    if "login_page" in values:
+        shown = f"{call.base_url}/p/login/test" if values["login_page"]["enabled"] else None
+        values["login_page"] |= {"url": shown}
+    return values
+
+
+def _laid_over(former: Any, given: Any) -> Any:
+    """What was there, with what is given put in its place, part by part."""
+    if not isinstance(former, dict) or not isinstance(given, dict):
+        # An empty text unsets a list.
+        return [] if isinstance(former, list) and given is None else given
+    there, parts = cast("Object", former), cast("Object", given)
+    return there | {name: _laid_over(there.get(name), value) for name, value in parts.items()}
+
+
+CONFIGURATIONS = "/v1/billing_portal/configurations"
+ONE = f"{CONFIGURATIONS}/{{configuration}}"
+OPERATIONS = (
+    Operation("POST", CONFIGURATIONS, ConfigurationCreateParams, create),
+    Operation("GET", CONFIGURATIONS, ConfigurationListParams, list_all),
+    Operation("GET", ONE, ConfigurationRetrieveParams, retrieve),
+    Operation("POST", ONE, ConfigurationUpdateParams, update),
+    Operation("POST", "/v1/billing_portal/sessions", SessionCreateParams, open_session),
+)

@@ -1,0 +1,130 @@
+"""The books of the stand-in for Stripe: whole transactions, and time that can be moved."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devstack.stripe_fake import meter_events, meters
+from devstack.stripe_fake.books import Books, Due
+from devstack.stripe_fake.clock import Clock
+from devstack.stripe_fake.errors import PaymentsError
+from devstack.stripe_fake.operations import Call
+
+HOUR = 3600
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Iterator[Books]:
+    made = Books(tmp_path / "books.sqlite")
+    yield made
+    made.close()
+
+
+METER = {
+    "display_name": "Tokens",
+    "event_name": "tokens",
+    "default_aggregation": {"formula": "sum"},
+}
+
+
+def called(books: Books, **params: object) -> Call:
+    return Call(books=books, key="", base_url="", path={}, params=params)
+
+
+def thing(books: Books, name: str, **more: object) -> dict[str, object]:
+    return {"object": "thing", "id": name, "created": books.now(), **more}
+
+
+def test_what_raises_leaves_nothing_behind(books: Books, tmp_path: Path) -> None:
+    told: list[str] = []
+    books.after_commit.append(lambda: told.append("committed"))
+    with books.transaction():
+        books.add(thing(books, "kept", size=1))
+
+    def fail_in_the_middle() -> None:
+        with books.transaction():
+            books.save(thing(books, "kept", size=2))
+            books.add(thing(books, "lost"))
+            books.emit("thing.created", thing(books, "lost"))
+            books.need("thing", "nowhere")
+
+    with pytest.raises(PaymentsError):
+        fail_in_the_middle()
+    assert told == ["committed"]
+    again = Books(tmp_path / "books.sqlite")
+    for each in (books, again):
+        assert [found["id"] for found in each.all("thing")] == ["kept"]
+        assert each.need("thing", "kept")["size"] == 1
+        assert each.all("event") == []
+    again.close()
+
+
+def test_what_is_its_own_is_kept_and_never_shown(books: Books) -> None:
+    with books.transaction():
+        event = books.emit("thing.created", thing(books, "x", _secret="s", inner={"_own": 1}))
+    assert "_secret" not in event["data"]["object"]
+    assert event["data"]["object"]["inner"] == {}
+
+
+def test_an_instant_before_a_move_is_not_moved() -> None:
+    clock = Clock([(1000, 500), (2000, 700)])
+    assert [clock.virtual(at) for at in (999, 1000, 1999, 2000)] == [999, 1500, 2499, 2700]
+
+
+async def test_what_falls_due_is_done_in_order_and_at_its_time(
+    books: Books, tmp_path: Path
+) -> None:
+    start, done = books.now(), list[tuple[str, int]]()
+    waiting = {"renewal": start + 2 * HOUR, "retry": start + HOUR, "far": start + 9 * HOUR}
+
+    def due(name: str) -> Due:
+        def run(at_books: Books, at: int) -> None:
+            done.append((name, at_books.now()))
+            del waiting[name]
+            if name == "renewal":
+                waiting["retry"] = at + HOUR
+
+        return Due(lambda _: waiting.get(name), run)
+
+    books.at_due += [due(name) for name in ("renewal", "retry", "far")]
+    await books.advance(4 * HOUR)
+    assert done == [
+        ("retry", start + HOUR),
+        ("renewal", start + 2 * HOUR),
+        ("retry", start + 3 * HOUR),
+    ]
+    assert books.now() >= start + 4 * HOUR
+    again = Books(tmp_path / "books.sqlite")
+    assert abs(again.now() - books.now()) <= 1
+    assert again.virtual(start) == start
+    again.close()
+
+
+async def test_what_is_stamped_after_a_move_lies_after_it(books: Books) -> None:
+    await books.advance(HOUR)
+    assert books.virtual(int(time.time())) == books.now()
+    assert books.now() - int(time.time()) == HOUR
+
+
+async def test_usage_falls_into_the_period_in_which_it_happened(books: Books) -> None:
+    month, before = 30 * 24 * HOUR, int(time.time())
+    with books.transaction():
+        books.add({"object": "customer", "id": "cus_1"})
+        meter = meters.create(called(books, **METER))["id"]
+
+    def use(value: int, timestamp: int) -> None:
+        payload = {"stripe_customer_id": "cus_1", "value": str(value)}
+        wanted = {"event_name": "tokens", "timestamp": timestamp, "payload": payload}
+        with books.transaction():
+            meter_events.create(called(books, **wanted))
+
+    use(1, before)
+    await books.advance(month)
+    use(10, int(time.time()))
+    use(100, before)
+    ends = before + month
+    assert meters.metered(books, "cus_1", meter, before, ends) == 101
+    assert meters.metered(books, "cus_1", meter, ends, ends + month) == 10
+    assert meters.metered(books, "cus_2", meter, before, ends) == 0
