@@ -526,6 +526,8 @@ class PaidSubscription:
     # Which meters its metered prices bill.
     bills_money: bool = True
     bills_tokens: bool = False
+    # Canceled by the provider because no payment succeeded.
+    given_up: bool = False
 
 
 AfterRefund = Literal["suspend", "cancel", "nothing"]

@@ -33,6 +33,8 @@ BASE_PRICE = "_base"
 # The metered price of all plans, and how those of one plan end that were made before it.
 EXTRA_USAGE_PRICE = "extra_usage"
 USAGE_PRICE = "_usage"
+# Why a subscription was canceled after the last retry of a payment.
+GIVEN_UP = "payment_failed"
 UNPAID = frozenset({"past_due", "unpaid"})
 
 
@@ -183,6 +185,10 @@ class BillingMode(BaseModel):
     type: str
 
 
+class CancellationDetails(BaseModel):
+    reason: str | None = None
+
+
 class StripeSubscription(BaseModel):
     id: str
     customer: Id
@@ -193,6 +199,7 @@ class StripeSubscription(BaseModel):
     metadata: OurMetadata | None = None
     cancel_at: int | None = None
     cancel_at_period_end: bool = False
+    cancellation_details: CancellationDetails | None = None
     currency: str = "usd"
     trial_end: int | None = None
     # Ids where they weren't expanded.
@@ -237,7 +244,13 @@ class StripeSubscription(BaseModel):
             schedule_done=self._schedule_done(plan),
             bills_money=any(item.price.bills_money for item in self.metered),
             bills_tokens=any(not item.price.bills_money for item in self.metered),
+            given_up=self._given_up,
         )
+
+    @property
+    def _given_up(self) -> bool:
+        details = self.cancellation_details
+        return self.status == "canceled" and details is not None and details.reason == GIVEN_UP
 
     def _next_plan(self, plan: str | None) -> str | None:
         found = self.schedule

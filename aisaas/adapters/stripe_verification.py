@@ -117,6 +117,8 @@ class Case:
     rows: list[Row]
     expected: list[Mapping[str, int]] = field(default_factory=list[Mapping[str, int]])
     run: str = field(default_factory=lambda: uuid4().hex[:12])
+    # The number of the invoice that nobody pays, if there is one.
+    unpaid: int = 0
     sent: int = 0
     events: int = 0
 
@@ -163,7 +165,7 @@ class Case:
             await asyncio.sleep(POLL_SECONDS)
 
     async def upgrade(self, plan: Plan) -> None:
-        base = await self._base_item()
+        base = await self.base_item()
         start, end = _period(base)
         now, more = self.customer.now, plan.tokens_per_month - self.plan.tokens_per_month
         allowance = upgraded(
@@ -182,13 +184,15 @@ class Case:
 
     async def half(self) -> None:
         """To the middle of the period."""
-        start, end = _period(await self._base_item())
+        start, end = _period(await self.base_item())
         await self.customer.advance((start + end) // 2)
 
-    async def renew(self, plan: Plan | None = None, *, status: str = "active") -> None:
+    async def renew(
+        self, plan: Plan | None = None, *, status: str = "active", after: int = FINAL_SECONDS
+    ) -> None:
         """Past the end of the period; `plan` is the next one's, where it is another."""
-        _, end = _period(await self._base_item())
-        await self.customer.advance(end + FINAL_SECONDS)
+        _, end = _period(await self.base_item())
+        await self.customer.advance(end + after)
         self.plan = plan or self.plan
         self.expected.append({BASE: _base(self.plan), EXTRA: self.ledger.cents})
         self.ledger = Ledger(self.plan.tokens_per_month)
@@ -196,7 +200,7 @@ class Case:
 
     async def expire(self) -> None:
         """Past the end of the last period."""
-        _, end = _period(await self._base_item())
+        _, end = _period(await self.base_item())
         await self.customer.advance(end + FINAL_SECONDS)
         self.expected.append({EXTRA: self.ledger.cents})
         await self.check_status("canceled")
@@ -224,13 +228,14 @@ class Case:
                 if (ours is not None and kind in ours) or theirs.get(kind):
                     what = f"invoice {number}, {kind}"
                     self.money(what, (ours or {}).get(kind, 0), theirs.get(kind, 0))
-            expected = "no invoice" if ours is None else "paid"
-            self.row(f"invoice {number}", expected, invoice.status if invoice else "no invoice")
+            expected = "open" if number == self.unpaid else "paid"
+            ours_is = "no invoice" if ours is None else expected
+            self.row(f"invoice {number}", ours_is, invoice.status if invoice else "no invoice")
 
     async def _subscription(self) -> StripeSubscription:
         return await self.customer.subscription(self.id)
 
-    async def _base_item(self) -> Item:
+    async def base_item(self) -> Item:
         base = (await self._subscription()).base
         if base is None:
             raise PaymentsRefused("no_base_price", "The subscription has no base price.")
@@ -311,6 +316,19 @@ async def _late_payment(case: Case) -> None:
     await case.check_status("active")
 
 
+async def _given_up(case: Case) -> None:
+    """What is used before the renewal is known to be unpaid is on no invoice: it is written off."""
+    await case.subscribe(case.small)
+    await case.customer.pay_with(FAILING_CARD)
+    await case.renew(status="active", after=HOUR // 2)
+    await case.use_extra()
+    # The last retry is two weeks after the first try, unless the account has another setting.
+    _, end = _period(await case.base_item())
+    await case.customer.advance(end + DAY)
+    await case.check_status("canceled")
+    case.unpaid = 2
+
+
 async def _refund(case: Case) -> None:
     await case.subscribe(case.small)
     await case.use_extra()
@@ -351,6 +369,7 @@ SEQUENCES: Mapping[str, Callable[[Case], Awaitable[None]]] = {
     "cancel and resume": _cancel_and_resume,
     "cancel": _cancel,
     "payment fails, then succeeds": _late_payment,
+    "no payment succeeds": _given_up,
     "refund": _refund,
     "second subscription": _duplicate,
     "trial": _trial,

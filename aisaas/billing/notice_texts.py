@@ -236,4 +236,10 @@ TEXTS: Mapping[str, NoticeText] = {
         "switch.",
         links=(LOSSES,),
     ),
+    notices.WRITTEN_OFF: _to_admins(
+        "Extra usage of {usd} is written off",
+        "Stripe canceled {subscription} because no payment succeeded. The customer had used {tokens} of "
+        "extra usage ({usd}) in the last period, and no invoice asks for it.",
+        "Customer {customer}, user {user}.",
+    ),
 }

@@ -15,7 +15,7 @@ from aisaas import formats
 from aisaas.billing import notices
 from aisaas.billing.plans import FREE, Plan
 from aisaas.errors import NoticeUnwritable
-from aisaas.formats import moment, money, usd
+from aisaas.formats import count, moment, money, usd
 
 # None is a word that isn't known.
 Words = Mapping[str, str | None]
@@ -247,6 +247,16 @@ def _usage_lost(values: Values, _plans: Plans) -> Words:
     }
 
 
+def _written_off(values: Values, _plans: Plans) -> Words:
+    return {
+        "subscription": values.text("subscription"),
+        "tokens": count(values.whole("tokens"), "token"),
+        "usd": values.usd("usd"),
+        "customer": values.text("customer"),
+        "user": values.text("user_id"),
+    }
+
+
 def _times(count: int) -> str:
     return f"{count:,} {'time' if count == 1 else 'times'}"
 
@@ -275,6 +285,7 @@ _READERS: Mapping[str, Callable[[Values, Plans], Words]] = {
     notices.SPENDING_NEAR: _spending,
     notices.SPENDING_REFUSED: _spending,
     notices.USAGE_LOST: _usage_lost,
+    notices.WRITTEN_OFF: _written_off,
 }
 
 

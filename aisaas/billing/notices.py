@@ -33,6 +33,7 @@ MODEL_GONE = "model_gone"
 SPENDING_NEAR = "spending_near"
 SPENDING_REFUSED = "spending_refused"
 USAGE_LOST = "usage_lost"
+WRITTEN_OFF = "written_off"
 
 
 async def add_notice(

@@ -22,7 +22,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.billing import entitlement_store, notices
+from aisaas.billing import entitlement_store, notices, write_offs
 from aisaas.billing import subscription_store as store
 from aisaas.billing.job_failures import JobFailures, Patience
 from aisaas.billing.models import (
@@ -254,6 +254,8 @@ class Subscriptions:
             await store.add_task(session, "release_schedule", seen.id, owner)
         if before is not None and seen.status == "canceled":
             await self.tell_ended(session, owner, seen.id, seen.plan)
+        if seen.given_up:
+            await write_offs.record(session, owner, seen)
         if seen.status in GRANTING and seen.plan not in self._plans:
             await _report_unknown_price(session, owner, seen)
             return Synced("unknown_price", owner, seen.price_id, seen, has)

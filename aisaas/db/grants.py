@@ -30,6 +30,7 @@ private.token_ratios             ----       ----      ----   siu-
 private.usage_by_user            ----       ----      ----   s---
 private.usage_losses             ----       ----      ----   si--
 private.usage_totals             ----       ----      ----   s---
+private.write_offs               ----       ----      ----   si--
 public.audit_log                 ----       ----      ----   si--
 public.billing_notices           ----       ----      ----   siud
 public.conversations             ----       0-0-      siu-   s--d

@@ -146,6 +146,16 @@ SAMPLES: Mapping[str, tuple[Recorded, tuple[str, ...]]] = {
         {**SPENDING, "scope": "total", "percent": 100},
         ("are being refused: the total", "spent $4.02 of the $5.00", "$0.50 is reserved"),
     ),
+    notices.WRITTEN_OFF: (
+        {
+            "user_id": "a-user",
+            "customer": "cus_1",
+            "subscription": "sub_1",
+            "tokens": 1_500,
+            "usd": "12.345678",
+        },
+        ("$12.35 is written off", "sub_1", "1,500 tokens", "cus_1", "a-user"),
+    ),
     notices.USAGE_LOST: (
         {
             "model": "gpt-x",

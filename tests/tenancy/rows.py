@@ -254,6 +254,14 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
     "private.usage_by_user": usage_by_user,
     "private.usage_losses": usage_loss,
     "private.usage_totals": usage_total,
+    "private.write_offs": lambda person: {
+        "period_key": f"sub_{uuid4().hex}:1",
+        "user_id": person.id,
+        "subscription_id": "sub_1",
+        "reason": "payment_failed",
+        "tokens": 5,
+        "usd": Decimal(1),
+    },
     "private.subscription_tasks": lambda person: {
         "kind": "release_schedule",
         "subscription_id": f"sub_{uuid4().hex}",

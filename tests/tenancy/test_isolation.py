@@ -217,6 +217,7 @@ async def test_deleted_account_leaves_ledger_and_allowance_and_nothing_else(
         "private.subscription_tasks",
         "private.usage_by_user",
         "private.usage_losses",
+        "private.write_offs",
         "public.credit_grants",
         "public.quota_periods",
         "public.reservations",

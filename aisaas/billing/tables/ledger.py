@@ -177,6 +177,26 @@ class UsageLoss(Table, table=True):
     created_at: datetime = Field(sa_column_kwargs=NOW)
 
 
+class WriteOff(Table, table=True):
+    """Extra usage of a subscription's last period that no invoice asks for. Append-only."""
+
+    __tablename__ = "write_offs"
+    __table_args__ = (
+        check("reason in ('payment_failed')", "reason"),
+        *positive("tokens", "usd"),
+        index("user", "user_id"),
+        {"schema": "private"},
+    )
+
+    period_key: str = Field(primary_key=True)
+    user_id: UUID
+    subscription_id: str
+    reason: str
+    tokens: int = Field(sa_type=sa.BigInteger)
+    usd: Decimal = Field(sa_type=Usd)
+    created_at: datetime = Field(sa_column_kwargs=NOW)
+
+
 class PriceVersionRow(Table, table=True):
     """What a price said; lines of the ledger name it."""
 
