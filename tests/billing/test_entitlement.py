@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aisaas.billing.models import Entitlement
-from aisaas.billing.subscriptions import entitlement
+from aisaas.billing.subscriptions import duplicates, entitlement
 from aisaas.ports import PaidSubscription
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -192,3 +193,48 @@ def test_paid_plan_is_always_granted_by_a_subscription_in_force(
     assert granting.plan == has.plan
     assert granting.status in {"trialing", "active", "past_due"}
     assert has.ends_at is None or has.ends_at > NOW
+
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("age", "ended"),
+    [
+        (timedelta(0), True),
+        (3 * DAY - SECOND, True),
+        # What has been there for three days is somebody's intention.
+        (3 * DAY, False),
+        (3 * DAY + SECOND, False),
+        (40 * DAY - SECOND, False),
+    ],
+)
+def test_second_subscription_is_ended_within_three_days_of_its_beginning(
+    age: timedelta, ended: bool
+) -> None:
+    first, second = subscription(), subscription(id="sub_2", created_at=NOW - age)
+    found = duplicates([second, first], plans=PLANS, now=NOW)
+    assert [each.id for each in found] == (["sub_2"] if ended else [])
+
+
+def test_of_two_that_began_together_one_is_kept() -> None:
+    pair = [subscription(id=given, created_at=NOW) for given in ("sub_b", "sub_a")]
+    assert [each.id for each in duplicates(pair, plans=PLANS, now=NOW)] == ["sub_b"]
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"status": "canceled"},
+        {"status": "unpaid"},
+        {"status": "incomplete"},
+        # The operator sells something else in the same account.
+        {"plan": None},
+        {"plan": "gone"},
+    ],
+)
+def test_what_bills_no_usage_beside_it_makes_nothing_a_duplicate(beside: dict[str, Any]) -> None:
+    older = subscription(id="sub_0", created_at=NOW - 50 * DAY, **beside)
+    newer = subscription(id="sub_2", created_at=NOW - DAY, **beside)
+    first = subscription(created_at=NOW - 2 * DAY)
+    assert duplicates([older, first, newer], plans=PLANS, now=NOW) == []

@@ -198,3 +198,38 @@ async def test_what_is_charged_in_full_is_no_loss(billing: Billing, somebody: UU
         billing.sql("select 1 from private.usage_losses where reservation_id = %s", mine.request_id)
         == []
     )
+
+
+@pytest.mark.parametrize(
+    ("cap", "charged"),
+    [
+        (None, 500),
+        ("0.005001", 500),
+        ("0.005", 500),
+        ("0.004999", 499),
+        ("0.00001", 1),
+        ("0.000009", 0),
+        ("0", 0),
+    ],
+)
+async def test_cap_bounds_what_is_invoiced_to_the_token(
+    billing: Billing, somebody: UUID, cap: str | None, charged: int
+) -> None:
+    """Of 500 tokens beyond what is included, at $10 per million, reserved before the cap was lowered."""
+    mine = claim(somebody, limit=0, overage=1_000_000, free=False)
+    await billing.quota().reserve(mine)
+    used = replace(
+        charge(mine, 400, prompt=100, customer="cus_1"),
+        overage_usd_per_million=Decimal(10),
+        default_cap_usd=None if cap is None else Decimal(cap),
+    )
+    async with billing.service.transaction() as session:
+        booked = await book(session, used)
+    assert booked is not None
+    usd = charged * Decimal(10) / 1_000_000
+    assert (booked.quota_tokens, booked.overage_usd) == (500, usd)
+    assert billing.sql(
+        "select overage_tokens, overage_usd from usage_records where user_id = %s", somebody
+    ) == [(charged, usd)]
+    sent = billing.sql("select tokens, micro_usd from usage_outbox where user_id = %s", somebody)
+    assert sent == ([(charged, charged * 10)] if charged else [])
