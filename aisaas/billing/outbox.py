@@ -118,6 +118,19 @@ class Outbox:
                 health.dead,
             )
 
+    async def count_on_token_meter(self) -> int:
+        """Live subscriptions that `stripe sync` hasn't moved to the meter of money. They are billed by
+        the meter and the price that they have from before."""
+        return await self._service.ask(store.count_on_token_meter())
+
+    async def warn_of_token_meter(self) -> None:
+        if count := await self.count_on_token_meter():
+            log.warning(
+                "live subscriptions that are billed by tokens, as in an earlier release: %d; run"
+                " `python -m aisaas stripe sync` to bill extra usage as the ledger does",
+                count,
+            )
+
     async def _tell_admins(self, health: MeteringHealth) -> None:
         async with self._service.transaction() as session:
             await add_notice(

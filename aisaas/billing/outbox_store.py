@@ -159,6 +159,15 @@ def health() -> Question[MeteringHealth]:
     return Question(((query, {}),), lambda answers: MeteringHealth(**answers[0][0]))
 
 
+def count_on_token_meter() -> Question[int]:
+    """Live subscriptions whose usage still goes to the meter of tokens."""
+    query: LiteralString = """
+        select count(*) as found from public.subscriptions
+        where tokens_until > now() and status not in ('canceled', 'incomplete_expired')
+        """
+    return Question(((query, {}),), lambda answers: answers[0][0]["found"])
+
+
 async def today(session: AsyncSession) -> date:
     """UTC."""
     return (await session.execute(text("select (now() at time zone 'UTC')::date"))).scalar_one()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from aisaas.billing.outbox import Outbox
 from aisaas.errors import DependencyError
@@ -36,15 +37,20 @@ async def deliver_usage(outbox: Outbox) -> None:
 async def watch_usage(outbox: Outbox) -> None:
     """Runs until cancelled. Apart from the delivery, which may be what is stuck."""
     RUNS.began("watch_usage")
+    await _watch(outbox.warn_of_token_meter)
     while True:
         await asyncio.sleep(WATCH_EVERY_SECONDS)
-        try:
-            await outbox.warn_if_late()
-            RUNS.succeeded("watch_usage")
-        except DependencyError as error:
-            RUNS.failed("watch_usage")
-            log.warning("how late usage is could not be looked up: %s", error)
-        except Exception:
-            RUNS.failed("watch_usage")
-            # An unexpected error in one round must not stop the later ones.
-            log.exception("looking for late usage failed")
+        await _watch(outbox.warn_if_late)
+
+
+async def _watch(warn: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await warn()
+        RUNS.succeeded("watch_usage")
+    except DependencyError as error:
+        RUNS.failed("watch_usage")
+        log.warning("how late usage is could not be looked up: %s", error)
+    except Exception:
+        RUNS.failed("watch_usage")
+        # An unexpected error in one round must not stop the later ones.
+        log.exception("looking for late usage failed")

@@ -31,6 +31,7 @@ from aisaas.cli.parts import AUTH, TITLES, plan
 from aisaas.cli.screen import say
 from aisaas.db.migrate import missing
 from aisaas.errors import DependencyError, MailError, PaymentsError, PaymentsRefused, Unavailable
+from aisaas.formats import count
 from aisaas.settings import Settings, load
 from aisaas.wiring import build
 
@@ -200,7 +201,10 @@ def _payments(settings: Settings) -> str:
         steps = asyncio.run(sync(settings, dry_run=True))
     except (PaymentsError, PaymentsRefused) as error:
         raise _TroubleError(str(error)) from error
-    missing = [step.what for step in steps if step.action != "kept"]
+    behind = [step.what for step in steps if step.action != "kept"]
+    missing = [what for what in behind if not what.startswith("subscription ")]
+    if subscriptions := len(set(behind) - set(missing)):
+        missing.append(count(subscriptions, "live subscription"))
     if missing:
         raise _TroubleError(
             f"{', '.join(missing)} don't match the plans; run `python -m aisaas stripe sync`"
@@ -220,13 +224,18 @@ def _payments(settings: Settings) -> str:
 
 def _metering(settings: Settings) -> str:
     try:
-        health = asyncio.run(_outbox_health(settings))
+        health, by_tokens = asyncio.run(_outbox_health(settings))
     except DependencyError as error:
         raise _TroubleError(str(error)) from error
     oldest = f", the oldest for {health.oldest_seconds:.0f} s" if health.oldest_seconds else ""
     said = f"{health.pending} waiting{oldest}; {health.parked} parked, {health.dead} refused"
     if health.late or health.dead:
         raise _TroubleError(said)
+    if by_tokens:
+        raise _TroubleError(
+            f"{said}; {count(by_tokens, 'live subscription')} billed by tokens, as in an earlier "
+            "release; run `python -m aisaas stripe sync`"
+        )
     return f"ok, {said}"
 
 
@@ -276,11 +285,12 @@ async def _price_differences(settings: Settings) -> Sequence[str]:
         await services.close()
 
 
-async def _outbox_health(settings: Settings) -> MeteringHealth:
+async def _outbox_health(settings: Settings) -> tuple[MeteringHealth, int]:
     services = build(settings)
     try:
         assert services.metering is not None
-        return await services.metering.outbox.health()
+        outbox = services.metering.outbox
+        return await outbox.health(), await outbox.count_on_token_meter()
     finally:
         await services.close()
 
