@@ -173,7 +173,8 @@ class SignedInAt:
 
 @dataclass(frozen=True, slots=True)
 class HeldSubscription:
-    """A subscription as last seen; `page` is where the payment provider shows it."""
+    """A subscription as last seen; `page` is where the payment provider shows it. `written_off_usd` is
+    extra usage that no invoice asks for, because the subscription was given up."""
 
     id: str
     customer_id: str
@@ -184,6 +185,7 @@ class HeldSubscription:
     cancel_at: datetime | None
     trial_end: datetime | None
     created_at: datetime
+    written_off_usd: Decimal
     page: str | None = None
 
 

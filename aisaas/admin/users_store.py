@@ -346,8 +346,11 @@ async def subscriptions(session: AsyncSession, user_id: UUID) -> Sequence[HeldSu
             """
             select id, stripe_customer_id as customer_id, status, plan,
               current_period_start as period_start, current_period_end as period_end, cancel_at,
-              trial_end, created_at
-            from public.subscriptions where user_id = :id order by created_at desc, id limit :lines
+              trial_end, created_at, coalesce((
+                select sum(w.usd) from private.write_offs w
+                where w.user_id = s.user_id and w.subscription_id = s.id
+              ), 0) as written_off_usd
+            from public.subscriptions s where user_id = :id order by created_at desc, id limit :lines
             """
         ),
         {"id": user_id, "lines": LINES},

@@ -245,7 +245,17 @@ async def test_paid_is_set_against_cost_by_the_running_period(
     # The calendar month's cost isn't the subscription's, and is still among all there ever was.
     assert (one.money.paid_usd, one.money.cost_usd) == (price.base_usd, Decimal(0))
     assert one.money.ever_cost_usd == Decimal("0.5")
-    assert [(each.status, each.plan) for each in one.subscriptions] == [("active", "pro")]
+    (held,) = one.subscriptions
+    assert (held.status, held.plan, held.written_off_usd) == ("active", "pro", Decimal(0))
+    database(
+        "insert into private.write_offs (period_key, user_id, subscription_id, reason, tokens, usd)"
+        " values (%s, %s, %s, 'payment_failed', 700, 8.641975)",
+        f"sub_{ada.user_id}:1",
+        ada.user_id,
+        f"sub_{ada.user_id}",
+    )
+    (held,) = (await look(admin.principal, ada.user_id)).subscriptions
+    assert held.written_off_usd == Decimal("8.641975")
     database("update profiles set subscription_status = 'past_due' where id = %s", ada.user_id)
     money = (await look(admin.principal, ada.user_id)).money
     assert (money.owed, money.paid_usd) == (True, Decimal(0))

@@ -215,6 +215,29 @@ def test_user_is_shown_without_a_word_of_theirs(
         assert secret.split()[1] not in written
 
 
+def test_extra_usage_that_was_written_off_is_said(
+    run: Run, database: Database, talkative: tuple[str, str]
+) -> None:
+    email, _ = talkative
+    user_id = id_of(database, email)
+    database(
+        "insert into subscriptions (id, user_id, stripe_customer_id, status, plan)"
+        " values (%s, %s, %s, 'canceled', 'pro')",
+        f"sub_{user_id}",
+        user_id,
+        f"cus_{user_id}",
+    )
+    assert "written off" not in run("user", "show", email)[1]
+    database(
+        "insert into private.write_offs (period_key, user_id, subscription_id, reason, tokens, usd)"
+        " values (%s, %s, %s, 'payment_failed', 700, 8.641975)",
+        f"sub_{user_id}:1",
+        user_id,
+        f"sub_{user_id}",
+    )
+    assert "$8.64 written off" in run("user", "show", email)[1]
+
+
 def test_help_says_what_each_does(run: Run) -> None:
     for command, words in {"admin": ["grant", "revoke", "list"], "user": ["show"]}.items():
         code, said, _ = run(command, "--help")

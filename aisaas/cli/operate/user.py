@@ -9,9 +9,10 @@ from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any
 
-from aisaas.admin.users_models import OneUser
+from aisaas.admin.users_models import HeldSubscription, OneUser
 from aisaas.cli.operate.operator import DONE, acted, added, operator
 from aisaas.cli.screen import say
+from aisaas.formats import usd
 from aisaas.wiring import Services
 
 NOTHING = "–"
@@ -84,7 +85,7 @@ def _lines(found: OneUser) -> list[str]:
         ),
         *_part(
             "Subscriptions",
-            [f"{each.id}  {each.plan}  {each.status}  {each.page}" for each in found.subscriptions],
+            [_subscription(each) for each in found.subscriptions],
         ),
         *_part(
             "Failed replies",
@@ -105,6 +106,11 @@ def _lines(found: OneUser) -> list[str]:
             [f"{_at(each.at)}  {each.action}  {each.actor}  {each.reason}" for each in found.done],
         ),
     ]
+
+
+def _subscription(each: HeldSubscription) -> str:
+    lost = f"  {usd(each.written_off_usd)} written off" if each.written_off_usd else ""
+    return f"{each.id}  {each.plan}  {each.status}  {each.page}{lost}"
 
 
 def _part(title: str, lines: Sequence[str]) -> list[str]:

@@ -279,11 +279,12 @@ def _session(each: SignedInAt) -> LineView:
 
 def _subscription(each: HeldSubscription) -> LineView:
     bad = each.status in {"past_due", "unpaid", "incomplete"}
+    lost = f", {usd(each.written_off_usd)} written off" if each.written_off_usd else ""
     return LineView(
         id=each.id,
         at=_iso(each.created_at),
         what=(each.plan or "Unknown price").capitalize(),
-        state=each.status.replace("_", " ").capitalize(),
+        state=each.status.replace("_", " ").capitalize() + lost,
         tone="bad" if bad else "good" if each.status in {"active", "trialing"} else "",
         until=_iso(each.cancel_at or each.period_end),
         detail="Ends" if each.cancel_at else "Renews",
