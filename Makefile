@@ -31,10 +31,13 @@ cmp -s $(1).txt $(VENV)/$(subst /,-,$(1)).installed || { \
 	cp $(1).txt $(VENV)/$(subst /,-,$(1)).installed; }
 endef
 
-.PHONY: run test check fix lock clean venv venv-run venv-dev help
+.PHONY: run dev shell db test check fix lock clean venv venv-run venv-dev help
 
 help:
 	@echo 'make run     start everything at http://127.0.0.1:3000 (PORT=3001 make run for another port)'
+	@echo 'make dev     the same, and restart the app when a source file changes'
+	@echo 'make shell   a Python prompt with the services of the running instance'
+	@echo 'make db      psql on the database of the running instance'
 	@echo 'make test    run the tests'
 	@echo 'make check   check style, types, and architecture; changes nothing'
 	@echo 'make fix     fix what can be fixed automatically'
@@ -43,6 +46,15 @@ help:
 
 run: venv-run
 	@$(PY) -m aisaas run
+
+dev: venv-run
+	@$(PY) -m aisaas run --reload
+
+shell: venv-run
+	@$(PY) -m aisaas shell
+
+db: venv-run
+	@$(PY) -m aisaas db psql
 
 # Two lanes run in parallel, each with its own servers. One has the tests with a browser and then those that
 # start several processes of the app, which need the pages built. The other has the rest; its output is shown

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from aisaas import __version__
 from aisaas.cli.screen import complain
 from aisaas.errors import AisaasError, ConfigurationError
 from childprocess.errors import StartError
@@ -63,7 +64,8 @@ COMMANDS = {
         "operate.stripe",
         "set up the Stripe account for the plans, or verify how it bills in test mode",
     ),
-    "db": ("run.db", "back up the embedded data to a file, or restore it"),
+    "db": ("run.db", "back up or restore the embedded data, or open psql"),
+    "shell": ("operate.shell", "open a Python prompt with the services of the running instance"),
     "seed": ("run.seed", "create a month of sample users and usage, for demos and screenshots"),
     "bench": ("bench", "run the benchmarks"),
     "build": ("build.build", "build the front end if its sources have changed"),
@@ -99,6 +101,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         description="An AI chat behind a billing firewall. Settings come from the environment "
         "and .env; .env.example lists all of them.",
     )
+    parser.add_argument("--version", action="version", version=f"aisaas {__version__}")
     choices = parser.add_subparsers(dest="command", required=True, metavar="command")
     chosen = next((word for word in argv if word in COMMANDS), None)
     for name, (_, text) in COMMANDS.items():

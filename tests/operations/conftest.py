@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import asdict
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from aisaas.cli import environment, main
+from aisaas.cli.instance import Running
 from aisaas.db.migrate import upgrade
 from devstack.stack import Stack
 
@@ -61,3 +63,24 @@ def sql_at(stack: Stack) -> Sql:
             return cursor.fetchall() if cursor.description else []
 
     return run
+
+
+def announce(stack: Stack) -> None:
+    """As `run` tells the other commands where it is."""
+    env = stack.env
+    stack.folder.describe(
+        asdict(
+            Running(
+                url="http://127.0.0.1:3000",
+                database_url=env["DATABASE_URL"],
+                service_database_url=env["SERVICE_DATABASE_URL"],
+                redis_url=env["REDIS_URL"],
+                auth_url=env["SUPABASE_URL"],
+                mailbox_url=None,
+                model_base=None,
+                data_dir=str(stack.folder.path),
+                pids=stack.pids,
+                env=dict(env),
+            )
+        )
+    )

@@ -10,7 +10,6 @@ import sqlite3
 import stat
 import tarfile
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -19,14 +18,13 @@ import psycopg
 import pytest
 
 from aisaas.cli import environment, main
-from aisaas.cli.instance import Running
 from aisaas.db.migrate import upgrade
 from childprocess.errors import StartError
 from childprocess.folder import DataFolder
 from devstack import backup as backups
 from devstack.backup import MANIFEST, backup, look_into, restore
 from devstack.stack import Stack
-from tests.operations.conftest import PARTS, sql_at
+from tests.operations.conftest import PARTS, announce, sql_at
 
 PASSWORD = "a long enough password"
 TABLES = (
@@ -75,26 +73,6 @@ def _counts(stack: Stack) -> dict[str, object]:
     return {table: sql(f"select count(*) from {table}")[0][0] for table in TABLES}
 
 
-def _announce(stack: Stack) -> None:
-    """As `run` tells the other commands where it is."""
-    env = stack.env
-    stack.folder.describe(
-        asdict(
-            Running(
-                url="http://127.0.0.1:3000",
-                database_url=env["DATABASE_URL"],
-                service_database_url=env["SERVICE_DATABASE_URL"],
-                redis_url=env["REDIS_URL"],
-                auth_url=env["SUPABASE_URL"],
-                mailbox_url=None,
-                model_base=None,
-                data_dir=str(stack.folder.path),
-                pids=stack.pids,
-            )
-        )
-    )
-
-
 @pytest.fixture(scope="module")
 def saved(install: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     """A backup of a running install with somebody in it; their address, and their customer."""
@@ -107,7 +85,7 @@ def saved(install: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     )
     sql("insert into private.kill_switches (scope) values ('model:kept') on conflict do nothing")
     customer = _customer(install, email)
-    _announce(install)
+    announce(install)
     target = tmp_path_factory.mktemp("backups") / "backup.tar.gz"
     backup(install.folder, target)
     return target, email, customer

@@ -1,19 +1,30 @@
-"""`db backup` and `db restore`: write the embedded data to one file, and read it back."""
+"""`db`: back up the embedded data to one file, restore it, or open psql on the running instance."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 from pathlib import Path
+from typing import NoReturn
+from urllib.parse import unquote, urlsplit
 
-from aisaas.cli.environment import data_dir
+from aisaas.cli.environment import configured, data_dir, running
+from aisaas.cli.instance import Running
 from aisaas.cli.operate.operator import added, agreed
 from aisaas.cli.screen import complain, say
 from aisaas.db.migrate import SCRIPTS
+from childprocess.environment import for_server
+from childprocess.errors import StartError
 from childprocess.folder import DataFolder
 from devstack.backup import Manifest, backup, look_into, restore
+from devstack.postgres import find_binaries
 
 USAGE = 2
+OWNER = "MIGRATION_DATABASE_URL"
+# What a person's psql reads besides what any program needs.
+PSQL_READS = ("PAGER", "PSQL_PAGER", "EDITOR", "PSQL_EDITOR", "PSQLRC", "PSQL_HISTORY", "PGOPTIONS")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +46,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     for each in (there, back):
         each.add_argument("--json", action="store_true", help="print JSON")
+    psql = added(actions, "psql", "open psql on the running instance's database")
+    psql.epilog = (
+        f"Connects as the owner of the schema ({OWNER}) if the instance knows it, to whom row level "
+        "security doesn't apply; otherwise with DATABASE_URL."
+    )
     parser.epilog = "Back up your own database with your hosting provider's tools."
 
 
@@ -42,6 +58,8 @@ def execute(arguments: argparse.Namespace) -> int:
     folder = DataFolder(data_dir())
     if arguments.action == "backup":
         return _backup(arguments, folder)
+    if arguments.action == "psql":
+        return _psql()
     return _restore(arguments, folder)
 
 
@@ -75,6 +93,44 @@ def _restore(arguments: argparse.Namespace, folder: DataFolder) -> int:
         if aside is not None:
             say(f"The previous data is in {aside}. Delete it when you no longer need it.")
     return 0
+
+
+def _psql() -> int:
+    instance = running()
+    if instance is None:
+        complain(
+            f"No instance is running with the data folder {data_dir()}. Start one with `make run`."
+        )
+        return 1
+    program = _find_psql()
+    if program is None:
+        complain("No psql was found beside the embedded Postgres or on PATH. Install PostgreSQL's.")
+        return 1
+    return _become_psql(program, _owners_url(instance))
+
+
+def _become_psql(program: str, url: str) -> NoReturn:
+    """psql takes the place of this process, so that the terminal and its signals are psql's."""
+    parts = urlsplit(url)
+    env = for_server() | {name: os.environ[name] for name in PSQL_READS if name in os.environ}
+    # In the environment, because everyone on the machine can read the arguments of a process.
+    env |= {"PGHOST": parts.hostname or "", "PGPORT": str(parts.port or 5432)}
+    env |= {"PGUSER": unquote(parts.username or ""), "PGPASSWORD": unquote(parts.password or "")}
+    env |= {"PGDATABASE": parts.path.lstrip("/")}
+    os.execve(program, ["psql"], env)  # noqa: S606  # our own argument list, no shell
+
+
+def _owners_url(instance: Running) -> str:
+    return instance.env.get(OWNER) or configured().get(OWNER) or instance.database_url
+
+
+def _find_psql() -> str | None:
+    """PostgreSQL's own terminal: beside the embedded server, else on PATH."""
+    try:
+        beside = find_binaries() / "psql"
+    except StartError:
+        return shutil.which("psql")
+    return str(beside) if beside.is_file() else shutil.which("psql")
 
 
 def _told(manifest: Manifest) -> dict[str, object]:

@@ -22,6 +22,8 @@ from aisaas.cli.build import frontend
 from aisaas.cli.environment import configured, data_dir
 from aisaas.cli.instance import Running
 from aisaas.cli.parts import AUTH, PAYMENTS, POSTGRES, TITLES, VALKEY, Plan, plan
+from aisaas.cli.run import reloading
+from aisaas.cli.run.reloading import Reloader
 from aisaas.cli.screen import say, step
 from aisaas.process.server import app_process
 from aisaas.settings import PROJECT_ROOT, Settings, load
@@ -45,14 +47,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "Starts every part that isn't configured (DATABASE_URL, REDIS_URL, SUPABASE_URL, a model provider, "
         "STRIPE_SECRET_KEY) on this machine, with its data in AISAAS_DATA_DIR. PORT is 3000 by default."
     )
+    parser.add_argument(
+        "--reload",
+        action="store_true",
+        help="restart the app when a source file changes, and build the front end first if pages changed",
+    )
 
 
-def execute(_: argparse.Namespace) -> int:
+def execute(arguments: argparse.Namespace) -> int:
     with interruptible():
-        return _run()
+        return _run(reload=arguments.reload)
 
 
-def _run() -> int:
+def _run(*, reload: bool) -> int:
     planned = plan(configured())
     port = planned.settings.port
     stack = stack_for(planned)
@@ -60,7 +67,7 @@ def _run() -> int:
     stack.folder.lock()
     try:
         _require_port(port)
-        return _start_and_watch(stack)
+        return _start_and_watch(stack, reload=reload)
     finally:
         stack.folder.forget_description()
         stack.folder.unlock()
@@ -90,7 +97,7 @@ def _require_port(port: int) -> None:
         )
 
 
-def _start_and_watch(stack: Stack) -> int:
+def _start_and_watch(stack: Stack, *, reload: bool) -> int:
     say("Starting")
     started: list[Process] = []
     with ExitStack() as undo:
@@ -110,7 +117,11 @@ def _start_and_watch(stack: Stack) -> int:
             described = _Description(stack, settings, app)
             described.write()
             described.show()
-            Supervisor(started, say=say, changed=described.write).watch()
+            supervisor = Supervisor(started, say=say, changed=described.write)
+            if reload:
+                reloading.watch(supervisor, _reloader(app, settings, stack.folder, described))
+            else:
+                supervisor.watch()
         except KeyboardInterrupt:
             say("\nStopping after running replies finish.")
     say("Stopped.")
@@ -158,6 +169,12 @@ def _build(settings: Settings, folder: DataFolder) -> None:
     title = "Front end" if frontend.CLIENT.exists() else "Front end (the first takes a minute)"
     with step(title):
         frontend.build(settings, folder)
+
+
+def _reloader(
+    app: Process, settings: Settings, folder: DataFolder, described: _Description
+) -> Reloader:
+    return Reloader(app, build=lambda: _build(settings, folder), reloaded=described.write)
 
 
 def _app(settings: Settings, folder: DataFolder, env: Mapping[str, str]) -> Service:
