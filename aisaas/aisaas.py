@@ -28,6 +28,8 @@ from aisaas.ui.admin.audit import page as audit
 from aisaas.ui.admin.audit.state import Audit
 from aisaas.ui.admin.money import page as money
 from aisaas.ui.admin.money.state import Money
+from aisaas.ui.admin.providers import page as providers
+from aisaas.ui.admin.providers.state import ProviderStatuses
 from aisaas.ui.admin.steering import page as steering
 from aisaas.ui.admin.steering.state import Steering
 from aisaas.ui.admin.usage import page as all_usage
@@ -137,6 +139,13 @@ PAGES = (
     (routes.ADMIN_USERS, users.page, "Users · Admin", ADMIN_ONLY, Users.load),
     (routes.ADMIN_USER_ROUTE, user.page, "User · Admin", ADMIN_ONLY, OneUser.load),
     (routes.ADMIN_STEERING, steering.page, "Controls · Admin", ADMIN_ONLY, Steering.load),
+    (
+        routes.ADMIN_PROVIDERS,
+        providers.page,
+        "Providers · Admin",
+        ADMIN_ONLY,
+        ProviderStatuses.load,
+    ),
     (routes.ADMIN_MONEY, money.page, "Billing · Admin", ADMIN_ONLY, Money.load),
     (routes.ADMIN_AUDIT, audit.page, "Audit log · Admin", ADMIN_ONLY, Audit.load),
     (

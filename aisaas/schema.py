@@ -7,12 +7,20 @@ from sqlmodel import SQLModel
 from aisaas.accounts import models as accounts
 from aisaas.admin import models as admin
 from aisaas.admin import usage_models as usage
-from aisaas.billing.tables import jobs, ledger, metering, notices, reservations, subscriptions
+from aisaas.billing.tables import (
+    jobs,
+    ledger,
+    metering,
+    notices,
+    providers,
+    reservations,
+    subscriptions,
+)
 from aisaas.chat import models as chat
 
 MODULES = (
     *(accounts, admin, usage, chat),
-    *(jobs, ledger, metering, notices, reservations, subscriptions),
+    *(jobs, ledger, metering, notices, providers, reservations, subscriptions),
 )
 
 metadata = SQLModel.metadata

@@ -42,6 +42,7 @@ from aisaas.admin.money_usage import StuckUsage
 from aisaas.admin.money_webhooks import WebhookEvents
 from aisaas.admin.offers import ModelOffers
 from aisaas.admin.prices import Prices
+from aisaas.admin.provider_reports import ProviderReports
 from aisaas.admin.stripe_pages import StripePages
 from aisaas.admin.usage import UsageReports
 from aisaas.admin.users import Users, UsersParts
@@ -54,6 +55,7 @@ from aisaas.billing.notice_mails import NoticeMails
 from aisaas.billing.outbox import Outbox
 from aisaas.billing.plans import Plan, extra_usage, plans
 from aisaas.billing.provider_alerts import ProviderAlerts
+from aisaas.billing.provider_health import ProviderHealth
 from aisaas.billing.quota import Quota
 from aisaas.billing.reconcile import Reconciliation
 from aisaas.billing.refusals import Refusals
@@ -64,6 +66,7 @@ from aisaas.billing.subscriptions import Subscriptions
 from aisaas.billing.usage import Usage
 from aisaas.chat import retention as chat_retention
 from aisaas.chat.catalogue import Catalogue, load_catalogue
+from aisaas.chat.circuits import Circuits
 from aisaas.chat.conversations import Conversations
 from aisaas.chat.export import Export
 from aisaas.chat.guards import Door
@@ -114,6 +117,8 @@ class Services:
     billing_changes: BillingChanges
     usage: Usage
     refusals: Refusals
+    provider_health: ProviderHealth
+    provider_reports: ProviderReports
     catalogue: Catalogue
     live_catalogue: LiveCatalogue
     offers: ModelOffers
@@ -397,6 +402,8 @@ def build(config: Settings) -> Services:
         total_cap=caps["total"],
     )
     refusals = Refusals(to.service)
+    circuits = Circuits()
+    health = ProviderHealth(to.service, circuits.not_closed)
     ratios = TokenRatios(to.service)
     settler = Settler(
         to.service, to.model.count_tokens, lambda plan: extra_usage(sold, plan), ratios
@@ -408,6 +415,8 @@ def build(config: Settings) -> Services:
         first_token_seconds=config.first_token_timeout_seconds,
         thinking_seconds=config.thinking_timeout_seconds,
         token_gap_seconds=config.token_gap_timeout_seconds,
+        circuits=circuits,
+        attempted=health.record,
     )
     draining = Draining()
     running = RunningReplies(reply_parts, quota, to.signals, draining)
@@ -447,6 +456,8 @@ def build(config: Settings) -> Services:
                 to.reply_log,
                 running,
                 refusals=refusals,
+                circuits=circuits,
+                attempted=health.record,
                 ended=accounts.ended,
             )
         ),
@@ -464,6 +475,8 @@ def build(config: Settings) -> Services:
         ),
         usage=Usage(to.user, quota.limits_of),
         refusals=refusals,
+        provider_health=health,
+        provider_reports=ProviderReports(to.service, config.provider_access()),
         catalogue=catalogue,
         live_catalogue=live_catalogue,
         prices=Prices(

@@ -98,6 +98,14 @@ AROUND = f"""
       select %(first)s::date + d, 'provider-' || m %% 3, 'model-' || m, k, 1 + d %% 5
       from generate_series(0, %(days)s - 1) d, generate_series(0, 5) m,
         unnest(array['timeout', 'overloaded']) k;
+    insert into private.provider_health (step, starts, provider, model, kind, times, first_tokens, tokens,
+        writing_ms, last_at)
+      select s.step, date_trunc(s.step, now(), 'UTC') - n * s.long, 'provider-' || m %% 3, 'model-' || m, k,
+        20, array_fill(1, array[20 + m]), 5000, 90000, now() - n * s.long
+      from (values ('minute', interval '1 minute', 1700), ('hour', interval '1 hour', 200))
+          as s (step, long, many),
+        generate_series(0, s.many) n, generate_series(0, 5) m,
+        unnest(array['answered', 'timeout']) k;
     insert into public.quota_periods (user_id, period_key, period_start, period_end, included)
       values ({_USER.format("1")}, 'bench', now(), now() + interval '1 month', 0);
     insert into public.reservations (id, user_id, purpose, plan, model, period_key, tokens, cost_usd,

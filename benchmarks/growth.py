@@ -23,6 +23,7 @@ import psycopg
 
 from aisaas.accounts.models import Principal
 from aisaas.accounts.sessions import hash_token, new_token
+from aisaas.admin.provider_reports import SPANS, HealthSpan
 from aisaas.admin.usage_models import Span, UserSort
 from aisaas.admin.users_models import Search
 from aisaas.admin.users_models import Sort as UsersSort
@@ -150,6 +151,9 @@ def _of_admins(services: Services, admin: Principal) -> Mapping[str, Page]:
     def users(**wanted: object) -> Page:
         return lambda: services.users.find(admin, replace(Search(), **wanted))  # pyright: ignore[reportArgumentType]
 
+    def providers(span: HealthSpan) -> Page:
+        return lambda: services.provider_reports.report(admin, span)
+
     money = services.money
     return {
         **{f"users, {sort}": users(sort=sort) for sort in get_args(UsersSort)},
@@ -160,6 +164,7 @@ def _of_admins(services: Services, admin: Principal) -> Mapping[str, Page]:
         "users, admins": users(role="admin"),
         "users, a plan": users(plan="business"),
         "user": lambda: services.users.look(admin, admin.user_id),
+        **{f"providers, {span}": providers(span) for span in SPANS},
         "audit": lambda: services.audit.page(admin),
         "audit, found": lambda: services.audit.page(admin, search="user-123"),
         "audit, found by reason": lambda: services.audit.page(admin, search="Ticket 777"),

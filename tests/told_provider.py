@@ -129,9 +129,11 @@ def anthropic_ends(reason: str = "end_turn", *, completion: int = 9) -> list[byt
 
 @dataclass
 class ToldProvider:
-    """`answer` is for the request that asks; `aborted` when a client hung up."""
+    """`answer` is for the request that asks, unless its `status` is another than 200; `aborted` when a
+    client hung up."""
 
     answer: Callable[[dict[str, Any]], Answer]
+    status: Callable[[dict[str, Any]], int] = lambda _: 200
     requests: list[dict[str, Any]] = field(default_factory=list)
     aborted: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
@@ -146,6 +148,14 @@ class ToldProvider:
             length = int(head.split("content-length:")[1].split("\r\n")[0])
             request = json.loads(await reader.readexactly(length))
             self.requests.append(request)
+            if (status := self.status(request)) != 200:
+                body = b'{"error": {"message": "no", "type": "error"}}'
+                writer.write(
+                    f"HTTP/1.1 {status} No\r\ncontent-type: application/json\r\n"
+                    f"content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode()
+                    + body
+                )
+                return
             writer.write(
                 b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
             )

@@ -1,6 +1,6 @@
 """How models think, by LiteLLM's map, and what of `reasoning_effort` a request may carry.
 
-The map says whether a model thinks, hardly ever what it takes; the rest follows its provider, as
+The map says whether a model thinks, and of some which efforts it takes; the rest follows its provider, as
 LiteLLM translates it. What isn't known to be taken isn't offered: a provider would refuse the call.
 """
 
@@ -17,6 +17,18 @@ _TAKES_EFFORT = re.compile(r"(?:o\d|gpt-\d)(?!.*\bchat\b)")
 LEVELS: tuple[Effort, ...] = ("low", "medium", "high")
 # What LiteLLM asks Claude for where it takes a budget; the API wants less than `max_tokens`.
 CLAUDE_BUDGETS: Mapping[Effort, int] = {"none": 0, "low": 1024, "medium": 2048, "high": 4096}
+# Providers for which LiteLLM passes an effort on to each model that thinks; a test compares them with it.
+# Only what the map says of a model tells whether `none` is taken.
+PASSED_ON = frozenset(
+    {
+        *("cerebras", "dashscope", "deepinfra", "fireworks_ai", "groq", "libertai", "meta"),
+        *("mistral", "moonshot", "perplexity", "pinstripes", "prism", "publicai"),
+        *("qwen_ai_platform", "qwencloud", "sail", "scaleway", "tencent", "tensormesh"),
+        *("together_ai", "wandb", "xai", "xiaomi_mimo"),
+    }
+)
+# They only think or don't, and LiteLLM turns any effort into that.
+ON_OR_OFF = frozenset({"deepseek"})
 
 
 def reasoning_of(upstream: str, entry: Mapping[str, Any]) -> Reasoning:
@@ -24,8 +36,8 @@ def reasoning_of(upstream: str, entry: Mapping[str, Any]) -> Reasoning:
     if not entry.get("supports_reasoning") or entry.get("mode", "chat") != "chat":
         return Reasoning()
     always = bool(entry.get("thinking_always_on"))
-    match _vendor(upstream, entry):
-        case "openai" if _TAKES_EFFORT.match(upstream.rpartition("/")[2]):
+    match vendor := _vendor(upstream, entry):
+        case "openai" | "azure" if _TAKES_EFFORT.match(upstream.rpartition("/")[2]):
             off = entry.get("supports_none_reasoning_effort") is True
             return Reasoning(
                 ("none", *LEVELS) if off else LEVELS,
@@ -35,8 +47,19 @@ def reasoning_of(upstream: str, entry: Mapping[str, Any]) -> Reasoning:
             return Reasoning(LEVELS if always else ("none", *LEVELS), by_default=always)
         case "gemini":
             return Reasoning(LEVELS, by_default=True)
+        case _ if vendor in ON_OR_OFF:
+            return Reasoning(("none", "high"), by_default=True)
+        case _ if vendor in PASSED_ON and "magistral" not in upstream:
+            return Reasoning(_listed(entry) or LEVELS, by_default=True)
         case _:
             return Reasoning(by_default=True)
+
+
+def _listed(entry: Mapping[str, Any]) -> tuple[Effort, ...]:
+    """Those of ours that the map names; none where it names none."""
+    levels = entry.get("reasoning_effort_levels")
+    every: tuple[Effort, ...] = ("none", *LEVELS)
+    return tuple(effort for effort in every if isinstance(levels, list) and effort in levels)
 
 
 def effort_for(

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from aisaas.billing.provider_health_store import CircuitState
 from aisaas.errors import MODEL_GONE
 from aisaas.ports import Model
 
@@ -67,6 +68,17 @@ class Circuits:
             circuit is not None and circuit.until > self._clock()
             for circuit in (self._circuits.get(model.provider), self._circuits.get(_own(model)))
         )
+
+    def not_closed(self) -> Sequence[CircuitState]:
+        """Those that are open, or half-open: a call may try them after that many seconds."""
+        now = self._clock()
+        found: list[CircuitState] = []
+        for name, circuit in self._circuits.items():
+            if circuit.until:
+                provider, _, model = name.partition("/")
+                wait = max(circuit.until - now, 0.0)
+                found.append(CircuitState(provider, model, circuit.failures, wait))
+        return found
 
     def _may_try(self, model: Model) -> bool:
         if self.is_open(model):

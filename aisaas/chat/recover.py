@@ -156,9 +156,7 @@ class Recovery:
         if logged is None and unsettled.text:
             # It ended for its readers, and the log has expired since.
             logged = LoggedReply(unsettled.before + unsettled.text, None, None, closed=True)
-        thought = None
-        if item.message_id is not None:
-            thought = await self._log.read(thinking_id(item.message_id))
+        thought = await self._log.read(thinking_id(item.message_id or item.request_id))
         owed = Owed(
             request_id=item.request_id,
             user_id=item.user_id,
@@ -186,9 +184,9 @@ class Recovery:
                 await self._settler.end_unbooked(item.message_id, produced.before + produced.text)
             raise
         try:
-            await self._log.close(item.message_id or item.request_id)
-            if item.message_id is not None:
-                await self._log.close(thinking_id(item.message_id))
+            log_id = item.message_id or item.request_id
+            await self._log.close(log_id)
+            await self._log.close(thinking_id(log_id))
         except DependencyError:
             log.warning("log of call %s left to expire", item.request_id)
         return True

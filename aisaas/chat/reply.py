@@ -17,16 +17,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
 from aisaas.admin.limits import EngagedScopes, scopes_of
+from aisaas.billing.provider_health import ANSWERED, STOPPED, Attempt
 from aisaas.chat.circuits import Circuits
 from aisaas.chat.endings import LENGTH, UNANNOUNCED, Ended, ended
 from aisaas.chat.grant import Grant
 from aisaas.chat.models import Segment
+from aisaas.chat.pace import Pace
 from aisaas.chat.settle import Produced, ProviderFailure, Settler
 from aisaas.chat.track import Track, thinking_id
 from aisaas.errors import DependencyError, ProviderError
@@ -71,7 +73,9 @@ class ReplyParts:
     thinking_seconds: float
     # The longest pause within text.
     token_gap_seconds: float
-    circuits: Circuits = field(default_factory=Circuits)
+    circuits: Circuits
+    # Is told of each attempt at a provider.
+    attempted: Callable[[Attempt], None]
 
 
 class _End:
@@ -133,6 +137,7 @@ class RunningReply:
         self._answering: Model | None = None
         self._usage: Usage | None = None
         self._finish: str | None = None
+        self._pace = Pace()
         self._started = False
         # By the event loop's clock: the last sign of life and the last word, or the start.
         self._heard_at = self._word_at = 0.0
@@ -239,10 +244,13 @@ class RunningReply:
             if self._finish is not None or (self._stop is not None and self._came):
                 circuits.succeeded(model)
             if self._stop is not None:
+                self._tell(model, STOPPED if self._finish is None else ANSWERED)
                 return self._result(self._stop.outcome, self._stop.reason)
             if error is None and self._finish is not None:
+                self._tell(model, ANSWERED)
                 return self._finished()
             kind = error.kind if error is not None else "cut"
+            self._tell(model, kind)
             free = None if self._came else self._usage
             self._failures = (*self._failures, ProviderFailure(model, kind, free))
             circuits.failed(model, kind)
@@ -254,11 +262,16 @@ class RunningReply:
         self._answering = None
         return self._result("failed", error.kind if error is not None else "cut")
 
+    def _tell(self, model: Model, kind: str) -> None:
+        if self._started:
+            self._parts.attempted(self._pace.attempt(model, kind, self._usage))
+
     async def _attempt(self, model: Model) -> ProviderError | None:
         self._queue = asyncio.Queue()
         if self._stop is not None:
             return None
         self._started = False
+        self._pace = Pace()
         self._pump = asyncio.create_task(self._pump_upstream(model, self._queue))
         try:
             return await self._read_until_end()
@@ -299,9 +312,11 @@ class RunningReply:
                 case Text(text):
                     self._end_thinking(self._heard_at)
                     self._word_at = self._heard_at
+                    self._pace.said(text)
                     self.said.text += self._fitting(text)
                 case Thinking(text):
                     self._thinking = True
+                    self._pace.thought(text)
                     self.thought.text += self._fitting(text)
                 case Usage():
                     self._started = True

@@ -18,8 +18,10 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4, uuid5
 
 from aisaas.accounts.models import Principal
+from aisaas.billing.provider_health import Attempt
 from aisaas.billing.refusals import Refusals
 from aisaas.chat import store
+from aisaas.chat.circuits import Circuits
 from aisaas.chat.guards import Call, Door, admit, give_back
 from aisaas.chat.models import Message, Segment, Started
 from aisaas.chat.reply import NOTHING_BEFORE, Before, RunningReply
@@ -88,6 +90,9 @@ class ChatParts:
     log: ReplyLog
     running: RunningReplies
     refusals: Refusals
+    # The same that replies have.
+    circuits: Circuits
+    attempted: Callable[[Attempt], None]
     # Those of some sessions that are over; see `Accounts.ended`.
     ended: Callable[[Collection[UUID]], AsyncGenerator[UUID]]
 
@@ -98,7 +103,13 @@ class Chat:
     def __init__(self, parts: ChatParts) -> None:
         self._parts = parts
         self._title_parts = TitleParts(
-            parts.door, parts.settler, parts.model, parts.log, parts.running.keep_lease
+            parts.door,
+            parts.settler,
+            parts.model,
+            parts.log,
+            parts.running.keep_lease,
+            parts.circuits,
+            parts.attempted,
         )
         self._titles: dict[UUID, asyncio.Task[str | None]] = {}
         self._admissions = asyncio.Semaphore(ADMISSIONS_AT_ONCE)

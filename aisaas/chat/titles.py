@@ -11,13 +11,17 @@ from decimal import Decimal
 from uuid import UUID, uuid4
 
 from aisaas.accounts.models import Principal
+from aisaas.billing.provider_health import ANSWERED, Attempt
 from aisaas.billing.quota import cost_usd
 from aisaas.chat import store
+from aisaas.chat.circuits import Circuits
 from aisaas.chat.grant import Grant
 from aisaas.chat.guards import Call, Door, admit, thinking_tokens
+from aisaas.chat.pace import Pace
 from aisaas.chat.prompt import MESSAGE_OVERHEAD, count
 from aisaas.chat.settle import Produced, ProviderFailure, Settler
 from aisaas.chat.title_text import READ_CHARS, first_words, title_of
+from aisaas.chat.track import Track, thinking_id
 from aisaas.errors import DependencyError, ModelUnavailable, ProviderError, Refusal
 from aisaas.observe.metrics import PROVIDER_ERRORS
 from aisaas.observe.tracing import span
@@ -26,7 +30,6 @@ from aisaas.ports import (
     Effort,
     Finish,
     LanguageModel,
-    LogEntry,
     Model,
     ReplyLog,
     Text,
@@ -58,6 +61,9 @@ class TitleParts:
     model: LanguageModel
     log: ReplyLog
     keep_lease: KeepLease
+    circuits: Circuits
+    # Is told of each attempt at a provider.
+    attempted: Callable[[Attempt], None]
 
 
 async def make_title(
@@ -137,37 +143,82 @@ def _least_effort(model: Model) -> Effort | None:
     return next(iter(model.reasoning.efforts), None)
 
 
-async def _complete(parts: TitleParts, admitted: Admitted) -> Produced:
-    text, thinking, beyond, usage, finished = "", "", "", None, False
-    error: str | None = None
-    answering = admitted.models[0]
-    grant = Grant(admitted.max_tokens, parts.model.count_tokens)
-    try:
+class _Answer:
+    """What comes of a title's call; all of it is logged as it comes."""
+
+    def __init__(self, parts: TitleParts, admitted: Admitted, model: Model) -> None:
+        self.model = model
+        self.usage: Usage | None = None
+        self.finished = False
+        self.said = Track(parts.log, admitted.request_id, self._facts)
+        self.thought = Track(parts.log, thinking_id(admitted.request_id), self._facts)
+        self.beyond = ""
+        self.grant = Grant(admitted.max_tokens, parts.model.count_tokens)
+        self.pace = Pace()
+        self._parts = parts
+        self._admitted = admitted
+
+    @property
+    def came(self) -> bool:
+        return self.said.grew or self.thought.grew
+
+    async def read(self) -> None:
+        """Until it is finished, cut, or what the grant allows.
+
+        Raises ProviderError, TimeoutError.
+        """
+        await self._note()
+        self.pace = Pace()
         async with (
             asyncio.timeout(TITLE_SECONDS),
-            aclosing(parts.model.stream(admitted, answering)) as chunks,
+            aclosing(self._parts.model.stream(self._admitted, self.model)) as chunks,
         ):
             async for chunk in chunks:
                 match chunk:
-                    case Text():
-                        fits = grant.take(chunk.text)
-                        text += fits
-                        beyond += chunk.text[len(fits) :]
+                    case Text(text):
+                        self.pace.said(text)
+                        await self._take(self.said, text)
+                    case Thinking(text):
+                        self.pace.thought(text)
+                        await self._take(self.thought, text)
                     case Usage():
-                        usage = chunk
+                        self.usage = chunk
+                        await self._note()
                     case Finish():
-                        finished = True
-                    case Thinking():
-                        fits = grant.take(chunk.text)
-                        thinking += fits
-                        beyond += chunk.text[len(fits) :]
-                if not isinstance(chunk, Finish):
-                    await _note(parts.log, admitted, text, usage)
-                if grant.spent:
+                        self.finished = True
+                if self.grant.spent:
                     # It doesn't heed its limit: what came is the answer.
-                    break
-                if len(text) > READ_CHARS:
+                    return
+                if len(self.said.text) > READ_CHARS:
                     raise ProviderError("overrun")
+        if not self.finished:
+            raise ProviderError("cut")
+
+    async def _take(self, track: Track, text: str) -> None:
+        fits = self.grant.take(text)
+        track.text += fits
+        self.beyond += text[len(fits) :]
+        await track.flush()
+
+    async def _note(self) -> None:
+        """Keep who answers and its usage where the recovery finds it, should this process die."""
+        try:
+            await self._parts.log.note(
+                self._admitted.request_id, model=self.model.id, usage=self.usage
+            )
+        except DependencyError:
+            log.warning("title %s goes on without its log", self._admitted.request_id)
+
+    def _facts(self) -> tuple[str, Usage | None]:
+        return self.model.id, self.usage
+
+
+async def _complete(parts: TitleParts, admitted: Admitted) -> Produced:
+    answer = _Answer(parts, admitted, _first_to_ask(parts.circuits, admitted))
+    model = answer.model
+    error: str | None = None
+    try:
+        await answer.read()
     except ProviderError as caught:
         error = caught.kind
     except TimeoutError:
@@ -175,35 +226,40 @@ async def _complete(parts: TitleParts, admitted: Admitted) -> Produced:
     except Exception:
         log.exception("model adapter failed")
         error = "adapter"
-    if error is not None:
-        PROVIDER_ERRORS.labels(answering.provider, error).inc()
+    parts.attempted(answer.pace.attempt(model, error or ANSWERED, answer.usage))
+    if error is None:
+        parts.circuits.succeeded(model)
+    else:
+        # One that answers, but takes longer than a title may, is in no trouble.
+        if error != "timeout" or not answer.came:
+            parts.circuits.failed(model, error)
+        PROVIDER_ERRORS.labels(model.provider, error).inc()
+    spent = answer.grant.spent
     return Produced(
-        outcome="done" if finished or grant.spent else ("interrupted" if text else "failed"),
-        text=text,
-        answered=answering,
-        usage=usage,
-        complete=finished and not grant.spent,
+        outcome="done" if answer.finished or spent else "interrupted" if answer.came else "failed",
+        text=answer.said.text,
+        answered=model,
+        usage=answer.usage,
+        complete=answer.finished and not spent,
         started=True,
         error_code=error,
-        failures=(ProviderFailure(answering, error),) if error else (),
-        beyond=beyond,
-        thinking=thinking,
-        thinks=answering.thinks(admitted.effort),
+        failures=(ProviderFailure(model, error),) if error else (),
+        beyond=answer.beyond,
+        thinking=answer.thought.text,
+        thinks=model.thinks(admitted.effort),
     )
 
 
-async def _note(reply_log: ReplyLog, admitted: Admitted, text: str, usage: Usage | None) -> None:
-    """Keep what came so far where the recovery finds it, should this process die."""
-    try:
-        await reply_log.note(admitted.request_id, model=admitted.models[0].id, usage=usage)
-        if text:
-            await reply_log.append(admitted.request_id, [LogEntry(0, text)])
-    except DependencyError:
-        log.warning("title %s goes on without its log", admitted.request_id)
+def _first_to_ask(circuits: Circuits, admitted: Admitted) -> Model:
+    """The cheapest, unless its provider is in trouble and another model answers without thinking."""
+    asked = admitted.models[0]
+    quick = [each for each in admitted.models[1:] if not each.thinks(admitted.effort)]
+    return circuits.order((asked, *quick))[0]
 
 
 async def _forget(reply_log: ReplyLog, request_id: UUID) -> None:
     try:
-        await reply_log.close(request_id)
+        for log_id in (request_id, thinking_id(request_id)):
+            await reply_log.close(log_id)
     except DependencyError:
         log.warning("log of title %s left to expire", request_id)

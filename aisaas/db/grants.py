@@ -20,7 +20,9 @@ private.kill_switches            ----       ----      ----   siud
 private.metering                 ----       ----      ----   s-u-
 private.model_overrides          ----       ----      ----   siu-
 private.price_versions           ----       ----      ----   si--
+private.provider_circuits        ----       ----      ----   siud
 private.provider_errors          ----       ----      ----   siud
+private.provider_health          ----       ----      ----   siud
 private.removed_accounts         ----       ----      ----   s--d
 private.sessions                 ----       ----      ----   siud
 private.spending_alerts          ----       ----      ----   siud

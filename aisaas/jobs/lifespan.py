@@ -19,6 +19,7 @@ from aisaas.jobs.heed_switches import heed_switches
 from aisaas.jobs.purge_records import purge_records
 from aisaas.jobs.reconcile_usage import reconcile_usage
 from aisaas.jobs.record_prices import record_prices
+from aisaas.jobs.record_provider_health import leave_provider_health, record_provider_health
 from aisaas.jobs.record_refusals import record_refusals, record_the_last
 from aisaas.jobs.recover_replies import recover_replies
 from aisaas.jobs.subscription_tasks import subscription_tasks
@@ -86,6 +87,7 @@ async def running(these: Services) -> AsyncGenerator[None]:
         end_replies(these.accounts, these.running),
         heed_switches(these.switches, these.running),
         record_refusals(these.refusals),
+        record_provider_health(these.provider_health),
         watch_process(these),
         share_job_runs(these),
         *(anywhere(these) + paid(these) if these.settings.run_jobs else []),
@@ -105,6 +107,7 @@ async def running(these: Services) -> AsyncGenerator[None]:
         await these.running.shut_down(these.settings.shutdown_grace_seconds)
         await asyncio.gather(end(listening, again=INTERRUPT_AGAIN_SECONDS), end(tasks))
         await record_the_last(these.refusals)
+        await leave_provider_health(these.provider_health)
         await close(these)
 
 

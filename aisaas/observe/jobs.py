@@ -19,6 +19,7 @@ EXPECTED_SECONDS: Mapping[str, float] = {
     "alert_spending": 120,
     "alert_providers": 120,
     "record_refusals": 120,
+    "record_provider_health": 120,
     "deliver_notices": 300,
     "deliver_usage": 300,
     "watch_usage": 1200,

@@ -26,6 +26,7 @@ from aisaas.api.paths import (
 CHAT_ROUTE = "/chat/[[thread]]"
 ADMIN_USER_ROUTE = f"{ADMIN_USERS}/[account]"
 ADMIN_STEERING = f"{ADMIN}/steering"
+ADMIN_PROVIDERS = f"{ADMIN}/providers"
 ADMIN_MONEY = f"{ADMIN}/money"
 ADMIN_AUDIT = f"{ADMIN}/audit"
 
@@ -45,6 +46,7 @@ PAGES = (
     ADMIN_USERS,
     ADMIN_USER_ROUTE,
     ADMIN_STEERING,
+    ADMIN_PROVIDERS,
     ADMIN_MONEY,
     ADMIN_AUDIT,
     NOT_FOUND,
@@ -56,6 +58,7 @@ __all__ = [
     "ADMIN",
     "ADMIN_AUDIT",
     "ADMIN_MONEY",
+    "ADMIN_PROVIDERS",
     "ADMIN_STEERING",
     "ADMIN_USERS",
     "ADMIN_USER_ROUTE",

@@ -11,7 +11,14 @@ import pytest
 from aisaas.adapters import litellm_wire
 from aisaas.adapters.litellm_model import LiteLLMModel, _import_litellm
 from aisaas.adapters.litellm_prices import entry_of, price_map
-from aisaas.adapters.litellm_reasoning import CLAUDE_BUDGETS, LEVELS, effort_for, reasoning_of
+from aisaas.adapters.litellm_reasoning import (
+    CLAUDE_BUDGETS,
+    LEVELS,
+    ON_OR_OFF,
+    PASSED_ON,
+    effort_for,
+    reasoning_of,
+)
 from aisaas.ports import Admitted, Chunk, Effort, Finish, Model, Reasoning, Text, Thinking, Usage
 from tests.adapters.providers import Provider
 from tests.adapters.test_litellm_model import adapter, admitted_for, model_of
@@ -293,7 +300,40 @@ def test_models_are_known_to_think_as_the_map_and_their_providers_say() -> None:
     assert of("anthropic/claude-haiku-4-5") == Reasoning(every, by_default=False)
     assert of("anthropic/claude-opus-5-5") == Reasoning(LEVELS, by_default=True)
     assert of("gemini/gemini-2.5-flash") == Reasoning(LEVELS, by_default=True)
-    assert of("deepseek/deepseek-reasoner") == Reasoning((), by_default=True)
+    assert of("azure/gpt-5") == of("openai/gpt-5")
+    assert of("deepseek/deepseek-reasoner") == Reasoning(("none", "high"), by_default=True)
+    assert of("groq/openai/gpt-oss-120b") == Reasoning(LEVELS, by_default=True)
+    # The map names the efforts that these take.
+    assert of("moonshot/kimi-k3") == Reasoning(("low", "high"), by_default=True)
+    assert of("mistral/mistral-medium-3.5") == Reasoning(("none", "high"), by_default=True)
+    # LiteLLM makes a prompt of its own of an effort, or refuses it.
+    assert of("mistral/magistral-medium-latest") == Reasoning((), by_default=True)
+    assert of("zai/glm-5") == Reasoning((), by_default=True)
+
+
+# Of these LiteLLM's translation is more than passing an effort on: budgets that need room in what is
+# granted, or another protocol for each of their models.
+TRANSLATED = {"databricks", "oci", "bedrock_converse", "bedrock_mantle", "fal_ai", "scx-ai"}
+
+
+def test_providers_that_take_efforts_are_those_of_litellm() -> None:
+    """By the config that the installed LiteLLM has for each of the map's models that think."""
+    litellm = _import_litellm()
+    takes: dict[str, bool] = {}
+    for name, entry in price_map().items():
+        vendor = str(entry.get("litellm_provider"))
+        if not entry.get("supports_reasoning") or entry.get("mode", "chat") != "chat":
+            continue
+        try:
+            known = litellm.get_supported_openai_params(
+                model=name.removeprefix(f"{vendor}/"), custom_llm_provider=vendor
+            )
+        except litellm.exceptions.BadRequestError:
+            known = None
+        takes[vendor] = takes.get(vendor, True) and "reasoning_effort" in (known or ())
+    passed_on = {vendor for vendor, always in takes.items() if always}
+    own_rules = {"openai", "azure", "anthropic", "gemini"}
+    assert passed_on - TRANSLATED - own_rules == PASSED_ON | ON_OR_OFF
 
 
 def test_every_effort_on_offer_is_one_that_litellm_passes_on() -> None:
@@ -302,7 +342,7 @@ def test_every_effort_on_offer_is_one_that_litellm_passes_on() -> None:
     offered = 0
     for name, entry in price_map().items():
         vendor = entry.get("litellm_provider")
-        if vendor not in {"openai", "anthropic", "gemini"}:
+        if vendor not in {"openai", "azure", "anthropic", "gemini", *PASSED_ON, *ON_OR_OFF}:
             continue
         upstream = name if name.startswith(f"{vendor}/") else f"{vendor}/{name}"
         for effort in reasoning_of(upstream, entry_of(upstream)).efforts:

@@ -26,6 +26,7 @@ SMALL = {
     "kill_switches",
     "metering",
     "model_overrides",
+    "provider_circuits",
     "provider_errors",
     "removed_accounts",
     "spend_days",

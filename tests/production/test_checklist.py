@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
+import psycopg
 import pytest
 
 from aisaas.cli import environment, main
 from aisaas.cli.checklist import production as checklist
 from aisaas.cli.checklist.findings import Finding, fail, ok, skipped, warn
+from aisaas.cli.checklist.providers import LastFailure, ProviderLine
 from aisaas.settings import load
 from childprocess.ports import free_port
 from devstack.stack import Stack
@@ -53,6 +55,57 @@ def test_install_of_a_laptop_fails_without_saying_a_secret(
     assert len(found) > 30
     for name, secret in load().secrets():
         assert secret not in printed.out + printed.err, name
+
+
+def test_providers_are_listed_with_what_they_serve(
+    stack: Stack, variables: Set, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with psycopg.connect(stack.env["MIGRATION_DATABASE_URL"], autocommit=True) as database:
+        database.execute(
+            "insert into private.provider_health (step, starts, provider, model, kind, times, last_at)"
+            " values ('hour', date_trunc('hour', now(), 'UTC'), 'anthropic', 'claude-haiku-5-5',"
+            " 'AuthenticationError', 2, now()) on conflict do nothing"
+        )
+    variables(
+        {
+            **stack.env,
+            "EMBEDDED_PARTS": ",".join(stack.parts),
+            "ANTHROPIC_API_KEY": "sk-ant-a-secret-of-the-tests",
+        }
+    )
+    main(["check", "--production", "--json"])
+    printed = capsys.readouterr().out
+    found = {each["id"]: each for each in json.loads(printed)["providers"]}
+    assert set(found) >= {"anthropic", "demo"}
+    assert "claude-haiku-5-5" in found["anthropic"]["models"]
+    assert found["anthropic"]["errors"] >= 2
+    failure = found["anthropic"]["last_failure"]
+    assert (failure["kind"], failure["variable"]) == ("AuthenticationError", "ANTHROPIC_API_KEY")
+    assert "sk-ant-a-secret-of-the-tests" not in printed
+    main(["check"])
+    lines = [each for each in capsys.readouterr().out.splitlines() if "Model provider" in each]
+    (line,) = [each for each in lines if "Anthropic" in each]
+    assert "claude-haiku-5-5" in line
+    assert line.endswith("the last one AuthenticationError: check ANTHROPIC_API_KEY")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (ProviderLine("p", "P", ()), "serves no model on sale; whether it answers is unknown"),
+        (ProviderLine("p", "P", ("a",), 0, 0), "serves a; not tried in the last 24 hours"),
+        (
+            ProviderLine("p", "P", ("a", "b"), 1, 0),
+            "serves a, b; answers: 1 attempt in 24 hours, no errors",
+        ),
+        (
+            ProviderLine("p", "P", ("a",), 9, 1, LastFailure("cut", "a", "2026", "P_KEY")),
+            "serves a; 9 attempts in 24 hours, 1 error, the last one cut: check P_KEY",
+        ),
+    ],
+)
+def test_a_provider_is_described_by_what_is_known_of_it(line: ProviderLine, said: str) -> None:
+    assert line.describe() == said
 
 
 def test_settings_that_are_not_valid_are_lines_of_the_list(

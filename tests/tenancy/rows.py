@@ -242,6 +242,22 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
         "state": "none",
     },
     "private.spending_caps": lambda _: {"scope": str(uuid4()), "usd": 1, "changed_by": "tests"},
+    "private.provider_circuits": lambda _: {
+        "process": uuid4(),
+        "provider": "demo",
+        "model": "",
+        "failures": 3,
+        "until": END,
+    },
+    "private.provider_health": lambda _: {
+        "step": "hour",
+        "starts": START,
+        "provider": "demo",
+        "model": str(uuid4()),
+        "kind": "tests",
+        "times": 1,
+        "last_at": START,
+    },
     "private.provider_errors": lambda _: {
         "day": date(2026, 1, 1),
         "provider": "demo",

@@ -17,7 +17,14 @@ from tests.ui.pages import answered
 
 PUBLIC = ("/", "/login", "/signup", "/reset", "/reset?choose=1", "/confirm", "/not-a-page")
 OWN = ("/chat", "/dashboard", "/billing", "/settings")
-ADMIN = ("/admin", "/admin/users", "/admin/steering", "/admin/money", "/admin/audit")
+ADMIN = (
+    "/admin",
+    "/admin/users",
+    "/admin/steering",
+    "/admin/providers",
+    "/admin/money",
+    "/admin/audit",
+)
 WIDTHS = {"wide": 1280, "narrow": 390}
 
 pytestmark = pytest.mark.timeout(600)

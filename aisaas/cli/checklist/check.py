@@ -26,6 +26,7 @@ from aisaas.billing.models import MeteringHealth
 from aisaas.cli.build import frontend
 from aisaas.cli.checklist import budget
 from aisaas.cli.checklist import production as checklist
+from aisaas.cli.checklist.providers import provider_lines
 from aisaas.cli.environment import adopt, configured, running
 from aisaas.cli.parts import AUTH, TITLES, plan
 from aisaas.cli.screen import say
@@ -79,6 +80,8 @@ def execute(arguments: argparse.Namespace) -> int:
             _line(each.title, "not checked: needs the newest schema")
             continue
         outcomes.append(_reach(each.title, each.look))
+    for each in asyncio.run(provider_lines(settings)):
+        _line("Model provider", f"{each.label}: {each.describe()}")
     _line("front end", "built" if frontend.is_current(settings) else "`make run` will build it")
     return 0 if all(outcomes) else 1
 

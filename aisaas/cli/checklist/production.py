@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from aisaas.cli.checklist import (
 )
 from aisaas.cli.checklist.database import connections
 from aisaas.cli.checklist.findings import Finding, fail, skipped
+from aisaas.cli.checklist.providers import ProviderLine, provider_lines
 from aisaas.cli.environment import adopt, configured, running
 from aisaas.cli.parts import plan
 from aisaas.cli.screen import say
@@ -43,13 +45,27 @@ def execute(*, as_json: bool, workers: int = budget.WORKERS) -> int:
     if as_json:
         say(
             json.dumps(
-                {"ok": _passed(found), "findings": [asdict(each) for each in found]}, indent=2
+                {
+                    "ok": _passed(found),
+                    "findings": [asdict(each) for each in found],
+                    "providers": [asdict(each) for each in _providers()],
+                },
+                indent=2,
             )
         )
     else:
         counts = {state: sum(each.state == state for each in found) for state in STATES}
         say(", ".join(f"{count} {state}" for state, count in counts.items() if count))
     return 0 if _passed(found) else 1
+
+
+def _providers() -> list[ProviderLine]:
+    """None where the settings aren't valid: the findings say so."""
+    try:
+        adopt(running())
+        return asyncio.run(provider_lines(load()))
+    except ConfigurationError:
+        return []
 
 
 def line(finding: Finding) -> str:

@@ -19,6 +19,7 @@ AREAS = (
     ("Usage", routes.ADMIN),
     ("Users", routes.ADMIN_USERS),
     ("Controls", routes.ADMIN_STEERING),
+    ("Providers", routes.ADMIN_PROVIDERS),
     ("Billing", routes.ADMIN_MONEY),
     ("Audit log", routes.ADMIN_AUDIT),
 )
