@@ -313,6 +313,45 @@ def test_what_is_sent_at_once_goes_to_the_conversation_of_the_address(sign_up: S
     expect(replies.get_by_role("table")).to_be_visible()
 
 
+def test_the_chosen_model_is_asked_before_the_server_has_heard_of_the_choice(
+    sign_up: SignUp,
+) -> None:
+    page = sign_up()
+    held = Held(page)
+    page.reload()
+    picker = page.get_by_role("combobox", name="Model")
+    box = page.get_by_role("textbox", name="Message")
+    expect(picker).to_be_visible()
+    former = picker.input_value()
+    chosen = next(
+        value
+        for option in picker.locator("option").all()
+        if (value := option.get_attribute("value")) != former
+    )
+    assert chosen is not None
+    held.holding = True
+    picker.select_option(chosen)
+    expect(picker).to_have_value(chosen)
+    box.fill("long 8 speed 0")
+    box.press("Enter")
+    held.wait()
+    held.release()
+    ends(page.locator("article[data-role=assistant]"), "done")
+    expect(page).to_have_url(re.compile(r"/chat/[0-9a-f-]{36}$"))
+    expect(picker).to_have_value(chosen)
+    # It is the conversation's, not only what the page shows.
+    page.reload()
+    expect(picker).to_have_value(chosen)
+
+    # Of two choices the later counts, whatever the server says of the earlier meanwhile.
+    held.holding = True
+    picker.select_option(former)
+    picker.select_option(chosen)
+    held.wait()
+    held.release()
+    expect(picker).to_have_value(chosen)
+
+
 def test_a_draft_stays_in_the_conversation_it_was_typed_in(sign_up: SignUp) -> None:
     page = sign_up()
     ends(say(page, "table"), "done")

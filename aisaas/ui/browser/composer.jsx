@@ -55,6 +55,15 @@ function useDraft(box, owner, conversation, begun) {
   );
 }
 
+// What was chosen here counts at once, also before the server has heard of it.
+function useChosen(value, conversation) {
+  const [chosen, setChosen] = useState(null);
+  useEffect(() => setChosen(null), [conversation]);
+  // Until the server says the same: in between it may answer an earlier choice.
+  useEffect(() => setChosen((latest) => (latest === value ? null : latest)), [value]);
+  return [chosen ?? value, setChosen];
+}
+
 const EFFORTS = {
   "": "Thinking: auto",
   none: "Thinking: off",
@@ -96,7 +105,7 @@ function TooLong({ size, limit }) {
 }
 
 export function Composer(props) {
-  const { owner, model, models, limit, reply, accepted, refusal, errors } = props;
+  const { owner, models, limit, reply, accepted, refusal, errors } = props;
   const { thread: conversation = "" } = useParams();
   const box = useRef(null);
   const pending = useRef(null);
@@ -114,12 +123,10 @@ export function Composer(props) {
   const starting = [pending.current, begun.current].some((each) => each?.nonce === accepted);
   const here = reply?.conversation === conversation || (!conversation && starting);
   const streaming = reply?.status === "streaming" && here;
+  const [model, chooseModel] = useChosen(props.model, conversation);
   // A model that can't be asked for an effort thinks as it does by itself.
   const efforts = models?.find((each) => each.id === model)?.efforts ?? [];
-  // What was chosen counts at once, also before the server has heard of it.
-  const [chosen, setChosen] = useState(null);
-  useEffect(() => setChosen(null), [props.effort, conversation]);
-  const wanted = chosen ?? props.effort;
+  const [wanted, chooseEffort] = useChosen(props.effort, conversation);
   const effort = efforts.includes(wanted) ? wanted : "";
   const connected = (errors?.length ?? 0) === 0;
 
@@ -243,7 +250,13 @@ export function Composer(props) {
         <div className="composer-bar">
           <label className="model-picker">
             <span className="visually-hidden">Model</span>
-            <select value={model} onChange={(event) => props.onModel(event.target.value)}>
+            <select
+              value={model}
+              onChange={(event) => {
+                chooseModel(event.target.value);
+                props.onModel(event.target.value);
+              }}
+            >
               {(models ?? []).map((choice) => (
                 <option key={choice.id} value={choice.id}>
                   {choice.label}
@@ -255,7 +268,7 @@ export function Composer(props) {
             efforts={efforts}
             value={effort}
             onEffort={(level) => {
-              setChosen(level);
+              chooseEffort(level);
               props.onEffort(level);
             }}
           />
