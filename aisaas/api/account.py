@@ -75,7 +75,14 @@ async def address(request: Request) -> Response:
         redirect_to=origin_of(request) + SETTINGS,
     )
     if changed:
-        return done(request, SETTINGS, "address_changed", message=ADDRESS_CHANGED, confirm=False)
+        return done(
+            request,
+            SETTINGS,
+            "address_changed",
+            message=ADDRESS_CHANGED,
+            confirm=False,
+            redirect=f"{SETTINGS}?notice=address_changed",
+        )
     return done(request, SETTINGS, "address_sent", message=ADDRESS_SENT, confirm=True)
 
 

@@ -29,7 +29,7 @@ from aisaas.wiring import services
 BUILT_PAGES = PROJECT_ROOT / ".web" / "build" / "client"
 ROOT = '<html lang="en"'
 NOT_FOUND_STATUS = 404
-# What stands in the built pages for values of the site; `site.jsx` has the same.
+# What stands in the built pages for values of the site; `site.js` has the same.
 PLACEHOLDERS = {
     "https://terms.invalid/": "terms_url",
     "https://privacy.invalid/": "privacy_url",

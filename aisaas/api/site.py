@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
+from aisaas import formats
 from aisaas.billing.plans import plans
 from aisaas.settings import OAUTH_PROVIDERS
 from aisaas.wiring import Services
@@ -28,7 +31,7 @@ def site(services: Services) -> dict[str, object]:
 
 
 def _plans(services: Services) -> list[dict[str, object]]:
-    """What is sold, the cheapest first; nothing where nothing is. Amounts in USD as text."""
+    """What is sold, the cheapest first; nothing where nothing is. Amounts as they are to be read."""
     if services.payments is None:
         return []
     sold = list(plans(services.settings).values())
@@ -37,11 +40,11 @@ def _plans(services: Services) -> list[dict[str, object]]:
     return [
         {
             "label": plan.label,
-            "price": str(plan.price.base_usd) if plan.price else "0",
-            "tokens": plan.tokens_per_month,
-            "overage": str(plan.price.overage_usd_per_million) if plan.price else None,
+            "price": formats.price(plan.price.base_usd if plan.price else Decimal()),
+            "tokens": f"{plan.tokens_per_month:,}",
+            "overage": formats.price(plan.price.overage_usd_per_million) if plan.price else "",
             "trial_days": plan.price.trial_days if plan.price else 0,
-            "trial_tokens": plan.price.trial_tokens if plan.price else 0,
+            "trial_tokens": f"{plan.price.trial_tokens if plan.price else 0:,}",
             "recommended": plan.id == recommended,
         }
         for plan in sold

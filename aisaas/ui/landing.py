@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import reflex as rx
 
-from aisaas.ui import layout, routes
-from aisaas.ui.browser import MailboxHint, Prices
+from aisaas.ui import forms, layout, routes
 from aisaas.ui.settings import APP_NAME
+from aisaas.ui.site import PlanOnSale, site
 
 DESCRIPTION = (
     f"{APP_NAME} gives you leading AI models in one chat. You decide how much to spend, and every reply "
@@ -64,7 +64,7 @@ def page() -> rx.Component:
         _features(),
         _firewall(),
         _promises(),
-        Prices.create(),
+        _prices(),
         _closing(),
     )
 
@@ -79,7 +79,7 @@ def _hero() -> rx.Component:
                 class_name="lead",
             ),
             _actions(),
-            MailboxHint.create(),
+            _mailbox_hint(),
             class_name="hero-words",
         ),
         rx.el.div(_picture("light"), _picture("dark"), class_name="product"),
@@ -155,6 +155,86 @@ def _promises() -> rx.Component:
         "What you can rely on",
         rx.el.div(*(_part(title, text) for title, text in PROMISES), class_name="promises"),
     )
+
+
+def _mailbox_hint() -> rx.Component:
+    """Of an install that sends no mails."""
+    return rx.cond(
+        site.mailbox_url,
+        rx.el.p(
+            "Email isn’t set up here. Messages go to the local ",
+            forms.mailbox_link("mailbox", "quiet-link"),
+            " instead.",
+            class_name="hint",
+        ),
+    )
+
+
+def _prices() -> rx.Component:
+    """What the plans cost, of an install that sells any."""
+    return rx.cond(
+        site.plans,
+        rx.el.section(
+            rx.el.h2("Pricing", id="pricing-title"),
+            rx.el.ul(rx.foreach(site.plans, _plan), class_name="plans"),
+            class_name="band",
+            id="pricing",
+            aria_labelledby="pricing-title",
+        ),
+    )
+
+
+def _plan(plan: PlanOnSale) -> rx.Component:
+    return rx.el.li(
+        rx.el.div(
+            rx.el.h3(plan.label),
+            rx.cond(plan.recommended, rx.el.span("Recommended", class_name="badge")),
+            class_name="plan-name",
+        ),
+        rx.el.p(
+            rx.cond(plan.overage, f"{plan.price} per month", plan.price), class_name="plan-price"
+        ),
+        rx.el.ul(
+            rx.el.li(plan.tokens, " tokens per month"),
+            rx.cond(
+                plan.overage,
+                rx.el.li("Extra usage: ", plan.overage, " per 1M tokens, up to a cap you set"),
+                rx.el.li("No credit card required"),
+            ),
+            rx.cond(
+                plan.trial_days > 0,
+                rx.el.li(plan.trial_days, "-day free trial with ", plan.trial_tokens, " tokens"),
+            ),
+            class_name="includes",
+        ),
+        rx.cond(plan.overage, _choose(plan), _start(plan)),
+        key=plan.label,
+        class_name="plan plan-offer",
+        custom_attrs={"data-recommended": plan.recommended},
+    )
+
+
+def _choose(plan: PlanOnSale) -> rx.Component:
+    choose = f"Choose {plan.label}"
+    newcomers = rx.cond(plan.trial_days > 0, f"Try {plan.label} for free", choose)
+    return rx.fragment(
+        _button(plan, newcomers, f"{routes.SIGNUP}?redirectTo={routes.BILLING}", "newcomers"),
+        _button(plan, choose, f"{routes.LOGIN}?redirectTo={routes.BILLING}", "invited"),
+        _button(plan, choose, routes.BILLING, "members"),
+    )
+
+
+def _start(plan: PlanOnSale) -> rx.Component:
+    return rx.fragment(
+        _button(plan, "Start for free", routes.SIGNUP, "newcomers"),
+        _button(plan, "Sign in", routes.LOGIN, "invited"),
+        _button(plan, "Open chat", routes.CHAT, "members"),
+    )
+
+
+def _button(plan: PlanOnSale, label: layout.Text, href: str, whom: str) -> rx.Component:
+    kind = rx.cond(plan.recommended, "button button-primary button-wide", "button button-wide")
+    return forms.link(label, href, kind.to(str) + f" for-{whom}")
 
 
 def _closing() -> rx.Component:

@@ -7,6 +7,9 @@ from typing import Any
 import reflex as rx
 from reflex.state import OnLoadInternalState
 from reflex_base.constants.state import FIELD_MARKER
+from reflex_base.event import EventChain
+from reflex_base.vars import VarData
+from reflex_base.vars.function import FunctionVar
 from reflex_components_core.core.banner import connect_errors
 from reflex_components_core.el.elements.inline import A
 
@@ -15,7 +18,6 @@ from aisaas.ui.billing.state import Billing
 from aisaas.ui.billing.view import DatedView
 from aisaas.ui.browser import (
     Gate,
-    Legal,
     NearNotice,
     Offline,
     PayButton,
@@ -27,6 +29,7 @@ from aisaas.ui.browser import (
 from aisaas.ui.notices import Notices
 from aisaas.ui.session import Session
 from aisaas.ui.settings import APP_NAME
+from aisaas.ui.site import site
 
 # What a var reads as to a type checker.
 Text = rx.Var[str] | str
@@ -86,10 +89,21 @@ def public_page(*children: rx.Component, with_links: bool = True) -> rx.Componen
         main(*children, class_name="public-main"),
         rx.el.footer(
             rx.el.span(APP_NAME),
-            rx.el.div(Legal.create(), class_name="legal"),
+            _legal(),
             class_name="site-foot",
         ),
         class_name="page",
+    )
+
+
+def _legal() -> rx.Component:
+    """The stylesheet hides the links that lead nowhere, also before scripts run."""
+    contact = rx.cond(site.contact_email, "mailto:" + site.contact_email, "")
+    return rx.el.div(
+        A.create("Terms", href=site.terms_url),
+        A.create("Privacy", href=site.privacy_url),
+        A.create("Contact", href=contact),
+        class_name="legal",
     )
 
 
@@ -257,6 +271,16 @@ def gate(
 
 def refusal() -> rx.Component:
     return Refusal.create(refusal=Notices.refusal, on_dismiss=Notices.dismiss)
+
+
+def close_dialog(label: Text) -> rx.Component:
+    """Closes the dialog that it is in."""
+    close = rx.Var(
+        "closeDialog", _var_data=VarData(imports={"$/components/own/dialog.jsx": ["closeDialog"]})
+    )
+    return rx.el.button(
+        label, type="button", class_name="button", on_click=close.to(FunctionVar, EventChain)
+    )
 
 
 def when(at: rx.Var[str] | str, show: str = "date") -> rx.Component:

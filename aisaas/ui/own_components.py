@@ -12,11 +12,14 @@ from typing import Unpack
 from reflex.plugins import Plugin
 from reflex_base.plugins import CommonContext
 
+from aisaas.ui import messages
+
 _HERE = Path(__file__).parent
 
 
 class OwnComponents(Plugin):
-    """`browser/*.jsx` and `*.js` become `components/own/`, `theme.css` a stylesheet of every page."""
+    """`browser/*.jsx` and `*.js` become `components/own/`, with what codes in addresses mean beside them, and
+    `theme.css` a stylesheet of every page."""
 
     def get_static_assets(
         self, **context: Unpack[CommonContext]
@@ -24,7 +27,8 @@ class OwnComponents(Plugin):
         scripts = sorted((_HERE / "browser").glob("*.js*"))
         sources = [(Path("components/own") / path.name, path) for path in scripts]
         sources.append((Path("styles/theme.css"), _HERE / "theme.css"))
-        return [(target, path.read_text("utf-8")) for target, path in sources]
+        generated = (Path("components/own/messages.js"), messages.module())
+        return [generated, *((target, path.read_text("utf-8")) for target, path in sources)]
 
     def get_stylesheet_paths(self, **context: Unpack[CommonContext]) -> Sequence[str]:
         return ["./theme.css"]

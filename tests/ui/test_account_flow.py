@@ -185,6 +185,10 @@ def test_an_address_is_confirmed_by_mail(context: BrowserContext, mailbox: Mailb
     elsewhere.goto("/login")
     sign_in(elsewhere, address)
     expect(elsewhere.get_by_role("alert")).to_have_attribute("data-code", "email_not_confirmed")
+    # Enter still means to sign in.
+    with elsewhere.expect_request("**/api/session/sign-in"):
+        elsewhere.get_by_label("Password", exact=True).press("Enter")
+    expect(elsewhere.get_by_role("alert")).to_have_attribute("data-code", "email_not_confirmed")
     elsewhere.get_by_role("button", name="Resend the email").click()
     expect(elsewhere.get_by_role("heading", name="Check your email")).to_be_visible()
 

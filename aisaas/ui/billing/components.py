@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import reflex as rx
 
-from aisaas.ui import layout
+from aisaas.ui import forms, layout
 from aisaas.ui.amounts import GaugeView
 from aisaas.ui.billing import bills, offers
 from aisaas.ui.billing.bills import BillView, InvoiceView, LineView
 from aisaas.ui.billing.offers import OfferView
 from aisaas.ui.billing.state import Billing
-from aisaas.ui.browser import CapForm, CheckoutReturn, PayButton, SwitchButton
+from aisaas.ui.browser import CheckoutReturn, PayButton, SavedInput, SwitchButton
 from aisaas.ui.notices import Notices
 
 INVOICE = (("Number", ""), ("Date", ""), ("Amount", "number"), ("Status", ""), ("Documents", ""))
@@ -114,18 +116,60 @@ def cap() -> rx.Component:
                 "send messages until you raise it or the period renews.",
             ),
             rx.cond(view.note, rx.el.p(view.note, class_name="quiet")),
-            CapForm.create(
-                value=view.value,
-                own=view.own,
-                standard=view.default,
-                problem=Billing.cap_problem,
-                saved=Billing.cap_saved,
-                on_save=Billing.save_cap,
-                on_reset=Billing.reset_cap,
-            ),
+            _cap_form(),
             class_name="card",
         ),
     )
+
+
+def _cap_form() -> rx.Component:
+    problem, own = Billing.cap_problem, Billing.cap
+    plain = rx.el.p("Set to 0 to turn off extra usage.", id="cap-said", class_name="hint")
+    return rx.el.form(
+        rx.el.div(
+            rx.el.label("Spending cap in USD", html_for="cap"),
+            SavedInput.create(
+                id="cap",
+                name="usd",
+                value=own.value,
+                saved=Billing.cap_saved,
+                auto_complete="off",
+                input_mode="decimal",
+                max_length=12,
+                custom_attrs={"aria-invalid": problem != "", "aria-describedby": "cap-said"},
+            ),
+            rx.cond(
+                problem,
+                rx.el.p(problem, id="cap-said", class_name="field-problem", role="alert"),
+                plain,
+            ),
+            class_name="field cap-field",
+        ),
+        rx.el.div(
+            rx.el.button("Save cap", type="submit", class_name="button"),
+            rx.cond(
+                own.own,
+                rx.el.button(
+                    "Use the plan's default, ",
+                    own.default,
+                    type="button",
+                    class_name="text-button",
+                    on_click=Billing.reset_cap,
+                ),
+            ),
+            class_name="row-of-buttons",
+        ),
+        forms.status(
+            (Billing.cap_saved > 0) & (problem == ""), "Saved. Applies from your next message."
+        ),
+        on_submit=_save_cap,
+        no_validate=True,
+        class_name="settings-form",
+    )
+
+
+def _save_cap(form: rx.Var[dict[str, str]]) -> Any:
+    return Billing.save_cap(form.to(dict)["usd"])
 
 
 def next_invoice() -> rx.Component:

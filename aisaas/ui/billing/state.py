@@ -39,7 +39,7 @@ class Billing(rx.State):
     plan: view.PlanView = view.PlanView()
     usage: view.UsageView = view.UsageView()
     cap: view.CapView = view.CapView()
-    # Said beside the field; `cap_saved` counts, so that the form knows its own.
+    # Said beside the field; `cap_saved` counts since the page was loaded.
     cap_problem: str = ""
     cap_saved: int = 0
     estimate: bills.BillView = bills.BillView()
@@ -57,6 +57,7 @@ class Billing(rx.State):
         principal = await principal_of(self, also_suspended=True)
         # What had arrived was said; what is waited for still is.
         self.arriving = WAITING if self.arriving == WAITING else ""
+        self.cap_problem, self.cap_saved = "", 0
         await show_billing(self, principal)
         await notices.clear(self)
         return [Billing.ask_provider, Billing.watch]

@@ -25,44 +25,98 @@ def _library(name: str) -> str:
     return f"$/components/own/{name}.jsx"
 
 
-class AuthForm(rx.Component):
-    """Sign in, sign up or reset: native forms to our routes, sent by fetch when scripts run."""
+class Sending(rx.Component):
+    """How far the sending of the forms inside it is. Who isn't signed in any more goes to `leave`."""
 
-    library = _library("auth_form")
-    tag = "AuthForm"
+    library = _library("forms")
+    tag = "Sending"
 
-    mode: rx.Var[str]
-    standing: rx.Var[str]
-    email: rx.Var[str]
+    leave: rx.Var[str]
+
+    on_sent: rx.EventHandler[lambda: []]
+
+
+class RouteForm(rx.Component):
+    """A form that posts to a route of ours, inside a `Sending`. Where it was taken its answer is `said`
+    instead of the route's, or it leads to `next`; then the element with the id `focus` has the focus."""
+
+    library = _library("forms")
+    tag = "RouteForm"
+
+    action: rx.Var[str]
+    said: rx.Var[str]
+    next: rx.Var[str]
+    focus: rx.Var[str]
+    waits: rx.Var[bool]
+
+
+class OtherRoute(rx.Component):
+    """A button inside a `RouteForm` that sends its address to another route; Enter doesn't press it."""
+
+    library = _library("forms")
+    tag = "OtherRoute"
+
+    action: rx.Var[str]
+
+
+class FollowingHeading(rx.Component):
+    """The first heading of what takes the place of something else; it has the focus."""
+
+    library = _library("forms")
+    tag = "FollowingHeading"
+
+
+class PasswordInput(rx.Component):
+    """A password, which can be shown. With a `product` it is a new one, and checked before it is sent."""
+
+    library = _library("forms")
+    tag = "PasswordInput"
+
+    name: rx.Var[str]
+    label: rx.Var[str]
+    auto_complete: rx.Var[str]
     product: rx.Var[str]
 
 
-class Confirm(rx.Component):
-    """Where a mail's link leads: one button, and nothing happens before it is pressed."""
+class PictureInput(rx.Component):
+    """Chooses a picture, makes it small and sends it, inside a `Sending`."""
 
-    library = _library("confirm")
-    tag = "Confirm"
+    library = _library("picture_input")
+    tag = "PictureInput"
 
-
-class MailboxHint(rx.Component):
-    """A link to the mails of an install that sends none."""
-
-    library = _library("site")
-    tag = "MailboxHint"
+    action: rx.Var[str]
+    said: rx.Var[str]
 
 
-class Legal(rx.Component):
-    """Links to the terms, the privacy policy and a contact, where they are set."""
+class Dialog(rx.Component):
+    """A button `label`, and the dialog that it opens."""
 
-    library = _library("site")
-    tag = "Legal"
+    library = _library("dialog")
+    tag = "Dialog"
+
+    label: rx.Var[str]
+    title: rx.Var[str]
 
 
-class Prices(rx.Component):
-    """What the plans cost, where any are sold."""
+class SavedInput(rx.Component):
+    """A text input for what the server has as `value`; `saved` counts how often it was saved."""
 
-    library = _library("site")
-    tag = "Prices"
+    library = _library("saved_input")
+    tag = "SavedInput"
+
+    value: rx.Var[str]
+    saved: rx.Var[int]
+    name: rx.Var[str]
+    max_length: rx.Var[int]
+    auto_complete: rx.Var[str]
+    input_mode: rx.Var[str]
+
+
+class HumanCheck(rx.Component):
+    """The check that a visitor is human, where one is set up."""
+
+    library = _library("captcha")
+    tag = "HumanCheck"
 
 
 class SiteNotice(rx.Component):
@@ -70,62 +124,6 @@ class SiteNotice(rx.Component):
 
     library = _library("site_notice")
     tag = "SiteNotice"
-
-
-class NameForm(rx.Component):
-    """The name that is shown."""
-
-    library = _library("profile_forms")
-    tag = "NameForm"
-
-    name: rx.Var[str]
-    saved: rx.Var[int]
-
-    on_save: rx.EventHandler[lambda name: [name]]
-
-
-class PictureForm(rx.Component):
-    """Choose a picture, which is made small before it is sent, or remove it."""
-
-    library = _library("profile_forms")
-    tag = "PictureForm"
-
-    picture: rx.Var[str]
-    initials: rx.Var[str]
-
-    on_changed: rx.EventHandler[lambda: []]
-
-
-class AddressForm(rx.Component):
-    """Sign in with another address."""
-
-    library = _library("profile_forms")
-    tag = "AddressForm"
-
-    email: rx.Var[str]
-
-
-class PasswordForm(rx.Component):
-    """Choose another password."""
-
-    library = _library("profile_forms")
-    tag = "PasswordForm"
-
-    email: rx.Var[str]
-    product: rx.Var[str]
-
-    on_changed: rx.EventHandler[lambda: []]
-
-
-class OwnSessions(rx.Component):
-    """Where somebody is signed in, and how to end it."""
-
-    library = _library("own_sessions")
-    tag = "OwnSessions"
-
-    sessions: rx.Var[Any]
-
-    on_changed: rx.EventHandler[lambda: []]
 
 
 class SignOut(rx.Component):
@@ -306,22 +304,6 @@ class SwitchButton(rx.Component):
     refusal: rx.Var[Any]
 
     on_switch: rx.EventHandler[lambda: []]
-
-
-class CapForm(rx.Component):
-    """The spending cap, and the way back to the plan's own."""
-
-    library = _library("cap_form")
-    tag = "CapForm"
-
-    value: rx.Var[str]
-    own: rx.Var[bool]
-    standard: rx.Var[str]
-    problem: rx.Var[str]
-    saved: rx.Var[int]
-
-    on_save: rx.EventHandler[lambda usd: [usd]]
-    on_reset: rx.EventHandler[lambda: []]
 
 
 class CheckoutReturn(rx.Component):

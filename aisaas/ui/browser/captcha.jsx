@@ -2,6 +2,8 @@
 // without one. Its answer travels as the form's field `captcha`. An answer is good for one form, so a
 // new `attempt` asks anew, and so does one that has grown too old.
 import { useEffect, useRef, useState } from "react";
+import { useSending } from "$/components/own/forms.jsx";
+import { useSite } from "$/components/own/site.js";
 
 const VENDORS = {
   turnstile: {
@@ -30,7 +32,13 @@ function load(provider) {
   return loading[provider];
 }
 
-export function Captcha({ captcha, attempt }) {
+export function HumanCheck() {
+  const { captcha } = useSite();
+  const { attempt } = useSending();
+  return captcha && <Captcha captcha={captcha} attempt={attempt} />;
+}
+
+function Captcha({ captcha, attempt }) {
   const box = useRef(null);
   const shown = useRef(null);
   const [token, setToken] = useState("");

@@ -1,9 +1,7 @@
-// What the account forms share: fields, notices, and how a form is sent. Forms are native and lead to
-// our routes; with scripts they go by fetch, keep what was typed, and show a refusal in place.
-import { useRef, useState, useSyncExternalStore } from "react";
-import { Captcha } from "$/components/own/captcha.jsx";
+// Forms that post to our routes. They are native; with scripts they go by fetch, keep what was typed, and show
+// a refusal in place. `Sending` knows how far that is, for the forms and everything else inside it.
+import { createContext, useContext, useEffect, useRef, useState } from "react";
 import { useNewPassword } from "$/components/own/passwords.jsx";
-import { unchanging } from "$/components/own/site.jsx";
 
 const NO_ANSWER = {
   code: "unavailable",
@@ -13,19 +11,21 @@ const HUMAN_FIRST = {
   code: "captcha_failed",
   message: "Complete the check that you're human first.",
 };
+const AGAIN_SECONDS = 60;
+const OWN_PATH = /^\/(?![/\\])[^\\\s]*$/;
 
-export const ownPath = (path) => (/^\/(?![/\\])[^\\\s]*$/.test(path ?? "") ? path : "/chat");
+// Under the tab's token the server holds what this user saw.
+export const forgetTab = () => window.sessionStorage.removeItem("token");
 
-// A full page load, because the socket reads the session cookie only when it connects. The previous user
-// of this tab left a state on the server under its token.
-export function goOn(path) {
-  window.sessionStorage.removeItem("token");
-  window.location.assign(ownPath(path));
+// A full page load, because the socket reads the session cookie only when it connects.
+function goOn(path) {
+  forgetTab();
+  window.location.assign(OWN_PATH.test(path) ? path : "/chat");
 }
 
-export async function post(action, fields) {
+async function post(action, fields) {
   try {
-    const multipart = fields instanceof FormData && [...fields.values()].some((v) => v instanceof Blob);
+    const multipart = [...fields.values()].some((value) => value instanceof Blob);
     const response = await fetch(action, {
       method: "POST",
       body: multipart ? fields : new URLSearchParams(fields),
@@ -39,155 +39,132 @@ export async function post(action, fields) {
   }
 }
 
-// One form's sending: `busy` while it is on its way, `problem` after a refusal. `attempt` counts.
-export function useSending(captcha) {
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState(null);
-  const [attempt, setAttempt] = useState(0);
+const Context = createContext(null);
+// The last answer came from `action`, about the address `email`; `taken` counts the answers, `attempt` the
+// refusals, too.
+const START = { busy: false, problem: null, attempt: 0, taken: 0, answer: null, action: "", email: "" };
+
+// The same, with `send` and `back`, which forgets the answer.
+export const useSending = () => useContext(Context);
+
+// Who isn't signed in any more goes to `leave`.
+export function Sending({ leave, onSent, children }) {
+  const [state, setState] = useState(START);
   const sending = useRef(false);
-  const send = async (action, fields) => {
-    if (sending.current) return null;
-    if (captcha && !new URLSearchParams(fields).get("captcha")) {
-      setProblem(HUMAN_FIRST);
-      return null;
+  const change = (changes) => setState((now) => ({ ...now, ...changes }));
+  // `found` are the fields, or a promise that fails with a problem. Returns whether they were taken.
+  const send = async (action, found, { said, next } = {}) => {
+    if (sending.current) return false;
+    if (found instanceof FormData && found.get("captcha") === "") {
+      change({ problem: HUMAN_FIRST });
+      return false;
     }
     sending.current = true;
-    setBusy(true);
-    setProblem(null);
-    const { ok, body } = await post(action, fields);
-    if (ok && body.redirect) {
-      goOn(body.redirect);
-      return null;
+    change({ busy: true, problem: null });
+    const fields = await found;
+    const { ok, body } = fields.code ? { ok: false, body: fields } : await post(action, fields);
+    const to = ok ? next || body.redirect : body.code === "unauthenticated" && leave;
+    if (to) {
+      goOn(to);
+      return false;
     }
     sending.current = false;
-    setBusy(false);
-    setAttempt((count) => count + 1);
-    if (ok) return body;
-    setProblem(body);
-    return null;
+    setState((now) => ({ ...now, busy: false, problem: ok ? null : body, attempt: now.attempt + 1 }));
+    if (!ok) return false;
+    const answer = { ...body, message: said ?? body.message };
+    setState((now) => ({ ...now, taken: now.taken + 1, answer, action, email: fields.get("email") ?? "" }));
+    onSent?.();
+    return true;
   };
-  return { busy, problem, attempt, send, setProblem };
+  const back = () => change({ answer: null, taken: 0 });
+  return <Context.Provider value={{ ...state, send, back }}>{children}</Context.Provider>;
 }
 
-export const useQuery = () =>
-  useSyncExternalStore(unchanging, () => window.location.search, () => "");
-
-// Whether this is what was built, which is the same for everybody: the stylesheet chooses from it.
-export const useBuilt = () => useSyncExternalStore(unchanging, () => false, () => true);
-
-export function Problem({ problem, children }) {
-  if (!problem) return null;
+// A button with a `formaction` of its own sends the same fields there. What was sent is `said` to be done in
+// these words, or leads to `next`; then what has the id `focus` gets the focus.
+export function RouteForm({ action, said, next, focus, waits, className, children }) {
+  const { send } = useSending();
+  const onSubmit = async (event) => {
+    event.preventDefault();
+    const form = event.currentTarget;
+    const pressed = event.nativeEvent.submitter;
+    if (waits || (pressed?.formNoValidate && !form.elements.email.reportValidity())) return;
+    form.closest("dialog")?.close();
+    const to = pressed?.getAttribute("formaction") || action;
+    if (!(await send(to, new FormData(form), { said, next }))) return;
+    form.reset();
+    document.getElementById(focus)?.focus();
+  };
   return (
-    <div className="alert" role="alert" data-code={problem.code}>
-      <p>{problem.message}</p>
+    <form className={className} method="post" action={action} onSubmit={onSubmit}>
       {children}
-    </div>
+    </form>
   );
 }
 
-// In the page before it says anything, or it would not be announced.
-export function Said({ children }) {
+// Sends what the form around it holds to another route. It isn't a submit button: Enter presses the first of those.
+export function OtherRoute({ action, className, children }) {
+  const { send } = useSending();
+  const onClick = (event) => {
+    const { form } = event.currentTarget;
+    if (form.elements.email.reportValidity()) send(action, new FormData(form));
+  };
   return (
-    <div className="said" role="status">
-      {children && <p className="note">{children}</p>}
-    </div>
-  );
-}
-
-export function Check({ site, attempt }) {
-  return site.captcha ? <Captcha captcha={site.captcha} attempt={attempt} /> : null;
-}
-
-export function Submit({ busy, children, busyText, small }) {
-  return (
-    <button
-      className={small ? "button" : "button button-primary button-wide"}
-      type="submit"
-      aria-disabled={busy}
-    >
-      {busy ? busyText : children}
+    <button type="button" className={className} onClick={onClick}>
+      {children}
     </button>
   );
 }
 
-export function Field({ label, hint, id, ...input }) {
-  const name = id ?? `field-${input.name}`;
+// A heading that follows another screen in the same place has the focus: readers and keyboards begin there.
+export function FollowingHeading({ children }) {
+  const heading = useRef(null);
+  useEffect(() => heading.current.focus(), []);
   return (
-    <div className="field">
-      <label htmlFor={name}>{label}</label>
-      <input id={name} required aria-describedby={hint ? `${name}-hint` : undefined} {...input} />
-      {hint && (
-        <p id={`${name}-hint`} className="hint">
-          {hint}
-        </p>
-      )}
-    </div>
+    <h1 ref={heading} tabIndex={-1}>
+      {children}
+    </h1>
   );
 }
 
-export function PasswordField({ label, hint, id, inputRef, ...input }) {
+// Until a mail may be sent once more; `sent` counts those that were.
+export function useSecondsLeft(sent) {
+  const [left, setLeft] = useState(AGAIN_SECONDS);
+  useEffect(() => {
+    const begun = Date.now();
+    const look = () => setLeft(Math.max(0, AGAIN_SECONDS - Math.floor((Date.now() - begun) / 1000)));
+    look();
+    const timer = setInterval(look, 1000);
+    return () => clearInterval(timer);
+  }, [sent]);
+  return left;
+}
+
+// With a `product` it is for a new password, which may not be its name.
+export function PasswordInput({ label, product, ...input }) {
   const [shown, setShown] = useState(false);
-  const name = id ?? `field-${input.name}`;
-  return (
-    <div className="field">
-      <label htmlFor={name}>{label}</label>
-      <div className="field-with-button">
-        <input
-          id={name}
-          ref={inputRef}
-          required
-          type={shown ? "text" : "password"}
-          autoCapitalize="none"
-          autoCorrect="off"
-          spellCheck={false}
-          aria-describedby={hint ? `${name}-hint` : undefined}
-          {...input}
-        />
-        <button
-          type="button"
-          className="text-button"
-          aria-pressed={shown}
-          aria-label={`Show ${label.toLowerCase()}`}
-          onClick={() => setShown(!shown)}
-        >
-          {shown ? "Hide" : "Show"}
-        </button>
-      </div>
-      {hint && (
-        <p id={`${name}-hint`} className="hint">
-          {hint}
-        </p>
-      )}
-    </div>
-  );
-}
-
-// For password managers: whose password this form changes.
-export function Username({ email }) {
-  return (
-    <input
-      className="visually-hidden"
-      type="email"
-      name="username"
-      autoComplete="username"
-      value={email ?? ""}
-      readOnly
-      tabIndex={-1}
-      aria-hidden="true"
-    />
-  );
-}
-
-export function NewPasswordField({ product, ...input }) {
   const field = useNewPassword(product);
   return (
-    <PasswordField
-      inputRef={field}
-      name="new_password"
-      autoComplete="new-password"
-      maxLength={256}
-      hint="8 to 72 characters. A short sentence works well. Accented and non-Latin letters count as two or more."
-      {...input}
-    />
+    <div className="field-with-button">
+      <input
+        required
+        type={shown ? "text" : "password"}
+        maxLength={256}
+        autoCapitalize="none"
+        autoCorrect="off"
+        spellCheck={false}
+        {...input}
+        ref={field}
+      />
+      <button
+        type="button"
+        className="text-button"
+        aria-pressed={shown}
+        aria-label={`Show ${label.toLowerCase()}`}
+        onClick={() => setShown(!shown)}
+      >
+        {shown ? "Hide" : "Show"}
+      </button>
+    </div>
   );
 }

@@ -38,10 +38,11 @@ export function problemOf(password, { email = "", fullName = "", product = "" })
   return core(password) && own.includes(core(password)) ? TOO_PERSONAL : "";
 }
 
-// For the field of a new password: the browser shows the sentence and doesn't send the form.
+// For the field of a new password, where there is a `product`: the browser shows the sentence and doesn't send the form.
 export function useNewPassword(product) {
   const field = useRef(null);
   useEffect(() => {
+    if (!product) return undefined;
     const input = field.current;
     const { form } = input;
     const check = () => {

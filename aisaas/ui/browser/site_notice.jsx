@@ -1,29 +1,29 @@
 // What the page before this one has done, said once: the address carries only a code.
 import { useEffect, useState } from "react";
-import { saidIn } from "$/components/own/sentences.jsx";
+import { addressOf } from "$/components/own/site.js";
 
 const SHOWN_MS = 8000;
 
 export function SiteNotice() {
-  const [said, setSaid] = useState(null);
+  const [said, setSaid] = useState("");
   useEffect(() => {
-    const { problem, notice } = saidIn(window.location.search);
+    const { problem, notice } = addressOf(window.location.search);
     if (!problem && !notice) return undefined;
-    setSaid(problem ?? notice);
+    setSaid(problem?.message ?? notice);
     const address = new URL(window.location.href);
     address.searchParams.delete("notice");
     address.searchParams.delete("error");
     window.history.replaceState(window.history.state, "", address.pathname + address.search);
     if (problem) return undefined;
-    const timer = setTimeout(() => setSaid(null), SHOWN_MS);
+    const timer = setTimeout(() => setSaid(""), SHOWN_MS);
     return () => clearTimeout(timer);
   }, []);
   return (
-    <div className="toast" role="status" data-shown={said !== null}>
+    <div className="toast" role="status" data-shown={said !== ""}>
       {said && (
         <>
-          <span className="toast-words">{said.message}</span>
-          <button type="button" className="text-button" onClick={() => setSaid(null)}>
+          <span className="toast-words">{said}</span>
+          <button type="button" className="text-button" onClick={() => setSaid("")}>
             Close
           </button>
         </>

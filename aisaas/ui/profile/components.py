@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import reflex as rx
 from reflex.style import color_mode, set_color_mode
 
-from aisaas.ui import routes
-from aisaas.ui.browser import (
-    AddressForm,
-    NameForm,
-    OwnSessions,
-    PasswordForm,
-    PictureForm,
-    Refusal,
-)
+from aisaas.ui import forms, layout, routes
+from aisaas.ui.browser import Dialog, PictureInput, Refusal, RouteForm, SavedInput, Sending
 from aisaas.ui.notices import Notices
 from aisaas.ui.profile.state import Profile
+from aisaas.ui.profile.view import SessionView
 from aisaas.ui.session import Session
-from aisaas.ui.settings import APP_NAME
 
+ACCOUNT = "/api/account/"
+END_SESSION = "/api/session/end"
+SIGN_OUT = "/api/session/sign-out"
+SIGNED_OUT_EVERYWHERE = f"{routes.LOGIN}?notice=signed_out_everywhere"
+# Who is signed out meanwhile signs in and comes back.
+LEAVE = f"{routes.LOGIN}?error=unauthenticated&redirectTo={routes.SETTINGS}"
 THEMES = (("system", "System"), ("light", "Light"), ("dark", "Dark"))
 
 
@@ -27,30 +28,240 @@ def refusal() -> rx.Component:
 
 
 def profile() -> rx.Component:
-    return _card(
-        "Profile",
-        PictureForm.create(
-            picture=Session.picture, initials=Session.initials, on_changed=Profile.load
+    return _card("Profile", _picture(), _name())
+
+
+def _picture() -> rx.Component:
+    """Chosen, cropped and sent at once."""
+    has_one = Session.picture != ""
+    chooser = rx.el.label(
+        rx.cond(
+            forms.busy,
+            forms.ONE_MOMENT,
+            rx.cond(has_one, "Change picture", "Choose a picture"),
         ),
-        NameForm.create(name=Profile.full_name, saved=Profile.saved, on_save=Profile.rename),
+        PictureInput.create(
+            id="picture", action=f"{ACCOUNT}picture", said="Your picture has been changed."
+        ),
+        class_name="button button-small file-button",
+        custom_attrs={"aria-disabled": forms.busy},
+    )
+    remove = RouteForm.create(
+        rx.el.button("Remove", type="submit", class_name="text-button"),
+        action=f"{ACCOUNT}picture/remove",
+        said="Your picture has been removed.",
+        focus="picture",
+    )
+    return Sending.create(
+        rx.el.div(
+            rx.el.div(
+                rx.cond(
+                    has_one,
+                    rx.el.img(
+                        src=Session.picture, alt="Your picture", class_name="avatar avatar-large"
+                    ),
+                    rx.el.span(
+                        Session.initials, class_name="avatar avatar-large", aria_hidden="true"
+                    ),
+                ),
+                rx.el.div(chooser, rx.cond(has_one, remove), class_name="picture-actions"),
+                class_name="picture-row",
+            ),
+            forms.alert(),
+            forms.status(),
+            rx.el.p(
+                "Your picture is cropped to a square and resized before it's uploaded.",
+                class_name="hint",
+            ),
+            class_name="settings-form",
+        ),
+        leave=LEAVE,
+        on_sent=Profile.load,
     )
 
 
+def _name() -> rx.Component:
+    return rx.el.form(
+        forms.labelled(
+            "Name",
+            "field-full_name",
+            "Shown in your account menu. If empty, your email address is shown.",
+            SavedInput.create(
+                id="field-full_name",
+                name="full_name",
+                value=Profile.full_name,
+                saved=Profile.saved,
+                auto_complete="name",
+                max_length=120,
+                custom_attrs={"aria-describedby": "field-full_name-hint"},
+            ),
+        ),
+        rx.el.button("Save name", type="submit", class_name="button"),
+        forms.status(Profile.saved > 0, "Saved."),
+        on_submit=_rename,
+        class_name="settings-form",
+    )
+
+
+def _rename(form: rx.Var[dict[str, str]]) -> Any:
+    return Profile.rename(form.to(dict)["full_name"])
+
+
 def address() -> rx.Component:
-    return _card("Email", AddressForm.create(email=Session.email))
+    confirms = forms.answer.confirm & (forms.said != "")
+    return _card(
+        "Email",
+        _sending(
+            f"{ACCOUNT}address",
+            rx.el.p("You sign in with ", rx.el.strong(Session.email, class_name="mail-address")),
+            forms.alert(),
+            forms.status(
+                confirms,
+                rx.fragment(
+                    "We sent links to ",
+                    forms.sent_to,
+                    " and ",
+                    Session.email,
+                    ". Open both to finish the change.",
+                ),
+            ),
+            rx.cond(
+                confirms,
+                forms.mailbox_link("Open the test mailbox", "button button-small"),
+            ),
+            forms.email(
+                "New email",
+                id="new-email",
+                auto_complete="email",
+                hint="You may need to confirm the change from both addresses.",
+            ),
+            forms.password(id="address-password"),
+            forms.human_check(),
+            forms.submit("Change email address", small=True),
+        ),
+    )
 
 
 def password() -> rx.Component:
     return _card(
         "Password",
-        PasswordForm.create(email=Session.email, product=APP_NAME, on_changed=Profile.load),
+        _sending(
+            f"{ACCOUNT}password",
+            forms.alert(),
+            forms.status(),
+            forms.username(Session.email),
+            forms.password(id="password-password"),
+            forms.new_password(id="new-password"),
+            rx.el.p(
+                "All other sessions are signed out. If you don't have a password yet or forgot it, ",
+                forms.link("email yourself a reset link", routes.RESET),
+                ".",
+                class_name="hint",
+            ),
+            forms.human_check(),
+            forms.submit("Change password", small=True),
+        ),
     )
 
 
+def _sending(action: str, *children: rx.Component) -> rx.Component:
+    form = RouteForm.create(*children, action=action, class_name="settings-form")
+    return Sending.create(form, leave=LEAVE, on_sent=Profile.load)
+
+
 def sessions() -> rx.Component:
+    others = rx.el.button(
+        "Sign out other sessions",
+        type="submit",
+        class_name="button button-small",
+        custom_attrs={"aria-disabled": forms.busy},
+    )
     return _card(
         "Sessions",
-        OwnSessions.create(sessions=Profile.sessions, on_changed=Profile.load),
+        Sending.create(
+            rx.el.div(
+                rx.el.ul(
+                    rx.foreach(Profile.sessions, _session),
+                    id="sessions",
+                    tab_index=-1,
+                    class_name="sessions",
+                    aria_label="Your sessions",
+                ),
+                forms.alert(),
+                forms.status(),
+                rx.el.div(
+                    rx.cond(
+                        rx.Var.create(Profile.sessions).length() > 1,
+                        RouteForm.create(
+                            forms.hidden("scope", "others"),
+                            others,
+                            action=SIGN_OUT,
+                            focus="sessions",
+                        ),
+                    ),
+                    _sign_out_everywhere(),
+                    class_name="row-of-buttons",
+                ),
+                class_name="settings-form",
+            ),
+            leave=LEAVE,
+            on_sent=Profile.load,
+        ),
+    )
+
+
+def _session(session: SessionView) -> rx.Component:
+    sign_out = RouteForm.create(
+        forms.hidden("session", session.id),
+        rx.el.button(
+            "Sign out",
+            type="submit",
+            class_name="button button-small",
+            custom_attrs={
+                "aria-label": f"Sign out {session.device}",
+                "aria-disabled": forms.busy,
+            },
+        ),
+        action=END_SESSION,
+        said=f"Signed out of {session.device}.",
+        # The pressed button vanishes with its line.
+        focus="sessions",
+    )
+    here = rx.el.span("This device", class_name="tag")
+    used = rx.fragment(" · last used ", layout.when(session.seen_at, "ago"))
+    return rx.el.li(
+        rx.el.div(
+            rx.el.p(session.device, rx.cond(session.current, here), class_name="session-device"),
+            rx.el.p(
+                session.opened,
+                " · ",
+                layout.when(session.opened_at),
+                rx.cond(session.current, rx.fragment(), used),
+                class_name="quiet",
+            ),
+        ),
+        rx.cond(session.current, rx.fragment(), sign_out),
+        key=session.id,
+    )
+
+
+def _sign_out_everywhere() -> rx.Component:
+    title = "Sign out everywhere"
+    return Dialog.create(
+        rx.el.p("You'll be signed out of every session, including this one."),
+        RouteForm.create(
+            forms.hidden("scope", "everywhere"),
+            rx.el.div(
+                layout.close_dialog("Cancel"),
+                rx.el.button(title, type="submit", class_name="button button-danger"),
+                class_name="row-of-buttons",
+            ),
+            action=SIGN_OUT,
+            next=SIGNED_OUT_EVERYWHERE,
+        ),
+        label=title,
+        title=f"{title}?",
+        class_name="button button-small button-danger",
     )
 
 

@@ -13,7 +13,7 @@ from aisaas.wiring import services
 class Profile(rx.State):
     full_name: str = ""
     sessions: list[view.SessionView] = []  # noqa: RUF012
-    # How often the name was saved, so that the form knows its own.
+    # How often the name was saved since the page was loaded.
     saved: int = 0
 
     @rx.event
@@ -23,7 +23,7 @@ class Profile(rx.State):
         sessions = await services().accounts.sessions(principal)
         await show_account(self, principal)
         await notices.clear(self)
-        self.full_name = principal.full_name
+        self.full_name, self.saved = principal.full_name, 0
         self.sessions = view.session_views(sessions)
 
     @rx.event
