@@ -16,10 +16,10 @@ import reflex as rx
 
 from aisaas.errors import ConfigurationError
 from aisaas.settings import Settings, settings
-from aisaas.ui.one_origin import PLACEHOLDER, OneOrigin
 from aisaas.ui.own_components import OwnComponents
-from aisaas.ui.prerendering import Prerendering
-from aisaas.ui.reconnecting import Reconnecting
+from aisaas.ui.reflex_patches.one_origin import PLACEHOLDER, OneOrigin
+from aisaas.ui.reflex_patches.prerendering import Prerendering
+from aisaas.ui.reflex_patches.reconnecting import Reconnecting
 
 # A dead socket has to be noticed before the tab that lost it comes back; defaults are 25 and 120 s.
 os.environ.setdefault("REFLEX_SOCKET_INTERVAL", "5")
@@ -45,7 +45,7 @@ def _server(config: Settings) -> dict[str, object]:
         "cors_allowed_origins": list(config.origins),
         "state_manager_mode": "redis" if shared else "memory",
         # Seconds after its last event that a tab's state is kept in Redis; one in memory is kept as
-        # aisaas/ui/tab_states.py says. A tab that stays silent for longer is rebuilt.
+        # aisaas/ui/reflex_patches/tab_states.py says. A tab that stays silent for longer is rebuilt.
         "redis_token_expiration": 900,
         "redis_url": config.redis_url.get_secret_value() if shared and config.redis_url else None,
     }

@@ -16,7 +16,6 @@ from aisaas.ui import (
     leaving,
     not_found,
     notices,
-    reflex_patches,
     routes,
     strangers,
     suspended,
@@ -46,10 +45,11 @@ from aisaas.ui.dashboard import page as dashboard
 from aisaas.ui.dashboard.state import Dashboard
 from aisaas.ui.profile import page as profile
 from aisaas.ui.profile.state import Profile
+from aisaas.ui.reflex_patches import server
 from aisaas.ui.session import OwnerOnly, Session
 from aisaas.ui.settings import APP_NAME, foreign_origins
 
-reflex_patches.allow_foreign_origins(foreign_origins)
+server.allow_foreign_origins(foreign_origins)
 # Reflex calls each transformer with the app so far: headers go around everything, and the routes
 # are found before the pages.
 app = rx.App(
@@ -68,7 +68,7 @@ app = rx.App(
         RequestIds,
     ],
 )
-reflex_patches.keep_states(app)
+server.keep_states(app)
 app.add_middleware(OwnerOnly(), index=0)
 app.register_lifespan_task(lifespan)
 app.register_lifespan_task(leaving.let_tabs_go)

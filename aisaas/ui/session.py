@@ -22,6 +22,7 @@ from aisaas.billing.plans import PlanPrice
 from aisaas.errors import Refusal, Suspended, Unauthenticated
 from aisaas.ui import amounts, routes, sockets
 from aisaas.ui.billing.view import DatedView, NearView, due_view, near_view
+from aisaas.ui.reflex_patches.state_tree import empty
 from aisaas.wiring import services
 
 _HYDRATES = frozenset({"hydrate", "hydrate_and_load"})
@@ -165,7 +166,7 @@ class OwnerOnly(Middleware):
         if event.name.rsplit(".", 1)[-1] in _HYDRATES:
             session = await state.get_state(Session)
             if session.owner and session.owner != await _owner_by_cookie(state):
-                state._get_root_state().reset()
+                empty(state)
         return None
 
 

@@ -11,7 +11,7 @@ from aisaas.api.connection_limits import QuietConnections
 from aisaas.api.request_limits import RequestLimits
 from aisaas.process import descriptors
 from aisaas.settings import settings
-from aisaas.ui import reflex_patches
+from aisaas.ui.reflex_patches import server
 from aisaas.ui.sockets import SocketGate, Sockets
 from aisaas.wiring import services
 
@@ -29,7 +29,7 @@ def limited(app: rx.App, inner: ASGIApp) -> ASGIApp:
         trusted_proxies=config.trusted_proxies,
         cookie=services().cookie,
         max_message_chars=config.max_message_chars,
-        forget=partial(reflex_patches.forget, app),
+        forget=partial(server.forget, app),
     )
     return RequestLimits(gate, trusted_proxies=config.trusted_proxies)
 

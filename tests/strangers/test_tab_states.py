@@ -13,9 +13,9 @@ from reflex.istate.manager.token import BaseStateToken
 from reflex.state import State
 
 import aisaas.aisaas  # noqa: F401 - the states of the app
-from aisaas.ui import tab_states
+from aisaas.ui.reflex_patches import tab_states
+from aisaas.ui.reflex_patches.tab_states import KEPT_SECONDS, TabStates
 from aisaas.ui.session import Session
-from aisaas.ui.tab_states import KEPT_SECONDS, TabStates
 
 STRANGER_BYTES = 32_768
 

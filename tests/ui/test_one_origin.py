@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aisaas.ui.one_origin import PLACEHOLDER, OneOrigin
+from aisaas.ui.reflex_patches.one_origin import PLACEHOLDER, OneOrigin
 
 SOCKET = PLACEHOLDER.replace("http", "ws")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from reflex.constants import Templates
 
-from aisaas.ui.reconnecting import CLIENT, reconnects_soon
+from aisaas.ui.reflex_patches.reconnecting import CLIENT, reconnects_soon
 
 
 def test_the_installed_client_takes_our_waits() -> None:

@@ -1,12 +1,4 @@
-"""What we change in Reflex at run time, all of it, and why. (What is changed in its client when the pages
-are built is in `reconnecting.py` and `one_origin.py`.)
-
-- It lets any allowed origin send cookies, and tells every page so, also when no other origin is allowed.
-  Our pages talk to their own origin, for which no such header is needed: `allow_foreign_origins` adds
-  it for the origins in ALLOWED_ORIGINS only, and takes it from the socket's answers.
-- It keeps the state of each tab for an hour after its last word, whoever it was: `keep_states` has it
-  kept as `tab_states.py` says.
-"""
+"""What we change in Reflex at run time; the package says why."""
 
 from __future__ import annotations
 
@@ -19,9 +11,11 @@ from reflex.istate.manager.redis import StateManagerRedis
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 
-from aisaas.ui.tab_states import TabStates, forget_in_redis
+from aisaas.ui.reflex_patches.tab_states import TabStates, forget_in_redis
 
 log = logging.getLogger(__name__)
+
+REFLEX_ADD_CORS = rx.App._add_cors
 
 
 def allow_foreign_origins(found: Callable[[], Collection[str]]) -> None:
