@@ -1,18 +1,22 @@
 """Servers that speak the providers' streaming protocols, over real sockets, as told by a test.
 
-The bodies follow the public API references of OpenAI (chat completions), Anthropic (messages) and
-Ollama (chat); `cut_after` closes the connection cleanly in the middle.
+The bodies follow the public API references of OpenAI (chat completions), Anthropic (messages), Ollama
+(chat) and Amazon Bedrock (ConverseStream, in AWS's binary event stream); `cut_after` closes the
+connection cleanly in the middle.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import struct
+import zlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+KINDS = {"ollama": "application/x-ndjson", "bedrock": "application/vnd.amazon.eventstream"}
 WORDS = ("Once", " upon", " a", " time", ",", " tokens", " were", " free", ".")
 
 
@@ -57,7 +61,7 @@ class Provider:
                     + body
                 )
                 return
-            kind = "application/x-ndjson" if self.protocol == "ollama" else "text/event-stream"
+            kind = KINDS.get(self.protocol, "text/event-stream")
             writer.write(
                 f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\nconnection: close\r\n\r\n".encode()
             )
@@ -68,7 +72,7 @@ class Provider:
             writer.close()
 
     async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        lines = getattr(self, f"_{self.protocol}")()
+        lines: list[tuple[str | bytes, bool]] = getattr(self, f"_{self.protocol}")()
         words = 0
         for line, is_word in lines:
             if is_word and words == self.stall_after:
@@ -79,7 +83,7 @@ class Provider:
             if is_word and words == self.cut_after:
                 return
             words += is_word
-            writer.write(line.encode())
+            writer.write(line if isinstance(line, bytes) else line.encode())
             await writer.drain()
 
     def _openai(self) -> list[tuple[str, bool]]:
@@ -191,6 +195,46 @@ class Provider:
         lines = [(line(word), True) for word in self.words]
         ending = line("", done=True, done_reason="stop", prompt_eval_count=40, eval_count=9)
         return [*lines, (ending, False)]
+
+    def _bedrock(self) -> list[tuple[bytes, bool]]:
+        def delta(word: str) -> bytes:
+            body = {"contentBlockIndex": 0, "delta": {"text": word}}
+            return aws_event("contentBlockDelta", body)
+
+        usage = {
+            "inputTokens": 40 - self.cached - self.cache_write,
+            "outputTokens": 9,
+            "totalTokens": 49,
+            "cacheReadInputTokens": self.cached,
+            "cacheWriteInputTokens": self.cache_write,
+        }
+        lines = [(aws_event("messageStart", {"role": "assistant"}), False)]
+        lines += [(delta(word), True) for word in self.words]
+        lines.append((aws_event("contentBlockStop", {"contentBlockIndex": 0}), False))
+        lines.append((aws_event("messageStop", {"stopReason": "end_turn"}), False))
+        if self.report_usage:
+            metadata = {"usage": usage, "metrics": {"latencyMs": 1}}
+            lines.append((aws_event("metadata", metadata), False))
+        return lines
+
+
+def aws_event(name: str, body: dict[str, Any], *, kind: str = "event") -> bytes:
+    """A message of AWS's event stream: the lengths and their CRC, headers, the payload, a CRC of all.
+
+    `kind` is event or exception.
+    """
+    headers = b"".join(
+        struct.pack("!B", len(key)) + key + struct.pack("!BH", 7, len(value)) + value
+        for key, value in (
+            (b":message-type", kind.encode()),
+            (f":{kind}-type".encode(), name.encode()),
+            (b":content-type", b"application/json"),
+        )
+    )
+    payload = json.dumps(body).encode()
+    prelude = struct.pack("!II", 16 + len(headers) + len(payload), len(headers))
+    message = prelude + struct.pack("!I", zlib.crc32(prelude)) + headers + payload
+    return message + struct.pack("!I", zlib.crc32(message))
 
 
 @asynccontextmanager

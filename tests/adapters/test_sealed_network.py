@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -52,11 +53,18 @@ UNSEALED = "unsealed" in sys.argv
 
 async def main():
     said = {}
-    for prefix, name, protocol in MODELS:
+    for prefix, name, protocol, *more in MODELS:
         async with provider(protocol) as server:
             settings = Settings.model_construct()
             settings._file_providers = (
-                ModelProvider("here", "Here", prefix, key=SecretStr("k"), base=server.url),
+                ModelProvider(
+                    "here",
+                    "Here",
+                    prefix,
+                    key=None if more else SecretStr("k"),
+                    base=server.url,
+                    parameters=more[0] if more else {},
+                ),
             )
             door = LiteLLMModel(settings)
             await door.warm()
@@ -77,7 +85,10 @@ async def main():
 
 asyncio.run(main())
 """
-MODELS = [
+# Both ways into Bedrock: signed with a pair of keys, and with a bearer token.
+SIGNED = {"aws_access_key_id": "AKIATESTS", "aws_secret_access_key": "secret"}
+REGION = {"aws_region_name": "eu-central-1"}
+MODELS: list[Any] = [
     ("openai", "gpt-6.1-sol", "openai"),
     ("openai", "meta-llama/Meta-Llama-3-70B", "openai"),
     ("hosted_vllm", "llama-3-8b", "openai"),
@@ -89,12 +100,14 @@ MODELS = [
     ("xai", "grok-4.20-beta", "openai"),
     ("anthropic", "claude-haiku-5-5", "anthropic"),
     ("gemini", "gemini-3.8-flash", "gemini"),
+    ("bedrock", "global.anthropic.claude-haiku-5-5", "bedrock", REGION | SIGNED),
+    ("bedrock", "amazon.nova-micro-v1:0", "bedrock", REGION | {"api_key": "token"}),
     ("ollama_chat", "llama3.2", "ollama"),
     ("ollama_chat", "a-model-nobody-knows", "ollama"),
 ]
 
 
-def run(models: list[tuple[str, str, str]], *more: str) -> dict[str, object]:
+def run(models: list[Any], *more: str) -> dict[str, object]:
     ended = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps(models), *more],
         cwd=PROJECT_ROOT,
@@ -113,7 +126,7 @@ def test_nothing_but_the_provider_is_ever_asked() -> None:
     found = run(MODELS)
     assert found["seen"] == []
     assert found["said"] == dict.fromkeys(
-        (f"{prefix}/{name}" for prefix, name, _ in MODELS), "Once upon a time, tokens were free."
+        (f"{prefix}/{name}" for prefix, name, *_ in MODELS), "Once upon a time, tokens were free."
     )
 
 
