@@ -23,6 +23,7 @@
         ├── Suspended             suspended
         ├── SpendingPaused        spending_paused
         ├── ModelUnavailable      model_unavailable
+        ├── ModelRetired          model_retired
         ├── RateLimitedMinute     rate_limited_minute
         ├── RateLimitedDay        rate_limited_day
         ├── Busy                  busy
@@ -235,6 +236,11 @@ class SpendingPaused(Refusal):
 class ModelUnavailable(Refusal):
     code = "model_unavailable"
     default = "That model isn't available on your plan. Choose another one."
+
+
+class ModelRetired(Refusal):
+    code = "model_retired"
+    default = "This model has been retired. Choose another one."
 
 
 class RateLimitedMinute(Refusal):

@@ -286,3 +286,11 @@ def weight_of(price: Price) -> Decimal:
     rounded up to a whole number. So a quota token never costs more than QUOTA_TOKEN_USD says."""
     whole = (usual_usd(price) / QUOTA_TOKEN_USD).to_integral_value(ROUND_CEILING)
     return max(whole, ONE)
+
+
+def window_within(context_window: int | None, price: Price | None) -> int | None:
+    """A model's window up to its first tier: beyond it a token costs more than the weight pays for."""
+    if context_window is None:
+        return None
+    tiers = price.tiers if price is not None else ()
+    return min((context_window, *(tier.above for tier in tiers)))

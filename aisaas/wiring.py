@@ -20,6 +20,7 @@ from aisaas.accounts.pictures import Pictures
 from aisaas.accounts.sessions import Sealer, TokenCipher, cookie_name
 from aisaas.adapters.alert_webhook import AlertWebhook
 from aisaas.adapters.litellm_model import LiteLLMModel
+from aisaas.adapters.provider_models import discover
 from aisaas.adapters.redis_attempts import RedisAttempts
 from aisaas.adapters.redis_client import make_listening_redis, make_redis, reach
 from aisaas.adapters.redis_job_runs import RedisJobRuns
@@ -32,8 +33,10 @@ from aisaas.adapters.supabase_identity import SupabaseIdentity
 from aisaas.admin.audit import AuditLog
 from aisaas.admin.caps import Caps, CapScope
 from aisaas.admin.credits import Credits
+from aisaas.admin.found_models import FoundModels, Provider
 from aisaas.admin.job_failures import FailedJobs
 from aisaas.admin.limits import KillSwitches
+from aisaas.admin.lineup import ModelSource
 from aisaas.admin.losses import UsageLosses
 from aisaas.admin.money import MoneyHealth
 from aisaas.admin.money_entitlements import Entitlements
@@ -65,7 +68,7 @@ from aisaas.billing.subscription_tasks import SubscriptionTasks
 from aisaas.billing.subscriptions import Subscriptions
 from aisaas.billing.usage import Usage
 from aisaas.chat import retention as chat_retention
-from aisaas.chat.catalogue import Catalogue, load_catalogue
+from aisaas.chat.catalogue import Catalogue, Known, added_line, load_catalogue
 from aisaas.chat.circuits import Circuits
 from aisaas.chat.conversations import Conversations
 from aisaas.chat.export import Export
@@ -83,6 +86,7 @@ from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.observe.draining import Draining
 from aisaas.observe.readiness import Dependencies, Dependency
+from aisaas.ports import Discovery
 from aisaas.settings import Settings, settings
 
 log = logging.getLogger(__name__)
@@ -122,6 +126,7 @@ class Services:
     catalogue: Catalogue
     live_catalogue: LiveCatalogue
     offers: ModelOffers
+    found_models: FoundModels
     prices: Prices
     switches: KillSwitches
     caps: Caps
@@ -369,12 +374,25 @@ def _purge(config: Settings, to: _Adapters) -> Purge:
     return Purge(to.service, rules, days | accounts_retention.DAYS)
 
 
+def _found_models(
+    config: Settings, to: _Adapters, source: ModelSource, sold: Mapping[str, Plan]
+) -> FoundModels:
+    access = config.provider_access()
+    providers = [Provider(each.id, each.label, each.prefix) for each in access.values()]
+
+    async def ask(provider: str) -> Discovery:
+        (found,) = await discover([access[provider]])
+        return found
+
+    return FoundModels(to.service, source, sold, providers, ask)
+
+
 def _scopes(sold: Mapping[str, Plan], catalogue: Catalogue) -> list[str]:
     """What the kill switch can be for, besides everything."""
     return [
         *(f"plan:{plan}" for plan in sold),
         *(f"provider:{provider}" for provider in catalogue.providers),
-        *(f"model:{model}" for model in catalogue.labels),
+        *(f"model:{line.id}" for line in catalogue.present),
     ]
 
 
@@ -393,7 +411,9 @@ def build(config: Settings) -> Services:
     catalogue = load_catalogue(
         config, to.model.price_of, tuple(sold), to.model.reasoning_of, to.model.facts_of
     )
-    live_catalogue = LiveCatalogue(catalogue, to.service)
+    known = Known(to.model.price_of, to.model.reasoning_of, to.model.facts_of)
+    source = ModelSource(catalogue.lines, lambda row: added_line(row, config, known, sold))
+    live_catalogue = LiveCatalogue(catalogue, to.service, source)
     quota = Quota(
         to.service,
         to.user,
@@ -481,11 +501,12 @@ def build(config: Settings) -> Services:
         live_catalogue=live_catalogue,
         prices=Prices(
             to.service,
-            lambda: catalogue.lines,
+            source,
             lambda line: to.model.price_of(line.map_name or line.upstream),
         ),
-        offers=ModelOffers(to.service, catalogue.lines, sold),
-        switches=KillSwitches(to.service, to.signals, _scopes(sold, catalogue)),
+        offers=ModelOffers(to.service, source, sold),
+        found_models=_found_models(config, to, source, sold),
+        switches=KillSwitches(to.service, to.signals, lambda: _scopes(sold, catalogue)),
         caps=Caps(to.service, caps),
         credits=Credits(to.service),
         audit=AuditLog(to.service),

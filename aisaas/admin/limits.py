@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,19 +43,19 @@ class EngagedScopes:
 
 
 class KillSwitches:
-    """Args: `scopes`: everything that can be stopped; a mistyped scope is refused."""
+    """Args: `scopes`: everything that can be stopped now; a mistyped scope is refused."""
 
     def __init__(
-        self, database: ServiceDatabase, signals: Signals, scopes: Collection[str]
+        self, database: ServiceDatabase, signals: Signals, scopes: Callable[[], Collection[str]]
     ) -> None:
         self._database = database
         self._signals = signals
-        self._scopes = dict.fromkeys((EVERYTHING, *scopes))
+        self._scopes = scopes
         self._switched = asyncio.Event()
 
     @property
     def scopes(self) -> Sequence[str]:
-        return tuple(self._scopes)
+        return tuple(dict.fromkeys((EVERYTHING, *self._scopes())))
 
     async def engage(
         self, scope: str, *, actor: Actor, reason: str, stop_running: bool = False
@@ -67,7 +67,7 @@ class KillSwitches:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        if scope not in self._scopes:
+        if scope not in self.scopes:
             raise ActionInvalid(f"Can't stop {scope!r}. Choose one of: {self._listed()}.")
         async with steering(self._database, actor, reason) as act:
             outcome = await store.engage(
@@ -144,7 +144,7 @@ class KillSwitches:
             log.warning("the switch for %s is seen when processes look: Redis is away", scope)
 
     def _listed(self) -> str:
-        return ", ".join(self._scopes)
+        return ", ".join(self.scopes)
 
 
 async def _note(

@@ -101,6 +101,7 @@ class ModelOverride(Table, table=True):
         length("model", 200),
         check("cardinality(plans) > 0", "plans"),
         length("price_version", 100),
+        length("successor", 200),
         *not_negative("cached_input_usd", "input_usd", "output_usd"),
         *positive("weight"),
         {"schema": "private"},
@@ -122,3 +123,38 @@ class ModelOverride(Table, table=True):
         sa_type=sa.BigInteger,
         sa_column_kwargs=filled("nextval('private.model_revisions')"),
     )
+    # An admin's word on whether new calls may name it, and what its conversations are offered instead.
+    retired: bool | None = None
+    successor: str | None = None
+
+
+class AddedModel(Table, table=True):
+    """A model that an admin added to those of the catalogue file. Its price is LiteLLM's, or that of its
+    override. Once removed it is only a name for what there is of it."""
+
+    __tablename__ = "added_models"
+    __table_args__ = (
+        length("model", 200),
+        length("label", 80),
+        length("provider", 40),
+        length("upstream", 300),
+        check("context_window >= 256", "context_window"),
+        check("max_output >= 1", "max_output"),
+        check("cardinality(plans) > 0", "plans"),
+        length("fallback", 200),
+        {"schema": "private"},
+    )
+
+    model: str = Field(primary_key=True)
+    label: str
+    provider: str
+    # LiteLLM's name of it.
+    upstream: str
+    # Tokens.
+    context_window: int
+    max_output: int
+    plans: list[str] = Field(sa_type=sa.ARRAY(sa.Text))
+    fallback: str | None = None
+    added_at: datetime = Field(sa_column_kwargs=NOW)
+    added_by: str
+    removed_at: datetime | None = None

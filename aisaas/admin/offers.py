@@ -1,9 +1,10 @@
 """The models on sale: what the catalogue says, and an admin's word over it: on or off, the plans, the
-weight, the price; and the margin that this leaves on each plan.
+weight, the price, whether it is retired; and the margin that this leaves on each plan.
 
 A change is a row with the next number of all changes. Every reservation says which number its caller
 knows, and the database refuses the rest (see chat/live_catalogue.py): so the next call in any process
-goes by it, without a restart. Invariants: what has no price isn't on; every plan has a model.
+goes by it, without a restart. Invariants: what has no price isn't on; every plan has a model for new
+conversations.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from typing import TypeVar
 from aisaas.accounts.models import Principal
 from aisaas.admin import store
 from aisaas.admin.access import require_admin
+from aisaas.admin.lineup import LeftOut, Lineup, ListedModel, ModelSource
 from aisaas.admin.models import ModelOverride
 from aisaas.admin.steering import Act, Actor, steering
 from aisaas.billing.plans import MILLION, Plan
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, Unavailable
-from aisaas.ports import NO_REASONING, Ability, Price, Reasoning
+from aisaas.ports import Price
 from aisaas.prices import usual_usd, weight_of
 
 T = TypeVar("T")
@@ -42,8 +44,8 @@ class Keep(enum.Enum):
 
 
 KEEP = Keep.KEEP
-# Of an override: whether on, plans, weight, and the price.
-NOTHING_SAID = (None,) * 4
+# Of an override: whether on, plans, weight, the price, whether retired, and the successor.
+NOTHING_SAID = (None,) * 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,32 +65,9 @@ class ModelChange:
     plans: frozenset[str] | Keep | None = KEEP
     weight: Decimal | Keep | None = KEEP
     price: OwnPrice | Keep | None = KEEP
-
-
-@dataclass(frozen=True, slots=True)
-class ListedModel:
-    """A line of the catalogue. `price` is None where nobody knows one; then it is off."""
-
-    id: str
-    label: str
-    provider: str
-    upstream: str
-    context_window: int
-    max_output: int
-    weight: Decimal
-    plans: frozenset[str]
-    fallback: str | None
-    price: Price | None
-    enabled: bool
-    reasoning: Reasoning = NO_REASONING
-    map_name: str | None = None
-    abilities: frozenset[Ability] = frozenset()
-    # What may answer in its place, in order.
-    fallbacks: tuple[str, ...] = ()
-    retired: bool = False
+    retired: bool | Keep | None = KEEP
+    # What conversations of a retired model are offered; None: nothing. Said together with `retired`.
     successor: str | None = None
-    # The weight follows from the price, also when an admin sets the price.
-    weight_follows_price: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +80,17 @@ class Offer:
     plans: frozenset[str]
     weight: Decimal
     price: Price | None
+    retired: bool
+    successor: str | None
 
     @property
     def on(self) -> bool:
         return self.enabled and self.price is not None
+
+    @property
+    def for_new(self) -> bool:
+        """Whether a new conversation can start with it."""
+        return self.on and not self.retired
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +130,16 @@ class OfferShown:
 
 def offer_of(listed: ListedModel, own: ModelOverride | None) -> Offer:
     if own is None:
-        return Offer(listed, None, listed.enabled, listed.plans, listed.weight, listed.price)
+        return Offer(
+            listed=listed,
+            own=None,
+            enabled=listed.enabled,
+            plans=listed.plans,
+            weight=listed.weight,
+            price=listed.price,
+            retired=listed.retired,
+            successor=listed.successor,
+        )
     return Offer(
         listed=listed,
         own=own,
@@ -152,6 +147,8 @@ def offer_of(listed: ListedModel, own: ModelOverride | None) -> Offer:
         plans=listed.plans if own.plans is None else frozenset(own.plans),
         weight=_weight(listed, own),
         price=_own_price(own) or listed.price,
+        retired=listed.retired if own.retired is None else own.retired,
+        successor=listed.successor if own.retired is None else own.successor,
     )
 
 
@@ -186,17 +183,37 @@ def margin(offer: Offer, plan: Plan) -> Margin | None:
     )
 
 
+def check_each_plan_has_a_model(offers: Iterable[Offer], plans: Iterable[Plan]) -> None:
+    """Raises ActionInvalid where nothing would be left."""
+    for_new = [offer for offer in offers if offer.for_new]
+    for plan in plans:
+        if not any(plan.id in offer.plans for offer in for_new):
+            raise ActionInvalid(
+                f"The {plan.label} plan needs at least one model. To stop all calls, use the kill "
+                "switch."
+            )
+
+
+def check_price(price: OwnPrice) -> None:
+    """Raises ActionInvalid."""
+    for usd in (price.input_usd, price.output_usd, price.cached_input_usd):
+        _check_amount("A price", usd, SMALLEST_USD, MOST_USD_PER_MILLION)
+
+
+def check_plans(chosen: frozenset[str], plans: Mapping[str, Plan]) -> None:
+    """Raises ActionInvalid."""
+    if chosen - plans.keys() or not chosen:
+        raise ActionInvalid(f"Choose at least one plan for the model: {', '.join(plans)}.")
+
+
 class ModelOffers:
-    """Args: the catalogue's lines in their order, and the plans by id."""
+    """Args: where the models come from, and the plans by id."""
 
     def __init__(
-        self,
-        database: ServiceDatabase,
-        listed: Sequence[ListedModel],
-        plans: Mapping[str, Plan],
+        self, database: ServiceDatabase, source: ModelSource, plans: Mapping[str, Plan]
     ) -> None:
         self._database = database
-        self._listed = {line.id: line for line in listed}
+        self._source = source
         self._plans = plans
 
     async def seen_by(self, principal: Principal) -> Sequence[OfferShown]:
@@ -215,8 +232,18 @@ class ModelOffers:
     async def all(self) -> Sequence[OfferShown]:
         """The same for whoever has the database anyhow. Raises DependencyError without it."""
         async with self._database.transaction() as session:
-            words = await store.model_overrides(session)
-        return [self._shown(offer) for offer in offers_of(self._listed.values(), words).values()]
+            lineup = await self._source.read(session)
+        offers = offers_of(lineup.present, lineup.words).values()
+        return [self._shown(offer) for offer in offers]
+
+    async def left_out(self, principal: Principal) -> Sequence[LeftOut]:
+        """Added models that can't be sold. Raises as `seen_by`."""
+        require_admin(principal)
+        try:
+            async with self._database.transaction() as session:
+                return (await self._source.read(session)).left_out
+        except DependencyError as error:
+            raise Unavailable from error
 
     async def change(
         self, model_id: str, wanted: ModelChange, *, actor: Actor, reason: str
@@ -228,60 +255,49 @@ class ModelOffers:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        listed = self._listed.get(model_id)
-        if listed is None:
-            raise ActionInvalid(f"No model is called {model_id!r}. Models: {self._names()}.")
         self._check(wanted)
         async with steering(self._database, actor, reason) as act:
             # One change after the other: what is left on each plan depends on all of them.
             await store.lock_model_overrides(act.session)
-            words = await store.model_overrides(act.session)
-            own = words.get(model_id)
+            lineup = await self._source.read(act.session)
+            listed = _find(lineup, model_id)
+            own = lineup.words.get(model_id)
             before = offer_of(listed, own)
-            row = await _row(act, listed, own, wanted)
+            row = await override_row(act, listed, own, wanted)
             after = offer_of(listed, row)
             if _said(row) == (_said(own) if own else NOTHING_SAID):
                 return False
-            self._check_result(after, words | {model_id: row})
+            self._check_result(after, lineup, row)
             await store.put_model_override(act.session, row)
             await act.note(
-                "model.change",
+                _action(before, after),
                 f"model:{model_id}",
-                before=_told(before),
-                after=_told(after),
+                before=as_audited(before),
+                after=as_audited(after),
             )
         return True
 
     def _check(self, wanted: ModelChange) -> None:
         if isinstance(wanted.plans, frozenset):
-            unknown = sorted(wanted.plans - self._plans.keys())
-            if unknown or not wanted.plans:
-                known = ", ".join(self._plans)
-                raise ActionInvalid(f"Choose at least one plan for the model: {known}.")
+            check_plans(wanted.plans, self._plans)
         if isinstance(wanted.weight, Decimal):
             _check_amount("A weight", wanted.weight, SMALLEST_WEIGHT, MOST_WEIGHT)
             if wanted.weight <= 0:
                 raise ActionInvalid("The weight must be more than 0.")
         if isinstance(wanted.price, OwnPrice):
-            for usd in (
-                wanted.price.input_usd,
-                wanted.price.output_usd,
-                wanted.price.cached_input_usd,
-            ):
-                _check_amount("A price", usd, SMALLEST_USD, MOST_USD_PER_MILLION)
+            check_price(wanted.price)
 
-    def _check_result(self, after: Offer, words: Mapping[str, ModelOverride]) -> None:
+    def _check_result(self, after: Offer, lineup: Lineup, row: ModelOverride) -> None:
         if after.enabled and after.price is None:
             raise ActionInvalid(
                 f"{after.listed.label} has no price, so it can't be available. Set a price first."
             )
-        offers = offers_of(self._listed.values(), words).values()
-        for plan in self._plans.values():
-            if not any(offer.on and plan.id in offer.plans for offer in offers):
-                raise ActionInvalid(
-                    f"The {plan.label} plan needs at least one model. To stop all calls, use the kill "
-                    "switch."
-                )
+        offers = offers_of(lineup.present, {**lineup.words, row.model: row})
+        check_each_plan_has_a_model(offers.values(), self._plans.values())
+        if after.retired and row.successor is not None:
+            successor = offers.get(row.successor)
+            if successor is None or not successor.for_new:
+                raise ActionInvalid("Choose a successor that is on and isn't retired.")
 
     def _shown(self, offer: Offer) -> OfferShown:
         on_sale = [plan for plan in self._plans.values() if plan.id in offer.plans]
@@ -293,11 +309,22 @@ class ModelOffers:
             changed_by=offer.own.changed_by if offer.own else None,
         )
 
-    def _names(self) -> str:
-        return ", ".join(self._listed)
+
+def _find(lineup: Lineup, model_id: str) -> ListedModel:
+    found = next((line for line in lineup.present if line.id == model_id), None)
+    if found is None:
+        names = ", ".join(line.id for line in lineup.present)
+        raise ActionInvalid(f"No model is called {model_id!r}. Models: {names}.")
+    return found
 
 
-async def _row(
+def _action(before: Offer, after: Offer) -> str:
+    if before.retired == after.retired:
+        return "model.change"
+    return "model.retire" if after.retired else "model.restore"
+
+
+async def override_row(
     act: Act, listed: ListedModel, own: ModelOverride | None, wanted: ModelChange
 ) -> ModelOverride:
     """The row as it is to be, with the next number."""
@@ -310,6 +337,10 @@ async def _row(
         changed_at=now,
         changed_by=act.actor,
         revision=revision,
+        retired=_kept(wanted.retired, own.retired if own else None),
+        successor=_kept(
+            KEEP if wanted.retired is KEEP else wanted.successor, own.successor if own else None
+        ),
     )
     if wanted.plans is not KEEP:
         row.plans = None if wanted.plans is None else sorted(wanted.plans)
@@ -350,6 +381,12 @@ def _without_the_catalogues(row: ModelOverride, listed: ListedModel) -> ModelOve
         row.enabled = None
     if row.plans is not None and frozenset(row.plans) == listed.plans:
         row.plans = None
+    if not row.retired:
+        row.successor = None
+    if row.retired == listed.retired and row.successor == (
+        listed.successor if row.retired else None
+    ):
+        row.retired = row.successor = None
     price, own = listed.price, _own_price(row)
     if price and own and own.costs_as(price):
         row.input_usd = row.output_usd = row.cached_input_usd = row.price_version = None
@@ -376,13 +413,15 @@ def _own_price(own: ModelOverride) -> Price | None:
 
 def _said(own: ModelOverride) -> tuple[object, ...]:
     price = _own_price(own)
-    return own.enabled, own.plans, own.weight, price.digest if price else None
+    priced = price.digest if price else None
+    return own.enabled, own.plans, own.weight, priced, own.retired, own.successor
 
 
-def _told(offer: Offer) -> dict[str, object]:
-    """For the audit log: as it is sold, and which of it is an admin's word."""
+def as_audited(offer: Offer) -> dict[str, object]:
+    """For the audit log: as it is sold."""
     price = offer.price
-    return {
+    retired: dict[str, object] = {"retired": True, "successor": offer.successor}
+    return (retired if offer.retired else {}) | {
         "on": offer.on,
         "plans": ", ".join(sorted(offer.plans)),
         "weight": f"{offer.weight.normalize():f}",

@@ -10,9 +10,9 @@ from datetime import date, datetime
 from uuid import UUID
 
 from aisaas import formats
-from aisaas.admin import store
 from aisaas.admin.access import Actor, looking
-from aisaas.admin.offers import ListedModel, offers_of
+from aisaas.admin.lineup import ListedModel, ModelSource
+from aisaas.admin.offers import offers_of
 from aisaas.billing import price_store
 from aisaas.billing.price_store import PriceVersion
 from aisaas.billing.recompute import Receipt, recompute
@@ -37,16 +37,16 @@ class PriceDifference:
 
 
 class Prices:
-    """Args: the catalogue's lines, and the pinned map's price of one of them."""
+    """Args: where the models come from, and the pinned map's price of one of them."""
 
     def __init__(
         self,
         database: ServiceDatabase,
-        listed: Callable[[], Sequence[ListedModel]],
+        source: ModelSource,
         map_price: Callable[[ListedModel], Price | None],
     ) -> None:
         self._database = database
-        self._listed = listed
+        self._source = source
         self._map_price = map_price
         self._told: frozenset[tuple[str, str, str]] = frozenset()
 
@@ -63,11 +63,11 @@ class Prices:
     async def differences(self, reader: Actor) -> Sequence[PriceDifference]:
         """In the catalogue's order. Raises as `versions`."""
         async with looking(self._database, reader) as session:
-            words = await store.model_overrides(session)
+            lineup = await self._source.read(session)
             known = await price_store.versions(session)
         since = {(each.model, each.price.version, each.price.digest): each.since for each in known}
         found: list[PriceDifference] = []
-        for offer in offers_of(self._listed(), words).values():
+        for offer in offers_of(lineup.present, lineup.words).values():
             in_map = self._map_price(offer.listed)
             if offer.price is None or in_map is None or in_map.costs_as(offer.price):
                 continue
@@ -95,8 +95,8 @@ class Prices:
         Raises DependencyError without the database.
         """
         async with self._database.transaction() as session:
-            words = await store.model_overrides(session)
-            offers = offers_of(self._listed(), words).values()
+            lineup = await self._source.read(session)
+            offers = offers_of(lineup.present, lineup.words).values()
             prices = [(offer.listed.id, offer.price) for offer in offers]
             prices += [(offer.listed.id, self._map_price(offer.listed)) for offer in offers]
             await price_store.add_versions(

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from aisaas.admin.models import AuditEntry, KillSwitch, ModelOverride, SpendingCap
+from aisaas.admin.models import AddedModel, AuditEntry, KillSwitch, ModelOverride, SpendingCap
 from aisaas.db.engine import Question
 
 # Accounts whose entries an audit search looks for; beyond that, more of the address has to be typed.
@@ -318,16 +318,52 @@ async def put_model_override(session: AsyncSession, row: ModelOverride) -> None:
         text(
             """
             insert into private.model_overrides (model, enabled, plans, weight, input_usd,
-              output_usd, cached_input_usd, price_version, price, changed_at, changed_by, revision)
+              output_usd, cached_input_usd, price_version, price, changed_at, changed_by, revision,
+              retired, successor)
             values (:model, :enabled, cast(:plans as text[]), :weight, :input_usd, :output_usd,
-              :cached_input_usd, :price_version, :price, :changed_at, :changed_by, :revision)
+              :cached_input_usd, :price_version, :price, :changed_at, :changed_by, :revision,
+              :retired, :successor)
             on conflict (model) do update set enabled = excluded.enabled, plans = excluded.plans,
               weight = excluded.weight, input_usd = excluded.input_usd,
               output_usd = excluded.output_usd, cached_input_usd = excluded.cached_input_usd,
               price_version = excluded.price_version, price = excluded.price,
               changed_at = excluded.changed_at,
-              changed_by = excluded.changed_by, revision = excluded.revision
+              changed_by = excluded.changed_by, revision = excluded.revision,
+              retired = excluded.retired, successor = excluded.successor
             """
         ),
         row.model_dump() | {"price": None if row.price is None else Jsonb(row.price)},
+    )
+
+
+async def added_models(session: AsyncSession) -> Sequence[AddedModel]:
+    """In the order in which they were added."""
+    by_time = select(AddedModel).order_by(col(AddedModel.added_at), col(AddedModel.model))
+    return (await session.scalars(by_time)).all()
+
+
+async def put_added_model(session: AsyncSession, row: AddedModel) -> None:
+    """A model that was removed before is there again."""
+    await session.execute(
+        text(
+            """
+            insert into private.added_models (model, label, provider, upstream, context_window,
+              max_output, plans, fallback, added_at, added_by)
+            values (:model, :label, :provider, :upstream, :context_window, :max_output,
+              cast(:plans as text[]), :fallback, :added_at, :added_by)
+            on conflict (model) do update set label = excluded.label,
+              provider = excluded.provider, upstream = excluded.upstream,
+              context_window = excluded.context_window, max_output = excluded.max_output,
+              plans = excluded.plans, fallback = excluded.fallback, added_at = excluded.added_at,
+              added_by = excluded.added_by, removed_at = null
+            """
+        ),
+        row.model_dump(exclude={"removed_at"}),
+    )
+
+
+async def remove_added_model(session: AsyncSession, model: str) -> None:
+    await session.execute(
+        text("update private.added_models set removed_at = now() where model = :model"),
+        {"model": model},
     )

@@ -8,17 +8,20 @@ with what admins changed since (live_catalogue.py).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from aisaas.admin.offers import ListedModel, Offer, offers_of
+from aisaas.admin.lineup import ListedModel, UnfitModelError
+from aisaas.admin.models import AddedModel
+from aisaas.admin.offers import Offer, offers_of
 from aisaas.errors import ConfigurationError, ModelUnavailable
 from aisaas.ports import NO_REASONING, Ability, Effort, Model, ModelFacts, Reasoning
-from aisaas.prices import Price, Tier, weight_of
+from aisaas.prices import Price, Tier, weight_of, window_within
 from aisaas.providers import KNOWN, ProviderId
 from aisaas.settings import Settings
 
@@ -104,17 +107,28 @@ class ModelEntry(BaseModel):
     enabled: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Succession:
+    """A retired model's name, and the model to go on with; None where none was named, or it is off."""
+
+    label: str
+    successor: Model | None
+
+
 class Catalogue:
-    """What can be asked for, and what stands in for it, as of the admins' change `revision`."""
+    """What can be asked for, and what stands in for it, as of the admins' change `revision`.
+
+    Args: the lines of the file; `offer` brings those that admins added."""
 
     def __init__(self, lines: Sequence[ListedModel], *, default: str | None) -> None:
-        self._lines = {line.id: line for line in lines}
         self._default = default
         self.revision = 0
         self.offer(offers_of(lines, {}).values(), 0)
 
     def offer(self, offers: Iterable[Offer], revision: int) -> None:
         """From now on these, all of them at once."""
+        offers = list(offers)
+        self._offers = {offer.listed.id: offer for offer in offers}
         known = {offer.listed.id: (offer.on, _model(offer)) for offer in offers}
         self._known = {name: model for name, (_, model) in known.items() if model is not None}
         self._models = {name: model for name, model in self._known.items() if known[name][0]}
@@ -122,16 +136,22 @@ class Catalogue:
 
     @property
     def lines(self) -> Sequence[ListedModel]:
-        """As the file has them."""
-        return tuple(self._lines.values())
+        """As the file has them, then as admins added them."""
+        return tuple(offer.listed for offer in self._offers.values())
 
     @property
     def labels(self) -> Mapping[str, str]:
-        return {line.id: line.label for line in self._lines.values()}
+        """Of removed models too: conversations and receipts name them."""
+        return {line.id: line.label for line in self.lines}
+
+    @property
+    def present(self) -> Sequence[ListedModel]:
+        """Without what was removed."""
+        return [line for line in self.lines if not line.removed]
 
     @property
     def providers(self) -> Sequence[str]:
-        return tuple(dict.fromkeys(line.provider for line in self._lines.values()))
+        return tuple(dict.fromkeys(line.provider for line in self.present))
 
     def for_plan(self, plan: str) -> Sequence[Model]:
         """What a new conversation can start with, in the catalogue's order."""
@@ -155,29 +175,33 @@ class Catalogue:
         return self._known.get(model_id)
 
     def with_fallbacks(self, model: Model) -> tuple[Model, ...]:
-        """The model and what may answer in its place, in order; what is off is passed over."""
-        chain = self._chain(model.id)
-        return (model, *(self._models[name] for name in chain if name in self._models))
+        """The model and what may answer in its place, in order; what is off or retired is passed over."""
+        chain = [self._models[name] for name in self._chain(model.id) if name in self._models]
+        return (model, *(each for each in chain if not each.retired))
 
-    def successor_of(self, model_id: str, plan: str) -> Model | None:
-        """What a conversation is offered whose model is retired or gone; None where it is neither."""
-        line, model = self._lines.get(model_id), self._models.get(model_id)
-        if model is not None and not model.retired and plan in model.plans:
+    def succession(self, model_id: str) -> Succession | None:
+        """What follows a retired model; None for every other one. A successor that is retired by now
+        leads on to its own."""
+        asked = self._offers.get(model_id)
+        if asked is None or not asked.retired:
             return None
-        wanted = line.successor if line is not None else None
-        offered = {each.id: each for each in self.for_plan(plan)}
-        if wanted in offered:
-            return offered[wanted]
-        return self.default_for(plan) if offered else None
+        name, seen = asked.successor, {model_id}
+        while name is not None and name not in seen:
+            found = self._offers.get(name)
+            if found is None or not found.retired:
+                return Succession(asked.listed.label, self._models.get(name))
+            seen.add(name)
+            name = found.successor
+        return Succession(asked.listed.label, None)
 
     def _chain(self, model_id: str) -> Sequence[str]:
-        """Its own fallbacks in their order, then the fallbacks of those, as listed in the file."""
+        """Its own fallbacks in their order, then the fallbacks of those; a retired one is followed by
+        its successor."""
         chain = [model_id]
         for name in chain:
-            if (line := self._lines.get(name)) is not None:
-                # One day the provider of a retired model doesn't serve it any more.
-                first = (line.successor,) if line.retired and line.successor else ()
-                chain += [each for each in (*first, *line.fallbacks) if each not in chain]
+            if (offer := self._offers.get(name)) is not None:
+                first = (offer.successor,) if offer.retired and offer.successor else ()
+                chain += [each for each in (*first, *offer.listed.fallbacks) if each not in chain]
         return chain[1:]
 
 
@@ -199,8 +223,8 @@ def _model(offer: Offer) -> Model | None:
         reasoning=line.reasoning,
         map_name=line.map_name,
         abilities=line.abilities,
-        retired=line.retired,
-        successor=line.successor,
+        retired=offer.retired,
+        successor=offer.successor,
     )
 
 
@@ -229,65 +253,153 @@ def load_catalogue(
 
     problems: list[str] = []
     lines: list[ListedModel] = []
+    known = Known(price_of, reasoning_of, facts_of)
     configured = settings.providers()
     for entry in entries:
         if entry.provider not in configured:
-            if entry.provider not in {known.id for known in KNOWN}:
+            if entry.provider not in {each.id for each in KNOWN}:
                 problems.append(
                     f"MODEL_CATALOGUE: the provider {entry.provider} of {entry.id} isn't known; "
                     "describe it in MODEL_PROVIDERS"
                 )
             continue
-        price = _price(entry, price_of)
-        if price is None and entry.enabled:
+        if _price(entry, price_of) is None and entry.enabled:
             problems.append(
                 f"MODEL_CATALOGUE: no price is known for {entry.id}; give it a price, remove it, or "
                 'say "enabled": false'
             )
             continue
-        known = facts_of(entry.map_name or entry.upstream)
-        window = entry.context_window or _window(known, price)
-        longest = entry.max_output or known.max_output
-        if window is None or longest is None:
-            problems.append(
-                f"MODEL_CATALOGUE: {entry.id} needs a context_window and a max_output, because the "
-                "map of models doesn't have them"
-            )
-            continue
-        lines.append(
-            ListedModel(
-                id=entry.id,
-                label=entry.label,
-                provider=entry.provider,
-                upstream=entry.upstream,
-                context_window=window,
-                max_output=longest,
-                weight=entry.weight or (weight_of(price) if price is not None else Decimal(1)),
-                plans=entry.plans,
-                fallback=entry.fallback,
-                price=price,
-                enabled=entry.enabled,
-                reasoning=_reasoning(entry, reasoning_of),
-                map_name=entry.map_name,
-                abilities=known.abilities if entry.abilities is None else entry.abilities,
-                fallbacks=_fallbacks(entry, settings),
-                retired=entry.retired,
-                successor=entry.successor,
-                weight_follows_price=entry.weight is None,
-            )
-        )
+        try:
+            lines.append(_line(entry, settings, known))
+        except UnfitModelError as error:
+            problems.append(f"MODEL_CATALOGUE: {entry.id} {error}")
     catalogue = Catalogue(lines, default=settings.default_model)
+    nothing = not lines and not problems
     if settings.default_model and catalogue.get(settings.default_model) is None:
         problems.append(f"DEFAULT_MODEL: {settings.default_model} is not an available model")
-    problems += [
-        f"MODEL_CATALOGUE: no available model is sold on the plan {plan}; `python -m aisaas models "
-        "discover` lists what your keys can reach"
-        for plan in plan_ids
-        if not catalogue.for_plan(plan)
-    ]
+    if nothing:
+        problems.append(_nothing_listed(settings, plan_ids))
+    else:
+        problems += [
+            f"MODEL_CATALOGUE: no available model is sold on the plan {plan}; `python -m aisaas models "
+            "discover` lists what your keys can reach"
+            for plan in plan_ids
+            if not catalogue.for_plan(plan)
+        ]
     if problems:
         raise ConfigurationError(tuple(problems))
     return catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What LiteLLM's map says, by its name of a model."""
+
+    price_of: Callable[[str], Price | None]
+    reasoning_of: Callable[[str], Reasoning] = lambda _: NO_REASONING
+    facts_of: Callable[[str], ModelFacts] = lambda _: ModelFacts()
+
+
+def _line(entry: ModelEntry, settings: Settings, known: Known) -> ListedModel:
+    """Raises UnfitModelError: nobody says how long its prompts and replies may be."""
+    price = _price(entry, known.price_of)
+    facts = known.facts_of(entry.map_name or entry.upstream)
+    window = entry.context_window or window_within(facts.context_window, price)
+    longest = entry.max_output or facts.max_output
+    if window is None or longest is None:
+        raise UnfitModelError(
+            "needs a context_window and a max_output, because the map of models doesn't have them"
+        )
+    return ListedModel(
+        id=entry.id,
+        label=entry.label,
+        provider=entry.provider,
+        upstream=entry.upstream,
+        context_window=window,
+        max_output=longest,
+        weight=entry.weight or (weight_of(price) if price is not None else Decimal(1)),
+        plans=entry.plans,
+        fallback=entry.fallback,
+        price=price,
+        enabled=entry.enabled,
+        reasoning=_reasoning(entry, known.reasoning_of),
+        map_name=entry.map_name,
+        abilities=facts.abilities if entry.abilities is None else entry.abilities,
+        fallbacks=_fallbacks(entry, settings),
+        retired=entry.retired,
+        successor=entry.successor,
+        weight_follows_price=entry.weight is None,
+    )
+
+
+def added_line(
+    row: AddedModel, settings: Settings, known: Known, plan_ids: Collection[str]
+) -> ListedModel:
+    """What an admin added, by the rules for lines of the file.
+
+    Raises:
+        UnfitModelError: it can't be sold.
+    """
+    try:
+        entry = ModelEntry(
+            id=row.model,
+            label=row.label,
+            provider=row.provider,
+            upstream=row.upstream,
+            context_window=row.context_window,
+            max_output=row.max_output,
+            plans=frozenset(row.plans),
+            fallback=row.fallback,
+        )
+    except ValidationError as error:
+        raise UnfitModelError(f"its row can't be read ({_first_field(error)})") from error
+    provider = settings.provider_access().get(entry.provider)
+    if row.removed_at is None:
+        if provider is None:
+            raise UnfitModelError(f"its provider, {entry.provider}, isn't configured")
+        if not entry.upstream.startswith(f"{provider.prefix}/"):
+            raise UnfitModelError(f"{entry.upstream} isn't a model of {provider.label}")
+        if not entry.plans & set(plan_ids):
+            raise UnfitModelError("none of its plans exists")
+    return _line(entry, settings, known)
+
+
+def _nothing_listed(settings: Settings, plan_ids: Sequence[str]) -> str:
+    """What to write where the configured providers serve nothing that the catalogue lists: deployments
+    have names of the operator's own, and so has a server of their own."""
+    access = settings.provider_access()
+    provider = access.get("azure") or next(iter(access.values()), None)
+    if provider is None:
+        return "MODEL_CATALOGUE: no provider is configured; docs/providers.md says how"
+    example: dict[str, object] = {
+        "id": "chat",
+        "label": "Chat",
+        "provider": provider.id,
+        "upstream": f"{provider.prefix}/YOUR-DEPLOYMENT",
+        "map_name": "azure/gpt-5",
+        "plans": list(plan_ids),
+    }
+    explained = (
+        "Put the name of your deployment in place of YOUR-DEPLOYMENT, and in map_name the model "
+        "behind it, from which price and limits follow"
+    )
+    if provider.prefix != "azure":
+        del example["map_name"]
+        example |= {
+            "upstream": f"{provider.prefix}/YOUR-MODEL",
+            "context_window": 128_000,
+            "max_output": 8192,
+            "price": {"input_usd": 1, "output_usd": 4},
+        }
+        explained = (
+            "Put the name of your model in place of YOUR-MODEL, and what it costs in USD per 1M tokens "
+            "in price"
+        )
+    return (
+        f"MODEL_CATALOGUE: the catalog lists no model of {provider.label}. Write a JSON file like this "
+        f"and set MODEL_CATALOGUE to its path: {json.dumps([example])} {explained}. `python -m aisaas "
+        "models discover` lists what your keys can reach"
+    )
 
 
 def _price(entry: ModelEntry, price_of: Callable[[str], Price | None]) -> Price | None:
@@ -298,14 +410,6 @@ def _price(entry: ModelEntry, price_of: Callable[[str], Price | None]) -> Price 
     return own.price(
         own.version, tuple(Tier(tier.above, tier.price(own.version).base) for tier in ascending)
     )
-
-
-def _window(known: ModelFacts, price: Price | None) -> int | None:
-    """Beyond its first tier a token costs more than the model's weight pays for."""
-    if known.context_window is None:
-        return None
-    tiers = price.tiers if price is not None else ()
-    return min((known.context_window, *(tier.above for tier in tiers)))
 
 
 def _fallbacks(entry: ModelEntry, settings: Settings) -> tuple[str, ...]:
@@ -345,3 +449,7 @@ def _ollama_entries(settings: Settings) -> list[ModelEntry]:
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
+
+
+def _first_field(error: ValidationError) -> str:
+    return ".".join(str(part) for part in error.errors()[0]["loc"])

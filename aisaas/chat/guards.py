@@ -30,6 +30,7 @@ from aisaas.errors import (
     DependencyError,
     MessageInvalid,
     MessageTooLarge,
+    ModelRetired,
     ModelsChanged,
     ModelUnavailable,
     NotFound,
@@ -158,8 +159,16 @@ async def account_in_good_standing(_: Door, call: Call) -> Call:
 async def model_allowed_and_priced(door: Door, call: Call) -> Call:
     plan = door.quota.plan_of(call.principal)
     await door.live.up_to(call.principal.models_revision)
+    if (succession := door.catalogue.succession(call.model_id)) is not None:
+        # The page offers the successor; nobody is moved to another model unasked.
+        raise ModelRetired(
+            f"{succession.label} has been retired, so this reply can't be continued. Send a message "
+            "with another model instead."
+            if call.continued
+            else f"{succession.label} has been retired. Choose another model to continue."
+        )
     model = door.catalogue.find(call.model_id, plan.id)
-    if model is None or (model.retired and call.conversation_id is None):
+    if model is None:
         raise ModelUnavailable
     # A fallback must be allowed to this user as well, whoever stands in.
     chain = [m for m in door.catalogue.with_fallbacks(model) if plan.id in m.plans]

@@ -9,7 +9,7 @@ Outage: without the database the catalogue stays as it is, and nothing is reserv
 
 from __future__ import annotations
 
-from aisaas.admin import store
+from aisaas.admin.lineup import ModelSource
 from aisaas.admin.offers import offers_of
 from aisaas.chat.catalogue import Catalogue
 from aisaas.db.service import ServiceDatabase
@@ -17,9 +17,12 @@ from aisaas.errors import DependencyError, Unavailable
 
 
 class LiveCatalogue:
-    def __init__(self, catalogue: Catalogue, database: ServiceDatabase) -> None:
+    def __init__(
+        self, catalogue: Catalogue, database: ServiceDatabase, source: ModelSource
+    ) -> None:
         self._catalogue = catalogue
         self._database = database
+        self._source = source
 
     async def up_to(self, revision: int) -> None:
         """Know what is known under this number.
@@ -33,8 +36,8 @@ class LiveCatalogue:
         """Know the newest. Raises Unavailable without the database."""
         try:
             async with self._database.transaction() as session:
-                words = await store.model_overrides(session)
+                lineup = await self._source.read(session)
         except DependencyError as error:
             raise Unavailable from error
-        newest = max((word.revision for word in words.values()), default=0)
-        self._catalogue.offer(offers_of(self._catalogue.lines, words).values(), newest)
+        offers = offers_of(lineup.lines, lineup.words)
+        self._catalogue.offer(offers.values(), lineup.revision)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 # An insert by somebody else is one that names Ada as the owner.
 MATRIX = """
 table                            anonymous  stranger  owner  service
+private.added_models             ----       ----      ----   siu-
 private.alembic_version          ----       ----      ----   s---
 private.job_failures             ----       ----      ----   siud
 private.kill_switches            ----       ----      ----   siud

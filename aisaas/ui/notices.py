@@ -102,6 +102,12 @@ async def clear(state: rx.State) -> None:
     notices.refusal = RefusalView()
 
 
+async def clear_of(state: rx.State, code: str) -> None:
+    """What was refused for this reason isn't in the way anymore."""
+    if (await state.get_state(Notices)).refusal.code == code:
+        await clear(state)
+
+
 def shown(
     handler: Callable[Concatenate[S, P], Awaitable[Any]],
 ) -> Callable[Concatenate[S, P], Awaitable[Any]]:

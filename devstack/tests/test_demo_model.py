@@ -153,7 +153,11 @@ async def test_missing_or_wrong_key_is_refused_in_openais_shape(server: str) -> 
 
 async def test_models_are_listed(http: httpx.AsyncClient) -> None:
     listed = (await http.get("/v1/models")).json()
-    assert [model["id"] for model in listed["data"]] == ["demo", "demo-large"]
+    assert [model["id"] for model in listed["data"]] == [
+        "demo",
+        "demo-large",
+        "demo-small",
+    ]
 
 
 async def test_unknown_model_is_not_found(http: httpx.AsyncClient) -> None:

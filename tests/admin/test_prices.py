@@ -9,7 +9,8 @@ from decimal import Decimal
 
 import pytest
 
-from aisaas.admin.offers import ListedModel, ModelChange, OfferShown, OwnPrice, offer_of
+from aisaas.admin.lineup import ListedModel
+from aisaas.admin.offers import ModelChange, OfferShown, OwnPrice, offer_of
 from aisaas.admin.prices import PriceDifference, Prices, price_lines
 from aisaas.errors import ActionInvalid, NotFound
 from aisaas.prices import Price, Rates, Tier
@@ -62,7 +63,7 @@ def watching(services: Services, in_map: Price | None) -> Prices:
     def map_price(line: ListedModel) -> Price | None:
         return in_map if line.id == "demo" else None
 
-    return Prices(services.prices._database, lambda: services.catalogue.lines, map_price)  # pyright: ignore[reportPrivateUsage]
+    return Prices(services.prices._database, services.prices._source, map_price)  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_model_sold_at_another_price_than_the_maps_is_shown_with_both(
@@ -127,7 +128,8 @@ async def test_price_whose_tiers_would_not_fit_the_ledger_is_refused(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (listed,) = [line for line in services.catalogue.lines if line.id == "demo"]
-    monkeypatch.setitem(services.offers._listed, "demo", replace(listed, price=TIERED))  # pyright: ignore[reportPrivateUsage]
+    source = services.offers._source  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(source, "_listed", (replace(listed, price=TIERED),))
     # A write to the cache costs 6.25 times as much as a token in, above 100k.
     own = ModelChange(price=OwnPrice(usd("1601"), usd("5"), usd("1")))
     with pytest.raises(ActionInvalid, match="long prompts"):

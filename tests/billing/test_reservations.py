@@ -207,7 +207,7 @@ async def test_engaged_switch_stops_the_reservation_and_a_lifted_one_does_not(
 ) -> None:
     scope = f"model:{uuid4()}"
     quota = billing.quota()
-    switches = KillSwitches(billing.service, signals, [scope])
+    switches = KillSwitches(billing.service, signals, lambda: [scope])
     asked = claim(somebody, switches=frozenset({"all", scope}))
     assert await switches.engage(scope, actor="tests", reason="drill")
     try:

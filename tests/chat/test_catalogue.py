@@ -130,34 +130,102 @@ def test_the_free_plan_starts_with_the_cheapest_weight() -> None:
     assert set(plans(Settings.model_construct())) == set(PLANS)
 
 
-def test_azure_alone_says_what_to_do() -> None:
-    with pytest.raises(ConfigurationError, match="models discover"):
-        load(providers=["azure"])
+def refusal(**settings: Any) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load(**settings)
+    (problem,) = caught.value.problems
+    assert problem.startswith("MODEL_CATALOGUE: ")
+    assert "set MODEL_CATALOGUE to its path" in problem
+    assert "models discover" in problem
+    return problem
+
+
+def example_in(text: str) -> list[dict[str, Any]]:
+    """The JSON list that a text has somewhere."""
+    found, _ = json.JSONDecoder().raw_decode(text[text.index("[{") :])
+    return found
+
+
+def test_azure_alone_says_what_to_write_and_that_works(tmp_path: Path) -> None:
+    (example,) = example_in(refusal(providers=["azure"]))
+    assert example["upstream"] == "azure/YOUR-DEPLOYMENT"
+    example["upstream"] = "azure/chat-of-ours"
+    catalogue = load(written(tmp_path, example), providers=["azure"])
+    for plan in PLANS:
+        model = catalogue.default_for(plan)
+        assert (model.provider, model.upstream) == ("azure", "azure/chat-of-ours")
+        assert model.price == price_of("azure/gpt-5")
+        assert model.context_window > 100_000
+
+
+def test_a_server_of_ones_own_says_what_to_write_and_that_works(tmp_path: Path) -> None:
+    (example,) = example_in(refusal(providers=["hosted_vllm"]))
+    catalogue = load(written(tmp_path, example), providers=["hosted_vllm"])
+    assert catalogue.default_for(FREE).price.output_usd == 4
+
+
+def test_the_docs_example_of_azure_works(tmp_path: Path) -> None:
+    text = (BUNDLED.parents[2] / "docs" / "providers.md").read_text()
+    (example,) = example_in(text)
+    assert load(written(tmp_path, example), providers=["azure"]).default_for(FREE).id == "chat"
 
 
 # Retired
 
 
-def test_retired_models_go_on_but_are_not_for_new_conversations() -> None:
+def test_retired_models_are_not_offered_and_name_their_successor() -> None:
     catalogue = load()
     for name in RETIRED:
         model = catalogue.find(name, "business")
         assert model is not None
         assert model.retired
         assert model not in catalogue.for_plan("business")
-        successor = catalogue.successor_of(name, "business")
-        assert successor is not None
-        assert not successor.retired
-        # When its provider doesn't serve it any more, the successor answers.
-        assert catalogue.with_fallbacks(model)[1] == successor
+        succession = catalogue.succession(name)
+        assert succession is not None
+        assert succession.label == model.label
+        assert succession.successor is not None
+        assert not succession.successor.retired
+        # Where a chain still names it, the successor answers.
+        assert catalogue.with_fallbacks(model)[1] == succession.successor
 
 
-def test_a_successor_is_one_of_the_plan() -> None:
+def test_what_is_not_retired_has_no_successor() -> None:
     catalogue = load()
-    assert catalogue.successor_of("gpt-4o", "pro") == catalogue.get("gpt-6.1-sol")
-    assert catalogue.successor_of("gpt-4o", FREE) == catalogue.default_for(FREE)
-    assert catalogue.successor_of("a-model-that-is-gone", FREE) == catalogue.default_for(FREE)
-    assert catalogue.successor_of("gpt-6-luna", FREE) is None
+    assert catalogue.succession("gpt-6-luna") is None
+    assert catalogue.succession("a-model-that-is-gone") is None
+
+
+def successor(catalogue: Catalogue, name: str) -> str | None:
+    found = catalogue.succession(name)
+    assert found is not None
+    return found.successor.id if found.successor is not None else None
+
+
+def test_a_successor_that_is_retired_by_now_leads_on_to_its_own(tmp_path: Path) -> None:
+    a, b, c = "gpt-4o", "gpt-4o-mini", "gpt-6-luna"
+    retired = {"retired": True}
+    path = written(
+        tmp_path,
+        entry(a, successor=b, **retired),
+        entry(b, successor=c, **retired),
+        entry(c),
+        entry("gpt-5.4-mini", **retired),
+        entry("gpt-6-astra", successor="nobody", **retired),
+        entry("gpt-6.1-sol", successor="claude", **retired),
+        entry("claude", upstream="openai/gpt-5", successor="gpt-6.1-sol", **retired),
+    )
+    catalogue = load(path)
+    assert successor(catalogue, a) == c
+    assert successor(catalogue, b) == c
+    # None was named, it isn't there, and two that name each other.
+    for name in ("gpt-5.4-mini", "gpt-6-astra", "gpt-6.1-sol", "claude"):
+        assert successor(catalogue, name) is None
+
+
+def test_a_retired_model_answers_in_nobodys_place(tmp_path: Path) -> None:
+    a, b, c = "gpt-6-luna", "gpt-4o-mini", "gpt-6.1-sol"
+    path = written(tmp_path, entry(a, fallbacks=[b]), entry(b, retired=True, successor=c), entry(c))
+    assert ids(load(path), a) == [a, c]
 
 
 # Fallbacks

@@ -122,6 +122,7 @@ def unseed(connection: psycopg.Connection, person: Person) -> None:
     """What is for everybody must not stay behind; the rest belongs to a user nobody else asks for."""
     for table, key in (
         ("private.kill_switches", "scope"),
+        ("private.added_models", "model"),
         ("private.model_overrides", "model"),
         ("private.spending_caps", "scope"),
         ("public.spend_days", "day"),

@@ -210,6 +210,16 @@ def session(person: Person) -> Row:
 
 
 ROWS: Mapping[str, Callable[[Person], Row]] = {
+    "private.added_models": lambda _: {
+        "model": str(uuid4()),
+        "label": "Tests",
+        "provider": "demo",
+        "upstream": "openai/demo",
+        "context_window": 1000,
+        "max_output": 400,
+        "plans": ["free"],
+        "added_by": "tests",
+    },
     "private.alembic_version": lambda _: {"version_num": "0000"},
     "private.job_failures": lambda _: {
         "job": "tests",

@@ -221,6 +221,8 @@ def _line(shown: OfferShown) -> str:
         priced = f"{cost} ({price.version})"
     plans = ", ".join(sorted(offer.plans))
     state = "on" if offer.on else "off"
+    if offer.retired:
+        state = f"retired, successor {offer.successor}" if offer.successor else "retired"
     return f"{offer.listed.id}  {state}  on {plans}  weight {_plain(offer.weight)}  {priced}"
 
 
@@ -236,6 +238,9 @@ def _told(shown: OfferShown) -> dict[str, object]:
     return {
         "model": offer.listed.id,
         "on": offer.on,
+        "added": offer.listed.added,
+        "retired": offer.retired,
+        "successor": offer.successor if offer.retired else None,
         "plans": sorted(offer.plans),
         "weight": _plain(offer.weight),
         "price": None

@@ -72,6 +72,8 @@ async def _turn(services: Services, arguments: argparse.Namespace) -> None:
     switches, scope, on = services.switches, arguments.scope, arguments.action == "engage"
     actor, reason = operator(), arguments.reason
     if on:
+        # It may be for a model that an admin added.
+        await services.live_catalogue.read()
         changed = await switches.engage(
             scope, actor=actor, reason=reason, stop_running=arguments.stop_running
         )

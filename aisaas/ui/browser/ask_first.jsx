@@ -1,6 +1,7 @@
 // Before an admin changes something: what exactly, and why. The reason goes into the audit log. What was
 // typed stays through a refusal, which is shown where one looks.
 import { useEffect, useId, useRef, useState } from "react";
+import { flushSync } from "react-dom";
 
 const GIVE_UP_MS = 20000;
 const NO_ANSWER = {
@@ -109,6 +110,8 @@ export function AskFirst(props) {
   const dialog = useRef(null);
   const form = useRef(null);
   const id = useId();
+  // A table has one of these in each row: their fields are there once they are asked for.
+  const [opened, setOpened] = useState(false);
   const { busy, refused, ask, forget } = useAnswer(acted, refusal, () => {
     dialog.current.close();
     form.current.reset();
@@ -129,6 +132,8 @@ export function AskFirst(props) {
         aria-haspopup="dialog"
         onClick={() => {
           forget();
+          // What is to get the focus has to be there.
+          flushSync(() => setOpened(true));
           dialog.current.showModal();
         }}
       >
@@ -138,7 +143,7 @@ export function AskFirst(props) {
         <form ref={form} className="dialog-form" onSubmit={onSubmit}>
           <h3 id={`${id}-title`}>{title}</h3>
           {explanation && <p>{explanation}</p>}
-          {(fields ?? []).map((field) => {
+          {(opened ? (fields ?? []) : []).map((field) => {
             const own = `${id}-${field.name}`;
             if (field.type === "checkbox") return <Check key={`${field.name} ${field.value ?? ""}`} id={own} field={field} />;
             return (

@@ -258,8 +258,8 @@ export function Composer(props) {
               }}
             >
               {(models ?? []).map((choice) => (
-                <option key={choice.id} value={choice.id}>
-                  {choice.label}
+                <option key={choice.id} value={choice.id} disabled={choice.retired}>
+                  {choice.retired ? `${choice.label} (retired)` : choice.label}
                 </option>
               ))}
             </select>

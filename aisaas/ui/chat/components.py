@@ -120,6 +120,37 @@ def composer() -> rx.Component:
     )
 
 
+def retired() -> rx.Component:
+    """That the conversation's model is retired, and what to go on with."""
+    return rx.el.div(
+        rx.cond(
+            Chat.retired.sentence,
+            rx.el.div(
+                rx.el.p(
+                    Chat.retired.sentence,
+                    rx.cond(
+                        Chat.retired.plans,
+                        rx.fragment(" ", rx.el.a("See plans", href=routes.BILLING)),
+                    ),
+                    class_name="alert-text",
+                ),
+                rx.cond(
+                    Chat.retired.successor,
+                    rx.el.button(
+                        Chat.retired.action,
+                        type="button",
+                        class_name="button button-small",
+                        on_click=Chat.choose_model(Chat.retired.successor),
+                    ),
+                ),
+                class_name="near near-with-button",
+            ),
+        ),
+        role="status",
+        class_name="near-frame",
+    )
+
+
 def skeleton() -> rx.Component:
     """The page's outline while it is not known who is asking."""
     line = rx.el.div(class_name="skeleton", aria_hidden="true")

@@ -27,6 +27,7 @@ def page() -> rx.Component:
                     rx.el.div(
                         layout.near_notice(),
                         layout.refusal(),
+                        components.retired(),
                         components.composer(),
                         class_name="composer-column",
                     ),

@@ -15,8 +15,9 @@ import reflex as rx
 from reflex.event import EventSpec, EventType
 
 from aisaas.accounts.models import Principal
+from aisaas.billing.plans import plans
 from aisaas.chat.models import ConversationPage, Message, Started
-from aisaas.errors import NotFound
+from aisaas.errors import ModelRetired, NotFound
 from aisaas.ui import leaving, notices, payloads, routes
 from aisaas.ui.chat import view
 from aisaas.ui.chat.stream import Source, relay_to_tab
@@ -96,6 +97,7 @@ class Chat(rx.State):
     # How much the model is asked to think; empty leaves it to the model.
     effort: str = ""
     models: list[view.ModelView] = []  # noqa: RUF012
+    retired: view.RetiredView = view.RetiredView()
     # Characters of a message, at most.
     limit: int = 0
     page: view.PageView = view.PageView()
@@ -143,15 +145,22 @@ class Chat(rx.State):
         self, text: str, conversation: str, nonce: str, model: str, effort: str = ""
     ) -> list[EventType[()]]:
         await notices.clear(self)
-        started = await services().chat.send(
-            await principal_of(self),
-            payloads.message_text(text),
-            conversation_id=payloads.identifier_or_new(conversation),
-            # Named by the browser: the state may be a new one that isn't loaded yet.
-            model=payloads.model_id(model),
-            effort=payloads.effort(effort),
-            attempt=payloads.nonce(nonce),
-        )
+        principal = await principal_of(self)
+        # Named by the browser: the state may be a new one that isn't loaded yet.
+        named = payloads.model_id(model)
+        try:
+            started = await services().chat.send(
+                principal,
+                payloads.message_text(text),
+                conversation_id=payloads.identifier_or_new(conversation),
+                model=named,
+                effort=payloads.effort(effort),
+                attempt=payloads.nonce(nonce),
+            )
+        except ModelRetired:
+            # Since the page was loaded, perhaps.
+            await show_models(self, principal, named)
+            raise
         self.accepted = payloads.nonce(nonce)
         return show_started(self, started)
 
@@ -187,6 +196,9 @@ class Chat(rx.State):
             conversation = payloads.identifier(self.current)
             await services().conversations.set_model(principal, conversation, chosen)
         self.model = chosen
+        await show_models(self, principal, chosen)
+        if not self.retired.sentence:
+            await notices.clear_of(self, ModelRetired.code)
 
     @rx.event
     @notices.shown
@@ -225,12 +237,24 @@ async def show_changed(state: rx.State, principal: Principal, conversation_id: U
     sidebar.changes = [*sidebar.changes, view.change_view(found)][-CHANGES:]
 
 
-async def show_models(chat: Chat, principal: Principal) -> None:
+async def show_models(chat: Chat, principal: Principal, wanted: str = "") -> None:
+    """What can be chosen; chosen is the model `wanted`, if it is on sale or retired, or the one as before."""
     await services().live_catalogue.up_to(principal.models_revision)
-    models = services().catalogue.for_plan(principal.plan)
-    chat.models = view.model_views(models)
-    if chat.model not in {model.id for model in models}:
-        chat.model = services().catalogue.default_for(principal.plan).id
+    catalogue = services().catalogue
+    models = view.model_views(catalogue.for_plan(principal.plan))
+    retired = view.RetiredView()
+    if (succession := catalogue.succession(wanted)) is not None:
+        models.append(view.ModelView(wanted, succession.label, retired=True))
+        retired = view.retired_view(succession, principal.plan, plans(services().settings))
+    # An equal list is not sent again.
+    if models != chat.models:
+        chat.models = models
+    chat.retired = retired
+    known = {model.id for model in models}
+    if wanted in known:
+        chat.model = wanted
+    elif chat.model not in known:
+        chat.model = catalogue.default_for(principal.plan).id
 
 
 async def open_conversation(
@@ -254,8 +278,7 @@ async def open_conversation(
         admin=principal.is_admin,
         thinks=_thinks(page.conversation.model, chat.effort),
     )
-    if page.conversation.model in {model.id for model in chat.models}:
-        chat.model = page.conversation.model
+    await show_models(chat, principal, page.conversation.model)
     return [
         _follow(chat, message, len(running[message.id]), len(thinking[message.id]))
         for message in _running(page)[-1:]

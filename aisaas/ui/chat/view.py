@@ -9,6 +9,8 @@ from decimal import Decimal
 from uuid import UUID, uuid4
 
 from aisaas import formats
+from aisaas.billing.plans import Plan
+from aisaas.chat.catalogue import Succession
 from aisaas.chat.models import (
     Conversation,
     ConversationCursor,
@@ -142,6 +144,19 @@ class ModelView:
     label: str
     # How much it can be asked to think, least first.
     efforts: list[str] = dataclasses.field(default_factory=list)
+    # Listed because the open conversation has it; it can't be chosen.
+    retired: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class RetiredView:
+    """That the conversation's model is retired; `action` goes on with `successor`, and both are empty
+    where there is none to offer. `plans` when another plan has it."""
+
+    sentence: str = ""
+    successor: str = ""
+    action: str = ""
+    plans: bool = False
 
 
 def stream_key(message_id: object) -> str:
@@ -239,6 +254,21 @@ def model_views(models: Sequence[Model]) -> list[ModelView]:
     return [
         ModelView(model.id, model.label, list[str](model.reasoning.efforts)) for model in models
     ]
+
+
+def retired_view(succession: Succession, plan: str, plans: Mapping[str, Plan]) -> RetiredView:
+    label, successor = succession.label, succession.successor
+    if successor is not None and plan in successor.plans:
+        sentence = f"{label} has been retired."
+        return RetiredView(sentence, successor.id, f"Continue with {successor.label}")
+    having = next((p.label for p in plans.values() if successor and p.id in successor.plans), None)
+    if successor is None or having is None:
+        return RetiredView(f"{label} has been retired. Choose another model to continue.")
+    return RetiredView(
+        f"{label} has been retired. Its successor, {successor.label}, is on the {having} plan; you can "
+        "also choose another model.",
+        plans=True,
+    )
 
 
 def charge(usd: Decimal | None) -> str:

@@ -9,7 +9,14 @@ from uuid import uuid4
 
 import pytest
 
+from aisaas.adapters.litellm_facts import facts_of
+from aisaas.adapters.litellm_prices import price_of
+from aisaas.admin.found_models import Found
+from aisaas.billing.plans import plans
+from aisaas.ports import FoundModel
+from aisaas.settings import Settings
 from aisaas.ui.admin.steering import view
+from aisaas.ui.admin.steering.found import FoundModels
 from aisaas.ui.admin.steering.state import Steering
 from aisaas.wiring import Services
 from tests.admin.members import new_admin
@@ -25,14 +32,30 @@ MODEL = {
     "weight": "2",
     "reason": WHY,
 }
+FOUND = {
+    "subject": "demo openai/demo-added",
+    "label": "Added",
+    "plan_pro": "yes",
+    "input_usd": "2",
+    "output_usd": "8",
+    "context_window": "16,000",
+    "max_output": "4096",
+    "fallback": "demo",
+    "reason": WHY,
+}
 HANDLERS: dict[Any, dict[str, Any]] = {
     Steering.load: {},
     Steering.set_cap: {"form": {"subject": "free", "usd": "3", "reason": WHY}},
     Steering.engage: {"form": {"scope": "plan:pro", "reason": WHY}},
     Steering.lift: {"form": {"subject": "plan:pro", "reason": WHY}},
     Steering.change_model: {"form": MODEL},
+    Steering.retire_model: {"form": {"subject": "small-window", "reason": WHY}},
+    Steering.restore_model: {"form": {"subject": "gpt-4o", "reason": WHY}},
+    Steering.remove_model: {"form": {"subject": "added", "reason": WHY}},
+    FoundModels.find: {"form": {"provider": "demo", "search": ""}},
+    FoundModels.add: {"form": FOUND},
 }
-ACTIONS = [handler for handler in HANDLERS if handler is not Steering.load]
+ACTIONS = [each for each in HANDLERS if each not in (Steering.load, FoundModels.find)]
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -45,7 +68,7 @@ def as_before(database: Database) -> Generator[None]:
 
 
 def _reset(database: Database) -> None:
-    for table in ("kill_switches", "spending_caps", "model_overrides"):
+    for table in ("kill_switches", "spending_caps", "model_overrides", "added_models"):
         database(f"delete from private.{table}")
 
 
@@ -139,7 +162,7 @@ async def test_for_somebody_else_there_is_nothing_here(
         await tab.call(handler, path=PAGE, **HANDLERS[handler])
         assert tab.refused == "not_found"
         assert tab.vars["area.nowhere"] is True
-    for table in ("kill_switches", "spending_caps", "model_overrides"):
+    for table in ("kill_switches", "spending_caps", "model_overrides", "added_models"):
         assert database(f"select count(*) from private.{table}") == [(0,)]
 
 
@@ -161,7 +184,7 @@ async def test_junk_is_refused_and_does_nothing(
 ) -> None:
     reason = uuid4().hex
     async with open_tab(admin.cookie) as tab:
-        for handler in ACTIONS:
+        for handler in (*ACTIONS, FoundModels.find):
             await tab.call(handler, path=PAGE, form=junk)
             names = dict.fromkeys([*HANDLERS[handler]["form"], "scope"], junk)
             await tab.call(handler, path=PAGE, form=names | {"reason": reason})
@@ -193,6 +216,126 @@ async def test_model_that_can_not_be_sold_like_that_is_refused(
     async with open_tab(admin.cookie) as tab:
         await tab.call(Steering.change_model, path=PAGE, form=MODEL | changed)
         assert tab.refused == "action_invalid"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"subject": "demo"},
+        {"subject": "nowhere openai/demo-added"},
+        {"subject": "demo anthropic/claude"},
+        {"subject": "demo openai/demo"},
+        {"label": ""},
+        {"label": "x" * 81},
+        {"plan_pro": ""},
+        {"input_usd": "", "output_usd": ""},
+        {"output_usd": ""},
+        {"input_usd": "-1"},
+        {"context_window": ""},
+        {"context_window": "1e6"},
+        {"context_window": "-16000"},
+        {"max_output": "16001"},
+        {"fallback": "nobody"},
+    ],
+)
+async def test_model_that_can_not_be_added_like_that_is_refused(
+    admin: Member, database: Database, changed: dict[str, str]
+) -> None:
+    async with open_tab(admin.cookie) as tab:
+        await tab.call(FoundModels.add, path=PAGE, form=FOUND | changed)
+        assert tab.refused == "action_invalid"
+    assert database("select count(*) from private.added_models") == [(0,)]
+
+
+async def test_an_admin_adds_what_is_found_and_removes_it(
+    admin: Member, domain: Services, database: Database
+) -> None:
+    async with open_tab(admin.cookie) as tab:
+        await tab.call(Steering.load, path=PAGE)
+        assert "demo" in [each.id for each in tab.vars["steering.providers"]]
+        await tab.call(FoundModels.find, path=PAGE, form={"provider": "demo", "search": "LARGE"})
+        assert tab.vars["found_models.said"] == "1 model found."
+        (found,) = tab.vars["found_models.rows"]
+        assert (found.name, found.listed, found.fields) == (
+            "openai/demo-large",
+            "Demo large",
+            [],
+        )
+        await _act(tab, FoundModels.add, **FOUND)
+        row = _row(tab, "demo-added")
+        assert (row.name, row.added, row.state, row.price) == ("Added", True, "On", "$2 / $8")
+        assert (row.plans, row.weight, row.about) == ("Pro", "12", ["Added by an admin"])
+        scopes = [option["value"] for option in tab.vars["steering.switch_fields"][0]["options"]]
+        assert "model:demo-added" in scopes
+        await _act(tab, Steering.remove_model, subject="demo-added")
+        assert "demo-added" not in [each.id for each in tab.vars["steering.models"]]
+    actor = f"user:{admin.principal.user_id}"
+    assert database("select action from audit_log where actor = %s order by created_at", actor) == [
+        ("model.add",),
+        ("model.remove",),
+    ]
+
+
+async def test_found_model_is_prefilled_and_without_a_price_asks_for_one(
+    admin: Member, domain: Services, database: Database
+) -> None:
+    plain = found_model("openai/gpt-6-luna")
+    fields = {each["name"]: each for each in plain.fields}
+    assert fields["label"]["value"] == "gpt-6-luna"
+    price = price_of("openai/gpt-6-luna")
+    assert price is not None
+    assert fields["input_usd"]["value"] == view.plain(price.input_usd)
+    # The free plan costs the operator: it is not chosen beforehand.
+    assert (fields["plan_free"]["value"], fields["plan_pro"]["value"]) == ("", "yes")
+    unknown = found_model("openai/unheard-of")
+    fields = {each["name"]: each for each in unknown.fields}
+    assert (unknown.price, unknown.size) == ("Unknown", "Unknown")
+    assert fields["input_usd"]["value"] == ""
+    assert "Enter what the provider charges" in fields["input_usd"]["hint"]
+
+
+def found_model(upstream: str) -> view.FoundView:
+    facts = facts_of(upstream)
+    model = FoundModel(
+        "openai",
+        upstream,
+        price_of(upstream),
+        facts.context_window,
+        facts.max_output,
+        facts.abilities,
+    )
+    return view.found_view(Found(model, None), plans(Settings.model_construct()), [])
+
+
+async def test_a_model_is_retired_with_its_successor_and_restored(admin: Member) -> None:
+    async with open_tab(admin.cookie) as tab:
+        await tab.call(Steering.load, path=PAGE)
+        (field,) = tab.vars["steering.retire_fields"]
+        options = [option["value"] for option in field["options"]]
+        assert options[0] == ""
+        assert "demo" in options
+        assert "gpt-4o" not in options
+        await _act(tab, Steering.retire_model, subject="small-window", successor="demo")
+        row = _row(tab, "small-window")
+        assert (row.state, row.retired, row.about) == ("Retired", True, ["Successor: Demo"])
+        await _act(tab, Steering.restore_model, subject="small-window")
+        assert _row(tab, "small-window").state == "On"
+
+
+async def test_an_added_model_that_is_not_sold_is_shown_and_can_be_removed(
+    admin: Member, database: Database
+) -> None:
+    database(
+        "insert into private.added_models (model, label, provider, upstream, context_window,"
+        " max_output, plans, added_by) values ('lost', 'Lost', 'nowhere', 'x/y', 1000, 100,"
+        " '{free}', 'tests')"
+    )
+    async with open_tab(admin.cookie) as tab:
+        await tab.call(Steering.load, path=PAGE)
+        (left,) = tab.vars["steering.left_out"]
+        assert left.sentence == "Lost isn't sold: its provider, nowhere, isn't configured."
+        await _act(tab, Steering.remove_model, subject="lost")
+        assert tab.vars["steering.left_out"] == []
 
 
 def test_page_says_who_is_told_and_when_nobody_is() -> None:

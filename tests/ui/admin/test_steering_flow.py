@@ -92,6 +92,48 @@ def test_admin_changes_a_cap_and_a_model_and_gives_both_back(steering: Page, mem
     expect(plans).to_have_text("Pro, Business")
 
 
+def test_admin_adds_a_found_model_retires_it_and_removes_it(steering: Page, member: Page) -> None:
+    steering.get_by_role("searchbox", name="Name contains").fill("demo-")
+    steering.get_by_role("button", name="Find models").click()
+    found = steering.get_by_role("table", name="Found models")
+    expect(steering.get_by_text("2 models found.")).to_be_visible()
+    expect(found).to_contain_text("In the list as Demo large")
+    dialog = _asked(found.get_by_role("row").filter(has_text="demo-small"), "Add", steering)
+    dialog.get_by_label("Name").fill("Demo small")
+    dialog.get_by_label("On Free").check()
+    dialog.get_by_label("Context window").fill("16000")
+    dialog.get_by_label("Output limit").fill("4096")
+    dialog.get_by_label("Reason").fill(WHY)
+    dialog.get_by_role("button", name="Add model", exact=True).click()
+    expect(dialog.get_by_role("alert")).to_contain_text("Enter what the provider charges.")
+    dialog.get_by_label("USD per 1M model tokens in").fill("0.1")
+    dialog.get_by_label("USD per 1M model tokens out").fill("0.2")
+    _confirm(dialog, "Add model")
+    expect(found).to_contain_text("In the list as Demo small")
+    models = steering.get_by_role("table", name="Models", exact=True)
+    row = models.get_by_role("row").filter(has_text="Demo small")
+    expect(row).to_contain_text("Added by an admin")
+
+    member.reload()
+    member.get_by_role("combobox", name="Model").select_option(label="Demo small")
+    expect(answered(member, "long 8 speed 0")).to_contain_text("Demo small")
+
+    dialog = _asked(row, "Retire", steering)
+    dialog.get_by_label("Successor").select_option(label="Demo")
+    _confirm(dialog, "Retire model")
+    expect(row.locator('[data-label="State"]')).to_have_text("Retired")
+    expect(row).to_contain_text("Successor: Demo")
+    refused(member, "and now?", "model_retired")
+    member.get_by_role("button", name="Continue with Demo").click()
+    answered(member, "and now?")
+    _confirm(_asked(row, "Restore", steering), "Restore model")
+    expect(row.locator('[data-label="State"]')).to_have_text("On")
+    _confirm(_asked(row, "Remove", steering), "Remove model")
+    expect(row).to_have_count(0)
+    member.reload()
+    expect(member.get_by_role("combobox", name="Model")).not_to_contain_text("Demo small")
+
+
 def _refused_in(dialog: Locator, sentence: str) -> None:
     dialog.get_by_label("Reason").fill(WHY)
     dialog.get_by_role("button", name="Change model").click()

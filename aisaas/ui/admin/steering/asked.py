@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from decimal import Decimal
 
 from aisaas.admin.caps import SCOPES, CapScope
+from aisaas.admin.found_models import NewModel
 from aisaas.admin.offers import ModelChange, OwnPrice
 from aisaas.errors import ActionInvalid
 from aisaas.ui import payloads
 from aisaas.ui.payloads import word
 
 PRICES = ("input_usd", "output_usd", "cached_input_usd")
+_WHOLE = re.compile(r"[0-9]{1,9}")
 
 
 def ticked(form: object, name: str) -> bool:
@@ -33,19 +36,51 @@ def usd_or_settings(form: object) -> Decimal | None:
 
 def model_change(form: object, plans: Iterable[str]) -> ModelChange:
     """The model as it is to be. A number that was left empty is the catalogue's."""
-    numbers = {name: _number(form, name) for name in ("weight", *PRICES)}
-    into, out, cached = (numbers[name] for name in PRICES)
-    if (into is None) != (out is None) or (into is None and cached is not None):
-        raise ActionInvalid("Enter a price for both tokens in and tokens out.")
-    price = None
-    if into is not None and out is not None:
-        price = OwnPrice(into, out, into if cached is None else cached)
     return ModelChange(
         enabled=word(form, "enabled") == "on",
-        plans=frozenset(plan for plan in plans if ticked(form, f"plan_{plan}")),
-        weight=numbers["weight"],
-        price=price,
+        plans=_plans(form, plans),
+        weight=_number(form, "weight"),
+        price=_price(form),
     )
+
+
+def retirement(form: object) -> ModelChange:
+    return ModelChange(retired=True, successor=word(form, "successor") or None)
+
+
+def new_model(form: object, plans: Iterable[str]) -> NewModel:
+    """A model that was found, as it is to be sold. Without a price it costs LiteLLM's."""
+    provider, _, upstream = word(form, "subject").partition(" ")
+    return NewModel(
+        provider=provider,
+        upstream=upstream,
+        label=word(form, "label"),
+        context_window=_tokens(form, "context_window", "context window"),
+        max_output=_tokens(form, "max_output", "output limit"),
+        plans=_plans(form, plans),
+        price=_price(form),
+        fallback=word(form, "fallback") or None,
+    )
+
+
+def _plans(form: object, plans: Iterable[str]) -> frozenset[str]:
+    return frozenset(plan for plan in plans if ticked(form, f"plan_{plan}"))
+
+
+def _price(form: object) -> OwnPrice | None:
+    into, out, cached = (_number(form, name) for name in PRICES)
+    if (into is None) != (out is None) or (into is None and cached is not None):
+        raise ActionInvalid("Enter a price for both tokens in and tokens out.")
+    if into is None or out is None:
+        return None
+    return OwnPrice(into, out, into if cached is None else cached)
+
+
+def _tokens(form: object, name: str, label: str) -> int:
+    typed = word(form, name).replace(",", "")
+    if not _WHOLE.fullmatch(typed):
+        raise ActionInvalid(f"Enter the {label} in tokens, like 128000.")
+    return int(typed)
 
 
 def _number(form: object, name: str) -> Decimal | None:

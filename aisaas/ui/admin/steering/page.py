@@ -16,6 +16,7 @@ def page() -> rx.Component:
         components.caps(),
         components.switches(),
         components.models(),
+        components.found_models(),
         at=routes.ADMIN_STEERING,
         of=Steering,
     )

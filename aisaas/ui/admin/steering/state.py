@@ -7,6 +7,7 @@ from typing import Any
 import reflex as rx
 
 from aisaas.accounts.models import Principal
+from aisaas.admin.offers import ModelChange
 from aisaas.billing.plans import plans
 from aisaas.ui import notices
 from aisaas.ui.admin.shell import admin_of, done, entered
@@ -19,6 +20,12 @@ class Steering(rx.State):
     caps: list[view.CapView] = []  # noqa: RUF012
     switches: list[view.SwitchView] = []  # noqa: RUF012
     models: list[view.ModelRowView] = []  # noqa: RUF012
+    # The same for each of them.
+    retire_fields: list[dict[str, Any]] = []  # noqa: RUF012
+    # Models that admins added and that can't be sold.
+    left_out: list[view.LeftOutView] = []  # noqa: RUF012
+    # Those that can be asked for their models.
+    providers: list[view.ProviderView] = []  # noqa: RUF012
     switch_fields: list[dict[str, Any]] = []  # noqa: RUF012
     told: str = ""
 
@@ -26,7 +33,7 @@ class Steering(rx.State):
     @notices.shown_on_load
     async def load(self) -> None:
         principal = await entered(self)
-        await _show(self, principal)
+        await show(self, principal)
         self.ready = True
 
     @rx.event
@@ -35,20 +42,21 @@ class Steering(rx.State):
         principal = await admin_of(self)
         scope, usd = asked.scope(form), asked.usd_or_settings(form)
         await services().caps.set(scope, usd, actor=principal, reason=asked.word(form, "reason"))
-        await _show(self, principal)
+        await show(self, principal)
         await done(self, "Cap changed. It applies from the next call.")
 
     @rx.event
     @notices.shown
     async def engage(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
+        await services().live_catalogue.up_to(principal.models_revision)
         await services().switches.engage(
             asked.word(form, "scope"),
             actor=principal,
             reason=asked.word(form, "reason"),
             stop_running=asked.ticked(form, "stop_running"),
         )
-        await _show(self, principal)
+        await show(self, principal)
         await done(self, "New calls are stopped.")
 
     @rx.event
@@ -57,7 +65,7 @@ class Steering(rx.State):
         principal = await admin_of(self)
         scope, reason = asked.word(form, "subject"), asked.word(form, "reason")
         await services().switches.lift(scope, actor=principal, reason=reason)
-        await _show(self, principal)
+        await show(self, principal)
         await done(self, "Calls resumed.")
 
     @rx.event
@@ -70,11 +78,42 @@ class Steering(rx.State):
             actor=principal,
             reason=asked.word(form, "reason"),
         )
-        await _show(self, principal)
+        await show(self, principal)
         await done(self, "Model changed. It applies from the next call.")
 
+    @rx.event
+    @notices.shown
+    async def retire_model(self, form: dict[str, str]) -> None:
+        principal = await admin_of(self)
+        model, reason = asked.word(form, "subject"), asked.word(form, "reason")
+        wanted = asked.retirement(form)
+        await services().offers.change(model, wanted, actor=principal, reason=reason)
+        await show(self, principal)
+        await done(self, "Model retired. Running replies finish.")
 
-async def _show(page: Steering, principal: Principal) -> None:
+    @rx.event
+    @notices.shown
+    async def restore_model(self, form: dict[str, str]) -> None:
+        principal = await admin_of(self)
+        model, reason = asked.word(form, "subject"), asked.word(form, "reason")
+        wanted = ModelChange(retired=False)
+        await services().offers.change(model, wanted, actor=principal, reason=reason)
+        await show(self, principal)
+        await done(self, "Model restored. It's available from the next call.")
+
+    @rx.event
+    @notices.shown
+    async def remove_model(self, form: dict[str, str]) -> None:
+        principal = await admin_of(self)
+        model, reason = asked.word(form, "subject"), asked.word(form, "reason")
+        await services().found_models.remove(model, actor=principal, reason=reason)
+        await show(self, principal)
+        await done(self, "Model removed. Running replies finish.")
+
+
+async def show(page: Steering, principal: Principal) -> None:
+    # What can be stopped depends on the models.
+    await services().live_catalogue.read()
     sold = plans(services().settings)
     names = view.scope_names(services().switches.scopes, sold, services().catalogue.labels)
     engaged = await services().switches.seen_by(principal)
@@ -82,9 +121,18 @@ async def _show(page: Steering, principal: Principal) -> None:
     page.switches = view.switch_views(engaged, names)
     page.switch_fields = view.switch_fields(names)
     differences = {each.model: each for each in await services().prices.differences(principal)}
+    offers = await services().offers.seen_by(principal)
     page.models = [
-        view.model_view(shown, sold, differences.get(shown.offer.listed.id))
-        for shown in await services().offers.seen_by(principal)
+        view.model_view(shown, sold, differences.get(shown.offer.listed.id), offers)
+        for shown in offers
+    ]
+    page.retire_fields = view.retire_fields(offers)
+    page.left_out = [
+        view.LeftOutView(each.id, each.label, f"{each.label} isn't sold: {each.reason}.")
+        for each in await services().offers.left_out(principal)
+    ]
+    page.providers = [
+        view.ProviderView(each.id, each.label) for each in services().found_models.providers
     ]
     page.told = view.told(
         mails=services().settings.smtp_url is not None,

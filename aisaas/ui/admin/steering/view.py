@@ -9,11 +9,13 @@ from typing import Any
 
 from aisaas import formats
 from aisaas.admin.caps import CapToday
+from aisaas.admin.found_models import Found, FoundList
 from aisaas.admin.limits import EVERYTHING
 from aisaas.admin.models import KillSwitch
 from aisaas.admin.offers import Margin, Offer, OfferShown
 from aisaas.admin.prices import PriceDifference, price_lines
 from aisaas.billing.plans import Plan
+from aisaas.prices import Price, window_within
 from aisaas.ui import amounts
 
 MICRO = 1_000_000
@@ -60,6 +62,35 @@ class ModelRowView:
     # The kinds of tokens and the tiers that cost something else, and where LiteLLM's map differs.
     price_notes: list[str] = dataclasses.field(default_factory=list)
     margins: list[str] = dataclasses.field(default_factory=list)
+    fields: list[Field] = dataclasses.field(default_factory=list)
+    # What else there is to know of it: who added it, what follows it.
+    about: list[str] = dataclasses.field(default_factory=list)
+    added: bool = False
+    retired: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOutView:
+    id: str = ""
+    name: str = ""
+    sentence: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class ProviderView:
+    id: str = ""
+    label: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundView:
+    """A model in a provider's list. `listed` is what it is called here, if it is here."""
+
+    subject: str = ""
+    name: str = ""
+    price: str = ""
+    size: str = ""
+    listed: str = ""
     fields: list[Field] = dataclasses.field(default_factory=list)
 
 
@@ -148,10 +179,16 @@ def switch_fields(names: Mapping[str, str]) -> list[Field]:
 
 
 def model_view(
-    shown: OfferShown, plans: Mapping[str, Plan], difference: PriceDifference | None = None
+    shown: OfferShown,
+    plans: Mapping[str, Plan],
+    difference: PriceDifference | None = None,
+    offers: Sequence[OfferShown] = (),
 ) -> ModelRowView:
+    """`offers` are all of them, for what may follow this one."""
     offer = shown.offer
     state, tone = ("On", "good") if offer.on else ("Off", "")
+    if offer.retired:
+        state, tone = "Retired", "near"
     if offer.price is None:
         state, tone = "No price", "bad"
     return ModelRowView(
@@ -166,7 +203,129 @@ def model_view(
         price_notes=_price_notes(offer, difference),
         margins=[_margin(margin, plans[margin.plan].label) for margin in shown.margins],
         fields=_fields(offer, list(plans.values())),
+        about=_about(offer, offers),
+        added=offer.listed.added,
+        retired=offer.retired,
     )
+
+
+def _about(offer: Offer, offers: Sequence[OfferShown]) -> list[str]:
+    labels = {each.offer.listed.id: each.offer.listed.label for each in offers}
+    about = ["Added by an admin"] if offer.listed.added else []
+    if offer.retired and offer.successor:
+        about.append(f"Successor: {labels.get(offer.successor, offer.successor)}")
+    return about
+
+
+def retire_fields(offers: Sequence[OfferShown]) -> list[Field]:
+    return [_model_field("successor", "Successor", "No successor", offers)]
+
+
+def _model_field(name: str, label: str, none: str, offers: Sequence[OfferShown]) -> Field:
+    """A choice among the models that new conversations can start with."""
+    lines = [each.offer.listed for each in offers if each.offer.for_new]
+    options = [{"value": line.id, "label": line.label} for line in lines]
+    return {
+        "name": name,
+        "label": label,
+        "type": "select",
+        "value": "",
+        "options": [{"value": "", "label": none}, *options],
+    }
+
+
+def found_words(found: FoundList) -> str:
+    """How much was found, or why nothing was."""
+    if found.problem is not None:
+        return found.problem
+    if not found.models:
+        return "No models found."
+    if found.fitting > len(found.models):
+        return (
+            f"Showing {len(found.models)} of {found.fitting:,} models. Search to narrow the list."
+        )
+    return f"{found.fitting} {'model' if found.fitting == 1 else 'models'} found."
+
+
+def found_view(found: Found, plans: Mapping[str, Plan], offers: Sequence[OfferShown]) -> FoundView:
+    model = found.model
+    price = model.price
+    window = window_within(model.context_window, price)
+    known = [f"{size:,} {what}" for size, what in _sizes(window, model.max_output) if size]
+    return FoundView(
+        subject=f"{model.provider} {model.upstream}",
+        name=model.upstream,
+        price=f"{_priced(price.input_usd)} / {_priced(price.output_usd)}" if price else "Unknown",
+        size=", ".join(known) or "Unknown",
+        listed=found.listed.label if found.listed is not None else "",
+        fields=[] if found.listed else _add_fields(found, window, plans, offers),
+    )
+
+
+def _sizes(window: int | None, longest: int | None) -> Sequence[tuple[int | None, str]]:
+    return ((window, "context"), (longest, "output"))
+
+
+def _add_fields(
+    found: Found, window: int | None, plans: Mapping[str, Plan], offers: Sequence[OfferShown]
+) -> list[Field]:
+    model = found.model
+    longest = min((size for size in (model.max_output, window) if size), default=None)
+    if model.max_output is None:
+        longest = None
+    name = model.upstream.partition("/")[2]
+    hint = (
+        "LiteLLM's price, unless you change it."
+        if model.price
+        else "LiteLLM has no price for this model. Enter what the provider charges."
+    )
+    return [
+        {"name": "label", "label": "Name", "value": name[:80], "required": True},
+        # A free plan is paid for by the operator: that is chosen, not kept.
+        *(_plan_field(plan, chosen=plan.price is not None) for plan in plans.values()),
+        *_price_fields(model.price, hint=hint),
+        {
+            "name": "context_window",
+            "label": "Context window, in tokens",
+            "value": str(window or ""),
+            "required": True,
+        },
+        {
+            "name": "max_output",
+            "label": "Output limit, in tokens",
+            "value": str(longest or ""),
+            "required": True,
+        },
+        _model_field("fallback", "Fallback", "No fallback", offers),
+    ]
+
+
+def _plan_field(plan: Plan, *, chosen: bool) -> Field:
+    return {
+        "name": f"plan_{plan.id}",
+        "label": f"On {plan.label}",
+        "type": "checkbox",
+        "value": "yes" if chosen else "",
+    }
+
+
+def _price_fields(price: Price | None, *, hint: str = "") -> list[Field]:
+    prices = (
+        ("input_usd", "USD per 1M model tokens in", price.input_usd if price else None),
+        ("output_usd", "USD per 1M model tokens out", price.output_usd if price else None),
+        (
+            "cached_input_usd",
+            "USD per 1M cached model tokens",
+            price.cached_input_usd if price else None,
+        ),
+    )
+    fields: list[Field] = [
+        {"name": name, "label": label, "value": "" if usd is None else plain(usd)}
+        for name, label, usd in prices
+    ]
+    if hint:
+        fields[0]["hint"] = hint
+    return fields
 
 
 def _price(offer: Offer) -> str:
@@ -202,15 +361,6 @@ def _small(usd: Decimal) -> str:
 def _fields(offer: Offer, plans: Sequence[Plan]) -> list[Field]:
     listed, price = offer.listed, offer.price
     on = [{"value": "on", "label": "On"}, {"value": "off", "label": "Off"}]
-    prices = (
-        ("input_usd", "USD per 1M model tokens in", price.input_usd if price else None),
-        ("output_usd", "USD per 1M model tokens out", price.output_usd if price else None),
-        (
-            "cached_input_usd",
-            "USD per 1M cached model tokens",
-            price.cached_input_usd if price else None,
-        ),
-    )
     return [
         {
             "name": "enabled",
@@ -219,25 +369,14 @@ def _fields(offer: Offer, plans: Sequence[Plan]) -> list[Field]:
             "value": "on" if offer.enabled else "off",
             "options": on,
         },
-        *(
-            {
-                "name": f"plan_{plan.id}",
-                "label": f"On {plan.label}",
-                "type": "checkbox",
-                "value": "yes" if plan.id in offer.plans else "",
-            }
-            for plan in plans
-        ),
+        *(_plan_field(plan, chosen=plan.id in offer.plans) for plan in plans),
         {
             "name": "weight",
             "label": "Weight",
             "value": plain(offer.weight),
             "hint": f"Quota tokens per model token. Empty: {plain(listed.weight)}, from the catalog.",
         },
-        *(
-            {"name": name, "label": label, "value": "" if usd is None else plain(usd)}
-            for name, label, usd in prices
-        ),
+        *_price_fields(price),
     ]
 
 
