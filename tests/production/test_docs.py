@@ -19,16 +19,24 @@ import yaml
 from psycopg import sql
 from pydantic import SecretStr
 
-from aisaas.cli import parse
+from aisaas.cli import COMMANDS, parse
+from aisaas.cli.build.frontend import SERVER_ONLY
 from aisaas.cli.checklist import database
 from aisaas.cli.checklist.database import connections
 from aisaas.settings import PROJECT_ROOT, Settings
 from devstack.postgres import find_binaries
 from devstack.stack import Stack
+from tests.install.test_lock import LOCKS
 from tests.production.conftest import Configure, by_item
 
 GUIDE = PROJECT_ROOT / "docs" / "deploy.md"
-DOCUMENTS = [PROJECT_ROOT / "README.md", *sorted((PROJECT_ROOT / "docs").rglob("*.md"))]
+AT_THE_TOP = sorted(PROJECT_ROOT.glob("*.md"))
+DOCUMENTS = [*AT_THE_TOP, *sorted((PROJECT_ROOT / "docs").rglob("*.md"))]
+# Documents that are about the code, so that what they name has to be there.
+OF_THE_CODE = [*AT_THE_TOP, PROJECT_ROOT / "docs" / "architecture.md"]
+# Made on this machine.
+MADE = {".aisaas/"}
+FOLDERS = ("", "aisaas", "tests", "tests/ui", "docs", ".github")
 COMMAND = re.compile(r"(?:python|python3) -m aisaas\b([^\n`|→]*)")
 # Where a command ends and the shell goes on.
 END = re.compile(r"\s(?:&&|;|>|#)\s|[;,.]$|\)$")
@@ -37,13 +45,14 @@ END = re.compile(r"\s(?:&&|;|>|#)\s|[;,.]$|\)$")
 def _commands() -> Iterator[tuple[str, str]]:
     # Elsewhere commands are spoken of, rather than to be copied.
     sources = [
-        PROJECT_ROOT / "README.md",
+        *AT_THE_TOP,
         GUIDE,
+        PROJECT_ROOT / "docs" / "commands.md",
         *(PROJECT_ROOT / "docs" / "operations").glob("*.md"),
     ]
     sources += [*sorted((PROJECT_ROOT / "deploy").rglob("*.service"))]
     sources += sorted((PROJECT_ROOT / "deploy").glob("*.sh"))
-    sources += sorted((PROJECT_ROOT / "aisaas" / "cli" / "production").glob("*.py"))
+    sources += sorted((PROJECT_ROOT / "aisaas" / "cli" / "checklist").glob("*.py"))
     for path in sources:
         for match in COMMAND.finditer(path.read_text()):
             words = END.split(match[1])[0].replace("{live}", " --live").strip(" '\"")
@@ -77,6 +86,8 @@ def _ends_with(argv: list[str]) -> int:
 def test_every_document_was_read_for_commands() -> None:
     places = {where for where, _ in _commands()}
     assert {"README.md", "docs/deploy.md", "compose.yaml", "Dockerfile"} <= places
+    assert {"CONTRIBUTING.md", "docs/commands.md"} <= places
+    assert any(where.startswith("aisaas/cli/checklist/") for where in places)
     assert sum(where == "docs/deploy.md" for where, _ in _commands()) >= 8
 
 
@@ -85,6 +96,119 @@ def test_links_lead_to_files(document: Path) -> None:
     for link in re.findall(r"\]\(([^)#\s]+)", document.read_text()):
         if urlsplit(link).scheme == "":
             assert (document.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("document", OF_THE_CODE, ids=lambda path: path.name)
+def test_files_and_folders_that_are_named_exist(document: Path) -> None:
+    assert _missing(document.read_text()) == []
+
+
+def test_missing_file_or_folder_is_found() -> None:
+    text = "`Makefile`, `api/app.py`, `aisaas/no_such.py`, `jobs/no/`, `api/health`, `a/b`, `docs/*.md`"
+    assert _missing(text) == ["aisaas/no_such.py", "jobs/no/"]
+
+
+def _missing(text: str) -> list[str]:
+    """Paths in code spans that lead nowhere, from the project's folder or one that goes without saying."""
+    # A name without a folder is a file's role, the same in many folders.
+    named = re.findall(r"`((?:[\w.-]+/)+(?:[\w.-]+\.[a-z]+)?)`", text)
+    return [
+        name
+        for name in named
+        if name not in MADE
+        and not any((PROJECT_ROOT / folder / name).exists() for folder in FOLDERS)
+    ]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_names_in_upper_case_beside_a_module_are_in_it(document: Path) -> None:
+    for name, path in re.findall(
+        r"`([A-Z_]+)` (?:of|in) `(aisaas/[\w/]+\.py)`", document.read_text()
+    ):
+        assert re.search(rf"(?m)^{name}\b", (PROJECT_ROOT / path).read_text()), f"{name} in {path}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_targets_of_make_that_are_named_exist(document: Path) -> None:
+    makefile = (PROJECT_ROOT / "Makefile").read_text()
+    for target in re.findall(
+        r"(?m)(?:`|^)(?:[A-Z]+=\S+ )?make ([a-z][a-z-]*)", document.read_text()
+    ):
+        assert re.search(rf"(?m)^{target}:", makefile), target
+
+
+def test_every_target_that_help_shows_is_in_the_contributors_guide() -> None:
+    shown = re.findall(r"@echo 'make ([a-z-]+) ", (PROJECT_ROOT / "Makefile").read_text())
+    assert len(shown) >= 8
+    guide = (PROJECT_ROOT / "CONTRIBUTING.md").read_text()
+    assert [name for name in shown if f"| `make {name}" not in guide] == []
+
+
+def test_guide_says_which_changes_need_no_build() -> None:
+    guide = (PROJECT_ROOT / "CONTRIBUTING.md").read_text()
+    listed = re.search(r"code that no page contains \(([^)]+)\)", guide)
+    assert listed is not None
+    assert {Path(name).name for name in re.findall(r"`([\w/]+)`", listed[1])} == SERVER_ONLY
+
+
+def test_every_command_is_listed() -> None:
+    listed = (PROJECT_ROOT / "docs" / "commands.md").read_text()
+    assert [name for name in COMMANDS if f"| `python -m aisaas {name}" not in listed] == []
+
+
+def test_map_leads_to_every_document() -> None:
+    map_of_all = PROJECT_ROOT / "docs" / "README.md"
+    links = re.findall(r"\]\(([^)#\s]+)", map_of_all.read_text())
+    led_to = {(map_of_all.parent / link).resolve() for link in links}
+    decisions = PROJECT_ROOT / "docs" / "decisions"
+    assert decisions in led_to
+    assert [
+        str(path)
+        for path in DOCUMENTS
+        if path not in led_to and path != map_of_all and path.parent != decisions
+    ] == []
+
+
+@pytest.mark.parametrize("document", AT_THE_TOP, ids=lambda path: path.name)
+def test_headings_that_are_linked_exist(document: Path) -> None:
+    for link, heading in re.findall(r"\]\(([^)#\s]+\.md)#([^)\s]+)\)", document.read_text()):
+        titles = re.findall(r"(?m)^#+ (.+)$", (document.parent / link).read_text())
+        slugs = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+        assert heading in slugs, f"{link}#{heading}"
+
+
+def test_hooks_before_a_commit_run_programs_of_the_environment_and_fetch_nothing() -> None:
+    config = yaml.safe_load((PROJECT_ROOT / ".pre-commit-config.yaml").read_text())
+    assert [repo["repo"] for repo in config["repos"]] == ["local"]
+    hooks = config["repos"][0]["hooks"]
+    assert {hook["id"] for hook in hooks} >= {"ruff-format", "ruff", "import-rules"}
+    for hook in hooks:
+        program, *arguments = shlex.split(hook["entry"])
+        assert hook["language"] == "system"
+        assert program.startswith(".venv/bin/")
+        files = ["rxconfig.py"] if hook.get("pass_filenames", True) else []
+        ran = subprocess.run(
+            [program, *arguments, *files],
+            cwd=PROJECT_ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_updates_of_dependencies_cover_every_lock_and_wait_a_week() -> None:
+    config = yaml.safe_load((PROJECT_ROOT / ".github" / "dependabot.yml").read_text())
+    folders: dict[str, set[str]] = {}
+    for update in config["updates"]:
+        assert update["schedule"] == {"interval": "weekly"}
+        assert update["cooldown"] == {"default-days": 7}
+        listed = update.get("directories") or [update["directory"]]
+        folders[update["package-ecosystem"]] = {folder.strip("/") for folder in listed}
+    assert folders["pip"] == {str(Path(lock).parent).replace(".", "") for lock in LOCKS}
+    assert folders["npm"] == {"reflex.lock"}
+    assert folders["github-actions"] == {""}
+    assert "timedelta(7)" in (PROJECT_ROOT / "Makefile").read_text()
 
 
 def test_guide_names_settings_and_files_that_there_are() -> None:
