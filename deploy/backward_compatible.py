@@ -11,6 +11,8 @@ import subprocess
 import sys
 
 MIGRATIONS = "alembic/versions"
+# What migrations apply; these change.
+FILES = ("alembic/functions", "alembic/tables")
 # Where a release names tables, columns, and functions. Its migrations don't count: they have already run.
 CODE = ("aisaas", "rxconfig.py")
 RENAMES = re.compile(
@@ -73,10 +75,10 @@ def _users(name: str, base: str) -> list[str]:
 
 
 def _added(base: str) -> list[str]:
-    told = _git(
-        "diff", "--no-renames", "--name-only", "--diff-filter=A", base, "HEAD", "--", MIGRATIONS
-    )
-    return told.splitlines()
+    told = ["diff", "--no-renames", "--name-only"]
+    added = _git(*told, "--diff-filter=A", base, "HEAD", "--", MIGRATIONS)
+    applied = _git(*told, "--diff-filter=AM", base, "HEAD", "--", *FILES)
+    return [*added.splitlines(), *applied.splitlines()]
 
 
 def _upgrade_of(path: str) -> str:

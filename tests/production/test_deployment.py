@@ -357,11 +357,24 @@ def test_migration_may_drop_what_the_release_before_does_not_use(
     assert release.judged() == (0, "")
 
 
+def test_file_that_a_migration_applies_may_change_but_takes_nothing_away(release: _Release) -> None:
+    function = release.versions.parent / "functions" / "reserve.sql"
+    function.parent.mkdir()
+    function.write_text("create or replace function private.reserve() as 'y';")
+    release.commit()
+    release.git("tag", "--force", "base")
+    function.write_text("create or replace function private.reserve() as 'z';")
+    assert release.judged() == (0, "")
+    function.write_text(f"{function.read_text()} drop table pencils;")
+    status, words = release.judged()
+    assert (status, "Drops pencils" in words) == (1, True), words
+
+
 def test_migrations_here_are_ones_that_an_older_release_can_live_with(tmp_path: Path) -> None:
     """Of this very checkout, against the commit before the newest migrations."""
     if shutil.which("git") is None or not (PROJECT_ROOT / ".git").exists():
         pytest.skip("no history here")
-    newest = sorted((PROJECT_ROOT / "alembic" / "versions").glob("*.sql"))[-1]
+    newest = sorted((PROJECT_ROOT / "alembic" / "versions").glob("*.py"))[-1]
     added = ["git", "log", "--diff-filter=A", "--format=%H", "--", str(newest)]
     told = subprocess.run(added, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     if not told.stdout.split():

@@ -132,7 +132,7 @@ def _policies(catalog: Connection) -> Finding:
         return fail(
             "policies",
             f"none for {first(missing)}: its owners can't use it",
-            "create it again as in alembic/versions; it was dropped by hand",
+            "create it again as in alembic/tables; it was dropped by hand",
         )
     return ok("policies", f"{len(found)}, each limited to signed-in users and to their own rows")
 
@@ -218,7 +218,7 @@ def _proof(to: Connections, tables: Mapping[str, Table]) -> Finding:
         return fail(
             "proof of isolation",
             first(found),
-            "stop the app until it is fixed: compare the table's policies with alembic/versions",
+            "stop the app until it is fixed: compare the table's policies with alembic/tables",
         )
     filled = _filled(to, tables)
     if not filled:
