@@ -43,11 +43,23 @@ def execute(_: argparse.Namespace) -> int:
             where=instance.url if instance else "the settings (no instance is running here)",
             operator=operator(),
         )
+        _edit_lines(names)
         try:
             AwaitingConsole(names, runner).interact(banner, exitmsg="")
         finally:
             runner.run(services.close())
     return DONE
+
+
+def _edit_lines(names: dict[str, Any]) -> None:
+    """Arrow keys, the lines typed before, and completion by Tab, where Python has them."""
+    try:
+        import readline  # noqa: PLC0415  # not on every build of Python
+        import rlcompleter  # noqa: PLC0415
+    except ImportError:
+        return
+    readline.set_completer(rlcompleter.Completer(names).complete)
+    readline.parse_and_bind("tab: complete")
 
 
 class AwaitingConsole(code.InteractiveConsole):
