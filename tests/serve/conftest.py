@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from benchmarks.instance import environment
 from childprocess.ports import free_port
 from childprocess.tree import parents, process_tree
 from devstack.stack import Stack
+from tests.front_end import kept
 from tests.ui.conftest import chromium, front_end
 
 __all__ = ["chromium", "front_end"]
@@ -93,19 +94,23 @@ def served(folder: Path, stack: Stack, *arguments: str, **others: str) -> Genera
     url = f"http://127.0.0.1:{port}"
     env = settings(folder, stack, url, **others)
     log = folder / "serve.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command("serve", "--port", str(port), *arguments),
-            env=env,
-            cwd=PROJECT_ROOT,
-            stdout=output,
-            stderr=output,
-        )
-    running = Served(url, port, process, log, env)
-    try:
-        running.says("Serving ")
+    with ExitStack() as undo:
+        with kept():
+            with log.open("wb") as output:
+                process = subprocess.Popen(
+                    command("serve", "--port", str(port), *arguments),
+                    env=env,
+                    cwd=PROJECT_ROOT,
+                    stdout=output,
+                    stderr=output,
+                )
+            running = Served(url, port, process, log, env)
+            undo.callback(_end, running)
+            running.says("Serving ")
         yield running
-    finally:
-        process.terminate()
-        process.wait(STOP_SECONDS)
-        assert running.workers == set()
+
+
+def _end(running: Served) -> None:
+    running.process.terminate()
+    running.process.wait(STOP_SECONDS)
+    assert running.workers == set()

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from aisaas.cli.build import frontend
 from childprocess.tree import process_tree
 from devstack.stack import Stack
+from tests.front_end import hidden
 from tests.serve.conftest import Served, served
 from tests.services import Database
 from tests.ui.conftest import browsing, signed_up
@@ -71,12 +72,9 @@ def test_a_rolling_restart_loses_neither_page_nor_reply(page: Page, two: Served)
 
 def test_a_restart_that_could_not_serve_is_given_up(two: Served) -> None:
     before = two.workers
-    hidden = frontend.STAMP.rename(frontend.STAMP.with_suffix(".hidden"))
-    try:
+    with hidden():
         two.process.send_signal(signal.SIGHUP)
         two.says("The restart is given up")
-    finally:
-        hidden.rename(frontend.STAMP)
     assert two.workers == before
 
 

@@ -25,6 +25,7 @@ from childprocess.errors import StartError
 from childprocess.ports import free_port
 from childprocess.tree import process_tree
 from devstack.stack import Stack
+from tests.front_end import hidden
 from tests.serve.conftest import START_SECONDS, Served, command, served
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("front_end")]
@@ -118,11 +119,8 @@ def test_a_reload_ends_with_0_when_every_worker_is_new(two: Served, systemd: Sys
 
 def test_a_reload_that_is_given_up_ends_with_1_says_why_and_is_counted(two: Served) -> None:
     before, count = two.workers, figure(two, 'aisaas_restarts_total{result="given_up"}')
-    hidden = frontend.STAMP.rename(frontend.STAMP.with_suffix(".hidden"))
-    try:
+    with hidden():
         status, words = reload(two)
-    finally:
-        hidden.rename(frontend.STAMP)
     assert status == 1
     assert "The front end isn't built for this release" in words
     assert "All former workers go on" in words

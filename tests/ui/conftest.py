@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -35,6 +35,7 @@ from benchmarks.instance import Instance, instance
 from childprocess.ports import free_port
 from devstack.chromium import chromium_path
 from devstack.stack import Stack
+from tests.front_end import kept
 from tests.network import Network
 from tests.services import EMBEDDED
 
@@ -94,14 +95,16 @@ def started(folder: Path, **variables: str) -> Generator[str]:
     address = f"http://127.0.0.1:{port}"
     env = os.environ | {"PORT": str(port), "AISAAS_DATA_DIR": str(folder / "data")} | variables
     command = [sys.executable, "-m", "aisaas", "run"]
-    with (folder / "run.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=PROJECT_ROOT, env=env, stdout=log, stderr=log)
-    try:
-        _wait_until_it_answers(address, process, folder / "run.log")
+    with ExitStack() as undo:
+        with kept():
+            with (folder / "run.log").open("w") as log:
+                process = subprocess.Popen(
+                    command, cwd=PROJECT_ROOT, env=env, stdout=log, stderr=log
+                )
+            undo.callback(process.wait, STOP_SECONDS)
+            undo.callback(process.terminate)
+            _wait_until_it_answers(address, process, folder / "run.log")
         yield address
-    finally:
-        process.terminate()
-        process.wait(STOP_SECONDS)
 
 
 @pytest.fixture(scope="session")
@@ -136,8 +139,9 @@ def front_end(stack: Stack) -> None:
     """The pages, built, for processes that tests start themselves."""
     values: dict[str, object] = {name.lower(): value for name, value in stack.env.items()}
     settings = load(**(values | {"embedded_parts": EMBEDDED}))
-    if not frontend.is_current(settings):
-        frontend.build(settings, stack.folder)
+    with kept():
+        if not frontend.is_current(settings):
+            frontend.build(settings, stack.folder)
 
 
 @contextmanager

@@ -1,15 +1,18 @@
 """The front end's build: when it is needed, how it is made, and that it leaks nothing.
 
 Invariants: a build counts only when its stamp was written, which happens last, after the search
-for secrets; the stamp covers everything the build is made of.
+for secrets; the stamp covers everything the build is made of; one build at a time in a checkout.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from aisaas.cli.build.leaks import find_leaks
@@ -43,12 +46,36 @@ def is_current(settings: Settings) -> bool:
 def build(settings: Settings, folder: DataFolder, *, update_lock: bool = False) -> None:
     """Make the front end, from the packages that the committed lock names.
 
+    Waits while another process builds in this checkout, and then uses its build if it fits.
+
     Args:
         update_lock: let npm resolve what the pages need now, and write that into the lock.
 
     Raises:
         StartError: it could not be made, or a secret was found in it.
     """
+    with _only_builder() as waited:
+        if update_lock or not (waited and is_current(settings)):
+            _build(settings, folder, update_lock=update_lock)
+
+
+@contextmanager
+def _only_builder() -> Generator[bool]:
+    """Whether another builder had to be waited for. The system releases the lock of a process that ends."""
+    checkout = os.open(PROJECT_ROOT, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(checkout, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            waited = False
+        except BlockingIOError:
+            fcntl.flock(checkout, fcntl.LOCK_EX)
+            waited = True
+        yield waited
+    finally:
+        os.close(checkout)
+
+
+def _build(settings: Settings, folder: DataFolder, *, update_lock: bool) -> None:
     # Of the sources as they are before the build, so that an edit during it leads to another.
     sources = _sources(settings)
     log = folder.log("build")
