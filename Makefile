@@ -38,7 +38,7 @@ help:
 	@echo 'make dev     the same, and restart the app when a source file changes'
 	@echo 'make shell   a Python prompt with the services of the running instance'
 	@echo 'make db      psql on the database of the running instance'
-	@echo 'make test    run the tests'
+	@echo 'make test    run the tests; make test k=words runs those whose names contain the words'
 	@echo 'make check   check style, types, and architecture; changes nothing'
 	@echo 'make fix     fix what can be fixed automatically'
 	@echo 'make lock    pin the dependencies after requirements*.in has changed'
@@ -56,21 +56,13 @@ shell: venv-run
 db: venv-run
 	@$(PY) -m aisaas db psql
 
-# Two lanes run in parallel, each with its own servers. One has the tests with a browser and then those that
-# start several processes of the app, which need the pages built. The other has the rest; its output is shown
-# when both have finished.
-PROCESSES := tests/serve tests/ui/test_several_processes.py
-BROWSER := tests/ui tests/test_run.py
+# Several workers, each with servers of its own: tests mostly wait, for servers, pages, and pauses.
+# `make test k=words` runs the tests whose names contain the words.
+WORKERS ?= 4
 
 test: venv-dev
 	@$(PY) -m devstack.chromium
-	@log=$$(mktemp); \
-	$(PY) -m pytest $(BROWSER:%=--ignore=%) $(PROCESSES:%=--ignore=%) >"$$log" 2>&1 & rest=$$!; \
-	$(PY) -m pytest $(BROWSER) $(PROCESSES:%=--ignore=%); browser=$$?; \
-	$(PY) -m pytest $(PROCESSES); processes=$$?; \
-	wait $$rest; rest=$$?; \
-	cat "$$log"; rm -f "$$log"; \
-	test $$browser -eq 0 && test $$processes -eq 0 && test $$rest -eq 0
+	@$(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(k),-k '$(k)')
 
 check: venv-dev
 	@$(VENV)/bin/ruff format --check .

@@ -28,6 +28,29 @@ hypothesis.settings.load_profile("any machine")
 playwright.expect.set_options(timeout=60_000)
 
 
+# Files that take long start first, so that no worker is still busy with one when the others are done.
+SLOW_FIRST = (
+    "tests/install/test_lock.py",
+    "tests/chat/test_survival.py",
+    "tests/ui/",
+    "tests/serve/",
+    "tests/metering/test_invoices.py",
+    "tests/adapters/test_sealed_network.py",
+    "devstack/tests/",
+    "tests/chat/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        return next(
+            (i for i, slow in enumerate(SLOW_FIRST) if item.nodeid.startswith(slow)),
+            len(SLOW_FIRST),
+        )
+
+    items.sort(key=rank)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_environment() -> Generator[None]:
     """Neither the developer's shell nor their `.env` decides what is tested, or lends its keys."""

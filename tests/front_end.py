@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aisaas.cli import frontend
+from aisaas.cli.build import frontend
 
 
 @contextmanager

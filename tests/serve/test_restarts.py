@@ -9,7 +9,6 @@ from collections.abc import Generator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from aisaas.cli.build import frontend
 from childprocess.tree import process_tree
 from devstack.stack import Stack
 from tests.front_end import hidden

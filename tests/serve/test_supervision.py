@@ -17,7 +17,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from aisaas.cli.build import frontend
 from aisaas.cli.serve import control
 from aisaas.process.workers import HUNG_SECONDS
 from aisaas.settings import PROJECT_ROOT

@@ -23,6 +23,10 @@ from aisaas.ui.notices import refusal_view
 from aisaas.ui.payloads import conversation_cursor
 from aisaas.ui.session import meter_view
 
+# The same in each run, so that workers agree on the names of tests.
+SOME_ID = "9a0ebb7e-f8d2-4b20-a749-22d5cf045d8c"
+
+
 NOW = datetime(2031, 5, 4, 12, 30, tzinfo=UTC)
 LABELS = {"m-large": "Large", "m-small": "Small"}
 
@@ -203,9 +207,9 @@ def test_the_place_behind_a_row_survives_the_browser() -> None:
         "/",
         7,
         None,
-        f"yesterday/{uuid4()}",
-        f"2031-05-04T12:30:00/{uuid4()}",
-        f"0001-01-01T00:00:00+14:00/{uuid4()}",
+        f"yesterday/{SOME_ID}",
+        f"2031-05-04T12:30:00/{SOME_ID}",
+        f"0001-01-01T00:00:00+14:00/{SOME_ID}",
         "2031-05-04T12:30:00+00:00/7",
     ],
 )
