@@ -17,11 +17,11 @@ from aisaas.ui import routes, theme
 from aisaas.ui.billing.state import Billing
 from aisaas.ui.billing.view import DatedView
 from aisaas.ui.browser import (
+    Countdown,
     Gate,
     NearNotice,
     Offline,
     PayButton,
-    Refusal,
     SignOut,
     SiteNotice,
     When,
@@ -225,7 +225,8 @@ def payment_due() -> rx.Component:
             rx.el.p(dated(Session.due)),
             PayButton.create(
                 label="Update payment method",
-                kind="small",
+                while_opening="Opening…",
+                class_name="button button-small",
                 refusal=Notices.refusal,
                 on_press=Billing.open_portal,
             ),
@@ -270,7 +271,31 @@ def gate(
 
 
 def refusal() -> rx.Component:
-    return Refusal.create(refusal=Notices.refusal, on_dismiss=Notices.dismiss)
+    """An expected "no", with a clock where there is a time to come back."""
+    view = Notices.refusal
+    return rx.cond(
+        view.code,
+        rx.el.div(
+            rx.el.div(
+                rx.el.span(view.sentence),
+                " ",
+                rx.cond(view.retry_at, Countdown.create(at=view.retry_at)),
+                " ",
+                rx.cond(view.href, A.create(view.action, href=view.href)),
+                class_name="alert-text",
+            ),
+            rx.el.button(
+                rx.el.span(class_name="icon icon-close", aria_hidden="true"),
+                type="button",
+                class_name="icon-button",
+                aria_label="Dismiss",
+                on_click=Notices.dismiss,
+            ),
+            class_name="alert",
+            role="alert",
+            custom_attrs={"data-code": view.code},
+        ),
+    )
 
 
 def close_dialog(label: Text) -> rx.Component:

@@ -93,6 +93,11 @@ def test_the_chart_has_thirty_days_and_each_use_on_its_own() -> None:
     assert (large.label, large.tone, large.tokens[0], large.tokens[-1]) == ("Large", 1, 7, 100)
     assert (small.label, small.tone, small.tokens[-2], small.replies[-2]) == ("Small", 2, 50, 2)
     assert sum(large.tokens + small.tokens) == 157
+    assert chart.rows == [
+        ["May 4, 2031", "Large", "100", "1"],
+        ["May 3, 2031", "Small", "50", "2"],
+        ["Apr 5, 2031", "Large", "7", "1"],
+    ]
 
 
 def test_a_day_that_a_period_ends_on_is_one_bar() -> None:

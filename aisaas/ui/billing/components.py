@@ -12,7 +12,7 @@ from aisaas.ui.billing import bills, offers
 from aisaas.ui.billing.bills import BillView, InvoiceView, LineView
 from aisaas.ui.billing.offers import OfferView
 from aisaas.ui.billing.state import Billing
-from aisaas.ui.browser import CheckoutReturn, PayButton, SavedInput, SwitchButton
+from aisaas.ui.browser import CheckoutReturn, PayButton, SavedInput
 from aisaas.ui.notices import Notices
 
 INVOICE = (("Number", ""), ("Date", ""), ("Amount", "number"), ("Status", ""), ("Documents", ""))
@@ -51,7 +51,17 @@ def _includes(lines: rx.Var[list[str]] | list[str]) -> rx.Component:
 
 
 def _to_portal(label: rx.Var[str] | str) -> rx.Component:
-    return PayButton.create(label=label, refusal=Notices.refusal, on_press=Billing.open_portal)
+    return _pay(label, Billing.open_portal)
+
+
+def _pay(label: layout.Text, event: Any, class_name: str = "button") -> rx.Component:
+    return PayButton.create(
+        label=label,
+        while_opening="Opening…",
+        class_name=class_name,
+        refusal=Notices.refusal,
+        on_press=event,
+    )
 
 
 def period() -> rx.Component:
@@ -255,22 +265,19 @@ def _offer(offer: OfferView) -> rx.Component:
             offer.action,
             (
                 offers.CHOOSE,
-                PayButton.create(
-                    label=offer.button,
-                    kind="primary",
-                    refusal=Notices.refusal,
-                    on_press=Billing.choose(offer.id),
-                ),
+                _pay(offer.button, Billing.choose(offer.id), "button button-primary"),
             ),
             (
                 offers.SWITCH,
-                SwitchButton.create(
+                PayButton.create(
+                    rx.el.p(offer.explanation),
                     label=offer.button,
+                    while_opening="Switching…",
+                    class_name="button",
                     title=offer.title,
-                    explanation=offer.explanation,
                     arriving=Billing.arriving,
                     refusal=Notices.refusal,
-                    on_switch=Billing.switch(offer.id),
+                    on_press=Billing.switch(offer.id),
                 ),
             ),
             (

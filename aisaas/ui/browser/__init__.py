@@ -217,14 +217,13 @@ class Conversations(rx.Component):
     on_more: rx.EventHandler[lambda cursor: [cursor]]
 
 
-class Refusal(rx.Component):
-    """An expected "no": the sentence, and a clock when there is a time to come back."""
+class Countdown(rx.Component):
+    """When something may be tried again: a clock, or the day where it is far away."""
 
-    library = _library("refusal")
-    tag = "Refusal"
+    library = _library("countdown")
+    tag = "Countdown"
 
-    refusal: rx.Var[Any]
-    on_dismiss: rx.EventHandler[lambda: []]
+    at: rx.Var[str]
 
 
 class Gate(rx.Component):
@@ -254,13 +253,15 @@ class Offline(rx.Component):
 
 
 class PayButton(rx.Component):
-    """Leads to where one pays; pressed twice it goes once."""
+    """Leads to where one pays; pressed twice it goes once. With a `title` it asks first, in a dialog."""
 
     library = _library("pay_button")
     tag = "PayButton"
 
     label: rx.Var[str]
-    kind: rx.Var[str]
+    while_opening: rx.Var[str]
+    title: rx.Var[str]
+    arriving: rx.Var[str]
     refusal: rx.Var[Any]
 
     on_press: rx.EventHandler[lambda: []]
@@ -291,21 +292,6 @@ class AskFirst(rx.Component):
     on_confirm: rx.EventHandler[lambda form: [form]]
 
 
-class SwitchButton(rx.Component):
-    """Asks before a plan is switched."""
-
-    library = _library("pay_button")
-    tag = "SwitchButton"
-
-    label: rx.Var[str]
-    title: rx.Var[str]
-    explanation: rx.Var[str]
-    arriving: rx.Var[str]
-    refusal: rx.Var[Any]
-
-    on_switch: rx.EventHandler[lambda: []]
-
-
 class CheckoutReturn(rx.Component):
     """What is said after the way back from paying, or while a plan is being changed."""
 
@@ -329,21 +315,11 @@ class NearNotice(rx.Component):
     href: rx.Var[str]
 
 
-class UsageChart(rx.Component):
-    """Use by day and model, as bars and as a table."""
+class Bars(rx.Component):
+    """Bars over time, by one measure at a time; inside it is a table of the same numbers."""
 
-    library = _library("usage_chart")
-    tag = "UsageChart"
-
-    chart: rx.Var[Any]
-    admin: rx.Var[bool]
-
-
-class ReportChart(rx.Component):
-    """Everybody's use over a span, as bars and as a table."""
-
-    library = _library("report_chart")
-    tag = "ReportChart"
+    library = _library("bars")
+    tag = "Bars"
 
     chart: rx.Var[Any]
 

@@ -1,10 +1,10 @@
 // Bars over time, stacked by series, one measure at a time. Drawn at the available width and a fixed
-// height, so nothing moves. One tab stop: arrow keys move between bars, and a table below has the same
+// height, so nothing moves. One tab stop: arrow keys move between bars. `children` is a table of the same
 // numbers.
 //
 // `points` are the moments (UTC, ISO 8601) at which bars begin, each `every` days or an hour long.
 // A measure is {key, label, one, many, money, said, cap, series: [{label, tone, amounts}]}: `said`
-// stands beside its total, and a `cap` is drawn as a line.
+// stands beside its total, and a `cap` is drawn as a line. Without series of its own, the chart's are.
 import { useLayoutEffect, useRef, useState } from "react";
 import { count, date, day, exactUsd, hour, shortCount, shortUsd, usd } from "$/components/own/formats.jsx";
 
@@ -258,59 +258,13 @@ function Legend({ measure }) {
   );
 }
 
-function Table({ table }) {
-  return (
-    <details className="chart-table">
-      <summary className="text-button">Show as table</summary>
-      <div className="table-scroll" tabIndex={0} role="region" aria-label={table.caption}>
-        <table>
-          <caption className="visually-hidden">{table.caption}</caption>
-          <thead>
-            <tr>
-              {table.heads.map(({ label, number }) => (
-                <th key={label} scope="col" className={number ? "number" : undefined}>
-                  {label}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {table.rows.map(({ key, cells: [head, ...cells] }) => (
-              <tr key={key}>
-                <th scope="row">{head}</th>
-                {cells.map((cell, n) => (
-                  <td key={table.heads[n + 1].label} className={table.heads[n + 1].number ? "number" : undefined}>
-                    {cell}
-                  </td>
-                ))}
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
-    </details>
-  );
-}
+// Of series that all measures share, each has the amounts under its key.
+const shared = (series, key) => series.map((one) => ({ ...one, amounts: one[key] }));
 
-// The sums of all measures, newest first.
-export function sumsTable(chart, caption) {
-  const rows = chart.points.map((at, n) => ({
-    key: at,
-    cells: [nameOf(chart, n), ...chart.measures.map((measure) => amount(whole(measure, n), measure))],
-  }));
-  return {
-    caption,
-    heads: [
-      { label: chart.by === "hour" ? "Hour" : "Day" },
-      ...chart.measures.map(({ label }) => ({ label, number: true })),
-    ],
-    rows: rows.reverse(),
-  };
-}
-
-export function Bars({ chart, table }) {
+export function Bars({ chart, children }) {
   const [chosen, setChosen] = useState(chart.measures[0].key);
-  const measure = chart.measures.find(({ key }) => key === chosen) ?? chart.measures[0];
+  const found = chart.measures.find(({ key }) => key === chosen) ?? chart.measures[0];
+  const measure = found.series ? found : { ...found, series: shared(chart.series, found.key) };
   return (
     <div className="chart">
       <div className="chart-head">
@@ -331,7 +285,7 @@ export function Bars({ chart, table }) {
         <Legend measure={measure} />
         <span className="quiet">{chart.by === "hour" ? "Hours are in UTC." : "Days are in UTC."}</span>
       </div>
-      <Table table={table} />
+      {children}
     </div>
   );
 }

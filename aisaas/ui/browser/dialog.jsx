@@ -3,12 +3,20 @@ import { useId, useRef } from "react";
 
 export const closeDialog = (event) => event.currentTarget.closest("dialog").close();
 
-export function Dialog({ label, title, className, children }) {
+// One that `waits` opens nothing.
+export function Dialog({ label, title, className, waits, children }) {
   const dialog = useRef(null);
   const id = useId();
   return (
     <>
-      <button type="button" className={className} aria-haspopup="dialog" onClick={() => dialog.current.showModal()}>
+      <button
+        type="button"
+        className={className}
+        aria-haspopup="dialog"
+        aria-disabled={waits}
+        aria-live={waits === undefined ? undefined : "polite"}
+        onClick={() => waits || dialog.current.showModal()}
+      >
         {label}
       </button>
       <dialog ref={dialog} className="dialog" aria-labelledby={id}>

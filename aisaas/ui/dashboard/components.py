@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import reflex as rx
 
-from aisaas.ui import layout, routes
-from aisaas.ui.browser import Refusal, UsageChart
+from aisaas.ui import charts, layout, routes
 from aisaas.ui.dashboard.state import Dashboard
 from aisaas.ui.dashboard.view import CallView, RefusedView, ShareView
-from aisaas.ui.notices import Notices
 from aisaas.ui.session import Session
 
 RECEIPT = (
@@ -24,10 +22,6 @@ STATUS = (("Status", ""),)
 # Customers never see what the provider charges.
 PROVIDER_COST = (("Provider cost", "number"),)
 REFUSED = (("Last", ""), ("Reason", ""), ("Model", ""), ("Count", "number"))
-
-
-def refusal() -> rx.Component:
-    return Refusal.create(refusal=Notices.refusal, on_dismiss=Notices.dismiss)
 
 
 def allowance() -> rx.Component:
@@ -107,7 +101,7 @@ def _share(row: ShareView) -> rx.Component:
 def by_day() -> rx.Component:
     return rx.el.section(
         rx.el.h2("Last 30 days"),
-        UsageChart.create(chart=Dashboard.chart),
+        charts.usage(Dashboard.chart),
         class_name="card card-wide",
     )
 

@@ -15,7 +15,7 @@ def page() -> rx.Component:
             layout.app_bar(routes.DASHBOARD),
             layout.main(
                 rx.el.h1("Usage"),
-                components.refusal(),
+                layout.refusal(),
                 components.allowance(),
                 components.by_model(),
                 components.by_day(),

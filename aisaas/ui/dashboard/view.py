@@ -83,6 +83,8 @@ class ChartView:
 
     days: list[str] = dataclasses.field(default_factory=list)
     series: list[SeriesView] = dataclasses.field(default_factory=list)
+    # What each model was used for on each day, newest first.
+    rows: list[list[str]] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +190,17 @@ def chart_view(uses: Sequence[DayUse], today: date, labels: Mapping[str, str]) -
         one = series.setdefault(tone, SeriesView(label, tone, [0] * DAYS, [0] * DAYS))
         one.tokens[place[use.day]] += use.tokens
         one.replies[place[use.day]] += use.replies
-    return ChartView([day.isoformat() for day in days], [series[tone] for tone in sorted(series)])
+    return charted(days, [series[tone] for tone in sorted(series)])
+
+
+def charted(days: Sequence[date], series: list[SeriesView]) -> ChartView:
+    rows = [
+        [formats.day(day), one.label, f"{one.tokens[n]:,}", f"{one.replies[n]:,}"]
+        for n, day in reversed(list(enumerate(days)))
+        for one in series
+        if one.tokens[n] > 0 or one.replies[n] > 0
+    ]
+    return ChartView([day.isoformat() for day in days], series, rows)
 
 
 def share_views(uses: Sequence[DayUse], labels: Mapping[str, str]) -> list[ShareView]:

@@ -8,8 +8,7 @@ import reflex as rx
 from reflex.style import color_mode, set_color_mode
 
 from aisaas.ui import forms, layout, routes
-from aisaas.ui.browser import Dialog, PictureInput, Refusal, RouteForm, SavedInput, Sending
-from aisaas.ui.notices import Notices
+from aisaas.ui.browser import Dialog, PictureInput, RouteForm, SavedInput, Sending
 from aisaas.ui.profile.state import Profile
 from aisaas.ui.profile.view import SessionView
 from aisaas.ui.session import Session
@@ -21,10 +20,6 @@ SIGNED_OUT_EVERYWHERE = f"{routes.LOGIN}?notice=signed_out_everywhere"
 # Who is signed out meanwhile signs in and comes back.
 LEAVE = f"{routes.LOGIN}?error=unauthenticated&redirectTo={routes.SETTINGS}"
 THEMES = (("system", "System"), ("light", "Light"), ("dark", "Dark"))
-
-
-def refusal() -> rx.Component:
-    return Refusal.create(refusal=Notices.refusal, on_dismiss=Notices.dismiss)
 
 
 def profile() -> rx.Component:

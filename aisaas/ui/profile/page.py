@@ -14,7 +14,7 @@ def page() -> rx.Component:
             layout.app_bar(routes.SETTINGS),
             layout.main(
                 rx.el.h1("Settings"),
-                components.refusal(),
+                layout.refusal(),
                 components.profile(),
                 components.address(),
                 components.password(),

@@ -331,6 +331,8 @@ def test_many_days_share_a_bar_and_none_is_lost() -> None:
     parts = chart.measures[0].series
     assert sum(sum(part.amounts) for part in parts) == 4000
     assert not chart.today
+    assert len(chart.rows) == len(chart.points)
+    assert chart.rows[-1][0].count("–") == 1
 
 
 def test_the_free_tier_is_drawn_against_its_cap() -> None:
@@ -339,6 +341,9 @@ def test_the_free_tier_is_drawn_against_its_cap() -> None:
     free = chart.measures[-1]
     assert (free.cap, free.series[0].amounts) == (1.0, [0.0, 0.5])
     assert chart.today
+    assert chart.heads == ["Day", *(each.label for each in chart.measures)]
+    assert [row[0] for row in chart.rows] == sorted((row[0] for row in chart.rows), reverse=True)
+    assert [row[-1] for row in chart.rows[:2]] == ["$0.500000", "$0.000000"]
 
 
 def test_shares_are_in_the_order_that_was_asked_for_and_names_decide_a_draw() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reflex as rx
 
-from aisaas.ui import layout, routes
+from aisaas.ui import charts, layout, routes
 from aisaas.ui.admin import components as shared
 from aisaas.ui.admin.components import Column
 from aisaas.ui.admin.usage.live import LiveFigures
@@ -19,7 +19,6 @@ from aisaas.ui.admin.usage.view import (
     SpentView,
     UserView,
 )
-from aisaas.ui.browser import ReportChart
 
 EXPORT = "/api/admin/usage.csv"
 SHARES = (
@@ -116,7 +115,7 @@ def over_time() -> rx.Component:
             _export(Usage.span.step, "Download chart data"),
             class_name="card-head",
         ),
-        ReportChart.create(chart=Usage.report.chart),
+        charts.report(Usage.report.chart),
         class_name="card card-wide",
     )
 

@@ -89,6 +89,9 @@ class ChartView:
     every: int = 1
     today: bool = False
     measures: list[MeasureView] = dataclasses.field(default_factory=list)
+    # The sums of all measures, newest first.
+    heads: list[str] = dataclasses.field(default_factory=list)
+    rows: list[list[str]] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -284,7 +287,32 @@ def chart_view(report: Report, today: date) -> ChartView:
         every=every,
         today=report.step == "day" and every == 1 and report.span.last == today,
         measures=measures,
+        heads=["Hour" if report.step == "hour" else "Day", *(each.label for each in measures)],
+        rows=[
+            [_name(bar, report.step), *(_written(each, n) for each in measures)]
+            for n, bar in reversed(list(enumerate(bars)))
+        ],
     )
+
+
+def _name(bar: Sequence[Point], step: str) -> str:
+    """What a bar stands for."""
+    first, last = bar[0].at, bar[-1].at
+    if step == "hour":
+        return f"{formats.day(first)}, {first.hour % 12 or 12} {first:%p}"
+    if first == last:
+        return formats.day(first)
+    return f"{first:%b} {first.day} – {formats.day(last)}"
+
+
+def _written(measure: MeasureView, n: int) -> str:
+    """One precision in a chart: cents, unless all of it comes to less than a dollar."""
+    amount = sum(one.amounts[n] for one in measure.series)
+    if not measure.money:
+        return f"{amount:,}"
+    all_of_it = sum(sum(one.amounts) for one in measure.series)
+    write = formats.exact_usd if all_of_it < 1 else formats.usd
+    return write(Decimal(str(amount)))
 
 
 _Bars = Sequence[Sequence[Point]]

@@ -7,13 +7,12 @@ from typing import Any
 
 import reflex as rx
 
-from aisaas.ui import layout, routes
+from aisaas.ui import charts, layout, routes
 from aisaas.ui.admin import components as shared
 from aisaas.ui.admin.components import Column
 from aisaas.ui.admin.user import actions
 from aisaas.ui.admin.user.state import OneUser
 from aisaas.ui.admin.user.view import LimitView, LineView
-from aisaas.ui.browser import UsageChart
 
 REFUSED = (
     Column("Reason", "wrap"),
@@ -131,7 +130,7 @@ def figures() -> rx.Component:
 def by_day() -> rx.Component:
     return rx.el.section(
         rx.el.h2("Last 30 days"),
-        UsageChart.create(chart=OneUser.user.chart, admin=True),
+        charts.usage(OneUser.user.chart, admin=True),
         class_name="card card-wide",
     )
 

@@ -25,7 +25,7 @@ from aisaas.formats import sum_usd, usd
 from aisaas.ui.admin.audit.view import changes
 from aisaas.ui.admin.users.view import STATUSES
 from aisaas.ui.admin.view import TileView
-from aisaas.ui.dashboard.view import DAYS, REASONS, ChartView, SeriesView
+from aisaas.ui.dashboard.view import DAYS, REASONS, ChartView, SeriesView, charted
 from aisaas.ui.profile.view import OPENED
 
 ENDINGS = {"failed": "Failed", "interrupted": "Interrupted"}
@@ -158,12 +158,10 @@ def _chart(found: OneUser) -> ChartView:
     days = [found.today - timedelta(days=back) for back in reversed(range(DAYS))]
     used = {day.day: day for day in found.days}
     if not used:
-        return ChartView([day.isoformat() for day in days], [])
+        return charted(days, [])
     tokens = [used[day].quota_tokens if day in used else 0 for day in days]
     requests = [used[day].requests if day in used else 0 for day in days]
-    return ChartView(
-        [day.isoformat() for day in days], [SeriesView("All models", 1, tokens, requests)]
-    )
+    return charted(days, [SeriesView("All models", 1, tokens, requests)])
 
 
 @dataclasses.dataclass(frozen=True)

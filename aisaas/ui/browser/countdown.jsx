@@ -1,4 +1,4 @@
-// An expected "no". The sentence is announced once; the clock beside it counts silently.
+// When something may be tried again. Counts silently: the sentence beside it is announced once.
 import { useEffect, useState } from "react";
 import { date } from "$/components/own/formats.jsx";
 
@@ -22,30 +22,16 @@ function wait(at, seconds) {
   return seconds < DAY ? `Try again in ${clock(seconds)}.` : `Try again on ${date(at)}.`;
 }
 
-export function Refusal({ refusal, onDismiss }) {
+export function Countdown({ at }) {
   const [now, setNow] = useState(() => Date.now());
-  const at = refusal?.retry_at;
   useEffect(() => {
-    if (!at) return undefined;
     setNow(Date.now());
     const timer = setInterval(() => setNow(Date.now()), 1000);
     return () => clearInterval(timer);
-  }, [at, refusal?.nonce]);
-  if (!refusal?.code) return null;
+  }, [at]);
   return (
-    <div className="alert" role="alert" data-code={refusal.code}>
-      <div className="alert-text">
-        <span>{refusal.sentence}</span>{" "}
-        {at && (
-          <span className="alert-clock" role="timer" aria-live="off">
-            {wait(at, remaining(at, now))}
-          </span>
-        )}{" "}
-        {refusal.href && <a href={refusal.href}>{refusal.action}</a>}
-      </div>
-      <button type="button" className="icon-button" aria-label="Dismiss" onClick={() => onDismiss()}>
-        <span className="icon icon-close" aria-hidden="true" />
-      </button>
-    </div>
+    <span className="alert-clock" role="timer" aria-live="off">
+      {wait(at, remaining(at, now))}
+    </span>
   );
 }
