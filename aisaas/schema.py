@@ -5,18 +5,16 @@ from __future__ import annotations
 from sqlmodel import SQLModel
 
 from aisaas.accounts import models as accounts
-from aisaas.admin import models as admin
-from aisaas.admin import usage_models as usage
-from aisaas.billing.tables import (
-    jobs,
-    ledger,
-    metering,
-    notices,
-    providers,
-    reservations,
-    subscriptions,
-)
+from aisaas.billing import job_tables as jobs
+from aisaas.billing.ledger import tables as ledger
+from aisaas.billing.ledger import usage_models as usage
+from aisaas.billing.metering import tables as metering
+from aisaas.billing.notices import tables as notices
+from aisaas.billing.providers import tables as providers
+from aisaas.billing.reservations import tables as reservations
+from aisaas.billing.subscriptions import tables as subscriptions
 from aisaas.chat import models as chat
+from aisaas.controls import models as admin
 
 MODULES = (
     *(accounts, admin, usage, chat),

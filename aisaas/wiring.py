@@ -31,42 +31,37 @@ from aisaas.adapters.smtp_mail import SmtpMail
 from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.adapters.supabase_identity import SupabaseIdentity
 from aisaas.admin.audit import AuditLog
-from aisaas.admin.caps import Caps, CapScope
+from aisaas.admin.billing_ops import MoneyHealth
 from aisaas.admin.credits import Credits
-from aisaas.admin.found_models import FoundModels, Provider
+from aisaas.admin.entitlement_differences import Entitlements
 from aisaas.admin.job_failures import FailedJobs
-from aisaas.admin.limits import KillSwitches
-from aisaas.admin.lineup import ModelSource
 from aisaas.admin.losses import UsageLosses
-from aisaas.admin.money import MoneyHealth
-from aisaas.admin.money_entitlements import Entitlements
-from aisaas.admin.money_ledger import LedgerAndMeter
-from aisaas.admin.money_usage import StuckUsage
-from aisaas.admin.money_webhooks import WebhookEvents
-from aisaas.admin.offers import ModelOffers
+from aisaas.admin.outbox import StuckUsage
 from aisaas.admin.prices import Prices
 from aisaas.admin.provider_reports import ProviderReports
+from aisaas.admin.reconciliation import LedgerAndMeter
 from aisaas.admin.stripe_pages import StripePages
 from aisaas.admin.usage import UsageReports
 from aisaas.admin.users import Users, UsersParts
+from aisaas.admin.webhooks import WebhookEvents
 from aisaas.billing import retention as billing_retention
-from aisaas.billing.changes import BillingChanges
-from aisaas.billing.checkout import Checkout
-from aisaas.billing.figures import Figures
-from aisaas.billing.notice_mail import Letterhead
-from aisaas.billing.notice_mails import NoticeMails
-from aisaas.billing.outbox import Outbox
+from aisaas.billing.ledger.usage import Usage
+from aisaas.billing.metering.outbox import Outbox
+from aisaas.billing.metering.reconcile import Reconciliation
+from aisaas.billing.metrics import Figures
+from aisaas.billing.notices.mail import Letterhead
+from aisaas.billing.notices.mailer import NoticeMails
 from aisaas.billing.plans import Plan, extra_usage, plans
-from aisaas.billing.provider_alerts import ProviderAlerts
-from aisaas.billing.provider_health import ProviderHealth
-from aisaas.billing.quota import Quota
-from aisaas.billing.reconcile import Reconciliation
-from aisaas.billing.refusals import Refusals
-from aisaas.billing.spending_alerts import SpendingAlerts
-from aisaas.billing.stripe_events import StripeEvents
-from aisaas.billing.subscription_tasks import SubscriptionTasks
+from aisaas.billing.providers.alerts import ProviderAlerts
+from aisaas.billing.providers.health import ProviderHealth
+from aisaas.billing.reservations.quota import Quota
+from aisaas.billing.reservations.refusals import Refusals
+from aisaas.billing.reservations.spending_alerts import SpendingAlerts
 from aisaas.billing.subscriptions import Subscriptions
-from aisaas.billing.usage import Usage
+from aisaas.billing.subscriptions.changes import BillingChanges
+from aisaas.billing.subscriptions.checkout import Checkout
+from aisaas.billing.subscriptions.events import StripeEvents
+from aisaas.billing.subscriptions.tasks import SubscriptionTasks
 from aisaas.chat import retention as chat_retention
 from aisaas.chat.catalogue import Catalogue, Known, added_line, load_catalogue
 from aisaas.chat.circuits import Circuits
@@ -80,6 +75,11 @@ from aisaas.chat.running import RunningReplies
 from aisaas.chat.send import Chat, ChatParts
 from aisaas.chat.settle import Settler
 from aisaas.chat.token_ratios import TokenRatios
+from aisaas.controls.found_models import FoundModels, Provider
+from aisaas.controls.kill_switch import KillSwitches
+from aisaas.controls.lineup import ModelSource
+from aisaas.controls.model_overrides import ModelOffers
+from aisaas.controls.spending_caps import Caps, CapScope
 from aisaas.db.engine import Login, PoolUse
 from aisaas.db.purging import Purge
 from aisaas.db.service import ServiceDatabase

@@ -29,9 +29,9 @@ from aisaas.adapters.stripe_simulation import (
     delete_leftovers,
     simulated,
 )
-from aisaas.billing.checkout import cents, upgraded
 from aisaas.billing.plans import Plan, plans
-from aisaas.billing.quota import beyond_included, price_of
+from aisaas.billing.reservations.quota import beyond_included, price_of
+from aisaas.billing.subscriptions.checkout import cents, upgraded
 from aisaas.errors import PaymentsError, PaymentsRefused
 from aisaas.ports import MeterEvent
 from aisaas.settings import Settings

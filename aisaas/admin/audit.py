@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from aisaas.accounts.admin_access import looking
 from aisaas.accounts.models import Principal
 from aisaas.admin import store
-from aisaas.admin.access import looking
-from aisaas.admin.models import AuditEntry
+from aisaas.controls.models import AuditEntry
 from aisaas.db.service import ServiceDatabase
 
 PAGE_ENTRIES = 50

@@ -12,11 +12,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal, get_args
 
+from aisaas.accounts.admin_access import require_admin
 from aisaas.accounts.models import Principal
 from aisaas.admin import store
-from aisaas.admin.access import require_admin
-from aisaas.admin.models import SpendingCap
 from aisaas.admin.steering import Actor, steering
+from aisaas.controls.models import SpendingCap
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, Unavailable
 

@@ -12,12 +12,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from aisaas.accounts.admin_access import looking
 from aisaas.accounts.models import Principal
 from aisaas.admin import store
-from aisaas.admin.access import looking
-from aisaas.admin.lineup import Lineup, ListedModel, ModelSource, UnfitModelError
-from aisaas.admin.models import AddedModel
-from aisaas.admin.offers import (
+from aisaas.admin.steering import Actor, steering
+from aisaas.billing.plans import Plan
+from aisaas.controls.lineup import Lineup, ListedModel, ModelSource, UnfitModelError
+from aisaas.controls.model_overrides import (
     KEEP,
     ModelChange,
     OwnPrice,
@@ -29,8 +30,7 @@ from aisaas.admin.offers import (
     offers_of,
     override_row,
 )
-from aisaas.admin.steering import Actor, steering
-from aisaas.billing.plans import Plan
+from aisaas.controls.models import AddedModel
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid
 from aisaas.ports import Discovery, FoundModel

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aisaas.admin import job_failures_store as store
-from aisaas.admin.access import Actor, acting, looking, stated
-from aisaas.admin.job_failures_store import FailedItem
+from aisaas.accounts.admin_access import Actor, acting, looking, stated
 from aisaas.admin.store import audit
+from aisaas.billing import job_failure_reports as store
+from aisaas.billing.job_failure_reports import FailedItem
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, Unavailable
 

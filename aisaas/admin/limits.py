@@ -14,11 +14,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from aisaas.accounts.admin_access import require_admin
 from aisaas.accounts.models import Principal
 from aisaas.admin import store
-from aisaas.admin.access import require_admin
-from aisaas.admin.models import KillSwitch
 from aisaas.admin.steering import Act, Actor, steering
+from aisaas.controls.models import KillSwitch
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, Unavailable
 from aisaas.ports import Signals

@@ -14,7 +14,7 @@ from decimal import Decimal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.admin import store
-from aisaas.admin.models import AddedModel, ModelOverride
+from aisaas.controls.models import AddedModel, ModelOverride
 from aisaas.ports import NO_REASONING, Ability, Price, Reasoning
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aisaas.admin import losses_store as store
-from aisaas.admin.access import Actor, looking
-from aisaas.admin.losses_store import UsageLost
+from aisaas.accounts.admin_access import Actor, looking
+from aisaas.billing.ledger import loss_reports as store
+from aisaas.billing.ledger.loss_reports import UsageLost
 from aisaas.db.service import ServiceDatabase
 
 PAGE_CALLS = 50

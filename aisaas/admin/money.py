@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aisaas.admin.entitlement_differences import Entitlements
 from aisaas.admin.job_failures import FailedJobs
 from aisaas.admin.losses import UsageLosses
-from aisaas.admin.money_entitlements import Entitlements
-from aisaas.admin.money_ledger import LedgerAndMeter
-from aisaas.admin.money_usage import StuckUsage
-from aisaas.admin.money_webhooks import WebhookEvents
+from aisaas.admin.outbox import StuckUsage
+from aisaas.admin.reconciliation import LedgerAndMeter
+from aisaas.admin.webhooks import WebhookEvents
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,17 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.admin.access import Actor, acting, looking, may_look, stated
+from aisaas.accounts.admin_access import Actor, acting, looking, may_look, stated
 from aisaas.admin.store import audit
-from aisaas.billing import entitlement_store as store
-from aisaas.billing.entitlement_store import DifferenceEntry, EntitlementHealth, Standing
 from aisaas.billing.models import FINAL_STATUSES, Entitlement
-from aisaas.billing.subscription_store import lock_profile
 from aisaas.billing.subscriptions import Subscriptions, differs
+from aisaas.billing.subscriptions import entitlement_store as store
+from aisaas.billing.subscriptions.entitlement_store import (
+    DifferenceEntry,
+    EntitlementHealth,
+    Standing,
+)
+from aisaas.billing.subscriptions.store import lock_profile
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import (
     ActionInvalid,

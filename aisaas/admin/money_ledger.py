@@ -22,11 +22,11 @@ from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.admin import money_ledger_store as store
-from aisaas.admin.access import Actor, acting, looking, may_look, stated
-from aisaas.admin.money_ledger_store import DayEntry, DriftHealth
+from aisaas.accounts.admin_access import Actor, acting, looking, may_look, stated
 from aisaas.admin.store import audit
-from aisaas.billing.reconcile import Compared, Reconciliation
+from aisaas.billing.metering import reconciliation_reports as store
+from aisaas.billing.metering.reconcile import Compared, Reconciliation
+from aisaas.billing.metering.reconciliation_reports import DayEntry, DriftHealth
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, PaymentsRefused, Unavailable
 from aisaas.ports import TOKEN_METER, Payments

@@ -19,12 +19,12 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.admin import money_usage_store as store
-from aisaas.admin.access import Actor, acting, looking, stated
-from aisaas.admin.money_usage_store import Moved, OutboxEntry, OutboxHealth, OutboxState
+from aisaas.accounts.admin_access import Actor, acting, looking, stated
 from aisaas.admin.store import audit
-from aisaas.billing import reconcile_store
-from aisaas.billing.reconcile import Reconciliation
+from aisaas.billing.metering import outbox_reports as store
+from aisaas.billing.metering import reconcile_store
+from aisaas.billing.metering.outbox_reports import Moved, OutboxEntry, OutboxHealth, OutboxState
+from aisaas.billing.metering.reconcile import Reconciliation
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, Unavailable
 

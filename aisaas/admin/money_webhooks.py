@@ -14,11 +14,11 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.admin import money_webhooks_store as store
-from aisaas.admin.access import Actor, acting, looking, stated
-from aisaas.admin.money_webhooks_store import WebhookEntry, WebhookHealth
+from aisaas.accounts.admin_access import Actor, acting, looking, stated
 from aisaas.admin.store import audit
-from aisaas.billing.stripe_events import METER_PROBLEM, StripeEvents
+from aisaas.billing.subscriptions import event_reports as store
+from aisaas.billing.subscriptions.event_reports import WebhookEntry, WebhookHealth
+from aisaas.billing.subscriptions.events import METER_PROBLEM, StripeEvents
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, PaymentsRefused, Unavailable
 from aisaas.ports import Payments

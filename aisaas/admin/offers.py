@@ -16,13 +16,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
 
+from aisaas.accounts.admin_access import require_admin
 from aisaas.accounts.models import Principal
 from aisaas.admin import store
-from aisaas.admin.access import require_admin
-from aisaas.admin.lineup import LeftOut, Lineup, ListedModel, ModelSource
-from aisaas.admin.models import ModelOverride
 from aisaas.admin.steering import Act, Actor, steering
 from aisaas.billing.plans import MILLION, Plan
+from aisaas.controls.lineup import LeftOut, Lineup, ListedModel, ModelSource
+from aisaas.controls.models import ModelOverride
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, Unavailable
 from aisaas.ports import Price

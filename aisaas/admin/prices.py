@@ -10,12 +10,12 @@ from datetime import date, datetime
 from uuid import UUID
 
 from aisaas import formats
-from aisaas.admin.access import Actor, looking
-from aisaas.admin.lineup import ListedModel, ModelSource
-from aisaas.admin.offers import offers_of
-from aisaas.billing import price_store
-from aisaas.billing.price_store import PriceVersion
-from aisaas.billing.recompute import Receipt, recompute
+from aisaas.accounts.admin_access import Actor, looking
+from aisaas.billing.ledger import price_store
+from aisaas.billing.ledger.price_store import PriceVersion
+from aisaas.billing.ledger.recompute import Receipt, recompute
+from aisaas.controls.lineup import ListedModel, ModelSource
+from aisaas.controls.model_overrides import offers_of
 from aisaas.db.service import ServiceDatabase
 from aisaas.prices import Price, Rates, Tier
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from aisaas.admin import provider_reports_store as store
-from aisaas.admin.access import Actor, looking
-from aisaas.admin.provider_reports_store import Circuit, Ended
-from aisaas.billing.provider_health import ANSWERED, RANGES, STOPPED, quantile
+from aisaas.accounts.admin_access import Actor, looking
+from aisaas.billing.providers import reports as store
+from aisaas.billing.providers.health import ANSWERED, RANGES, STOPPED, quantile
+from aisaas.billing.providers.reports import Circuit, Ended
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import MODEL_GONE
 from aisaas.providers import ModelProvider

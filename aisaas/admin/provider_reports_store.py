@@ -10,7 +10,7 @@ from typing import Literal
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.billing.provider_health import ANSWERED, STOPPED
+from aisaas.billing.providers.health import ANSWERED, STOPPED
 
 # A process renews its circuits every two seconds; it may miss some of them.
 GONE_SECONDS = 30

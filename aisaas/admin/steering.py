@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.accounts.admin_access import Actor, acting, stated
 from aisaas.admin import store
-from aisaas.admin.access import Actor, acting, stated
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, Unavailable
 

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from aisaas.admin.models import AddedModel, AuditEntry, KillSwitch, ModelOverride, SpendingCap
+from aisaas.controls.models import AddedModel, AuditEntry, KillSwitch, ModelOverride, SpendingCap
 from aisaas.db.engine import Question
 
 # Accounts whose entries an audit search looks for; beyond that, more of the address has to be typed.

@@ -17,11 +17,10 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.admin import usage_store as store
-from aisaas.admin.access import Actor, may_look
-from aisaas.admin.caps import CapScope
+from aisaas.accounts.admin_access import Actor, may_look
 from aisaas.admin.store import spending_caps
-from aisaas.admin.usage_models import (
+from aisaas.billing.ledger import usage_reports as store
+from aisaas.billing.ledger.usage_models import (
     MOST_HOURLY_DAYS,
     Burn,
     By,
@@ -41,6 +40,7 @@ from aisaas.admin.usage_models import (
     UserPage,
     UserSort,
 )
+from aisaas.controls.spending_caps import CapScope
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, Unavailable
 

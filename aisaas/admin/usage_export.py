@@ -13,8 +13,8 @@ from decimal import Decimal
 from typing import Literal
 
 from aisaas.admin.usage import Cell
-from aisaas.admin.usage_models import By
-from aisaas.admin.usage_store import FIGURES
+from aisaas.billing.ledger.usage_models import By
+from aisaas.billing.ledger.usage_reports import FIGURES
 
 Format = Literal["csv", "json"]
 Rows = AsyncIterator[Mapping[str, Cell]]

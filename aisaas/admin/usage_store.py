@@ -15,7 +15,7 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.admin.store import address_has, address_pattern
-from aisaas.admin.usage_models import (
+from aisaas.billing.ledger.usage_models import (
     Difference,
     Direction,
     Figures,

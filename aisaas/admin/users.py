@@ -20,11 +20,11 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.accounts.admin_access import Actor, acting, stated
 from aisaas.accounts.live import LiveSessions
 from aisaas.accounts.store import HeldTokens, revoke_all_of
 from aisaas.admin import store
 from aisaas.admin import users_store as users
-from aisaas.admin.access import Actor, acting, stated
 from aisaas.admin.credits import grant_in
 from aisaas.admin.stripe_pages import StripePages
 from aisaas.admin.users_models import (
@@ -42,11 +42,11 @@ from aisaas.admin.users_models import (
     Standing,
 )
 from aisaas.billing import store as billing
-from aisaas.billing.checkout import HIGHEST_CAP_USD, cents
 from aisaas.billing.models import Allowance
-from aisaas.billing.periods import running
 from aisaas.billing.plans import Plan
-from aisaas.billing.quota import Quota
+from aisaas.billing.plans.periods import running
+from aisaas.billing.reservations.quota import Quota
+from aisaas.billing.subscriptions.checkout import HIGHEST_CAP_USD, cents
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, AuthError, DependencyError, NotFound, Unavailable
 from aisaas.ports import Identity

@@ -18,8 +18,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aisaas.accounts import devices
 from aisaas.accounts.store import granting, sessions_of
 from aisaas.admin.store import address_has, address_pattern
-from aisaas.admin.usage_models import Span
-from aisaas.admin.usage_store import blocks, in_blocks
 from aisaas.admin.users_models import (
     Credit,
     Done,
@@ -38,6 +36,8 @@ from aisaas.admin.users_models import (
     Standing,
     UseOfDay,
 )
+from aisaas.billing.ledger.usage_models import Span
+from aisaas.billing.ledger.usage_reports import blocks, in_blocks
 
 PAGE = 25
 # Nobody turns so many pages; whoever has more users narrows the search.

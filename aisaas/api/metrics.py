@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from aisaas.admin.caps import CapToday
+from aisaas.controls.spending_caps import CapToday
 from aisaas.errors import AisaasError
 from aisaas.observe.jobs import EXPECTED_SECONDS
 from aisaas.observe.metrics import CONTENT_TYPE, Reading, of_all, of_this_process

@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from aisaas.admin.access import require_admin
+from aisaas.accounts.admin_access import require_admin
 from aisaas.admin.usage_export import csv_text
-from aisaas.admin.usage_models import By, Span
 from aisaas.api.forms import UNPROCESSABLE, who
+from aisaas.billing.ledger.usage_models import By, Span
 from aisaas.errors import (
     DependencyError,
     NotFound,

@@ -23,7 +23,7 @@ from aisaas.accounts.models import Principal
 from aisaas.billing import store
 from aisaas.billing.models import Allowance
 from aisaas.billing.plans import Plan
-from aisaas.billing.quota import Quota
+from aisaas.billing.reservations.quota import Quota
 from aisaas.billing.subscriptions import Subscriptions
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase

@@ -15,8 +15,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.billing import subscription_store
 from aisaas.billing.models import FINAL_STATUSES, Entitlement
+from aisaas.billing.subscriptions import store as subscription_store
 from aisaas.ports import PaidSubscription
 
 _TIMES = ("period_start", "period_end", "ends_at")

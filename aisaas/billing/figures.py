@@ -5,8 +5,8 @@ Outage: without the database there are no figures, which is told as such and nev
 
 from __future__ import annotations
 
-from aisaas.billing import figures_store as store
-from aisaas.billing.figures_store import Counts
+from aisaas.billing import metrics_store as store
+from aisaas.billing.metrics_store import Counts
 from aisaas.db.service import ServiceDatabase
 
 

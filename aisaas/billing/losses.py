@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing.models import Charge, ProviderBill
 from aisaas.billing.notices import USAGE_LOST, add_notice
-from aisaas.billing.quota import Booked, rounded
+from aisaas.billing.reservations.quota import Booked, rounded
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Literal
 from uuid import UUID
 
-from aisaas.billing.periods import Period
+from aisaas.billing.plans.periods import Period
 from aisaas.ports import Model, Outcome, Purpose, Usage
 from aisaas.prices import Tokens
 

@@ -13,8 +13,8 @@ from html import escape
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from aisaas.billing.notice_texts import TEXTS, Link, NoticeText, When
-from aisaas.billing.notice_words import Plans, Words, words_of
+from aisaas.billing.notices.texts import TEXTS, Link, NoticeText, When
+from aisaas.billing.notices.values import Plans, Words, words_of
 from aisaas.errors import NoticeUnwritable
 from aisaas.ports import Mail
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from aisaas.billing import notice_store as store
 from aisaas.billing.job_failures import name_of
-from aisaas.billing.notice_mail import Letterhead, write
-from aisaas.billing.notice_store import Claimed
+from aisaas.billing.notices import store
+from aisaas.billing.notices.mail import Letterhead, write
+from aisaas.billing.notices.store import Claimed
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, MailError, MailRefused, NoticeUnwritable
 from aisaas.observe.metrics import JOB_ITEMS_FAILED

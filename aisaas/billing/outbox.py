@@ -19,11 +19,11 @@ import random
 import time
 from collections.abc import Sequence
 
-from aisaas.billing import outbox_store as store
 from aisaas.billing.job_failures import name_of
+from aisaas.billing.metering import outbox_store as store
+from aisaas.billing.metering.outbox_store import ClaimedUsage
 from aisaas.billing.models import MeteringHealth
 from aisaas.billing.notices import METERING_LATE, add_notice
-from aisaas.billing.outbox_store import ClaimedUsage
 from aisaas.db.engine import Question
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, PaymentsError, PaymentsRefused

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from aisaas.billing import provider_health_store as store
-from aisaas.billing.provider_health_store import CircuitState, Counted
+from aisaas.billing.providers import health_store as store
+from aisaas.billing.providers.health_store import CircuitState, Counted
 from aisaas.db.service import ServiceDatabase
 
 log = logging.getLogger(__name__)

@@ -20,10 +20,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aisaas import formats
 from aisaas.accounts.models import Entitled, Principal
 from aisaas.billing import store
-from aisaas.billing.alerts import note_alerts
 from aisaas.billing.models import Allowance, Charge, Claim, Held, Limits
-from aisaas.billing.periods import running
 from aisaas.billing.plans import FREE, MILLION, Plan
+from aisaas.billing.plans.periods import running
+from aisaas.billing.reservations.usage_alerts import note_alerts
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.errors import (

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from aisaas.billing.price_store import PricedLine
-from aisaas.billing.quota import quota_tokens, rounded
+from aisaas.billing.ledger.price_store import PricedLine
+from aisaas.billing.reservations.quota import quota_tokens, rounded
 from aisaas.prices import Price, Tokens
 
 

@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from aisaas.billing import reconcile_store as store
 from aisaas.billing.job_failures import JobFailures, Patience
-from aisaas.billing.reconcile_store import CustomerDay, LedgerDay
+from aisaas.billing.metering import reconcile_store as store
+from aisaas.billing.metering.reconcile_store import CustomerDay, LedgerDay
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, PaymentsRefused
 from aisaas.ports import EXTRA_USAGE_METER, Payments

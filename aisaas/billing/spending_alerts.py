@@ -16,10 +16,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from aisaas import formats
-from aisaas.billing import spending_store as store
 from aisaas.billing.job_failures import name_of
 from aisaas.billing.notices import SPENDING_NEAR, SPENDING_REFUSED, add_notice
-from aisaas.billing.spending_store import CapUse, DueAlert
+from aisaas.billing.reservations import spending_store as store
+from aisaas.billing.reservations.spending_store import CapUse, DueAlert
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import AlertError, DependencyError
 from aisaas.observe.metrics import JOB_ITEMS_FAILED

@@ -28,7 +28,7 @@ from aisaas.billing.models import (
     Place,
     RefusedDay,
 )
-from aisaas.billing.periods import Period
+from aisaas.billing.plans.periods import Period
 from aisaas.db.engine import Question
 from aisaas.ports import EXTRA_USAGE_METER, TOKEN_METER, Model, Purpose
 

@@ -25,10 +25,9 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing import notices
-from aisaas.billing import subscription_store as store
 from aisaas.billing.models import WebhookOutcome
 from aisaas.billing.notices import add_notice
-from aisaas.billing.subscriptions import OWING, Subscriptions, Synced
+from aisaas.billing.subscriptions import OWING, Subscriptions, Synced, store
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, PaymentsError, PaymentsRefused, Refusal, TooSlow
 from aisaas.ports import MeterProblem, PaymentEvent

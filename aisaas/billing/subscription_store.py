@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing.models import FINAL_STATUSES, Entitlement, WebhookOutcome
-from aisaas.billing.periods import key_of
+from aisaas.billing.plans.periods import key_of
 from aisaas.ports import PaidSubscription
 
 FINAL = sorted(FINAL_STATUSES)

@@ -27,8 +27,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aisaas.billing import notices
 from aisaas.billing.job_failures import JobFailures, Patience
 from aisaas.billing.notices import add_notice
-from aisaas.billing.subscription_store import TaskKind
 from aisaas.billing.subscriptions import Subscriptions
+from aisaas.billing.subscriptions.store import TaskKind
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError
 from aisaas.ports import EndedSubscription, Payments

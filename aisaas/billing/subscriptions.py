@@ -22,8 +22,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.billing import entitlement_store, notices, write_offs
-from aisaas.billing import subscription_store as store
+from aisaas.billing import notices
 from aisaas.billing.job_failures import JobFailures, Patience
 from aisaas.billing.models import (
     FINAL_STATUSES,
@@ -32,7 +31,8 @@ from aisaas.billing.models import (
     WebhookOutcome,
 )
 from aisaas.billing.plans import FREE
-from aisaas.billing.subscription_store import Look
+from aisaas.billing.subscriptions import entitlement_store, store, write_offs
+from aisaas.billing.subscriptions.store import Look
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, PaymentsError
 from aisaas.observe import context

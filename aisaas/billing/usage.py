@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aisaas.accounts.models import Principal
 from aisaas.billing import store
 from aisaas.billing.models import CallPage, Limits, Overview, Place
-from aisaas.billing.periods import running
+from aisaas.billing.plans.periods import running
 from aisaas.db.user import UserDatabase
 from aisaas.errors import DependencyError, Unavailable
 

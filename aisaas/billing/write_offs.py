@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing import notices
 from aisaas.billing.notices import add_notice
-from aisaas.billing.periods import key_of
+from aisaas.billing.plans.periods import key_of
 from aisaas.ports import PaidSubscription
 
 log = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from aisaas.admin.lineup import ListedModel, UnfitModelError
-from aisaas.admin.models import AddedModel
-from aisaas.admin.offers import Offer, offers_of
+from aisaas.controls.lineup import ListedModel, UnfitModelError
+from aisaas.controls.model_overrides import Offer, offers_of
+from aisaas.controls.models import AddedModel
 from aisaas.errors import ConfigurationError, ModelUnavailable
 from aisaas.ports import NO_REASONING, Ability, Effort, Model, ModelFacts, Reasoning
 from aisaas.prices import Price, Tier, weight_of, window_within

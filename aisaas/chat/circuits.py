@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from aisaas.billing.provider_health_store import CircuitState
+from aisaas.billing.providers.health_store import CircuitState
 from aisaas.errors import MODEL_GONE
 from aisaas.ports import Model
 

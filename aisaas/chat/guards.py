@@ -15,16 +15,16 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
 from aisaas.accounts.models import Principal
-from aisaas.admin.limits import scopes_of
 from aisaas.billing.models import Claim
-from aisaas.billing.periods import running
-from aisaas.billing.quota import Quota
+from aisaas.billing.plans.periods import running
+from aisaas.billing.reservations.quota import Quota
 from aisaas.chat import prompt as prompts
 from aisaas.chat import store
 from aisaas.chat.catalogue import Catalogue
 from aisaas.chat.live_catalogue import LiveCatalogue
 from aisaas.chat.models import Thread
 from aisaas.chat.token_ratios import TokenRatios, prompt_estimate, window
+from aisaas.controls.kill_switch import scopes_of
 from aisaas.db.user import UserDatabase
 from aisaas.errors import (
     DependencyError,

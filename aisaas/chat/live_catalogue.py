@@ -9,9 +9,9 @@ Outage: without the database the catalogue stays as it is, and nothing is reserv
 
 from __future__ import annotations
 
-from aisaas.admin.lineup import ModelSource
-from aisaas.admin.offers import offers_of
 from aisaas.chat.catalogue import Catalogue
+from aisaas.controls.lineup import ModelSource
+from aisaas.controls.model_overrides import offers_of
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, Unavailable
 

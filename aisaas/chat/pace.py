@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from aisaas.billing.provider_health import Attempt
+from aisaas.billing.providers.health import Attempt
 from aisaas.ports import Model, Usage
 
 

@@ -22,8 +22,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-from aisaas.admin.limits import EngagedScopes, scopes_of
-from aisaas.billing.provider_health import ANSWERED, STOPPED, Attempt
+from aisaas.billing.providers.health import ANSWERED, STOPPED, Attempt
 from aisaas.chat.circuits import Circuits
 from aisaas.chat.endings import LENGTH, UNANNOUNCED, Ended, ended
 from aisaas.chat.grant import Grant
@@ -31,6 +30,7 @@ from aisaas.chat.models import Segment
 from aisaas.chat.pace import Pace
 from aisaas.chat.settle import Produced, ProviderFailure, Settler
 from aisaas.chat.track import Track, thinking_id
+from aisaas.controls.kill_switch import EngagedScopes, scopes_of
 from aisaas.errors import DependencyError, ProviderError
 from aisaas.observe import context
 from aisaas.observe.metrics import PROVIDER_ERRORS

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from aisaas.admin.limits import EngagedScopes
-from aisaas.billing.quota import Quota
+from aisaas.billing.reservations.quota import Quota
 from aisaas.billing.store import LEASE_SECONDS
 from aisaas.chat.reply import NOTHING_BEFORE, Before, ReplyParts, RunningReply
+from aisaas.controls.kill_switch import EngagedScopes
 from aisaas.errors import DependencyError, Refusal
 from aisaas.observe.draining import Draining
 from aisaas.ports import Admitted, Signals

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4, uuid5
 
 from aisaas.accounts.models import Principal
-from aisaas.billing.provider_health import Attempt
-from aisaas.billing.refusals import Refusals
+from aisaas.billing.providers.health import Attempt
+from aisaas.billing.reservations.refusals import Refusals
 from aisaas.chat import store
 from aisaas.chat.circuits import Circuits
 from aisaas.chat.guards import Call, Door, admit, give_back

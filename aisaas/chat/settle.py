@@ -23,10 +23,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from aisaas.billing import losses
+from aisaas.billing.ledger import losses
 from aisaas.billing.models import Charge, LossReason, ProviderBill
 from aisaas.billing.plans import ExtraUsage
-from aisaas.billing.quota import Booked, book, charged_weight
+from aisaas.billing.reservations.quota import Booked, book, charged_weight
 from aisaas.billing.store import add_provider_errors
 from aisaas.chat import store
 from aisaas.chat.endings import UNANNOUNCED

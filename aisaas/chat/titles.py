@@ -11,8 +11,8 @@ from decimal import Decimal
 from uuid import UUID, uuid4
 
 from aisaas.accounts.models import Principal
-from aisaas.billing.provider_health import ANSWERED, Attempt
-from aisaas.billing.quota import cost_usd
+from aisaas.billing.providers.health import ANSWERED, Attempt
+from aisaas.billing.reservations.quota import cost_usd
 from aisaas.chat import store
 from aisaas.chat.circuits import Circuits
 from aisaas.chat.grant import Grant

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from aisaas.billing.provider_alerts import ProviderAlerts
+from aisaas.billing.providers.alerts import ProviderAlerts
 from aisaas.errors import DependencyError
 from aisaas.observe.jobs import RUNS
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from aisaas.billing.spending_alerts import SpendingAlerts
+from aisaas.billing.reservations.spending_alerts import SpendingAlerts
 from aisaas.errors import DependencyError
 from aisaas.observe.jobs import RUNS
 

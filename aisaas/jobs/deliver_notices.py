@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from aisaas.billing.notice_mails import NoticeMails
+from aisaas.billing.notices.mailer import NoticeMails
 from aisaas.errors import DependencyError
 from aisaas.observe.jobs import RUNS
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from aisaas.billing.outbox import Outbox
+from aisaas.billing.metering.outbox import Outbox
 from aisaas.errors import DependencyError
 from aisaas.observe.jobs import RUNS
 

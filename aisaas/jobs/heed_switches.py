@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 
-from aisaas.admin.limits import KillSwitches
 from aisaas.chat.running import RunningReplies
+from aisaas.controls.kill_switch import KillSwitches
 from aisaas.errors import DependencyError
 from aisaas.observe.jobs import RUNS
 

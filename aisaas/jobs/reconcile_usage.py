@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from aisaas.billing.reconcile import Reconciliation
+from aisaas.billing.metering.reconcile import Reconciliation
 from aisaas.errors import DependencyError
 from aisaas.observe.jobs import RUNS
 

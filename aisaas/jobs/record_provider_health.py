@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from aisaas.billing.provider_health import ProviderHealth
+from aisaas.billing.providers.health import ProviderHealth
 from aisaas.errors import DependencyError, TooSlow
 from aisaas.observe.jobs import RUNS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from aisaas.billing.refusals import Refusals
+from aisaas.billing.reservations.refusals import Refusals
 from aisaas.errors import DependencyError
 from aisaas.observe.jobs import RUNS
 

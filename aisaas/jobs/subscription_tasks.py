@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from aisaas.billing.subscription_tasks import SubscriptionTasks
+from aisaas.billing.subscriptions.tasks import SubscriptionTasks
 from aisaas.errors import DependencyError
 from aisaas.observe.jobs import RUNS
 

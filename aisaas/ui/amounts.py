@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from decimal import Decimal
 
-from aisaas.billing.checkout import cents
 from aisaas.billing.models import Allowance
 from aisaas.billing.plans import PlanPrice
+from aisaas.billing.subscriptions.checkout import cents
 
 FULL, NEARLY_FULL, RUNNING_LOW = 100, 90, 80
 # From which percentage on, its colour, and its words.

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from aisaas.admin import access
+from aisaas.accounts import admin_access as access
 from aisaas.admin.audit import PAGE_ENTRIES, AuditPlace
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import NotFound

@@ -9,12 +9,12 @@ from decimal import Decimal
 from uuid import uuid4
 
 import pytest
+from aisaas.billing.reservations.quota import book
+from aisaas.controls.spending_caps import CapScope, CapToday
 
 from aisaas.accounts.models import Principal
 from aisaas.admin import store
-from aisaas.admin.caps import CapScope, CapToday
 from aisaas.billing.models import Claim
-from aisaas.billing.quota import book
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, NotFound, SpendingPaused
 from aisaas.wiring import Services

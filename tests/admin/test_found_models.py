@@ -13,11 +13,11 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from aisaas.controls.found_models import MOST_SHOWN, NewModel
+from aisaas.controls.model_overrides import ModelChange, OwnPrice
 
 from aisaas.accounts.models import Principal
 from aisaas.adapters.litellm_prices import price_of
-from aisaas.admin.found_models import MOST_SHOWN, NewModel
-from aisaas.admin.offers import ModelChange, OwnPrice
 from aisaas.billing.plans import plans
 from aisaas.chat.catalogue import BUNDLED
 from aisaas.errors import ActionInvalid, ModelRetired, ModelUnavailable, NotFound, SpendingPaused
@@ -425,7 +425,7 @@ async def test_bad_rows_are_left_out_logged_and_shown_and_stop_nothing(
         )
     await _add(here)
     ada = await new_principal(here)
-    with caplog.at_level(logging.WARNING, "aisaas.admin.lineup"):
+    with caplog.at_level(logging.WARNING, "aisaas.controls.lineup"):
         await _ask(there, ada, "demo-large")
         await _ask(there, ada, "demo")
     for name in BAD:

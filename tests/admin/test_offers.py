@@ -12,9 +12,9 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from aisaas.controls.model_overrides import ModelChange, OfferShown, OwnPrice
 
 from aisaas.accounts.models import Principal
-from aisaas.admin.offers import ModelChange, OfferShown, OwnPrice
 from aisaas.billing.plans import plans
 from aisaas.errors import (
     ActionInvalid,

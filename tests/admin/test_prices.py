@@ -8,9 +8,9 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from aisaas.controls.lineup import ListedModel
+from aisaas.controls.model_overrides import ModelChange, OfferShown, OwnPrice, offer_of
 
-from aisaas.admin.lineup import ListedModel
-from aisaas.admin.offers import ModelChange, OfferShown, OwnPrice, offer_of
 from aisaas.admin.prices import PriceDifference, Prices, price_lines
 from aisaas.errors import ActionInvalid, NotFound
 from aisaas.prices import Price, Rates, Tier

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import cast
 from uuid import uuid4
 
-from aisaas.billing.notice_mail import Letterhead, write
+from aisaas.billing.notices.mail import Letterhead, write
+
 from aisaas.billing.plans import plans
 from aisaas.settings import load
 from tests.settings.test_env_example import REQUIRED

@@ -8,13 +8,13 @@ from decimal import Decimal
 from uuid import UUID, uuid4
 
 import pytest
+from aisaas.billing.plans.periods import Period, running
+from aisaas.billing.reservations.quota import Quota, book
 
 from aisaas.accounts.models import GrantingSubscription, Principal
 from aisaas.billing import store
 from aisaas.billing.models import Allowance, Claim, Limits
-from aisaas.billing.periods import Period, running
 from aisaas.billing.plans import Plan, PlanPrice
-from aisaas.billing.quota import Quota, book
 from aisaas.errors import CapReached, QuotaExceeded
 from aisaas.ports import RateLimits
 from tests.billing.conftest import PLENTY, Billing, Sql, charge, claim

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 import pytest_asyncio
+from aisaas.billing.providers.alerts import ProviderAlerts
 from pydantic import SecretStr
 
 from aisaas.adapters.alert_webhook import AlertWebhook
 from aisaas.adapters.litellm_model import LiteLLMModel
-from aisaas.billing.provider_alerts import ProviderAlerts
 from aisaas.billing.store import add_provider_errors
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase

@@ -11,10 +11,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 import pytest_asyncio
-from pydantic import SecretStr
-
-from aisaas.admin.provider_reports import Health, ProviderReport, ProviderReports, ProviderStatus
-from aisaas.billing.provider_health import (
+from aisaas.billing.providers.health import (
     ANSWERED,
     RANGES,
     STOPPED,
@@ -23,7 +20,10 @@ from aisaas.billing.provider_health import (
     quantile,
     range_of,
 )
-from aisaas.billing.provider_health_store import CircuitState
+from aisaas.billing.providers.health_store import CircuitState
+from pydantic import SecretStr
+
+from aisaas.admin.provider_reports import Health, ProviderReport, ProviderReports, ProviderStatus
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import KEY_REFUSED, MODEL_GONE, DependencyError, Unavailable

@@ -12,11 +12,11 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 import pytest_asyncio
+from aisaas.billing.reservations import refusals as module
+from aisaas.billing.reservations.refusals import Refusals
 
-from aisaas.billing import refusals as module
 from aisaas.billing import store
 from aisaas.billing.models import Limits
-from aisaas.billing.refusals import Refusals
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError

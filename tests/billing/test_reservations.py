@@ -10,14 +10,14 @@ from decimal import Decimal
 from uuid import UUID, uuid4
 
 import pytest
+from aisaas.billing.reservations.quota import Quota, book
+from aisaas.controls.kill_switch import KillSwitches
 from sqlalchemy import text
 
 from aisaas.adapters.litellm_prices import price_of
 from aisaas.adapters.redis_signals import RedisSignals
-from aisaas.admin.limits import KillSwitches
 from aisaas.billing import store
 from aisaas.billing.models import Charge
-from aisaas.billing.quota import Quota, book
 from aisaas.errors import Busy, QuotaExceeded, Refusal, SpendingPaused
 from tests.billing.conftest import PLENTY, Billing, charge, claim, model
 

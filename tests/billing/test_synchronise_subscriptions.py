@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from aisaas.adapters.redis_signals import RedisSignals
-from aisaas.billing import subscription_store as store
+from aisaas.billing.subscriptions import store
 from aisaas.errors import PaymentsError
 from aisaas.jobs import synchronise_subscriptions as job
 from tests.billing.conftest import Billing, Sql

@@ -12,15 +12,15 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from aisaas.billing.ledger.usage_models import Difference, Span
+from aisaas.billing.reservations.quota import book
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.admin.usage import UsageReports
-from aisaas.admin.usage_models import Difference, Span
 from aisaas.billing import store
 from aisaas.billing.models import Call, CallPage, Charge, Claim, Limits, Overview, Place
-from aisaas.billing.quota import book
 from aisaas.ports import Outcome
 from tests.billing.conftest import Billing, Sql, charge, claim, model
 

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, cast
 from uuid import UUID, uuid4
 
-from aisaas.billing.stripe_events import StripeEvents
+from aisaas.billing.subscriptions.events import StripeEvents
+
 from aisaas.billing.subscriptions import Subscriptions
 from aisaas.db.service import ServiceDatabase
 from aisaas.ports import PaidSubscription, PaymentEvent, Payments, Signals

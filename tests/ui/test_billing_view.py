@@ -10,10 +10,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from aisaas.billing.subscriptions.checkout import Billing, Estimate
 
 from aisaas import formats
 from aisaas.accounts.models import GrantingSubscription, Principal
-from aisaas.billing.checkout import Billing, Estimate
 from aisaas.billing.models import Allowance
 from aisaas.billing.plans import Plan, PlanPrice
 from aisaas.errors import CapReached, QuotaExceeded, Unavailable

@@ -6,8 +6,8 @@ from collections.abc import Generator
 from decimal import Decimal
 
 import pytest
+from aisaas.controls.model_overrides import ModelChange
 
-from aisaas.admin.offers import ModelChange
 from aisaas.billing.plans import plans
 from aisaas.chat.catalogue import Succession
 from aisaas.ports import Model

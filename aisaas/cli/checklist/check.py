@@ -21,7 +21,7 @@ import redis
 
 from aisaas.adapters.smtp_mail import SmtpMail
 from aisaas.adapters.stripe_catalogue import sync
-from aisaas.admin.usage_models import Span
+from aisaas.billing.ledger.usage_models import Span
 from aisaas.billing.models import MeteringHealth
 from aisaas.cli.build import frontend
 from aisaas.cli.checklist import budget

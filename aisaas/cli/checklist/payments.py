@@ -8,7 +8,7 @@ from collections.abc import Collection, Generator, Sequence
 from aisaas.adapters.stripe_catalogue import sync
 from aisaas.adapters.stripe_endpoints import Endpoint, endpoints
 from aisaas.api.stripe_webhook import METERS, SNAPSHOTS
-from aisaas.billing.stripe_events import HANDLERS, METER_PROBLEM
+from aisaas.billing.subscriptions.events import HANDLERS, METER_PROBLEM
 from aisaas.cli.checklist.findings import Finding, fail, first, ok, skipped, warn
 from aisaas.errors import PaymentsError, PaymentsRefused
 from aisaas.settings import Settings

@@ -13,11 +13,11 @@ from typing import Any
 from sqlalchemy.exc import ProgrammingError
 
 from aisaas.adapters.smtp_mail import SmtpMail, SmtpServer
-from aisaas.admin.limits import EVERYTHING
 from aisaas.billing.plans import FREE, plans
 from aisaas.cli.build import frontend
 from aisaas.cli.build.leaks import find_leaks
 from aisaas.cli.checklist.findings import Finding, fail, first, ok, skipped, warn
+from aisaas.controls.kill_switch import EVERYTHING
 from aisaas.errors import (
     ConfigurationError,
     DependencyError,

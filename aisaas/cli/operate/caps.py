@@ -7,9 +7,9 @@ import json
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 
-from aisaas.admin.caps import SCOPES, CapToday
 from aisaas.cli.operate.operator import DONE, acted, operator
 from aisaas.cli.screen import say
+from aisaas.controls.spending_caps import SCOPES, CapToday
 from aisaas.wiring import Services
 
 USAGE = 2

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 
 from aisaas.adapters.provider_models import discover
-from aisaas.admin.offers import KEEP, Keep, Margin, ModelChange, OfferShown, OwnPrice
 from aisaas.admin.prices import price_lines
 from aisaas.cli.environment import adopt, configured, running
 from aisaas.cli.operate.operator import DONE, FAILED, USAGE, acted, operator
 from aisaas.cli.parts import plan
 from aisaas.cli.screen import complain, say
+from aisaas.controls.model_overrides import KEEP, Keep, Margin, ModelChange, OfferShown, OwnPrice
 from aisaas.ports import Discovery
 from aisaas.prices import weight_of
 from aisaas.settings import load

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from uuid import UUID
 
-from aisaas.admin.money_usage import TROUBLE
+from aisaas.admin.outbox import TROUBLE
 from aisaas.cli.operate.operator import DONE, USAGE, acted, agreed, operator
 from aisaas.cli.screen import complain, say
 from aisaas.formats import exact_usd

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import date
 from uuid import UUID
 
-from aisaas.admin.money import MoneyHealth
-from aisaas.admin.money_entitlements import DifferencePlace, Entitlements
-from aisaas.admin.money_ledger import DayPlace, LedgerAndMeter
-from aisaas.admin.money_ledger_store import DayEntry
-from aisaas.billing.entitlement_store import DifferenceEntry
+from aisaas.admin.billing_ops import MoneyHealth
+from aisaas.admin.entitlement_differences import DifferencePlace, Entitlements
+from aisaas.admin.reconciliation import DayPlace, LedgerAndMeter
+from aisaas.billing.metering.reconciliation_reports import DayEntry
+from aisaas.billing.subscriptions.entitlement_store import DifferenceEntry
 from aisaas.cli.operate.operator import DONE, FAILED, USAGE, acted, agreed, operator
 from aisaas.cli.screen import complain, say
 from aisaas.errors import Refusal

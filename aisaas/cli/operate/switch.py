@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 
-from aisaas.admin.limits import EVERYTHING
 from aisaas.cli.operate.operator import DONE, acted, operator
 from aisaas.cli.screen import say
+from aisaas.controls.kill_switch import EVERYTHING
 from aisaas.wiring import Services
 
 

@@ -15,8 +15,8 @@ from typing import TextIO, get_args
 
 from aisaas.admin.usage import UsageReports
 from aisaas.admin.usage_export import Format, csv_text, json_text
-from aisaas.admin.usage_models import By, Difference, Span
-from aisaas.billing.recompute import Receipt
+from aisaas.billing.ledger.recompute import Receipt
+from aisaas.billing.ledger.usage_models import By, Difference, Span
 from aisaas.cli.operate.operator import USAGE, acted, operator
 from aisaas.cli.screen import complain, say
 from aisaas.wiring import Services

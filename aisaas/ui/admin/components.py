@@ -160,21 +160,96 @@ def ask_first(
     danger: bool = False,
     small: bool = True,
 ) -> rx.Component:
-    """A button, and a dialog that asks for `fields` (see `AskFirst`) and always for a reason.
+    """A button, and a dialog that asks for `fields` and always for a reason, which the audit log keeps.
 
-    `on_confirm` is a handler that takes the form as a dictionary; when it has done what was asked it
-    calls `shell.done`, which closes the dialog. A refusal is shown in it.
+    Fields are `{name, label, type, value, options, hint, required, min, max, step}`; all but the first two
+    may be missing. `on_confirm` is a handler that takes the form as a dictionary; when it has done what was
+    asked it calls `shell.done`, which closes the dialog. A refusal is shown in it.
     """
+    shown = fields if isinstance(fields, rx.Var) else rx.Var.create(list(fields))
+    button = "button button-small" if small else "button"
+    # A handler and what it is about are one dialog of a page.
+    handler: Any = rx.Var.create(f"{on_confirm.fn.__qualname__}-")
+    own = handler + subject
     return AskFirst.create(
+        rx.el.p(explanation) if explanation != "" else rx.fragment(),
+        rx.foreach(shown.to(list[dict[str, Any]]), lambda field: _field(field, own)),
+        _reason(own),
         label=label,
         title=title,
-        explanation=explanation,
         confirm=confirm,
         danger=danger,
-        small=small,
-        fields=fields if isinstance(fields, rx.Var) else list(fields),
+        class_name=f"{button} button-danger" if danger else button,
         subject=subject,
         refusal=Notices.refusal,
         acted=Area.acted,
         on_confirm=on_confirm,
+    )
+
+
+def _field(field: Any, dialog: Any) -> rx.Component:
+    own = dialog + "-" + field["name"].to(str)
+    # Another value makes it another field: what was typed into the one before is gone.
+    key = field["name"].to(str) + " " + field["value"].to_string()
+    check = rx.el.label(
+        rx.el.input(
+            id=own,
+            name=field["name"],
+            type="checkbox",
+            value="yes",
+            default_checked=field["value"] == "yes",
+        ),
+        field["label"],
+        html_for=own,
+        class_name="choice",
+    )
+    described = {"aria-describedby": rx.cond(field["hint"], own + "-hint", rx.Var("undefined"))}
+    select = rx.el.select(
+        rx.foreach(field["options"].to(list[dict[str, str]]), _option),
+        id=own,
+        name=field["name"],
+        default_value=field["value"],
+        custom_attrs=described,
+    )
+    box = rx.el.input(
+        id=own,
+        name=field["name"],
+        type=rx.cond(field["type"], field["type"], "text"),
+        default_value=field["value"],
+        required=field["required"],
+        min=field["min"],
+        max=field["max"],
+        step=field["step"],
+        max_length=rx.cond(field["type"] == "number", rx.Var("undefined"), 200),
+        auto_complete="off",
+        custom_attrs=described,
+    )
+    labelled = rx.el.div(
+        rx.el.label(field["label"], html_for=own),
+        rx.cond(field["type"] == "select", select, box),
+        rx.cond(field["hint"], rx.el.p(field["hint"], id=own + "-hint", class_name="hint")),
+        class_name="field",
+    )
+    return rx.fragment(rx.cond(field["type"] == "checkbox", check, labelled), key=key)
+
+
+def _option(option: Any) -> rx.Component:
+    return rx.el.option(option["label"], value=option["value"], key=option["value"])
+
+
+def _reason(dialog: Any) -> rx.Component:
+    own = dialog + "-reason"
+    return rx.el.div(
+        rx.el.label("Reason", html_for=own),
+        rx.el.textarea(
+            id=own,
+            name="reason",
+            rows=2,
+            required=True,
+            min_length=3,
+            max_length=500,
+            custom_attrs={"aria-describedby": own + "-hint"},
+        ),
+        rx.el.p("Saved in the audit log.", id=own + "-hint", class_name="hint"),
+        class_name="field",
     )

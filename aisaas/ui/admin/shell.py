@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import reflex as rx
 
+from aisaas.accounts.admin_access import require_admin
 from aisaas.accounts.models import Principal
-from aisaas.admin.access import require_admin
 from aisaas.ui import layout, not_found, notices, routes
 from aisaas.ui.session import principal_of, show_account
 

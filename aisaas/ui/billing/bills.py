@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from aisaas.billing.checkout import Billing
+from aisaas.billing.subscriptions.checkout import Billing
 from aisaas.errors import Unavailable
 from aisaas.formats import count, money, usd
 from aisaas.ports import Invoice, InvoicePreview

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from aisaas.accounts.models import Principal
-from aisaas.billing.checkout import Billing, is_dearer
 from aisaas.billing.plans import FREE, Plan
+from aisaas.billing.subscriptions.checkout import Billing, is_dearer
 from aisaas.formats import count, moment, price, usd
 
 TRIALING, PAST_DUE, CANCELLED = "trialing", "past_due", "cancelled"

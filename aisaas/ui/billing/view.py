@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from aisaas.accounts.models import Principal
-from aisaas.billing.checkout import Billing
 from aisaas.billing.models import Allowance
 from aisaas.billing.plans import Plan
+from aisaas.billing.subscriptions.checkout import Billing
 from aisaas.formats import count, price, usd
 from aisaas.ui import amounts
 from aisaas.ui.amounts import GaugeView, gauge

@@ -270,21 +270,17 @@ class PayButton(rx.Component):
 class AskFirst(rx.Component):
     """A button of an admin: asks what is to be done exactly, and why, before it is done.
 
-    `fields` are `{name, label, type, value, options, hint, required, min, max, step}`; all but the
-    first two may be missing. `on_confirm` gets every field's text, the reason among them as
-    `reason`, and `subject` as it is. The dialog stays, with what was typed, until `acted` has grown.
+    `on_confirm` gets the text of every field inside it by its name, and `subject` as it is. The dialog
+    stays, with what was typed, until `acted` has grown.
     """
 
-    library = _library("ask_first")
+    library = _library("dialog")
     tag = "AskFirst"
 
     label: rx.Var[str]
     title: rx.Var[str]
-    explanation: rx.Var[str]
     confirm: rx.Var[str]
     danger: rx.Var[bool]
-    small: rx.Var[bool]
-    fields: rx.Var[Any]
     subject: rx.Var[Any]
     refusal: rx.Var[Any]
     acted: rx.Var[int]

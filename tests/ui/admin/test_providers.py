@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import pytest
+from aisaas.billing.providers.health import ANSWERED, Attempt
+from aisaas.billing.providers.reports import Circuit, Ended
 
 from aisaas.admin.provider_reports import (
     Health,
@@ -15,8 +17,6 @@ from aisaas.admin.provider_reports import (
     ProviderReport,
     ProviderStatus,
 )
-from aisaas.admin.provider_reports_store import Circuit, Ended
-from aisaas.billing.provider_health import ANSWERED, Attempt
 from aisaas.errors import KEY_REFUSED
 from aisaas.ui.admin.providers import state, view
 from aisaas.ui.admin.providers.state import ProviderStatuses

@@ -9,8 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-
-from aisaas.admin.usage_models import (
+from aisaas.billing.ledger.usage_models import (
     Burn,
     Earned,
     Figures,
@@ -23,6 +22,7 @@ from aisaas.admin.usage_models import (
     Span,
     Spent,
 )
+
 from aisaas.ui.admin.usage import live, view
 from aisaas.ui.admin.usage.live import LiveFigures
 from aisaas.ui.admin.usage.state import Usage

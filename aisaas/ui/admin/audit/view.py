@@ -8,8 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from aisaas.admin.audit import AuditPage, user_in
-from aisaas.admin.models import AuditEntry
 from aisaas.admin.store import MOST_PEOPLE
+from aisaas.controls.models import AuditEntry
 
 NOTHING = "–"
 TOO_MANY = (

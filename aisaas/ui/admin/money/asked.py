@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import date
 from uuid import UUID
 
-from aisaas.admin.money_usage import Resolution
+from aisaas.admin.outbox import Resolution
 from aisaas.errors import ActionInvalid
 from aisaas.ui import payloads
 

@@ -8,7 +8,7 @@ import reflex as rx
 
 from aisaas import formats
 from aisaas.accounts.models import Principal
-from aisaas.admin.money_ledger import DayPlace
+from aisaas.admin.reconciliation import DayPlace
 from aisaas.ui import notices, payloads
 from aisaas.ui.admin.money import asked, view
 from aisaas.ui.admin.money.listed import Listed

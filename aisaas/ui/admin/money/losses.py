@@ -8,7 +8,7 @@ import reflex as rx
 
 from aisaas import formats
 from aisaas.accounts.models import Principal
-from aisaas.admin.losses_store import UsageLost
+from aisaas.billing.ledger.loss_reports import UsageLost
 from aisaas.ui import layout
 from aisaas.ui.admin import components as shared
 from aisaas.ui.admin.components import Column

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reflex as rx
 
 from aisaas.accounts.models import Principal
-from aisaas.admin.money_usage import OutboxPlace
+from aisaas.admin.outbox import OutboxPlace
 from aisaas.ui import notices
 from aisaas.ui.admin.money import asked, view
 from aisaas.ui.admin.money.listed import Listed

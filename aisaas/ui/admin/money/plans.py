@@ -7,7 +7,7 @@ from uuid import UUID
 import reflex as rx
 
 from aisaas.accounts.models import Principal
-from aisaas.admin.money_entitlements import DifferencePlace
+from aisaas.admin.entitlement_differences import DifferencePlace
 from aisaas.ui import notices, payloads
 from aisaas.ui.admin.money import asked
 from aisaas.ui.admin.money import plans_view as view

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from aisaas.admin.money_entitlements import DifferencePage, PlanCompared, PlanCorrected
-from aisaas.billing.entitlement_store import DifferenceEntry, EntitlementHealth
+from aisaas.admin.entitlement_differences import DifferencePage, PlanCompared, PlanCorrected
 from aisaas.billing.models import Entitlement
+from aisaas.billing.subscriptions.entitlement_store import DifferenceEntry, EntitlementHealth
 from aisaas.ui import routes
 from aisaas.ui.admin.users.view import PLANS, STATUSES
 from aisaas.ui.admin.view import TileView

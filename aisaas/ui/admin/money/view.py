@@ -9,12 +9,12 @@ from decimal import Decimal
 from typing import Any
 
 from aisaas import formats
-from aisaas.admin.money_ledger import Corrected, DayPage
-from aisaas.admin.money_ledger_store import DayEntry, DriftHealth
-from aisaas.admin.money_usage import TROUBLE, OutboxPage, Resent
-from aisaas.admin.money_usage_store import OutboxEntry, OutboxHealth, OutboxState
-from aisaas.admin.money_webhooks import FAILED, WebhookPage
-from aisaas.admin.money_webhooks_store import WebhookEntry, WebhookHealth
+from aisaas.admin.outbox import TROUBLE, OutboxPage, Resent
+from aisaas.admin.reconciliation import Corrected, DayPage
+from aisaas.admin.webhooks import FAILED, WebhookPage
+from aisaas.billing.metering.outbox_reports import OutboxEntry, OutboxHealth, OutboxState
+from aisaas.billing.metering.reconciliation_reports import DayEntry, DriftHealth
+from aisaas.billing.subscriptions.event_reports import WebhookEntry, WebhookHealth
 from aisaas.ports import TOKEN_METER
 from aisaas.ui import routes
 from aisaas.ui.admin.view import TileView

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reflex as rx
 
 from aisaas.accounts.models import Principal
-from aisaas.admin.money_webhooks import WebhookPlace
+from aisaas.admin.webhooks import WebhookPlace
 from aisaas.ui import notices
 from aisaas.ui.admin.money import asked, view
 from aisaas.ui.admin.money.listed import Listed

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from aisaas import formats
 from aisaas.admin.provider_reports import HealthSpan, ProviderReport, ProviderStatus
-from aisaas.admin.provider_reports_store import Ended
+from aisaas.billing.providers.reports import Ended
 
 NOTHING = "–"
 SPANS: tuple[tuple[HealthSpan, str], ...] = (

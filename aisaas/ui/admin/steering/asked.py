@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 from decimal import Decimal
 
-from aisaas.admin.caps import SCOPES, CapScope
-from aisaas.admin.found_models import NewModel
-from aisaas.admin.offers import ModelChange, OwnPrice
+from aisaas.controls.found_models import NewModel
+from aisaas.controls.model_overrides import ModelChange, OwnPrice
+from aisaas.controls.spending_caps import SCOPES, CapScope
 from aisaas.errors import ActionInvalid
 from aisaas.ui import payloads
 from aisaas.ui.payloads import word

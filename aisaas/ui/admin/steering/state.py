@@ -7,8 +7,8 @@ from typing import Any
 import reflex as rx
 
 from aisaas.accounts.models import Principal
-from aisaas.admin.offers import ModelChange
 from aisaas.billing.plans import plans
+from aisaas.controls.model_overrides import ModelChange
 from aisaas.ui import notices
 from aisaas.ui.admin.shell import admin_of, done, entered
 from aisaas.ui.admin.steering import asked, view

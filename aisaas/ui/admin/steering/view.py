@@ -8,13 +8,13 @@ from decimal import Decimal
 from typing import Any
 
 from aisaas import formats
-from aisaas.admin.caps import CapToday
-from aisaas.admin.found_models import Found, FoundList
-from aisaas.admin.limits import EVERYTHING
-from aisaas.admin.models import KillSwitch
-from aisaas.admin.offers import Margin, Offer, OfferShown
 from aisaas.admin.prices import PriceDifference, price_lines
 from aisaas.billing.plans import Plan
+from aisaas.controls.found_models import Found, FoundList
+from aisaas.controls.kill_switch import EVERYTHING
+from aisaas.controls.model_overrides import Margin, Offer, OfferShown
+from aisaas.controls.models import KillSwitch
+from aisaas.controls.spending_caps import CapToday
 from aisaas.prices import Price, window_within
 from aisaas.ui import amounts
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import date
 from typing import get_args
 
-from aisaas.admin.usage_models import Span, Step, UserSort
+from aisaas.billing.ledger.usage_models import Span, Step, UserSort
 from aisaas.errors import ActionInvalid
 from aisaas.ui.admin.usage.view import SPANS, SPLITS
 from aisaas.ui.admin.view import OrderView

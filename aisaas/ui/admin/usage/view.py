@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from aisaas import formats
-from aisaas.admin.usage_models import (
+from aisaas.billing.ledger.usage_models import (
     MOST_HOURLY_DAYS,
     Burn,
     Earned,

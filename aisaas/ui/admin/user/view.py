@@ -62,7 +62,7 @@ class LimitView:
 @dataclasses.dataclass(frozen=True)
 class OneUserView:
     """`mine` when they are the admin who looks. Moments are ISO 8601; `limit_fields` is what the
-    dialog of the limits asks for (see `AskFirst`)."""
+    dialog of the limits asks for (see `ask_first`)."""
 
     id: str = ""
     email: str = ""
