@@ -16,6 +16,7 @@ import pytest
 
 from aisaas.settings import PROJECT_ROOT
 from childprocess.ports import free_port
+from tests.front_end import kept
 from tests.ui.conftest import START_SECONDS, STOP_SECONDS
 
 COPIED = ("aisaas", "alembic", "assets", "childprocess", "devstack", "reflex.lock", ".web/build")
@@ -27,9 +28,10 @@ pytestmark = [pytest.mark.timeout(400), pytest.mark.usefixtures("front_end")]
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     copy = tmp_path / "project"
-    for name in COPIED:
-        ignored = shutil.ignore_patterns("__pycache__", "tests")
-        shutil.copytree(PROJECT_ROOT / name, copy / name, ignore=ignored, symlinks=True)
+    ignored = shutil.ignore_patterns("__pycache__", "tests")
+    with kept():
+        for name in COPIED:
+            shutil.copytree(PROJECT_ROOT / name, copy / name, ignore=ignored, symlinks=True)
     for name in FILES:
         shutil.copyfile(PROJECT_ROOT / name, copy / name)
     return copy
