@@ -31,7 +31,7 @@ cmp -s $(1).txt $(VENV)/$(subst /,-,$(1)).installed || { \
 	cp $(1).txt $(VENV)/$(subst /,-,$(1)).installed; }
 endef
 
-.PHONY: run dev shell db test check fix lock clean venv venv-run venv-dev help
+.PHONY: run dev shell db test migration check fix lock clean venv venv-run venv-dev help
 
 help:
 	@echo 'make run     start everything at http://127.0.0.1:3000 (PORT=3001 make run for another port)'
@@ -41,6 +41,7 @@ help:
 	@echo 'make test    run the tests; make test k=words runs those whose names contain the words'
 	@echo 'make check   check style, types, and architecture; changes nothing'
 	@echo 'make fix     fix what can be fixed automatically'
+	@echo 'make migration m="add a column"   write the migration that the tables and functions need'
 	@echo 'make lock    pin the dependencies after requirements*.in has changed'
 	@echo 'make clean   remove what was built or installed; data in .aisaas stays'
 
@@ -69,6 +70,9 @@ check: venv-dev
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/pyright
 	@$(VENV)/bin/lint-imports
+
+migration: venv-dev
+	@PYTHONPATH=. $(PY) alembic/new_migration.py "$(m)"
 
 fix: venv-dev
 	@$(VENV)/bin/ruff check --fix .

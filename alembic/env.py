@@ -17,7 +17,7 @@ from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import Connection
 
 from aisaas.cli.serve.migrate import database_url
-from aisaas.db.autogenerate import PLUGINS, include_name, include_object
+from aisaas.db.autogenerate import PLUGINS, include_name, include_object, render_item
 from aisaas.db.engine import driver_url
 from aisaas.db.migrate import TABLE_LOCK_SECONDS, WAIT_SECONDS
 from aisaas.errors import ConfigurationError, DependencyError
@@ -82,6 +82,7 @@ def migrate(connection: Connection) -> None:
         include_object=wanted,
         version_table_schema="private",
         autogenerate_plugins=PLUGINS,
+        render_item=render_item,
         compare_type=True,
         compare_server_default=True,
         transaction_per_migration=True,

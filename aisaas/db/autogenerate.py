@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import re
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
 
 import sqlalchemy as sa
+from alembic.autogenerate import renderers
+from alembic.autogenerate.api import AutogenContext
 from alembic.ddl.impl import ComparisonResult
 from alembic.ddl.postgresql import PostgresqlImpl
+from alembic.operations import ops
+from alembic.runtime.migration import MigrationContext
+from alembic.runtime.plugins import Plugin
+from alembic.script import ScriptDirectory
+from alembic.util import DispatchPriority, PriorityDispatchResult
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import AddConstraint, CreateIndex, ExecutableDDLElement
+from sqlmodel import AutoString
+from sqlmodel.sql.sqltypes import UTCDateTime
 
+from aisaas.db import migrate
 from aisaas.db.columns import has_trigrams, needs_trigrams
+from aisaas.db.schema_files import digests, unapplied
+from alembic import command
 
-PLUGINS = ("alembic.autogenerate.*", "alembic.ext.checkconstraint_byname")
+PLUGINS = ("alembic.autogenerate.*", "alembic.ext.checkconstraint_byname", "aisaas.files")
 # Of a table, without its name.
 CHECK = """
     select pg_get_constraintdef(oid) from pg_catalog.pg_constraint
@@ -106,3 +124,158 @@ class ComparedByPostgres(PostgresqlImpl):
         assert self.connection is not None
         parameters = {"table": table.fullname, "name": name}
         return str(self.connection.execute(sa.text(query), parameters).scalar_one())
+
+
+# What Alembic doesn't know by itself
+
+
+class ApplyFiles(ops.MigrateOperation):
+    """The files whose text no migration applies yet."""
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        self.files = files
+
+    def reverse(self) -> ApplyFiles:
+        """The text before isn't there any more."""
+        return ApplyFiles({})
+
+    def to_diff_tuple(self) -> tuple[str, ...]:
+        return ("apply_files", *self.files)
+
+
+class CreateIndexOnline(ops.MigrateOperation):
+    """An index on a table that others write to."""
+
+    def __init__(self, index: sa.Index) -> None:
+        self.index = index
+
+    def reverse(self) -> DropIndexOnline:
+        return DropIndexOnline(self.index)
+
+
+class DropIndexOnline(CreateIndexOnline):
+    pass
+
+
+def _compare_files(_: AutogenContext, upgrade: ops.UpgradeOps) -> PriorityDispatchResult:
+    if files := unapplied():
+        upgrade.ops.append(ApplyFiles(files))
+    return PriorityDispatchResult.CONTINUE
+
+
+Plugin("aisaas.files").add_autogenerate_comparator(
+    _compare_files, "autogenerate", "files", priority=DispatchPriority.LAST
+)
+
+
+@renderers.dispatch_for(ApplyFiles)
+def _render_files(context: AutogenContext, operation: ApplyFiles) -> str:
+    if not operation.files:
+        return "pass  # Functions, triggers, policies, and grants stay as they are."
+    context.imports.add("from aisaas.db.schema_files import apply")
+    return f"apply({json.dumps(dict(operation.files))})"
+
+
+@renderers.dispatch_for(CreateIndexOnline)
+def _render_index(context: AutogenContext, operation: CreateIndexOnline) -> str:
+    index, table = operation.index, operation.index.table
+    assert table is not None
+    name = f"{table.schema or 'public'}.{index.name}"
+    if isinstance(operation, DropIndexOnline):
+        context.imports.add("from aisaas.db.online import drop_index_concurrently")
+        return f"drop_index_concurrently({name!r})"
+    context.imports.add("from aisaas.db.online import create_index_concurrently")
+    statement = str(CreateIndex(index).compile(dialect=postgresql.dialect()))
+    on = statement.partition(" ON ")[2]
+    if table.schema is None:
+        on = f"public.{on}"
+    unique = ", unique=True" if index.unique else ""
+    return f"create_index_concurrently({name!r}, {on!r}{unique})"
+
+
+def render_item(kind: str, item: object, _: AutogenContext) -> str | Literal[False]:
+    """Types of SQLModel by their names in SQLAlchemy, so that migrations don't depend on them."""
+    if kind == "type" and isinstance(item, AutoString):
+        return "sa.Text()"
+    if kind == "type" and isinstance(item, UTCDateTime):
+        return "sa.DateTime(timezone=True)"
+    return False
+
+
+# Writing a migration
+
+# What Alembic puts around what it has written.
+MARKS = re.compile(r"^ *# ### .*\n", re.MULTILINE)
+
+ACCESS = """-- Nobody has access yet. Grant what is needed, as in the files beside this one, and say the same in
+-- aisaas/db/grants.py. Rows of users need policies.
+alter table {table} enable row level security;
+revoke all on {table} from public, anon, authenticated, service_role;
+"""
+
+
+def write_migration(url: str, message: str) -> tuple[Path, ...]:
+    """Write the migration that brings a database, which is at the newest one, to what the classes say.
+
+    Returns:
+        the migration and what else was written; nothing where the two are the same.
+    """
+    config = migrate.alembic_config()
+    config.attributes["url"] = url
+    config.cmd_opts = Namespace(quiet=True)
+    scripts = ScriptDirectory.from_config(config)
+    written: list[Path] = []
+
+    def complete(_: MigrationContext, __: object, directives: list[ops.MigrationScript]) -> None:
+        [script] = directives
+        assert script.upgrade_ops is not None
+        assert script.downgrade_ops is not None
+        upgrade = script.upgrade_ops.ops
+        written.extend(_access_files(upgrade))
+        upgrade[:] = [each for each in map(_online, upgrade) if not isinstance(each, ApplyFiles)]
+        if files := unapplied():
+            upgrade.append(ApplyFiles(files))
+        script.upgrade_ops.reverse_into(script.downgrade_ops)
+        if script.upgrade_ops.is_empty():
+            directives.clear()
+
+    made = command.revision(
+        config,
+        message,
+        autogenerate=True,
+        rev_id=f"{int(scripts.get_current_head() or 0) + 1:04d}",
+        process_revision_directives=complete,
+    )
+    for script in made if isinstance(made, list) else [made]:
+        if script is not None:
+            path = Path(script.path)
+            path.write_text(MARKS.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")
+            written.insert(0, path)
+    return tuple(written)
+
+
+def _access_files(upgrade: list[ops.MigrateOperation]) -> list[Path]:
+    """A file for each new table, in which nobody may do anything."""
+    written: list[Path] = []
+    for operation in upgrade:
+        if isinstance(operation, ops.CreateTableOp):
+            table = f"{operation.schema or 'public'}.{operation.table_name}"
+            if f"tables/{table}.sql" not in digests():
+                path = migrate.SCRIPTS / "tables" / f"{table}.sql"
+                path.write_text(ACCESS.format(table=table), encoding="utf-8")
+                written.append(path)
+    return written
+
+
+def _online(operation: ops.MigrateOperation) -> ops.MigrateOperation:
+    """Indexes of a table that was there before, without blocking who writes to it."""
+    if isinstance(operation, ops.ModifyTableOps):
+        operation.ops = [
+            CreateIndexOnline(each.to_index())
+            if isinstance(each, ops.CreateIndexOp)
+            else DropIndexOnline(each.to_index())
+            if isinstance(each, ops.DropIndexOp)
+            else each
+            for each in operation.ops
+        ]
+    return operation

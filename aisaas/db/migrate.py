@@ -118,4 +118,5 @@ def alembic_config() -> Config:
 
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     return config

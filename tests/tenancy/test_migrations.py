@@ -67,9 +67,17 @@ def own_database(stack: Stack, prepare: str = "") -> Generator[str]:
             others = "select 1 from pg_stat_activity where datname = %s and usename <> current_user"
             while connection.execute(others, [name]).fetchall():
                 time.sleep(0.02)
-            connection.execute(
-                sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
-            )
+            drop = sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    connection.execute(drop)
+                    break
+                except psycopg.errors.InsufficientPrivilege:
+                    # One that came since, like autovacuum's.
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.02)
 
 
 def test_migrating_twice_changes_nothing(stack: Stack, schema_owner: psycopg.Connection) -> None:
