@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlmodel import SQLModel
 
 from aisaas.accounts import models as accounts
+from aisaas.audit import models as audit
 from aisaas.billing import job_tables as jobs
 from aisaas.billing.ledger import tables as ledger
 from aisaas.billing.ledger import usage_models as usage
@@ -14,10 +15,10 @@ from aisaas.billing.providers import tables as providers
 from aisaas.billing.reservations import tables as reservations
 from aisaas.billing.subscriptions import tables as subscriptions
 from aisaas.chat import models as chat
-from aisaas.controls import models as admin
+from aisaas.controls import models as controls
 
 MODULES = (
-    *(accounts, admin, usage, chat),
+    *(accounts, audit, controls, usage, chat),
     *(jobs, ledger, metering, notices, providers, reservations, subscriptions),
 )
 

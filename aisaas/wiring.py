@@ -51,16 +51,16 @@ from aisaas.billing.metering.reconcile import Reconciliation
 from aisaas.billing.metrics import Figures
 from aisaas.billing.notices.mail import Letterhead
 from aisaas.billing.notices.mailer import NoticeMails
-from aisaas.billing.plans import Plan, extra_usage, plans
+from aisaas.billing.plans.terms import Plan, extra_usage, plans
 from aisaas.billing.providers.alerts import ProviderAlerts
 from aisaas.billing.providers.health import ProviderHealth
 from aisaas.billing.reservations.quota import Quota
 from aisaas.billing.reservations.refusals import Refusals
 from aisaas.billing.reservations.spending_alerts import SpendingAlerts
-from aisaas.billing.subscriptions import Subscriptions
 from aisaas.billing.subscriptions.changes import BillingChanges
 from aisaas.billing.subscriptions.checkout import Checkout
 from aisaas.billing.subscriptions.events import StripeEvents
+from aisaas.billing.subscriptions.subscriptions import Subscriptions
 from aisaas.billing.subscriptions.tasks import SubscriptionTasks
 from aisaas.chat import retention as chat_retention
 from aisaas.chat.catalogue import Catalogue, Known, added_line, load_catalogue

@@ -18,9 +18,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import psycopg
+
 from aisaas.billing.ledger.usage_models import Span, UserSort
 from aisaas.billing.ledger.usage_reports import FIGURES, WIDTHS
-
 from aisaas.db.migrate import upgrade
 from aisaas.settings import load
 from aisaas.wiring import Services, build

@@ -403,7 +403,12 @@ def test_finished_build_is_kept_while_nothing_changes(project: Project) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("aisaas/ui/page.py", "aisaas/ui/new.jsx", "aisaas/billing/plans.py", "assets/logo.svg"),
+        *(
+            "aisaas/ui/page.py",
+            "aisaas/ui/new.jsx",
+            "aisaas/billing/plans/terms.py",
+            "assets/logo.svg",
+        ),
         *("rxconfig.py", "requirements.txt", "reflex.lock/package-lock.json"),
     ],
 )

@@ -356,3 +356,39 @@ async def make_first_admin(session: AsyncSession, user_id: UUID) -> bool:
         {"subject": f"user:{user_id}", "reason": FIRST_ACCOUNT},
     )
     return True
+
+
+async def lock_user(session: AsyncSession, user_id: UUID) -> datetime | None:
+    """The database's present, or None without such a user; they are there until the transaction
+    ends."""
+    rows = await session.execute(
+        text("select now() from public.profiles where id = :id for key share"), {"id": user_id}
+    )
+    return rows.scalar_one_or_none()
+
+
+async def user_by_email(session: AsyncSession, email: str) -> UUID | None:
+    rows = await session.execute(
+        text("select id from public.profiles where lower(email) = lower(:email)"), {"email": email}
+    )
+    return rows.scalar_one_or_none()
+
+
+async def hold_admin(session: AsyncSession, user_id: UUID) -> bool:
+    """Whether they are an admin in good standing; they stay one until the transaction ends."""
+    rows = await session.execute(
+        text(
+            "select 1 from public.profiles"
+            " where id = :id and role = 'admin' and suspended_at is null for share"
+        ),
+        {"id": user_id},
+    )
+    return rows.first() is not None
+
+
+async def names_of(session: AsyncSession, user_ids: Collection[UUID]) -> dict[UUID, str]:
+    """The addresses of those of them that have an account."""
+    rows = await session.execute(
+        text("select id, email from public.profiles where id = any(:ids)"), {"ids": list(user_ids)}
+    )
+    return {row[0]: row[1] for row in rows}

@@ -30,7 +30,7 @@ from aisaas.adapters.stripe_objects import (
     StripeSubscription,
 )
 from aisaas.adapters.stripe_payments import BILLING_MODE, MISSING
-from aisaas.billing.plans import MILLION, Plan, plans
+from aisaas.billing.plans.terms import MILLION, Plan, plans
 from aisaas.errors import PaymentsRefused
 from aisaas.ports import EXTRA_USAGE_METER, TOKEN_METER
 from aisaas.settings import Settings

@@ -54,7 +54,7 @@ from aisaas.adapters.stripe_webhooks import (
     read_meter_notice,
     verify,
 )
-from aisaas.billing.models import FINAL_STATUSES
+from aisaas.billing.plans.models import FINAL_STATUSES
 from aisaas.errors import CHECKOUT_PAID, PaymentsRefused
 from aisaas.ports import (
     EXTRA_USAGE_METER,

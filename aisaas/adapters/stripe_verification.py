@@ -29,7 +29,7 @@ from aisaas.adapters.stripe_simulation import (
     delete_leftovers,
     simulated,
 )
-from aisaas.billing.plans import Plan, plans
+from aisaas.billing.plans.terms import Plan, plans
 from aisaas.billing.reservations.quota import beyond_included, price_of
 from aisaas.billing.subscriptions.checkout import cents, upgraded
 from aisaas.errors import PaymentsError, PaymentsRefused

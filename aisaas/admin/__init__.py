@@ -1,1 +1,1 @@
-"""What admins steer, and the record of it."""
+"""What admins see and do over all domains. It owns no table."""

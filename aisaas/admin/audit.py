@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from aisaas.accounts import store as accounts_store
 from aisaas.accounts.admin_access import looking
 from aisaas.accounts.models import Principal
-from aisaas.admin import store
-from aisaas.controls.models import AuditEntry
+from aisaas.audit import store as audit_store
+from aisaas.audit.models import AuditEntry
 from aisaas.db.service import ServiceDatabase
 
 PAGE_ENTRIES = 50
@@ -57,7 +58,7 @@ class AuditLog:
             Unavailable: the database does not answer.
         """
         async with looking(self._database, principal) as session:
-            found = await store.audit_entries(
+            found = await audit_store.audit_entries(
                 session,
                 search=search,
                 before=(before.at, before.id) if before else None,
@@ -70,6 +71,6 @@ class AuditLog:
                 for user_id in map(user_in, (entry.actor, entry.subject))
                 if user_id is not None
             }
-            names = await store.names_of(session, people)
-            narrow = bool(search) and await store.too_many_people(session, search)
+            names = await accounts_store.names_of(session, people)
+            narrow = bool(search) and await audit_store.too_many_people(session, search)
         return AuditPage(entries, names, older=len(found) > PAGE_ENTRIES, narrow=narrow)

@@ -11,7 +11,9 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.admin import store
+from aisaas.accounts import store as accounts_store
+from aisaas.audit import store as audit_store
+from aisaas.billing.reservations import store as reservations_store
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import NotFound
 
@@ -45,7 +47,7 @@ class Credits:
     async def user_by_email(self, email: str) -> UUID:
         """Raises NotFound."""
         async with self._database.transaction() as session:
-            found = await store.user_by_email(session, email)
+            found = await accounts_store.user_by_email(session, email)
         if found is None:
             raise NotFound("No account has that email address.")
         return found
@@ -73,15 +75,15 @@ async def grant_in(
         raise ValueError(f"tokens must be from 1 to {MOST_TOKENS:,}")
     if expires_at is not None and expires_at.tzinfo is None:
         raise ValueError("the end needs a time zone")
-    now = await store.lock_user(session, user_id)
+    now = await accounts_store.lock_user(session, user_id)
     if now is None:
         raise NotFound("That user doesn't exist.")
     if expires_at is not None and expires_at <= now:
         raise ValueError("the end lies in the past")
-    grant_id = await store.grant_credits(
+    grant_id = await reservations_store.grant_credits(
         session, user_id, tokens, reason=reason.strip(), actor=actor, expires_at=expires_at
     )
-    await store.audit(
+    await audit_store.audit(
         session,
         actor=actor,
         action="credits.grant",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aisaas.accounts.admin_access import Actor, acting, looking, stated
-from aisaas.admin.store import audit
+from aisaas.audit.store import audit
 from aisaas.billing import job_failure_reports as store
 from aisaas.billing.job_failure_reports import FailedItem
 from aisaas.db.service import ServiceDatabase

@@ -1,5 +1,5 @@
 """What providers may bill beyond what was charged, for admins. It is written where calls are settled
-(billing/losses.py); nothing changes it.
+(billing/ledger/losses.py); nothing changes it.
 
 Outage: without the database nothing is shown.
 """

@@ -1,5 +1,5 @@
 """How providers do, over all processes, for admins: it is counted where calls are made
-(billing/provider_health.py), and nothing is decided by it.
+(billing/providers/health.py), and nothing is decided by it.
 
 Outage: without the database nothing is shown.
 """

@@ -18,7 +18,6 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.admin_access import Actor, may_look
-from aisaas.admin.store import spending_caps
 from aisaas.billing.ledger import usage_reports as store
 from aisaas.billing.ledger.usage_models import (
     MOST_HOURLY_DAYS,
@@ -41,6 +40,7 @@ from aisaas.billing.ledger.usage_models import (
     UserSort,
 )
 from aisaas.controls.spending_caps import CapScope
+from aisaas.controls.store import spending_caps
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, Unavailable
 

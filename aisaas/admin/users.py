@@ -23,7 +23,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aisaas.accounts.admin_access import Actor, acting, stated
 from aisaas.accounts.live import LiveSessions
 from aisaas.accounts.store import HeldTokens, revoke_all_of
-from aisaas.admin import store
 from aisaas.admin import users_store as users
 from aisaas.admin.credits import grant_in
 from aisaas.admin.stripe_pages import StripePages
@@ -41,10 +40,11 @@ from aisaas.admin.users_models import (
     Spent,
     Standing,
 )
-from aisaas.billing import store as billing
-from aisaas.billing.models import Allowance
-from aisaas.billing.plans import Plan
+from aisaas.audit import store as audit_store
 from aisaas.billing.plans.periods import running
+from aisaas.billing.plans.terms import Plan
+from aisaas.billing.reservations import store as reservations_store
+from aisaas.billing.reservations.models import Allowance
 from aisaas.billing.reservations.quota import Quota
 from aisaas.billing.subscriptions.checkout import HIGHEST_CAP_USD, cents
 from aisaas.db.service import ServiceDatabase
@@ -101,7 +101,7 @@ class Users:
         async with self._reading(actor) as session:
             found = _known(await users.standing(session, user_id))
             plan, limits = self._parts.quota.plan_of(found), self._parts.quota.limits_of(found)
-            allowance = await billing.allowance(session, user_id, running(found), limits)
+            allowance = await reservations_store.allowance(session, user_id, running(found), limits)
             spent = await users.spent(session, user_id, allowance.period_key)
             today, days = await users.days(session, user_id)
             return OneUser(
@@ -337,7 +337,7 @@ class _Act:
 
     async def note(self, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
         """The line in the audit log."""
-        await store.audit(
+        await audit_store.audit(
             self.session,
             actor=self.name,
             action=self.action,

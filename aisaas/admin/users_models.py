@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 from uuid import UUID
 
 from aisaas.accounts.models import GrantingSubscription, OpenedBy
-from aisaas.billing.models import Allowance
-from aisaas.billing.plans import Plan
+from aisaas.billing.plans.terms import Plan
+from aisaas.billing.reservations.models import Allowance
 
 Role = Literal["user", "admin"]
 Sort = Literal["joined", "email", "plan", "seen", "requests", "tokens", "cost"]

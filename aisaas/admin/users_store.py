@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts import devices
 from aisaas.accounts.store import granting, sessions_of
-from aisaas.admin.store import address_has, address_pattern
 from aisaas.admin.users_models import (
     Credit,
     Done,
@@ -38,6 +37,7 @@ from aisaas.admin.users_models import (
 )
 from aisaas.billing.ledger.usage_models import Span
 from aisaas.billing.ledger.usage_reports import blocks, in_blocks
+from aisaas.db.search import address_has, address_pattern
 
 PAGE = 25
 # Nobody turns so many pages; whoever has more users narrows the search.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from aisaas import formats
-from aisaas.billing.plans import plans
+from aisaas.billing.plans.terms import plans
 from aisaas.settings import OAUTH_PROVIDERS
 from aisaas.wiring import Services
 

@@ -1,1 +1,1 @@
-"""Plans, the allowance, the ledger."""
+"""What things cost: plans, reservations, the ledger, metering, subscriptions, and notices."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
 from aisaas.accounts.models import Principal
-from aisaas.billing.models import Claim
 from aisaas.billing.plans.periods import running
+from aisaas.billing.reservations.models import Claim
 from aisaas.billing.reservations.quota import Quota
 from aisaas.chat import prompt as prompts
 from aisaas.chat import store

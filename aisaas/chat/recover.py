@@ -19,9 +19,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from aisaas.billing import store as billing_store
 from aisaas.billing.job_failures import JobFailures, Patience
-from aisaas.billing.store import Abandoned
+from aisaas.billing.reservations import store as reservations_store
+from aisaas.billing.reservations.store import Abandoned
 from aisaas.chat import store
 from aisaas.chat.catalogue import Catalogue
 from aisaas.chat.settle import Owed, Produced, Settler, Unsettled
@@ -71,7 +71,7 @@ class Recovery:
         there for a while."""
         began = time.monotonic()
         steady, self._steady_since = self._steady_since, None
-        now = await self._service.ask(billing_store.clock())
+        now = await self._service.ask(reservations_store.clock())
         ended = time.monotonic()
         if (
             steady is None
@@ -96,7 +96,7 @@ class Recovery:
                 without the log, nobody can tell what was shown, so nothing is closed.
         """
         async with self._service.transaction() as session:
-            abandoned = await billing_store.claim_abandoned(session, BATCH, until=until)
+            abandoned = await reservations_store.claim_abandoned(session, BATCH, until=until)
         settled = await self._settle_all(abandoned)
         orphans = await self._end_orphans()
         if settled or orphans:

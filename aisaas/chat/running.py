@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from aisaas.billing.reservations.quota import Quota
-from aisaas.billing.store import LEASE_SECONDS
+from aisaas.billing.reservations.store import LEASE_SECONDS
 from aisaas.chat.reply import NOTHING_BEFORE, Before, ReplyParts, RunningReply
 from aisaas.controls.kill_switch import EngagedScopes
 from aisaas.errors import DependencyError, Refusal

@@ -9,7 +9,7 @@ What is charged, by how the reply ended:
 - no text through the provider's fault: nothing.
 
 Counts that can't be are replaced by our own (reports.py), and nothing is charged beyond the reservation
-(billing/quota.py). What a provider may bill beyond the charge is recorded with it (billing/losses.py).
+(billing/reservations/quota.py). What a provider may bill beyond the charge is recorded with it (billing/ledger/losses.py).
 
 What was used is booked whatever the text is: a reply that can't be stored as it came is stored plainer,
 then as a reply without text, and at the very last the ledger's line goes without its reply.
@@ -24,10 +24,10 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from aisaas.billing.ledger import losses
-from aisaas.billing.models import Charge, LossReason, ProviderBill
-from aisaas.billing.plans import ExtraUsage
+from aisaas.billing.ledger.models import Charge, LossReason, ProviderBill
+from aisaas.billing.ledger.store import add_provider_errors
+from aisaas.billing.plans.terms import ExtraUsage
 from aisaas.billing.reservations.quota import Booked, book, charged_weight
-from aisaas.billing.store import add_provider_errors
 from aisaas.chat import store
 from aisaas.chat.endings import UNANNOUNCED
 from aisaas.chat.reports import Issue, issues_of

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from aisaas.billing.subscriptions import Subscriptions
+from aisaas.billing.subscriptions.subscriptions import Subscriptions
 from aisaas.errors import DependencyError
 from aisaas.observe.jobs import RUNS
 

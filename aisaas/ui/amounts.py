@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from decimal import Decimal
 
-from aisaas.billing.models import Allowance
-from aisaas.billing.plans import PlanPrice
+from aisaas.billing.plans.terms import PlanPrice
+from aisaas.billing.reservations.models import Allowance
 from aisaas.billing.subscriptions.checkout import cents
 
 FULL, NEARLY_FULL, RUNNING_LOW = 100, 90, 80

@@ -17,8 +17,8 @@ from reflex_base.event import Event, EventSpec
 from aisaas import formats
 from aisaas.accounts import pictures
 from aisaas.accounts.models import Principal
-from aisaas.billing.models import Allowance
-from aisaas.billing.plans import PlanPrice
+from aisaas.billing.plans.terms import PlanPrice
+from aisaas.billing.reservations.models import Allowance
 from aisaas.errors import Refusal, Suspended, Unauthenticated
 from aisaas.ui import amounts, routes, sockets
 from aisaas.ui.billing.view import DatedView, NearView, due_view, near_view

@@ -13,7 +13,7 @@ import pytest
 from stripe import StripeClient
 
 from aisaas.adapters.stripe_catalogue import Step, StripeCatalogue
-from aisaas.billing.plans import Plan, PlanPrice
+from aisaas.billing.plans.terms import Plan, PlanPrice
 from aisaas.cli import environment, main
 from aisaas.errors import PaymentsError
 from aisaas.ports import RateLimits

@@ -13,13 +13,13 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
-from aisaas.controls.found_models import MOST_SHOWN, NewModel
-from aisaas.controls.model_overrides import ModelChange, OwnPrice
 
 from aisaas.accounts.models import Principal
 from aisaas.adapters.litellm_prices import price_of
-from aisaas.billing.plans import plans
+from aisaas.billing.plans.terms import plans
 from aisaas.chat.catalogue import BUNDLED
+from aisaas.controls.found_models import MOST_SHOWN, NewModel
+from aisaas.controls.model_overrides import ModelChange, OwnPrice
 from aisaas.errors import ActionInvalid, ModelRetired, ModelUnavailable, NotFound, SpendingPaused
 from aisaas.prices import weight_of
 from aisaas.wiring import Services

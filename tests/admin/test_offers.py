@@ -12,10 +12,10 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
-from aisaas.controls.model_overrides import ModelChange, OfferShown, OwnPrice
 
 from aisaas.accounts.models import Principal
-from aisaas.billing.plans import plans
+from aisaas.billing.plans.terms import plans
+from aisaas.controls.model_overrides import ModelChange, OfferShown, OwnPrice
 from aisaas.errors import (
     ActionInvalid,
     ConfigurationError,

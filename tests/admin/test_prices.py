@@ -8,10 +8,10 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from aisaas.controls.lineup import ListedModel
-from aisaas.controls.model_overrides import ModelChange, OfferShown, OwnPrice, offer_of
 
 from aisaas.admin.prices import PriceDifference, Prices, price_lines
+from aisaas.controls.lineup import ListedModel
+from aisaas.controls.model_overrides import ModelChange, OfferShown, OwnPrice, offer_of
 from aisaas.errors import ActionInvalid, NotFound
 from aisaas.prices import Price, Rates, Tier
 from aisaas.ui.admin.steering import view

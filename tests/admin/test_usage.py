@@ -11,10 +11,10 @@ from typing import get_args
 from uuid import UUID, uuid4
 
 import pytest
-from aisaas.billing.ledger.usage_models import Direction, Figures, ProviderErrors, Span, UserSort
-from aisaas.billing.ledger.usage_reports import FIGURES, WIDTHS, blocks
 
 from aisaas.admin.usage import PAGE_USERS, UsageReports
+from aisaas.billing.ledger.usage_models import Direction, Figures, ProviderErrors, Span, UserSort
+from aisaas.billing.ledger.usage_reports import FIGURES, WIDTHS, blocks
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import NotFound
 from aisaas.wiring import Services

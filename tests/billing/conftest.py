@@ -10,13 +10,15 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 import pytest_asyncio
-from aisaas.billing.plans.periods import Period
-from aisaas.billing.reservations.quota import Quota
 
 from aisaas.adapters.redis_client import make_listening_redis, make_redis
 from aisaas.adapters.redis_signals import RedisSignals
-from aisaas.billing.models import Charge, Claim, Limits
-from aisaas.billing.plans import Plan
+from aisaas.billing.ledger.models import Charge
+from aisaas.billing.plans.models import Limits
+from aisaas.billing.plans.periods import Period
+from aisaas.billing.plans.terms import Plan
+from aisaas.billing.reservations.models import Claim
+from aisaas.billing.reservations.quota import Quota
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase

@@ -6,8 +6,7 @@ from typing import cast
 from uuid import uuid4
 
 from aisaas.billing.notices.mail import Letterhead, write
-
-from aisaas.billing.plans import plans
+from aisaas.billing.plans.terms import plans
 from aisaas.settings import load
 from tests.settings.test_env_example import REQUIRED
 

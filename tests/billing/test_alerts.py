@@ -7,10 +7,10 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
+
+from aisaas.billing.reservations.models import Claim
 from aisaas.billing.reservations.quota import book
 from aisaas.billing.reservations.usage_alerts import crossed
-
-from aisaas.billing.models import Claim
 from aisaas.errors import QuotaExceeded
 from aisaas.wiring import Services
 from tests.billing.conftest import Billing, Sql, charge, claim

@@ -10,9 +10,6 @@ from decimal import Decimal
 from uuid import uuid4
 
 import pytest
-from aisaas.billing.plans.periods import running
-from aisaas.billing.reservations.quota import Quota, book
-from aisaas.billing.subscriptions.checkout import QUESTION_SECONDS, QUESTIONS, Checkout, cents
 from stripe import StripeClient, Subscription
 
 from aisaas.accounts.models import GrantingSubscription, Principal
@@ -20,7 +17,10 @@ from aisaas.adapters.redis_attempts import RedisAttempts
 from aisaas.adapters.redis_client import make_redis
 from aisaas.adapters.stripe_catalogue import StripeCatalogue
 from aisaas.adapters.stripe_payments import StripePayments
-from aisaas.billing.plans import plans
+from aisaas.billing.plans.periods import running
+from aisaas.billing.plans.terms import plans
+from aisaas.billing.reservations.quota import Quota, book
+from aisaas.billing.subscriptions.checkout import QUESTION_SECONDS, QUESTIONS, Checkout, cents
 from aisaas.errors import BillingInvalid, RateLimitedMinute, Unavailable
 from aisaas.ports import Window
 from aisaas.wiring import Services

@@ -7,10 +7,10 @@ from decimal import Decimal
 from itertools import chain
 from uuid import uuid4
 
-from aisaas.billing.reservations.quota import charged_weight, cost_usd, quota_tokens
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aisaas.billing.reservations.quota import charged_weight, cost_usd, quota_tokens
 from aisaas.chat import prompt as prompts
 from aisaas.chat.models import Said
 from aisaas.ports import Model, Price, Turn

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aisaas.billing.models import Entitlement
-from aisaas.billing.subscriptions import duplicates, entitlement
+from aisaas.billing.plans.models import Entitlement
+from aisaas.billing.subscriptions.subscriptions import duplicates, entitlement
 from aisaas.ports import PaidSubscription
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)

@@ -6,9 +6,9 @@ import asyncio
 from typing import cast
 
 import pytest
-from aisaas.admin.entitlement_differences import Entitlements
 
 from aisaas.adapters.redis_signals import RedisSignals
+from aisaas.admin.entitlement_differences import Entitlements
 from aisaas.errors import ActionInvalid, NotFound, Unavailable
 from aisaas.ports import Payments
 from aisaas.wiring import Services

@@ -7,19 +7,19 @@ from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
-from aisaas.billing.metering.reconcile import JOB as RECONCILE
-from aisaas.billing.metering.reconcile import Reconciliation
-from aisaas.billing.notices.mailer import REFUSALS as MAIL_TRIES
-from aisaas.billing.notices.mailer import NoticeMails
-from aisaas.billing.reservations.refusals import Refusals
-from aisaas.billing.reservations.spending_alerts import REFUSALS as ALERT_TRIES
 
 from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.admin.job_failures import FailedJobs
 from aisaas.billing import job_failures
 from aisaas.billing.job_failures import ATTEMPTS, JobFailures, Patience, name_of
-from aisaas.billing.notices import SUBSCRIPTION_ENDED
-from aisaas.billing.subscriptions import JOB as SYNCHRONISE
+from aisaas.billing.metering.reconcile import JOB as RECONCILE
+from aisaas.billing.metering.reconcile import Reconciliation
+from aisaas.billing.notices.mailer import REFUSALS as MAIL_TRIES
+from aisaas.billing.notices.mailer import NoticeMails
+from aisaas.billing.notices.notices import SUBSCRIPTION_ENDED
+from aisaas.billing.reservations.refusals import Refusals
+from aisaas.billing.reservations.spending_alerts import REFUSALS as ALERT_TRIES
+from aisaas.billing.subscriptions.subscriptions import JOB as SYNCHRONISE
 from aisaas.errors import ActionInvalid, DependencyError, MailRefused, NotFound, PaymentsRefused
 from aisaas.ports import Alert, Mail
 from aisaas.wiring import Services

@@ -9,10 +9,10 @@ from typing import cast
 from uuid import UUID, uuid4
 
 import pytest
+
+from aisaas.billing.notices import notices
 from aisaas.billing.notices.mail import Letterhead, write
 from aisaas.billing.notices.texts import TEXTS
-
-from aisaas.billing import notices
 from aisaas.errors import NoticeUnwritable
 from aisaas.ports import Mail
 from tests.billing.mails import URL, letterhead

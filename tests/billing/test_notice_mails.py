@@ -10,12 +10,12 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 import pytest_asyncio
-from aisaas.billing.notices.mailer import REFUSALS, NoticeMails
-from aisaas.billing.reservations.quota import book
 
 from aisaas.adapters.smtp_mail import SmtpMail
-from aisaas.billing import notices
-from aisaas.billing.notices import add_notice
+from aisaas.billing.notices import notices
+from aisaas.billing.notices.mailer import REFUSALS, NoticeMails
+from aisaas.billing.notices.notices import add_notice
+from aisaas.billing.reservations.quota import book
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, MailError

@@ -8,13 +8,14 @@ from decimal import Decimal
 from uuid import UUID, uuid4
 
 import pytest
-from aisaas.billing.plans.periods import Period, running
-from aisaas.billing.reservations.quota import Quota, book
 
 from aisaas.accounts.models import GrantingSubscription, Principal
-from aisaas.billing import store
-from aisaas.billing.models import Allowance, Claim, Limits
-from aisaas.billing.plans import Plan, PlanPrice
+from aisaas.billing.ledger import store as ledger_store
+from aisaas.billing.plans.models import Limits
+from aisaas.billing.plans.periods import Period, running
+from aisaas.billing.plans.terms import Plan, PlanPrice
+from aisaas.billing.reservations.models import Allowance, Claim
+from aisaas.billing.reservations.quota import Quota, book
 from aisaas.errors import CapReached, QuotaExceeded
 from aisaas.ports import RateLimits
 from tests.billing.conftest import PLENTY, Billing, Sql, charge, claim
@@ -403,6 +404,8 @@ async def test_page_shows_the_subscriptions_period(till: Till, billing: Billing)
     ada = subscriber()
     await till.use(ada, 10)
     async with billing.user.as_user(ada.user_id) as session:
-        page = await store.overview(session, ada.user_id, running(ada), till.quota.limits_of(ada))
+        page = await ledger_store.overview(
+            session, ada.user_id, running(ada), till.quota.limits_of(ada)
+        )
     assert (page.allowance.period_end, page.allowance.used) == (DEC_5, 10)
     assert [(use.in_period, use.tokens) for use in page.days] == [(True, 10)]

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 import pytest_asyncio
-from aisaas.billing.providers.alerts import ProviderAlerts
 from pydantic import SecretStr
 
 from aisaas.adapters.alert_webhook import AlertWebhook
 from aisaas.adapters.litellm_model import LiteLLMModel
-from aisaas.billing.store import add_provider_errors
+from aisaas.billing.ledger.store import add_provider_errors
+from aisaas.billing.providers.alerts import ProviderAlerts
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import KEY_REFUSED, MODEL_GONE, AlertError, ProviderError

@@ -11,6 +11,9 @@ from datetime import timedelta
 import psycopg
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
+
+from aisaas.admin.provider_reports import Health, ProviderReport, ProviderReports, ProviderStatus
 from aisaas.billing.providers.health import (
     ANSWERED,
     RANGES,
@@ -21,9 +24,6 @@ from aisaas.billing.providers.health import (
     range_of,
 )
 from aisaas.billing.providers.health_store import CircuitState
-from pydantic import SecretStr
-
-from aisaas.admin.provider_reports import Health, ProviderReport, ProviderReports, ProviderStatus
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import KEY_REFUSED, MODEL_GONE, DependencyError, Unavailable

@@ -10,12 +10,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from aisaas.billing.ledger import price_store
-from aisaas.billing.ledger.recompute import Receipt, recompute
-from aisaas.billing.reservations.quota import book
 
 from aisaas.adapters.litellm_prices import price_of
-from aisaas.billing.models import Charge
+from aisaas.billing.ledger import price_store
+from aisaas.billing.ledger.models import Charge
+from aisaas.billing.ledger.recompute import Receipt, recompute
+from aisaas.billing.reservations.quota import book
 from aisaas.ports import Model
 from aisaas.prices import Price, Tier
 from tests.billing.conftest import Billing, charge, claim, model

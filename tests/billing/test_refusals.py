@@ -12,11 +12,11 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 import pytest_asyncio
+
+from aisaas.billing.ledger import store as ledger_store
+from aisaas.billing.plans.models import Limits
 from aisaas.billing.reservations import refusals as module
 from aisaas.billing.reservations.refusals import Refusals
-
-from aisaas.billing import store
-from aisaas.billing.models import Limits
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError
@@ -129,7 +129,7 @@ async def test_page_groups_refusals_by_reason_and_day_newest_first(
         account,
     )
     async with billing.user.as_user(account) as session:
-        found = (await store.overview(session, account, None, Limits(1000))).refused
+        found = (await ledger_store.overview(session, account, None, Limits(1000))).refused
     assert [(each.code, each.times, each.model) for each in found] == [
         ("busy", 5, "new"),
         ("not_found", 1, None),

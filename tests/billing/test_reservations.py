@@ -10,14 +10,14 @@ from decimal import Decimal
 from uuid import UUID, uuid4
 
 import pytest
-from aisaas.billing.reservations.quota import Quota, book
-from aisaas.controls.kill_switch import KillSwitches
 from sqlalchemy import text
 
 from aisaas.adapters.litellm_prices import price_of
 from aisaas.adapters.redis_signals import RedisSignals
-from aisaas.billing import store
-from aisaas.billing.models import Charge
+from aisaas.billing.ledger.models import Charge
+from aisaas.billing.reservations import store as reservations_store
+from aisaas.billing.reservations.quota import Quota, book
+from aisaas.controls.kill_switch import KillSwitches
 from aisaas.errors import Busy, QuotaExceeded, Refusal, SpendingPaused
 from tests.billing.conftest import PLENTY, Billing, charge, claim, model
 
@@ -395,7 +395,7 @@ async def test_deleting_the_account_in_the_middle_of_a_reply_saves_nobody_its_pr
     ]
 
 
-async def _abandoned(billing: Billing, request_id: UUID) -> store.Abandoned:
+async def _abandoned(billing: Billing, request_id: UUID) -> reservations_store.Abandoned:
     """Its lease ran out, and this recovery takes it over before any other can."""
     async with billing.service.transaction() as session:
         await session.execute(
@@ -404,7 +404,7 @@ async def _abandoned(billing: Billing, request_id: UUID) -> store.Abandoned:
         )
         (found,) = [
             item
-            for item in await store.claim_abandoned(session, 1)
+            for item in await reservations_store.claim_abandoned(session, 1)
             if item.request_id == request_id
         ]
     return found

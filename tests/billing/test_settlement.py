@@ -7,12 +7,13 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
-from aisaas.billing.ledger import losses
-from aisaas.billing.reservations.quota import book, cost_usd, fitted, quota_tokens
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aisaas.billing.models import Held, ProviderBill
+from aisaas.billing.ledger import losses
+from aisaas.billing.ledger.models import ProviderBill
+from aisaas.billing.reservations.models import Held
+from aisaas.billing.reservations.quota import book, cost_usd, fitted, quota_tokens
 from aisaas.ports import Price, Usage
 from tests.billing.conftest import Billing, charge, claim, model
 

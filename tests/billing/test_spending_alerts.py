@@ -13,9 +13,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 import pytest_asyncio
-from aisaas.billing.reservations.spending_alerts import REFUSALS, SpendingAlerts
 
 from aisaas.adapters.alert_webhook import AlertWebhook
+from aisaas.billing.reservations.spending_alerts import REFUSALS, SpendingAlerts
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase

@@ -12,15 +12,17 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from aisaas.billing.ledger.usage_models import Difference, Span
-from aisaas.billing.reservations.quota import book
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.admin.usage import UsageReports
-from aisaas.billing import store
-from aisaas.billing.models import Call, CallPage, Charge, Claim, Limits, Overview, Place
+from aisaas.billing.ledger import store as ledger_store
+from aisaas.billing.ledger.models import Call, CallPage, Charge, Overview, Place
+from aisaas.billing.ledger.usage_models import Difference, Span
+from aisaas.billing.plans.models import Limits
+from aisaas.billing.reservations.models import Claim
+from aisaas.billing.reservations.quota import book
 from aisaas.ports import Outcome
 from tests.billing.conftest import Billing, Sql, charge, claim, model
 
@@ -134,7 +136,7 @@ def _at(day: date, hour: int = 12) -> datetime:
 
 async def _overview(billing: Billing, user_id: UUID, limit: int = 1000) -> Overview:
     async with billing.user.as_user(user_id) as session:
-        return await store.overview(session, user_id, None, Limits(limit))
+        return await ledger_store.overview(session, user_id, None, Limits(limit))
 
 
 # The sums
@@ -321,7 +323,7 @@ async def test_page_is_ones_own_even_for_a_neighbour_in_the_same_database(
 ) -> None:
     add_record(somebody, _at(today))
     async with billing.user.as_user(uuid4()) as session:
-        page = await store.overview(session, somebody, None, Limits(1000))
+        page = await ledger_store.overview(session, somebody, None, Limits(1000))
     assert page.days == ()
     assert page.calls.calls == ()
 
@@ -386,8 +388,8 @@ async def test_paging_meets_every_receipt_once_in_either_direction(
             return await turn(session, somebody, Place(call.at, call.id))
 
     first = (await _overview(billing, somebody)).calls
-    second = await page(store.older_calls, first.calls[-1])
-    third = await page(store.older_calls, second.calls[-1])
+    second = await page(ledger_store.older_calls, first.calls[-1])
+    third = await page(ledger_store.older_calls, second.calls[-1])
     assert [(p.newer, p.older, len(p.calls)) for p in (first, second, third)] == [
         (False, True, 20),
         (True, True, 20),
@@ -396,6 +398,6 @@ async def test_paging_meets_every_receipt_once_in_either_direction(
     seen = [call for part in (first, second, third) for call in part.calls]
     assert {call.id for call in seen} == set(made)
     assert seen == sorted(seen, key=lambda call: (call.at, call.id), reverse=True)
-    assert await page(store.newer_calls, third.calls[0]) == second
-    back = await page(store.newer_calls, second.calls[0])
+    assert await page(ledger_store.newer_calls, third.calls[0]) == second
+    back = await page(ledger_store.newer_calls, second.calls[0])
     assert (back.calls, back.newer, back.older) == (first.calls, False, True)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aisaas.adapters.redis_signals import RedisSignals
-from aisaas.billing.subscriptions import entitlement
+from aisaas.billing.subscriptions.subscriptions import entitlement
 from aisaas.ports import PaidSubscription, PaymentEvent
 from tests.billing.conftest import Billing, Sql
 from tests.billing.provider import DAY, event, new_subscription, this_second

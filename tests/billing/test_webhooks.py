@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
-from aisaas.billing.reservations.quota import book
-from aisaas.billing.subscriptions.events import HANDLERS
 
 from aisaas.adapters.redis_client import make_listening_redis, make_redis
 from aisaas.adapters.redis_signals import RedisSignals
-from aisaas.billing import subscriptions as subscriptions_module
-from aisaas.billing.subscriptions import BILLING_CHANGED
+from aisaas.billing.reservations.quota import book
 from aisaas.billing.subscriptions import events as events_module
+from aisaas.billing.subscriptions import subscriptions as subscriptions_module
+from aisaas.billing.subscriptions.events import HANDLERS
+from aisaas.billing.subscriptions.subscriptions import BILLING_CHANGED
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, PaymentsError, PaymentsRefused

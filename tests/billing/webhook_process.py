@@ -16,7 +16,7 @@ from uuid import UUID
 
 from aisaas.adapters.redis_client import make_listening_redis, make_redis
 from aisaas.adapters.redis_signals import RedisSignals
-from aisaas.billing import notices
+from aisaas.billing.notices import notices
 from aisaas.billing.subscriptions import events as stripe_events
 from aisaas.billing.subscriptions import store as subscription_store
 from aisaas.db.engine import Login

@@ -8,8 +8,7 @@ from typing import NamedTuple, cast
 from uuid import UUID, uuid4
 
 from aisaas.billing.subscriptions.events import StripeEvents
-
-from aisaas.billing.subscriptions import Subscriptions
+from aisaas.billing.subscriptions.subscriptions import Subscriptions
 from aisaas.db.service import ServiceDatabase
 from aisaas.ports import PaidSubscription, PaymentEvent, Payments, Signals
 from tests.billing.conftest import Sql

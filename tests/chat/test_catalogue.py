@@ -13,7 +13,7 @@ import pytest
 from aisaas.adapters.litellm_facts import facts_of
 from aisaas.adapters.litellm_prices import entry_of, price_of
 from aisaas.adapters.litellm_reasoning import reasoning_of
-from aisaas.billing.plans import FREE, plans
+from aisaas.billing.plans.terms import FREE, plans
 from aisaas.chat.catalogue import BUNDLED, Catalogue, load_catalogue
 from aisaas.errors import ConfigurationError
 from aisaas.prices import QUOTA_TOKEN_USD, Price, usual_usd, weight_of

@@ -9,9 +9,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+
 from aisaas.billing.ledger import price_store
 from aisaas.billing.ledger.recompute import Receipt, recompute
-
 from aisaas.wiring import Services
 from tests.adapters.test_rubbish import event
 from tests.chat.test_untrusted_replies import DONE, Provider, finish, product

@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
-from aisaas.controls.model_overrides import ModelChange
 
 from aisaas.accounts.models import Principal
+from aisaas.controls.model_overrides import ModelChange
 from aisaas.errors import ActionInvalid, ModelRetired, Refusal
 from aisaas.wiring import Services
 from tests.services import CATALOGUE, Build, Database, Member, new_member, new_principal, whole

@@ -13,8 +13,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from aisaas.billing.providers.health_store import CircuitState
 
+from aisaas.billing.providers.health_store import CircuitState
 from aisaas.chat.circuits import FAILURES
 from aisaas.chat.titles import TITLE_TOKENS
 from aisaas.chat.track import thinking_id

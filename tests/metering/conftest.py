@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Generator
 import psycopg
 import pytest
 import pytest_asyncio
-from aisaas.billing.metering.outbox import Outbox
 
 from aisaas.adapters.stripe_payments import StripePayments
+from aisaas.billing.metering.outbox import Outbox
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from devstack.stack import Stack

@@ -13,9 +13,9 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-from aisaas.billing.metering.outbox import Outbox
 
 from aisaas.adapters.stripe_payments import StripePayments
+from aisaas.billing.metering.outbox import Outbox
 from aisaas.db.service import ServiceDatabase
 from aisaas.ports import EXTRA_USAGE_METER, MeterEvent, Payments
 from devstack.tests.payments_client import KEY, Counterpart

@@ -61,9 +61,8 @@ class Death:
 
 
 async def main() -> None:
-    from aisaas.billing.metering.outbox import Outbox
-
     from aisaas.adapters.stripe_payments import StripePayments
+    from aisaas.billing.metering.outbox import Outbox
     from aisaas.db.engine import Login
     from aisaas.db.service import ServiceDatabase
 

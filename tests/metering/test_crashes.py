@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aisaas.billing.metering.outbox import Outbox
 
+from aisaas.billing.metering.outbox import Outbox
 from aisaas.jobs.deliver_usage import deliver_usage
 from devstack.stack import Stack
 from devstack.tests.payments_client import KEY, until

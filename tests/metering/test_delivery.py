@@ -6,12 +6,12 @@ import asyncio
 import logging
 
 import pytest
-from aisaas.billing.metering import outbox as outbox_module
-from aisaas.billing.metering import outbox_store
-from aisaas.billing.metering.outbox import Outbox
 
 from aisaas.adapters import stripe_client
 from aisaas.adapters.stripe_payments import StripePayments
+from aisaas.billing.metering import outbox as outbox_module
+from aisaas.billing.metering import outbox_store
+from aisaas.billing.metering.outbox import Outbox
 from aisaas.db.service import ServiceDatabase
 from aisaas.ports import MeterEvent, Payments
 from tests.metering.provider import Provider, Watched, sender

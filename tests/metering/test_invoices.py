@@ -15,12 +15,6 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from aisaas.billing.metering.outbox import Outbox
-from aisaas.billing.plans.periods import running
-from aisaas.billing.reservations.quota import Quota, book
-from aisaas.billing.subscriptions.checkout import Checkout, cents
-from aisaas.billing.subscriptions.events import StripeEvents
-from aisaas.billing.subscriptions.tasks import SubscriptionTasks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stripe import StripeClient, StripeError
@@ -33,9 +27,15 @@ from aisaas.adapters.stripe_catalogue import StripeCatalogue
 from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.adapters.stripe_webhooks import read_event
 from aisaas.admin import users_store
-from aisaas.billing.models import Charge
-from aisaas.billing.plans import Plan, PlanPrice
-from aisaas.billing.subscriptions import Subscriptions
+from aisaas.billing.ledger.models import Charge
+from aisaas.billing.metering.outbox import Outbox
+from aisaas.billing.plans.periods import running
+from aisaas.billing.plans.terms import Plan, PlanPrice
+from aisaas.billing.reservations.quota import Quota, book
+from aisaas.billing.subscriptions.checkout import Checkout, cents
+from aisaas.billing.subscriptions.events import StripeEvents
+from aisaas.billing.subscriptions.subscriptions import Subscriptions
+from aisaas.billing.subscriptions.tasks import SubscriptionTasks
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase

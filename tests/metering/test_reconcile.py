@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
 from aisaas.billing.metering.outbox import Outbox
 from aisaas.billing.metering.reconcile import Reconciliation
-
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import PaymentsError
 from tests.metering.provider import READ, Provider

@@ -11,7 +11,7 @@ import httpx
 import psycopg
 import pytest
 
-from aisaas.billing.plans import FREE, Plan, plans
+from aisaas.billing.plans.terms import FREE, Plan, plans
 from aisaas.cli.run import demo_store, seed
 from aisaas.cli.run.demo_month import DAYS, Month, make_month
 from aisaas.errors import DependencyError

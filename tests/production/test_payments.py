@@ -9,11 +9,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from aisaas.billing.subscriptions.events import HANDLERS, METER_PROBLEM
 from pydantic import SecretStr
 from stripe import StripeClient
 
 from aisaas.adapters.stripe_catalogue import sync
+from aisaas.billing.subscriptions.events import HANDLERS, METER_PROBLEM
 from aisaas.cli.checklist import payments
 from aisaas.settings import Settings
 from devstack.stack import METER_WEBHOOK, WEBHOOK

@@ -14,11 +14,11 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from aisaas.billing.ledger.usage_models import Difference, Span
 from alembic.script import ScriptDirectory
 from psycopg import sql
 
 from aisaas.admin.usage import UsageReports
+from aisaas.billing.ledger.usage_models import Difference, Span
 from aisaas.db.engine import Login
 from aisaas.db.migrate import alembic_config, missing, upgrade
 from aisaas.db.service import ServiceDatabase

@@ -10,12 +10,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from aisaas.billing.subscriptions.checkout import Billing, Estimate
 
 from aisaas import formats
 from aisaas.accounts.models import GrantingSubscription, Principal
-from aisaas.billing.models import Allowance
-from aisaas.billing.plans import Plan, PlanPrice
+from aisaas.billing.plans.terms import Plan, PlanPrice
+from aisaas.billing.reservations.models import Allowance
+from aisaas.billing.subscriptions.checkout import Billing, Estimate
 from aisaas.errors import CapReached, QuotaExceeded, Unavailable
 from aisaas.ports import Invoice, InvoiceLine, InvoicePreview, RateLimits
 from aisaas.ui import amounts, routes

@@ -9,7 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from aisaas.billing.models import Allowance, Call, CallPage, DayUse, RefusedDay
+from aisaas.billing.ledger.models import Call, CallPage, DayUse, RefusedDay
+from aisaas.billing.reservations.models import Allowance
 from aisaas.errors import Refusal
 from aisaas.ui.dashboard import view
 

@@ -6,10 +6,10 @@ from collections.abc import Generator
 from decimal import Decimal
 
 import pytest
-from aisaas.controls.model_overrides import ModelChange
 
-from aisaas.billing.plans import plans
+from aisaas.billing.plans.terms import plans
 from aisaas.chat.catalogue import Succession
+from aisaas.controls.model_overrides import ModelChange
 from aisaas.ports import Model
 from aisaas.prices import Price
 from aisaas.settings import Settings

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from aisaas.billing.models import Allowance
+from aisaas.billing.reservations.models import Allowance
 from aisaas.chat.models import (
     Conversation,
     ConversationCursor,

@@ -22,7 +22,7 @@ import redis
 from aisaas.adapters.smtp_mail import SmtpMail
 from aisaas.adapters.stripe_catalogue import sync
 from aisaas.billing.ledger.usage_models import Span
-from aisaas.billing.models import MeteringHealth
+from aisaas.billing.metering.models import MeteringHealth
 from aisaas.cli.build import frontend
 from aisaas.cli.checklist import budget
 from aisaas.cli.checklist import production as checklist

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.exc import ProgrammingError
 
 from aisaas.adapters.smtp_mail import SmtpMail, SmtpServer
-from aisaas.billing.plans import FREE, plans
+from aisaas.billing.plans.terms import FREE, plans
 from aisaas.cli.build import frontend
 from aisaas.cli.build.leaks import find_leaks
 from aisaas.cli.checklist.findings import Finding, fail, first, ok, skipped, warn

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import ProgrammingError
 
 from aisaas import formats
-from aisaas.billing.plans import plans
+from aisaas.billing.plans.terms import plans
 from aisaas.cli.checklist.findings import first
 from aisaas.errors import DependencyError, Unavailable
 from aisaas.settings import Settings

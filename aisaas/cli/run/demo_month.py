@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Literal
 from uuid import UUID
 
-from aisaas.billing.plans import FREE, Plan
+from aisaas.billing.plans.terms import FREE, Plan
 from aisaas.billing.reservations.quota import cost_usd, quota_tokens
 from aisaas.cli.run.demo_texts import FIRST_NAMES, LAST_NAMES, TOPICS
 from aisaas.ports import Model

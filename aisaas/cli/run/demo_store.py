@@ -19,7 +19,7 @@ import psycopg
 from argon2 import PasswordHasher
 from psycopg.types.json import Jsonb
 
-from aisaas.billing.plans import FREE, Plan
+from aisaas.billing.plans.terms import FREE, Plan
 from aisaas.cli.run.demo_month import DOMAIN, Month, Person
 from aisaas.errors import DependencyError
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from aisaas.billing.plans import plans
+from aisaas.billing.plans.terms import plans
 from aisaas.chat.catalogue import BUNDLED
 from aisaas.cli.environment import adopt, running
 from aisaas.cli.operate.operator import agreed, operator

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from aisaas.accounts.models import Principal
-from aisaas.billing.plans import FREE, Plan
+from aisaas.billing.plans.terms import FREE, Plan
 from aisaas.billing.subscriptions.checkout import Billing, is_dearer
 from aisaas.formats import count, moment, price, usd
 

@@ -15,7 +15,7 @@ import reflex as rx
 from reflex.event import EventSpec, EventType
 
 from aisaas.accounts.models import Principal
-from aisaas.billing.plans import plans
+from aisaas.billing.plans.terms import plans
 from aisaas.billing.subscriptions.checkout import Billing as Found
 from aisaas.errors import BillingInvalid, Unavailable
 from aisaas.ui import notices, payloads, routes

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from aisaas.accounts.models import Principal
-from aisaas.billing.models import Allowance
-from aisaas.billing.plans import Plan
+from aisaas.billing.plans.terms import Plan
+from aisaas.billing.reservations.models import Allowance
 from aisaas.billing.subscriptions.checkout import Billing
 from aisaas.formats import count, price, usd
 from aisaas.ui import amounts

@@ -15,7 +15,7 @@ import reflex as rx
 from reflex.event import EventSpec, EventType
 
 from aisaas.accounts.models import Principal
-from aisaas.billing.plans import plans
+from aisaas.billing.plans.terms import plans
 from aisaas.chat.models import ConversationPage, Message, Started
 from aisaas.errors import ModelRetired, NotFound
 from aisaas.ui import leaving, notices, payloads, routes

@@ -9,7 +9,7 @@ from decimal import Decimal
 from uuid import UUID, uuid4
 
 from aisaas import formats
-from aisaas.billing.plans import Plan
+from aisaas.billing.plans.terms import Plan
 from aisaas.chat.catalogue import Succession
 from aisaas.chat.models import (
     Conversation,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import reflex as rx
 
-from aisaas.billing.models import CallPage, Overview, Place
-from aisaas.billing.plans import Plan
+from aisaas.billing.ledger.models import CallPage, Overview, Place
+from aisaas.billing.plans.terms import Plan
 from aisaas.ui import notices
 from aisaas.ui.dashboard import view
 from aisaas.ui.session import principal_of, show_account

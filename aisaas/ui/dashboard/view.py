@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 from aisaas import formats
-from aisaas.billing.models import Allowance, Call, CallPage, DayUse, RefusedDay
-from aisaas.billing.plans import PlanPrice
+from aisaas.billing.ledger.models import Call, CallPage, DayUse, RefusedDay
+from aisaas.billing.plans.terms import PlanPrice
+from aisaas.billing.reservations.models import Allowance
 from aisaas.errors import Refusal
 from aisaas.formats import count
 from aisaas.ui import amounts, routes

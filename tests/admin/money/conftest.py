@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 import pytest_asyncio
-from aisaas.billing.metering.reconcile import Reconciliation
 
+from aisaas.billing.metering.reconcile import Reconciliation
 from aisaas.settings import load
 from aisaas.wiring import Services, build
 from devstack.stack import Stack

@@ -10,8 +10,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from aisaas.billing.metering.outbox import Outbox
 
+from aisaas.billing.metering.outbox import Outbox
 from aisaas.cli import environment, main
 from aisaas.cli.operate import reconcile
 from devstack.stack import Stack

@@ -6,8 +6,8 @@ import asyncio
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from aisaas.billing.metering.outbox import Outbox
 
+from aisaas.billing.metering.outbox import Outbox
 from aisaas.errors import ActionInvalid, NotFound
 from aisaas.wiring import Services
 from tests.admin.money.test_usage import noon, settle

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
+
 from aisaas.admin.outbox import PAGE_ENTRIES, OutboxPlace, Resent
 from aisaas.billing.metering.outbox import Outbox
-
 from aisaas.errors import ActionInvalid, NotFound, Unavailable
 from aisaas.wiring import Services
 from tests.metering.provider import READ, Provider, Sql

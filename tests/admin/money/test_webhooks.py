@@ -6,8 +6,8 @@ import asyncio
 from uuid import uuid4
 
 import pytest
-from aisaas.admin.webhooks import PAGE_ENTRIES, WebhookPlace
 
+from aisaas.admin.webhooks import PAGE_ENTRIES, WebhookPlace
 from aisaas.errors import ActionInvalid, NotFound, Unavailable
 from aisaas.ports import EXTRA_USAGE_METER
 from aisaas.wiring import Services

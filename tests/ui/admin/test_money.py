@@ -7,11 +7,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+
+from aisaas import formats
 from aisaas.admin.outbox import PAGE_ENTRIES, Resent
 from aisaas.admin.reconciliation import Corrected
 from aisaas.billing.metering.outbox import Outbox
-
-from aisaas import formats
 from aisaas.ui.admin.money import view
 from aisaas.ui.admin.money.days import Days
 from aisaas.ui.admin.money.failed import FailedJobs

@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import pytest
-from aisaas.billing.providers.health import ANSWERED, Attempt
-from aisaas.billing.providers.reports import Circuit, Ended
 
 from aisaas.admin.provider_reports import (
     Health,
@@ -17,6 +15,8 @@ from aisaas.admin.provider_reports import (
     ProviderReport,
     ProviderStatus,
 )
+from aisaas.billing.providers.health import ANSWERED, Attempt
+from aisaas.billing.providers.reports import Circuit, Ended
 from aisaas.errors import KEY_REFUSED
 from aisaas.ui.admin.providers import state, view
 from aisaas.ui.admin.providers.state import ProviderStatuses

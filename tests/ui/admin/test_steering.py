@@ -8,11 +8,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from aisaas.controls.found_models import Found
 
 from aisaas.adapters.litellm_facts import facts_of
 from aisaas.adapters.litellm_prices import price_of
-from aisaas.billing.plans import plans
+from aisaas.billing.plans.terms import plans
+from aisaas.controls.found_models import Found
 from aisaas.ports import FoundModel
 from aisaas.settings import Settings
 from aisaas.ui.admin.steering import view

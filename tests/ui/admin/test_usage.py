@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+
 from aisaas.billing.ledger.usage_models import (
     Burn,
     Earned,
@@ -22,7 +23,6 @@ from aisaas.billing.ledger.usage_models import (
     Span,
     Spent,
 )
-
 from aisaas.ui.admin.usage import live, view
 from aisaas.ui.admin.usage.live import LiveFigures
 from aisaas.ui.admin.usage.state import Usage

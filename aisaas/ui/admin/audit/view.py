@@ -8,8 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from aisaas.admin.audit import AuditPage, user_in
-from aisaas.admin.store import MOST_PEOPLE
-from aisaas.controls.models import AuditEntry
+from aisaas.audit.models import AuditEntry
+from aisaas.audit.store import MOST_PEOPLE
 
 NOTHING = "–"
 TOO_MANY = (

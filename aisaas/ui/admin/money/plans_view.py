@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from aisaas.admin.entitlement_differences import DifferencePage, PlanCompared, PlanCorrected
-from aisaas.billing.models import Entitlement
+from aisaas.billing.plans.models import Entitlement
 from aisaas.billing.subscriptions.entitlement_store import DifferenceEntry, EntitlementHealth
 from aisaas.ui import routes
 from aisaas.ui.admin.users.view import PLANS, STATUSES

@@ -6,7 +6,7 @@ import dataclasses
 
 import reflex as rx
 
-from aisaas.billing.plans import plans
+from aisaas.billing.plans.terms import plans
 from aisaas.ui import notices, payloads
 from aisaas.ui.admin.shell import admin_of, done
 from aisaas.ui.admin.steering import asked, view

@@ -7,7 +7,7 @@ from typing import Any
 import reflex as rx
 
 from aisaas.accounts.models import Principal
-from aisaas.billing.plans import plans
+from aisaas.billing.plans.terms import plans
 from aisaas.controls.model_overrides import ModelChange
 from aisaas.ui import notices
 from aisaas.ui.admin.shell import admin_of, done, entered

@@ -9,7 +9,7 @@ from typing import Any
 
 from aisaas import formats
 from aisaas.admin.prices import PriceDifference, price_lines
-from aisaas.billing.plans import Plan
+from aisaas.billing.plans.terms import Plan
 from aisaas.controls.found_models import Found, FoundList
 from aisaas.controls.kill_switch import EVERYTHING
 from aisaas.controls.model_overrides import Margin, Offer, OfferShown

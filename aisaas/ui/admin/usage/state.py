@@ -11,7 +11,7 @@ from reflex.event import EventType
 from aisaas.accounts.models import Principal
 from aisaas.admin.usage import PAGE_USERS
 from aisaas.billing.ledger.usage_models import MOST_HOURLY_DAYS, Span, Step
-from aisaas.billing.plans import plans
+from aisaas.billing.plans.terms import plans
 from aisaas.ui import notices, payloads
 from aisaas.ui.admin.shell import admin_of, entered
 from aisaas.ui.admin.usage import asked, view

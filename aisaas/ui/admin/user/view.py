@@ -20,7 +20,7 @@ from aisaas.admin.users_models import (
     SignedInAt,
     Standing,
 )
-from aisaas.billing.plans import Plan
+from aisaas.billing.plans.terms import Plan
 from aisaas.formats import sum_usd, usd
 from aisaas.ui.admin.audit.view import changes
 from aisaas.ui.admin.users.view import STATUSES

@@ -7,7 +7,7 @@ from dataclasses import replace
 import reflex as rx
 
 from aisaas.accounts.models import Principal
-from aisaas.billing.plans import plans
+from aisaas.billing.plans.terms import plans
 from aisaas.ui import notices, payloads
 from aisaas.ui.admin.shell import admin_of, entered
 from aisaas.ui.admin.users import asked

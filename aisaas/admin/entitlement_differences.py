@@ -1,0 +1,323 @@
+"""Users whose plan isn't what follows from their subscriptions at the payment provider.
+
+The daily look finds such and puts them right by itself; here admins look at once, and put right what
+they find. Invariants: comparing changes nobody's plan; a correction is a look like that of a webhook,
+so nothing that an admin types is believed, and its line in the audit log is written with the plan.
+A subscription that the provider doesn't show takes nobody's plan: that is told, and left to people.
+
+Outages: without the provider or the database nothing is compared or corrected, and what was found
+stays on the list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.accounts.admin_access import Actor, acting, looking, may_look, stated
+from aisaas.audit.store import audit
+from aisaas.billing.plans.models import FINAL_STATUSES, Entitlement
+from aisaas.billing.subscriptions import entitlement_store as store
+from aisaas.billing.subscriptions.entitlement_store import (
+    DifferenceEntry,
+    EntitlementHealth,
+    Standing,
+)
+from aisaas.billing.subscriptions.store import lock_profile
+from aisaas.billing.subscriptions.subscriptions import Subscriptions, differs
+from aisaas.db.service import ServiceDatabase
+from aisaas.errors import (
+    ActionInvalid,
+    DependencyError,
+    NotFound,
+    PaymentsRefused,
+    Unavailable,
+)
+from aisaas.observe import context
+from aisaas.ports import PaidSubscription, Payments
+
+log = logging.getLogger(__name__)
+
+PAGE_ENTRIES = 50
+# Users that are compared by one call, and how many of them at a time.
+BATCH = 100
+AT_ONCE = 5
+# How often a comparison is begun anew because a webhook came in between.
+TRIES = 3
+NOBODY = "There is no such account."
+
+
+@dataclass(frozen=True, slots=True)
+class DifferencePlace:
+    """Where a page ends."""
+
+    at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class DifferencePage:
+    """Newest first."""
+
+    found: Sequence[DifferenceEntry]
+    older: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlanCompared:
+    """What a user has here, and what follows from what the provider says. `note` names what it
+    doesn't show though it counts here."""
+
+    user_id: UUID
+    ours: Entitlement
+    theirs: Entitlement
+    differs: bool
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlansCompared:
+    """How many were looked at, how many of them differ or couldn't be told, and after whom to go on;
+    None at the end."""
+
+    looked: int
+    differing: int
+    unclear: int
+    next: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanCorrected:
+    user_id: UUID
+    before: Entitlement
+    after: Entitlement
+
+
+class Entitlements:
+    def __init__(
+        self,
+        database: ServiceDatabase,
+        payments: Payments | None,
+        subscriptions: Subscriptions | None,
+    ) -> None:
+        """Without a payment provider there is nobody to ask."""
+        self._database = database
+        self._payments = payments
+        self._subscriptions = subscriptions
+
+    async def health(self, actor: Actor) -> EntitlementHealth:
+        """Raises NotFound, Unavailable."""
+        async with looking(self._database, actor) as session:
+            return await store.health(session)
+
+    async def page(
+        self,
+        actor: Actor,
+        *,
+        differing: bool = True,
+        search: str = "",
+        before: DifferencePlace | None = None,
+        limit: int = PAGE_ENTRIES,
+    ) -> DifferencePage:
+        """Differences that are open, or with those that were put right. `search` is how an address or a
+        customer's id begins.
+
+        Raises:
+            NotFound: no admin.
+            Unavailable: the database does not answer.
+        """
+        place = (before.at, before.id) if before else None
+        async with looking(self._database, actor) as session:
+            found = await store.entries(
+                session, differing=differing, search=search, before=place, limit=limit + 1
+            )
+        return DifferencePage(found[:limit], older=len(found) > limit)
+
+    async def compare(
+        self, actor: Actor, *, after: UUID | None = None, limit: int = BATCH
+    ) -> PlansCompared:
+        """Ask about up to `limit` users of whom the provider may know something, those behind `after`,
+        and note who differs.
+
+        Raises:
+            NotFound: no admin.
+            Unavailable: the provider or the database does not answer; what was found is noted.
+        """
+        may_look(actor)
+        self._asks()
+        try:
+            async with self._database.transaction() as session:
+                users = await store.comparable(session, after, limit)
+        except DependencyError as error:
+            raise Unavailable from error
+        differing = unclear = 0
+        for first in range(0, len(users), AT_ONCE):
+            some = users[first : first + AT_ONCE]
+            for user_id, outcome in zip(
+                some,
+                await asyncio.gather(
+                    *(self._compare(actor, each) for each in some), return_exceptions=True
+                ),
+                strict=True,
+            ):
+                match outcome:
+                    case PlanCompared():
+                        differing += outcome.differs
+                    case NotFound():
+                        pass  # The account was deleted meanwhile.
+                    case DependencyError():
+                        raise Unavailable(f"Not everybody was compared: {outcome}.") from outcome
+                    case Exception():
+                        # Whatever it is about this one, the others have their turn.
+                        unclear += 1
+                        with context.entered(user=user_id):
+                            log.error("a user's plan could not be compared", exc_info=outcome)
+                    case _:
+                        raise outcome
+        return PlansCompared(
+            len(users), differing, unclear, users[-1] if len(users) == limit else None
+        )
+
+    async def compare_one(self, actor: Actor, user_id: UUID) -> PlanCompared:
+        """Ask about one user, and note it if they differ.
+
+        Raises:
+            NotFound: no admin, or no such account.
+            ActionInvalid: the provider refuses to tell.
+            Unavailable: the provider or the database does not answer.
+        """
+        may_look(actor)
+        self._asks()
+        try:
+            return await self._compare(actor, user_id)
+        except DependencyError as error:
+            raise Unavailable(f"It was not compared: {error}. Try again in a moment.") from error
+        except PaymentsRefused as refused:
+            raise ActionInvalid(f"Stripe rejected the request: {refused.code}.") from refused
+
+    async def correct(self, actor: Actor, user_id: UUID, *, reason: str) -> PlanCorrected:
+        """Look at all of a user's subscriptions, as their webhooks do, and write the plan that follows.
+
+        Raises:
+            NotFound: no admin (any more), or no such account.
+            ActionInvalid: no reason; nothing differs; a subscription isn't shown to us, or the provider
+                refuses what is asked.
+            Unavailable: the provider or the database does not answer; what was looked at until then is
+                written, with its line in the audit log.
+        """
+        may_look(actor)
+        reason = stated(reason)
+        _, subscriptions = self._asks()
+        changes: list[tuple[Entitlement, Entitlement]] = []
+
+        async def witness(
+            session: AsyncSession, owner: UUID, before: Entitlement, has: Entitlement
+        ) -> None:
+            name = await acting(session, actor)
+            await audit(
+                session,
+                actor=name,
+                action="entitlement.correct",
+                subject=f"user:{owner}",
+                before=dict(store.as_json(before)),
+                after=dict(store.as_json(has)),
+                reason=reason,
+            )
+            await store.put_right(session, owner, before, has, found_by=name)
+            changes.append((before, has))
+
+        try:
+            async with self._database.transaction() as session:
+                await acting(session, actor)
+                known = await store.standing(session, user_id)
+            if known is None:
+                raise NotFound(NOBODY)
+            for customer_id in known.customer_ids:
+                await subscriptions.synchronise_customer(
+                    customer_id, user_id=user_id, witness=witness
+                )
+            # Also for a plan that comes from no subscription at all.
+            async with self._database.transaction() as session:
+                await subscriptions.derive(session, user_id, witness=witness)
+            if not changes:
+                compared = await self._compare(actor, user_id)
+                raise ActionInvalid(compared.note or "The plan matches Stripe.")
+        except DependencyError as error:
+            raise Unavailable(f"It was not corrected: {error}. Try again in a moment.") from error
+        except PaymentsRefused as refused:
+            raise ActionInvalid(f"Stripe rejected the request: {refused.code}.") from refused
+        await subscriptions.tell(user_id)
+        return PlanCorrected(user_id, changes[0][0], changes[-1][1])
+
+    async def _compare(self, actor: Actor, user_id: UUID) -> PlanCompared:
+        _, subscriptions = self._asks()
+        for _ in range(TRIES):
+            async with self._database.transaction() as session:
+                known = await store.standing(session, user_id)
+            if known is None:
+                raise NotFound(NOBODY)
+            shown, note = await self._shown(user_id, known)
+            async with self._database.transaction() as session:
+                now = await lock_profile(session, user_id)
+                ours = await store.written(session, user_id)
+                if now is None or ours is None:
+                    raise NotFound(NOBODY)
+                if ours != known.ours:
+                    continue
+                theirs = subscriptions.follows(shown, now)
+                different = differs(ours, theirs, now=now)
+                if different:
+                    who = actor if isinstance(actor, str) else f"user:{actor.user_id}"
+                    await store.found(session, user_id, ours, theirs, note=note, found_by=who)
+                else:
+                    await store.agreed(session, user_id)
+                return PlanCompared(user_id, ours, theirs, different, note if different else None)
+        raise DependencyError("their plan is changing at this moment")
+
+    async def _shown(
+        self, user_id: UUID, known: Standing
+    ) -> tuple[Sequence[PaidSubscription], str | None]:
+        """A user's subscriptions as a look would leave them, and which of them aren't shown."""
+        payments, _ = self._asks()
+        here = {each.id: each for each in known.subscriptions}
+        live = {each.id for each in known.subscriptions if each.status not in FINAL_STATUSES}
+        seen: dict[str, PaidSubscription] = {}
+        for customer_id in known.customer_ids:
+            seen |= {each.id: each for each in await payments.subscriptions(customer_id)}
+        missing: list[str] = []
+        for subscription_id in sorted(live - seen.keys()):
+            found = await payments.subscription(subscription_id)
+            if found is None:
+                missing.append(subscription_id)
+            else:
+                seen[subscription_id] = found
+        async with self._database.transaction() as session:
+            strange = await store.of_others(session, user_id, sorted(seen))
+        # What has ended for good stays ended, whatever is said of it.
+        counted = {id_: each for id_, each in here.items() if id_ not in live} | {
+            # What the provider doesn't know: whether its payment went back.
+            id_: replace(each, suspended=id_ in here and here[id_].suspended)
+            for id_, each in seen.items()
+            if id_ not in strange and (id_ not in here or id_ in live)
+        }
+        return list(counted.values()), _not_shown(missing)
+
+    def _asks(self) -> tuple[Payments, Subscriptions]:
+        if self._payments is None or self._subscriptions is None:
+            raise Unavailable("Stripe isn't set up, so there is nobody to ask.")
+        return self._payments, self._subscriptions
+
+
+def _not_shown(missing: Sequence[str]) -> str | None:
+    if not missing:
+        return None
+    return (
+        f"Stripe doesn't show {', '.join(missing)}: the key is another account's, or of another mode."
+        " Nobody loses a plan because of that."
+    )

@@ -1,0 +1,196 @@
+"""Usage on its way to the meter: how far behind it is, and what admins do about rows that are stuck.
+
+A dead row was refused by the meter; a parked one may have been counted, and only the meter's sum can
+tell. Invariants: what may have been counted is compared before it is sent again, and rows that could
+be decided by the sums are, without anybody's guess; each change of a row is one of its state, made
+once, with a line in the audit log.
+
+Outages: without the database nothing is seen or done; without the provider parked rows aren't sent
+again, because nobody could compare them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.accounts.admin_access import Actor, acting, looking, stated
+from aisaas.audit.store import audit
+from aisaas.billing.metering import outbox_reports as store
+from aisaas.billing.metering import reconcile_store
+from aisaas.billing.metering.outbox_reports import Moved, OutboxEntry, OutboxHealth, OutboxState
+from aisaas.billing.metering.reconcile import Reconciliation
+from aisaas.db.service import ServiceDatabase
+from aisaas.errors import ActionInvalid, DependencyError, Unavailable
+
+PAGE_ENTRIES = 50
+# In one transaction, each with its line in the audit log.
+MOST_AT_ONCE = 200
+TROUBLE: tuple[OutboxState, ...] = ("dead", "parked")
+
+Resolution = Literal["counted", "waived"]
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxPlace:
+    """Where a page ends: the time of usage, and the row's id for equal times."""
+
+    at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxPage:
+    """The newest usage first."""
+
+    found: Sequence[OutboxEntry]
+    older: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Resent:
+    """How many rows go out again, and how many the meter turned out to have."""
+
+    resent: int
+    counted: int
+
+
+class StuckUsage:
+    def __init__(self, database: ServiceDatabase, reconciliation: Reconciliation | None) -> None:
+        """Without a payment provider there is nothing to compare with, and `reconciliation` is None."""
+        self._database = database
+        self._reconciliation = reconciliation
+
+    async def health(self, actor: Actor) -> OutboxHealth:
+        """Raises NotFound, Unavailable."""
+        async with looking(self._database, actor) as session:
+            return await store.outbox_health(session)
+
+    async def page(
+        self,
+        actor: Actor,
+        states: Sequence[OutboxState] = TROUBLE,
+        *,
+        search: str = "",
+        before: OutboxPlace | None = None,
+        limit: int = PAGE_ENTRIES,
+    ) -> OutboxPage:
+        """`search` is how an identifier, a customer's id or an address begins.
+
+        Raises:
+            NotFound: no admin.
+            Unavailable: the database does not answer.
+        """
+        place = (before.at, before.id) if before else None
+        async with looking(self._database, actor) as session:
+            found = await store.outbox_entries(
+                session, states, search=search, before=place, limit=limit + 1
+            )
+        return OutboxPage(found[:limit], older=len(found) > limit)
+
+    async def resend(self, actor: Actor, ids: Sequence[UUID], *, reason: str) -> Resent:
+        """Send dead or parked rows again, those that still are. Parked ones are compared with the
+        meter first: the ones that it has are marked as sent instead.
+
+        Raises:
+            NotFound: no admin.
+            ActionInvalid: no reason; nothing that can be sent again; or usage of a parked row's day
+                is on its way, so that nobody can tell yet.
+            Unavailable: the database, or for parked rows the provider, does not answer.
+        """
+        reason = stated(reason)
+        _check(ids)
+        try:
+            async with self._database.transaction() as session:
+                await acting(session, actor)
+                rows = await store.outbox_rows(session, ids)
+            parked = [row for row in rows if row.state == "parked"]
+            await self._compare(parked)
+            async with self._database.transaction() as session:
+                name = await acting(session, actor)
+                moved = await store.resend(session, ids)
+                await _enter(session, name, moved, "usage.resend", "pending", reason)
+                now = await store.outbox_rows(session, [row.id for row in parked])
+        except DependencyError as error:
+            raise Unavailable from error
+        # The comparison may have decided about parked rows by itself, either way.
+        counted = sum(row.state == "sent" for row in now)
+        by_itself = sum(row.state == "pending" for row in now) - sum(
+            m.was == "parked" for m in moved
+        )
+        if not moved and not counted and not by_itself:
+            raise ActionInvalid(
+                "Nothing to resend: it was already sent, or Stripe no longer accepts it."
+            )
+        return Resent(len(moved) + by_itself, counted)
+
+    async def resolve(
+        self, actor: Actor, ids: Sequence[UUID], resolution: Resolution, *, reason: str
+    ) -> int:
+        """Decide what became of rows: the meter has counted them (parked ones only), or they are
+        waived and never billed. How many were still to be decided.
+
+        Raises:
+            NotFound: no admin.
+            ActionInvalid: no reason, or nothing of it is to be decided (any more).
+            Unavailable: the database does not answer.
+        """
+        reason = stated(reason)
+        _check(ids)
+        state: OutboxState = "sent" if resolution == "counted" else "waived"
+        try:
+            async with self._database.transaction() as session:
+                name = await acting(session, actor)
+                moved = await store.resolve(session, ids, counted=resolution == "counted")
+                await _enter(session, name, moved, "usage.resolve", state, reason)
+        except DependencyError as error:
+            raise Unavailable from error
+        if not moved:
+            raise ActionInvalid(
+                "Nothing to resolve: it was already resolved, or it isn't parked or rejected."
+            )
+        return len(moved)
+
+    async def _compare(self, parked: Sequence[OutboxEntry]) -> None:
+        if parked and self._reconciliation is None:
+            raise Unavailable("Stripe isn't set up, so nobody can tell what it has counted.")
+        for customer, day in sorted({(row.customer, row.day) for row in parked}):
+            assert self._reconciliation is not None
+            compared = await self._reconciliation.compare(customer, day)
+            if compared.ledger.unsure or compared.ledger.recent:
+                raise ActionInvalid(
+                    f"Other usage of {customer} on {day} is still being sent. Try again in an hour."
+                )
+
+
+def _check(ids: Sequence[UUID]) -> None:
+    if len(ids) > MOST_AT_ONCE:
+        raise ActionInvalid(f"You can do at most {MOST_AT_ONCE} at a time.")
+
+
+async def _enter(
+    session: AsyncSession,
+    actor: str,
+    moved: Sequence[Moved],
+    action: str,
+    state: OutboxState,
+    reason: str,
+) -> None:
+    """The audit's lines, and another comparison of the days."""
+    for row in moved:
+        await audit(
+            session,
+            actor=actor,
+            action=action,
+            subject=f"usage:{row.id}",
+            before={"state": row.was, "error": row.error},
+            after={"state": state, "customer": row.customer, "tokens": row.tokens},
+            reason=reason,
+        )
+    for customer, day in sorted({(row.customer, row.day) for row in moved}):
+        await reconcile_store.compare_again(session, customer, day)

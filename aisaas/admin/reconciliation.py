@@ -1,0 +1,278 @@
+"""Ledger and meter, by customer and day: where they differ, and what admins do about it.
+
+What the meter lacks goes out through the outbox as one more event, under an identifier that follows from
+customer, day and number, so two admins send it once. What it has too much is taken back by cancelling an
+event that the provider received within the last day (it cancels none that is older), and what that takes
+too much goes out again; else it has to be credited by hand, and the drift is marked as settled.
+
+Invariants: nothing is corrected while rows of the day are on their way, parked or sent so lately that
+the meter may not show them, nor within an hour of another correction; dead rows are no drift to be
+corrected, because they can still be sent. A cancelling whose answer is lost leaves a drift that the
+next comparison shows, whichever way it went.
+
+Outages: without the provider or the database nothing is compared or corrected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.accounts.admin_access import Actor, acting, looking, may_look, stated
+from aisaas.audit.store import audit
+from aisaas.billing.metering import reconciliation_reports as store
+from aisaas.billing.metering.reconcile import Compared, Reconciliation
+from aisaas.billing.metering.reconciliation_reports import DayEntry, DriftHealth
+from aisaas.db.service import ServiceDatabase
+from aisaas.errors import ActionInvalid, DependencyError, PaymentsRefused, Unavailable
+from aisaas.ports import TOKEN_METER, Payments
+
+PAGE_ENTRIES = 50
+Remedy = Literal["sent", "cancelled", "to_credit"]
+
+
+@dataclass(frozen=True, slots=True)
+class DayPlace:
+    """Where a page ends."""
+
+    day: date
+    customer: str
+
+
+@dataclass(frozen=True, slots=True)
+class DayPage:
+    """The newest days first."""
+
+    found: Sequence[DayEntry]
+    older: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """What was done about `drift`, in what the day's meter counts. `late` when the period they belong to is over: then the
+    meter's correction reaches no invoice that was made, and has to be invoiced by hand."""
+
+    customer: str
+    day: date
+    drift: int
+    remedy: Remedy
+    late: bool = False
+    meter: str = TOKEN_METER
+
+
+class LedgerAndMeter:
+    def __init__(
+        self,
+        database: ServiceDatabase,
+        payments: Payments | None,
+        reconciliation: Reconciliation | None,
+    ) -> None:
+        """Without a payment provider there is nothing to compare with."""
+        self._database = database
+        self._payments = payments
+        self._reconciliation = reconciliation
+
+    async def health(self, actor: Actor) -> DriftHealth:
+        """Raises NotFound, Unavailable."""
+        async with looking(self._database, actor) as session:
+            return await store.drift_health(session)
+
+    async def page(
+        self,
+        actor: Actor,
+        *,
+        differing: bool = True,
+        search: str = "",
+        before: DayPlace | None = None,
+        limit: int = PAGE_ENTRIES,
+    ) -> DayPage:
+        """Days that were compared, or only those that differ. `search` is how a customer's id or an
+        address begins.
+
+        Raises:
+            NotFound: no admin.
+            Unavailable: the database does not answer.
+        """
+        place = (before.day, before.customer) if before else None
+        async with looking(self._database, actor) as session:
+            found = await store.day_entries(
+                session, differing=differing, search=search, before=place, limit=limit + 1
+            )
+        return DayPage(found[:limit], older=len(found) > limit)
+
+    async def compare(self, actor: Actor, customer: str, day: date) -> Compared:
+        """Ask the meter now.
+
+        Raises:
+            NotFound: no admin.
+            ActionInvalid: the day can't be compared (yet).
+            Unavailable: the provider or the database does not answer.
+        """
+        may_look(actor)
+        try:
+            return await self._meter().compare(customer, day)
+        except DependencyError as error:
+            raise Unavailable from error
+
+    async def compare_day(self, actor: Actor, day: date) -> Sequence[Compared]:
+        """As `compare`, for everybody who has usage on that day."""
+        may_look(actor)
+        try:
+            customers = await self._meter().customers(day)
+        except DependencyError as error:
+            raise Unavailable from error
+        return [await self.compare(actor, customer, day) for customer in customers]
+
+    async def compare_due(self, actor: Actor) -> int:
+        """What the job does in its time: compare every day whose turn it is; how many."""
+        may_look(actor)
+        try:
+            return await self._meter().run_once()
+        except DependencyError as error:
+            raise Unavailable from error
+
+    async def correct(self, actor: Actor, customer: str, day: date, *, reason: str) -> Corrected:
+        """Compare anew and put right what differs, as far as the provider lets us.
+
+        Raises:
+            NotFound: no admin.
+            ActionInvalid: no reason; nothing differs; dead rows are what is missing; rows are on
+                their way; or somebody corrected it within the hour.
+            Unavailable: the provider or the database does not answer. Compare again before anything
+                else.
+        """
+        reason = stated(reason)
+        compared = await self.compare(actor, customer, day)
+        drift = _correctable(compared)
+        try:
+            if drift < 0:
+                return await self._send(actor, compared, -drift, reason)
+            return await self._take_back(actor, compared, drift, reason)
+        except DependencyError as error:
+            raise Unavailable(
+                f"The outcome is unknown: {error}. Compare that day again in an hour."
+            ) from error
+
+    async def settle(self, actor: Actor, customer: str, day: date, *, reason: str) -> int:
+        """Mark what differs as settled elsewhere, like by a credit note; the tokens.
+
+        Raises:
+            NotFound: no admin.
+            ActionInvalid: no reason, or nothing differs.
+            Unavailable: the database does not answer.
+        """
+        reason = stated(reason)
+        try:
+            async with self._database.transaction() as session:
+                name = await acting(session, actor)
+                tokens = await store.settle_drift(session, customer, day)
+                if not tokens:
+                    raise ActionInvalid("Nothing differs on that day, or it's already settled.")
+                await audit(
+                    session,
+                    actor=name,
+                    action="meter.settle",
+                    subject=f"meter:{customer}:{day}",
+                    before={"drift": tokens},
+                    after={"settled": tokens},
+                    reason=reason,
+                )
+        except DependencyError as error:
+            raise Unavailable from error
+        return tokens
+
+    async def _send(self, actor: Actor, compared: Compared, missing: int, reason: str) -> Corrected:
+        """What the meter lacks goes out with the next usage of that customer."""
+        async with self._database.transaction() as session:
+            name = await acting(session, actor)
+            await _claim(session, compared)
+            late = await store.add_correction(session, compared.customer, compared.day, missing)
+            await audit(
+                session,
+                actor=name,
+                action="meter.correct",
+                subject=f"meter:{compared.customer}:{compared.day}",
+                before={"drift": -missing},
+                after={"sent": missing},
+                reason=reason,
+            )
+        return Corrected(
+            compared.customer, compared.day, -missing, "sent", late, compared.meter_name
+        )
+
+    async def _take_back(
+        self, actor: Actor, compared: Compared, surplus: int, reason: str
+    ) -> Corrected:
+        customer, day = compared.customer, compared.day
+        async with self._database.transaction() as session:
+            name = await acting(session, actor)
+            event = await store.cancellable(session, customer, day, surplus)
+            if event is None:
+                return Corrected(customer, day, surplus, "to_credit", meter=compared.meter_name)
+            await _claim(session, compared)
+            await audit(
+                session,
+                actor=name,
+                action="meter.correct",
+                subject=f"meter:{customer}:{day}",
+                before={"drift": surplus},
+                after={"cancelled": event.identifier, "sent": event.value - surplus},
+                reason=reason,
+            )
+        assert self._payments is not None
+        try:
+            await self._payments.cancel_usage(event.identifier, meter=event.meter)
+        except PaymentsRefused as refused:
+            # Not within the day any more, by the provider's clock.
+            async with self._database.transaction() as session:
+                await audit(
+                    session,
+                    actor=name,
+                    action="meter.correct",
+                    subject=f"meter:{customer}:{day}",
+                    before={"cancelled": event.identifier},
+                    after={"refused": refused.code, "to_credit": surplus},
+                    reason=reason,
+                )
+            return Corrected(customer, day, surplus, "to_credit", meter=compared.meter_name)
+        late = False
+        if event.value > surplus:
+            async with self._database.transaction() as session:
+                late = await store.add_correction(session, customer, day, event.value - surplus)
+        return Corrected(customer, day, surplus, "cancelled", late, compared.meter_name)
+
+    def _meter(self) -> Reconciliation:
+        if self._reconciliation is None:
+            raise Unavailable("Stripe isn't set up, so there is nothing to compare with.")
+        return self._reconciliation
+
+
+def _correctable(compared: Compared) -> int:
+    """What of the drift no row explains. Raises ActionInvalid."""
+    if compared.moving:
+        raise ActionInvalid(
+            "Some usage of that day is waiting or parked. Compare it again in an hour."
+        )
+    unexplained = compared.open_drift + compared.ledger.dead
+    if unexplained and len(compared.ledger.meters) > 1:
+        raise ActionInvalid(
+            "That day's usage is on two meters, so it can't be corrected here. Credit or invoice the "
+            "difference in Stripe, then mark it as settled."
+        )
+    if unexplained == 0 and compared.ledger.dead:
+        raise ActionInvalid("The missing usage is in rejected records. Resend or waive them.")
+    if unexplained == 0:
+        raise ActionInvalid("Ledger and Stripe agree on that day.")
+    return unexplained
+
+
+async def _claim(session: AsyncSession, of: Compared) -> None:
+    """Of several admins one corrects; the others compare again when the meter shows it."""
+    if not await store.claim_day(session, of.customer, of.day):
+        raise ActionInvalid(
+            "It was corrected within the last hour. Wait an hour, then compare it again."
+        )

@@ -1,0 +1,130 @@
+"""What came from the payment provider: what became of each event, and the handling of failed ones anew.
+
+Invariant: an event is handled by the same code and once, whoever delivers it; a replay asks the
+provider for the event as it was, so nothing that an admin types is believed.
+
+Outages: without the database or the provider nothing is replayed, and the failure stays on the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.accounts.admin_access import Actor, acting, looking, stated
+from aisaas.audit.store import audit
+from aisaas.billing.subscriptions import event_reports as store
+from aisaas.billing.subscriptions.event_reports import WebhookEntry, WebhookHealth
+from aisaas.billing.subscriptions.events import METER_PROBLEM, StripeEvents
+from aisaas.db.service import ServiceDatabase
+from aisaas.errors import ActionInvalid, DependencyError, PaymentsRefused, Unavailable
+from aisaas.ports import Payments
+
+PAGE_ENTRIES = 50
+FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookPlace:
+    """Where a page ends: an event's time, and its id for equal times."""
+
+    at: datetime
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookPage:
+    """Newest first."""
+
+    found: Sequence[WebhookEntry]
+    older: bool
+
+
+class WebhookEvents:
+    def __init__(
+        self, database: ServiceDatabase, payments: Payments | None, events: StripeEvents | None
+    ) -> None:
+        """Without a payment provider there is nobody to ask again."""
+        self._database = database
+        self._payments = payments
+        self._events = events
+
+    async def health(self, actor: Actor) -> WebhookHealth:
+        """Raises NotFound, Unavailable."""
+        async with looking(self._database, actor) as session:
+            return await store.webhook_health(session)
+
+    async def page(
+        self,
+        actor: Actor,
+        *,
+        failed: bool = False,
+        search: str = "",
+        before: WebhookPlace | None = None,
+        limit: int = PAGE_ENTRIES,
+    ) -> WebhookPage:
+        """All events or the failed ones. `search` is how an id, a type, a customer or a subscription
+        begins.
+
+        Raises:
+            NotFound: no admin.
+            Unavailable: the database does not answer.
+        """
+        place = (before.at, before.id) if before else None
+        async with looking(self._database, actor) as session:
+            found = await store.webhook_entries(
+                session, failed=failed, search=search, before=place, limit=limit + 1
+            )
+        return WebhookPage(found[:limit], older=len(found) > limit)
+
+    async def replay(self, actor: Actor, event_id: str, *, reason: str) -> str:
+        """Ask the provider for an event that failed, or never came, and handle it; the outcome.
+
+        Raises:
+            NotFound: no admin.
+            ActionInvalid: no reason; it was handled already; or the provider doesn't show it (any
+                more), or refuses what its handling asks.
+            Unavailable: the provider or the database does not answer; the event stays failed.
+        """
+        reason = stated(reason)
+        if self._payments is None or self._events is None:
+            raise Unavailable("Stripe isn't set up, so there is nobody to ask for the event.")
+        failure = "no failure was noted"
+
+        async def witness(session: AsyncSession) -> None:
+            await audit(
+                session,
+                actor=await acting(session, actor),
+                action="webhook.replay",
+                subject=f"event:{event_id}",
+                before={"failure": failure},
+                after={"handled": True},
+                reason=reason,
+            )
+
+        try:
+            async with self._database.transaction() as session:
+                await acting(session, actor)
+                known = await store.webhook_failure(session, event_id)
+            failure = known.error if known else failure
+            if known is not None and known.type == METER_PROBLEM:
+                done = await self._events.process_meter_notice(
+                    event_id, self._payments.meter_problem, witness=witness
+                )
+            else:
+                event = await self._payments.recall(event_id)
+                done = await self._events.process(event, witness=witness)
+            async with self._database.transaction() as session:
+                outcome = await store.webhook_outcome(session, event_id)
+        except DependencyError as error:
+            raise Unavailable(f"It was not handled: {error}. Try again in a moment.") from error
+        except PaymentsRefused as refused:
+            raise ActionInvalid(
+                f"Stripe rejected the request: {refused.code}. Events are available for 30 days."
+            ) from refused
+        if not done:
+            raise ActionInvalid("That event has already been handled.")
+        return outcome or "done"

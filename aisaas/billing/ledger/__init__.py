@@ -1,0 +1,1 @@
+"""After a call: what was used and charged, and every sum over it."""

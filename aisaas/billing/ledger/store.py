@@ -1,0 +1,266 @@
+"""The SQL of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from uuid import UUID
+
+import sqlalchemy as sa
+from psycopg.types.json import Jsonb
+from pydantic import TypeAdapter
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.billing.ledger.models import Call, CallPage, Charge, DayUse, Overview, Place, RefusedDay
+from aisaas.billing.plans.models import Limits
+from aisaas.billing.plans.periods import Period
+from aisaas.billing.reservations.store import allowance
+
+
+@dataclass(frozen=True, slots=True)
+class Chargeable:
+    """What may still be charged in a period: tokens by its limits as they were last reserved by, USD by
+    the cap as it is now (None: no bound)."""
+
+    tokens: int
+    usd: Decimal | None
+
+
+async def chargeable(session: AsyncSession, charge: Charge, period_key: str) -> Chargeable:
+    """Behind the period's lock, which closing the reservation has taken."""
+    rows = await session.execute(
+        text(
+            """
+            select greatest(q.overage - (q.billed_tokens - q.carried_tokens), 0) as tokens,
+              least(coalesce(p.overage_cap_usd, cast(:cap as numeric)), p.highest_cap_usd)
+                - q.billed_usd as usd
+            from public.quota_periods q left join public.profiles p on p.id = q.user_id
+            where q.user_id = :user_id and q.period_key = :period_key
+            """
+        ),
+        {"user_id": charge.user_id, "period_key": period_key, "cap": charge.default_cap_usd},
+    )
+    found = rows.mappings().one()
+    usd = found["usd"]
+    return Chargeable(found["tokens"], None if usd is None else max(usd, Decimal(0)))
+
+
+async def add_usage(
+    session: AsyncSession,
+    charge: Charge,
+    *,
+    quota_tokens: int,
+    credit_tokens: int,
+    overage_tokens: int,
+    overage_usd: Decimal,
+    cost_usd: Decimal,
+) -> UUID:
+    """Append the ledger line, and keep the price that it names; the period is the reservation's, whenever
+    it settles."""
+    price, tokens = charge.model.price, charge.tokens
+    rates = price.rates(tokens.prompt)
+    row = await session.execute(
+        text(
+            """
+            with kept as (
+              insert into private.price_versions (model, version, digest, price)
+              values (:model, :price_version, :price_digest, :price)
+              on conflict do nothing
+            )
+            insert into public.usage_records (reservation_id, user_id, conversation_id, message_id,
+              purpose, plan, model, provider, prompt_tokens, cached_prompt_tokens,
+              cache_write_tokens, cache_write_1h_tokens, region, completion_tokens,
+              thinking_tokens, counted_by, report_issue, weight, quota_tokens, credit_tokens, overage_tokens,
+              overage_usd, period_key, input_usd_per_million, output_usd_per_million, price_version,
+              price_digest, cost_usd, outcome, created_at)
+            select :id, :user_id, :conversation_id, :message_id, :purpose, :plan, :model, :provider,
+              :prompt, :cached, :cache_write, :cache_write_1h, :region, :completion, :thinking,
+              :counted_by, :report_issue, :weight, :quota_tokens, :credit_tokens,
+              :overage_tokens, :overage_usd, r.period_key,
+              :input_usd, :output_usd, :price_version, :price_digest, :cost, :outcome, now()
+            from public.reservations r where r.id = :id
+            returning id
+            """
+        ),
+        {
+            "id": charge.request_id,
+            "user_id": charge.user_id,
+            "conversation_id": charge.conversation_id,
+            "message_id": charge.message_id,
+            "purpose": charge.purpose,
+            "plan": charge.plan,
+            "model": charge.model.id,
+            "provider": charge.model.provider,
+            "prompt": charge.prompt_tokens,
+            "cached": tokens.cached,
+            "cache_write": tokens.cache_write,
+            "cache_write_1h": tokens.cache_write_1h,
+            "region": tokens.region,
+            "completion": charge.completion_tokens,
+            "thinking": tokens.thinking,
+            "counted_by": charge.counted_by,
+            "report_issue": charge.report_issue,
+            "weight": charge.weight,
+            "quota_tokens": quota_tokens,
+            "credit_tokens": credit_tokens,
+            "overage_tokens": overage_tokens,
+            "overage_usd": overage_usd,
+            # Those of the tier that the prompt reached.
+            "input_usd": rates.input_usd,
+            "output_usd": rates.output_usd,
+            "price_version": price.version,
+            "price_digest": price.digest,
+            "price": Jsonb(price.to_dict()),
+            "cost": cost_usd,
+            "outcome": charge.outcome,
+        },
+    )
+    return row.scalar_one()
+
+
+async def add_provider_errors(
+    session: AsyncSession, errors: Sequence[tuple[str, str, str]]
+) -> None:
+    """Count failures, each a provider, its model and the kind, on the day of now (UTC)."""
+    await session.execute(
+        text(
+            """
+            insert into private.provider_errors as e (day, provider, model, kind, times)
+            select (now() at time zone 'UTC')::date, provider, model, kind, count(*)
+            from unnest(cast(:providers as text[]), cast(:models as text[]), cast(:kinds as text[]))
+              as f (provider, model, kind)
+            group by 1, 2, 3, 4 order by 1, 2, 3, 4
+            on conflict (day, provider, model, kind) do update
+              set times = e.times + excluded.times
+            """
+        ),
+        {
+            "providers": [provider for provider, _, _ in errors],
+            "models": [model for _, model, _ in errors],
+            "kinds": [kind for _, _, kind in errors],
+        },
+    )
+
+
+# The user's own page --------------------------------------------------------------------------------
+
+DAYS = 30
+CALLS = 20
+REFUSED = 30
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Columns of the overview; arrays come as JSON, read by `_overview`."""
+
+    today: date
+    days: tuple[DayUse, ...]
+    calls: tuple[Call, ...]
+    refused: tuple[RefusedDay, ...]
+
+
+_overview = TypeAdapter(_Found)
+_calls = TypeAdapter(tuple[Call, ...])
+
+# One more than a page has, to know whether there are more. Money travels as text: a JSON number
+# would lose digits.
+_CALLS = """
+    select coalesce(json_agg(c order by c.at {order}, c.id {order}), '[]') from (
+      select u.id, u.created_at as at, u.purpose, u.conversation_id, t.title, r.model as asked,
+        u.model, u.prompt_tokens, u.completion_tokens, u.quota_tokens,
+        u.overage_usd::text as overage_usd, u.cost_usd::text as cost_usd, u.outcome
+      from public.usage_records u
+        left join public.reservations r on r.id = u.reservation_id
+        left join public.conversations t on t.id = u.conversation_id and t.deleted_at is null
+      where u.user_id = :user_id {place}
+      order by u.created_at {order}, u.id {order} limit :calls
+    ) c
+"""
+_NEWEST = _CALLS.format(order="desc", place="")
+_OLDER = text(
+    _CALLS.format(order="desc", place="and (u.created_at, u.id) < (:at, cast(:id as uuid))")
+)
+_NEWER = text(
+    _CALLS.format(order="asc", place="and (u.created_at, u.id) > (:at, cast(:id as uuid))")
+)
+
+_WHOLE_PAGE = """
+    with clock as (select (now() at time zone 'UTC')::date as today),
+    period as (
+      select cast(:period_key as text) as key,
+        (cast(:period_start as timestamptz) at time zone 'UTC')::date as starts
+    )
+    select
+      (select today from clock) as today,
+      (
+        select coalesce(json_agg(d), '[]') from (
+          select u.day, u.model, u.period_key = (select key from period) as in_period,
+            coalesce(sum(u.requests) filter (where u.purpose = 'reply'), 0)::bigint as replies,
+            sum(u.quota_tokens)::bigint as tokens
+          from public.usage_days u
+          where u.user_id = :user_id and u.day >= least(
+            (select today from clock) - (:days - 1), (select starts from period)
+          )
+          group by 1, 2, 3
+        ) d
+      ) as days,
+      ({newest}) as calls,
+      (
+        select coalesce(json_agg(f order by f.last desc), '[]') from (
+          select code, max(minute) as last, sum(times)::bigint as times,
+            (array_agg(model order by minute desc))[1] as model
+          from public.refusals
+          where user_id = :user_id
+            and minute >= ((select today from clock) - (:days - 1)) at time zone 'UTC'
+          group by code, (minute at time zone 'UTC')::date
+          order by last desc limit :refused
+        ) f
+      ) as refused
+"""
+_OVERVIEW = text(_WHOLE_PAGE.format(newest=_NEWEST))
+
+
+async def overview(
+    session: AsyncSession, user_id: UUID, period: Period | None, limits: Limits
+) -> Overview:
+    """Two round trips: whichever period the allowance is of, the rest follows it."""
+    left = await allowance(session, user_id, period, limits)
+    row = await session.execute(
+        _OVERVIEW,
+        {
+            "user_id": user_id,
+            "period_key": left.period_key,
+            "period_start": left.period_start,
+            "days": DAYS,
+            "calls": CALLS + 1,
+            "refused": REFUSED,
+        },
+    )
+    found = _overview.validate_python(dict(row.mappings().one()))
+    calls = CallPage(found.calls[:CALLS], older=len(found.calls) > CALLS, newer=False)
+    return Overview(left, found.today, found.days, calls, found.refused)
+
+
+async def older_calls(session: AsyncSession, user_id: UUID, place: Place) -> CallPage:
+    found = await _calls_beside(session, _OLDER, user_id, place)
+    return CallPage(found[:CALLS], older=len(found) > CALLS, newer=True)
+
+
+async def newer_calls(session: AsyncSession, user_id: UUID, place: Place) -> CallPage:
+    found = await _calls_beside(session, _NEWER, user_id, place)
+    if len(found) > CALLS:
+        return CallPage(found[:CALLS][::-1], older=True, newer=True)
+    # The newest page is a whole one, whatever was added while others were being read.
+    values = {"user_id": user_id, "calls": CALLS + 1}
+    newest = _calls.validate_python((await session.execute(text(_NEWEST), values)).scalar_one())
+    return CallPage(newest[:CALLS], older=len(newest) > CALLS, newer=False)
+
+
+async def _calls_beside(
+    session: AsyncSession, query: sa.TextClause, user_id: UUID, place: Place
+) -> tuple[Call, ...]:
+    values = {"user_id": user_id, "at": place.at, "id": place.id, "calls": CALLS + 1}
+    return _calls.validate_python((await session.execute(query, values)).scalar_one())

@@ -1,0 +1,51 @@
+"""What a user used, as they may read it: under their own identity, row level security decides.
+
+Days come from a sum that the ledger keeps itself (docs/decisions/0008), so that a page costs the
+same after a hundred thousand replies as after ten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.accounts.models import Principal
+from aisaas.billing.ledger import store as ledger_store
+from aisaas.billing.ledger.models import CallPage, Overview, Place
+from aisaas.billing.plans.models import Limits
+from aisaas.billing.plans.periods import running
+from aisaas.db.user import UserDatabase
+from aisaas.errors import DependencyError, Unavailable
+
+
+class Usage:
+    """Reads; what there is to read is written by settling and by the guards."""
+
+    def __init__(self, user: UserDatabase, limits_of: Callable[[Principal], Limits]) -> None:
+        self._user = user
+        self._limits_of = limits_of
+
+    async def overview(self, principal: Principal) -> Overview:
+        """The allowance, the last days, the newest receipts and the refusals; one transaction."""
+        async with self._reading(principal) as session:
+            return await ledger_store.overview(
+                session, principal.user_id, running(principal), self._limits_of(principal)
+            )
+
+    async def older(self, principal: Principal, than: Place) -> CallPage:
+        async with self._reading(principal) as session:
+            return await ledger_store.older_calls(session, principal.user_id, than)
+
+    async def newer(self, principal: Principal, than: Place) -> CallPage:
+        async with self._reading(principal) as session:
+            return await ledger_store.newer_calls(session, principal.user_id, than)
+
+    @asynccontextmanager
+    async def _reading(self, principal: Principal) -> AsyncGenerator[AsyncSession]:
+        try:
+            async with self._user.as_user(principal.user_id) as session:
+                yield session
+        except DependencyError as error:
+            raise Unavailable from error

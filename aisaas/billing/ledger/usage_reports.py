@@ -1,0 +1,635 @@
+"""The SQL of the usage dashboard. All of it runs as the service.
+
+Invariant: a page reads sums, never the ledger; only `compare` reads that, a day at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.billing.ledger.usage_models import (
+    Difference,
+    Direction,
+    Figures,
+    ProviderErrors,
+    RefusedFor,
+    Span,
+    Step,
+    UserSort,
+    UserUsage,
+)
+from aisaas.db.search import address_has, address_pattern
+
+FIGURES = (
+    "requests",
+    "stopped",
+    "interrupted",
+    "failed",
+    "prompt_tokens",
+    "cached_prompt_tokens",
+    "completion_tokens",
+    "quota_tokens",
+    "cost_usd",
+    "overage_usd",
+)
+EPOCH = date(1970, 1, 1)
+# Sums of tokens come as numeric; as bigint they are read as what they are.
+_SUMS = ", ".join(
+    f"sum({name}) as {name}" if name.endswith("_usd") else f"sum({name})::bigint as {name}"
+    for name in FIGURES
+)
+
+
+# The same of `usage_by_user`, whose money is whole millionths.
+_USD = {"cost_usd": "cost_micros", "overage_usd": "overage_micros"}
+_USER_SUMS = ", ".join(
+    f"sum({_USD[name]}) * 0.000001 as {name}" if name in _USD else f"sum({name})::bigint as {name}"
+    for name in FIGURES
+)
+_USER_STORED = ", ".join(
+    f"{_USD[name]} * 0.000001 as {name}" if name in _USD else name for name in FIGURES
+)
+
+
+def _figures(row: RowMapping) -> Figures:
+    return Figures(**{name: row[name] for name in FIGURES})
+
+
+# Over all users -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """The figures of one day or hour, model, provider or plan."""
+
+    at: datetime | None
+    model: str | None
+    provider: str | None
+    plan: str | None
+    figures: Figures
+
+
+async def totals(session: AsyncSession, span: Span, step: Step) -> Sequence[Summed]:
+    """The series and the shares, in one pass over the sums: each row has just one of its names."""
+    rows = await session.execute(
+        text(
+            f"""
+            select starts as at, model, provider, plan, {_SUMS}
+            from private.usage_totals
+            where step = :step and starts >= :start and starts < :end
+            group by grouping sets ((starts), (model), (provider), (plan))
+            """  # noqa: S608  # names of columns
+        ),
+        {"step": step, "start": span.start, "end": span.end},
+    )
+    return [
+        Summed(row["at"], row["model"], row["provider"], row["plan"], _figures(row))
+        for row in rows.mappings()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """So many subscriptions more (or less) of a plan from that day on."""
+
+    plan: str
+    day: date
+    more: int
+
+
+async def subscription_changes(
+    session: AsyncSession, span: Span, plans: Sequence[str]
+) -> Sequence[Change]:
+    """How the number of subscriptions in good standing changes in a span; what was before counts
+    from its first day on. A subscription counts from the day its trial ends to before the day it was
+    seen ended, or began to owe; its plan is the one of now."""
+    rows = await session.execute(
+        text(
+            """
+            with paid as (
+              select plan, (greatest(created_at, trial_end) at time zone 'UTC')::date as starts,
+                (least(past_due_since, case when status = 'canceled' then updated_at end)
+                  at time zone 'UTC')::date as ends
+              from public.subscriptions
+              where plan = any(:plans)
+                and status in ('active', 'trialing', 'past_due', 'unpaid', 'canceled')
+            )
+            select plan, day, sum(more)::bigint as more from (
+              select plan, greatest(starts, :first) as day, 1 as more from paid
+                where starts <= :last and (ends is null or ends > greatest(starts, :first))
+              union all
+              select plan, ends, -1 from paid
+                where ends <= :last and ends > greatest(starts, :first) and starts <= :last
+            ) c group by 1, 2
+            """
+        ),
+        {"plans": list(plans), "first": span.first, "last": span.last},
+    )
+    return [Change(**row) for row in rows.mappings()]
+
+
+async def refusals(session: AsyncSession, span: Span) -> Sequence[RefusedFor]:
+    rows = await session.execute(
+        text(
+            """
+            select code, sum(times)::bigint as times, count(*) as users from (
+              select code, user_id, sum(times) as times from public.refusals
+              where minute >= :start and minute < :end group by 1, 2
+            ) r group by 1 order by 2 desc, 1
+            """
+        ),
+        {"start": span.start, "end": span.end},
+    )
+    return [RefusedFor(**row) for row in rows.mappings()]
+
+
+async def provider_errors(session: AsyncSession, span: Span) -> Sequence[ProviderErrors]:
+    rows = await session.execute(
+        text(
+            """
+            select provider, model, kind, sum(times)::bigint as times
+            from private.provider_errors where day between :first and :last
+            group by 1, 2, 3 order by 4 desc, 1, 2, 3
+            """
+        ),
+        {"first": span.first, "last": span.last},
+    )
+    return [ProviderErrors(**row) for row in rows.mappings()]
+
+
+@dataclass(frozen=True, slots=True)
+class SpentOn:
+    """USD of a day."""
+
+    day: date
+    spent_usd: Decimal
+    reserved_usd: Decimal
+
+
+async def free_tier_days(session: AsyncSession, span: Span) -> Sequence[SpentOn]:
+    rows = await session.execute(
+        text(
+            """
+            select day, spent_usd, reserved_usd from public.spend_days
+            where scope = 'free' and day between :first and :last order by day
+            """
+        ),
+        {"first": span.first, "last": span.last},
+    )
+    return [SpentOn(**row) for row in rows.mappings()]
+
+
+async def today(session: AsyncSession) -> date:
+    """By the database's clock, UTC."""
+    rows = await session.execute(text("select (now() at time zone 'UTC')::date"))
+    return rows.scalar_one()
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What is going on; money of today, UTC."""
+
+    at: datetime
+    running: int
+    requests: int
+    refusals: int
+    free_spent: Decimal
+    free_reserved: Decimal
+    total_spent: Decimal
+    total_reserved: Decimal
+
+
+async def now(session: AsyncSession) -> Now:
+    """One round trip, over what indexes find at once."""
+    rows = await session.execute(
+        text(
+            """
+            select now() as at,
+              (select count(*) from public.reservations
+                where state = 'open' and lease_expires_at > now() and purpose = 'reply') as running,
+              (select count(*) from public.usage_records
+                where created_at > now() - interval '1 minute') as requests,
+              (select coalesce(sum(times), 0)::bigint from public.refusals
+                where minute >= date_trunc('minute', now() - interval '1 minute')
+                  and minute < date_trunc('minute', now())) as refusals,
+              coalesce(max(spent_usd) filter (where scope = 'free'), 0) as free_spent,
+              coalesce(max(reserved_usd) filter (where scope = 'free'), 0) as free_reserved,
+              coalesce(max(spent_usd) filter (where scope = 'total'), 0) as total_spent,
+              coalesce(max(reserved_usd) filter (where scope = 'total'), 0) as total_reserved
+            from public.spend_days where day = (now() at time zone 'UTC')::date
+            """
+        )
+    )
+    return Now(**rows.mappings().one())
+
+
+# By user --------------------------------------------------------------------------------------------
+
+WIDTHS = (64, 16, 4, 1)
+_Ranges = tuple[tuple[int, date, date], ...]
+
+
+def blocks(span: Span) -> _Ranges:
+    """The fewest blocks that are exactly the span: (days, first start, last start), the widest in
+    the middle."""
+    return tuple(
+        (width, EPOCH + timedelta(days=low), EPOCH + timedelta(days=high - width))
+        for width, low, high in _cover((span.first - EPOCH).days, (span.last - EPOCH).days + 1)
+    )
+
+
+def _cover(low: int, high: int, widths: Sequence[int] = WIDTHS) -> list[tuple[int, int, int]]:
+    """[low, high) as pieces whose ends are multiples of their width."""
+    if low >= high:
+        return []
+    width, *narrower = widths
+    first, last = -(-low // width) * width, high // width * width
+    if first >= last:
+        return _cover(low, high, narrower)
+    return [
+        *_cover(low, first, narrower),
+        (width, first, last),
+        *_cover(last, high, narrower),
+    ]
+
+
+def in_blocks(ranges: _Ranges) -> tuple[str, dict[str, object]]:
+    """A condition on `usage_by_user`, and its parameters."""
+    parts = [
+        f"(days = {width} and starts between :from{n} and :to{n})"
+        for n, (width, _, _) in enumerate(ranges)
+    ]
+    values: dict[str, object] = {}
+    for n, (_, first, last) in enumerate(ranges):
+        values |= {f"from{n}": first, f"to{n}": last}
+    return f"({' or '.join(parts)})", values
+
+
+async def active_users(session: AsyncSession, span: Span) -> int:
+    """Who had any use. A select for each range, because each is answered by the index alone."""
+    ranges = blocks(span)
+    _, values = in_blocks(ranges)
+    each = " union all ".join(
+        f"select user_id from private.usage_by_user"  # noqa: S608
+        f" where days = {width} and starts between :from{n} and :to{n}"
+        for n, (width, _, _) in enumerate(ranges)
+    )
+    rows = await session.execute(
+        text(f"select count(*) from (select 1 from ({each}) b group by user_id) u"),  # noqa: S608
+        values,
+    )
+    return rows.scalar_one()
+
+
+_SORTED: Mapping[UserSort, str] = {
+    "requests": "sum(b.requests)",
+    "tokens": "sum(b.prompt_tokens + b.completion_tokens)",
+    "cost": "sum(b.cost_micros)",
+    "overage": "sum(b.overage_micros)",
+    "errors": "sum(b.interrupted + b.failed)",
+}
+_DIRECTIONS: Mapping[Direction, str] = {"up": "asc", "down": "desc"}
+
+
+async def users(
+    session: AsyncSession,
+    span: Span,
+    *,
+    search: str,
+    sort: UserSort,
+    direction: Direction,
+    offset: int,
+    limit: int,
+) -> tuple[int, Sequence[UserUsage]]:
+    """How many there are, and a page of them. Only what is sorted by is summed for everybody."""
+    condition, values = in_blocks(blocks(span))
+    condition, found = f"{condition}{_wanted(search, values)}", values
+    if sort == "email":
+        total, ids = await _by_address(session, span, condition, found, direction, offset, limit)
+    else:
+        ranked = await session.execute(
+            text(
+                f"""
+                select b.user_id, count(*) over () as total
+                from private.usage_by_user b
+                where {condition}
+                group by b.user_id
+                order by {_SORTED[sort]} {_DIRECTIONS[direction]}, b.user_id
+                offset :offset limit :limit
+                """  # noqa: S608  # names of columns
+            ),
+            values | {"offset": offset, "limit": limit},
+        )
+        rows = ranked.all()
+        ids, total = [row[0] for row in rows], int(rows[0][1]) if rows else 0
+    if not ids:
+        return 0, ()
+    figures = await _of_users(session, blocks(span), ids)
+    return total, [figures[user_id] for user_id in ids]
+
+
+def _wanted(search: str, values: dict[str, object]) -> str:
+    """A condition more, for users who are searched for; it adds its values."""
+    if not search:
+        return ""
+    if (named := _as_uuid(search)) is not None:
+        values["named"] = named
+        return " and b.user_id = :named"
+    values |= address_pattern(search)
+    return (
+        " and b.user_id in (select p.id from public.profiles p"  # noqa: S608  # fragments of ours
+        f" where {address_has('p.email')})"
+    )
+
+
+async def _by_address(
+    session: AsyncSession,
+    span: Span,
+    condition: str,
+    values: Mapping[str, object],
+    direction: Direction,
+    offset: int,
+    limit: int,
+) -> tuple[int, Sequence[UUID]]:
+    """In the order of addresses, which an index has; those whose account is gone come last."""
+    counted = await session.execute(
+        text(
+            f"select count(*) from (select 1 from private.usage_by_user b where {condition}"  # noqa: S608
+            " group by b.user_id) u"
+        ),
+        values,
+    )
+    total = int(counted.scalar_one())
+    by = _DIRECTIONS[direction]
+    found = await session.execute(
+        text(
+            f"""
+            select p.id from public.profiles p
+            where exists (
+              select from {_KEYS} join private.usage_by_user b using (days, starts)
+              where b.user_id = p.id and {condition} offset 0
+            )
+            order by lower(p.email) {by}, p.id {by} offset :offset limit :limit
+            """  # noqa: S608
+        ),
+        {**values, **_keys(blocks(span)), "offset": offset, "limit": limit},
+    )
+    ids = list(found.scalars())
+    if len(ids) < limit and offset + len(ids) < total:
+        ids += await _gone(session, condition, values, offset, limit - len(ids), len(ids))
+    return total, ids
+
+
+async def _gone(
+    session: AsyncSession,
+    condition: str,
+    values: Mapping[str, object],
+    offset: int,
+    limit: int,
+    before: int,
+) -> Sequence[UUID]:
+    """Of those without an account, the ones after `offset` users, of whom `before` are shown."""
+    rows = await session.execute(
+        text(
+            f"""
+            with used as materialized (
+              select b.user_id, p.id from private.usage_by_user b
+              left join public.profiles p on p.id = b.user_id
+              where {condition} group by 1, 2
+            )
+            select user_id from used where id is null order by user_id
+            offset greatest(0, :offset + :before - (select count(id) from used)) limit :limit
+            """  # noqa: S608
+        ),
+        {**values, "offset": offset, "before": before, "limit": limit},
+    )
+    return rows.scalars().all()
+
+
+# The whole keys of the rows of some blocks but for the user: (days, starts).
+_KEYS = "unnest(cast(:widths as smallint[]), cast(:starts as date[])) k (days, starts)"
+
+
+def _keys(ranges: _Ranges) -> dict[str, object]:
+    keys = [
+        (width, first + timedelta(days=day))
+        for width, first, last in ranges
+        for day in range(0, (last - first).days + 1, width)
+    ]
+    return {"widths": [width for width, _ in keys], "starts": [starts for _, starts in keys]}
+
+
+async def _of_users(
+    session: AsyncSession, ranges: _Ranges, ids: Sequence[UUID]
+) -> Mapping[UUID, UserUsage]:
+    """By the whole key of every row, however many days there are."""
+    rows = await session.execute(
+        text(
+            f"""
+            select s.*, p.email, p.plan from (
+              select b.user_id, {_USER_SUMS}
+              from {_KEYS}
+                cross join unnest(cast(:ids as uuid[])) i (user_id)
+                join private.usage_by_user b using (days, starts, user_id)
+              group by b.user_id
+            ) s left join public.profiles p on p.id = s.user_id
+            """  # noqa: S608  # names of columns
+        ),
+        {**_keys(ranges), "ids": list(ids)},
+    )
+    return {
+        row["user_id"]: UserUsage(row["user_id"], row["email"], row["plan"], _figures(row))
+        for row in rows.mappings()
+    }
+
+
+def _as_uuid(words: str) -> UUID | None:
+    try:
+        return UUID(words)
+    except ValueError:
+        return None
+
+
+# Export ---------------------------------------------------------------------------------------------
+
+
+async def users_after(
+    session: AsyncSession, span: Span, last: UUID | None, limit: int
+) -> Sequence[UserUsage]:
+    """Users in the order of their ids, those behind `last`."""
+    within, values = in_blocks(blocks(span))
+    behind = "" if last is None else "and user_id > :last"
+    rows = await session.execute(
+        text(
+            f"""
+            select s.*, p.email, p.plan from (
+              select user_id, {_USER_SUMS} from private.usage_by_user
+              where {within} {behind}
+              group by user_id order by user_id limit :limit
+            ) s left join public.profiles p on p.id = s.user_id order by s.user_id
+            """  # noqa: S608  # names of columns
+        ),
+        {**values, "last": last, "limit": limit} if last else {**values, "limit": limit},
+    )
+    return [
+        UserUsage(row["user_id"], row["email"], row["plan"], _figures(row))
+        for row in rows.mappings()
+    ]
+
+
+# The sums against the ledger ------------------------------------------------------------------------
+
+
+def _compared(names: Sequence[str], ledger: str, sums: str) -> str:
+    """Rows in which the two disagree, as two arrays of text."""
+    array = "array[" + ", ".join(f"{{0}}.{name}::text" for name in names) + "]"
+    return f"""
+        select coalesce(l.key, s.key) as key,
+          case when l.key is not null then {array.format("l")} end as ledger,
+          case when s.key is not null then {array.format("s")} end as sums
+        from ({ledger}) l full join ({sums}) s on s.key = l.key
+        where {" or ".join(f"l.{name} is distinct from s.{name}" for name in names)}
+        order by 1 limit :most
+        """  # noqa: S608  # names of columns
+
+
+def _lines(names: Sequence[str], key: str) -> str:
+    """The ledger's lines of a time, summed by a key."""
+    sums = ", ".join(_LINE_SUMS[name] for name in names)
+    return (
+        f"select {key} as key, {sums} from public.usage_records"  # noqa: S608
+        " where created_at >= :start and created_at < :end group by 1"
+    )
+
+
+_LINE_SUMS = {name: f"sum({name}) as {name}" for name in FIGURES} | {
+    "requests": "count(*) as requests",
+    **{
+        outcome: f"count(*) filter (where outcome = '{outcome}') as {outcome}"
+        for outcome in ("done", "stopped", "interrupted", "failed")
+    },
+}
+_DAY_FIGURES = (
+    *("requests", "done", "stopped", "interrupted", "failed"),
+    *("prompt_tokens", "completion_tokens", "quota_tokens", "cost_usd"),
+)
+_NAMED = "model, provider, plan, purpose"
+_STORED = ", ".join(FIGURES)
+
+
+def _total_key(step: Step, starts: str) -> str:
+    return f"concat_ws(' ', '{step}', {starts}, {_NAMED})"
+
+
+def _totals_compared(step: Step) -> str:
+    return _compared(
+        FIGURES,
+        _lines(FIGURES, _total_key(step, f"date_trunc('{step}', created_at, 'UTC')")),
+        f"select {_total_key(step, 'starts')} as key, {_STORED} from private.usage_totals"  # noqa: S608
+        f" where step = '{step}' and starts >= :start and starts < :end",
+    )
+
+
+_DAY_KEY = "concat_ws(' ', {day}, user_id, period_key, model, plan, purpose)"
+# By what is compared, how.
+OF_A_DAY: Mapping[str, str] = {
+    "usage_totals by hour": _totals_compared("hour"),
+    "usage_totals by day": _totals_compared("day"),
+    "usage_by_user of 1 day": _compared(
+        FIGURES,
+        _lines(FIGURES, "concat_ws(' ', (created_at at time zone 'UTC')::date, user_id)"),
+        f"select concat_ws(' ', starts, user_id) as key, {_USER_STORED} from private.usage_by_user"  # noqa: S608
+        " where days = 1 and starts = :day",
+    ),
+    "usage_days": _compared(
+        _DAY_FIGURES,
+        _lines(_DAY_FIGURES, _DAY_KEY.format(day="(created_at at time zone 'UTC')::date")),
+        f"select {_DAY_KEY.format(day='day')} as key, {', '.join(_DAY_FIGURES)}"  # noqa: S608
+        " from public.usage_days where day = :day",
+    ),
+}
+
+
+def _block_compared(width: int, of: int) -> str:
+    return _compared(
+        FIGURES,
+        f"select concat_ws(' ', :day, user_id) as key, {_USER_SUMS} from private.usage_by_user"  # noqa: S608
+        f" where days = {of} and starts >= :day and starts < :day + {width} group by user_id",
+        f"select concat_ws(' ', starts, user_id) as key, {_USER_STORED} from private.usage_by_user"  # noqa: S608
+        f" where days = {width} and starts = :day",
+    )
+
+
+async def compare_day(
+    session: AsyncSession, table: str, day: date, most: int
+) -> Sequence[Difference]:
+    """A day's sums in one of OF_A_DAY against the ledger. The statement sees both at one moment."""
+    span = Span(day, day)
+    values = {"day": day, "start": span.start, "end": span.end}
+    names = _DAY_FIGURES if table == "usage_days" else FIGURES
+    return await _differences(session, table, names, OF_A_DAY[table], values, most)
+
+
+async def compare_block(
+    session: AsyncSession, width: int, starts: date, most: int
+) -> Sequence[Difference]:
+    """A block of several days against the narrower blocks that it is made of."""
+    narrower = WIDTHS[WIDTHS.index(width) + 1]
+    return await _differences(
+        session,
+        f"usage_by_user of {width} days",
+        FIGURES,
+        _block_compared(width, narrower),
+        {"day": starts},
+        most,
+    )
+
+
+def blocks_around(span: Span, width: int) -> Sequence[date]:
+    """Where the blocks of a width begin that have any day of the span."""
+    low = (span.first - EPOCH).days // width * width
+    high = (span.last - EPOCH).days
+    return [EPOCH + timedelta(days=day) for day in range(low, high + 1, width)]
+
+
+async def _differences(
+    session: AsyncSession,
+    table: str,
+    names: Sequence[str],
+    query: str,
+    values: Mapping[str, object],
+    most: int,
+) -> Sequence[Difference]:
+    rows = await session.execute(text(query), {**values, "most": most})
+    found: list[Difference] = []
+    for row in rows.mappings():
+        ledger, sums = _told(names, row["ledger"], row["sums"])
+        found.append(Difference(table, row["key"], ledger, sums))
+    return found
+
+
+def _told(
+    names: Sequence[str], ledger: Sequence[str] | None, sums: Sequence[str] | None
+) -> tuple[str, str]:
+    """Only what differs, by name."""
+    other = [n for n in range(len(names)) if ledger is None or sums is None or ledger[n] != sums[n]]
+
+    def said(side: Sequence[str] | None) -> str:
+        return "no row" if side is None else ", ".join(f"{names[n]} {side[n]}" for n in other)
+
+    return said(ledger), said(sums)
+
+
+async def first_day(session: AsyncSession) -> date | None:
+    """Of the ledger; None while it is empty."""
+    rows = await session.execute(
+        text("select (min(created_at) at time zone 'UTC')::date from public.usage_records")
+    )
+    return rows.scalar_one()

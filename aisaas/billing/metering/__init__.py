@@ -1,0 +1,1 @@
+"""From the ledger to the payment provider's meter, and comparing both."""

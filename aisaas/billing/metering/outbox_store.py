@@ -1,0 +1,232 @@
+"""All of the outbox's SQL. Its time is the database's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import LiteralString
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.billing.metering.models import MeteringHealth
+from aisaas.db.engine import Question, Row
+from aisaas.ports import EXTRA_USAGE_METER, TOKEN_METER
+
+# How long a claim holds: a call, and what is around it, with a good margin.
+LEASE_SECONDS = 30.0
+# Below what the provider takes, over all processes; spread, with no more than this at once.
+CALLS_PER_SECOND = 500.0
+BURST_SECONDS = 0.2
+
+_CLAIM: LiteralString = """
+    select id, claim, identifier, customer, meter, value, event_at, failures, attempts, fresh
+    from private.claim_meter_events(
+      %(limit)s, %(after)s, %(lease)s, %(per_second)s, %(burst)s, %(meters)s)
+    """
+_ROOM_IN: LiteralString = """
+    select greatest(0, extract(epoch from greatest(
+      paused_until, spent_until - make_interval(secs => %(burst)s)) - clock_timestamp()
+    ))::double precision as seconds
+    from private.metering where meter = 'ai_tokens_used'
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedUsage:
+    """A row that is ours to send until its lease runs out. `attempts` counts this one; `fresh` when
+    no earlier one can have reached the meter."""
+
+    id: UUID
+    claim: UUID
+    identifier: str
+    customer: str
+    meter: str
+    value: int
+    event_at: datetime
+    failures: int
+    attempts: int
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """`room_in` are seconds until anything more may be claimed, 0 for at once."""
+
+    rows: Sequence[ClaimedUsage]
+    room_in: float
+
+
+def claim(limit: int, after: str) -> Question[Claimed]:
+    """Customers behind `after` have their turn first."""
+    parameters = {
+        "limit": limit,
+        "after": after,
+        "lease": LEASE_SECONDS,
+        "per_second": CALLS_PER_SECOND,
+        "burst": BURST_SECONDS,
+        "meters": [EXTRA_USAGE_METER, TOKEN_METER],
+    }
+
+    def read(answers: Sequence[Sequence[Row]]) -> Claimed:
+        rows, (room,) = answers
+        return Claimed([ClaimedUsage(**row) for row in rows], room["seconds"])
+
+    return Question(((_CLAIM, parameters), (_ROOM_IN, parameters)), read)
+
+
+# What became of a row counts only as long as the claim holds: whoever took it over knows better.
+
+
+def sent(row: ClaimedUsage) -> Question[bool]:
+    query: LiteralString = """
+        update public.usage_outbox
+        set state = 'sent', sent_at = now(), last_error = null, claim = null, claimed_until = null
+        where id = %(id)s and claim = %(claim)s returning 1
+        """
+    return _ended(query, row)
+
+
+def dead(row: ClaimedUsage, reason: str) -> Question[bool]:
+    """Refused for good. The provider remembers this answer, too: whoever revives the row asks anew."""
+    query: LiteralString = """
+        update public.usage_outbox
+        set state = 'dead', last_error = %(reason)s, failures = failures + 1,
+          claim = null, claimed_until = null
+        where id = %(id)s and claim = %(claim)s returning 1
+        """
+    return _ended(query, row, reason=reason)
+
+
+def parked(row: ClaimedUsage, reason: str) -> Question[bool]:
+    """It may be counted or not: the comparison of its day, or an admin, decides."""
+    query: LiteralString = """
+        update public.usage_outbox
+        set state = 'parked', last_error = %(reason)s, claim = null, claimed_until = null
+        where id = %(id)s and claim = %(claim)s returning 1
+        """
+    return _ended(query, row, reason=reason)
+
+
+def postponed(
+    row: ClaimedUsage, reason: str, seconds: float, *, undone: bool, answered: bool
+) -> Question[bool]:
+    """Try again in `seconds`. With `undone` this try surely has not reached the meter."""
+    query: LiteralString = """
+        update public.usage_outbox
+        set next_attempt_at = now() + make_interval(secs => %(seconds)s), last_error = %(reason)s,
+          failures = failures + %(answered)s::boolean::integer,
+          first_sent_at = case when %(forget)s then null else first_sent_at end,
+          claim = null, claimed_until = null
+        where id = %(id)s and claim = %(claim)s returning 1
+        """
+    return _ended(
+        query,
+        row,
+        reason=reason,
+        seconds=seconds,
+        answered=answered,
+        forget=undone and row.fresh,
+    )
+
+
+def _ended(query: LiteralString, row: ClaimedUsage, **more: object) -> Question[bool]:
+    parameters = {"id": row.id, "claim": row.claim, **more}
+    return Question(((query, parameters),), lambda answers: bool(answers[0]))
+
+
+def pause(seconds: float) -> Question[None]:
+    """Nothing is claimed for so long, in any process."""
+    query: LiteralString = """
+        update private.metering set paused_until =
+          greatest(paused_until, clock_timestamp() + make_interval(secs => %(seconds)s))
+        where meter = 'ai_tokens_used' returning 1
+        """
+    return Question(((query, {"seconds": seconds}),), lambda _: None)
+
+
+def health() -> Question[MeteringHealth]:
+    query: LiteralString = """
+        select
+          (select count(*) from public.usage_outbox where state = 'pending') as pending,
+          (select count(*) from public.usage_outbox where state = 'parked') as parked,
+          (select count(*) from public.usage_outbox where state = 'dead') as dead,
+          (select extract(epoch from now() - min(event_at))::double precision
+            from public.usage_outbox where state = 'pending') as oldest_seconds
+        """
+    return Question(((query, {}),), lambda answers: MeteringHealth(**answers[0][0]))
+
+
+def count_on_token_meter() -> Question[int]:
+    """Live subscriptions whose usage still goes to the meter of tokens."""
+    query: LiteralString = """
+        select count(*) as found from public.subscriptions
+        where tokens_until > now() and status not in ('canceled', 'incomplete_expired')
+        """
+    return Question(((query, {}),), lambda answers: answers[0][0]["found"])
+
+
+async def today(session: AsyncSession) -> date:
+    """UTC."""
+    return (await session.execute(text("select (now() at time zone 'UTC')::date"))).scalar_one()
+
+
+async def add_outbox(
+    session: AsyncSession,
+    usage_id: UUID,
+    *,
+    user_id: UUID,
+    customer: str,
+    tokens: int,
+    extra_tokens: int,
+    extra_usd: Decimal,
+) -> None:
+    """The identifier is the ledger line's id, so that sending twice counts once.
+
+    What goes to the meter is what the ledger charges, in money. A subscription that was made before
+    that has a price for `tokens` (all that no credits paid); they go to its meter until its price for
+    money is there.
+
+    The time is that of the call's beginning, whenever it settles: it decides which invoice it is on,
+    as the reservation decided which allowance. A subscription that began by another clock a moment
+    after the call it pays for would not be asked for it; so the period's beginning is the earliest.
+    """
+    await session.execute(
+        text(
+            """
+            insert into public.usage_outbox (usage_record_id, user_id, identifier,
+              stripe_customer_id, meter, tokens, micro_usd, event_at)
+            select u.id, :user_id, :identifier, :customer,
+              case when as_tokens.is then :token_meter else :money_meter end,
+              case when as_tokens.is then :tokens else :extra_tokens end,
+              case when as_tokens.is then null else cast(:micro_usd as bigint) end,
+              case when q.period_start < now() + interval '4 minutes'
+                then greatest(r.created_at, q.period_start) else r.created_at end
+            from public.usage_records u
+              join public.reservations r on r.id = u.reservation_id
+              join public.quota_periods q on q.user_id = r.user_id and q.period_key = r.period_key
+              cross join lateral (
+                select coalesce((
+                  select r.created_at < s.tokens_until from public.subscriptions s
+                  where s.id = split_part(r.period_key, ':', 1)
+                ), false) as is
+              ) as_tokens
+            where u.id = :usage_id
+              and (as_tokens.is or cast(:micro_usd as bigint) > 0)
+            """
+        ),
+        {
+            "usage_id": usage_id,
+            "user_id": user_id,
+            "identifier": f"usage-{usage_id}",
+            "customer": customer,
+            "tokens": tokens,
+            "extra_tokens": extra_tokens,
+            "micro_usd": int(extra_usd * 1_000_000),
+            "token_meter": TOKEN_METER,
+            "money_meter": EXTRA_USAGE_METER,
+        },
+    )

@@ -1,0 +1,1 @@
+"""Emails about billing: recorded with the fact, sent later."""

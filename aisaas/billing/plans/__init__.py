@@ -1,0 +1,1 @@
+"""What each plan allows and costs, and in which period a call counts."""

@@ -1,0 +1,47 @@
+"""What a plan allows, and how a subscription stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+# Usage that has not reached the meter by then is a reason to look.
+LATE_SECONDS = 900.0
+
+# A subscription with one of these never has another status again.
+FINAL_STATUSES = frozenset({"canceled", "incomplete_expired"})
+SubscriptionStatus = Literal["free", "active", "past_due", "cancelled", "trialing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Quota tokens of a period: what is included, and what may be used beyond it at a price.
+
+    `capped` when it is a spending cap that ends it, be it one of nothing.
+    """
+
+    included: int
+    overage: int = 0
+    capped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlement:
+    """What a user has because of all of their subscriptions.
+
+    From `ends_at` on the plan is free, without any further event. The period is that of
+    `subscription_id`, which grants the plan; `customer_id` is whose meter usage goes to.
+    """
+
+    plan: str
+    status: SubscriptionStatus
+    subscription_id: str | None = None
+    customer_id: str | None = None
+    period_start: datetime | None = None
+    period_end: datetime | None = None
+    ends_at: datetime | None = None
+    # What the running period includes, where an upgrade has made it another number than the plan's.
+    period_tokens: int | None = None
+    # The plan that begins when the period ends, where it is another one.
+    next_plan: str | None = None

@@ -1,0 +1,1 @@
+"""How model providers are doing, and alerts about them."""

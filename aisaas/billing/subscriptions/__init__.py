@@ -1,0 +1,1 @@
+"""What users pay for, as the payment provider has it."""

@@ -1,0 +1,413 @@
+"""Paying: Checkout, the billing portal, the personal spending cap, and what the billing page shows.
+
+No plan is granted here. Returning from Checkout proves nothing; the webhook, or our own look at Stripe,
+does.
+
+Outages: without Stripe, Checkout and the portal are refused with a sentence, and the page keeps showing
+plan, allowance, and estimate, which are our own. Without the database everything is `unavailable`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from uuid import uuid4
+
+from aisaas import formats
+from aisaas.accounts.models import Principal
+from aisaas.billing.plans.terms import Plan
+from aisaas.billing.reservations.models import Allowance
+from aisaas.billing.reservations.quota import Quota
+from aisaas.billing.subscriptions import store as subscriptions_store
+from aisaas.billing.subscriptions.subscriptions import Subscriptions
+from aisaas.db.service import ServiceDatabase
+from aisaas.db.user import UserDatabase
+from aisaas.errors import (
+    CHECKOUT_PAID,
+    BillingInvalid,
+    DependencyError,
+    PaymentsRefused,
+    RateLimitedMinute,
+    Unavailable,
+)
+from aisaas.ports import (
+    AttemptLimiter,
+    Invoice,
+    InvoicePreview,
+    Payments,
+    PeriodAllowance,
+    Window,
+)
+
+log = logging.getLogger(__name__)
+
+CENT = Decimal("0.01")
+# No mistyped cap costs more than this: USD in a period.
+HIGHEST_CAP_USD = Decimal(10_000)
+INVOICES = 12
+# Questions to the provider by one user: what it takes is limited for all users together.
+QUESTIONS, QUESTION_SECONDS = 120, 600
+OFF = "Paid plans aren't available here."
+AWAY = "Stripe isn't responding, so nothing changed. Try again in a moment."
+# What a bank says to a card, as Stripe passes it on.
+DECLINED = frozenset(
+    {
+        "authentication_required",
+        "card_declined",
+        "expired_card",
+        "incorrect_cvc",
+        "processing_error",
+        "subscription_payment_intent_requires_action",
+    }
+)
+LIVE = frozenset({"trialing", "active", "past_due", "unpaid", "paused"})
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The next invoice by our own ledger, before tax and discounts. USD, whole cents.
+
+    `base_usd` is for `plan`, the one of the next period; it is 0 when nothing follows: the plan ends with
+    the period.
+    """
+
+    plan: Plan
+    base_usd: Decimal
+    overage_tokens: int
+    overage_usd: Decimal
+    due_at: datetime
+
+    @property
+    def total_usd(self) -> Decimal:
+        return self.base_usd + self.overage_usd
+
+
+@dataclass(frozen=True, slots=True)
+class Billing:
+    """What the page shows of one's own account without asking the provider.
+
+    `spent_usd` is what was used beyond what is included, in this period; `cap_usd` bounds it.
+    `offers` are the plans that may be subscribed to, none where payments are off.
+    """
+
+    plan: Plan
+    status: str
+    ends_at: datetime | None
+    allowance: Allowance
+    cap_usd: Decimal
+    spent_usd: Decimal
+    own_cap: bool
+    estimate: Estimate | None
+    # The plan that begins when the period ends, where it is another one.
+    next_plan: Plan | None
+    offers: Sequence[Plan]
+    # Somebody who subscribed before gets no second trial.
+    trial_possible: bool
+    has_customer: bool
+
+
+class Checkout:
+    """Ways to pay, of one principal at a time."""
+
+    def __init__(
+        self,
+        service: ServiceDatabase,
+        user: UserDatabase,
+        payments: Payments | None,
+        limiter: AttemptLimiter,
+        quota: Quota,
+        plans: Mapping[str, Plan],
+        subscriptions: Subscriptions | None,
+        *,
+        page: str,
+    ) -> None:
+        """`page` is the address of the billing page, where the provider sends people back to."""
+        self._service = service
+        self._user = user
+        self._payments = payments
+        self._limiter = limiter
+        self._quota = quota
+        self._plans = plans
+        self._subscriptions = subscriptions
+        self._page = page
+
+    async def billing(self, principal: Principal) -> Billing:
+        """The plan, what is used and what it costs; no request leaves us."""
+        plan = self._quota.plan_of(principal)
+        allowance = await self._quota.allowance(principal)
+        before = await self._subscribed_before(principal)
+        price = plan.price
+        found = principal.subscription
+        following = self._plans.get(found.next_plan or "") if found else None
+        return Billing(
+            plan=plan,
+            status=principal.subscription_status,
+            ends_at=principal.plan_ends_at,
+            allowance=allowance,
+            cap_usd=self._quota.cap_of(principal),
+            spent_usd=cents(allowance.billed_usd) if price else Decimal(0),
+            own_cap=principal.overage_cap_usd is not None,
+            estimate=_estimate(principal, following or plan, allowance),
+            next_plan=following,
+            offers=[each for each in self._plans.values() if each.price and self._payments],
+            trial_possible=before == 0,
+            has_customer=principal.metered_customer is not None,
+        )
+
+    async def subscribe(self, principal: Principal, plan_id: str) -> str:
+        """The address where `plan_id` is subscribed to, or, for a subscriber, the portal's.
+
+        Asking twice, in two tabs or by a double click, leads to the same page: it can be paid once.
+        Asking for another plan closes the page of the first.
+
+        Raises:
+            BillingInvalid: no such plan is sold.
+            Unavailable: the provider or the database didn't answer.
+        """
+        payments = self._on()
+        plan = self._plans.get(plan_id)
+        if plan is None or plan.price is None:
+            raise BillingInvalid(
+                "That plan isn't available. Reload the page and choose another one."
+            )
+        async with self._asking(principal):
+            customer = await self._customer(principal)
+            held = await payments.subscriptions(customer)
+            if any(each.status in LIVE for each in held):
+                return await payments.portal(customer, return_url=self._page)
+            try:
+                return await payments.checkout(
+                    principal.user_id,
+                    customer,
+                    plan.id,
+                    trial_days=0 if held else plan.price.trial_days,
+                    attempt=_attempt(principal, [each.id for each in held]),
+                    success_url=f"{self._page}?checkout=done",
+                    cancel_url=f"{self._page}?checkout=cancelled",
+                )
+            except PaymentsRefused as refused:
+                if refused.code != CHECKOUT_PAID:
+                    raise
+                return await payments.portal(customer, return_url=self._page)
+
+    async def switch(self, principal: Principal, plan_id: str) -> bool:
+        """Put a subscriber on another plan: on a dearer one now, paid for at once, or nothing changes;
+        on a cheaper one when the period ends. In a trial either begins now: nothing is paid. Whether it
+        begins now.
+
+        The portal can't do this: it changes no subscription that has usage in it.
+
+        Raises:
+            BillingInvalid: nothing to switch, no such plan, or the payment was declined.
+        """
+        payments, plan = self._on(), self._plans.get(plan_id)
+        if plan is None or plan.price is None or principal.subscription is None:
+            raise BillingInvalid(
+                "That plan isn't available. Reload the page and choose another one."
+            )
+        if principal.subscription_status == "trialing" and not plan.price.trial_tokens:
+            raise BillingInvalid(
+                f"{plan.label} has no trial. You can switch to it when your trial ends."
+            )
+        if principal.subscription_status == "past_due":
+            raise BillingInvalid("Pay your open invoice first. Then you can switch plans.")
+        given, trial = principal.subscription.id, principal.subscription_status == "trialing"
+        async with self._asking(principal):
+            if not trial and not is_dearer(plan, self._quota.plan_of(principal)):
+                if principal.plan_ends_at is not None:
+                    raise BillingInvalid("Resume your plan first. Then you can switch plans.")
+                await payments.switch_later(given, plan.id)
+                await self._look(principal)
+                return False
+            # A switch that was to come would undo this one.
+            await payments.keep_plan(given)
+            try:
+                await payments.switch(
+                    given, plan.id, allowance=None if trial else self._upgraded(principal, plan)
+                )
+            except PaymentsRefused as refused:
+                if refused.code not in DECLINED:
+                    raise
+                raise BillingInvalid(
+                    "Your payment didn't go through, so your plan hasn't changed. Check your card "
+                    "in the billing portal and try again."
+                ) from refused
+            await self._look(principal)
+            return True
+
+    async def keep_plan(self, principal: Principal) -> None:
+        """Take back a switch to a cheaper plan that was to come.
+
+        Raises:
+            BillingInvalid: there is no subscription.
+        """
+        payments = self._on()
+        if principal.subscription is None:
+            raise BillingInvalid("You don't have a subscription yet. Choose a plan first.")
+        async with self._asking(principal):
+            await payments.keep_plan(principal.subscription.id)
+            await self._look(principal)
+
+    async def _look(self, principal: Principal) -> None:
+        """What was just changed is known at once; otherwise by a webhook, or the daily look."""
+        if self._subscriptions is None or principal.metered_customer is None:
+            return
+        try:
+            await self._subscriptions.synchronise_customer(
+                principal.metered_customer, user_id=principal.user_id
+            )
+        except DependencyError as error:
+            log.warning("what was changed is looked at later: %s", error)
+
+    def _upgraded(self, principal: Principal, plan: Plan) -> PeriodAllowance:
+        """What the running period includes after an upgrade."""
+        found = principal.subscription
+        assert found is not None
+        present = self._quota.plan_of(principal).tokens_per_month
+        included = found.period_tokens if found.period_tokens is not None else present
+        more = max(plan.tokens_per_month - present, 0)
+        return upgraded(
+            found.period_start, found.period_end, principal.read_at, included=included, more=more
+        )
+
+    async def portal(self, principal: Principal) -> str:
+        """The address where cards, invoices and the subscription are managed."""
+        payments = self._on()
+        if principal.metered_customer is None:
+            raise BillingInvalid("You don't have a subscription yet. Choose a plan first.")
+        async with self._asking(principal):
+            return await payments.portal(principal.metered_customer, return_url=self._page)
+
+    async def set_cap(self, principal: Principal, usd: Decimal | None) -> None:
+        """Bound what is spent beyond the base price in a period; None for the plan's own bound.
+
+        Raises:
+            BillingInvalid: no amount of money.
+        """
+        if usd is not None and not (usd.is_finite() and 0 <= usd <= HIGHEST_CAP_USD):
+            raise BillingInvalid(f"Enter an amount from $0 to {formats.price(HIGHEST_CAP_USD)}.")
+        highest = principal.highest_cap_usd
+        if usd is not None and highest is not None and usd > highest:
+            raise BillingInvalid(
+                f"The highest cap for your account is {formats.price(highest)}. To raise it, contact "
+                "support."
+            )
+        try:
+            async with self._user.as_user(principal.user_id) as session:
+                await subscriptions_store.set_cap(
+                    session, principal.user_id, None if usd is None else cents(usd)
+                )
+        except DependencyError as error:
+            raise Unavailable from error
+
+    async def invoices(self, principal: Principal) -> Sequence[Invoice]:
+        """The newest, as the provider has them; none for somebody who never paid."""
+        if self._payments is None or principal.metered_customer is None:
+            return ()
+        async with self._asking(principal):
+            return await self._payments.invoices(principal.metered_customer, INVOICES)
+
+    async def preview(self, principal: Principal) -> InvoicePreview | None:
+        """The next invoice as the provider would write it now."""
+        if self._payments is None or principal.subscription is None:
+            return None
+        async with self._asking(principal):
+            return await self._payments.preview(principal.subscription.id)
+
+    async def _customer(self, principal: Principal) -> str:
+        """The one customer of this user. Whoever stores first wins, and the provider makes one for
+        all who ask at once."""
+        if principal.metered_customer is not None:
+            return principal.metered_customer
+        made = await self._on().customer(
+            principal.user_id, principal.email, principal.full_name or principal.email
+        )
+        async with self._service.transaction() as session:
+            return await subscriptions_store.set_customer(session, principal.user_id, made)
+
+    async def _subscribed_before(self, principal: Principal) -> int:
+        try:
+            async with self._user.as_user(principal.user_id) as session:
+                return await subscriptions_store.count_subscriptions(session, principal.user_id)
+        except DependencyError as error:
+            raise Unavailable from error
+
+    @asynccontextmanager
+    async def _asking(self, principal: Principal) -> AsyncGenerator[None]:
+        await self._count(principal)
+        try:
+            yield
+        except DependencyError as error:
+            log.warning("billing: %s", error)
+            raise Unavailable(AWAY) from error
+        except PaymentsRefused as error:
+            # Ours to repair: a price that isn't there, a key without the right.
+            log.exception("the payment provider refused: %s", error.code)
+            raise Unavailable(
+                "Stripe rejected this, so nothing changed. We've been notified. Try again later."
+            ) from error
+
+    async def _count(self, principal: Principal) -> None:
+        """Raises RateLimitedMinute. Nothing is spent here: what can't be counted goes through."""
+        window = Window(f"billing:{principal.user_id}", QUESTIONS, QUESTION_SECONDS)
+        try:
+            wait = await self._limiter.attempt(uuid4(), [window])
+        except DependencyError:
+            log.warning("questions to the payment provider are not counted: no Redis")
+            return
+        if wait is not None:
+            raise RateLimitedMinute(
+                "You've tried this too often.",
+                retry_at=principal.read_at + timedelta(seconds=wait),
+            )
+
+    def _on(self) -> Payments:
+        if self._payments is None:
+            raise BillingInvalid(OFF)
+        return self._payments
+
+
+def upgraded(
+    start: datetime, end: datetime, at: datetime, *, included: int, more: int
+) -> PeriodAllowance:
+    """What a period includes after an upgrade at an instant of it: what it did, and of what the new plan
+    has `more` the share of the period that is left, which is what is paid for it."""
+    left = max(min((end - at) / (end - start), 1.0), 0.0)
+    return PeriodAllowance(start, included + int(more * left))
+
+
+def is_dearer(plan: Plan, than: Plan) -> bool:
+    """Whether it is an upgrade, which begins at once."""
+    assert plan.price is not None
+    return than.price is None or plan.price.base_usd > than.price.base_usd
+
+
+def cents(usd: Decimal) -> Decimal:
+    """Rounded half up, as invoices are."""
+    return usd.quantize(CENT, ROUND_HALF_UP)
+
+
+def _estimate(principal: Principal, plan: Plan, allowance: Allowance) -> Estimate | None:
+    if plan.price is None or principal.subscription is None:
+        return None
+    ends = principal.plan_ends_at
+    over = ends is not None and ends <= allowance.period_end
+    # The meter has been told what the ledger has charged, so that is what the invoice will say.
+    return Estimate(
+        plan=plan,
+        base_usd=Decimal(0) if over else plan.price.base_usd,
+        overage_tokens=allowance.billed_tokens,
+        overage_usd=cents(allowance.billed_usd),
+        due_at=allowance.period_end,
+    )
+
+
+def _attempt(principal: Principal, held: Sequence[str]) -> str:
+    """The same until a subscription comes of it, or the day is over: a Checkout page lives as long."""
+    said = [str(principal.user_id), *sorted(held), principal.read_at.date().isoformat()]
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()

@@ -1,0 +1,450 @@
+"""The SQL of subscriptions and webhooks. All of it runs as the service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.billing.plans.models import FINAL_STATUSES, Entitlement
+from aisaas.billing.plans.periods import key_of
+from aisaas.billing.subscriptions.models import WebhookOutcome
+from aisaas.ports import PaidSubscription
+
+FINAL = sorted(FINAL_STATUSES)
+LOOK_AGAIN_SECONDS = 24 * 3600
+# How long whoever claimed a look has for it, before somebody else may.
+CLAIMED_SECONDS = 600
+TaskKind = Literal["end_duplicate", "end_refunded", "release_schedule"]
+# When a subscription without a price in money gets one, if known.
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+async def lock(session: AsyncSession, of: str) -> None:
+    """Whoever looks at the subscription (or customer) `of` and writes what they saw does it alone,
+    until the transaction ends."""
+    await session.execute(
+        text("select pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": f"stripe:{of}"}
+    )
+
+
+# Subscriptions ------------------------------------------------------------------------------------
+
+
+async def status_of(session: AsyncSession, subscription_id: str) -> str | None:
+    """As last seen; None when it never was."""
+    row = await session.execute(
+        text("select status from public.subscriptions where id = :id"), {"id": subscription_id}
+    )
+    return row.scalar_one_or_none()
+
+
+async def owner(
+    session: AsyncSession,
+    *,
+    subscription_id: str | None = None,
+    customer_id: str | None = None,
+    user_id: UUID | None = None,
+) -> UUID | None:
+    """Whose it is: what is stored counts first, then what Checkout carried through (`user_id`)."""
+    row = await session.execute(
+        text(
+            """
+            select found.id from (
+              select 1 as rank, user_id as id from public.subscriptions where id = :subscription
+              union all
+              select 2, id from public.profiles where stripe_customer_id = :customer
+              union all
+              select 3, user_id from public.subscriptions where stripe_customer_id = :customer
+              union all
+              select 4, id from public.profiles where id = :user_id
+            ) found
+            order by rank limit 1
+            """
+        ),
+        {"subscription": subscription_id, "customer": customer_id, "user_id": user_id},
+    )
+    return row.scalar_one_or_none()
+
+
+async def put(session: AsyncSession, user_id: UUID, seen: PaidSubscription) -> None:
+    """Store a subscription as it was seen. One that has ended for good stays ended."""
+    await session.execute(
+        text(
+            """
+            insert into public.subscriptions as s (id, user_id, stripe_customer_id, status, plan,
+              price_id, item_id, current_period_start, current_period_end, cancel_at_period_end,
+              cancel_at, trial_end, past_due_since, period_tokens, next_plan, tokens_until,
+              created_at)
+            values (:id, :user_id, :customer, :status, :plan, :price, :item, :period_start,
+              :period_end, :at_period_end, :cancel_at, :trial_end, :unpaid_since, :period_tokens,
+              :next_plan,
+              case when :bills_tokens then case when :bills_money then now() else :never end end,
+              :created_at)
+            on conflict (id) do update set status = excluded.status, plan = excluded.plan,
+              price_id = excluded.price_id, item_id = excluded.item_id,
+              current_period_start = excluded.current_period_start,
+              current_period_end = excluded.current_period_end,
+              cancel_at_period_end = excluded.cancel_at_period_end,
+              cancel_at = excluded.cancel_at, trial_end = excluded.trial_end,
+              past_due_since = excluded.past_due_since, period_tokens = excluded.period_tokens,
+              next_plan = excluded.next_plan,
+              -- Usage goes to the meter of money from when its price was first seen here, and never
+              -- back while that is there.
+              tokens_until = case when :bills_money then least(s.tokens_until, now())
+                else excluded.tokens_until end
+            where s.status <> all(:final)
+            """
+        ),
+        {
+            "id": seen.id,
+            "user_id": user_id,
+            "customer": seen.customer_id,
+            "status": seen.status,
+            "plan": seen.plan,
+            "price": seen.price_id,
+            "item": seen.item_id,
+            "period_start": seen.period_start,
+            "period_end": seen.period_end,
+            "at_period_end": seen.cancel_at is not None and seen.cancel_at == seen.period_end,
+            "cancel_at": seen.cancel_at,
+            "trial_end": seen.trial_end,
+            "unpaid_since": seen.unpaid_since,
+            "period_tokens": seen.period_tokens,
+            "next_plan": seen.next_plan,
+            "bills_tokens": seen.bills_tokens,
+            "bills_money": seen.bills_money,
+            "never": NEVER,
+            "created_at": seen.created_at,
+            "final": FINAL,
+        },
+    )
+
+
+async def suspend(session: AsyncSession, subscription_id: str, paid_at: datetime) -> bool:
+    """A payment that was made at `paid_at` went back; whether it was for the period that runs."""
+    rows = await session.execute(
+        text(
+            """
+            update public.subscriptions set suspended_period = current_period_start
+            where id = :id and status <> all(:final) and current_period_start <= :paid_at
+            returning 1
+            """
+        ),
+        {"id": subscription_id, "final": FINAL, "paid_at": paid_at},
+    )
+    return rows.first() is not None
+
+
+async def end(session: AsyncSession, subscription_ids: Sequence[str]) -> None:
+    """For those that the payment provider says are gone and doesn't show any more."""
+    await session.execute(
+        text(
+            "update public.subscriptions set status = 'canceled'"
+            " where id = any(:ids) and status <> all(:final)"
+        ),
+        {"ids": list(subscription_ids), "final": FINAL},
+    )
+
+
+async def live_ids(session: AsyncSession, customer_id: str) -> Sequence[str]:
+    """The stored subscriptions of a customer that haven't ended for good."""
+    rows = await session.execute(
+        text(
+            "select id from public.subscriptions"
+            " where stripe_customer_id = :customer and status <> all(:final) order by id"
+        ),
+        {"customer": customer_id, "final": FINAL},
+    )
+    return rows.scalars().all()
+
+
+async def subscriptions_of(session: AsyncSession, user_id: UUID) -> Sequence[PaidSubscription]:
+    rows = await session.execute(
+        text(
+            """
+            select id, stripe_customer_id as customer_id, user_id, status, plan, price_id, item_id,
+              current_period_start as period_start, current_period_end as period_end, cancel_at,
+              trial_end, past_due_since as unpaid_since, period_tokens, next_plan,
+              coalesce(suspended_period = current_period_start, false) as suspended, created_at
+            from public.subscriptions where user_id = :user_id order by created_at, id
+            """
+        ),
+        {"user_id": user_id},
+    )
+    return [PaidSubscription(**row) for row in rows.mappings()]
+
+
+# What a user has because of them ------------------------------------------------------------------
+
+
+async def lock_profile(session: AsyncSession, user_id: UUID) -> datetime | None:
+    """Whoever derives this user's plan does it alone. The database's time, or None without a user.
+
+    Nobody else's plan is written meanwhile; conversations may be begun.
+    """
+    row = await session.execute(
+        text(
+            "select clock_timestamp() from public.profiles where id = :id for no key update of"
+            " profiles"
+        ),
+        {"id": user_id},
+    )
+    return row.scalar_one_or_none()
+
+
+async def write_entitlement(session: AsyncSession, user_id: UUID, has: Entitlement) -> None:
+    """The only place where a profile's plan and what belongs to it is written."""
+    await session.execute(
+        text(
+            """
+            with carried as (
+              -- Another plan in the same period: what was charged until now is.
+              update public.quota_periods q
+              set credited = q.credited + q.billed_tokens - q.carried_tokens,
+                carried_tokens = q.billed_tokens, carried_usd = q.billed_usd
+              from public.profiles p
+              where p.id = :id and p.plan <> :plan and p.subscription_id = :subscription_id
+                and p.period_start = :period_start and q.user_id = p.id and q.period_key = :key
+              returning q.carried_usd
+            )
+            update public.profiles
+            set plan = :plan, subscription_status = :status, subscription_id = :subscription_id,
+              period_start = :period_start, period_end = :period_end, plan_ends_at = :ends_at,
+              stripe_customer_id = coalesce(:customer_id, stripe_customer_id),
+              period_tokens = :period_tokens, next_plan = :next_plan,
+              period_spent_usd = coalesce((select carried_usd from carried), (
+                select q.carried_usd from public.quota_periods q
+                where q.user_id = :id and q.period_key = :key
+              ), 0)
+            where id = :id
+            """
+        ),
+        {
+            "key": key_of(has.subscription_id, has.period_start),
+            "period_tokens": has.period_tokens,
+            "next_plan": has.next_plan,
+            "id": user_id,
+            "plan": has.plan,
+            "status": has.status,
+            "subscription_id": has.subscription_id,
+            "period_start": has.period_start,
+            "period_end": has.period_end,
+            "ends_at": has.ends_at,
+            "customer_id": has.customer_id,
+        },
+    )
+
+
+async def forget_customer(session: AsyncSession, user_id: UUID, customer_id: str) -> None:
+    """Unlink a customer who was deleted, and give up on usage that can't be reported any more. The
+    ledger stays as it is."""
+    values = {"id": user_id, "customer": customer_id}
+    await session.execute(
+        text(
+            "update public.profiles set stripe_customer_id = null"
+            " where id = :id and stripe_customer_id = :customer"
+        ),
+        values,
+    )
+    await session.execute(
+        text(
+            "update public.usage_outbox set state = 'dead', last_error = 'customer_deleted'"
+            " where user_id = :id and stripe_customer_id = :customer and state = 'pending'"
+        ),
+        values,
+    )
+
+
+# Looking again ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A user whom the payment provider is to be asked about."""
+
+    user_id: UUID
+    customer_ids: tuple[str, ...]
+    failed_before: bool
+
+
+async def claim_looks(session: AsyncSession, limit: int) -> Sequence[Look]:
+    """Users with a subscription that may change, with a customer of whom no subscription is known,
+    or whose plan has just ended while another one may go on."""
+    rows = await session.execute(
+        text(
+            """
+            with due as (
+              select p.id from public.profiles p
+              where ((
+                  (p.billing_look_at is null or p.billing_look_at <= now())
+                  and (
+                    exists (
+                      select 1 from public.subscriptions s
+                      where s.user_id = p.id and s.status <> all(:final)
+                    )
+                    or p.stripe_customer_id is not null and not exists (
+                      select 1 from public.subscriptions s where s.user_id = p.id
+                    )
+                  )
+                )
+                -- At once, whenever the next look would be, but not again while one has claimed them.
+                or (
+                  p.plan <> 'free' and p.plan_ends_at <= now()
+                  and (p.billing_look_at is null or p.billing_look_at <= now()
+                    or p.billing_look_at > now() + make_interval(secs => :claimed))
+                ))
+                and not exists (
+                  select 1 from private.job_failures f
+                  where f.job = 'synchronise_subscriptions' and f.item = p.id::text
+                    and (f.next_attempt_at is null or f.next_attempt_at > now())
+                )
+              order by p.billing_look_at nulls first
+              limit :limit
+              for no key update of p skip locked
+            )
+            update public.profiles p set billing_look_at = now() + make_interval(secs => :claimed)
+            from due where p.id = due.id
+            returning p.id as user_id, exists (
+              select 1 from private.job_failures f
+              where f.job = 'synchronise_subscriptions' and f.item = p.id::text
+            ) as failed_before, array(
+              select s.stripe_customer_id from public.subscriptions s
+              where s.user_id = p.id and s.status <> all(:final)
+              union
+              select p.stripe_customer_id where p.stripe_customer_id is not null
+            ) as customer_ids
+            """
+        ),
+        {"limit": limit, "final": FINAL, "claimed": CLAIMED_SECONDS},
+    )
+    return [Look(row.user_id, tuple(row.customer_ids), row.failed_before) for row in rows]
+
+
+async def looked_at(session: AsyncSession, user_id: UUID) -> None:
+    await session.execute(
+        text(
+            "update public.profiles set billing_look_at = now() + make_interval(secs => :seconds)"
+            " where id = :id"
+        ),
+        {"id": user_id, "seconds": LOOK_AGAIN_SECONDS},
+    )
+
+
+async def add_task(
+    session: AsyncSession, kind: TaskKind, subscription_id: str, user_id: UUID
+) -> None:
+    """Something is to be done about it at the provider; once, however often it is found out."""
+    await session.execute(
+        text(
+            "insert into private.subscription_tasks (kind, subscription_id, user_id)"
+            " values (:kind, :subscription, :user_id) on conflict do nothing"
+        ),
+        {"kind": kind, "subscription": subscription_id, "user_id": user_id},
+    )
+
+
+# Events -------------------------------------------------------------------------------------------
+
+
+async def add_event(session: AsyncSession, event_id: str, kind: str) -> bool:
+    """False when it was handled before. Waits for whoever is handling it at this moment."""
+    row = await session.execute(
+        text(
+            "insert into public.processed_webhook_events (id, type) values (:id, :type)"
+            " on conflict (id) do nothing returning 1"
+        ),
+        {"id": event_id, "type": kind},
+    )
+    return row.first() is not None
+
+
+async def close_event(
+    session: AsyncSession,
+    event_id: str,
+    *,
+    outcome: WebhookOutcome,
+    customer_id: str | None,
+    subscription_id: str | None,
+    note: str | None,
+) -> None:
+    """Say what became of it; earlier failures of it are resolved."""
+    values: dict[str, Any] = {
+        "id": event_id,
+        "outcome": outcome,
+        "customer": customer_id,
+        "subscription": subscription_id,
+        "note": note,
+    }
+    await session.execute(
+        text(
+            "update public.processed_webhook_events set outcome = :outcome,"
+            " customer_id = :customer, subscription_id = :subscription, note = :note"
+            " where id = :id"
+        ),
+        values,
+    )
+    await session.execute(
+        text(
+            "update public.webhook_failures set resolved_at = now()"
+            " where event_id = :id and resolved_at is null"
+        ),
+        {"id": event_id},
+    )
+
+
+async def add_failure(session: AsyncSession, event_id: str, kind: str, code: str) -> None:
+    """Note a try that was rolled back. Another delivery of the event may have succeeded meanwhile."""
+    await session.execute(
+        text(
+            """
+            insert into public.webhook_failures as f (event_id, type, last_error, resolved_at)
+            values (:id, :type, :code, (
+              select now() from public.processed_webhook_events where id = :id
+            ))
+            on conflict (event_id) do update set attempts = f.attempts + 1,
+              last_error = excluded.last_error, last_at = excluded.last_at,
+              resolved_at = excluded.resolved_at
+            """
+        ),
+        {"id": event_id, "type": kind, "code": code},
+    )
+
+
+# Paying -----------------------------------------------------------------------------------------
+
+
+async def set_customer(session: AsyncSession, user_id: UUID, customer_id: str) -> str:
+    """Store a user's customer unless they have one; whichever they have then."""
+    rows = await session.execute(
+        text(
+            """
+            update public.profiles set stripe_customer_id = coalesce(stripe_customer_id, :customer)
+            where id = :user_id returning stripe_customer_id
+            """
+        ),
+        {"user_id": user_id, "customer": customer_id},
+    )
+    return str(rows.scalar_one())
+
+
+async def set_cap(session: AsyncSession, user_id: UUID, usd: Decimal | None) -> None:
+    await session.execute(
+        text("update public.profiles set overage_cap_usd = :usd where id = :user_id"),
+        {"user_id": user_id, "usd": usd},
+    )
+
+
+async def count_subscriptions(session: AsyncSession, user_id: UUID) -> int:
+    """Ended ones included."""
+    rows = await session.execute(
+        text("select count(*) from public.subscriptions where user_id = :user_id"),
+        {"user_id": user_id},
+    )
+    return int(rows.scalar_one())

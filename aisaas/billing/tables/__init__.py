@@ -1,1 +1,0 @@
-"""Billing's tables, by subject."""

@@ -1,0 +1,200 @@
+"""The SQL of kill switches, spending caps, and models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal, LiteralString
+
+from psycopg.types.json import Jsonb
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+
+from aisaas.controls.models import AddedModel, KillSwitch, ModelOverride, SpendingCap
+from aisaas.db.engine import Question
+
+
+async def engage(
+    session: AsyncSession, scope: str, reason: str, *, by: str, stop_running: bool
+) -> Literal["engaged", "widened", "as before"]:
+    """An engaged switch is widened by what runs, never narrowed."""
+    rows = await session.execute(
+        text(
+            """
+            insert into private.kill_switches as k (scope, reason, engaged_by, stop_running)
+            values (:scope, :reason, :by, :stop_running)
+            on conflict (scope) do update
+              set stop_running = true, reason = excluded.reason, engaged_by = excluded.engaged_by
+              where excluded.stop_running and not k.stop_running
+            returning xmax = 0 as new
+            """
+        ),
+        {"scope": scope, "reason": reason, "by": by, "stop_running": stop_running},
+    )
+    new = rows.scalar_one_or_none()
+    if new is None:
+        return "as before"
+    return "engaged" if new else "widened"
+
+
+async def lift(session: AsyncSession, scope: str) -> bool:
+    """True when the switch was engaged."""
+    row = await session.execute(
+        text("delete from private.kill_switches where scope = :scope returning 1"),
+        {"scope": scope},
+    )
+    return row.first() is not None
+
+
+async def engaged(session: AsyncSession) -> Sequence[KillSwitch]:
+    return (await session.scalars(select(KillSwitch).order_by(col(KillSwitch.scope)))).all()
+
+
+def engaged_scopes() -> Question[dict[str, bool]]:
+    """Scopes, and whether what runs is stopped as well."""
+    query: LiteralString = "select scope, stop_running from private.kill_switches"
+    return Question(
+        ((query, {}),), lambda answers: {row["scope"]: row["stop_running"] for row in answers[0]}
+    )
+
+
+# Caps ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SpentToday:
+    """USD of today (UTC) by the database's clock."""
+
+    scope: str
+    spent_usd: Decimal
+    reserved_usd: Decimal
+    refusing: bool
+
+
+async def spending_caps(session: AsyncSession) -> Sequence[SpendingCap]:
+    return (await session.scalars(select(SpendingCap))).all()
+
+
+async def spent_today(session: AsyncSession) -> Sequence[SpentToday]:
+    rows = await session.execute(
+        text(
+            "select scope, spent_usd, reserved_usd, refused_at is not null as refusing"
+            " from public.spend_days where day = (now() at time zone 'UTC')::date"
+        )
+    )
+    return [SpentToday(**row) for row in rows.mappings()]
+
+
+async def lock_spend_days(session: AsyncSession) -> None:
+    """Today's rows, in the order in which reservations take them, until the transaction ends. A cap
+    that is changed has refused nobody yet."""
+    for scope in ("free", "total"):
+        await session.execute(
+            text(
+                """
+                insert into public.spend_days (day, scope)
+                values ((now() at time zone 'UTC')::date, :scope)
+                on conflict (day, scope) do update set refused_at = null
+                """
+            ),
+            {"scope": scope},
+        )
+
+
+async def set_cap(session: AsyncSession, scope: str, usd: Decimal, *, changed_by: str) -> None:
+    await session.execute(
+        text(
+            """
+            insert into private.spending_caps (scope, usd, changed_by) values (:scope, :usd, :by)
+            on conflict (scope) do update
+              set usd = excluded.usd, changed_at = now(), changed_by = excluded.changed_by
+            """
+        ),
+        {"scope": scope, "usd": usd, "by": changed_by},
+    )
+
+
+async def drop_cap(session: AsyncSession, scope: str) -> None:
+    await session.execute(
+        text("delete from private.spending_caps where scope = :scope"), {"scope": scope}
+    )
+
+
+# Models -------------------------------------------------------------------------------------------
+
+
+async def model_overrides(session: AsyncSession) -> dict[str, ModelOverride]:
+    """By model."""
+    rows = await session.scalars(select(ModelOverride))
+    return {row.model: row for row in rows}
+
+
+async def lock_model_overrides(session: AsyncSession) -> None:
+    """Nobody else changes any until the transaction ends; everybody reads."""
+    await session.execute(text("lock table private.model_overrides in share row exclusive mode"))
+
+
+async def next_model_revision(session: AsyncSession) -> tuple[int, datetime]:
+    """The number of a change, and its time."""
+    rows = await session.execute(text("select nextval('private.model_revisions'), now()"))
+    revision, now = rows.one()
+    return revision, now
+
+
+async def put_model_override(session: AsyncSession, row: ModelOverride) -> None:
+    await session.execute(
+        text(
+            """
+            insert into private.model_overrides (model, enabled, plans, weight, input_usd,
+              output_usd, cached_input_usd, price_version, price, changed_at, changed_by, revision,
+              retired, successor)
+            values (:model, :enabled, cast(:plans as text[]), :weight, :input_usd, :output_usd,
+              :cached_input_usd, :price_version, :price, :changed_at, :changed_by, :revision,
+              :retired, :successor)
+            on conflict (model) do update set enabled = excluded.enabled, plans = excluded.plans,
+              weight = excluded.weight, input_usd = excluded.input_usd,
+              output_usd = excluded.output_usd, cached_input_usd = excluded.cached_input_usd,
+              price_version = excluded.price_version, price = excluded.price,
+              changed_at = excluded.changed_at,
+              changed_by = excluded.changed_by, revision = excluded.revision,
+              retired = excluded.retired, successor = excluded.successor
+            """
+        ),
+        row.model_dump() | {"price": None if row.price is None else Jsonb(row.price)},
+    )
+
+
+async def added_models(session: AsyncSession) -> Sequence[AddedModel]:
+    """In the order in which they were added."""
+    by_time = select(AddedModel).order_by(col(AddedModel.added_at), col(AddedModel.model))
+    return (await session.scalars(by_time)).all()
+
+
+async def put_added_model(session: AsyncSession, row: AddedModel) -> None:
+    """A model that was removed before is there again."""
+    await session.execute(
+        text(
+            """
+            insert into private.added_models (model, label, provider, upstream, context_window,
+              max_output, plans, fallback, added_at, added_by)
+            values (:model, :label, :provider, :upstream, :context_window, :max_output,
+              cast(:plans as text[]), :fallback, :added_at, :added_by)
+            on conflict (model) do update set label = excluded.label,
+              provider = excluded.provider, upstream = excluded.upstream,
+              context_window = excluded.context_window, max_output = excluded.max_output,
+              plans = excluded.plans, fallback = excluded.fallback, added_at = excluded.added_at,
+              added_by = excluded.added_by, removed_at = null
+            """
+        ),
+        row.model_dump(exclude={"removed_at"}),
+    )
+
+
+async def remove_added_model(session: AsyncSession, model: str) -> None:
+    await session.execute(
+        text("update private.added_models set removed_at = now() where model = :model"),
+        {"model": model},
+    )
