@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from pydantic import SecretStr
 
@@ -45,6 +45,8 @@ from aisaas.admin.usage import UsageReports
 from aisaas.admin.users import Users, UsersParts
 from aisaas.admin.webhooks import WebhookEvents
 from aisaas.billing import retention as billing_retention
+from aisaas.billing.alert_delivery import AlertDelivery
+from aisaas.billing.ledger import losses
 from aisaas.billing.ledger.usage import Usage
 from aisaas.billing.metering.outbox import Outbox
 from aisaas.billing.metering.reconcile import Reconciliation
@@ -150,6 +152,7 @@ class Services:
     draining: Draining
     dependencies: Dependencies
     spending_alerts: SpendingAlerts
+    loss_alerts: AlertDelivery
     provider_alerts: ProviderAlerts
     purge: Purge
     figures: Figures
@@ -426,7 +429,11 @@ def build(config: Settings) -> Services:
     health = ProviderHealth(to.service, circuits.not_closed)
     ratios = TokenRatios(to.service)
     settler = Settler(
-        to.service, to.model.count_tokens, lambda plan: extra_usage(sold, plan), ratios
+        to.service,
+        to.model.count_tokens,
+        lambda plan: extra_usage(sold, plan),
+        ratios,
+        losses_to_webhook=config.alert_webhook_url is not None,
     )
     reply_parts = ReplyParts(
         settler=settler,
@@ -534,6 +541,12 @@ def build(config: Settings) -> Services:
         metering=metering,
         spending_alerts=SpendingAlerts(
             to.service, {**caps}, _alert_webhook(config), page=f"{config.url}/admin/steering"
+        ),
+        loss_alerts=AlertDelivery(
+            to.service,
+            _alert_webhook(config),
+            "private.loss_alerts",
+            partial(losses.alert, page=f"{config.url}/admin/money"),
         ),
         provider_alerts=ProviderAlerts(
             to.service,

@@ -32,6 +32,10 @@ _SET_ASIDE = """
     select 'alert_spending', id::text, scope || ' ' || percent || ' %', attempts,
       coalesce(last_error, ''), next_attempt_at
     from private.spending_alerts where state = 'dead'
+    union all
+    select 'alert_spending', id::text, model || ' ' || reason, attempts, coalesce(last_error, ''),
+      next_attempt_at
+    from private.loss_alerts where state = 'dead'
     """
 _PAGE = text(
     f"select * from ({_SET_ASIDE}) s order by last_at desc, job, item limit :limit"  # noqa: S608
@@ -43,8 +47,13 @@ _RETRY = {
         " where id::text = :item and state = 'dead' returning 1"
     ),
     "alert_spending": text(
+        "with spending as ("
         "update private.spending_alerts set state = 'pending', attempts = 0,"
         " next_attempt_at = now() where id::text = :item and state = 'dead' returning 1"
+        "), losses as ("
+        "update private.loss_alerts set state = 'pending', attempts = 0,"
+        " next_attempt_at = now() where id::text = :item and state = 'dead' returning 1"
+        ") select 1 from spending union all select 1 from losses"
     ),
 }
 _RETRY_OTHERS = text(

@@ -29,7 +29,8 @@ _COUNTS: LiteralString = """
       (select count(*) from private.kill_switches) as switches_engaged,
       (select count(*) from private.job_failures where next_attempt_at is null)
         + (select count(*) from public.billing_notices where state = 'dead')
-        + (select count(*) from private.spending_alerts where state = 'dead') as job_items_set_aside
+        + (select count(*) from private.spending_alerts where state = 'dead')
+        + (select count(*) from private.loss_alerts where state = 'dead') as job_items_set_aside
     """
 
 

@@ -72,4 +72,5 @@ RULES = (
         """,
     ),
     older("private.spending_alerts", "state <> 'pending' and created_at", ACCOUNTING),
+    older("private.loss_alerts", "state <> 'pending' and created_at", ACCOUNTING),
 )

@@ -259,12 +259,19 @@ class Settler:
         count_tokens: Callable[[str], int],
         extra_usage: Callable[[str], ExtraUsage],
         ratios: TokenRatios,
+        *,
+        losses_to_webhook: bool,
     ) -> None:
-        """Args: `extra_usage` is what a plan's quota tokens cost beyond those included."""
+        """
+        Args:
+            extra_usage: what a plan's quota tokens cost beyond those included.
+            losses_to_webhook: an alert about a loss is also recorded for the webhook.
+        """
         self._database = database
         self._ratios = ratios
         self._count_tokens = count_tokens
         self._extra_usage = extra_usage
+        self._losses_to_webhook = losses_to_webhook
 
     async def settle(
         self,
@@ -461,7 +468,10 @@ class Settler:
             booked = await book(session, charge)
             if booked is None:
                 return False
-            lost = [await losses.record(session, booked, bill) for bill in this.bills]
+            lost = [
+                await losses.record(session, booked, bill, to_webhook=self._losses_to_webhook)
+                for bill in this.bills
+            ]
             if produced.failures:
                 await add_provider_errors(
                     session,

@@ -18,6 +18,7 @@ private.added_models             ----       ----      ----   siu-
 private.alembic_version          ----       ----      ----   s---
 private.job_failures             ----       ----      ----   siud
 private.kill_switches            ----       ----      ----   siud
+private.loss_alerts              ----       ----      ----   siud
 private.metering                 ----       ----      ----   s-u-
 private.model_overrides          ----       ----      ----   siu-
 private.price_versions           ----       ----      ----   si--
@@ -61,6 +62,9 @@ WHO = ("anonymous", "stranger", "owner", "service")
 
 # Columns, where it isn't all or none of them: (table, database role, verb) -> columns.
 COLUMNS = {
+    ("private.loss_alerts", "service_role", "update"): (
+        "state attempts next_attempt_at last_error sent_at"
+    ),
     ("private.spending_alerts", "service_role", "update"): (
         "state attempts next_attempt_at last_error sent_at"
     ),

@@ -137,7 +137,7 @@ def anywhere(these: Services) -> list[Coroutine[None, None, None]]:
     return [
         recover_replies(these.recovery),
         deliver_notices(these.notice_mails),
-        alert_spending(these.spending_alerts),
+        alert_spending(these.spending_alerts, these.loss_alerts),
         alert_providers(these.provider_alerts),
         purge_records(these.purge),
         record_prices(these.prices),

@@ -11,6 +11,7 @@ import pytest
 from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.admin.job_failures import FailedJobs
 from aisaas.billing import job_failures
+from aisaas.billing.alert_delivery import REFUSALS as ALERT_TRIES
 from aisaas.billing.job_failures import ATTEMPTS, JobFailures, Patience, name_of
 from aisaas.billing.metering.reconcile import JOB as RECONCILE
 from aisaas.billing.metering.reconcile import Reconciliation
@@ -18,7 +19,7 @@ from aisaas.billing.notices.mailer import REFUSALS as MAIL_TRIES
 from aisaas.billing.notices.mailer import NoticeMails
 from aisaas.billing.notices.notices import SUBSCRIPTION_ENDED
 from aisaas.billing.reservations.refusals import Refusals
-from aisaas.billing.reservations.spending_alerts import REFUSALS as ALERT_TRIES
+from aisaas.billing.reservations.spending_alerts import SpendingAlerts
 from aisaas.billing.subscriptions.subscriptions import JOB as SYNCHRONISE
 from aisaas.errors import ActionInvalid, DependencyError, MailRefused, NotFound, PaymentsRefused
 from aisaas.ports import Alert, Mail
@@ -296,8 +297,7 @@ class Sink:
 
 async def test_alert_that_cannot_be_sent_is_set_aside_and_retried(desk: alerts.Desk) -> None:
     sink = Sink()
-    sender = desk.alerts()
-    sender._sink = sink
+    sender = SpendingAlerts(desk.service, alerts.CAPS, sink, page=alerts.PAGE)
     desk.spend("6")
     await sender.look_once()
     for number in range(1, ALERT_TRIES + 1):

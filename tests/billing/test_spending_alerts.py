@@ -15,7 +15,8 @@ import pytest
 import pytest_asyncio
 
 from aisaas.adapters.alert_webhook import AlertWebhook
-from aisaas.billing.reservations.spending_alerts import REFUSALS, SpendingAlerts
+from aisaas.billing.alert_delivery import REFUSALS
+from aisaas.billing.reservations.spending_alerts import SpendingAlerts
 from aisaas.db.engine import Login
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase

@@ -25,6 +25,7 @@ SMALL = {
     "alembic_version",
     "job_failures",
     "kill_switches",
+    "loss_alerts",
     "metering",
     "model_overrides",
     "provider_circuits",

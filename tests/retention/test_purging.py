@@ -69,6 +69,7 @@ _AGING: list[tuple[str, dict[str, object], str, int, dict[str, object]]] = [
         {"state": "pending"},
     ),
     ("private.spending_alerts", {"state": "none"}, "created_at", 400, {"state": "pending"}),
+    ("private.loss_alerts", {"state": "sent"}, "created_at", 400, {"state": "pending"}),
     ("private.provider_errors", {}, "day", 400, {}),
     (
         "public.meter_reconciliations",
@@ -95,6 +96,7 @@ _KEYS = {
     "public.webhook_failures": "event_id",
     "public.billing_notices": "key",
     "private.spending_alerts": "id",
+    "private.loss_alerts": "id",
     "private.provider_errors": "model",
     "public.meter_reconciliations": "stripe_customer_id",
     "private.sessions": "id",

@@ -228,6 +228,19 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
         "last_error": "tests",
     },
     "private.kill_switches": lambda _: {"scope": f"model:{uuid4()}", "reason": "tests"},
+    "private.loss_alerts": lambda _: {
+        "id": uuid4(),
+        "day": date(2026, 1, 1),
+        "reason": "report",
+        "model": str(uuid4()),
+        "provider": "demo",
+        "billed_tokens": 2,
+        "charged_tokens": 1,
+        "reserved_tokens": 1,
+        "lost_usd": Decimal(1),
+        # Not due, so that nothing is ever sent.
+        "state": "dead",
+    },
     "private.metering": lambda _: {"meter": str(uuid4())},
     "private.model_overrides": lambda _: {"model": str(uuid4()), "changed_by": "tests"},
     "private.price_versions": lambda _: {

@@ -1,7 +1,8 @@
 """The house's losses: what a provider produced, or says it produced, beyond what its user is charged.
 
-They are recorded in the transaction that settles the call. The admins are mailed once a day for each
-model and reason, except about calls that failed: those are free on purpose.
+They are recorded in the transaction that settles the call. The admins are alerted once a day for each
+model and reason, by mail and by the webhook if one is set, except about calls that failed: those are
+free on purpose. Sending comes later: the mail through the notices, the webhook through alert_delivery.py.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from decimal import Decimal
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas import formats
+from aisaas.billing.alert_delivery_store import DueAlert
 from aisaas.billing.ledger.models import Charge, ProviderBill
 from aisaas.billing.notices.notices import USAGE_LOST, add_notice
 from aisaas.billing.reservations.quota import Booked, rounded
+from aisaas.ports import Alert
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +32,14 @@ class Loss:
     usd: Decimal
 
 
-async def record(session: AsyncSession, booked: Booked, bill: ProviderBill) -> Loss | None:
-    """Write down what `bill` has beyond what was charged for it; None when that is nothing."""
+async def record(
+    session: AsyncSession, booked: Booked, bill: ProviderBill, *, to_webhook: bool
+) -> Loss | None:
+    """Write down what `bill` has beyond what was charged for it; None when that is nothing.
+
+    Args:
+        to_webhook: there is a webhook, so an alert is recorded for it, too.
+    """
     charge = _charged_for(booked.charge, bill)
     tokens = max(bill.prompt_tokens - charge.prompt_tokens, 0) + max(
         bill.completion_tokens - charge.completion_tokens, 0
@@ -41,7 +51,7 @@ async def record(session: AsyncSession, booked: Booked, bill: ProviderBill) -> L
     loss = Loss(bill, tokens, max(billed - charged, Decimal(0)))
     await _add(session, booked, charge, charged, loss)
     if bill.reason != "failed":
-        await _tell(session, booked, loss)
+        await _alert_admins(session, booked, loss, to_webhook=to_webhook)
     log.warning(
         "call %s: %d tokens of %s are not charged (%s)",
         charge.request_id,
@@ -102,9 +112,14 @@ async def _add(
     )
 
 
-async def _tell(session: AsyncSession, booked: Booked, loss: Loss) -> None:
-    model, today = loss.bill.model, datetime.now(UTC).date().isoformat()
-    await add_notice(
+async def _alert_admins(
+    session: AsyncSession, booked: Booked, loss: Loss, *, to_webhook: bool
+) -> None:
+    model, today = loss.bill.model, datetime.now(UTC).date()
+    billed = loss.bill.prompt_tokens + loss.bill.completion_tokens
+    charged = billed - loss.tokens
+    reserved = booked.held.prompt_tokens + booked.held.completion_tokens
+    added = await add_notice(
         session,
         None,
         USAGE_LOST,
@@ -113,9 +128,56 @@ async def _tell(session: AsyncSession, booked: Booked, loss: Loss) -> None:
             "model": model.id,
             "provider": model.provider,
             "reason": loss.bill.reason,
-            "billed": loss.bill.prompt_tokens + loss.bill.completion_tokens,
-            "charged": loss.bill.prompt_tokens + loss.bill.completion_tokens - loss.tokens,
-            "reserved": booked.held.prompt_tokens + booked.held.completion_tokens,
+            "billed": billed,
+            "charged": charged,
+            "reserved": reserved,
             "usd": f"{loss.usd:f}",
+        },
+    )
+    if not added or not to_webhook:
+        return
+    await session.execute(
+        text(
+            """
+            insert into private.loss_alerts (day, reason, model, provider, billed_tokens,
+              charged_tokens, reserved_tokens, lost_usd)
+            values (:day, :reason, :model, :provider, :billed, :charged, :reserved, :usd)
+            on conflict (day, reason, model) do nothing
+            """
+        ),
+        {
+            "day": today,
+            "reason": loss.bill.reason,
+            "model": model.id,
+            "provider": model.provider,
+            "billed": billed,
+            "charged": charged,
+            "reserved": reserved,
+            "usd": loss.usd,
+        },
+    )
+
+
+def alert(due: DueAlert, *, page: str) -> Alert:
+    """For the webhook, of a row of private.loss_alerts."""
+    row = due.row
+    return Alert(
+        id=due.id,
+        kind=USAGE_LOST,
+        text=(
+            f"{row['provider']} may bill {row['billed_tokens']:,} tokens for one call to "
+            f"{row['model']}. The customer is charged for {row['charged_tokens']:,}; the difference, "
+            f"up to {formats.usd(row['lost_usd'])}, is your loss. {page}"
+        ),
+        values={
+            "day": row["day"].isoformat(),
+            "model": row["model"],
+            "provider": row["provider"],
+            "reason": row["reason"],
+            "billed_tokens": row["billed_tokens"],
+            "charged_tokens": row["charged_tokens"],
+            "reserved_tokens": row["reserved_tokens"],
+            "lost_usd": f"{row['lost_usd']:f}",
+            "at": row["created_at"].isoformat(),
         },
     )

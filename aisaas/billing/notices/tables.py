@@ -1,4 +1,4 @@
-"""Mails about billing, and alerts about spending."""
+"""Mails about billing, and alerts about spending and losses."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from aisaas.db.columns import (
     index,
     length,
     not_negative,
+    positive,
 )
 
 
@@ -80,6 +81,38 @@ class SpendingAlert(Table, table=True):
     refusing: bool
     told: bool
     state: str
+    attempts: int = 0
+    next_attempt_at: datetime = Field(sa_column_kwargs=NOW)
+    last_error: str | None = None
+    sent_at: datetime | None = None
+    created_at: datetime = Field(sa_column_kwargs=NOW)
+
+
+class LossAlert(Table, table=True):
+    """The first loss of a day for a model and a reason, and what became of sending it to the webhook."""
+
+    __tablename__ = "loss_alerts"
+    __table_args__ = (
+        sa.UniqueConstraint("day", "reason", "model"),
+        check("reason in ('report', 'overrun', 'reservation')", "reason"),
+        check("state in ('pending', 'sent', 'dead')", "state"),
+        *not_negative("attempts", "charged_tokens", "lost_usd", "reserved_tokens"),
+        *positive("billed_tokens"),
+        index("dead", "created_at desc", where="state = 'dead'"),
+        index("due", "next_attempt_at", where="state = 'pending'"),
+        {"schema": "private"},
+    )
+
+    id: UUID = Field(primary_key=True, sa_column_kwargs=NEW_ID)
+    day: date
+    reason: str
+    model: str
+    provider: str
+    billed_tokens: int = Field(sa_type=sa.BigInteger)
+    charged_tokens: int = Field(sa_type=sa.BigInteger)
+    reserved_tokens: int = Field(sa_type=sa.BigInteger)
+    lost_usd: Decimal = Field(sa_type=sa.Numeric(20, 6))
+    state: str = "pending"
     attempts: int = 0
     next_attempt_at: datetime = Field(sa_column_kwargs=NOW)
     last_error: str | None = None

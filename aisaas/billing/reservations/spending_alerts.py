@@ -3,25 +3,24 @@ webhook if one is set.
 
 The first process to notice records the line that was crossed and the alerts to send in one transaction.
 Day, cap, and line are unique, so each line is alerted once. Sending comes later: the mail through the
-notices, the webhook from here, at least once and with the same id each time.
-
-Outage: while the webhook's server is down, alerts wait as long as it takes. An alert is dropped only
-after the server has rejected it REFUSALS times.
+notices, the webhook through alert_delivery.py.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import fields
 from decimal import Decimal
 
 from aisaas import formats
-from aisaas.billing.job_failures import name_of
+from aisaas.billing.alert_delivery import AlertDelivery
+from aisaas.billing.alert_delivery_store import DueAlert
 from aisaas.billing.notices.notices import SPENDING_NEAR, SPENDING_REFUSED, add_notice
 from aisaas.billing.reservations import spending_store as store
-from aisaas.billing.reservations.spending_store import CapUse, DueAlert
+from aisaas.billing.reservations.spending_store import CapUse
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import AlertError, DependencyError
+from aisaas.errors import DependencyError
 from aisaas.observe.metrics import JOB_ITEMS_FAILED
 from aisaas.ports import Alert, AlertSink
 
@@ -29,12 +28,6 @@ log = logging.getLogger(__name__)
 
 PERCENTS = (100, 80, 50)
 WHOLE = 100
-REFUSALS = 5
-LEASE_SECONDS = 60.0
-AWAY_SECONDS = 30.0
-# An alert that was refused: after 1, 4, 16 and 64 minutes.
-PUT_OFF_SECONDS = 60.0
-PUT_OFF_FACTOR = 4
 NAMES = {"free": "Free accounts have", "total": "All accounts together have"}
 
 
@@ -65,8 +58,10 @@ class SpendingAlerts:
     ) -> None:
         self._service = service
         self._caps = caps
-        self._sink = sink
-        self._page = page
+        self._to_webhook = sink is not None
+        self._delivery = AlertDelivery(
+            service, sink, "private.spending_alerts", lambda due: _alert(due, page)
+        )
 
     async def look_once(self) -> int:
         """Record what was crossed since the last look, anybody's; how many alerts that made.
@@ -91,22 +86,17 @@ class SpendingAlerts:
         return made
 
     async def deliver_once(self) -> int:
-        """Tell the webhook everything that is due; how many it took.
+        """Send the webhook everything that is due; how many it took.
 
         Raises:
             DependencyError: the database or the webhook's server is away; the rest waits.
         """
-        if self._sink is None:
-            return 0
-        sent = 0
-        while (due := await self._claim()) is not None:
-            sent += await self._deliver(self._sink, due)
-        return sent
+        return await self._delivery.deliver_once()
 
     async def _record(self, use: CapUse, percent: int) -> bool:
         lines = [line for line in PERCENTS if line <= percent]
         async with self._service.transaction() as session:
-            added = await store.add_lines(session, use, lines, to_webhook=self._sink is not None)
+            added = await store.add_lines(session, use, lines, to_webhook=self._to_webhook)
             if percent not in added:
                 # Another process looked at the same moment.
                 return False
@@ -127,48 +117,14 @@ class SpendingAlerts:
         log.warning("spending: %s has reached %d%% of its cap", use.scope, percent)
         return True
 
-    async def _claim(self) -> DueAlert | None:
-        async with self._service.transaction() as session:
-            return await store.claim(session, LEASE_SECONDS)
-
-    async def _deliver(self, sink: AlertSink, due: DueAlert) -> bool:
-        try:
-            await sink.send(_alert(due, self._page))
-        except AlertError as error:
-            await self._put_off(due, str(error), refused=error.refused)
-            if not error.refused:
-                # The next one would fare no better.
-                raise
-            return False
-        except DependencyError:
-            raise
-        except Exception as error:
-            # Whatever it is about this one, the others are told.
-            log.exception("alert %s could not be sent", due.id)
-            JOB_ITEMS_FAILED.labels("alert_spending").inc()
-            await self._put_off(due, name_of(error), refused=True)
-            return False
-        async with self._service.transaction() as session:
-            await store.note_sent(session, due)
-        return True
-
-    async def _put_off(self, due: DueAlert, error: str, *, refused: bool) -> None:
-        dead = refused and due.attempts + 1 >= REFUSALS
-        if dead:
-            log.error("alert %s is given up: %s", due.id, error)
-        seconds = AWAY_SECONDS
-        if refused:
-            seconds = PUT_OFF_SECONDS * PUT_OFF_FACTOR**due.attempts
-        async with self._service.transaction() as session:
-            await store.put_off(session, due, error, seconds=seconds, refused=refused, dead=dead)
-
 
 def _alert(due: DueAlert, page: str) -> Alert:
-    use = due.use
+    row = due.row
+    use = CapUse(**{field.name: row[field.name] for field in fields(CapUse) if field.name in row})
     spent, cap = formats.usd(use.spent_usd), formats.usd(use.cap_usd)
     day = formats.day(use.day)
     sentence = f"{NAMES[use.scope]} spent {spent} of the {cap} allowed on {day} (UTC)"
-    closed = "; new calls are refused" if use.refusing else f": {due.percent}%"
+    closed = "; new calls are refused" if use.refusing else f": {row['percent']}%"
     return Alert(
         id=due.id,
         kind="spending",
@@ -176,11 +132,11 @@ def _alert(due: DueAlert, page: str) -> Alert:
         values={
             "scope": use.scope,
             "day": use.day.isoformat(),
-            "percent": due.percent,
+            "percent": row["percent"],
             "cap_usd": f"{use.cap_usd:f}",
             "spent_usd": f"{use.spent_usd:f}",
             "reserved_usd": f"{use.reserved_usd:f}",
             "refusing": use.refusing,
-            "at": due.created_at.isoformat(),
+            "at": row["created_at"].isoformat(),
         },
     )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
-from typing import Any
-from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -24,18 +22,6 @@ class CapUse:
     reserved_usd: Decimal
     refusing: bool
     told_percent: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class DueAlert:
-    """An alert that is ours to tell until `until`; `use` is as it was when the line was crossed."""
-
-    id: UUID
-    use: CapUse
-    percent: int
-    attempts: int
-    created_at: datetime
-    until: datetime
 
 
 async def cap_uses(session: AsyncSession, caps: Mapping[str, Decimal]) -> Sequence[CapUse]:
@@ -92,74 +78,3 @@ async def add_lines(
         },
     )
     return frozenset(rows.scalars())
-
-
-async def claim(session: AsyncSession, lease_seconds: float) -> DueAlert | None:
-    """The alert that has been due for the longest, or None; other processes skip it."""
-    rows = await session.execute(
-        text(
-            """
-            with due as (
-              select id from private.spending_alerts
-              where state = 'pending' and next_attempt_at <= now()
-              order by next_attempt_at, created_at limit 1 for update skip locked
-            )
-            update private.spending_alerts a
-            set next_attempt_at = now() + make_interval(secs => :lease)
-            from due where a.id = due.id
-            returning a.id, a.day, a.scope, a.cap_usd, a.spent_usd, a.reserved_usd, a.refusing,
-              a.percent, a.attempts, a.created_at, a.next_attempt_at as until
-            """
-        ),
-        {"lease": lease_seconds},
-    )
-    found = rows.mappings().one_or_none()
-    if found is None:
-        return None
-    row: dict[str, Any] = dict(found)
-    of_use = ("day", "scope", "cap_usd", "spent_usd", "reserved_usd", "refusing")
-    use = CapUse(**{name: row.pop(name) for name in of_use})
-    return DueAlert(use=use, **row)
-
-
-async def note_sent(session: AsyncSession, due: DueAlert) -> None:
-    """It is true whoever has the claim by now."""
-    await session.execute(
-        text(
-            """
-            update private.spending_alerts set state = 'sent', sent_at = now(), last_error = null
-            where id = :id and state = 'pending'
-            """
-        ),
-        {"id": due.id},
-    )
-
-
-async def put_off(
-    session: AsyncSession,
-    due: DueAlert,
-    error: str,
-    *,
-    seconds: float,
-    refused: bool,
-    dead: bool,
-) -> None:
-    """Due again in `seconds`, or never; `refused` counts. Whoever has a newer claim decides."""
-    await session.execute(
-        text(
-            """
-            update private.spending_alerts
-            set next_attempt_at = now() + make_interval(secs => :seconds), last_error = :error,
-              attempts = attempts + :refused, state = case when :dead then 'dead' else state end
-            where id = :id and state = 'pending' and next_attempt_at = :until
-            """
-        ),
-        {
-            "id": due.id,
-            "until": due.until,
-            "error": error,
-            "seconds": seconds,
-            "refused": int(refused),
-            "dead": dead,
-        },
-    )

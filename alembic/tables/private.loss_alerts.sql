@@ -1,0 +1,6 @@
+-- The loss stays as it was; only what became of sending the alert is written down later.
+alter table private.loss_alerts enable row level security;
+revoke all on private.loss_alerts from public, anon, authenticated, service_role;
+grant select, insert, delete on private.loss_alerts to service_role;
+grant update (state, attempts, next_attempt_at, last_error, sent_at)
+  on private.loss_alerts to service_role;
