@@ -13,6 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 import reflex as rx
 from playwright.sync_api import (
@@ -28,10 +29,12 @@ from reflex_base.registry import RegistrationContext
 
 from aisaas import wiring
 from aisaas.cli.build import frontend
+from aisaas.cli.instance import running_in
 from aisaas.settings import PROJECT_ROOT, load
 from aisaas.ui.session import OwnerOnly
 from aisaas.wiring import Services
 from benchmarks.instance import Instance, instance
+from childprocess.folder import DataFolder
 from childprocess.ports import free_port
 from devstack.chromium import chromium_path
 from devstack.stack import Stack
@@ -48,6 +51,7 @@ expect.set_options(timeout=20_000)
 PASSWORD = "a password for a test"
 
 SignUp = Callable[..., Page]
+Execute = Callable[..., None]
 
 
 @pytest.fixture
@@ -246,3 +250,25 @@ def make_admin(page: Page, folder: Path) -> None:
         check=True,
         timeout=60,
     )
+
+
+# For a second model that a new account may choose.
+EVERYBODYS = (
+    "insert into private.model_overrides (model, plans, changed_by)"
+    " values ('demo-large', '{free,pro,business}', 'tests')"
+)
+
+
+@pytest.fixture
+def execute(url: str, shared_folder: Path) -> Generator[Execute]:
+    """Runs a statement as the schema's owner; models are as before afterwards."""
+    running = running_in(DataFolder(shared_folder / "data"))
+    assert running is not None
+
+    def run(statement: str, *values: object) -> None:
+        with psycopg.connect(running.env["MIGRATION_DATABASE_URL"], autocommit=True) as database:
+            database.execute(statement, values)  # pyright: ignore[reportArgumentType]
+
+    yield run
+    for table in ("model_overrides", "added_models"):
+        run(f"delete from private.{table}")

@@ -3,46 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
-from pathlib import Path
 
-import psycopg
 import pytest
 from playwright.sync_api import Page, expect
 
-from aisaas.cli.instance import running_in
-from childprocess.folder import DataFolder
-from tests.ui.admin.conftest import Execute
-from tests.ui.conftest import SignUp
+from tests.ui.conftest import EVERYBODYS, Execute, SignUp
 from tests.ui.pages import answered, refused
 
 pytestmark = pytest.mark.timeout(400)
-
-
-@pytest.fixture
-def execute(url: str, shared_folder: Path) -> Generator[Execute]:
-    """Runs a statement as the schema's owner; models are as before afterwards."""
-    running = running_in(DataFolder(shared_folder / "data"))
-    assert running is not None
-
-    def run(statement: str, *values: object) -> None:
-        with psycopg.connect(running.env["MIGRATION_DATABASE_URL"], autocommit=True) as database:
-            database.execute(statement, values)  # pyright: ignore[reportArgumentType]
-
-    yield run
-    for table in ("model_overrides", "added_models"):
-        run(f"delete from private.{table}")
 
 
 RETIRE = (
     "insert into private.model_overrides (model, retired, successor, changed_by)"
     " values (%s, true, %s, 'tests')"
 )
-EVERYBODYS = (
-    "insert into private.model_overrides (model, plans, changed_by)"
-    " values ('demo-large', '{free,pro,business}', 'tests')"
-)
-
 EXTRA = (
     "insert into private.added_models (model, label, provider, upstream, context_window, max_output,"
     " plans, added_by) values ('extra', 'Extra', 'demo', 'openai/demo', 16000, 4096, '{free}', 'tests')"

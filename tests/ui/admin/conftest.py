@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 import psycopg
@@ -11,9 +11,7 @@ from playwright.sync_api import Browser, Page
 
 from aisaas.cli.instance import running_in
 from childprocess.folder import DataFolder
-from tests.ui.conftest import SignUp, browsing, make_admin, signed_up
-
-Execute = Callable[..., None]
+from tests.ui.conftest import Execute, SignUp, browsing, make_admin, signed_up
 
 
 @pytest.fixture
