@@ -77,6 +77,9 @@ def _import_litellm() -> Any:
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
     with _importing:
         litellm: Any = importlib.import_module("litellm")
+        # The first call would import this on the event loop: hundreds of modules, which takes seconds on
+        # a busy machine, in which the provider would seem to be silent.
+        importlib.import_module("openai.resources")
         watch_every_answer()
     litellm.telemetry = False
     # It would end a reply at the hundredth equal chunk, and rules and borders of tables are that.

@@ -57,6 +57,8 @@ FLUSH_SECONDS = 0.065
 LOOK_SECONDS = 1.0
 # However few tokens it is: what is stored is bounded.
 MAX_CHARS = 1_000_000
+# A timer of this process that fires later than this says that the process was held up.
+LATE_SECONDS = 0.25
 SWITCHED_OFF = "switched_off"
 
 
@@ -296,14 +298,18 @@ class RunningReply:
         self._heard_at = self._word_at = loop.time()
         self._thinking, self._thought_seconds, self._waited = False, 0.0, None
         while True:
+            deadline = self._deadline()
             try:
-                async with asyncio.timeout_at(self._deadline()):
+                async with asyncio.timeout_at(deadline):
                     item = await self._queue.get()
             except TimeoutError:
                 self._heard_at = max(
                     self._heard_at,
                     self._parts.model.heard_at(self.admitted.request_id) or 0.0,
                 )
+                if loop.time() > deadline + LATE_SECONDS:
+                    # Nobody listened meanwhile: what has come is still to be read.
+                    self._heard_at = loop.time()
                 if loop.time() < self._deadline():
                     continue
                 return ProviderError(self._what_was_missed())

@@ -52,7 +52,7 @@ UNSEALED = "unsealed" in sys.argv
 
 
 async def main():
-    said = {}
+    said, late = {}, []
     for prefix, name, protocol, *more in MODELS:
         async with provider(protocol) as server:
             settings = Settings.model_construct()
@@ -68,6 +68,7 @@ async def main():
             )
             door = LiteLLMModel(settings)
             await door.warm()
+            warm = set(sys.modules)
             if UNSEALED:
                 import litellm
                 litellm.disable_hf_tokenizer_download = False
@@ -80,7 +81,8 @@ async def main():
                     said[upstream] = "".join([c.text async for c in chunks if isinstance(c, Text)])
             except Exception as error:
                 said[upstream] = f"{type(error).__name__}"
-    print("RESULT " + json.dumps({"seen": seen, "said": said}))
+            late += [name for name in set(sys.modules) - warm if name.startswith("openai.")]
+    print("RESULT " + json.dumps({"seen": seen, "said": said, "late": late}))
 
 
 asyncio.run(main())
@@ -134,3 +136,10 @@ def test_nothing_but_the_provider_is_ever_asked() -> None:
 def test_the_seal_sees_what_the_library_does_unless_it_is_told_not_to(name: str) -> None:
     """Without our settings LiteLLM asks a model hub for the tokenizer: the other test would fail."""
     assert run([("hosted_vllm", name, "openai")], "unsealed")["seen"]
+
+
+def test_the_first_call_imports_no_client_on_the_event_loop() -> None:
+    """On a busy machine that took longer than a first word may: the provider seemed to be silent."""
+    found = run(MODELS[:1])
+    assert list(found["said"]) == ["openai/gpt-6.1-sol"]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    assert found["late"] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -255,13 +256,13 @@ async def test_thinking_of_a_process_that_died_is_settled_from_its_log(
 async def test_any_sign_of_life_is_waited_with(
     build_services: Build, tmp_path: Path, protocol: str, sign: bytes
 ) -> None:
-    """Each silence is shorter than the wait; all of them together are far longer."""
-    slowly = [part for _ in range(8) for part in (sign, 0.25)]
+    """Each silence is far shorter than the wait; all of them together are far longer."""
+    slowly = [part for _ in range(20) for part in (sign, 0.25)]
     answers: dict[str, Answer] = {
         "openai": [*slowly, *says("Yes."), *ends()],
         "anthropic": [anthropic_starts(), *slowly, *anthropic_says("Yes."), *anthropic_ends()],
     }
-    settings = {"first_token_timeout_seconds": 0.8, "thinking_timeout_seconds": 60}
+    settings = {"first_token_timeout_seconds": 2.5, "thinking_timeout_seconds": 60}
     async with product(build_services, tmp_path, answers[protocol], **settings) as (services, told):
         ada = await new_principal(services)
         started = await services.chat.send(
@@ -270,6 +271,23 @@ async def test_any_sign_of_life_is_waited_with(
         text, message = await whole(services, ada, started)
         assert (text, message.status) == ("Yes.", "done")
         assert sum("hello" in json.dumps(each["messages"]) for each in told.requests) >= 1
+
+
+async def test_time_in_which_this_process_was_held_up_is_not_the_providers_silence(
+    build_services: Build, tmp_path: Path
+) -> None:
+    """As by the imports of a process's first call."""
+
+    def answer(_: dict[str, Any]) -> Answer:
+        time.sleep(1.5)
+        return [0.2, *says("Yes."), *ends()]
+
+    settings = {"first_token_timeout_seconds": 0.8, "thinking_timeout_seconds": 60}
+    async with product(build_services, tmp_path, answer, **settings) as (services, _):
+        ada = await new_principal(services)
+        started = await services.chat.send(ada, "hello", conversation_id=None, model="demo")
+        text, message = await whole(services, ada, started)
+        assert (text, message.status, message.answered_by) == ("Yes.", "done", "demo")
 
 
 async def test_thinking_has_a_limit_of_its_own(build_services: Build, tmp_path: Path) -> None:
