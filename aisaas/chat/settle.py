@@ -186,23 +186,33 @@ def bills(
         for failure in produced.failures
         if failure.usage is not None
     ]
-    if not produced.started:
-        return tuple(found)
     free = not charged.prompt_tokens and not charged.completion_tokens
+    if not produced.started or (free and produced.answered is None):
+        # Each attempt there was has failed, and is among those above.
+        return tuple(found)
     prompt, cached = charged.prompt_tokens, charged.cached_prompt_tokens
     completion = charged.completion_tokens
     reason: LossReason = "reservation"
+    reported = usage.completion_tokens if usage is not None else 0
+    if produced.complete and not charged.issues & {"completion_missing", "completion_excessive"}:
+        most = reported
+    else:
+        # Of a reply that was cut, either may be more: what was reported by then, or what came.
+        most = max(reported, received_count)
     if usage is not None and charged.issues & {"prompt_excessive", "completion_excessive"}:
         reason = "report"
         prompt, cached = usage.prompt_tokens or prompt, usage.cached_prompt_tokens
-        completion = max(usage.completion_tokens, received_count)
+        completion = most
     elif produced.beyond:
         reason = "overrun"
-        completion = received_count
-    elif free and usage is not None and produced.answered is not None:
+        completion = most
+    elif free and usage is not None:
         reason = "failed"
         prompt, cached = usage.prompt_tokens, usage.cached_prompt_tokens
         completion = usage.completion_tokens
+    elif not free and reported > completion:
+        reason = "report"
+        completion = reported
     found.append(
         ProviderBill(
             produced.answered or asked,

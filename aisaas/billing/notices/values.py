@@ -228,7 +228,7 @@ def _spending(values: Values, _plans: Plans) -> Words:
 
 
 _WHY_LOST = {
-    "report": "The provider reported more tokens than the call can have used.",
+    "report": "The provider reported more tokens than we counted.",
     "overrun": "The provider sent more than the call was granted, and was cut off.",
     "reservation": "The provider counted more tokens than were reserved.",
 }

@@ -198,7 +198,7 @@ async def test_usage_that_nobody_is_charged_for_is_shown(admin: Member, sql: Sql
         assert (row.model, row.provider, row.reason, row.purpose) == (
             "tests-model",
             "tests",
-            "Reported more than the call can have used",
+            "Reported more than we counted",
             "Reply",
         )
         assert (row.reported, row.counted, row.reserved, row.charged) == (

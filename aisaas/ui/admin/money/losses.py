@@ -15,7 +15,7 @@ from aisaas.ui.admin.components import Column
 from aisaas.wiring import services
 
 REASONS = {
-    "report": "Reported more than the call can have used",
+    "report": "Reported more than we counted",
     "overrun": "Sent more than was granted",
     "reservation": "Counted more than was reserved",
     "failed": "Failed, so the call was free",
