@@ -52,7 +52,7 @@ def _model(name: str, into: str, out: str, weight: str, **more: object) -> dict[
 
 MODELS = [
     _model("cheap", "0.5", "2", "1"),
-    _model("dear", "500", "2500", "3.5"),
+    _model("costly", "500", "2500", "3.5"),
     _model("thinker", "5", "25", "2", reasoning={"efforts": ["low", "high"], "by_default": True}),
     _model("falls", "5", "25", "1.5", fallback="cheap"),
 ]
@@ -374,8 +374,8 @@ def _spent(database: Database) -> dict[str, Decimal]:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 # Cut after a report of more than came; a believed completion beside a prompt that can't be; nobody answers.
-@example(calls=[("dear", _cut((40, 60, None, None), "Hi there"), QUIET)], kind="paid")
-@example(calls=[("dear", _whole((5_000_000, 1, None, None), " word" * 50), QUIET)], kind="paid")
+@example(calls=[("costly", _cut((40, 60, None, None), "Hi there"), QUIET)], kind="paid")
+@example(calls=[("costly", _whole((5_000_000, 1, None, None), " word" * 50), QUIET)], kind="paid")
 @example(calls=[("falls", _cut((5_000_000, 60, None, None)), QUIET)], kind="paid")
 @given(calls=CALLS, kind=st.sampled_from(["free", "credits", "paid"]))
 async def test_nobody_is_charged_more_than_was_reserved(
