@@ -471,7 +471,7 @@ class AttemptLimiter(Protocol):
         until there is room."""
         ...
 
-    async def give_back(self, attempt_id: UUID, windows: Sequence[Window]) -> None:
+    async def release(self, attempt_id: UUID, windows: Sequence[Window]) -> None:
         """Take an attempt out of the count again."""
         ...
 

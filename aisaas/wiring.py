@@ -36,10 +36,10 @@ from aisaas.admin.credits import Credits
 from aisaas.admin.entitlement_differences import Entitlements
 from aisaas.admin.job_failures import FailedJobs
 from aisaas.admin.losses import UsageLosses
-from aisaas.admin.outbox import StuckUsage
+from aisaas.admin.outbox import OutboxAdmin
 from aisaas.admin.prices import Prices
 from aisaas.admin.provider_reports import ProviderReports
-from aisaas.admin.reconciliation import LedgerAndMeter
+from aisaas.admin.reconciliation import ReconciliationAdmin
 from aisaas.admin.stripe_pages import StripePages
 from aisaas.admin.usage import UsageReports
 from aisaas.admin.users import Users, UsersParts
@@ -69,7 +69,7 @@ from aisaas.chat.catalogue import Catalogue, Known, added_line, load_catalogue
 from aisaas.chat.circuits import Circuits
 from aisaas.chat.conversations import Conversations
 from aisaas.chat.export import Export
-from aisaas.chat.guards import Door
+from aisaas.chat.guards import AdmissionContext
 from aisaas.chat.live_catalogue import LiveCatalogue
 from aisaas.chat.recover import Recovery
 from aisaas.chat.reply import ReplyParts
@@ -82,7 +82,7 @@ from aisaas.controls.kill_switch import KillSwitches
 from aisaas.controls.lineup import ModelSource
 from aisaas.controls.model_overrides import ModelOffers
 from aisaas.controls.spending_caps import Caps, CapScope
-from aisaas.db.engine import Login, PoolUse
+from aisaas.db.engine import DatabasePool, PoolUse
 from aisaas.db.purging import Purge
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
@@ -116,7 +116,7 @@ class Services:
     visits: Sealer
     conversations: Conversations
     export: Export
-    door: Door
+    admission: AdmissionContext
     chat: Chat
     quota: Quota
     checkout: Checkout
@@ -194,8 +194,8 @@ class _Adapters:
 
 def _adapters(config: Settings) -> _Adapters:
     database_url = _reveal(config.database_url)
-    user_login = Login(database_url)
-    service_login = Login(_reveal(config.service_database_url or config.database_url))
+    user_login = DatabasePool(database_url)
+    service_login = DatabasePool(_reveal(config.service_database_url or config.database_url))
     redis_url = _reveal(config.redis_url)
     redis = make_redis(redis_url)
     listening = make_listening_redis(redis_url, block_seconds=BLOCK_MS / 1000)
@@ -292,8 +292,8 @@ def _money(
 ) -> MoneyHealth:
     reconciliation = metering.reconciliation if metering else None
     return MoneyHealth(
-        usage=StuckUsage(to.service, reconciliation),
-        ledger=LedgerAndMeter(to.service, to.payments, reconciliation),
+        usage=OutboxAdmin(to.service, reconciliation),
+        ledger=ReconciliationAdmin(to.service, to.payments, reconciliation),
         webhooks=WebhookEvents(to.service, to.payments, events),
         entitlements=Entitlements(to.service, to.payments, subscriptions),
         failed_jobs=FailedJobs(to.service),
@@ -447,7 +447,7 @@ def build(config: Settings) -> Services:
     )
     draining = Draining()
     running = RunningReplies(reply_parts, quota, to.signals, draining)
-    door = Door(
+    context = AdmissionContext(
         user=to.user,
         quota=quota,
         limiter=to.limiter,
@@ -473,10 +473,10 @@ def build(config: Settings) -> Services:
         visits=Sealer(*config.session_secrets, purpose="aisaas provider visits"),
         conversations=Conversations(to.user),
         export=Export(to.user),
-        door=door,
+        admission=context,
         chat=Chat(
             ChatParts(
-                door,
+                context,
                 to.user,
                 settler,
                 to.model,

@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 import psycopg
 import uvloop
 
-from aisaas.chat.guards import Call, admit, give_back
+from aisaas.chat.guards import ReplyRequest, admit, release
 from aisaas.db.migrate import upgrade
 from aisaas.jobs.lifespan import running
 from aisaas.settings import load
@@ -129,7 +129,7 @@ async def _at_rate(services: Services, callers: Sequence[Caller], calls: int) ->
 async def _pass(services: Services, caller: Caller, due: float) -> float:
     """Milliseconds from `due` until the call is admitted."""
     principal = await services.accounts.principal(caller.cookie)
-    call = Call(
+    call = ReplyRequest(
         principal=principal,
         purpose="reply",
         text=QUESTION,
@@ -137,9 +137,9 @@ async def _pass(services: Services, caller: Caller, due: float) -> float:
         conversation_id=caller.conversation_id,
         message_id=uuid4(),
     )
-    call, _ = await admit(services.door, call)
+    call, _ = await admit(services.admission, call)
     elapsed = (time.perf_counter() - due) * 1000
-    await give_back(services.door, call)
+    await release(services.admission, call)
     return elapsed
 
 

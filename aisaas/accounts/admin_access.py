@@ -42,7 +42,7 @@ def may_look(actor: Actor) -> None:
 
 
 @asynccontextmanager
-async def looking(database: ServiceDatabase, actor: Actor) -> AsyncGenerator[AsyncSession]:
+async def admin_read(database: ServiceDatabase, actor: Actor) -> AsyncGenerator[AsyncSession]:
     """A transaction of somebody who may look.
 
     Raises:
@@ -109,7 +109,7 @@ class Act:
 
 
 @asynccontextmanager
-async def steering(database: ServiceDatabase, actor: Actor, reason: str) -> AsyncGenerator[Act]:
+async def admin_write(database: ServiceDatabase, actor: Actor, reason: str) -> AsyncGenerator[Act]:
     """The transaction of one act, committed where the block ends.
 
     Raises:

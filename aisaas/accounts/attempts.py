@@ -108,8 +108,8 @@ class Attempts:
             raise AuthError("too_many_tries", sentence, retry_after=wait)
         return attempt
 
-    async def give_back(self, attempt: Attempt) -> None:
-        await self._limiter.give_back(attempt.id, attempt.windows)
+    async def release(self, attempt: Attempt) -> None:
+        await self._limiter.release(attempt.id, attempt.windows)
 
     def _hash(self, *parts: str) -> str:
         message = "\x00".join(parts).encode("utf-8", "replace")

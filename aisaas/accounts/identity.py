@@ -413,7 +413,7 @@ class Accounts:
 
     async def _give_back(self, attempt: Attempt) -> None:
         try:
-            await self._attempts.give_back(attempt)
+            await self._attempts.release(attempt)
         except DependencyError:
             # Redis went away in between; the attempt leaves its windows by itself.
             log.warning("an attempt was not given back")

@@ -12,7 +12,7 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.models import GrantingSubscription, OpenedBy, Principal
-from aisaas.db.engine import Question, Row
+from aisaas.db.engine import PipelinedQuery, Row
 
 FIRST_ACCOUNT = "first account of an embedded install"
 
@@ -60,19 +60,19 @@ _SESSION_ONLY = (
 )
 
 
-def find_session(token_hash: bytes) -> Question[LiveSession | None]:
+def find_session(token_hash: bytes) -> PipelinedQuery[LiveSession | None]:
     query: LiteralString = _LIVE + " and s.token_hash = %(token_hash)s"
 
     def read(answers: Sequence[Sequence[Row]]) -> LiveSession | None:
         return _live(answers[0][0]) if answers[0] else None
 
-    return Question(((query, {"token_hash": token_hash}),), read)
+    return PipelinedQuery(((query, {"token_hash": token_hash}),), read)
 
 
-def find_sessions(ids: Collection[UUID]) -> Question[list[LiveSession]]:
+def find_sessions(ids: Collection[UUID]) -> PipelinedQuery[list[LiveSession]]:
     """Those of the sessions that are live."""
     query: LiteralString = _LIVE + " and s.id = any(%(ids)s)"
-    return Question(
+    return PipelinedQuery(
         ((query, {"ids": list(ids)}),), lambda answers: [_live(row) for row in answers[0]]
     )
 

@@ -62,7 +62,7 @@ class RedisAttempts:
             answer = await self._attempt(keys=self._keys(windows), args=[str(attempt_id), *numbers])
         return float(answer) if answer else None
 
-    async def give_back(self, attempt_id: UUID, windows: Sequence[Window]) -> None:
+    async def release(self, attempt_id: UUID, windows: Sequence[Window]) -> None:
         if not windows:
             return
         async with bounded():

@@ -9,7 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from aisaas.accounts import store as accounts_store
-from aisaas.accounts.admin_access import looking
+from aisaas.accounts.admin_access import admin_read
 from aisaas.accounts.models import Principal
 from aisaas.audit import store as audit_store
 from aisaas.audit.models import AuditEntry
@@ -57,7 +57,7 @@ class AuditLog:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        async with looking(self._database, principal) as session:
+        async with admin_read(self._database, principal) as session:
             found = await audit_store.audit_entries(
                 session,
                 search=search,

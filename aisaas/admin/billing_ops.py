@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from aisaas.admin.entitlement_differences import Entitlements
 from aisaas.admin.job_failures import FailedJobs
 from aisaas.admin.losses import UsageLosses
-from aisaas.admin.outbox import StuckUsage
-from aisaas.admin.reconciliation import LedgerAndMeter
+from aisaas.admin.outbox import OutboxAdmin
+from aisaas.admin.reconciliation import ReconciliationAdmin
 from aisaas.admin.webhooks import WebhookEvents
 
 
 @dataclass(frozen=True, slots=True)
 class MoneyHealth:
-    usage: StuckUsage
-    ledger: LedgerAndMeter
+    usage: OutboxAdmin
+    ledger: ReconciliationAdmin
     webhooks: WebhookEvents
     entitlements: Entitlements
     failed_jobs: FailedJobs

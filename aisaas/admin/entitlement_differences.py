@@ -20,7 +20,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.accounts.admin_access import Actor, acting, looking, may_look, stated
+from aisaas.accounts.admin_access import Actor, acting, admin_read, may_look, stated
 from aisaas.audit.store import audit
 from aisaas.billing.plans.models import FINAL_STATUSES, Entitlement
 from aisaas.billing.subscriptions import entitlement_store as store
@@ -113,7 +113,7 @@ class Entitlements:
 
     async def health(self, actor: Actor) -> EntitlementHealth:
         """Raises NotFound, Unavailable."""
-        async with looking(self._database, actor) as session:
+        async with admin_read(self._database, actor) as session:
             return await store.health(session)
 
     async def page(
@@ -133,7 +133,7 @@ class Entitlements:
             Unavailable: the database does not answer.
         """
         place = (before.at, before.id) if before else None
-        async with looking(self._database, actor) as session:
+        async with admin_read(self._database, actor) as session:
             found = await store.entries(
                 session, differing=differing, search=search, before=place, limit=limit + 1
             )
@@ -229,7 +229,7 @@ class Entitlements:
                 after=dict(store.as_json(has)),
                 reason=reason,
             )
-            await store.put_right(session, owner, before, has, found_by=name)
+            await store.correct(session, owner, before, has, found_by=name)
             changes.append((before, has))
 
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aisaas.accounts.admin_access import Actor, acting, looking, stated
+from aisaas.accounts.admin_access import Actor, acting, admin_read, stated
 from aisaas.audit.store import audit
 from aisaas.billing import job_failure_reports as store
 from aisaas.billing.job_failure_reports import FailedItem
@@ -34,7 +34,7 @@ class FailedJobs:
 
     async def page(self, actor: Actor, *, limit: int = PAGE_ITEMS) -> FailedPage:
         """Raises NotFound, Unavailable."""
-        async with looking(self._database, actor) as session:
+        async with admin_read(self._database, actor) as session:
             found = await store.set_aside(session, limit=limit + 1)
         return FailedPage(found[:limit], more=len(found) > limit)
 

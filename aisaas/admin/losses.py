@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aisaas.accounts.admin_access import Actor, looking
+from aisaas.accounts.admin_access import Actor, admin_read
 from aisaas.billing.ledger import loss_reports as store
 from aisaas.billing.ledger.loss_reports import UsageLost
 from aisaas.db.service import ServiceDatabase
@@ -31,6 +31,6 @@ class UsageLosses:
 
     async def page(self, actor: Actor, *, limit: int = PAGE_CALLS) -> LossPage:
         """Raises NotFound, Unavailable."""
-        async with looking(self._database, actor) as session:
+        async with admin_read(self._database, actor) as session:
             found = await store.newest(session, limit=limit + 1)
         return LossPage(found[:limit], more=len(found) > limit)

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.accounts.admin_access import Actor, acting, looking, stated
+from aisaas.accounts.admin_access import Actor, acting, admin_read, stated
 from aisaas.audit.store import audit
 from aisaas.billing.metering import outbox_reports as store
 from aisaas.billing.metering import reconcile_store
@@ -60,7 +60,7 @@ class Resent:
     counted: int
 
 
-class StuckUsage:
+class OutboxAdmin:
     def __init__(self, database: ServiceDatabase, reconciliation: Reconciliation | None) -> None:
         """Without a payment provider there is nothing to compare with, and `reconciliation` is None."""
         self._database = database
@@ -68,7 +68,7 @@ class StuckUsage:
 
     async def health(self, actor: Actor) -> OutboxHealth:
         """Raises NotFound, Unavailable."""
-        async with looking(self._database, actor) as session:
+        async with admin_read(self._database, actor) as session:
             return await store.outbox_health(session)
 
     async def page(
@@ -87,7 +87,7 @@ class StuckUsage:
             Unavailable: the database does not answer.
         """
         place = (before.at, before.id) if before else None
-        async with looking(self._database, actor) as session:
+        async with admin_read(self._database, actor) as session:
             found = await store.outbox_entries(
                 session, states, search=search, before=place, limit=limit + 1
             )

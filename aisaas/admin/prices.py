@@ -10,7 +10,7 @@ from datetime import date, datetime
 from uuid import UUID
 
 from aisaas import formats
-from aisaas.accounts.admin_access import Actor, looking
+from aisaas.accounts.admin_access import Actor, admin_read
 from aisaas.billing.ledger import price_store
 from aisaas.billing.ledger.price_store import PriceVersion
 from aisaas.billing.ledger.recompute import Receipt, recompute
@@ -57,12 +57,12 @@ class Prices:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        async with looking(self._database, reader) as session:
+        async with admin_read(self._database, reader) as session:
             return await price_store.versions(session)
 
     async def differences(self, reader: Actor) -> Sequence[PriceDifference]:
         """In the catalogue's order. Raises as `versions`."""
-        async with looking(self._database, reader) as session:
+        async with admin_read(self._database, reader) as session:
             lineup = await self._source.read(session)
             known = await price_store.versions(session)
         since = {(each.model, each.price.version, each.price.digest): each.since for each in known}
@@ -79,7 +79,7 @@ class Prices:
         """Each line of these days (UTC, inclusive), computed again. Raises as `versions`."""
         after: tuple[datetime, UUID] | None = None
         while True:
-            async with looking(self._database, reader) as session:
+            async with admin_read(self._database, reader) as session:
                 lines = await price_store.priced_lines(
                     session, first, last, after=after, limit=BATCH
                 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from aisaas.accounts.admin_access import Actor, looking
+from aisaas.accounts.admin_access import Actor, admin_read
 from aisaas.billing.providers import reports as store
 from aisaas.billing.providers.health import ANSWERED, RANGES, STOPPED, quantile
 from aisaas.billing.providers.reports import Circuit, Ended
@@ -94,7 +94,7 @@ class ProviderReports:
     async def report(self, actor: Actor, span: HealthSpan) -> ProviderReport:
         """Raises NotFound, Unavailable."""
         step, back = SPANS[span]
-        async with looking(self._database, actor) as session:
+        async with admin_read(self._database, actor) as session:
             at = await store.clock(session)
             ended = await store.ended(session, step, back)
             firsts = await store.first_tokens(session, step, back)

@@ -22,7 +22,7 @@ from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.accounts.admin_access import Actor, acting, looking, may_look, stated
+from aisaas.accounts.admin_access import Actor, acting, admin_read, may_look, stated
 from aisaas.audit.store import audit
 from aisaas.billing.metering import reconciliation_reports as store
 from aisaas.billing.metering.reconcile import Compared, Reconciliation
@@ -36,7 +36,7 @@ Remedy = Literal["sent", "cancelled", "to_credit"]
 
 
 @dataclass(frozen=True, slots=True)
-class DayPlace:
+class DayCursor:
     """Where a page ends."""
 
     day: date
@@ -64,7 +64,7 @@ class Corrected:
     meter: str = TOKEN_METER
 
 
-class LedgerAndMeter:
+class ReconciliationAdmin:
     def __init__(
         self,
         database: ServiceDatabase,
@@ -78,7 +78,7 @@ class LedgerAndMeter:
 
     async def health(self, actor: Actor) -> DriftHealth:
         """Raises NotFound, Unavailable."""
-        async with looking(self._database, actor) as session:
+        async with admin_read(self._database, actor) as session:
             return await store.drift_health(session)
 
     async def page(
@@ -87,7 +87,7 @@ class LedgerAndMeter:
         *,
         differing: bool = True,
         search: str = "",
-        before: DayPlace | None = None,
+        before: DayCursor | None = None,
         limit: int = PAGE_ENTRIES,
     ) -> DayPage:
         """Days that were compared, or only those that differ. `search` is how a customer's id or an
@@ -98,7 +98,7 @@ class LedgerAndMeter:
             Unavailable: the database does not answer.
         """
         place = (before.day, before.customer) if before else None
-        async with looking(self._database, actor) as session:
+        async with admin_read(self._database, actor) as session:
             found = await store.day_entries(
                 session, differing=differing, search=search, before=place, limit=limit + 1
             )

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.accounts.admin_access import Actor, acting, looking, stated
+from aisaas.accounts.admin_access import Actor, acting, admin_read, stated
 from aisaas.audit.store import audit
 from aisaas.billing.subscriptions import event_reports as store
 from aisaas.billing.subscriptions.event_reports import WebhookEntry, WebhookHealth
@@ -54,7 +54,7 @@ class WebhookEvents:
 
     async def health(self, actor: Actor) -> WebhookHealth:
         """Raises NotFound, Unavailable."""
-        async with looking(self._database, actor) as session:
+        async with admin_read(self._database, actor) as session:
             return await store.webhook_health(session)
 
     async def page(
@@ -74,7 +74,7 @@ class WebhookEvents:
             Unavailable: the database does not answer.
         """
         place = (before.at, before.id) if before else None
-        async with looking(self._database, actor) as session:
+        async with admin_read(self._database, actor) as session:
             found = await store.webhook_entries(
                 session, failed=failed, search=search, before=place, limit=limit + 1
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import LiteralString
 
-from aisaas.db.engine import Question
+from aisaas.db.engine import PipelinedQuery
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError
 from aisaas.observe.metrics import JOB_ITEMS_FAILED
@@ -74,7 +74,9 @@ class JobFailures:
             "factor": WAIT_FACTOR,
         }
         aside = await self._service.ask(
-            Question(((_FAILED, parameters),), lambda answers: bool(answers[0][0]["set_aside"]))
+            PipelinedQuery(
+                ((_FAILED, parameters),), lambda answers: bool(answers[0][0]["set_aside"])
+            )
         )
         if aside:
             log.error("%s: %s is set aside", job, item)
@@ -84,7 +86,7 @@ class JobFailures:
         """It is done: what went wrong before is forgotten. Raises DependencyError."""
         parameters = {"job": job, "item": item}
         await self._service.ask(
-            Question(((_SUCCEEDED, parameters),), lambda _: None), durable=False
+            PipelinedQuery(((_SUCCEEDED, parameters),), lambda _: None), durable=False
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import LiteralString
 
-from aisaas.db.engine import Question
+from aisaas.db.engine import PipelinedQuery
 
 _COUNTS: LiteralString = """
     select
@@ -52,5 +52,5 @@ class Counts:
     job_items_set_aside: int
 
 
-def read() -> Question[Counts]:
-    return Question(((_COUNTS, {}),), lambda answers: Counts(**answers[0][0]))
+def read() -> PipelinedQuery[Counts]:
+    return PipelinedQuery(((_COUNTS, {}),), lambda answers: Counts(**answers[0][0]))

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 
 from aisaas.accounts.models import Principal
 from aisaas.billing.plans.periods import running
-from aisaas.billing.reservations.models import Claim
+from aisaas.billing.reservations.models import ReservationRequest
 from aisaas.billing.reservations.quota import Quota
 from aisaas.chat import prompt as prompts
 from aisaas.chat import store
@@ -63,7 +63,7 @@ UNSENDABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class AdmissionContext:
     """What the guards ask."""
 
     user: UserDatabase
@@ -78,7 +78,7 @@ class Door:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ReplyRequest:
     """A call on its way through the guards. The later fields are filled by them."""
 
     principal: Principal
@@ -105,14 +105,14 @@ class Call:
     prompt_estimate: int = 0
 
 
-Guard = Callable[[Door, Call], Awaitable[Call]]
+Guard = Callable[[AdmissionContext, ReplyRequest], Awaitable[ReplyRequest]]
 
 
-async def message_is_valid(door: Door, call: Call) -> Call:
-    if len(call.text) > door.max_message_chars:
+async def message_is_valid(context: AdmissionContext, call: ReplyRequest) -> ReplyRequest:
+    if len(call.text) > context.max_message_chars:
         raise MessageTooLarge(
             f"Your message has {len(call.text):,} characters. The limit is "
-            f"{door.max_message_chars:,}. Shorten it or send it in parts."
+            f"{context.max_message_chars:,}. Shorten it or send it in parts."
         )
     if not call.text.strip():
         raise MessageInvalid
@@ -123,7 +123,7 @@ async def message_is_valid(door: Door, call: Call) -> Call:
     return call
 
 
-async def conversation_is_theirs(door: Door, call: Call) -> Call:
+async def conversation_is_theirs(context: AdmissionContext, call: ReplyRequest) -> ReplyRequest:
     if call.conversation_id is None:
         return call
     user_id = call.principal.user_id
@@ -131,10 +131,10 @@ async def conversation_is_theirs(door: Door, call: Call) -> Call:
     # One more than is read tells whether there are others.
     wanted = store.read_thread(user_id, conversation_id, question_id, limit=HISTORY_MESSAGES + 1)
     try:
-        thread = await door.user.ask_as(user_id, wanted)
+        thread = await context.user.fetch_as(user_id, wanted)
         if thread is not None and len(thread.said) > HISTORY_MESSAGES:
             all_of_it = store.count_thread(user_id, conversation_id, question_id)
-            messages = await door.user.ask_as(user_id, all_of_it)
+            messages = await context.user.fetch_as(user_id, all_of_it)
             thread = replace(
                 thread,
                 said=thread.said[-HISTORY_MESSAGES:],
@@ -150,16 +150,16 @@ async def conversation_is_theirs(door: Door, call: Call) -> Call:
     return replace(call, thread=thread, effort=effort)
 
 
-async def account_in_good_standing(_: Door, call: Call) -> Call:
+async def account_in_good_standing(_: AdmissionContext, call: ReplyRequest) -> ReplyRequest:
     if call.principal.suspended:
         raise Suspended
     return call
 
 
-async def model_allowed_and_priced(door: Door, call: Call) -> Call:
-    plan = door.quota.plan_of(call.principal)
-    await door.live.up_to(call.principal.models_revision)
-    if (succession := door.catalogue.succession(call.model_id)) is not None:
+async def model_allowed_and_priced(context: AdmissionContext, call: ReplyRequest) -> ReplyRequest:
+    plan = context.quota.plan_of(call.principal)
+    await context.live.up_to(call.principal.models_revision)
+    if (succession := context.catalogue.succession(call.model_id)) is not None:
         # The page offers the successor; nobody is moved to another model unasked.
         raise ModelRetired(
             f"{succession.label} has been retired, so this reply can't be continued. Send a message "
@@ -167,20 +167,20 @@ async def model_allowed_and_priced(door: Door, call: Call) -> Call:
             if call.continued
             else f"{succession.label} has been retired. Choose another model to continue."
         )
-    model = door.catalogue.find(call.model_id, plan.id)
+    model = context.catalogue.find(call.model_id, plan.id)
     if model is None:
         raise ModelUnavailable
     # A fallback must be allowed to this user as well, whoever stands in.
-    chain = [m for m in door.catalogue.with_fallbacks(model) if plan.id in m.plans]
-    return replace(call, models=tuple(chain), models_revision=door.catalogue.revision)
+    chain = [m for m in context.catalogue.with_fallbacks(model) if plan.id in m.plans]
+    return replace(call, models=tuple(chain), models_revision=context.catalogue.revision)
 
 
-async def spending_not_paused(door: Door, call: Call) -> Call:
+async def spending_not_paused(context: AdmissionContext, call: ReplyRequest) -> ReplyRequest:
     """The kill switches, as they were when the principal was read: milliseconds ago."""
     engaged = call.principal.switches
     if not engaged:
         return call
-    plan = door.quota.plan_of(call.principal).id
+    plan = context.quota.plan_of(call.principal).id
     open_models = tuple(
         model
         for model in call.models
@@ -191,13 +191,13 @@ async def spending_not_paused(door: Door, call: Call) -> Call:
     return replace(call, models=open_models)
 
 
-async def fits_the_context_window(door: Door, call: Call) -> Call:
+async def fits_the_context_window(context: AdmissionContext, call: ReplyRequest) -> ReplyRequest:
     asked = call.models[0]
     wanted = min(
-        (call.max_tokens or door.max_reply_tokens) + thinking_tokens(asked, call.effort),
+        (call.max_tokens or context.max_reply_tokens) + thinking_tokens(asked, call.effort),
         asked.max_output,
     )
-    ratios = await door.ratios.current()
+    ratios = await context.ratios.current()
     smallest = min(window(model, ratios) for model in call.models)
     # At least half the window is for the prompt, however long answers may be.
     budget = max(smallest - wanted, smallest // 2)
@@ -208,7 +208,7 @@ async def fits_the_context_window(door: Door, call: Call) -> Call:
         if built.upper_estimate > budget:
             raise MessageTooLarge
     else:
-        found = await _built(door, call, budget)
+        found = await _built(context, call, budget)
         if found is None:
             raise MessageTooLarge(
                 "Your message is too long for this model. Shorten it or choose another model."
@@ -230,17 +230,19 @@ def thinking_tokens(model: Model, effort: Effort | None) -> int:
     return THINKING_TOKENS[taken or "medium"]
 
 
-async def _built(door: Door, call: Call, budget: int) -> prompts.Prompt | None:
+async def _built(
+    context: AdmissionContext, call: ReplyRequest, budget: int
+) -> prompts.Prompt | None:
     said = call.thread.said if call.thread else ()
     earlier = call.thread.earlier if call.thread else 0
 
     def build() -> prompts.Prompt | None:
-        question = Turn("user", call.text, door.count_tokens(call.text))
+        question = Turn("user", call.text, context.count_tokens(call.text))
         return prompts.build(
             said,
             question,
             budget=budget,
-            count_tokens=door.count_tokens,
+            count_tokens=context.count_tokens,
             earlier=earlier,
             continued=call.continued,
         )
@@ -251,19 +253,19 @@ async def _built(door: Door, call: Call, budget: int) -> prompts.Prompt | None:
     return await asyncio.to_thread(build)
 
 
-async def within_rates(door: Door, call: Call) -> Call:
+async def within_rates(context: AdmissionContext, call: ReplyRequest) -> ReplyRequest:
     """Counts the request. From here on, a refusal must give it back (see `admit`)."""
     if call.purpose != "reply":
         # Nobody asks for a title: there is one for each conversation at most.
         return call
-    plan, principal = door.quota.plan_of(call.principal), call.principal
+    plan, principal = context.quota.plan_of(call.principal), call.principal
     own_minute, own_day = principal.requests_per_minute, principal.requests_per_day
     limits = RateLimits(
         plan.rates.per_minute if own_minute is None else own_minute,
         plan.rates.per_day if own_day is None else own_day,
     )
     try:
-        decision = await door.limiter.acquire(principal.user_id, call.request_id, limits)
+        decision = await context.limiter.acquire(principal.user_id, call.request_id, limits)
     except DependencyError as error:
         raise Unavailable from error
     if decision.limited_by is not None:
@@ -290,7 +292,7 @@ GUARDS: tuple[Guard, ...] = (
 )
 
 
-async def admit(door: Door, call: Call) -> tuple[Call, Admitted]:
+async def admit(context: AdmissionContext, call: ReplyRequest) -> tuple[ReplyRequest, Admitted]:
     """Run the guards, then hold the worst case of the call.
 
     Raises:
@@ -299,21 +301,21 @@ async def admit(door: Door, call: Call) -> tuple[Call, Admitted]:
     asked = call
     for _ in range(LOOKS_AT_MODELS):
         try:
-            return await _admit(door, asked)
+            return await _admit(context, asked)
         except ModelsChanged:
             # It may be sold no more, or at another price: everything is asked once more.
-            await door.live.read()
+            await context.live.read()
     raise Unavailable
 
 
-async def _admit(door: Door, call: Call) -> tuple[Call, Admitted]:
+async def _admit(context: AdmissionContext, call: ReplyRequest) -> tuple[ReplyRequest, Admitted]:
     for guard in GUARDS:
         with span(f"guard.{guard.__name__}"):
-            call = await guard(door, call)
+            call = await guard(context, call)
     assert call.prompt is not None
     assert call.max_tokens is not None
-    plan = door.quota.plan_of(call.principal)
-    claim = Claim(
+    plan = context.quota.plan_of(call.principal)
+    claim = ReservationRequest(
         request_id=call.request_id,
         user_id=call.principal.user_id,
         conversation_id=call.conversation_id,
@@ -326,7 +328,7 @@ async def _admit(door: Door, call: Call) -> tuple[Call, Admitted]:
         max_tokens=call.max_tokens,
         min_tokens=MIN_REPLY_TOKENS if call.purpose == "reply" else MIN_TITLE_TOKENS,
         period=running(call.principal),
-        limits=door.quota.limits_of(call.principal),
+        limits=context.quota.limits_of(call.principal),
         # A title is short, and there is one for each conversation at most.
         parallel=(call.principal.parallel_replies or plan.parallel_replies)
         if call.purpose == "reply"
@@ -338,10 +340,10 @@ async def _admit(door: Door, call: Call) -> tuple[Call, Admitted]:
     )
     try:
         with span("guard.reservation", model=call.models[0].id, plan=plan.id) as traced:
-            granted = await door.quota.reserve(claim)
+            granted = await context.quota.reserve(claim)
             traced.note(max_tokens=granted)
     except BaseException:
-        await _give_back_rate(door, call)
+        await _give_back_rate(context, call)
         raise
     return call, Admitted(
         request_id=call.request_id,
@@ -359,21 +361,21 @@ async def _admit(door: Door, call: Call) -> tuple[Call, Admitted]:
     )
 
 
-async def give_back(door: Door, call: Call) -> None:
+async def release(context: AdmissionContext, call: ReplyRequest) -> None:
     """Undo an admission whose call was never made."""
-    await _give_back_rate(door, call)
+    await _give_back_rate(context, call)
     try:
-        await door.quota.release(call.request_id)
+        await context.quota.release(call.request_id)
     except (DependencyError, TooSlow):
         # Its lease runs out, and the recovery releases it.
         log.warning("reservation %s left to its lease", call.request_id)
 
 
-async def _give_back_rate(door: Door, call: Call) -> None:
+async def _give_back_rate(context: AdmissionContext, call: ReplyRequest) -> None:
     if call.purpose != "reply":
         return
     try:
-        await door.limiter.release(call.principal.user_id, call.request_id)
+        await context.limiter.release(call.principal.user_id, call.request_id)
     except DependencyError:
         # Redis went away in between; the entry leaves the minute's window by itself.
         log.warning("rate of request %s not given back", call.request_id)

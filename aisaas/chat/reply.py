@@ -169,14 +169,14 @@ class RunningReply:
             self._pump.cancel()
         self._queue.put_nowait(self._stop)
 
-    def heed(self, switches: EngagedScopes) -> None:
+    def apply_kill_switches(self, switches: EngagedScopes) -> None:
         """Kill switches: no other model that they name is turned to, and the one that is asked now
         is stopped if they say so."""
         self._barred = switches.barred
         if switches.stopping & self._scopes(self._answering or self.admitted.models[0]):
             self.stop("stopped", SWITCHED_OFF)
 
-    def lose(self) -> None:
+    def mark_lease_lost(self) -> None:
         """Another process took this reply over: end without settling."""
         self._lost = True
         self.stop("interrupted", "lease_lost")

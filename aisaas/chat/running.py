@@ -104,11 +104,11 @@ class RunningReplies:
         """No reply runs here."""
         return not self._replies
 
-    def heed(self, switches: EngagedScopes) -> None:
+    def apply_kill_switches(self, switches: EngagedScopes) -> None:
         """Tell every reply here which kill switches are engaged; those that must end are settled
         with what came so far."""
         for reply in list(self._replies.values()):
-            reply.heed(switches)
+            reply.apply_kill_switches(switches)
 
     async def stop(self, message_id: UUID) -> None:
         """Stop a reply wherever it runs."""
@@ -155,7 +155,7 @@ class RunningReplies:
         for request_id, reply in held.items():
             if request_id not in alive and reply.produced is None:
                 log.warning("reply %s was taken over", reply.message_id)
-                reply.lose()
+                reply.mark_lease_lost()
 
     async def shut_down(self, grace_seconds: float) -> None:
         """Let replies finish, then settle what is left as interrupted, all of it within the grace.

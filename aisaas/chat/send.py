@@ -22,7 +22,7 @@ from aisaas.billing.providers.health import Attempt
 from aisaas.billing.reservations.refusals import Refusals
 from aisaas.chat import store
 from aisaas.chat.circuits import Circuits
-from aisaas.chat.guards import Call, Door, admit, give_back
+from aisaas.chat.guards import AdmissionContext, ReplyRequest, admit, release
 from aisaas.chat.models import Message, Segment, Started
 from aisaas.chat.reply import NOTHING_BEFORE, Before, RunningReply
 from aisaas.chat.running import RunningReplies
@@ -83,7 +83,7 @@ THOUGHT = _Kind(lambda reply: reply.thought, thinking_id, lambda row: row.thinki
 
 @dataclass(frozen=True, slots=True)
 class ChatParts:
-    door: Door
+    context: AdmissionContext
     user: UserDatabase
     settler: Settler
     model: LanguageModel
@@ -103,7 +103,7 @@ class Chat:
     def __init__(self, parts: ChatParts) -> None:
         self._parts = parts
         self._title_parts = TitleParts(
-            parts.door,
+            parts.context,
             parts.settler,
             parts.model,
             parts.log,
@@ -137,7 +137,7 @@ class Chat:
             Refusal: nothing was stored and nothing was consumed.
         """
         names = _Names.of(principal.user_id, attempt) if attempt else _Names()
-        call = Call(
+        call = ReplyRequest(
             principal=principal,
             purpose="reply",
             text=text,
@@ -166,7 +166,7 @@ class Chat:
         if earlier.role != "assistant" or earlier.reply_to is None:
             raise NotFound("That message can't be retried.")
         question = await self.message(principal, earlier.reply_to)
-        call = Call(
+        call = ReplyRequest(
             principal=principal,
             purpose="reply",
             text=question.content,
@@ -202,7 +202,7 @@ class Chat:
             return started
         if reply.ending != "limit":
             raise NotFound("That reply is complete. Send a message to go on.")
-        call = Call(
+        call = ReplyRequest(
             principal=principal,
             purpose="reply",
             text=question.content,
@@ -321,7 +321,7 @@ class Chat:
         task = self._parts.running.spawn(work)  # pyright: ignore[reportArgumentType]
         return await asyncio.shield(task)
 
-    async def _send_once(self, call: Call, names: _Names) -> Started:
+    async def _send_once(self, call: ReplyRequest, names: _Names) -> Started:
         started = await self._started_before(call, names)
         if started is not None:
             return started
@@ -334,7 +334,7 @@ class Chat:
                 raise Unavailable from None
             return started
 
-    async def _started_before(self, call: Call, names: _Names) -> Started | None:
+    async def _started_before(self, call: ReplyRequest, names: _Names) -> Started | None:
         """What an attempt of the same name has started. Only the user's own can be found."""
         user_id = call.principal.user_id
         try:
@@ -353,7 +353,7 @@ class Chat:
         )
 
     async def _admit_or_count(
-        self, call: Call, names: _Names, resumed: Started | None = None
+        self, call: ReplyRequest, names: _Names, resumed: Started | None = None
     ) -> Started:
         reply = call.message_id or names.reply
         try:
@@ -362,29 +362,33 @@ class Chat:
         except Refusal as refusal:
             REFUSALS.labels(refusal.code).inc()
             # The browser may name any model; what it made up is not kept.
-            asked = self._parts.door.catalogue.get(call.model_id)
+            asked = self._parts.context.catalogue.get(call.model_id)
             self._parts.refusals.record(
                 call.principal.user_id, refusal.code, asked.id if asked is not None else None
             )
             raise
 
-    async def _admit_and_start(self, call: Call, names: _Names, resumed: Started | None) -> Started:
+    async def _admit_and_start(
+        self, call: ReplyRequest, names: _Names, resumed: Started | None
+    ) -> Started:
         if self._parts.running.closing:
             raise Restarting
         async with self._admissions:
             return await self._admit_in_turn(call, names, resumed)
 
-    async def _admit_in_turn(self, call: Call, names: _Names, resumed: Started | None) -> Started:
+    async def _admit_in_turn(
+        self, call: ReplyRequest, names: _Names, resumed: Started | None
+    ) -> Started:
         """Args: `resumed` is the reply that goes on; None for a new one."""
         with ADMISSION_SECONDS.time(), span("chat.admit"):
-            call, admitted = await admit(self._parts.door, call)
+            call, admitted = await admit(self._parts.context, call)
         try:
             with span("chat.start"):
                 started = await (
                     self._store(call, names) if resumed is None else self._resume(call, resumed)
                 )
         except BaseException as error:
-            await give_back(self._parts.door, call)
+            await release(self._parts.context, call)
             if isinstance(error, DependencyError):
                 raise Unavailable from error
             raise
@@ -398,7 +402,7 @@ class Chat:
             self._title_when_answered(call, started, reply)
         return started
 
-    async def _resume(self, call: Call, resumed: Started) -> Started:
+    async def _resume(self, call: ReplyRequest, resumed: Started) -> Started:
         """Raises NotFound when the reply goes on already, or is another by now."""
         reply = resumed.reply
         if not await self._parts.settler.resume(call.principal.user_id, reply.id, reply.content):
@@ -411,7 +415,7 @@ class Chat:
             log.warning("reply %s goes on with the log of its first part", reply.id)
         return replace(resumed, reply=await self.message(call.principal, reply.id))
 
-    async def _store(self, call: Call, names: _Names) -> Started:
+    async def _store(self, call: ReplyRequest, names: _Names) -> Started:
         assert call.message_id is not None
         conversation_id = call.conversation_id or names.conversation
         async with self._parts.user.as_user(call.principal.user_id) as session:
@@ -433,7 +437,9 @@ class Chat:
             reply=reply,
         )
 
-    def _title_when_answered(self, call: Call, started: Started, reply: RunningReply) -> None:
+    def _title_when_answered(
+        self, call: ReplyRequest, started: Started, reply: RunningReply
+    ) -> None:
         conversation_id = started.conversation_id
         if conversation_id in self._titles:
             return

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select, tuple_
 
 from aisaas.chat.models import Conversation, ConversationCursor, Message, Said, Thread
-from aisaas.db.engine import Question, Row
+from aisaas.db.engine import PipelinedQuery, Row
 from aisaas.ports import Effort
 
 # Conversations ------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ _SAID: LiteralString = """
 
 def read_thread(
     user_id: UUID, conversation_id: UUID, question_id: UUID | None, *, limit: int
-) -> Question[Thread | None]:
+) -> PipelinedQuery[Thread | None]:
     """The newest `limit` messages of their conversation; None when it isn't theirs, or deleted."""
     ids = {"id": conversation_id, "user_id": user_id, "question_id": question_id}
 
@@ -157,10 +157,12 @@ def read_thread(
             return None
         return Thread(**found[0], said=tuple(Said(**row) for row in reversed(said)))
 
-    return Question(((_THREAD, ids), (_SAID, ids | {"limit": limit})), read)
+    return PipelinedQuery(((_THREAD, ids), (_SAID, ids | {"limit": limit})), read)
 
 
-def count_thread(user_id: UUID, conversation_id: UUID, question_id: UUID | None) -> Question[int]:
+def count_thread(
+    user_id: UUID, conversation_id: UUID, question_id: UUID | None
+) -> PipelinedQuery[int]:
     """How many messages their conversation has, up to a question."""
     query: LiteralString = """
         select count(*) as messages from public.messages
@@ -171,7 +173,7 @@ def count_thread(user_id: UUID, conversation_id: UUID, question_id: UUID | None)
           ))
         """
     ids = {"id": conversation_id, "user_id": user_id, "question_id": question_id}
-    return Question(((query, ids),), lambda answers: answers[0][0]["messages"])
+    return PipelinedQuery(((query, ids),), lambda answers: answers[0][0]["messages"])
 
 
 async def find_message(session: AsyncSession, user_id: UUID, message_id: UUID) -> Message | None:

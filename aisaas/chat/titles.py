@@ -16,7 +16,7 @@ from aisaas.billing.reservations.quota import cost_usd
 from aisaas.chat import store
 from aisaas.chat.circuits import Circuits
 from aisaas.chat.grant import Grant
-from aisaas.chat.guards import Call, Door, admit, thinking_tokens
+from aisaas.chat.guards import AdmissionContext, ReplyRequest, admit, thinking_tokens
 from aisaas.chat.pace import Pace
 from aisaas.chat.prompt import MESSAGE_OVERHEAD, count
 from aisaas.chat.settle import Produced, ProviderFailure, Settler
@@ -56,7 +56,7 @@ KeepLease = Callable[[UUID], AbstractContextManager[None]]
 class TitleParts:
     """What making a title needs."""
 
-    door: Door
+    context: AdmissionContext
     settler: Settler
     model: LanguageModel
     log: ReplyLog
@@ -77,7 +77,7 @@ async def make_title(
     with span("title"):
         answer = await _ask_model(parts, principal, conversation_id, question)
     title = title_of(answer) or first_words(question) or UNTITLED
-    async with parts.door.user.as_user(principal.user_id) as session:
+    async with parts.context.user.as_user(principal.user_id) as session:
         changed = await store.set_title(session, conversation_id, title, instead_of=UNTITLED)
     return title if changed else None
 
@@ -85,15 +85,15 @@ async def make_title(
 async def _ask_model(
     parts: TitleParts, principal: Principal, conversation_id: UUID, question: str
 ) -> str:
-    door = parts.door
+    context = parts.context
     excerpt = question[:QUESTION_CHARS]
     turns = (
-        Turn("system", INSTRUCTION, door.count_tokens(INSTRUCTION) + MESSAGE_OVERHEAD),
-        Turn("user", excerpt, door.count_tokens(excerpt) + MESSAGE_OVERHEAD),
+        Turn("system", INSTRUCTION, context.count_tokens(INSTRUCTION) + MESSAGE_OVERHEAD),
+        Turn("user", excerpt, context.count_tokens(excerpt) + MESSAGE_OVERHEAD),
     )
     try:
-        model = _cheapest(door, principal, turns)
-        call = Call(
+        model = _cheapest(context, principal, turns)
+        call = ReplyRequest(
             principal=principal,
             purpose="title",
             text=excerpt,
@@ -104,7 +104,7 @@ async def _ask_model(
             turns=turns,
             request_id=uuid4(),
         )
-        _, admitted = await admit(door, call)
+        _, admitted = await admit(context, call)
     except Refusal as refusal:
         log.info("no title by the model: %s", refusal.code)
         return ""
@@ -117,13 +117,13 @@ async def _ask_model(
     return produced.text
 
 
-def _cheapest(door: Door, principal: Principal, turns: Sequence[Turn]) -> Model:
+def _cheapest(context: AdmissionContext, principal: Principal, turns: Sequence[Turn]) -> Model:
     """The model of the plan to which such a call costs us least, then its owner.
 
     Raises ModelUnavailable when none is on sale.
     """
-    plan = door.quota.plan_of(principal).id
-    offered = door.catalogue.for_plan(plan)
+    plan = context.quota.plan_of(principal).id
+    offered = context.catalogue.for_plan(plan)
     if not offered:
         raise ModelUnavailable
     prompt = count(turns)

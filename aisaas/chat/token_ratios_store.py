@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import LiteralString
 
-from aisaas.db.engine import Question
+from aisaas.db.engine import PipelinedQuery
 
 _READ: LiteralString = """
     select model, highest::float8 as highest, typical::float8 as typical, reports
@@ -43,17 +43,17 @@ class TokenRatio:
     reports: int
 
 
-def read() -> Question[dict[str, TokenRatio]]:
-    return Question(
+def read() -> PipelinedQuery[dict[str, TokenRatio]]:
+    return PipelinedQuery(
         ((_READ, {}),),
         lambda answers: {row["model"]: TokenRatio(**row) for row in answers[0] if row["reports"]},
     )
 
 
-def learn(model: str, ratio: float, *, forget: float, share: float) -> Question[TokenRatio]:
+def learn(model: str, ratio: float, *, forget: float, share: float) -> PipelinedQuery[TokenRatio]:
     parameters = {"model": model, "ratio": round(ratio, 4), "forget": forget, "share": share}
-    return Question(((_LEARN, parameters),), lambda answers: TokenRatio(**answers[0][0]))
+    return PipelinedQuery(((_LEARN, parameters),), lambda answers: TokenRatio(**answers[0][0]))
 
 
-def disbelieve(model: str) -> Question[None]:
-    return Question(((_DISBELIEVE, {"model": model}),), lambda _: None)
+def disbelieve(model: str) -> PipelinedQuery[None]:
+    return PipelinedQuery(((_DISBELIEVE, {"model": model}),), lambda _: None)

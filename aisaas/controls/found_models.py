@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from aisaas.accounts.admin_access import Actor, looking, steering
+from aisaas.accounts.admin_access import Actor, admin_read, admin_write
 from aisaas.accounts.models import Principal
 from aisaas.billing.plans.terms import Plan
 from aisaas.controls import store as controls_store
@@ -115,7 +115,7 @@ class FoundModels:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        async with looking(self._database, reader) as session:
+        async with admin_read(self._database, reader) as session:
             lineup = await self._source.read(session)
         asked = self._provider(provider)
         if provider in self._asking:
@@ -141,7 +141,7 @@ class FoundModels:
             Unavailable: the database does not answer.
         """
         self._check(wanted)
-        async with steering(self._database, actor, reason) as act:
+        async with admin_write(self._database, actor, reason) as act:
             # One change after the other, as for all changes of models.
             await controls_store.lock_model_overrides(act.session)
             lineup = await self._source.read(act.session)
@@ -187,7 +187,7 @@ class FoundModels:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        async with steering(self._database, actor, reason) as act:
+        async with admin_write(self._database, actor, reason) as act:
             await controls_store.lock_model_overrides(act.session)
             lineup = await self._source.read(act.session)
             added = {

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from aisaas.accounts.admin_access import Act, Actor, require_admin, steering
+from aisaas.accounts.admin_access import Act, Actor, admin_write, require_admin
 from aisaas.accounts.models import Principal
 from aisaas.controls import store as controls_store
 from aisaas.controls.models import KillSwitch
@@ -68,7 +68,7 @@ class KillSwitches:
         """
         if scope not in self.scopes:
             raise ActionInvalid(f"Can't stop {scope!r}. Choose one of: {self._listed()}.")
-        async with steering(self._database, actor, reason) as act:
+        async with admin_write(self._database, actor, reason) as act:
             outcome = await controls_store.engage(
                 act.session, scope, act.reason, by=act.actor, stop_running=stop_running
             )
@@ -89,7 +89,7 @@ class KillSwitches:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        async with steering(self._database, actor, reason) as act:
+        async with admin_write(self._database, actor, reason) as act:
             if not await controls_store.lift(act.session, scope):
                 return False
             await _note(act, "lift", scope, False, after={"engaged": False})

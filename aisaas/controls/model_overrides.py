@@ -16,7 +16,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
 
-from aisaas.accounts.admin_access import Act, Actor, require_admin, steering
+from aisaas.accounts.admin_access import Act, Actor, admin_write, require_admin
 from aisaas.accounts.models import Principal
 from aisaas.billing.plans.terms import MILLION, Plan
 from aisaas.controls import store as controls_store
@@ -255,7 +255,7 @@ class ModelOffers:
             Unavailable: the database does not answer.
         """
         self._check(wanted)
-        async with steering(self._database, actor, reason) as act:
+        async with admin_write(self._database, actor, reason) as act:
             # One change after the other: what is left on each plan depends on all of them.
             await controls_store.lock_model_overrides(act.session)
             lineup = await self._source.read(act.session)

@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal, get_args
 
-from aisaas.accounts.admin_access import Actor, require_admin, steering
+from aisaas.accounts.admin_access import Actor, admin_write, require_admin
 from aisaas.accounts.models import Principal
 from aisaas.controls import store as controls_store
 from aisaas.controls.models import SpendingCap
@@ -84,7 +84,7 @@ class Caps:
             raise ActionInvalid("That cap doesn't exist.")
         if usd is not None:
             _check(usd)
-        async with steering(self._database, actor, reason) as act:
+        async with admin_write(self._database, actor, reason) as act:
             # As a reservation takes it: those under way end first, those to come see the new cap.
             await controls_store.lock_spend_days(act.session)
             before = {cap.scope: cap.usd for cap in await controls_store.spending_caps(act.session)}

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from aisaas.controls.models import AddedModel, KillSwitch, ModelOverride, SpendingCap
-from aisaas.db.engine import Question
+from aisaas.db.engine import PipelinedQuery
 
 
 async def engage(
@@ -53,10 +53,10 @@ async def engaged(session: AsyncSession) -> Sequence[KillSwitch]:
     return (await session.scalars(select(KillSwitch).order_by(col(KillSwitch.scope)))).all()
 
 
-def engaged_scopes() -> Question[dict[str, bool]]:
+def engaged_scopes() -> PipelinedQuery[dict[str, bool]]:
     """Scopes, and whether what runs is stopped as well."""
     query: LiteralString = "select scope, stop_running from private.kill_switches"
-    return Question(
+    return PipelinedQuery(
         ((query, {}),), lambda answers: {row["scope"]: row["stop_running"] for row in answers[0]}
     )
 

@@ -79,7 +79,7 @@ _SET_IDENTITY = text(re.sub(r"%\((\w+)\)s", r":\1", _IDENTITY))
 
 
 @dataclass(frozen=True, slots=True)
-class Question(Generic[T]):
+class PipelinedQuery(Generic[T]):
     """Statements that go together, and how to read the rows of each, in order."""
 
     statements: tuple[Statement, ...]
@@ -107,7 +107,7 @@ def claims_of(user_id: UUID) -> str:
     return json.dumps({"sub": str(user_id), "role": "authenticated"})
 
 
-class Login:
+class DatabasePool:
     """The connections of one database login. Connects when it is first used."""
 
     def __init__(self, url: str) -> None:
@@ -138,7 +138,7 @@ class Login:
         Raises:
             DependencyError: it doesn't, within ASK_SECONDS.
         """
-        alive: Question[None] = Question((("select 1", {}),), lambda _: None)
+        alive: PipelinedQuery[None] = PipelinedQuery((("select 1", {}),), lambda _: None)
         await self.ask(role, alive)
 
     @asynccontextmanager
@@ -173,7 +173,7 @@ class Login:
             await session.commit()
 
     async def ask(
-        self, role: Role, question: Question[T], *, claims: str = "{}", durable: bool = True
+        self, role: Role, question: PipelinedQuery[T], *, claims: str = "{}", durable: bool = True
     ) -> T:
         """One transaction in one round trip; arguments and errors as for `transaction`.
 
@@ -198,7 +198,7 @@ class Login:
     async def _ask(
         self,
         role: Role,
-        question: Question[T],
+        question: PipelinedQuery[T],
         claims: str,
         asked: asyncio.Event,
         *,

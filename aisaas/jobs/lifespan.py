@@ -15,7 +15,7 @@ from aisaas.jobs.alert_spending import alert_spending
 from aisaas.jobs.deliver_notices import deliver_notices
 from aisaas.jobs.deliver_usage import deliver_usage, watch_usage
 from aisaas.jobs.end_replies import end_replies
-from aisaas.jobs.heed_switches import heed_switches
+from aisaas.jobs.enforce_kill_switches import enforce_kill_switches
 from aisaas.jobs.purge_records import purge_records
 from aisaas.jobs.reconcile_usage import reconcile_usage
 from aisaas.jobs.record_prices import record_prices
@@ -85,7 +85,7 @@ async def running(these: Services) -> AsyncGenerator[None]:
         these.model.warm(),
         these.running.renew_leases(),
         end_replies(these.accounts, these.running),
-        heed_switches(these.switches, these.running),
+        enforce_kill_switches(these.switches, these.running),
         record_refusals(these.refusals),
         record_provider_health(these.provider_health),
         watch_process(these),

@@ -12,7 +12,7 @@ from aisaas.adapters import redis_client
 from aisaas.adapters.redis_client import bounded, make_redis
 from aisaas.db import engine
 from aisaas.db.deadline import within
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.errors import DependencyError
 from devstack.stack import Stack
 from tests.parts import outage
@@ -44,7 +44,7 @@ async def test_a_database_that_answered_while_we_stood_still_is_there(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "ASK_SECONDS", 0.5)
-    login = Login(stack.env["DATABASE_URL"])
+    login = DatabasePool(stack.env["DATABASE_URL"])
     try:
         await login.reach("anon")
         asked = asyncio.create_task(login.reach("anon"))
@@ -60,9 +60,9 @@ async def test_more_callers_than_connections_wait_for_their_turn(
 ) -> None:
     """Each is answered soon after it was asked; together they take longer than one may."""
     monkeypatch.setattr(engine, "ASK_SECONDS", 2.0)
-    login = Login(stack.env["DATABASE_URL"])
+    login = DatabasePool(stack.env["DATABASE_URL"])
     half = engine.ASK_SECONDS / 2
-    slow: engine.Question[None] = engine.Question(
+    slow: engine.PipelinedQuery[None] = engine.PipelinedQuery(
         (("select pg_sleep(%(seconds)s)", {"seconds": half}),), lambda _: None
     )
     try:
@@ -75,7 +75,7 @@ async def test_what_does_not_answer_is_given_up_all_the_same(
     stack: Stack, spare_stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "ASK_SECONDS", 0.5)
-    login = Login(spare_stack.env["DATABASE_URL"])
+    login = DatabasePool(spare_stack.env["DATABASE_URL"])
     try:
         await login.reach("anon")
         with outage(spare_stack, "postgres", "paused"):

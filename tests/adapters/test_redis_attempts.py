@@ -78,8 +78,8 @@ async def test_attempt_that_is_given_back_makes_room(attempts: RedisAttempts) ->
     window, mine = _window(2), uuid4()
     await _tries(attempts, 1, window)
     assert await attempts.attempt(mine, [window]) is None
-    await attempts.give_back(mine, [window])
-    await attempts.give_back(mine, [window])
+    await attempts.release(mine, [window])
+    await attempts.release(mine, [window])
     first, second = await _tries(attempts, 2, window)
     assert first is None
     assert second is not None
@@ -104,7 +104,7 @@ async def test_without_windows_nothing_is_asked(
 ) -> None:
     with outage(spare_stack, "valkey", "stopped"):
         assert await attempts.attempt(uuid4(), []) is None
-        await attempts.give_back(uuid4(), [])
+        await attempts.release(uuid4(), [])
 
 
 @pytest.mark.usefixtures("real_deadlines")
@@ -113,4 +113,4 @@ async def test_redis_that_is_away_is_an_outage(attempts: RedisAttempts, spare_st
         with pytest.raises(DependencyError):
             await attempts.attempt(uuid4(), [_window(1)])
         with pytest.raises(DependencyError):
-            await attempts.give_back(uuid4(), [_window(1)])
+            await attempts.release(uuid4(), [_window(1)])

@@ -6,13 +6,13 @@ from collections.abc import AsyncGenerator
 
 import pytest_asyncio
 
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from devstack.stack import Stack
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def service(stack: Stack) -> AsyncGenerator[ServiceDatabase]:
-    login = Login(stack.env["SERVICE_DATABASE_URL"])
+    login = DatabasePool(stack.env["SERVICE_DATABASE_URL"])
     yield ServiceDatabase(login)
     await login.close()

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from aisaas.accounts.models import Principal
-from aisaas.billing.reservations.models import Claim
+from aisaas.billing.reservations.models import ReservationRequest
 from aisaas.billing.reservations.quota import book
 from aisaas.controls import store as controls_store
 from aisaas.controls.spending_caps import CapScope, CapToday
@@ -36,7 +36,7 @@ async def _cap(services: Services, scope: CapScope) -> CapToday:
     return next(cap for cap in await services.caps.of_operator() if cap.scope == scope)
 
 
-async def _outcome(services: Services, wanted: Claim) -> str:
+async def _outcome(services: Services, wanted: ReservationRequest) -> str:
     try:
         await services.quota.reserve(wanted)
     except SpendingPaused:
@@ -44,7 +44,7 @@ async def _outcome(services: Services, wanted: Claim) -> str:
     return "held"
 
 
-def _half_a_dollar(*, free: bool = True) -> Claim:
+def _half_a_dollar(*, free: bool = True) -> ReservationRequest:
     return claim(uuid4(), free=free, of=model(usd="1000"))
 
 

@@ -144,7 +144,7 @@ async def test_call_whose_process_died_settles_at_the_price_it_began_with(
     while not running.text_from(0).text:
         await asyncio.sleep(0.02)
     await _change(here, "demo", ModelChange(price=None, weight=None))
-    running.lose()
+    running.mark_lease_lost()
     async for _ in running.follow(0):
         pass
     database(

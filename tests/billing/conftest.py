@@ -17,9 +17,9 @@ from aisaas.billing.ledger.models import Charge
 from aisaas.billing.plans.models import Limits
 from aisaas.billing.plans.periods import Period
 from aisaas.billing.plans.terms import Plan
-from aisaas.billing.reservations.models import Claim
+from aisaas.billing.reservations.models import ReservationRequest
 from aisaas.billing.reservations.quota import Quota
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.ports import Model, Price, RateLimits
@@ -61,8 +61,8 @@ def claim(
     purpose: str = "reply",
     switches: frozenset[str] = frozenset(),
     models_revision: int = 0,
-) -> Claim:
-    return Claim(
+) -> ReservationRequest:
+    return ReservationRequest(
         request_id=uuid4(),
         user_id=user_id,
         conversation_id=None,
@@ -83,7 +83,9 @@ def claim(
     )
 
 
-def charge(of: Claim, tokens: int, *, prompt: int = 0, customer: str | None = None) -> Charge:
+def charge(
+    of: ReservationRequest, tokens: int, *, prompt: int = 0, customer: str | None = None
+) -> Charge:
     """What settling that claim would book. Extra usage costs a millionth of a dollar a token."""
     return Charge(
         request_id=of.request_id,
@@ -152,8 +154,8 @@ def sql(stack: Stack) -> Sql:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def billing(stack: Stack, sql: Sql) -> AsyncGenerator[Billing]:
-    login = Login(stack.env["DATABASE_URL"])
-    service_login = Login(stack.env["SERVICE_DATABASE_URL"])
+    login = DatabasePool(stack.env["DATABASE_URL"])
+    service_login = DatabasePool(stack.env["SERVICE_DATABASE_URL"])
     yield Billing(UserDatabase(login), ServiceDatabase(service_login), sql)
     await login.close()
     await service_login.close()

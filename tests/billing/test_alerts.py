@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from aisaas.billing.reservations.models import Claim
+from aisaas.billing.reservations.models import ReservationRequest
 from aisaas.billing.reservations.quota import book
 from aisaas.billing.reservations.usage_alerts import crossed
 from aisaas.errors import QuotaExceeded
@@ -43,7 +43,7 @@ async def member(services: Services) -> UUID:
     return (await new_principal(services)).user_id
 
 
-async def _use(billing: Billing, of: Claim, tokens: int) -> None:
+async def _use(billing: Billing, of: ReservationRequest, tokens: int) -> None:
     held = replace(of, request_id=uuid4(), max_tokens=tokens, min_tokens=tokens)
     await billing.quota().reserve(held)
     async with billing.service.transaction() as session:

@@ -21,7 +21,7 @@ from aisaas.billing.alert_delivery import REFUSALS, AlertDelivery
 from aisaas.billing.ledger import losses
 from aisaas.billing.ledger.models import LossReason, ProviderBill
 from aisaas.billing.reservations.quota import book
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.errors import AlertError
@@ -90,8 +90,8 @@ class Desk:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def desk(spare_stack: Stack) -> AsyncGenerator[Desk]:
-    service = Login(spare_stack.env["SERVICE_DATABASE_URL"])
-    user = Login(spare_stack.env["DATABASE_URL"])
+    service = DatabasePool(spare_stack.env["SERVICE_DATABASE_URL"])
+    user = DatabasePool(spare_stack.env["DATABASE_URL"])
     with psycopg.connect(spare_stack.env["MIGRATION_DATABASE_URL"], autocommit=True) as owner:
         for table in ("private.loss_alerts", "billing_notices"):
             owner.execute(f"delete from {table}")  # pyright: ignore[reportArgumentType]

@@ -16,7 +16,7 @@ from aisaas.billing.notices import notices
 from aisaas.billing.notices.mailer import REFUSALS, NoticeMails
 from aisaas.billing.notices.notices import add_notice
 from aisaas.billing.reservations.quota import book
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, MailError
 from aisaas.ports import Mail, Mailer
@@ -76,7 +76,7 @@ class Office:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def office(spare_stack: Stack) -> AsyncGenerator[Office]:
-    login = Login(spare_stack.env["SERVICE_DATABASE_URL"])
+    login = DatabasePool(spare_stack.env["SERVICE_DATABASE_URL"])
     url = spare_stack.env["MIGRATION_DATABASE_URL"]
     with psycopg.connect(url, autocommit=True) as owner:
         # Whoever else used this install has left nobody who would be written to.
@@ -338,7 +338,7 @@ async def test_no_transaction_is_open_while_the_mail_server_is_awaited(office: O
 
 
 async def test_without_the_database_nothing_is_sent(office: Office, spare_stack: Stack) -> None:
-    nowhere = Login(f"postgresql://app@{HOST}:{free_port()}/postgres")
+    nowhere = DatabasePool(f"postgresql://app@{HOST}:{free_port()}/postgres")
     with MailServer() as server:
         mails = NoticeMails(
             ServiceDatabase(nowhere),

@@ -14,7 +14,7 @@ from aisaas.billing.ledger import store as ledger_store
 from aisaas.billing.plans.models import Limits
 from aisaas.billing.plans.periods import Period, running
 from aisaas.billing.plans.terms import Plan, PlanPrice
-from aisaas.billing.reservations.models import Allowance, Claim
+from aisaas.billing.reservations.models import Allowance, ReservationRequest
 from aisaas.billing.reservations.quota import Quota, book
 from aisaas.errors import CapReached, QuotaExceeded
 from aisaas.ports import RateLimits
@@ -80,7 +80,7 @@ class Till:
     billing: Billing
     quota: Quota
 
-    async def claim(self, who: Principal, tokens: int) -> Claim:
+    async def claim(self, who: Principal, tokens: int) -> ReservationRequest:
         held = replace(
             claim(who.user_id, prompt=0, max_tokens=tokens, min_tokens=tokens, free=False),
             period=running(who),
@@ -93,7 +93,7 @@ class Till:
         held = await self.claim(who, tokens)
         await self.settle(who, held, tokens)
 
-    async def settle(self, who: Principal, held: Claim, tokens: int) -> None:
+    async def settle(self, who: Principal, held: ReservationRequest, tokens: int) -> None:
         async with self.billing.service.transaction() as session:
             await book(session, charge(held, tokens, customer=who.metered_customer))
 

@@ -15,7 +15,7 @@ from aisaas.adapters.alert_webhook import AlertWebhook
 from aisaas.adapters.litellm_model import LiteLLMModel
 from aisaas.billing.ledger.store import add_provider_errors
 from aisaas.billing.providers.alerts import ProviderAlerts
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import KEY_REFUSED, MODEL_GONE, AlertError, ProviderError
 from aisaas.jobs import alert_providers
@@ -55,7 +55,7 @@ class Desk:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def desk(spare_stack: Stack) -> AsyncGenerator[Desk]:
-    login = Login(spare_stack.env["SERVICE_DATABASE_URL"])
+    login = DatabasePool(spare_stack.env["SERVICE_DATABASE_URL"])
     with psycopg.connect(spare_stack.env["MIGRATION_DATABASE_URL"], autocommit=True) as owner:
         for table in ("private.provider_errors", "billing_notices"):
             owner.execute(f"delete from {table}")  # pyright: ignore[reportArgumentType]

@@ -24,7 +24,7 @@ from aisaas.billing.providers.health import (
     range_of,
 )
 from aisaas.billing.providers.health_store import CircuitState
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import KEY_REFUSED, MODEL_GONE, DependencyError, Unavailable
 from aisaas.jobs import record_provider_health as job
@@ -65,7 +65,7 @@ class Desk:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def desk(spare_stack: Stack) -> AsyncGenerator[Desk]:
-    login = Login(spare_stack.env["SERVICE_DATABASE_URL"])
+    login = DatabasePool(spare_stack.env["SERVICE_DATABASE_URL"])
     with psycopg.connect(spare_stack.env["MIGRATION_DATABASE_URL"], autocommit=True) as owner:
         owner.execute("truncate private.provider_health, private.provider_circuits")
         yield Desk(ServiceDatabase(login), owner)
@@ -152,7 +152,7 @@ async def test_first_tokens_of_different_lengths_are_added_up(desk: Desk) -> Non
 async def test_what_an_outage_keeps_is_written_after_it_and_memory_is_bounded(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
-    away = Login("postgresql://nobody@127.0.0.1:1/nothing")
+    away = DatabasePool("postgresql://nobody@127.0.0.1:1/nothing")
     process = ProviderHealth(ServiceDatabase(away), tuple, buffered=2)
     for model in ("a", "b", "b", "c"):
         process.record(attempt(model=model))
@@ -261,7 +261,7 @@ async def test_the_job_writes_and_survives_its_own_surprises(
 
 
 async def test_without_the_database_nothing_is_shown() -> None:
-    away = Login("postgresql://nobody@127.0.0.1:1/nothing")
+    away = DatabasePool("postgresql://nobody@127.0.0.1:1/nothing")
     with pytest.raises(Unavailable):
         await ProviderReports(ServiceDatabase(away), {}).report(OPERATOR, "1h")
     await away.close()

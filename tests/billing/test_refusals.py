@@ -17,7 +17,7 @@ from aisaas.billing.ledger import store as ledger_store
 from aisaas.billing.plans.models import Limits
 from aisaas.billing.reservations import refusals as module
 from aisaas.billing.reservations.refusals import Refusals
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError
 from aisaas.jobs import record_refusals as job
@@ -152,7 +152,7 @@ async def _running(refusals: Refusals, every: float) -> AsyncGenerator[None]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def spare(spare_stack: Stack) -> AsyncGenerator[ServiceDatabase]:
-    login = Login(spare_stack.env["SERVICE_DATABASE_URL"])
+    login = DatabasePool(spare_stack.env["SERVICE_DATABASE_URL"])
     yield ServiceDatabase(login)
     await login.close()
 

@@ -17,7 +17,7 @@ import pytest_asyncio
 from aisaas.adapters.alert_webhook import AlertWebhook
 from aisaas.billing.alert_delivery import REFUSALS
 from aisaas.billing.reservations.spending_alerts import SpendingAlerts
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.errors import AlertError, SpendingPaused
@@ -69,7 +69,7 @@ class Desk:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def desk(spare_stack: Stack) -> AsyncGenerator[Desk]:
-    login = Login(spare_stack.env["SERVICE_DATABASE_URL"])
+    login = DatabasePool(spare_stack.env["SERVICE_DATABASE_URL"])
     with psycopg.connect(spare_stack.env["MIGRATION_DATABASE_URL"], autocommit=True) as owner:
         for table in ("private.spending_alerts", "private.spending_caps", "spend_days"):
             owner.execute(f"delete from {table}")  # pyright: ignore[reportArgumentType]
@@ -131,7 +131,7 @@ async def test_cap_that_is_changed_has_lines_of_its_own(desk: Desk) -> None:
 async def test_cap_that_refuses_somebody_is_told_whatever_is_spent(
     desk: Desk, spare_stack: Stack
 ) -> None:
-    login = Login(spare_stack.env["DATABASE_URL"])
+    login = DatabasePool(spare_stack.env["DATABASE_URL"])
     user = UserDatabase(login)
     quota = Billing(user, desk.service, lambda *_: []).quota(free_cap=Decimal("0.6"))
     desk.owner.execute(

@@ -18,10 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.admin.usage import UsageReports
 from aisaas.billing.ledger import store as ledger_store
-from aisaas.billing.ledger.models import Call, CallPage, Charge, Overview, Place
+from aisaas.billing.ledger.models import Call, CallCursor, CallPage, Charge, Overview
 from aisaas.billing.ledger.usage_models import Difference, Span
 from aisaas.billing.plans.models import Limits
-from aisaas.billing.reservations.models import Claim
+from aisaas.billing.reservations.models import ReservationRequest
 from aisaas.billing.reservations.quota import book
 from aisaas.ports import Outcome
 from tests.billing.conftest import Billing, Sql, charge, claim, model
@@ -46,7 +46,7 @@ DAYS = """
 PRICE = Decimal("3.333333")
 OUTCOMES: tuple[Outcome, ...] = ("done", "stopped", "interrupted", "failed")
 AddRecord = Callable[..., UUID]
-Turn = Callable[[AsyncSession, UUID, Place], Awaitable[CallPage]]
+Turn = Callable[[AsyncSession, UUID, CallCursor], Awaitable[CallPage]]
 
 
 async def _settle(billing: Billing, what: Charge) -> None:
@@ -180,7 +180,7 @@ async def test_settling_in_any_order_in_one_transaction_waits_and_never_deadlock
         await quota.reserve(each)
     random.Random(7).shuffle(claims)
 
-    async def settle_two(first: Claim, second: Claim) -> None:
+    async def settle_two(first: ReservationRequest, second: ReservationRequest) -> None:
         async with billing.service.transaction() as session:
             for each in (first, second):
                 assert await book(session, charge(each, 10)) is not None
@@ -385,7 +385,7 @@ async def test_paging_meets_every_receipt_once_in_either_direction(
 
     async def page(turn: Turn, call: Call) -> CallPage:
         async with billing.user.as_user(somebody) as session:
-            return await turn(session, somebody, Place(call.at, call.id))
+            return await turn(session, somebody, CallCursor(call.at, call.id))
 
     first = (await _overview(billing, somebody)).calls
     second = await page(ledger_store.older_calls, first.calls[-1])

@@ -17,7 +17,7 @@ from aisaas.billing.subscriptions import events as events_module
 from aisaas.billing.subscriptions import subscriptions as subscriptions_module
 from aisaas.billing.subscriptions.events import HANDLERS
 from aisaas.billing.subscriptions.subscriptions import BILLING_CHANGED
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, PaymentsError, PaymentsRefused
 from aisaas.ports import MeterProblem, PaidSubscription, PaymentEvent
@@ -278,7 +278,7 @@ async def test_without_a_database_the_delivery_fails_and_says_so(
     shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, sold = shop.subscriber()
-    login = Login(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
+    login = DatabasePool(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
     nowhere = Shop(ServiceDatabase(login), shop.sql, shop.signals, shop.provider)
     with pytest.raises(DependencyError):
         await nowhere.deliver(event(UPDATED, sold))

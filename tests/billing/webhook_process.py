@@ -19,7 +19,7 @@ from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.billing.notices import notices
 from aisaas.billing.subscriptions import events as stripe_events
 from aisaas.billing.subscriptions import store as subscription_store
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.ports import PaidSubscription, PaymentEvent
 from tests.billing.provider import Provider
@@ -63,7 +63,7 @@ async def main(point: str) -> None:
                 value[name] = datetime.fromisoformat(text)
             elif text and name == "user_id":
                 value[name] = UUID(text)
-    service = ServiceDatabase(Login(os.environ["SERVICE_DATABASE_URL"]))
+    service = ServiceDatabase(DatabasePool(os.environ["SERVICE_DATABASE_URL"]))
     url = os.environ["REDIS_URL"]
     signals = RedisSignals(
         make_redis(url), make_listening_redis(url, block_seconds=1), prefix="tests"

@@ -322,7 +322,7 @@ async def test_process_that_dies_while_a_reply_goes_on_is_paid_for_its_own_part_
         wanted = "One and two" if text_came else "One "
         while reply.text_from(0).text != wanted:
             await asyncio.sleep(0.01)
-        reply.lose()
+        reply.mark_lease_lost()
         while services.running.get(started.reply.id) is not None:
             await asyncio.sleep(0.01)
         database(

@@ -59,7 +59,7 @@ async def test_lease_that_ran_out_in_an_outage_is_renewed_before_anybody_recover
             assert reply is not None
             while not reply.text_from(0).text:
                 await asyncio.sleep(0.02)
-        reply.lose()
+        reply.mark_lease_lost()
         while services.running.get(gone.reply.id) is not None:
             await asyncio.sleep(0.02)
         rounds = counting_rounds(other, monkeypatch)
@@ -98,7 +98,7 @@ async def test_process_that_has_just_begun_recovers_nothing_yet(
         started = await services.chat.send(ada, "one", conversation_id=None, model="demo")
         reply = services.running.get(started.reply.id)
         assert reply is not None
-        reply.lose()
+        reply.mark_lease_lost()
         while services.running.get(started.reply.id) is not None:
             await asyncio.sleep(0.02)
         database(

@@ -240,7 +240,7 @@ async def _play(
         if how.act == "stop":
             running.stop()
         else:
-            running.lose()
+            running.mark_lease_lost()
     while services.running.get(started.reply.id) is not None:
         await asyncio.sleep(0.01)
     if how.act == "lose":

@@ -207,7 +207,7 @@ async def test_lost_reply_of_a_model_that_is_sold_no_more_is_still_counted(
                 running = leaving.running.get(started.reply.id)
                 assert running is not None
                 # It ends without settling, as if its process were gone.
-                running.lose()
+                running.mark_lease_lost()
         database(
             "update reservations set model = 'gone-1', lease_expires_at = now()"
             " where message_id = %s",

@@ -227,7 +227,7 @@ async def test_thinking_of_a_process_that_died_is_settled_from_its_log(
         assert running is not None
         while running.thought.visible_from(0).text != "Let me see.":
             await asyncio.sleep(0.01)
-        running.lose()
+        running.mark_lease_lost()
         while services.running.get(started.reply.id) is not None:
             await asyncio.sleep(0.01)
         database(

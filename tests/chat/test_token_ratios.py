@@ -25,7 +25,7 @@ from aisaas.chat.token_ratios import (
     prompt_estimate,
     window,
 )
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import Unavailable
 from aisaas.ports import Model
@@ -97,11 +97,11 @@ def named() -> str:
 
 async def known(services: Services, name: str) -> TokenRatio | None:
     """As a process knows it that has just started."""
-    return (await TokenRatios(services.door.quota._service).current()).get(name)  # pyright: ignore[reportPrivateUsage]
+    return (await TokenRatios(services.admission.quota._service).current()).get(name)  # pyright: ignore[reportPrivateUsage]
 
 
 def ratios(services: Services) -> TokenRatios:
-    return TokenRatios(services.door.quota._service)  # pyright: ignore[reportPrivateUsage]
+    return TokenRatios(services.admission.quota._service)  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_ratio_rises_at_once_and_falls_slowly_and_survives_the_process(
@@ -183,7 +183,7 @@ async def test_what_another_process_learned_is_known_soon(
 
 
 async def test_without_the_database_nothing_is_estimated() -> None:
-    nowhere = Login("postgresql://nobody:nothing@127.0.0.1:1/none")
+    nowhere = DatabasePool("postgresql://nobody:nothing@127.0.0.1:1/none")
     with pytest.raises(Unavailable):
         await TokenRatios(ServiceDatabase(nowhere)).current()
     # And what can't be noted ends no reply.

@@ -384,7 +384,7 @@ async def test_log_that_was_flushed_is_written_again_from_its_beginning(
             while not (await logged()).startswith(before):
                 await asyncio.sleep(0.02)
             # As if its process were gone at this moment.
-            running_reply.lose()
+            running_reply.mark_lease_lost()
             while services.running.get(reply_id) is not None:
                 await asyncio.sleep(0.02)
             database(
@@ -416,7 +416,7 @@ async def test_call_that_cannot_be_booked_ends_for_its_readers_and_stops_no_othe
             assert reply is not None
             while reply.text_from(0).text != "so far":
                 await asyncio.sleep(0.02)
-            reply.lose()
+            reply.mark_lease_lost()
             while services.running.get(started.reply.id) is not None:
                 await asyncio.sleep(0.02)
             # Its title is booked, too: a lock on that table would wait for it.

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DataError, DBAPIError, ProgrammingError
 
 from aisaas.db import engine
-from aisaas.db.engine import Login, Question
+from aisaas.db.engine import DatabasePool, PipelinedQuery
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, TooSlow
 from devstack.stack import Stack
@@ -25,7 +25,7 @@ Ask = Callable[[ServiceDatabase], Awaitable[object]]
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def service(spare_stack: Stack) -> AsyncGenerator[ServiceDatabase]:
-    login = Login(spare_stack.env["SERVICE_DATABASE_URL"])
+    login = DatabasePool(spare_stack.env["SERVICE_DATABASE_URL"])
     yield ServiceDatabase(login)
     await login.close()
 
@@ -36,7 +36,7 @@ async def _sleep_in_transaction(service: ServiceDatabase) -> None:
 
 
 async def _sleep_in_one_round_trip(service: ServiceDatabase) -> None:
-    await service.ask(Question((("select pg_sleep(60)", {}),), lambda _: None))
+    await service.ask(PipelinedQuery((("select pg_sleep(60)", {}),), lambda _: None))
 
 
 async def _one(service: ServiceDatabase) -> int:
@@ -123,7 +123,7 @@ async def test_more_parameters_than_the_protocol_has_are_no_outage(
         async with service.transaction() as session:
             await (await session.connection()).exec_driver_sql(query, values)
     with pytest.raises(psycopg.OperationalError):
-        await service.ask(Question(((query, values),), lambda _: None))
+        await service.ask(PipelinedQuery(((query, values),), lambda _: None))
     assert await _one(service) == 1
 
 

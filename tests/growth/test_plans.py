@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, event, text
 
 from aisaas.admin.audit import PAGE_ENTRIES
 from aisaas.admin.users_models import Search, Sort
-from aisaas.db.engine import Login, Question, Role
+from aisaas.db.engine import DatabasePool, PipelinedQuery, Role
 from aisaas.db.grants import TABLES
 from aisaas.wiring import Services
 from benchmarks.growth import pages, sign_in
@@ -83,7 +83,7 @@ class Watch:
         (row,) = cursor.fetchall()
         self.note(statement, row[0])
 
-    def in_one_round_trip(self, question: Question[Any]) -> None:
+    def in_one_round_trip(self, question: PipelinedQuery[Any]) -> None:
         with psycopg.connect(self._url) as connection:
             for query, parameters in question.statements:
                 row = connection.execute(
@@ -96,13 +96,15 @@ class Watch:
 @pytest.fixture
 def watch(grown_url: str, monkeypatch: pytest.MonkeyPatch) -> Generator[Watch]:
     watch = Watch(grown_url)
-    ask = Login.ask
+    ask = DatabasePool.ask
 
-    async def watched(self: Login, role: Role, question: Question[Any], **how: Any) -> object:
+    async def watched(
+        self: DatabasePool, role: Role, question: PipelinedQuery[Any], **how: Any
+    ) -> object:
         watch.in_one_round_trip(question)
         return await ask(self, role, question, **how)
 
-    monkeypatch.setattr(Login, "ask", watched)
+    monkeypatch.setattr(DatabasePool, "ask", watched)
     with _listening(watch):
         yield watch
 

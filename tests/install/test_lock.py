@@ -51,7 +51,8 @@ def resolves(python: str, platform: str, environment: Mapping[str, str]) -> bool
             command, env=dict(environment), capture_output=True, text=True, check=False
         )
     # Anything else, an index that can't be reached for one, says nothing about wheels.
-    assert not ran.returncode or any(reason in ran.stderr for reason in NO_WHEEL), ran.stderr
+    said = " ".join(ran.stderr.split())
+    assert not ran.returncode or any(reason in said for reason in NO_WHEEL), said
     return ran.returncode == 0
 
 

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.billing.metering.outbox import Outbox
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from devstack.stack import Stack
 from devstack.tests.payments_client import (
@@ -71,7 +71,7 @@ async def provider(running_provider: Counterpart, sql: Sql) -> AsyncGenerator[Pr
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def service(stack: Stack) -> AsyncGenerator[ServiceDatabase]:
-    login = Login(stack.env["SERVICE_DATABASE_URL"])
+    login = DatabasePool(stack.env["SERVICE_DATABASE_URL"])
     yield ServiceDatabase(login)
     await login.close()
 

@@ -63,11 +63,11 @@ class Death:
 async def main() -> None:
     from aisaas.adapters.stripe_payments import StripePayments
     from aisaas.billing.metering.outbox import Outbox
-    from aisaas.db.engine import Login
+    from aisaas.db.engine import DatabasePool
     from aisaas.db.service import ServiceDatabase
 
     point, times = os.environ.get("TEST_POINT", ""), int(os.environ.get("TEST_TIMES", "1"))
-    login = Login(os.environ["TEST_DATABASE"])
+    login = DatabasePool(os.environ["TEST_DATABASE"])
     payments = StripePayments(os.environ["TEST_KEY"], api_base=os.environ["TEST_API"])
     database: Any = Death(ServiceDatabase(login), point, times)
     provider: Any = Death(payments, point, times)

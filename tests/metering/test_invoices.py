@@ -36,7 +36,7 @@ from aisaas.billing.subscriptions.checkout import Checkout, cents
 from aisaas.billing.subscriptions.events import StripeEvents
 from aisaas.billing.subscriptions.subscriptions import Subscriptions
 from aisaas.billing.subscriptions.tasks import SubscriptionTasks
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.errors import BillingInvalid, QuotaExceeded, Refusal
@@ -299,7 +299,7 @@ class Life:
         while int(time.time()) == began:
             await asyncio.sleep(0.02)
 
-    async def give_back(self, how: str, *, won: bool = False, which: int = 0) -> None:
+    async def release(self, how: str, *, won: bool = False, which: int = 0) -> None:
         """All of a payment, the newest or another; in a dispute that is `won` nothing goes back."""
         customer = (await self.principal()).metered_customer
         listed = await self.client.v1.charges.list_async({"customer": str(customer)})
@@ -448,8 +448,8 @@ async def living(
     stack: Stack, payments: Counterpart, sql: Sql, *, after_refund: AfterRefund = "suspend"
 ) -> AsyncGenerator[Life]:
     login, service_login = (
-        Login(stack.env["DATABASE_URL"]),
-        Login(stack.env["SERVICE_DATABASE_URL"]),
+        DatabasePool(stack.env["DATABASE_URL"]),
+        DatabasePool(stack.env["SERVICE_DATABASE_URL"]),
     )
     redis = make_redis(stack.env["REDIS_URL"])
     listening = make_listening_redis(stack.env["REDIS_URL"], block_seconds=1)
@@ -734,7 +734,7 @@ async def test_payment_that_went_back_suspends_what_it_paid_for_until_the_next_i
     await _sell(payments)
     async with living(stack, payments, sql) as life:
         await life.step("subscribe pro")
-        await life.give_back(how)
+        await life.release(how)
         assert (await life.principal()).plan == "free"
         ((told,),) = sql(
             "select values ->> 'plan_change' from billing_notices where values ->> 'user_id' = %s"
@@ -757,7 +757,7 @@ async def test_what_a_refund_does_to_the_plan_is_the_operators_choice(
     async with living(stack, payments, sql, after_refund=after) as life:
         await life.step("subscribe pro")
         customer = str((await life.principal()).metered_customer)
-        await life.give_back("refund")
+        await life.release("refund")
         assert (await life.principal()).plan == plan
         listed = await life.client.v1.subscriptions.list_async({"customer": customer})
         assert len(listed.data) == live
@@ -769,8 +769,8 @@ async def test_refund_of_an_earlier_period_or_a_dispute_that_is_won_ends_nothing
     await _sell(payments)
     async with living(stack, payments, sql) as life:
         await life.step("subscribe pro")
-        await life.give_back("dispute", won=True)
+        await life.release("dispute", won=True)
         assert (await life.principal()).plan == "pro"
         await life.step("renew")
-        await life.give_back("refund", which=-1)
+        await life.release("refund", which=-1)
         assert (await life.principal()).plan == "pro"

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.db.migrate import upgrade
 from aisaas.db.service import ServiceDatabase
 from devstack.stack import Stack
@@ -40,7 +40,7 @@ def database(own_url: str) -> Generator[Database]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def service(stack: Stack, own_url: str) -> AsyncGenerator[ServiceDatabase]:
     url = urlsplit(stack.env["SERVICE_DATABASE_URL"])._replace(path=urlsplit(own_url).path)
-    login = Login(url.geturl())
+    login = DatabasePool(url.geturl())
     yield ServiceDatabase(login)
     await login.close()
 

@@ -12,7 +12,7 @@ from aisaas.accounts import retention as accounts
 from aisaas.billing import retention as billing
 from aisaas.chat import retention as chat
 from aisaas.db import purging
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.db.purging import Purge, PurgeFailed, Rule
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, TooSlow
@@ -362,6 +362,6 @@ async def test_job_notes_a_round_that_failed_and_one_that_succeeded(
     assert (runs("done"), runs("failed")) == (done + 1, failed)
     broken = Rule("public.messages", "select ctid from public.nothing limit :batch")
     await purge_once(Purge(service, (broken,), DAYS))
-    nobody = Login("postgresql://nobody@127.0.0.1:1/nothing")
+    nobody = DatabasePool("postgresql://nobody@127.0.0.1:1/nothing")
     await purge_once(Purge(ServiceDatabase(nobody), RULES, DAYS))
     assert (runs("done"), runs("failed")) == (done + 1, failed + 2)

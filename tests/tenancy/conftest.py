@@ -12,7 +12,7 @@ import pytest_asyncio
 from psycopg import sql
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from devstack.stack import Stack
@@ -84,8 +84,8 @@ def catalog(schema_owner: psycopg.Connection) -> Catalog:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def cast(stack: Stack, schema_owner: psycopg.Connection) -> AsyncGenerator[Cast]:
-    login = Login(stack.env["DATABASE_URL"])
-    service_login = Login(stack.env["SERVICE_DATABASE_URL"])
+    login = DatabasePool(stack.env["DATABASE_URL"])
+    service_login = DatabasePool(stack.env["SERVICE_DATABASE_URL"])
     ada, bob = seed(schema_owner), seed(schema_owner)
     yield Cast(ada, bob, UserDatabase(login), ServiceDatabase(service_login))
     await login.close()

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aisaas.accounts import retention as accounts
 from aisaas.billing import retention as billing
 from aisaas.chat import retention as chat
-from aisaas.db.engine import Login, Question
+from aisaas.db.engine import DatabasePool, PipelinedQuery
 from aisaas.db.purging import Purge
 from aisaas.db.user import UserDatabase
 from devstack.stack import Stack
@@ -258,7 +258,7 @@ async def test_deleted_conversation_leaves_ledger_and_allowance(
 async def test_transaction_without_an_identity_is_anonymous_and_sees_nothing(
     stack: Stack, catalog: Catalog
 ) -> None:
-    login = Login(stack.env["DATABASE_URL"])
+    login = DatabasePool(stack.env["DATABASE_URL"])
     try:
         for table in catalog:
             with pytest.raises(ProgrammingError, match="permission denied"):
@@ -332,7 +332,7 @@ SEEN: LiteralString = "select id from public.profiles"
 
 
 async def test_identity_does_not_leak_between_pooled_transactions(stack: Stack, cast: Cast) -> None:
-    login = Login(stack.env["DATABASE_URL"])
+    login = DatabasePool(stack.env["DATABASE_URL"])
     database = UserDatabase(login)
     # Fixed, so that a failure comes back.
     dice = random.Random(7)
@@ -378,10 +378,10 @@ async def test_identity_does_not_leak_between_pooled_transactions(stack: Stack, 
 async def test_question_is_asked_under_its_own_identity_and_leaves_none_behind(
     stack: Stack, cast: Cast
 ) -> None:
-    login = Login(stack.env["DATABASE_URL"])
+    login = DatabasePool(stack.env["DATABASE_URL"])
     database = UserDatabase(login)
     dice = random.Random(7)
-    who = Question(((WHO, {}), (SEEN, {})), lambda answers: answers)
+    who = PipelinedQuery(((WHO, {}), (SEEN, {})), lambda answers: answers)
     wrong: LiteralString = "select 1 / 0"
     slow: LiteralString = "select pg_sleep(4)"
 
@@ -389,15 +389,17 @@ async def test_question_is_asked_under_its_own_identity_and_leaves_none_behind(
         user_id, ending = dice.choice([cast.ada.id, cast.bob.id]), dice.random()
         if ending < 0.2:
             with pytest.raises(psycopg.DataError):
-                await database.ask_as(user_id, Question(((WHO, {}), (wrong, {})), list))
+                await database.fetch_as(user_id, PipelinedQuery(((WHO, {}), (wrong, {})), list))
         elif ending < 0.3:
-            task = asyncio.create_task(database.ask_as(user_id, Question(((slow, {}),), list)))
+            task = asyncio.create_task(
+                database.fetch_as(user_id, PipelinedQuery(((slow, {}),), list))
+            )
             await asyncio.wait([task], timeout=0.02)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
         else:
-            [[found], seen] = await database.ask_as(user_id, who)
+            [[found], seen] = await database.fetch_as(user_id, who)
             assert found == {"uid": user_id, "role": "authenticated"}
             assert [row["id"] for row in seen] == [user_id]
 
@@ -418,11 +420,12 @@ async def test_question_is_asked_under_its_own_identity_and_leaves_none_behind(
 async def test_all_statements_of_a_question_happen_or_none(cast: Cast) -> None:
     rename: LiteralString = "update public.profiles set full_name = %(name)s"
     wrong: LiteralString = "select 1 / %(zero)s"
-    both = Question(((rename, {"name": "Half"}), (wrong, {"zero": 0})), list)
+    both = PipelinedQuery(((rename, {"name": "Half"}), (wrong, {"zero": 0})), list)
     with pytest.raises(psycopg.DataError):
-        await cast.user.ask_as(cast.ada.id, both)
-    [[row]] = await cast.user.ask_as(
-        cast.ada.id, Question((("select full_name from public.profiles", {}),), lambda rows: rows)
+        await cast.user.fetch_as(cast.ada.id, both)
+    [[row]] = await cast.user.fetch_as(
+        cast.ada.id,
+        PipelinedQuery((("select full_name from public.profiles", {}),), lambda rows: rows),
     )
     assert row["full_name"] != "Half"
 
@@ -430,9 +433,9 @@ async def test_all_statements_of_a_question_happen_or_none(cast: Cast) -> None:
 async def test_connections_that_the_server_closed_are_replaced_before_they_are_asked(
     stack: Stack,
 ) -> None:
-    login = Login(stack.env["SERVICE_DATABASE_URL"])
+    login = DatabasePool(stack.env["SERVICE_DATABASE_URL"])
     pid: LiteralString = "select pg_backend_pid() as pid from pg_sleep(0.2)"
-    question = Question(((pid, {}),), lambda answers: int(answers[0][0]["pid"]))
+    question = PipelinedQuery(((pid, {}),), lambda answers: int(answers[0][0]["pid"]))
     try:
         before = await asyncio.gather(*(login.ask("service_role", question) for _ in range(3)))
         assert len(set(before)) == 3
@@ -449,7 +452,7 @@ async def test_connections_that_the_server_closed_are_replaced_before_they_are_a
 
 
 async def test_savepoint_keeps_the_identity_of_its_transaction(cast: Cast, stack: Stack) -> None:
-    login = Login(stack.env["DATABASE_URL"])
+    login = DatabasePool(stack.env["DATABASE_URL"])
     try:
         async with UserDatabase(login).as_user(cast.ada.id) as session:
             async with session.begin_nested():
@@ -464,7 +467,7 @@ async def test_savepoint_keeps_the_identity_of_its_transaction(cast: Cast, stack
 
 
 async def test_claims_are_data_and_never_sql(stack: Stack) -> None:
-    login = Login(stack.env["DATABASE_URL"])
+    login = DatabasePool(stack.env["DATABASE_URL"])
     claims = '{"sub": "x\', true); reset role; --"}'
     try:
         with pytest.raises(DBAPIError, match="invalid input syntax for type uuid"):

@@ -19,7 +19,7 @@ from psycopg import sql
 
 from aisaas.admin.usage import UsageReports
 from aisaas.billing.ledger.usage_models import Difference, Span
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.db.migrate import alembic_config, missing, upgrade
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ConfigurationError, DependencyError
@@ -218,7 +218,7 @@ def test_sums_by_day_begin_with_what_is_in_the_ledger(stack: Stack) -> None:
 async def _differ(stack: Stack, url: str) -> list[Difference]:
     """Where the sums over all users and for each aren't the ledger."""
     service = urlsplit(stack.env["SERVICE_DATABASE_URL"])._replace(path=urlsplit(url).path)
-    login = Login(service.geturl())
+    login = DatabasePool(service.geturl())
     reports = UsageReports(ServiceDatabase(login), base_usd={}, caps={})
     span = Span(date(2026, 1, 31), date(2026, 2, 5))
     try:

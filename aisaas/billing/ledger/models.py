@@ -126,7 +126,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CallCursor:
     """Where a page of receipts begins or ends: a receipt's time, and its id for equal times."""
 
     at: datetime

@@ -14,7 +14,15 @@ from pydantic import TypeAdapter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.billing.ledger.models import Call, CallPage, Charge, DayUse, Overview, Place, RefusedDay
+from aisaas.billing.ledger.models import (
+    Call,
+    CallCursor,
+    CallPage,
+    Charge,
+    DayUse,
+    Overview,
+    RefusedDay,
+)
 from aisaas.billing.plans.models import Limits
 from aisaas.billing.plans.periods import Period
 from aisaas.billing.reservations.store import allowance
@@ -244,12 +252,12 @@ async def overview(
     return Overview(left, found.today, found.days, calls, found.refused)
 
 
-async def older_calls(session: AsyncSession, user_id: UUID, place: Place) -> CallPage:
+async def older_calls(session: AsyncSession, user_id: UUID, place: CallCursor) -> CallPage:
     found = await _calls_beside(session, _OLDER, user_id, place)
     return CallPage(found[:CALLS], older=len(found) > CALLS, newer=True)
 
 
-async def newer_calls(session: AsyncSession, user_id: UUID, place: Place) -> CallPage:
+async def newer_calls(session: AsyncSession, user_id: UUID, place: CallCursor) -> CallPage:
     found = await _calls_beside(session, _NEWER, user_id, place)
     if len(found) > CALLS:
         return CallPage(found[:CALLS][::-1], older=True, newer=True)
@@ -260,7 +268,7 @@ async def newer_calls(session: AsyncSession, user_id: UUID, place: Place) -> Cal
 
 
 async def _calls_beside(
-    session: AsyncSession, query: sa.TextClause, user_id: UUID, place: Place
+    session: AsyncSession, query: sa.TextClause, user_id: UUID, place: CallCursor
 ) -> tuple[Call, ...]:
     values = {"user_id": user_id, "at": place.at, "id": place.id, "calls": CALLS + 1}
     return _calls.validate_python((await session.execute(query, values)).scalar_one())

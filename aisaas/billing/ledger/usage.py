@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.models import Principal
 from aisaas.billing.ledger import store as ledger_store
-from aisaas.billing.ledger.models import CallPage, Overview, Place
+from aisaas.billing.ledger.models import CallCursor, CallPage, Overview
 from aisaas.billing.plans.models import Limits
 from aisaas.billing.plans.periods import running
 from aisaas.db.user import UserDatabase
@@ -34,11 +34,11 @@ class Usage:
                 session, principal.user_id, running(principal), self._limits_of(principal)
             )
 
-    async def older(self, principal: Principal, than: Place) -> CallPage:
+    async def older(self, principal: Principal, than: CallCursor) -> CallPage:
         async with self._reading(principal) as session:
             return await ledger_store.older_calls(session, principal.user_id, than)
 
-    async def newer(self, principal: Principal, than: Place) -> CallPage:
+    async def newer(self, principal: Principal, than: CallCursor) -> CallPage:
         async with self._reading(principal) as session:
             return await ledger_store.newer_calls(session, principal.user_id, than)
 

@@ -24,7 +24,7 @@ from aisaas.billing.metering import outbox_store as store
 from aisaas.billing.metering.models import MeteringHealth
 from aisaas.billing.metering.outbox_store import ClaimedUsage
 from aisaas.billing.notices.notices import METERING_LATE, add_notice
-from aisaas.db.engine import Question
+from aisaas.db.engine import PipelinedQuery
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, PaymentsError, PaymentsRefused
 from aisaas.observe.metrics import METER_SENDS
@@ -181,7 +181,7 @@ class Outbox:
             # Its claim runs out, and the others have their turn meanwhile.
             log.exception("usage %s could not be put aside", row.identifier)
 
-    async def _send(self, row: ClaimedUsage) -> Question[bool]:
+    async def _send(self, row: ClaimedUsage) -> PipelinedQuery[bool]:
         """Call the provider, with no transaction open; what is to be written of it."""
         event = MeterEvent(
             row.identifier, row.customer, row.value, row.event_at, row.failures, row.meter

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing.metering.models import MeteringHealth
-from aisaas.db.engine import Question, Row
+from aisaas.db.engine import PipelinedQuery, Row
 from aisaas.ports import EXTRA_USAGE_METER, TOKEN_METER
 
 # How long a claim holds: a call, and what is around it, with a good margin.
@@ -60,7 +60,7 @@ class Claimed:
     room_in: float
 
 
-def claim(limit: int, after: str) -> Question[Claimed]:
+def claim(limit: int, after: str) -> PipelinedQuery[Claimed]:
     """Customers behind `after` have their turn first."""
     parameters = {
         "limit": limit,
@@ -75,13 +75,13 @@ def claim(limit: int, after: str) -> Question[Claimed]:
         rows, (room,) = answers
         return Claimed([ClaimedUsage(**row) for row in rows], room["seconds"])
 
-    return Question(((_CLAIM, parameters), (_ROOM_IN, parameters)), read)
+    return PipelinedQuery(((_CLAIM, parameters), (_ROOM_IN, parameters)), read)
 
 
 # What became of a row counts only as long as the claim holds: whoever took it over knows better.
 
 
-def sent(row: ClaimedUsage) -> Question[bool]:
+def sent(row: ClaimedUsage) -> PipelinedQuery[bool]:
     query: LiteralString = """
         update public.usage_outbox
         set state = 'sent', sent_at = now(), last_error = null, claim = null, claimed_until = null
@@ -90,7 +90,7 @@ def sent(row: ClaimedUsage) -> Question[bool]:
     return _ended(query, row)
 
 
-def dead(row: ClaimedUsage, reason: str) -> Question[bool]:
+def dead(row: ClaimedUsage, reason: str) -> PipelinedQuery[bool]:
     """Refused for good. The provider remembers this answer, too: whoever revives the row asks anew."""
     query: LiteralString = """
         update public.usage_outbox
@@ -101,7 +101,7 @@ def dead(row: ClaimedUsage, reason: str) -> Question[bool]:
     return _ended(query, row, reason=reason)
 
 
-def parked(row: ClaimedUsage, reason: str) -> Question[bool]:
+def parked(row: ClaimedUsage, reason: str) -> PipelinedQuery[bool]:
     """It may be counted or not: the comparison of its day, or an admin, decides."""
     query: LiteralString = """
         update public.usage_outbox
@@ -113,7 +113,7 @@ def parked(row: ClaimedUsage, reason: str) -> Question[bool]:
 
 def postponed(
     row: ClaimedUsage, reason: str, seconds: float, *, undone: bool, answered: bool
-) -> Question[bool]:
+) -> PipelinedQuery[bool]:
     """Try again in `seconds`. With `undone` this try surely has not reached the meter."""
     query: LiteralString = """
         update public.usage_outbox
@@ -133,22 +133,22 @@ def postponed(
     )
 
 
-def _ended(query: LiteralString, row: ClaimedUsage, **more: object) -> Question[bool]:
+def _ended(query: LiteralString, row: ClaimedUsage, **more: object) -> PipelinedQuery[bool]:
     parameters = {"id": row.id, "claim": row.claim, **more}
-    return Question(((query, parameters),), lambda answers: bool(answers[0]))
+    return PipelinedQuery(((query, parameters),), lambda answers: bool(answers[0]))
 
 
-def pause(seconds: float) -> Question[None]:
+def pause(seconds: float) -> PipelinedQuery[None]:
     """Nothing is claimed for so long, in any process."""
     query: LiteralString = """
         update private.metering set paused_until =
           greatest(paused_until, clock_timestamp() + make_interval(secs => %(seconds)s))
         where meter = 'ai_tokens_used' returning 1
         """
-    return Question(((query, {"seconds": seconds}),), lambda _: None)
+    return PipelinedQuery(((query, {"seconds": seconds}),), lambda _: None)
 
 
-def health() -> Question[MeteringHealth]:
+def health() -> PipelinedQuery[MeteringHealth]:
     query: LiteralString = """
         select
           (select count(*) from public.usage_outbox where state = 'pending') as pending,
@@ -157,16 +157,16 @@ def health() -> Question[MeteringHealth]:
           (select extract(epoch from now() - min(event_at))::double precision
             from public.usage_outbox where state = 'pending') as oldest_seconds
         """
-    return Question(((query, {}),), lambda answers: MeteringHealth(**answers[0][0]))
+    return PipelinedQuery(((query, {}),), lambda answers: MeteringHealth(**answers[0][0]))
 
 
-def count_on_token_meter() -> Question[int]:
+def count_on_token_meter() -> PipelinedQuery[int]:
     """Live subscriptions whose usage still goes to the meter of tokens."""
     query: LiteralString = """
         select count(*) as found from public.subscriptions
         where tokens_until > now() and status not in ('canceled', 'incomplete_expired')
         """
-    return Question(((query, {}),), lambda answers: answers[0][0]["found"])
+    return PipelinedQuery(((query, {}),), lambda answers: answers[0][0]["found"])
 
 
 async def today(session: AsyncSession) -> date:

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.db.engine import Question
+from aisaas.db.engine import PipelinedQuery
 from aisaas.ports import EXTRA_USAGE_METER
 
 # A comparison, with a call in the middle; whoever dies in it leaves it to the next after that.
@@ -120,7 +120,7 @@ _AGAIN_SOON = text(
 )
 
 
-def claim_days(limit: int) -> Question[Sequence[CustomerDay]]:
+def claim_days(limit: int) -> PipelinedQuery[Sequence[CustomerDay]]:
     """Days whose turn it is; they are ours until the lease runs out."""
     query: LiteralString = """
         update public.meter_reconciliations r
@@ -142,7 +142,7 @@ def claim_days(limit: int) -> Question[Sequence[CustomerDay]]:
           r.day::timestamp at time zone 'UTC' as start,
           (r.day + 1)::timestamp at time zone 'UTC' as end
         """
-    return Question(
+    return PipelinedQuery(
         ((query, {"lease": LEASE_SECONDS, "limit": limit}),),
         lambda answers: [CustomerDay(**row) for row in answers[0]],
     )
@@ -210,12 +210,12 @@ _SUMS: LiteralString = f"""
     """  # noqa: S608  # an interval of ours
 
 
-def ledger_day(of: CustomerDay) -> Question[LedgerDay]:
+def ledger_day(of: CustomerDay) -> PipelinedQuery[LedgerDay]:
     parameters = {"customer": of.customer, "day": of.day, "start": of.start, "end": of.end}
-    return Question(((_SUMS, parameters),), lambda answers: LedgerDay(**answers[0][0]))
+    return PipelinedQuery(((_SUMS, parameters),), lambda answers: LedgerDay(**answers[0][0]))
 
 
-def resolve_parked(ids: Sequence[UUID], *, counted: bool) -> Question[int]:
+def resolve_parked(ids: Sequence[UUID], *, counted: bool) -> PipelinedQuery[int]:
     """The meter has them all, or none of them; how many rows were still parked."""
     query: LiteralString = """
         update public.usage_outbox
@@ -228,7 +228,7 @@ def resolve_parked(ids: Sequence[UUID], *, counted: bool) -> Question[int]:
         where id = any(%(ids)s) and state = 'parked' returning id
         """
     parameters = {"ids": list(ids), "counted": counted}
-    return Question(((query, parameters),), lambda answers: len(answers[0]))
+    return PipelinedQuery(((query, parameters),), lambda answers: len(answers[0]))
 
 
 _AGAIN: LiteralString = f"""
@@ -237,19 +237,19 @@ _AGAIN: LiteralString = f"""
     """
 
 
-def put_off(of: CustomerDay, again_seconds: float) -> Question[None]:
+def put_off(of: CustomerDay, again_seconds: float) -> PipelinedQuery[None]:
     """It could not be compared; what is known of it stays as it is."""
     query: LiteralString = f"""
         update public.meter_reconciliations r set next_check_at = {_AGAIN}
         where r.stripe_customer_id = %(customer)s and r.day = %(day)s returning 1
         """  # noqa: S608
     parameters = {"customer": of.customer, "day": of.day, "again": again_seconds}
-    return Question(((query, parameters),), lambda _: None)
+    return PipelinedQuery(((query, parameters),), lambda _: None)
 
 
 def record(
     of: CustomerDay, ledger: LedgerDay, meter: int, *, again_seconds: float
-) -> Question[int]:
+) -> PipelinedQuery[int]:
     """Keep what was compared, and return the drift. What is settled is not looked at again."""
     query: LiteralString = f"""
         update public.meter_reconciliations r
@@ -272,4 +272,4 @@ def record(
         "moving": bool(ledger.correcting or ledger.parked_corrections),
         "again": again_seconds,
     }
-    return Question(((query, parameters),), lambda answers: answers[0][0]["drift"])
+    return PipelinedQuery(((query, parameters),), lambda answers: answers[0][0]["drift"])

@@ -49,7 +49,7 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class ReservationRequest:
     """What a call wants to hold, at worst."""
 
     request_id: UUID

@@ -26,7 +26,7 @@ from aisaas.billing.plans.models import Limits
 from aisaas.billing.plans.periods import running
 from aisaas.billing.plans.terms import FREE, MILLION, Plan
 from aisaas.billing.reservations import store as reservations_store
-from aisaas.billing.reservations.models import Allowance, Claim, Held
+from aisaas.billing.reservations.models import Allowance, Held, ReservationRequest
 from aisaas.billing.reservations.usage_alerts import note_alerts
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
@@ -155,7 +155,7 @@ class Quota:
         cap = price.default_cap_usd if own is None else own
         return cap if highest is None else min(cap, highest)
 
-    async def reserve(self, claim: Claim) -> int:
+    async def reserve(self, claim: ReservationRequest) -> int:
         """Hold the worst case and return the completion tokens that may be generated.
 
         Raises:
@@ -303,7 +303,7 @@ def price_of(tokens: int, usd_per_million: Decimal) -> Decimal:
     return rounded(tokens * usd_per_million / MILLION)
 
 
-def _used_up(answer: reservations_store.Reserved, claim: Claim) -> Refusal:
+def _used_up(answer: reservations_store.Reserved, claim: ReservationRequest) -> Refusal:
     capped = claim.limits.capped
     refusal = CapReached if capped else QuotaExceeded
     left = answer.tokens_left
@@ -320,7 +320,7 @@ def _used_up(answer: reservations_store.Reserved, claim: Claim) -> Refusal:
     )
 
 
-def _refusal(answer: reservations_store.Reserved, claim: Claim) -> Refusal:
+def _refusal(answer: reservations_store.Reserved, claim: ReservationRequest) -> Refusal:
     match answer.refusal:
         case "busy":
             return Busy()

@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing.plans.models import Limits
 from aisaas.billing.plans.periods import Period
-from aisaas.billing.reservations.models import Allowance, Claim, Held
-from aisaas.db.engine import Question
+from aisaas.billing.reservations.models import Allowance, Held, ReservationRequest
+from aisaas.db.engine import PipelinedQuery
 from aisaas.ports import Model, Purpose
 
 LEASE_SECONDS = 15.0
@@ -42,7 +42,9 @@ class Reserved:
     retry_at: datetime | None
 
 
-def reserve(claim: Claim, *, free_cap: Decimal, total_cap: Decimal) -> Question[Reserved]:
+def reserve(
+    claim: ReservationRequest, *, free_cap: Decimal, total_cap: Decimal
+) -> PipelinedQuery[Reserved]:
     # A fallback may be dearer for us than what was asked for: hold for the dearest.
     worst = [model.price.worst(claim.prompt_estimate) for model in claim.models]
     parameters = {
@@ -72,7 +74,7 @@ def reserve(claim: Claim, *, free_cap: Decimal, total_cap: Decimal) -> Question[
         "models": Jsonb([_held(model) for model in claim.models]),
         "revision": claim.models_revision,
     }
-    return Question(((_RESERVE, parameters),), lambda answers: Reserved(**answers[0][0]))
+    return PipelinedQuery(((_RESERVE, parameters),), lambda answers: Reserved(**answers[0][0]))
 
 
 def _held(model: Model) -> dict[str, Any]:
@@ -93,9 +95,9 @@ def _period(period: Period | None) -> dict[str, object]:
     }
 
 
-def release(request_id: UUID) -> Question[bool]:
+def release(request_id: UUID) -> PipelinedQuery[bool]:
     query: LiteralString = "select closed from private.close_reservation(%(id)s, 0, 0)"
-    return Question(((query, {"id": request_id}),), lambda answers: answers[0][0]["closed"])
+    return PipelinedQuery(((query, {"id": request_id}),), lambda answers: answers[0][0]["closed"])
 
 
 async def hold(session: AsyncSession, request_id: UUID) -> Held | None:
@@ -152,7 +154,7 @@ async def close_reservation(
     return Closed(**found) if found else None
 
 
-def renew_leases(request_ids: Sequence[UUID]) -> Question[frozenset[UUID]]:
+def renew_leases(request_ids: Sequence[UUID]) -> PipelinedQuery[frozenset[UUID]]:
     """Renew what is still open; what is missing from the answer was closed by the recovery."""
     query: LiteralString = """
         update public.reservations
@@ -160,12 +162,16 @@ def renew_leases(request_ids: Sequence[UUID]) -> Question[frozenset[UUID]]:
         where id = any(%(ids)s) and state = 'open' returning id
         """
     parameters = {"ids": list(request_ids), "lease": LEASE_SECONDS}
-    return Question(((query, parameters),), lambda answers: frozenset(r["id"] for r in answers[0]))
+    return PipelinedQuery(
+        ((query, parameters),), lambda answers: frozenset(r["id"] for r in answers[0])
+    )
 
 
-def clock() -> Question[datetime]:
+def clock() -> PipelinedQuery[datetime]:
     """The database's time, at this moment."""
-    return Question((("select clock_timestamp() as at", {}),), lambda answers: answers[0][0]["at"])
+    return PipelinedQuery(
+        (("select clock_timestamp() as at", {}),), lambda answers: answers[0][0]["at"]
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,7 @@ async def found(
     )
 
 
-async def put_right(
+async def correct(
     session: AsyncSession,
     user_id: UUID,
     before: Entitlement,

@@ -411,7 +411,7 @@ class Subscriptions:
 async def _note_repair(
     session: AsyncSession, user_id: UUID, before: Entitlement, has: Entitlement
 ) -> None:
-    await entitlement_store.put_right(session, user_id, before, has, found_by=DAILY_LOOK)
+    await entitlement_store.correct(session, user_id, before, has, found_by=DAILY_LOOK)
 
 
 async def _report_unknown_price(

@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from aisaas.cli.checklist.configuration import is_near
 from aisaas.cli.checklist.findings import Finding, fail, first, ok, warn
-from aisaas.db.engine import Login
+from aisaas.db.engine import DatabasePool
 from aisaas.db.grants import ROLES
 from aisaas.db.migrate import alembic_config
 from aisaas.errors import DependencyError
@@ -163,7 +163,7 @@ def _never_prepared(config: Settings) -> Finding:
 
 async def _prepared(url: str) -> int:
     """How many there are after the app's own connection repeated a statement often enough to prepare it."""
-    login = Login(url)
+    login = DatabasePool(url)
     try:
         async with login.transaction("anon") as session:
             for _ in range(REPETITIONS):

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from aisaas.admin.billing_ops import MoneyHealth
 from aisaas.admin.entitlement_differences import DifferencePlace, Entitlements
-from aisaas.admin.reconciliation import DayPlace, LedgerAndMeter
+from aisaas.admin.reconciliation import DayCursor, ReconciliationAdmin
 from aisaas.billing.metering.reconciliation_reports import DayEntry
 from aisaas.billing.subscriptions.entitlement_store import DifferenceEntry
 from aisaas.cli.operate.operator import DONE, FAILED, USAGE, acted, agreed, operator
@@ -69,7 +69,7 @@ async def _reconcile(money: MoneyHealth, arguments: argparse.Namespace) -> int:
     return ended
 
 
-async def _days(ledger: LedgerAndMeter, arguments: argparse.Namespace) -> AsyncIterator[Shown]:
+async def _days(ledger: ReconciliationAdmin, arguments: argparse.Namespace) -> AsyncIterator[Shown]:
     if arguments.day:
         await ledger.compare_day(operator(), arguments.day)
     else:
@@ -112,10 +112,10 @@ async def _plans(entitlements: Entitlements, arguments: argparse.Namespace) -> A
         yield shown
 
 
-async def _open_days(ledger: LedgerAndMeter, only: date | None) -> AsyncIterator[DayEntry]:
+async def _open_days(ledger: ReconciliationAdmin, only: date | None) -> AsyncIterator[DayEntry]:
     """Customers' days that differ, the newest first; of one day, or of all."""
     # A place before every customer of that day.
-    before = DayPlace(only, "") if only else None
+    before = DayCursor(only, "") if only else None
     while True:
         page = await ledger.page(operator(), before=before, limit=AT_ONCE)
         for each in page.found:
@@ -124,7 +124,7 @@ async def _open_days(ledger: LedgerAndMeter, only: date | None) -> AsyncIterator
             yield each
         if not page.older:
             return
-        before = DayPlace(page.found[-1].day, page.found[-1].customer)
+        before = DayCursor(page.found[-1].day, page.found[-1].customer)
 
 
 async def _open_plans(entitlements: Entitlements) -> AsyncIterator[DifferenceEntry]:

@@ -18,7 +18,8 @@ from aisaas.accounts.models import Principal
 from aisaas.billing.plans.terms import plans
 from aisaas.chat.models import ConversationPage, Message, Started
 from aisaas.errors import ModelRetired, NotFound
-from aisaas.ui import leaving, notices, payloads, routes
+from aisaas.ui import connection_draining as leaving
+from aisaas.ui import notices, payloads, routes
 from aisaas.ui.chat import view
 from aisaas.ui.chat.stream import Source, relay_to_tab
 from aisaas.ui.session import principal_of, show_account

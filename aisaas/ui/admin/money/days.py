@@ -8,7 +8,7 @@ import reflex as rx
 
 from aisaas import formats
 from aisaas.accounts.models import Principal
-from aisaas.admin.reconciliation import DayPlace
+from aisaas.admin.reconciliation import DayCursor
 from aisaas.ui import notices, payloads
 from aisaas.ui.admin.money import asked, view
 from aisaas.ui.admin.money.listed import Listed
@@ -24,7 +24,7 @@ class Days(Listed, rx.State):
 
     async def _show(self, principal: Principal, which: str) -> None:
         # A place before every customer of that day.
-        first = DayPlace(self._day, "") if self._day else None
+        first = DayCursor(self._day, "") if self._day else None
         ledger = services().money.ledger
         found = await ledger.page(
             principal,
@@ -33,7 +33,7 @@ class Days(Listed, rx.State):
             before=self._before or first,
         )
         last = found.found[-1] if found.found else None
-        self._end_here = DayPlace(last.day, last.customer) if last else None
+        self._end_here = DayCursor(last.day, last.customer) if last else None
         health = await ledger.health(principal)
         self.shown = view.days_view(found, health, which, self._day, self._page)
 

@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.5
 
 
-async def heed_switches(switches: KillSwitches, running: RunningReplies) -> None:
+async def enforce_kill_switches(switches: KillSwitches, running: RunningReplies) -> None:
     """Runs until cancelled."""
     RUNS.began("heed_switches")
     while True:
         await switches.change(within=LOOK_SECONDS)
         try:
             if not running.idle:
-                running.heed(await switches.engaged_scopes())
+                running.apply_kill_switches(await switches.engaged_scopes())
             RUNS.succeeded("heed_switches")
         except DependencyError:
             RUNS.failed("heed_switches")

@@ -76,7 +76,7 @@ def stays(*, while_it: bool) -> Generator[None]:
             del _staying[token]
 
 
-async def let_tabs_go() -> None:
+async def drain_connections() -> None:
     """Runs for as long as the app does."""
     await services().draining.wait()
     while True:
