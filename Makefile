@@ -59,7 +59,7 @@ db: venv-run
 
 # Several workers, each with servers of its own: tests mostly wait, for servers, pages, and pauses.
 # `make test k=words` runs the tests whose names contain the words.
-WORKERS ?= 4
+WORKERS ?= 3
 
 test: venv-dev
 	@$(PY) -m devstack.chromium

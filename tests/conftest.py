@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
+from itertools import zip_longest
 from pathlib import Path
 
 import hypothesis
@@ -32,23 +33,30 @@ playwright.expect.set_options(timeout=60_000)
 SLOW_FIRST = (
     "tests/install/test_lock.py",
     "tests/chat/test_survival.py",
-    "tests/ui/",
-    "tests/serve/",
     "tests/metering/test_invoices.py",
     "tests/adapters/test_sealed_network.py",
     "devstack/tests/",
     "tests/chat/",
 )
+# Tests with a browser, or with several processes of the app, keep more than one core busy.
+HEAVY = ("tests/ui/", "tests/serve/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def rank(item: pytest.Item) -> int:
-        return next(
-            (i for i, slow in enumerate(SLOW_FIRST) if item.nodeid.startswith(slow)),
-            len(SLOW_FIRST),
-        )
+    """Heavy files and others take turns, so that workers don't all have a heavy one at once."""
 
-    items.sort(key=rank)
+    def rank(item: pytest.Item) -> int:
+        slow = (i for i, start in enumerate(SLOW_FIRST) if item.nodeid.startswith(start))
+        return next(slow, len(SLOW_FIRST))
+
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in sorted(items, key=rank):
+        files.setdefault(item.path, []).append(item)
+    lanes: tuple[list[list[pytest.Item]], ...] = ([], [])
+    for tests in files.values():
+        lanes[tests[0].nodeid.startswith(HEAVY)].append(tests)
+    turns = zip_longest(*lanes, fillvalue=[])
+    items[:] = [item for turn in turns for tests in turn for item in tests]
 
 
 @pytest.hookimpl(wrapper=True)
