@@ -56,7 +56,7 @@ def test_a_database_that_is_away_is_a_line(env: dict[str, str]) -> None:
 def test_migrations_say_what_they_do_in_lines(env: dict[str, str]) -> None:
     status, found = lines(env, *command("migrate"))
     assert status == 0
-    assert {"alembic.runtime.plugins.setup", "aisaas.cli.serve.migrate"} & {
+    assert {"alembic.runtime.plugins.setup", "aisaas.cli.migrate"} & {
         line["logger"] for line in found
     }
     assert found[-1]["message"] == "The database schema is up to date."

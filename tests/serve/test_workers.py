@@ -169,7 +169,7 @@ def test_workers_log_for_machines(two: Served) -> None:
     for line in lines:
         assert {"time", "level", "logger", "message", "pid"} <= set(line)
     # The supervisor, the server and the app.
-    assert {"aisaas.cli.serve.serve", "_granian"} < {line["logger"] for line in lines}
+    assert {"aisaas.cli.serve", "_granian"} < {line["logger"] for line in lines}
 
 
 # The last: it ends what the others use.
