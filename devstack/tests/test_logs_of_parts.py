@@ -11,7 +11,8 @@ from childprocess.processes import Process, Service
 from childprocess.supervisor import Supervisor
 
 LIMIT = 1_000
-PATIENCE_SECONDS = 30
+# A writer on a busy machine takes its time to fill a log three times.
+PATIENCE_SECONDS = 120
 TALKS = (
     "import itertools\nfor n in itertools.count(): print(f'line {n:09}', 'x' * 4000, flush=True)"
 )
