@@ -186,8 +186,11 @@ def test_live_key_is_refused(
 def test_interrupted_run_leaves_nothing(
     account: Counterpart, sent: signal.Signals, code: int
 ) -> None:
+    # A job in a shell's background starts with SIGINT ignored, and its children with it.
     process = subprocess.Popen(
-        [sys.executable, "-m", "aisaas", "stripe", "verify"], env=dict(os.environ)
+        [sys.executable, "-m", "aisaas", "stripe", "verify"],
+        env=dict(os.environ),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # no thread starts one meanwhile
     )
     try:
         deadline = time.monotonic() + 60

@@ -232,13 +232,13 @@ def _metering(settings: Settings) -> str:
         raise _TroubleError(str(error)) from error
     oldest = f", the oldest for {health.oldest_seconds:.0f} s" if health.oldest_seconds else ""
     said = f"{health.pending} waiting{oldest}; {health.parked} parked, {health.dead} refused"
-    if health.late or health.dead:
-        raise _TroubleError(said)
     if by_tokens:
-        raise _TroubleError(
-            f"{said}; {count(by_tokens, 'live subscription')} billed by tokens, as in an earlier "
+        said += (
+            f"; {count(by_tokens, 'live subscription')} billed by tokens, as in an earlier "
             "release; run `python -m aisaas stripe sync`"
         )
+    if health.late or health.dead or by_tokens:
+        raise _TroubleError(said)
     return f"ok, {said}"
 
 
