@@ -57,9 +57,9 @@ shell: venv-run
 db: venv-run
 	@$(PY) -m aisaas db psql
 
-# Several workers, each with servers of its own: tests mostly wait, for servers, pages, and pauses.
+# Each worker has servers of its own. Two keep two cores busy; on more cores, WORKERS=4 takes half the time.
 # `make test k=words` runs the tests whose names contain the words.
-WORKERS ?= 3
+WORKERS ?= 2
 
 test: venv-dev
 	@$(PY) -m devstack.chromium
