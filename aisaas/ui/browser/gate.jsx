@@ -69,7 +69,9 @@ export function Gate({ ready, hydrated, session, readyVar, live, refusal, onAgai
     held.refreshSoon();
   }, [ready, hydrated, held]);
   // What is away comes back, and nobody has to reload for it.
-  const waiting = refusal?.again === true;
+  // Nothing else could load a page that hasn't opened yet: also not when its event failed before any
+  // handler, whose refusal doesn't know that.
+  const waiting = refusal?.again === true || (!opened && refusal?.code === "unavailable");
   useEffect(() => {
     if (!waiting) return undefined;
     const timer = setInterval(onAgain, ASK_AGAIN_MS);
