@@ -19,7 +19,7 @@ from aisaas.cli import environment, main, parts
 from aisaas.cli.build import frontend, leaks
 from aisaas.cli.checklist import check
 from aisaas.cli.instance import Running
-from aisaas.cli.run import run
+from aisaas.cli.run import run, status
 from aisaas.errors import ConfigurationError
 from aisaas.settings import PROJECT_ROOT, Settings, load
 from childprocess.folder import DataFolder
@@ -537,6 +537,24 @@ def test_command_that_an_image_lacks_says_so(command: list[str]) -> None:
     assert done.returncode == 1
     assert "which isn't part of a production image" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_another_missing_module_is_one_sentence_without_a_trace(
+    configure: Set,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def execute(_: object) -> int:
+        raise ModuleNotFoundError("No module named 'gone'", name="gone")
+
+    configure(AISAAS_DATA_DIR=str(tmp_path / "data"))
+    monkeypatch.setattr(status, "execute", execute)
+    assert main(["status"]) == 1
+    told = capsys.readouterr().err
+    assert "No module named 'gone'" in told
+    assert "Traceback" not in told
+    assert "Traceback" in (tmp_path / "data" / "logs" / "errors.log").read_text()
 
 
 def test_settings_name_their_secrets_for_the_search(configure: Set) -> None:

@@ -122,7 +122,7 @@ class Case:
     plan: Plan = field(init=False)
     ledger: Ledger = field(init=False)
     started: int = field(init=False)
-    # The number of the invoice that nobody pays, if there is one.
+    # The number of the invoice whose payment fails; 0 without one.
     unpaid: int = 0
     sent: int = 0
     events: int = 0

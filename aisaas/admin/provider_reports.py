@@ -87,7 +87,7 @@ class ProviderReports:
     """Reads only."""
 
     def __init__(self, database: ServiceDatabase, providers: Mapping[str, ModelProvider]) -> None:
-        """Args: `providers`: those that are configured, by id; they are shown although nobody asked them."""
+        """Args: `providers`: the configured ones, by ID. They are shown before their first call, too."""
         self._database = database
         self._providers = providers
 

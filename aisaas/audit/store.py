@@ -47,7 +47,7 @@ async def audit(
 _ENTRY = "a.id, a.actor, a.action, a.subject, a.before, a.after, a.reason, a.created_at"
 _NEWEST = "order by a.created_at desc, a.id desc limit :limit"
 _BEFORE = "(cast(:at as timestamptz) is null or (a.created_at, a.id) < (:at, cast(:id as uuid)))"
-# As the index has it; nobody types the separator, so a search stays within one of them.
+# Same expression as the index. Searches don't contain the separator, so a match is within one column.
 _WORDS = "(a.actor || chr(10) || a.action || chr(10) || a.subject || chr(10) || a.reason)"
 _ALL_ENTRIES = text(f"select {_ENTRY} from public.audit_log a where {_BEFORE} {_NEWEST}")  # noqa: S608  # fragments of this module
 # Each way to find entries is answered by an index of its own, and yields no more than a page.

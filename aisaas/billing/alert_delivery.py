@@ -71,7 +71,7 @@ class AlertDelivery:
         except DependencyError:
             raise
         except Exception as error:
-            # Whatever it is about this one, the others are told.
+            # One alert that can't be sent must not stop the others.
             log.exception("alert %s could not be sent", due.id)
             JOB_ITEMS_FAILED.labels("alert_spending").inc()
             await self._put_off(due, name_of(error), refused=True)

@@ -52,7 +52,7 @@ async def claim(session: AsyncSession, queue: Queue, lease_seconds: float) -> Du
 
 
 async def note_sent(session: AsyncSession, due: DueAlert) -> None:
-    """It is true whoever has the claim by now."""
+    """Also when the claim has expired: the alert was sent."""
     await session.execute(
         text(
             f"""
@@ -73,7 +73,10 @@ async def put_off(
     refused: bool,
     dead: bool,
 ) -> None:
-    """Due again in `seconds`, or never; `refused` counts. Whoever has a newer claim decides."""
+    """Due again in `seconds`, or never; `refused` counts as an attempt.
+
+    Does nothing if another process has claimed it since.
+    """
     await session.execute(
         text(
             f"""

@@ -82,16 +82,13 @@ def main(argv: Sequence[str]) -> int:
     logging.getLogger("aisaas").addHandler(logging.NullHandler())
     try:
         arguments = parse(argv)
-        return _guarded(_module(arguments.command), arguments)
+        command = _module(arguments.command)
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in NOT_IN_THE_IMAGE:
+        if (sentence := _not_in_the_image(error)) is None:
             raise
-        complain(
-            f"This command needs {NOT_IN_THE_IMAGE[package]}, which isn't part of a production image. "
-            "Run it in a checkout, after `make venv-run`."
-        )
+        complain(sentence)
         return FAILED
+    return _guarded(command, arguments)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -120,8 +117,6 @@ def _guarded(command: ModuleType, arguments: argparse.Namespace) -> int:
         return command.execute(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except ModuleNotFoundError:
-        raise
     except Exception as error:  # noqa: BLE001  # the last line of defence; the trace is kept
         # Here, so that help is instant.
         from aisaas.cli import voice  # noqa: PLC0415
@@ -134,8 +129,21 @@ def _guarded(command: ModuleType, arguments: argparse.Namespace) -> int:
     return FAILED
 
 
+def _not_in_the_image(error: Exception) -> str | None:
+    """A sentence if what is missing is one of those packages."""
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    needed = NOT_IN_THE_IMAGE.get((error.name or "").partition(".")[0])
+    return needed and (
+        f"This command needs {needed}, which isn't part of a production image. "
+        "Run it in a checkout, after `make venv-run`."
+    )
+
+
 def _complain_of(error: Exception) -> None:
-    if isinstance(error, ConfigurationError):
+    if sentence := _not_in_the_image(error):
+        complain(sentence)
+    elif isinstance(error, ConfigurationError):
         complain("The settings are not fit to start with:")
         for problem in error.problems:
             complain(f"  {problem}")

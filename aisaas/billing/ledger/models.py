@@ -113,7 +113,7 @@ class Call:
     conversation_id: UUID | None
     # None when the conversation was deleted.
     title: str | None
-    # What was asked for; None where nobody knows it any more. `model` answered.
+    # The requested model; None if it wasn't recorded. `model` answered.
     asked: str | None
     model: str
     prompt_tokens: int
@@ -144,7 +144,7 @@ class CallPage:
 
 @dataclass(frozen=True, slots=True)
 class RefusedDay:
-    """How often one reason refused somebody on one day, and when last."""
+    """How often a user was refused for one reason on one day, and the last time."""
 
     code: str
     last: datetime
@@ -154,7 +154,7 @@ class RefusedDay:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything that somebody's own page of usage shows; `today` is the database's."""
+    """Everything on a user's own usage page; `today` is the database's."""
 
     allowance: Allowance
     today: date

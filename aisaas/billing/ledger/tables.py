@@ -102,7 +102,7 @@ class UsageRecord(Table, table=True):
 
 
 class UsageDay(Table, table=True):
-    """The ledger, summed by a trigger of its own; nobody else writes here. Days are UTC."""
+    """Daily sums of the ledger. Only the ledger's trigger writes here. Days are UTC."""
 
     __tablename__ = "usage_days"
     __table_args__ = (

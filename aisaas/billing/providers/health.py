@@ -1,9 +1,9 @@
 """How providers do: how each attempt ended, how soon and how fast it wrote, and which circuits are open.
 
-Whoever attempts waits for nothing: `record` only counts in memory, and a job writes the counts of its
-process every few seconds, summed by minute and hour. Invariant: memory and rows are bounded. Lost is at
-most what a crash finds unwritten, and the oldest of an outage that is longer than the bound; a write whose
-answer is lost may count twice. Nothing is decided by these rows.
+No attempt waits: `record` only counts in memory, and a job writes the counts of its process every few
+seconds, summed by minute and hour. Invariant: memory and rows are bounded. A crash loses what isn't written
+yet, and an outage longer than the bound loses the oldest counts. A write whose answer is lost may count
+twice. No decision depends on these rows.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ class CallsView:
 
 @dataclasses.dataclass(frozen=True)
 class RefusedView:
-    """How often one reason refused somebody on one day; `at` is the last time."""
+    """How often a user was refused for one reason on one day; `at` is the last time."""
 
     id: str
     at: str
