@@ -50,6 +50,20 @@ def test_without_the_database_a_first_load_says_so_and_fills_by_itself(
     expect(alert).to_have_count(0)
 
 
+def test_without_redis_a_first_load_says_so_and_fills_by_itself(
+    browser_context: BrowserContext, stack: Stack
+) -> None:
+    """Where tabs have their states in Redis, its event fails before any handler of ours."""
+    page = signed_up(browser_context)
+    ends(say(page, "long 8 speed 0"), "done")
+    with outage(stack, "valkey", "stopped"):
+        page.reload()
+        # Long enough for the load to fail where it needs Redis.
+        page.wait_for_timeout(4000)
+    expect(page.locator("article")).to_have_count(2, timeout=60_000)
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
 @OUTAGES
 def test_without_redis_sending_is_refused_and_reading_works(
     browser_context: BrowserContext, served: tuple[Network, Instance], stack: Stack, kind: Outage
