@@ -20,7 +20,7 @@ from aisaas.errors import NotFound
 from aisaas.wiring import Services
 from tests.admin.lines import Line, append, own_days
 from tests.admin.members import new_admin
-from tests.services import Database, Member, new_member, whole
+from tests.services import Build, Database, Member, new_member, whole
 
 OUTCOMES = ("done", "stopped", "interrupted", "failed")
 
@@ -259,7 +259,7 @@ async def test_refusals_are_counted_by_code(
 
 
 async def test_failure_of_a_provider_is_counted_though_another_model_answered(
-    reports: UsageReports, services: Services
+    reports: UsageReports, build_services: Build
 ) -> None:
     async def counted() -> dict[str, int]:
         today = await reports.today("tests")
@@ -268,9 +268,11 @@ async def test_failure_of_a_provider_is_counted_though_another_model_answered(
         return {each.kind: each.times for each in errors if each.model == "broken"}
 
     before = await counted()
-    asking = (await new_member(services)).principal
-    started = await services.chat.send(asking, "Hello", conversation_id=None, model="broken")
-    shown, message = await whole(services, asking, started)
+    # A process of its own: one that has seen the model fail asks another first.
+    async with build_services() as services:
+        asking = (await new_member(services)).principal
+        started = await services.chat.send(asking, "Hello", conversation_id=None, model="broken")
+        shown, message = await whole(services, asking, started)
     assert message.answered_by == "demo"
     assert shown
     after = await counted()

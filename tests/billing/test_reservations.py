@@ -236,7 +236,7 @@ async def _reserve_in(
             text(
                 "select refusal from private.reserve(:id, :user, null, null, 'reply', 'free',"
                 " 'tests', 0, 0, :tokens, :tokens, 1, 0, 0, :period,"
-                " '2026-01-01', '2026-02-01', :limit, 0, null, true, 1, 1000000, 15, '{}')"
+                " '2026-01-01', '2026-02-01', :limit, 0, null, true, 1000000, 1000000, 15, '{}')"
             ),
             {
                 "id": request_id,

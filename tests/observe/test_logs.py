@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import sys
+import threading
 from collections.abc import Generator
 from uuid import UUID, uuid4
 
@@ -58,10 +59,12 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Generator[Written]:
     stream, root = io.StringIO(), logging.getLogger()
     handlers, level, loggers = root.handlers[:], root.level, ("aisaas", "httpx", "httpcore")
     levels = {name: logging.getLogger(name).level for name in loggers}
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     monkeypatch.setattr(sys, "stderr", stream)
     configure("DEBUG", [SECRET], form="json")
     monkeypatch.undo()
     yield Written(stream)
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
     logging.captureWarnings(capture=False)
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -155,10 +158,11 @@ def _text_line(message: str, *args: object, error: Exception | None = None) -> s
     ids=ascii,
 )
 def test_no_text_begins_a_line_of_its_own_or_moves_the_terminal(control: str) -> None:
-    forged = f"x{control}2026-11-30 12:00:00,000 ERROR aisaas.chat: forged"
+    # Not the present, with which the log's own lines begin.
+    forged = f"x{control}1999-12-31 12:00:00,000 ERROR aisaas.chat: forged"
     for told in (_text_line("it says %s", forged), _text_line("x", error=ValueError(forged))):
         assert control not in told.replace("\n    ", "")
-        assert not any(line.startswith("2026-11-30 12") for line in told.splitlines())
+        assert not any(line.startswith("1999-12-31") for line in told.splitlines())
     line = _line("it says %s", forged)
     assert control.strip("\n") not in json.dumps(line, ensure_ascii=False) or control == "\n"
 

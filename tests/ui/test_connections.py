@@ -22,10 +22,10 @@ from tests.ui.watching import ms_until_it_grows, seen, watch
 pytestmark = [pytest.mark.timeout(400), pytest.mark.usefixtures("front_end")]
 
 # Long enough for the breaks below, at the pace of a person who reads fast.
-RUNNING = "long 1500 speed 40"
+RUNNING = "long 4000 speed 40"
 TYPED = "typed while it was gone"
 # A moment on an idle machine; the bound is for a busy one.
-BACK_MS = 4000
+BACK_MS = 15_000
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,30 @@ def test_a_retired_model_goes_on_as_its_successor_with_one_click(
     expect(reply).to_contain_text("Demo large")
 
 
+def test_a_message_sent_right_after_the_click_goes_to_the_successor(
+    sign_up: SignUp, execute: Execute
+) -> None:
+    page = sign_up()
+    execute(EVERYBODYS)
+    answered(page, "long 8 speed 0")
+    execute(RETIRE, "demo", "demo-large")
+    page.reload()
+    page.get_by_role("textbox", name="Message").fill("and now?")
+    expect(page.get_by_role("button", name="Continue with Demo large")).to_be_visible()
+    # Both before the server has heard of either.
+    page.evaluate(
+        """() => {
+          const named = (name) => [...document.querySelectorAll("button")].find(
+            (each) => (each.ariaLabel ?? each.textContent) === name);
+          named("Continue with Demo large").click();
+          named("Send").click();
+        }"""
+    )
+    replies = page.locator("article[data-role=assistant]")
+    expect(replies).to_have_count(2)
+    expect(replies.last).to_contain_text("Demo large")
+
+
 def test_without_a_successor_another_model_is_chosen(sign_up: SignUp, execute: Execute) -> None:
     page = sign_up()
     execute(EVERYBODYS)

@@ -21,7 +21,7 @@ from tests.services import Database
 from tests.ui.conftest import serving
 
 NOTICES = f"{ROOT}.aisaas___ui___notices____notices"
-GRACE = 4
+GRACE = 10
 
 pytestmark = [pytest.mark.timeout(200), pytest.mark.usefixtures("front_end")]
 

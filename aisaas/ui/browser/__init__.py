@@ -188,6 +188,16 @@ class Composer(rx.Component):
     on_effort: rx.EventHandler[lambda effort: [effort]]
 
 
+class ModelButton(rx.Component):
+    """A button elsewhere on the page that chooses `model` in the composer."""
+
+    library = _library("composer")
+    tag = "ModelButton"
+
+    model: rx.Var[str]
+    label: rx.Var[str]
+
+
 class Suggestions(rx.Component):
     """Ways to begin; `items` are `{title, text}`, and the text of one goes into the message box."""
 

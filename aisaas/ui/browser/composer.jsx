@@ -64,6 +64,20 @@ function useChosen(value, conversation) {
   return [chosen ?? value, setChosen];
 }
 
+// Chooses a model from elsewhere on the page, as if it had been chosen in the list.
+export function ModelButton({ model, label }) {
+  const choose = () => {
+    const list = document.querySelector(".composer .model-picker select");
+    list.value = model;
+    list.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+  return (
+    <button type="button" className="button button-small" onClick={choose}>
+      {label}
+    </button>
+  );
+}
+
 const EFFORTS = {
   "": "Thinking: auto",
   none: "Thinking: off",

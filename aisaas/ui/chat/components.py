@@ -8,7 +8,7 @@ import reflex as rx
 from reflex_components_core.core.banner import connect_errors
 
 from aisaas.ui import layout, routes
-from aisaas.ui.browser import Composer, Conversations, Suggestions, Transcript
+from aisaas.ui.browser import Composer, Conversations, ModelButton, Suggestions, Transcript
 from aisaas.ui.chat.state import Chat, Sidebar
 from aisaas.ui.chat.stream import Tail
 from aisaas.ui.notices import Notices
@@ -136,12 +136,7 @@ def retired() -> rx.Component:
                 ),
                 rx.cond(
                     Chat.retired.successor,
-                    rx.el.button(
-                        Chat.retired.action,
-                        type="button",
-                        class_name="button button-small",
-                        on_click=Chat.choose_model(Chat.retired.successor),
-                    ),
+                    ModelButton.create(model=Chat.retired.successor, label=Chat.retired.action),
                 ),
                 class_name="near near-with-button",
             ),
