@@ -11,8 +11,16 @@ from aisaas.api.request_ids import RequestIds
 from aisaas.api.security_headers import SecurityHeaders
 from aisaas.api.sign_in_first import SignInFirst
 from aisaas.jobs.lifespan import lifespan
-from aisaas.ui import connection_draining as leaving
-from aisaas.ui import landing, not_found, notices, routes, strangers, suspended, theme
+from aisaas.ui import (
+    connection_draining,
+    landing,
+    not_found,
+    notices,
+    routes,
+    strangers,
+    suspended,
+    theme,
+)
 from aisaas.ui.account import page as account
 from aisaas.ui.account.state import Recovery
 from aisaas.ui.admin.audit import page as audit
@@ -56,14 +64,14 @@ app = rx.App(
         Pages,
         SignInFirst,
         SecurityHeaders,
-        leaving.Leaving,
+        connection_draining.ConnectionDraining,
         RequestIds,
     ],
 )
 server.keep_states(app)
 app.add_middleware(OwnerOnly(), index=0)
 app.register_lifespan_task(lifespan)
-app.register_lifespan_task(leaving.drain_connections)
+app.register_lifespan_task(connection_draining.drain_connections)
 app.register_lifespan_task(strangers.close_quiet_connections)
 
 ADMIN_ONLY = "For admins only."

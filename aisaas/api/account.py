@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from aisaas.accounts.pictures import MAX_BYTES, TOO_LARGE
 from aisaas.api.forms import (
-    FIELD_SENTENCES,
+    FIELD_MESSAGES,
     Email,
     NotAnsweredError,
     OrBlank,
@@ -95,7 +95,7 @@ async def put_picture(request: Request) -> Response:
     async with body.form(max_files=1, max_fields=4) as form:
         file = form.get("picture")
         if not isinstance(file, UploadFile):
-            raise NotAnsweredError({"picture": FIELD_SENTENCES["picture"]})
+            raise NotAnsweredError({"picture": FIELD_MESSAGES["picture"]})
         content = await file.read(MAX_BYTES + 1)
     where = await services().pictures.put(principal, content)
     return done(request, SETTINGS, "picture_changed", picture=where)

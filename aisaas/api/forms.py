@@ -72,7 +72,7 @@ AUTH_STATUS = {
 }
 REFUSAL_STATUS = {NotFound.code: 404, Unavailable.code: 503, TooSlow.code: 503}
 
-FIELD_SENTENCES = {
+FIELD_MESSAGES = {
     "email": NOT_AN_ADDRESS,
     "password": "Enter your password.",
     "current_password": "Enter your current password.",
@@ -192,17 +192,17 @@ def validated(form_type: type[Form], fields: Mapping[str, Any]) -> Form:
         return form_type.model_validate(fields)
     except ValidationError as error:
         wrong = {str(each["loc"][0]): each["msg"] for each in error.errors() if each["loc"]}
-        sentences = {
+        messages = {
             name: NOT_ASCII
             if NOT_ASCII in message
-            else FIELD_SENTENCES.get(name, "Check your entry.")
+            else FIELD_MESSAGES.get(name, "Check your entry.")
             for name, message in wrong.items()
         }
-        raise NotAnsweredError(sentences) from error
+        raise NotAnsweredError(messages) from error
 
 
 def _messages(names: Iterable[str]) -> dict[str, str]:
-    return {name: FIELD_SENTENCES.get(name, "Check your entry.") for name in names}
+    return {name: FIELD_MESSAGES.get(name, "Check your entry.") for name in names}
 
 
 def _is_unusable(name: str, value: object) -> bool:

@@ -147,7 +147,7 @@ class ModelTokenRatio(Table, table=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class HistoryMessage:
     """What a prompt needs of a message."""
 
     id: UUID
@@ -168,7 +168,7 @@ class Thread:
     title: str
     effort: Effort | None
     question_found: bool
-    said: tuple[Said, ...]
+    said: tuple[HistoryMessage, ...]
     earlier: int = 0
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from aisaas.chat.models import Said
+from aisaas.chat.models import HistoryMessage
 from aisaas.ports import Speaker, Turn
 
 SYSTEM_TEXT = (
@@ -62,7 +62,7 @@ def _with_safety(tokens: int) -> int:
 
 
 def build(
-    history: Sequence[Said],
+    history: Sequence[HistoryMessage],
     question: Turn,
     *,
     budget: int,
@@ -107,25 +107,25 @@ def build(
     return Prompt(turns, count(turns), upper_estimate(turns), cut)
 
 
-def _least(message: Said) -> int:
+def _least(message: HistoryMessage) -> int:
     """Of a message's upper estimate, what is known without counting its tokens."""
     by_length = math.ceil(len(message.content.encode()) / CHARS_PER_TOKEN)
     return max(message.token_count, by_length) + MESSAGE_OVERHEAD
 
 
-def _turn(message: Said, count_tokens: Callable[[str], int]) -> Turn:
+def _turn(message: HistoryMessage, count_tokens: Callable[[str], int]) -> Turn:
     speaker: Speaker = "user" if message.role == "user" else "assistant"
     # Nobody has counted a message whose reply did not settle in the ordinary way.
     return Turn(speaker, message.content, message.token_count or count_tokens(message.content))
 
 
-def _groups(history: Sequence[Said]) -> list[list[Said]]:
+def _groups(history: Sequence[HistoryMessage]) -> list[list[HistoryMessage]]:
     """Questions with their answers, oldest first; a question without an answer stands alone."""
-    answers: dict[UUID, Said] = {}
+    answers: dict[UUID, HistoryMessage] = {}
     for message in history:
         if message.role == "assistant" and message.content and message.reply_to is not None:
             answers[message.reply_to] = message
-    groups: list[list[Said]] = []
+    groups: list[list[HistoryMessage]] = []
     for message in history:
         if message.role != "user":
             continue
@@ -134,7 +134,7 @@ def _groups(history: Sequence[Said]) -> list[list[Said]]:
     return groups
 
 
-def _without_question(history: Sequence[Said]) -> int:
+def _without_question(history: Sequence[HistoryMessage]) -> int:
     """Answers whose question came before what is read; they are left out with it."""
     questions = {message.id for message in history if message.role == "user"}
     return sum(m.role == "assistant" and m.reply_to not in questions for m in history)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select, tuple_
 
-from aisaas.chat.models import Conversation, ConversationCursor, Message, Said, Thread
+from aisaas.chat.models import Conversation, ConversationCursor, HistoryMessage, Message, Thread
 from aisaas.db.engine import PipelinedQuery, Row
 from aisaas.ports import Effort
 
@@ -155,7 +155,7 @@ def read_thread(
         found, said = answers
         if not found:
             return None
-        return Thread(**found[0], said=tuple(Said(**row) for row in reversed(said)))
+        return Thread(**found[0], said=tuple(HistoryMessage(**row) for row in reversed(said)))
 
     return PipelinedQuery(((_THREAD, ids), (_SAID, ids | {"limit": limit})), read)
 

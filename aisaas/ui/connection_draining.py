@@ -64,7 +64,7 @@ _open: set[_Connection] = set()
 
 
 @contextmanager
-def stays(*, while_it: bool) -> Generator[None]:
+def keep_connected(*, while_it: bool) -> Generator[None]:
     """Inside the block the tab whose event is being handled is not let go, if `while_it`."""
     token = EventContext.get().token if while_it else ""
     _staying[token] += 1
@@ -86,7 +86,7 @@ async def drain_connections() -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-class Leaving:
+class ConnectionDraining:
     """ASGI middleware around everything."""
 
     def __init__(self, app: ASGIApp) -> None:

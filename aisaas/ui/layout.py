@@ -18,7 +18,7 @@ from aisaas.ui.billing.state import Billing
 from aisaas.ui.billing.view import DatedView
 from aisaas.ui.browser import (
     Countdown,
-    Gate,
+    LoadingGate,
     NearNotice,
     Offline,
     PayButton,
@@ -255,7 +255,7 @@ def gate(
     there (it has a var `ready`); then it stays in view."""
     return rx.fragment(
         skip_link(),
-        Gate.create(
+        LoadingGate.create(
             page,
             rx.fragment(skeleton, rx.el.div(refusal(), class_name="refusal-alone")),
             ready=of.ready,

@@ -1,6 +1,6 @@
 """Refusals and surprises, as the user sees them.
 
-Every handler goes through `shown`: a refusal becomes a notice with its code, sentence and time to
+Every handler goes through `handle_errors`: a refusal becomes a notice with its code, sentence and time to
 come back; anything else is logged and becomes `internal_error`. Nothing the user typed is touched.
 """
 
@@ -108,7 +108,7 @@ async def clear_of(state: rx.State, code: str) -> None:
         await clear(state)
 
 
-def shown(
+def handle_errors(
     handler: Callable[Concatenate[S, P], Awaitable[Any]],
 ) -> Callable[Concatenate[S, P], Awaitable[Any]]:
     """Show what `handler` raises. A `nonce` argument of the handler travels with the refusal."""
@@ -125,7 +125,7 @@ def shown(
     return with_notices
 
 
-def shown_from_background(
+def handle_background_errors(
     handler: Callable[Concatenate[S, P], Awaitable[Any]],
 ) -> Callable[Concatenate[S, P], Awaitable[Any]]:
     """The same for a task that doesn't hold the state's lock."""
@@ -164,7 +164,7 @@ def _as_refusal(error: Exception, handler: Callable[..., Any]) -> Refusal:
     return InternalError()
 
 
-def shown_on_load(
+def handle_load_errors(
     handler: Callable[Concatenate[S, P], Awaitable[Any]],
 ) -> Callable[Concatenate[S, P], Awaitable[Any]]:
     """For the handler that loads a protected page: without a session, go and sign in, then return."""

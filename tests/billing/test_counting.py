@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aisaas.billing.reservations.quota import charged_weight, cost_usd, quota_tokens
 from aisaas.chat import prompt as prompts
-from aisaas.chat.models import Said
+from aisaas.chat.models import HistoryMessage
 from aisaas.ports import Model, Price, Turn
 from tests.billing.conftest import model
 
@@ -99,12 +99,12 @@ def count_words(text: str) -> int:
     return len(text.split())
 
 
-Exchange = tuple[Said, list[Said]]
+Exchange = tuple[HistoryMessage, list[HistoryMessage]]
 words = st.text(alphabet="ab ünß🙂\n", max_size=40)
 
 
-def message(role: str, content: str, *, answers: Said | None = None) -> Said:
-    return Said(
+def message(role: str, content: str, *, answers: HistoryMessage | None = None) -> HistoryMessage:
+    return HistoryMessage(
         id=uuid4(),
         role=role,
         content=content,
@@ -125,7 +125,7 @@ def exchanges(draw: st.DrawFn) -> list[Exchange]:
     return made
 
 
-def history_of(talk: list[Exchange]) -> list[Said]:
+def history_of(talk: list[Exchange]) -> list[HistoryMessage]:
     return [each for asked, answers in talk for each in (asked, *answers)]
 
 
@@ -194,9 +194,9 @@ def test_messages_that_are_never_read_are_said_to_be_left_out() -> None:
     first, second = uuid4(), uuid4()
     history = [
         # Its question is not among what is read.
-        Said(uuid4(), "assistant", "an answer", uuid4(), 2),
-        Said(first, "user", "a question", None, 2),
-        Said(second, "assistant", "an answer", first, 2),
+        HistoryMessage(uuid4(), "assistant", "an answer", uuid4(), 2),
+        HistoryMessage(first, "user", "a question", None, 2),
+        HistoryMessage(second, "assistant", "an answer", first, 2),
     ]
     for earlier, cut in ((0, 0), (1, 2), (600, 601)):
         built = prompts.build(
@@ -216,9 +216,9 @@ def test_only_what_may_fit_is_counted() -> None:
 
     questions = [uuid4() for _ in range(3)]
     history = [
-        Said(questions[0], "user", "old " * 200, None, 0),
-        Said(questions[1], "user", "long " * 100_000, None, 0),
-        Said(questions[2], "user", "new", None, 0),
+        HistoryMessage(questions[0], "user", "old " * 200, None, 0),
+        HistoryMessage(questions[1], "user", "long " * 100_000, None, 0),
+        HistoryMessage(questions[2], "user", "new", None, 0),
     ]
     built = prompts.build(history, Turn("user", "?", 1), budget=1000, count_tokens=count)
     assert built is not None

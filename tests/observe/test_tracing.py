@@ -100,7 +100,7 @@ async def test_one_trace_leads_from_the_event_to_guards_provider_and_settling(
     principal = await new_principal(services)
     _start(collector)
 
-    @notices.shown
+    @notices.handle_errors
     async def send(self: rx.State) -> Any:
         return await services.chat.send(
             principal, f"echo {CANARY}", conversation_id=None, model="demo"

@@ -19,7 +19,7 @@ class Recovery(rx.State):
     email: str = ""
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def look(self) -> None:
         try:
             principal = await principal_of(self)

@@ -12,7 +12,7 @@ import reflex as rx
 from aisaas.ui import layout
 from aisaas.ui.admin.shell import Area
 from aisaas.ui.admin.view import OrderView, PagerView, TileView
-from aisaas.ui.browser import AskFirst
+from aisaas.ui.browser import ConfirmDialog
 from aisaas.ui.notices import Notices
 
 
@@ -171,7 +171,7 @@ def ask_first(
     # A handler and what it is about are one dialog of a page.
     handler: Any = rx.Var.create(f"{on_confirm.fn.__qualname__}-")
     own = handler + subject
-    return AskFirst.create(
+    return ConfirmDialog.create(
         rx.el.p(explanation) if explanation != "" else rx.fragment(),
         rx.foreach(shown.to(list[dict[str, Any]]), lambda field: _field(field, own)),
         _reason(own),

@@ -52,7 +52,7 @@ class Billing(rx.State):
     _watch: str = ""
 
     @rx.event
-    @notices.shown_on_load
+    @notices.handle_load_errors
     async def load(self) -> list[EventType[()]]:
         principal = await principal_of(self, also_suspended=True)
         # What had arrived was said; what is waited for still is.
@@ -63,7 +63,7 @@ class Billing(rx.State):
         return [Billing.ask_provider, Billing.watch]
 
     @rx.event(background=True)
-    @notices.shown_from_background
+    @notices.handle_background_errors
     async def ask_provider(self) -> None:
         async with self:
             principal = await principal_of(self, also_suspended=True)
@@ -72,7 +72,7 @@ class Billing(rx.State):
             self.preview, self.invoices = preview, invoices
 
     @rx.event(background=True)
-    @notices.shown_from_background
+    @notices.handle_background_errors
     async def watch(self) -> list[EventType[()]]:
         async with self:
             principal = await principal_of(self, also_suspended=True)
@@ -81,13 +81,13 @@ class Billing(rx.State):
         return [Billing.ask_provider, Billing.watch] if changed else []
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def await_plan(self) -> EventType[()]:
         await expect_plan(self, await principal_of(self, also_suspended=True))
         return Billing.watch
 
     @rx.event(background=True)
-    @notices.shown_from_background
+    @notices.handle_background_errors
     async def choose(self, plan: str) -> EventSpec:
         async with self:
             await notices.clear(self)
@@ -95,7 +95,7 @@ class Billing(rx.State):
         return rx.redirect(await services().checkout.subscribe(principal, payloads.plan_id(plan)))
 
     @rx.event(background=True)
-    @notices.shown_from_background
+    @notices.handle_background_errors
     async def switch(self, plan: str) -> EventType[()]:
         async with self:
             await notices.clear(self)
@@ -112,7 +112,7 @@ class Billing(rx.State):
         return Billing.watch if now else Billing.ask_provider
 
     @rx.event(background=True)
-    @notices.shown_from_background
+    @notices.handle_background_errors
     async def keep_plan(self) -> EventType[()]:
         async with self:
             await notices.clear(self)
@@ -123,7 +123,7 @@ class Billing(rx.State):
         return Billing.ask_provider
 
     @rx.event(background=True)
-    @notices.shown_from_background
+    @notices.handle_background_errors
     async def open_portal(self) -> EventSpec:
         async with self:
             await notices.clear(self)
@@ -131,7 +131,7 @@ class Billing(rx.State):
         return rx.redirect(await services().checkout.portal(principal))
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def save_cap(self, usd: str) -> None:
         principal = await principal_of(self)
         try:
@@ -140,7 +140,7 @@ class Billing(rx.State):
             self.cap_problem = refused.sentence
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def reset_cap(self) -> None:
         await set_cap(self, await principal_of(self), None)
 

@@ -236,11 +236,11 @@ class Countdown(rx.Component):
     at: rx.Var[str]
 
 
-class Gate(rx.Component):
+class LoadingGate(rx.Component):
     """Its first child once `ready` and `hydrated`, and from then on; before that its second."""
 
-    library = _library("gate")
-    tag = "Gate"
+    library = _library("loading_gate")
+    tag = "LoadingGate"
 
     ready: rx.Var[bool]
     hydrated: rx.Var[bool]
@@ -277,7 +277,7 @@ class PayButton(rx.Component):
     on_press: rx.EventHandler[lambda: []]
 
 
-class AskFirst(rx.Component):
+class ConfirmDialog(rx.Component):
     """A button of an admin: asks what is to be done exactly, and why, before it is done.
 
     `on_confirm` gets the text of every field inside it by its name, and `subject` as it is. The dialog
@@ -285,7 +285,7 @@ class AskFirst(rx.Component):
     """
 
     library = _library("dialog")
-    tag = "AskFirst"
+    tag = "ConfirmDialog"
 
     label: rx.Var[str]
     title: rx.Var[str]

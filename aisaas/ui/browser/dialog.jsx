@@ -74,7 +74,7 @@ function useAnswer(acted, refusal, onDone) {
 
 // Before an admin changes something: what exactly, and why. What was typed stays through a refusal, which
 // is shown where one looks.
-export function AskFirst({ label, title, className, confirm, danger, subject, refusal, acted, onConfirm, children }) {
+export function ConfirmDialog({ label, title, className, confirm, danger, subject, refusal, acted, onConfirm, children }) {
   const dialog = useRef(null);
   const form = useRef(null);
   // A table has one of these in each row: the fields are there once they are asked for.

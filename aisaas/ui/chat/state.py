@@ -18,8 +18,7 @@ from aisaas.accounts.models import Principal
 from aisaas.billing.plans.terms import plans
 from aisaas.chat.models import ConversationPage, Message, Started
 from aisaas.errors import ModelRetired, NotFound
-from aisaas.ui import connection_draining as leaving
-from aisaas.ui import notices, payloads, routes
+from aisaas.ui import connection_draining, notices, payloads, routes
 from aisaas.ui.chat import view
 from aisaas.ui.chat.stream import Source, relay_to_tab
 from aisaas.ui.session import principal_of, show_account
@@ -45,7 +44,7 @@ class Sidebar(rx.State):
     undo: view.UndoView = view.UndoView()
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def rename(self, conversation_id: str, title: str) -> None:
         wanted, title = payloads.identifier(conversation_id), payloads.title(title)
         principal = await principal_of(self)
@@ -56,7 +55,7 @@ class Sidebar(rx.State):
             chat.title = title
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def delete(self, conversation_id: str) -> EventSpec | None:
         wanted = payloads.identifier(conversation_id)
         principal = await principal_of(self)
@@ -68,7 +67,7 @@ class Sidebar(rx.State):
         return rx.redirect(routes.CHAT) if chat.current == str(wanted) else None
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def restore(self, conversation_id: str) -> EventSpec | None:
         wanted = payloads.identifier(conversation_id)
         principal = await principal_of(self)
@@ -78,7 +77,7 @@ class Sidebar(rx.State):
         return rx.redirect(routes.conversation(wanted))
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def show_older(self, cursor: str) -> None:
         principal = await principal_of(self)
         before = payloads.conversation_cursor(cursor)
@@ -110,7 +109,7 @@ class Chat(rx.State):
     _arriving: tuple[str, str] = ("", "")
 
     @rx.event
-    @notices.shown_on_load
+    @notices.handle_load_errors
     async def load(self) -> list[EventType[()]] | None:
         principal = await principal_of(self)
         await show_account(self, principal)
@@ -130,7 +129,7 @@ class Chat(rx.State):
         return await open_conversation(self, principal, payloads.identifier_or_new(asked))
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def load_earlier(self, message_id: str) -> None:
         before = payloads.identifier(message_id)
         principal, current = await principal_of(self), payloads.identifier(self.current)
@@ -141,7 +140,7 @@ class Chat(rx.State):
         self.page = view.page_view(older, labels, {}, before=before, admin=principal.is_admin)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def send(
         self, text: str, conversation: str, nonce: str, model: str, effort: str = ""
     ) -> list[EventType[()]]:
@@ -166,7 +165,7 @@ class Chat(rx.State):
         return show_started(self, started)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def retry(self, message_id: str) -> list[EventType[()]]:
         await notices.clear(self)
         earlier = payloads.identifier(message_id)
@@ -176,20 +175,20 @@ class Chat(rx.State):
         return show_started(self, started)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def go_on(self, message_id: str) -> list[EventType[()]]:
         await notices.clear(self)
         wanted = payloads.identifier(message_id)
         return show_started(self, await services().chat.go_on(await principal_of(self), wanted))
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def stop(self, message_id: str) -> None:
         wanted = payloads.identifier(message_id)
         await services().chat.stop(await principal_of(self), wanted)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def choose_model(self, model: str) -> None:
         chosen = payloads.model_id(model)
         principal = await principal_of(self)
@@ -202,7 +201,7 @@ class Chat(rx.State):
             await notices.clear_of(self, ModelRetired.code)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def choose_effort(self, effort: str) -> None:
         principal = await principal_of(self)
         chosen = payloads.effort(effort)
@@ -212,12 +211,14 @@ class Chat(rx.State):
         self.effort = chosen or ""
 
     @rx.event(background=True)
-    @notices.shown_from_background
+    @notices.handle_background_errors
     async def follow(self, message_id: str, offset: int, thought: int = 0) -> None:
         wanted = payloads.identifier(message_id)
         async with self:
             principal = await principal_of(self)
-        with leaving.stays(while_it=services().running.get(wanted) is not None):
+        with connection_draining.keep_connected(
+            while_it=services().running.get(wanted) is not None
+        ):
             await follow_reply(self, principal, wanted, offset, thought)
 
 

@@ -173,7 +173,7 @@ class Tail(rx.State):
     g: list[Any] = ["", 0, ""]  # noqa: RUF012
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def fill_gap(self, message_id: str, offset: int, thinking: bool = False) -> None:
         wanted, start = payloads.identifier(message_id), payloads.offset(offset)
         principal, chat = await principal_of(self), services().chat

@@ -23,7 +23,7 @@ class Dashboard(rx.State):
     _ends: tuple[CallCursor, CallCursor] | None = None
 
     @rx.event
-    @notices.shown_on_load
+    @notices.handle_load_errors
     async def load(self) -> None:
         principal = await principal_of(self)
         found = await services().usage.overview(principal)
@@ -33,7 +33,7 @@ class Dashboard(rx.State):
         show_overview(self, found, plan, admin=principal.is_admin)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def older(self) -> None:
         principal = await principal_of(self)
         if self._ends is not None:
@@ -41,7 +41,7 @@ class Dashboard(rx.State):
             show_calls(self, page, self.calls.page + 1, admin=principal.is_admin)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def newer(self) -> None:
         principal = await principal_of(self)
         if self._ends is not None:

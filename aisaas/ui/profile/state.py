@@ -17,7 +17,7 @@ class Profile(rx.State):
     saved: int = 0
 
     @rx.event
-    @notices.shown_on_load
+    @notices.handle_load_errors
     async def load(self) -> None:
         principal = await principal_of(self)
         sessions = await services().accounts.sessions(principal)
@@ -27,7 +27,7 @@ class Profile(rx.State):
         self.sessions = view.session_views(sessions)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def rename(self, name: str) -> None:
         principal = await principal_of(self)
         accounts = services().accounts

@@ -20,7 +20,7 @@ class Audit(rx.State):
     _ends: list[AuditPlace] = []  # noqa: RUF012
 
     @rx.event
-    @notices.shown_on_load
+    @notices.handle_load_errors
     async def load(self) -> None:
         principal = await entered(self)
         self._search, self._ends = "", []
@@ -28,14 +28,14 @@ class Audit(rx.State):
         self.ready = True
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def find(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         self._search, self._ends = payloads.search(form), []
         await _show(self, principal)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def older(self) -> None:
         principal = await admin_of(self)
         if self.log.older and self._end_here is not None:
@@ -43,7 +43,7 @@ class Audit(rx.State):
             await _show(self, principal)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def newer(self) -> None:
         principal = await admin_of(self)
         self._ends = self._ends[:-1]

@@ -51,7 +51,7 @@ RESEND = (
 )
 
 
-def unsold() -> rx.Component:
+def stripe_not_configured() -> rx.Component:
     return rx.cond(
         Money.sold,
         rx.fragment(),

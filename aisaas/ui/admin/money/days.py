@@ -43,14 +43,14 @@ class Days(Listed, rx.State):
         await super()._begin(principal)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def choose_day(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         self._day, self._ends = asked.day(form), []
         await self._show_again(principal)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def compare(self, subject: str) -> None:
         principal = await admin_of(self)
         found = await services().money.ledger.compare(principal, *asked.customer_day(subject))
@@ -58,7 +58,7 @@ class Days(Listed, rx.State):
         await done(self, view.compared(found.open_drift, found.meter_name, moving=found.moving))
 
     @rx.event(background=True)
-    @notices.shown_from_background
+    @notices.handle_background_errors
     async def compare_day(self) -> None:
         """The provider is asked about one customer after the other: the page is free meanwhile."""
         async with self:
@@ -77,7 +77,7 @@ class Days(Listed, rx.State):
             await done(self, f"{who} compared for {formats.day(day)}.")
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def correct(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         customer, day = asked.customer_day(payloads.word(form, "subject"))
@@ -88,7 +88,7 @@ class Days(Listed, rx.State):
         await done(self, view.corrected(found))
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def settle(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         customer, day = asked.customer_day(payloads.word(form, "subject"))

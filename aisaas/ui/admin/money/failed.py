@@ -57,7 +57,7 @@ class FailedJobs(rx.State):
         self.more = page.more
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def retry(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         job, _, item = payloads.word(form, "subject").partition(" ")

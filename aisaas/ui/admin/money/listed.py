@@ -39,7 +39,7 @@ class Listed(rx.State, mixin=True):
         await self._show(principal, self.WHICH[0][0])
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def choose(self, which: str) -> None:
         principal = await admin_of(self)
         which, self._ends = asked.choice(which, self.WHICH), []
@@ -47,14 +47,14 @@ class Listed(rx.State, mixin=True):
         await notices.clear(self)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def find(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         self._search, self._ends = payloads.search(form), []
         await self._show_again(principal)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def older(self) -> None:
         principal = await admin_of(self)
         if self.shown.older and self._end_here is not None:
@@ -62,7 +62,7 @@ class Listed(rx.State, mixin=True):
             await self._show_again(principal)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def newer(self) -> None:
         principal = await admin_of(self)
         self._ends = self._ends[:-1]

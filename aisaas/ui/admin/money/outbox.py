@@ -28,7 +28,7 @@ class OutboxRows(Listed, rx.State):
         self.shown = view.outbox_view(found, health, which, self._page)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def resend(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         sent = await services().money.usage.resend(
@@ -38,7 +38,7 @@ class OutboxRows(Listed, rx.State):
         await done(self, view.resent(sent))
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def resolve(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         rows, resolution = asked.rows(form), asked.resolution(form)

@@ -15,7 +15,7 @@ from aisaas.ui.admin.money.state import Money
 def page() -> rx.Component:
     return shell.frame(
         "Billing",
-        components.unsold(),
+        components.stripe_not_configured(),
         components.outbox(),
         components.webhooks(),
         components.days(),

@@ -37,7 +37,7 @@ class Plans(Listed, rx.State):
         await super()._begin(principal)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def compare(self, subject: str) -> None:
         principal = await admin_of(self)
         found = await services().money.entitlements.compare_one(
@@ -47,7 +47,7 @@ class Plans(Listed, rx.State):
         await done(self, view.compared(found))
 
     @rx.event(background=True)
-    @notices.shown_from_background
+    @notices.handle_background_errors
     async def compare_all(self) -> None:
         """The provider is asked about one user after the other: the page is free meanwhile."""
         async with self:
@@ -65,7 +65,7 @@ class Plans(Listed, rx.State):
             await done(self, said)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def correct(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         user_id = payloads.identifier(payloads.word(form, "subject"))

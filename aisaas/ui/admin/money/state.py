@@ -21,7 +21,7 @@ class Money(rx.State):
     sold: bool = False
 
     @rx.event
-    @notices.shown_on_load
+    @notices.handle_load_errors
     async def load(self) -> None:
         principal = await entered(self)
         self.sold = services().payments is not None

@@ -28,7 +28,7 @@ class WebhookRows(Listed, rx.State):
         self.shown = view.events_view(found, health, which, self._page)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def replay(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         outcome = await services().money.webhooks.replay(

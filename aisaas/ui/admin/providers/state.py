@@ -34,14 +34,14 @@ class ProviderStatuses(rx.State):
     _watch: str = ""
 
     @rx.event
-    @notices.shown_on_load
+    @notices.handle_load_errors
     async def load(self) -> EventType[()]:
         await _show(self, await entered(self))
         self.ready = True
         return ProviderStatuses.watch
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def choose_span(self, span: str) -> None:
         principal = await admin_of(self)
         self.span = asked.span(span)
@@ -49,7 +49,7 @@ class ProviderStatuses(rx.State):
         await notices.clear(self)
 
     @rx.event(background=True)
-    @notices.shown_from_background
+    @notices.handle_background_errors
     async def watch(self) -> None:
         async with self:
             await admin_of(self)

@@ -21,7 +21,7 @@ class FoundModels(rx.State):
     asking: bool = False
 
     @rx.event(background=True)
-    @notices.shown_from_background
+    @notices.handle_background_errors
     async def find(self, form: dict[str, str]) -> None:
         """The provider may take its time: the page is free meanwhile."""
         provider, words = asked.word(form, "provider"), payloads.search(form)
@@ -42,7 +42,7 @@ class FoundModels(rx.State):
             self.rows = [view.found_view(each, sold, shown) for each in found.models]
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def add(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         wanted = asked.new_model(form, plans(services().settings))

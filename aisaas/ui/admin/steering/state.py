@@ -30,14 +30,14 @@ class Steering(rx.State):
     told: str = ""
 
     @rx.event
-    @notices.shown_on_load
+    @notices.handle_load_errors
     async def load(self) -> None:
         principal = await entered(self)
         await show(self, principal)
         self.ready = True
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def set_cap(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         scope, usd = asked.scope(form), asked.usd_or_settings(form)
@@ -46,7 +46,7 @@ class Steering(rx.State):
         await done(self, "Cap changed. It applies from the next call.")
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def engage(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         await services().live_catalogue.up_to(principal.models_revision)
@@ -60,7 +60,7 @@ class Steering(rx.State):
         await done(self, "New calls are stopped.")
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def lift(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         scope, reason = asked.word(form, "subject"), asked.word(form, "reason")
@@ -69,7 +69,7 @@ class Steering(rx.State):
         await done(self, "Calls resumed.")
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def change_model(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         await services().offers.change(
@@ -82,7 +82,7 @@ class Steering(rx.State):
         await done(self, "Model changed. It applies from the next call.")
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def retire_model(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         model, reason = asked.word(form, "subject"), asked.word(form, "reason")
@@ -92,7 +92,7 @@ class Steering(rx.State):
         await done(self, "Model retired. Running replies finish.")
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def restore_model(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         model, reason = asked.word(form, "subject"), asked.word(form, "reason")
@@ -102,7 +102,7 @@ class Steering(rx.State):
         await done(self, "Model restored. It's available from the next call.")
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def remove_model(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         model, reason = asked.word(form, "subject"), asked.word(form, "reason")

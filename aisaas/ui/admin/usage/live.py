@@ -29,7 +29,7 @@ class LiveFigures(rx.State):
     _watch: str = ""
 
     @rx.event(background=True)
-    @notices.shown_from_background
+    @notices.handle_background_errors
     async def watch(self) -> None:
         async with self:
             await admin_of(self)

@@ -34,7 +34,7 @@ class Usage(rx.State):
     _search: str = ""
 
     @rx.event
-    @notices.shown_on_load
+    @notices.handle_load_errors
     async def load(self) -> EventType[()]:
         principal = await entered(self)
         self._search = ""
@@ -44,14 +44,14 @@ class Usage(rx.State):
         return LiveFigures.watch
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def choose_days(self, days: str) -> None:
         principal = await admin_of(self)
         self._days, self._from_to = asked.days(days), None
         await _show(self, principal)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def choose_span(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         span = asked.span(form)
@@ -59,46 +59,46 @@ class Usage(rx.State):
         await _show(self, principal)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def choose_step(self, step: str) -> None:
         principal = await admin_of(self)
         self._step = asked.step(step)
         await _show_report(self, principal)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def choose_split(self, split: str) -> None:
         principal = await admin_of(self)
         self.split = asked.split(split)
         await _show_report(self, principal)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def sort_shares(self, key: str) -> None:
         principal = await admin_of(self)
         self.share_order = asked.order(key, view.SHARE_ORDERS, self.share_order)
         await _show_report(self, principal)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def find(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         self._search = payloads.search(form)
         await _show_users(self, principal)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def sort_users(self, key: str) -> None:
         principal = await admin_of(self)
         await _show_users(self, principal, asked.order(key, asked.USER_ORDERS, self.users.order))
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def earlier(self) -> None:
         await _show_users(self, await admin_of(self), page=self.users.pages.page - 1)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def later(self) -> None:
         pages = self.users.pages
         await _show_users(self, await admin_of(self), page=pages.page + (1 if pages.later else 0))

@@ -26,7 +26,7 @@ class OneUser(rx.State):
     user: OneUserView = OneUserView()
 
     @rx.event
-    @notices.shown_on_load
+    @notices.handle_load_errors
     async def load(self) -> None:
         self.ready, self.user = False, OneUserView()
         principal = await entered(self)
@@ -40,28 +40,28 @@ class OneUser(rx.State):
         self.ready = True
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def suspend(self, form: Form) -> None:
         principal, user_id = await admin_of(self), asked.user(form)
         ended = await services().users.suspend(principal, user_id, reason=asked.reason(form))
         await _done(self, principal, user_id, f"Suspended. {_signed_out(ended)}")
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def lift(self, form: Form) -> None:
         principal, user_id = await admin_of(self), asked.user(form)
         await services().users.lift(principal, user_id, reason=asked.reason(form))
         await _done(self, principal, user_id, "Account unsuspended.")
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def sign_out(self, form: Form) -> None:
         principal, user_id = await admin_of(self), asked.user(form)
         ended = await services().users.sign_out(principal, user_id, reason=asked.reason(form))
         await _done(self, principal, user_id, _signed_out(ended))
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def set_limits(self, form: Form) -> None:
         principal, user_id = await admin_of(self), asked.user(form)
         limits = asked.limits(form)
@@ -69,7 +69,7 @@ class OneUser(rx.State):
         await _done(self, principal, user_id, "Limits saved. They apply from the next message.")
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def grant_credits(self, form: Form) -> None:
         principal, user_id, tokens = await admin_of(self), asked.user(form), asked.tokens(form)
         end, why = asked.last_day(form), asked.reason(form)
@@ -79,7 +79,7 @@ class OneUser(rx.State):
         )
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def make_admin(self, form: Form) -> None:
         principal, user_id = await admin_of(self), asked.user(form)
         users, why = services().users, asked.reason(form)
@@ -87,7 +87,7 @@ class OneUser(rx.State):
         await _done(self, principal, user_id, "They're now an admin.")
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def end_admin(self, form: Form) -> None:
         principal, user_id = await admin_of(self), asked.user(form)
         users, why = services().users, asked.reason(form)
@@ -96,7 +96,7 @@ class OneUser(rx.State):
         await _done(self, await admin_of(self), user_id, "They're no longer an admin.")
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def mail(self, form: Form) -> None:
         principal, user_id = await admin_of(self), asked.user(form)
         users, why = services().users, asked.reason(form)
@@ -104,7 +104,7 @@ class OneUser(rx.State):
         await _done(self, principal, user_id, "The sign-in server will email the link.")
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def mail_again(self, form: Form) -> None:
         principal, user_id = await admin_of(self), payloads.identifier(self.user.id)
         users, why = services().users, asked.reason(form)

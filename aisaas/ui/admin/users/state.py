@@ -21,7 +21,7 @@ class Users(rx.State):
     _search: str = ""
 
     @rx.event
-    @notices.shown_on_load
+    @notices.handle_load_errors
     async def load(self) -> None:
         principal = await entered(self)
         self._search = ""
@@ -29,38 +29,38 @@ class Users(rx.State):
         self.ready = True
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def find(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         self._search = payloads.search(form)
         await _show(self, principal, self.found)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def choose_plan(self, plan: str) -> None:
         principal = await admin_of(self)
         await _show(self, principal, replace(self.found, plan=asked.plan(plan)))
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def choose_standing(self, standing: str) -> None:
         principal = await admin_of(self)
         await _show(self, principal, replace(self.found, standing=asked.standing(standing)))
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def sort(self, key: str) -> None:
         principal = await admin_of(self)
         order = asked.order(key, self.found.order)
         await _show(self, principal, replace(self.found, order=order))
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def earlier(self) -> None:
         await _show(self, await admin_of(self), self.found, self.found.pages.page - 1)
 
     @rx.event
-    @notices.shown
+    @notices.handle_errors
     async def later(self) -> None:
         await _show(self, await admin_of(self), self.found, self.found.pages.page + 1)
 

@@ -56,7 +56,7 @@ class HeldStore {
   }
 }
 
-export function Gate({ ready, hydrated, session, readyVar, live, refusal, onAgain, children }) {
+export function LoadingGate({ ready, hydrated, session, readyVar, live, refusal, onAgain, children }) {
   const store = useContext(StateStoreContext);
   const [opened, setOpened] = useState(false);
   const held = useMemo(
