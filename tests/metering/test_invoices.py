@@ -202,6 +202,8 @@ class Life:
         customer = (await self.principal()).metered_customer
         if customer is None:
             return
+        # Which of two is the older is told by whole seconds.
+        await self.next_second()
         keys = [f"{plan}_base", "extra_usage"]
         prices = await self.client.v1.prices.list_async({"lookup_keys": keys, "active": True})
         await self.client.v1.subscriptions.create_async(

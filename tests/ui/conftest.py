@@ -267,7 +267,7 @@ EVERYBODYS = (
 
 @pytest.fixture
 def execute(url: str, shared_folder: Path) -> Generator[Execute]:
-    """Runs a statement as the schema's owner; models are as before afterwards."""
+    """Runs a statement as the schema's owner; models are as in the catalogue before and afterwards."""
     running = running_in(DataFolder(shared_folder / "data"))
     assert running is not None
 
@@ -275,6 +275,10 @@ def execute(url: str, shared_folder: Path) -> Generator[Execute]:
         with psycopg.connect(running.env["MIGRATION_DATABASE_URL"], autocommit=True) as database:
             database.execute(statement, values)  # pyright: ignore[reportArgumentType]
 
+    def forget_changes() -> None:
+        for table in ("model_overrides", "added_models"):
+            run(f"delete from private.{table}")
+
+    forget_changes()
     yield run
-    for table in ("model_overrides", "added_models"):
-        run(f"delete from private.{table}")
+    forget_changes()
