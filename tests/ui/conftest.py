@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -27,6 +28,7 @@ from playwright.sync_api import Error as PlaywrightError
 from reflex_base.registry import RegistrationContext
 
 from aisaas import wiring
+from aisaas.cli import environment, main
 from aisaas.cli.build import frontend
 from aisaas.cli.instance import running_in
 from aisaas.settings import PROJECT_ROOT, load
@@ -248,14 +250,18 @@ def signed_up(context: BrowserContext) -> Page:
 def make_admin(page: Page, folder: Path) -> None:
     """Who is signed in there becomes an admin: by an operator, beside the instance in `folder`."""
     email = page.locator(".account-email").text_content() or ""
-    subprocess.run(
-        [sys.executable, "-m", "aisaas", "admin", "grant", email, "--reason", "runs this"],
-        env=os.environ | {"AISAAS_DATA_DIR": str(folder / "data")},
-        cwd=PROJECT_ROOT,
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
+    running = running_in(DataFolder(folder / "data"))
+    assert running is not None
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in running.env.items():
+            patch.setenv(name, value)
+        patch.setenv("AISAAS_DATA_DIR", str(folder / "data"))
+        environment.configured.cache_clear()
+        # In a thread of its own, because this one has Playwright's event loop.
+        with ThreadPoolExecutor(1) as beside:
+            command = ["admin", "grant", email, "--reason", "runs this", "--yes"]
+            assert beside.submit(main, command).result(60) == 0
+    environment.configured.cache_clear()
 
 
 # For a second model that a new account may choose.
