@@ -48,7 +48,10 @@ WEBHOOK = "/api/webhooks/stripe"
 METER_WEBHOOK = "/api/webhooks/stripe/meters"
 # What each part may be told by our environment besides what the stack tells it. APP_ENV, because none of
 # them starts outside development.
-AUTH_VARIABLES = ("APP_ENV", "AUTH_MAIL_INTERVAL", "AUTH_JWT_TTL", "AUTH_SECURE_EMAIL_CHANGE")
+AUTH_VARIABLES = (
+    *("APP_ENV", "AUTH_MAIL_INTERVAL", "AUTH_JWT_TTL", "AUTH_SECURE_EMAIL_CHANGE"),
+    "AUTH_PASSWORD_KIB",
+)
 DEMO_VARIABLES = ("APP_ENV", "DEMO_TOKENS_PER_SECOND")
 
 Step = Callable[[str], AbstractContextManager[None]]

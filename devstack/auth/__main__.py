@@ -36,7 +36,7 @@ async def migrate(database_url: str) -> None:
 
 async def run(config: Config) -> None:
     database = Database(config.database_url)
-    passwords = Passwords()
+    passwords = Passwords(config.password_kib)
     try:
         await database.apply_schema()
         async with database.transaction() as connection:

@@ -11,6 +11,9 @@ from devstack.serving import CannotStartError, read_port, refuse_outside_develop
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 TRUE_WORDS = ("1", "true", "yes", "on")
 FALSE_WORDS = ("0", "false", "no", "off")
+# What hashing one password takes; argon2 takes no less than 8.
+PASSWORD_KIB = 19 * 1024
+PASSWORD_KIB_BOUNDS = (8, 1024 * 1024)
 CAPTCHA_VENDORS = ("turnstile", "hcaptcha")
 # Supabase's own default: its server verifies, then leads to the site.
 CONFIRMATION_URL = "{confirmation_url}"
@@ -51,6 +54,7 @@ class Config:
     captcha: Captcha | None = None
     jwt_ttl: int = 3600
     mail_interval: int = 60
+    password_kib: int = PASSWORD_KIB
     mail_link: str = CONFIRMATION_URL
 
     @property
@@ -90,6 +94,7 @@ def read_config(environment: Mapping[str, str]) -> Config:
         captcha=read.captcha(),
         jwt_ttl=read.seconds("AUTH_JWT_TTL", 3600),
         mail_interval=read.seconds("AUTH_MAIL_INTERVAL", 60),
+        password_kib=read.password_kib("AUTH_PASSWORD_KIB"),
         mail_link=read.mail_link("AUTH_MAIL_LINK"),
     )
     if read.wrong:
@@ -145,6 +150,14 @@ class _Reader:
         if not text.isascii() or not text.isdigit():
             self.wrong.append(f"{name} is not a whole number of seconds")
             return default
+        return int(text)
+
+    def password_kib(self, name: str) -> int:
+        text = self.text(name) or str(PASSWORD_KIB)
+        least, most = PASSWORD_KIB_BOUNDS
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            self.wrong.append(f"{name} is not a whole number from {least} to {most}")
+            return PASSWORD_KIB
         return int(text)
 
     def names(self, name: str) -> tuple[str, ...]:

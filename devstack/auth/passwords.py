@@ -21,8 +21,6 @@ MINIMUM_CHARACTERS = 8
 MAXIMUM_BYTES = 72
 PARALLEL_HASHES = 2
 WAITING_HASHES = 200
-# Each running hash takes this much memory.
-MEMORY_KIB = 19 * 1024
 
 Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
@@ -45,8 +43,9 @@ def check_foreign_hash(encoded: str) -> None:
 
 
 class Passwords:
-    def __init__(self) -> None:
-        self._hasher = PasswordHasher(time_cost=2, memory_cost=MEMORY_KIB, parallelism=1)
+    def __init__(self, kib: int) -> None:
+        """Each running hash takes `kib` of memory."""
+        self._hasher = PasswordHasher(time_cost=2, memory_cost=kib, parallelism=1)
         self._threads = ThreadPoolExecutor(PARALLEL_HASHES, thread_name_prefix="password")
         self._waiting = 0
         self._nobodys_hash = self._hasher.hash(secrets.token_urlsafe())

@@ -289,6 +289,8 @@ def test_private_tables_are_closed_to_migrations(auth_database_url: str) -> None
             2,
             ["AUTH_MAIL_LINK doesn't know {hash}", "doesn't begin with an address"],
         ),
+        ({"AUTH_PASSWORD_KIB": "7"}, 2, ["AUTH_PASSWORD_KIB is not a whole number from 8"]),
+        ({"AUTH_PASSWORD_KIB": "8"}, 1, ["The database can't be reached"]),
         ({"AUTH_PUBLIC_URL": "http://10.0.0.1:9"}, 2, ["not a loopback address"]),
         ({"APP_ENV": "production"}, 1, ["development only"]),
         ({"APP_ENV": "preview"}, 1, ["development only"]),
