@@ -70,7 +70,7 @@ async def test_refusal_has_its_code_and_consumes_nothing(
         assert not database(f"select 1 from {table} where user_id = %s", ada.user_id), table
     # Not a single request was counted: the whole minute is still there.
     for _ in range(10):
-        started = await tight.chat.send(ada, "hello", conversation_id=None, model="demo")
+        started = await tight.chat.send(ada, "long 8", conversation_id=None, model="demo")
         await whole(tight, ada, started)
 
 
@@ -95,12 +95,12 @@ async def test_eleventh_message_in_a_minute_is_refused_until_the_first_is_a_minu
 ) -> None:
     ada = await new_principal(tight)
     for _ in range(10):
-        started = await tight.chat.send(ada, "hello", conversation_id=None, model="demo")
+        started = await tight.chat.send(ada, "long 8", conversation_id=None, model="demo")
         await whole(tight, ada, started)
     with pytest.raises(RateLimitedMinute):
-        await tight.chat.send(ada, "hello", conversation_id=None, model="demo")
+        await tight.chat.send(ada, "long 8", conversation_id=None, model="demo")
     with pytest.raises(RateLimitedMinute) as caught:
-        await tight.chat.send(ada, "hello", conversation_id=None, model="demo")
+        await tight.chat.send(ada, "long 8", conversation_id=None, model="demo")
     retry_at = caught.value.retry_at
     assert retry_at is not None
     assert datetime.now(UTC) < retry_at <= datetime.now(UTC) + timedelta(seconds=60)
@@ -109,10 +109,10 @@ async def test_eleventh_message_in_a_minute_is_refused_until_the_first_is_a_minu
 async def test_day_limit_refuses_with_the_time_to_come_back(tight: Services) -> None:
     ada = replace(await new_principal(tight), requests_per_day=2)
     for _ in range(2):
-        started = await tight.chat.send(ada, "hello", conversation_id=None, model="demo")
+        started = await tight.chat.send(ada, "long 8", conversation_id=None, model="demo")
         await whole(tight, ada, started)
     with pytest.raises(RateLimitedDay) as caught:
-        await tight.chat.send(ada, "hello", conversation_id=None, model="demo")
+        await tight.chat.send(ada, "long 8", conversation_id=None, model="demo")
     assert caught.value.retry_at is not None
     assert caught.value.retry_at > datetime.now(UTC)
 
@@ -124,7 +124,7 @@ async def test_request_refused_by_the_quota_gives_its_rate_back(tight: Services)
         with pytest.raises(QuotaExceeded) as caught:
             await tight.chat.send(broke, "hello", conversation_id=None, model="demo")
         assert caught.value.retry_at is not None
-    started = await tight.chat.send(ada, "hello", conversation_id=None, model="demo")
+    started = await tight.chat.send(ada, "long 8", conversation_id=None, model="demo")
     await whole(tight, ada, started)
 
 
@@ -138,10 +138,10 @@ async def test_kill_switch_stops_the_next_call_and_lifting_it_lets_it_through(
         try:
             # The principal was read before: the reservation asks once more.
             with pytest.raises(SpendingPaused):
-                await tight.chat.send(ada, "hello", conversation_id=None, model="demo")
+                await tight.chat.send(ada, "long 8", conversation_id=None, model="demo")
         finally:
             assert await tight.switches.lift(scope, actor="test", reason=drill)
-    started = await tight.chat.send(ada, "hello", conversation_id=None, model="demo")
+    started = await tight.chat.send(ada, "long 8", conversation_id=None, model="demo")
     await whole(tight, ada, started)
     actions = database("select action from audit_log where reason = %s order by created_at", drill)
     assert [row[0] for row in actions] == ["kill_switch.engage", "kill_switch.lift"] * 4
@@ -160,7 +160,7 @@ async def test_daily_cap_refuses_before_the_provider_is_called(
     async with build_services(**{cap: spent[0][0]}) as capped:
         ada = await new_principal(capped)
         with pytest.raises(SpendingPaused) as caught:
-            await capped.chat.send(ada, "hello", conversation_id=None, model="demo")
+            await capped.chat.send(ada, "long 8", conversation_id=None, model="demo")
     assert caught.value.retry_at is not None
     assert not database("select 1 from messages where user_id = %s", ada.user_id)
 

@@ -81,27 +81,37 @@ def test_an_app_that_can_not_be_loaded_is_a_line_with_its_stack(env: dict[str, s
     assert "REDIS_URL" in line["exception"]
 
 
-@pytest.mark.parametrize(
-    "surprise",
-    [
-        "raise ValueError('uncaught')",
-        "import threading; threading.Thread(target=lambda: 1 / 0).start()",
-        "import warnings; warnings.warn('a warning')",
-        "import gc\nclass A:\n  def __del__(self): 1 / 0\nA(); gc.collect()",
-        "import logging; logging.getLogger('LiteLLM').critical('of a library')",
-        "import asyncio\nasync def f(): asyncio.ensure_future(g()); await asyncio.sleep(0)\n"
-        "async def g(): 1 / 0\nasyncio.run(f())",
-    ],
-    ids=["uncaught", "thread", "warning", "finalizer", "litellm", "task"],
-)
-def test_what_nobody_caught_is_a_line(surprise: str, env: dict[str, str]) -> None:
-    begin = (
-        "from aisaas import observing; from aisaas.settings import load; observing.begin(load())\n"
-        "from aisaas.adapters.litellm_model import _import_litellm\n_import_litellm()\n"
-    )
-    _, found = lines(env, sys.executable, "-c", begin + surprise)
-    assert len(found) == 1
-    assert found[0]["level"] in {"warning", "error", "critical"}
+SURPRISES = """
+from aisaas import observing
+from aisaas.adapters.litellm_model import _import_litellm
+from aisaas.settings import load
+observing.begin(load())
+_import_litellm()
+
+import asyncio, gc, logging, threading, warnings
+thread = threading.Thread(target=lambda: {}['in a thread'])
+thread.start()
+thread.join()
+warnings.warn('a warning')
+class Finalized:
+    def __del__(self): {}['in a finalizer']
+Finalized()
+gc.collect()
+logging.getLogger('LiteLLM').critical('of a library')
+async def task(): {}['in a task']
+async def forgets(): asyncio.ensure_future(task()); await asyncio.sleep(0)
+asyncio.run(forgets())
+raise ValueError('uncaught')
+"""
+
+
+def test_what_nobody_caught_is_a_line(env: dict[str, str]) -> None:
+    _, found = lines(env, sys.executable, "-c", SURPRISES)
+    signs = ("a thread", "a warning", "a finalizer", "of a library", "a task", "uncaught")
+    assert len(found) == len(signs)
+    for line, sign in zip(found, signs, strict=True):
+        assert line["level"] in {"warning", "error", "critical"}
+        assert sign in line["message"] + line.get("exception", ""), line
 
 
 def test_a_worker_speaks_in_lines_and_serves_its_figures(env: dict[str, str]) -> None:
