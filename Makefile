@@ -31,7 +31,7 @@ cmp -s $(1).txt $(VENV)/$(subst /,-,$(1)).installed || { \
 	cp $(1).txt $(VENV)/$(subst /,-,$(1)).installed; }
 endef
 
-.PHONY: run dev shell db test migration check fix lock clean venv venv-run venv-dev help
+.PHONY: run dev shell db test test-browsers migration check fix lock clean venv venv-run venv-dev help
 
 help:
 	@echo 'make run     start everything at http://127.0.0.1:3000 (PORT=3001 make run for another port)'
@@ -39,6 +39,7 @@ help:
 	@echo 'make shell   a Python prompt with the services of the running instance'
 	@echo 'make db      psql on the database of the running instance'
 	@echo 'make test    run the tests; make test k=words runs those whose names contain the words'
+	@echo 'make test-browsers   run the main flows in Firefox and WebKitGTK'
 	@echo 'make check   check style, types, and architecture; changes nothing'
 	@echo 'make fix     fix what can be fixed automatically'
 	@echo 'make migration m="add a column"   write the migration that the tables and functions need'
@@ -64,6 +65,10 @@ WORKERS ?= 2
 test: venv-dev
 	@$(PY) -m devstack.chromium
 	@$(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(k),-k '$(k)')
+
+# The main flows in Firefox and WebKitGTK, which the machine must have.
+test-browsers: venv-dev
+	@$(PY) -m pytest tests/browsers
 
 check: venv-dev
 	@$(VENV)/bin/ruff format --check .

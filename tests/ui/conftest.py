@@ -248,8 +248,12 @@ def signed_up(context: BrowserContext) -> Page:
 
 
 def make_admin(page: Page, folder: Path) -> None:
-    """Who is signed in there becomes an admin: by an operator, beside the instance in `folder`."""
-    email = page.locator(".account-email").text_content() or ""
+    """Who is signed in there becomes an admin."""
+    grant_admin(page.locator(".account-email").text_content() or "", folder)
+
+
+def grant_admin(email: str, folder: Path) -> None:
+    """By an operator, beside the instance in `folder`."""
     running = running_in(DataFolder(folder / "data"))
     assert running is not None
     with pytest.MonkeyPatch.context() as patch:
