@@ -1,7 +1,7 @@
 """The model providers that can be called, as data: well-known ones, each switched on by its variable,
 and those of the file that MODEL_PROVIDERS names, for everything else LiteLLM speaks.
 
-A file entry never holds a key: it names the variable that does. `settings.py` resolves them, so it
+A file entry never holds a key: it names the variable that does. `settings/` resolves them, so it
 stays the only reader of the environment, and every key is a SecretStr from the start.
 """
 

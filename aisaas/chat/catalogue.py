@@ -24,6 +24,7 @@ from aisaas.ports import NO_REASONING, Ability, Effort, Model, ModelFacts, Reaso
 from aisaas.prices import Price, Tier, weight_of, window_within
 from aisaas.providers import KNOWN, ProviderId
 from aisaas.settings import Settings
+from aisaas.settings.plans import PLANS
 
 BUNDLED = Path(__file__).with_name("catalogue.json")
 
@@ -439,7 +440,7 @@ def _ollama_entries(settings: Settings) -> list[ModelEntry]:
             context_window=8192,
             max_output=4096,
             weight=Decimal(1),
-            plans=frozenset({"free", "pro", "business"}),
+            plans=frozenset(plan.id for plan in PLANS),
             price=PriceEntry(input_usd=Decimal(0), output_usd=Decimal(0), version="own-machine"),
         )
         for name in settings.ollama_models

@@ -8,6 +8,7 @@ from decimal import ROUND_FLOOR, Decimal
 
 from aisaas.ports import RateLimits
 from aisaas.settings import Settings
+from aisaas.settings.plans import PlanSettings
 
 FREE = "free"
 MILLION = Decimal(1_000_000)
@@ -56,46 +57,27 @@ class Plan:
 
 def plans(settings: Settings) -> Mapping[str, Plan]:
     """By id, the cheapest first."""
-    listed = (
-        Plan(
-            id=FREE,
-            label="Free",
-            rates=RateLimits(settings.free_requests_per_minute, settings.free_requests_per_day),
-            tokens_per_month=settings.free_tokens_per_month,
-            parallel_replies=settings.free_parallel_replies,
-        ),
-        Plan(
-            id="pro",
-            label="Pro",
-            rates=RateLimits(settings.pro_requests_per_minute, settings.pro_requests_per_day),
-            tokens_per_month=settings.pro_tokens_per_month,
-            parallel_replies=settings.pro_parallel_replies,
-            price=PlanPrice(
-                base_usd=settings.pro_base_usd,
-                overage_usd_per_million=settings.pro_overage_usd_per_million,
-                default_cap_usd=settings.pro_overage_cap_usd,
-                trial_days=settings.pro_trial_days,
-                trial_tokens=settings.pro_trial_tokens,
-            ),
-        ),
-        Plan(
-            id="business",
-            label="Business",
-            rates=RateLimits(
-                settings.business_requests_per_minute, settings.business_requests_per_day
-            ),
-            tokens_per_month=settings.business_tokens_per_month,
-            parallel_replies=settings.business_parallel_replies,
-            price=PlanPrice(
-                base_usd=settings.business_base_usd,
-                overage_usd_per_million=settings.business_overage_usd_per_million,
-                default_cap_usd=settings.business_overage_cap_usd,
-                trial_days=settings.business_trial_days,
-                trial_tokens=settings.business_trial_tokens,
-            ),
-        ),
+    return {each.id: _plan(each) for each in settings.plans}
+
+
+def _plan(of: PlanSettings) -> Plan:
+    limits, pricing = of.limits, of.pricing
+    return Plan(
+        id=of.id,
+        label=of.label,
+        rates=RateLimits(limits.requests_per_minute, limits.requests_per_day),
+        tokens_per_month=limits.tokens_per_month,
+        parallel_replies=limits.parallel_replies,
+        price=PlanPrice(
+            base_usd=pricing.base_usd,
+            overage_usd_per_million=pricing.overage_usd_per_million,
+            default_cap_usd=pricing.overage_cap_usd,
+            trial_days=pricing.trial_days,
+            trial_tokens=pricing.trial_tokens,
+        )
+        if pricing is not None
+        else None,
     )
-    return {plan.id: plan for plan in listed}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from aisaas.admin.users_models import Found, FoundPage
 from aisaas.admin.users_store import MOST_COUNTED, PAGE
 from aisaas.formats import sum_usd
+from aisaas.settings.plans import PLANS as SOLD_PLANS
 from aisaas.ui import routes
 from aisaas.ui.admin.view import OrderView, PagerView, pager_view
 
@@ -18,7 +19,7 @@ STANDINGS = (
     ("suspended", "Suspended"),
     ("admins", "Admins"),
 )
-PLANS = (("", "All plans"), ("free", "Free"), ("pro", "Pro"), ("business", "Business"))
+PLANS = (("", "All plans"), *((plan.id, plan.label) for plan in SOLD_PLANS))
 STATUSES = {
     "free": "",
     "active": "",
