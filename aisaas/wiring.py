@@ -81,6 +81,7 @@ from aisaas.controls.found_models import FoundModels, Provider
 from aisaas.controls.kill_switch import KillSwitches
 from aisaas.controls.lineup import ModelSource
 from aisaas.controls.model_overrides import ModelOffers
+from aisaas.controls.ports import Discovery
 from aisaas.controls.spending_caps import Caps, CapScope
 from aisaas.db.engine import DatabasePool, PoolUse
 from aisaas.db.purging import Purge
@@ -88,7 +89,6 @@ from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.observe.draining import Draining
 from aisaas.observe.readiness import Dependencies, Dependency
-from aisaas.ports import Discovery
 from aisaas.settings import Settings, settings
 
 log = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ import httpx
 import psycopg
 
 from aisaas.adapters.stripe_payments import StripePayments
+from aisaas.billing.ports import EXTRA_USAGE_METER
 from aisaas.db.migrate import upgrade
-from aisaas.ports import EXTRA_USAGE_METER
 from aisaas.settings import PROJECT_ROOT
 from devstack.stack import PARTS, Stack
 

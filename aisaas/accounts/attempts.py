@@ -18,8 +18,8 @@ from uuid import UUID, uuid4
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from aisaas.accounts.ports import AttemptLimiter, Window
 from aisaas.errors import AuthError
-from aisaas.ports import AttemptLimiter, Window
 
 Kind = Literal["sign_in", "sign_up", "mail_from", "mail_to"]
 Subject = Literal["account", "address"]

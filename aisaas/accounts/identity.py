@@ -28,6 +28,7 @@ from aisaas.accounts.attempts import Attempt, Attempts
 from aisaas.accounts.live import LiveSessions
 from aisaas.accounts.models import OpenedBy, OwnSession, Principal
 from aisaas.accounts.passwords import check_new_password
+from aisaas.accounts.ports import AuthSession, AuthUser, Identity, LinkKind, ProviderVisit
 from aisaas.accounts.store import LiveSession
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
@@ -39,7 +40,6 @@ from aisaas.errors import (
     Unauthenticated,
     Unavailable,
 )
-from aisaas.ports import AuthSession, AuthUser, Identity, LinkKind, ProviderVisit
 
 log = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from uuid import UUID
 
 from aisaas.accounts import store
 from aisaas.accounts.models import OpenedBy, Principal
+from aisaas.accounts.ports import AuthSession, Identity, SignOutScope
 from aisaas.accounts.sessions import (
     SESSION_LIFETIME_SECONDS,
     TokenCipher,
@@ -29,7 +30,6 @@ from aisaas.accounts.store import HeldTokens, LiveSession, NewSession
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import AuthError, DependencyError, TooSlow, Unauthenticated, Unavailable
 from aisaas.observe import context
-from aisaas.ports import AuthSession, Identity, SignOutScope
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ import time
 
 import httpx
 
+from aisaas.billing.ports import Alert
 from aisaas.errors import AlertError
-from aisaas.ports import Alert
 
 SECONDS = 10.0
 SIGNATURE = "X-Alert-Signature"
@@ -28,7 +28,7 @@ CLIENT_ERRORS = range(300, 500)
 
 
 class AlertWebhook:
-    """Implements `ports.AlertSink`."""
+    """Implements `billing.ports.AlertSink`."""
 
     def __init__(self, url: str, secret: str | None, *, app: str) -> None:
         self._url = url

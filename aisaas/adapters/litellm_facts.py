@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aisaas.adapters.litellm_prices import entry_of
-from aisaas.ports import Ability, ModelFacts
+from aisaas.language_models import Ability, ModelFacts
 
 _ABILITIES: dict[Ability, str] = {
     "thinking": "supports_reasoning",

@@ -29,19 +29,10 @@ from aisaas.adapters.litellm_prices import entry_of, package_dir, price_of
 from aisaas.adapters.litellm_reasoning import effort_for, reasoning_of
 from aisaas.adapters.litellm_request import request
 from aisaas.adapters.litellm_wire import Reading, Wire, watch_every_answer, wire
+from aisaas.chat.ports import Admitted, Chunk, Finish, Text, Thinking
 from aisaas.errors import KEY_REFUSED, MODEL_GONE, ProviderError
+from aisaas.language_models import Model, ModelFacts, Reasoning, Usage
 from aisaas.observe.calls import provider_call
-from aisaas.ports import (
-    Admitted,
-    Chunk,
-    Finish,
-    Model,
-    ModelFacts,
-    Reasoning,
-    Text,
-    Thinking,
-    Usage,
-)
 from aisaas.prices import Price
 from aisaas.settings import Settings
 from aisaas.text_cleaning import StreamCleaner
@@ -115,7 +106,7 @@ def _in_background(work: Callable[[], Any]) -> Future[Any]:
 
 
 class LiteLLMModel:
-    """Implements `ports.LanguageModel`."""
+    """Implements `chat.ports.LanguageModel`."""
 
     def __init__(self, settings: Settings) -> None:
         self._loading: Future[Any] | None = None

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from aisaas.ports import Effort, Reasoning
+from aisaas.language_models import Effort, Reasoning
 
 # OpenAI's models of the map that think and take no effort are chat models and computer use.
 _TAKES_EFFORT = re.compile(r"(?:o\d|gpt-\d)(?!.*\bchat\b)")

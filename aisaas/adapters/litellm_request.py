@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aisaas.adapters.litellm_prices import entry_of
-from aisaas.ports import Model, Turn
+from aisaas.chat.ports import Turn
+from aisaas.language_models import Model
 from aisaas.providers import ModelProvider
 
 CONNECT_AND_READ_SECONDS = 600.0

@@ -20,7 +20,7 @@ import httpx
 
 from aisaas.adapters.litellm_facts import facts_of
 from aisaas.adapters.litellm_prices import find_entry, price_of
-from aisaas.ports import Discovery, FoundModel
+from aisaas.controls.ports import Discovery, FoundModel
 from aisaas.prices import MILLION, Price
 from aisaas.providers import BY_PREFIX, ModelProvider
 

@@ -12,8 +12,8 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
+from aisaas.accounts.ports import Window
 from aisaas.adapters.redis_client import bounded
-from aisaas.ports import Window
 
 # KEYS: a log for each window. ARGV: attempt id, then limit and seconds for each window.
 # Returns '' or the seconds until all windows have room; a string, since Lua numbers lose their
@@ -47,7 +47,7 @@ return 0
 
 
 class RedisAttempts:
-    """Implements `ports.AttemptLimiter`."""
+    """Implements `accounts.ports.AttemptLimiter`."""
 
     def __init__(self, redis: Redis, *, prefix: str) -> None:
         self._prefix = prefix

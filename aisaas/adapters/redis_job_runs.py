@@ -14,7 +14,7 @@ from aisaas.adapters.redis_client import bounded
 
 
 class RedisJobRuns:
-    """Implements `ports.JobTimes`."""
+    """Implements `observe.jobs.JobTimes`."""
 
     def __init__(self, redis: Redis, *, prefix: str) -> None:
         self._redis = redis

@@ -14,7 +14,8 @@ from uuid import UUID
 from redis.asyncio import Redis
 
 from aisaas.adapters.redis_client import bounded
-from aisaas.ports import RateDecision, RateLimits
+from aisaas.billing.plans.models import RateLimits
+from aisaas.chat.ports import RateDecision
 
 # KEYS: minute log, day counter (its name is a prefix; the day's number is appended).
 # ARGV: request id, per minute, per day.
@@ -73,7 +74,7 @@ return 1
 
 
 class RedisLimiter:
-    """Implements `ports.RateLimiter`."""
+    """Implements `chat.ports.RateLimiter`."""
 
     def __init__(self, redis: Redis, *, prefix: str) -> None:
         self._prefix = prefix

@@ -15,8 +15,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from aisaas.adapters.redis_client import bounded
+from aisaas.chat.ports import LogEntry, LoggedReply
 from aisaas.errors import DependencyError
-from aisaas.ports import LogEntry, LoggedReply, Usage
+from aisaas.language_models import Usage
 
 KEEP_RUNNING_SECONDS = 3600
 # Followers in other processes still read the end for a while.
@@ -26,7 +27,7 @@ PAGE = 500
 
 
 class RedisReplyLog:
-    """Implements `ports.ReplyLog`."""
+    """Implements `chat.ports.ReplyLog`."""
 
     def __init__(self, redis: Redis, listening: Redis, *, prefix: str) -> None:
         self._redis = redis

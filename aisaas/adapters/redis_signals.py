@@ -19,7 +19,7 @@ POLL_SECONDS = 5.0
 
 
 class RedisSignals:
-    """Implements `ports.Signals`."""
+    """Implements `signals.Signals`."""
 
     def __init__(self, redis: Redis, listening: Redis, *, prefix: str) -> None:
         self._redis = redis

@@ -22,8 +22,8 @@ from ipaddress import ip_address
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
+from aisaas.billing.notices.ports import Mail
 from aisaas.errors import MailError, MailRefused
-from aisaas.ports import Mail
 
 STEP_SECONDS = 10.0
 MAIL_SECONDS = 60.0
@@ -73,7 +73,7 @@ class SmtpMail:
         self._name, self._address = parseaddr(sender)
 
     async def send(self, mail: Mail) -> None:
-        """See `ports.Mailer`."""
+        """See `billing.notices.ports.Mailer`."""
         message = self._message(mail)
         try:
             async with asyncio.timeout(MAIL_SECONDS):

@@ -31,8 +31,8 @@ from aisaas.adapters.stripe_objects import (
 )
 from aisaas.adapters.stripe_payments import BILLING_MODE, MISSING
 from aisaas.billing.plans.terms import MILLION, Plan, plans
+from aisaas.billing.ports import EXTRA_USAGE_METER, TOKEN_METER
 from aisaas.errors import PaymentsRefused
-from aisaas.ports import EXTRA_USAGE_METER, TOKEN_METER
 from aisaas.settings import Settings
 
 if TYPE_CHECKING:

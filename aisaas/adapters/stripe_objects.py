@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
-from aisaas.ports import (
+from aisaas.billing.ports import (
     EXTRA_USAGE_METER,
     Invoice,
     InvoiceLine,

@@ -55,8 +55,7 @@ from aisaas.adapters.stripe_webhooks import (
     verify,
 )
 from aisaas.billing.plans.models import FINAL_STATUSES
-from aisaas.errors import CHECKOUT_PAID, PaymentsRefused
-from aisaas.ports import (
+from aisaas.billing.ports import (
     EXTRA_USAGE_METER,
     EndedSubscription,
     Invoice,
@@ -68,6 +67,7 @@ from aisaas.ports import (
     PaymentEvent,
     PeriodAllowance,
 )
+from aisaas.errors import CHECKOUT_PAID, PaymentsRefused
 
 if TYPE_CHECKING:
     from stripe.params import (
@@ -100,7 +100,7 @@ class _Prices:
 
 
 class StripePayments:
-    """Implements `ports.Payments`. An instance belongs to one event loop."""
+    """Implements `billing.ports.Payments`. An instance belongs to one event loop."""
 
     def __init__(
         self,

@@ -30,10 +30,10 @@ from aisaas.adapters.stripe_simulation import (
     simulated,
 )
 from aisaas.billing.plans.terms import Plan, plans
+from aisaas.billing.ports import MeterEvent
 from aisaas.billing.reservations.quota import beyond_included, price_of
 from aisaas.billing.subscriptions.checkout import cents, upgraded
 from aisaas.errors import PaymentsError, PaymentsRefused
-from aisaas.ports import MeterEvent
 from aisaas.settings import Settings
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400

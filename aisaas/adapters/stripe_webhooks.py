@@ -14,8 +14,8 @@ from stripe import StripeClient, WebhookSignature
 
 from aisaas.adapters.stripe_client import read, translated
 from aisaas.adapters.stripe_objects import StripeEvent, StripeMeterProblem
+from aisaas.billing.ports import MeterEvent, MeterProblem, PaymentEvent
 from aisaas.errors import WebhookInvalid
-from aisaas.ports import MeterEvent, MeterProblem, PaymentEvent
 
 SIGNATURE_SECONDS = 300
 METER_PROBLEM = "v1.billing.meter.error_report_triggered"

@@ -26,9 +26,9 @@ from supabase_auth.errors import (
 )
 from supabase_auth.types import Provider, Session, User
 
+from aisaas.accounts.ports import AuthSession, AuthUser, LinkKind, ProviderVisit, SignOutScope
 from aisaas.errors import AuthError, DependencyError
 from aisaas.observe.outages import OUTAGES, is_late
-from aisaas.ports import AuthSession, AuthUser, LinkKind, ProviderVisit, SignOutScope
 
 TIMEOUT_SECONDS = 5.0
 SERVER_TROUBLE = 500
@@ -69,7 +69,7 @@ DEFAULT_SENTENCE = "That didn't work. Check your entries and try again."
 
 
 class SupabaseIdentity:
-    """Implements `ports.Identity`."""
+    """Implements `accounts.ports.Identity`."""
 
     def __init__(self, url: str, publishable_key: str, secret_key: str | None = None) -> None:
         self._url = url

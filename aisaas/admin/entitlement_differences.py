@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aisaas.accounts.admin_access import Actor, acting, admin_read, may_look, stated
 from aisaas.audit.store import audit
 from aisaas.billing.plans.models import FINAL_STATUSES, Entitlement
+from aisaas.billing.ports import PaidSubscription, Payments
 from aisaas.billing.subscriptions import entitlement_store as store
 from aisaas.billing.subscriptions.entitlement_store import (
     DifferenceEntry,
@@ -40,7 +41,6 @@ from aisaas.errors import (
     Unavailable,
 )
 from aisaas.observe import context
-from aisaas.ports import PaidSubscription, Payments
 
 log = logging.getLogger(__name__)
 

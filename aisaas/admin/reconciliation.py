@@ -27,9 +27,9 @@ from aisaas.audit.store import audit
 from aisaas.billing.metering import reconciliation_reports as store
 from aisaas.billing.metering.reconcile import Compared, Reconciliation
 from aisaas.billing.metering.reconciliation_reports import DayEntry, DriftHealth
+from aisaas.billing.ports import TOKEN_METER, Payments
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, PaymentsRefused, Unavailable
-from aisaas.ports import TOKEN_METER, Payments
 
 PAGE_ENTRIES = 50
 Remedy = Literal["sent", "cancelled", "to_credit"]

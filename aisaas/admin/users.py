@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.admin_access import Actor, acting, stated
 from aisaas.accounts.live import LiveSessions
+from aisaas.accounts.ports import Identity
 from aisaas.accounts.store import HeldTokens, revoke_all_of
 from aisaas.admin import users_store as users
 from aisaas.admin.credits import grant_in
@@ -49,7 +50,6 @@ from aisaas.billing.reservations.quota import Quota
 from aisaas.billing.subscriptions.checkout import HIGHEST_CAP_USD, cents
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, AuthError, DependencyError, NotFound, Unavailable
-from aisaas.ports import Identity
 
 NO_SUCH_USER = "That user doesn't exist."
 # A slip of the finger beyond these is no limit at all.

@@ -16,12 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.admin_access import Actor, acting, admin_read, stated
 from aisaas.audit.store import audit
+from aisaas.billing.ports import Payments
 from aisaas.billing.subscriptions import event_reports as store
 from aisaas.billing.subscriptions.event_reports import WebhookEntry, WebhookHealth
 from aisaas.billing.subscriptions.events import METER_PROBLEM, StripeEvents
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, PaymentsRefused, Unavailable
-from aisaas.ports import Payments
 
 PAGE_ENTRIES = 50
 FAILED = "failed"

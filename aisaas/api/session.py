@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from aisaas.accounts.identity import Scope
+from aisaas.accounts.ports import LinkKind
 from aisaas.api.forms import (
     SEE_OTHER,
     Email,
@@ -30,7 +31,6 @@ from aisaas.api.forms import (
 )
 from aisaas.api.paths import CONFIRM, HOME, LOGIN, RESET, SETTINGS, SIGNUP
 from aisaas.errors import DependencyError, TooSlow, Unavailable
-from aisaas.ports import LinkKind
 from aisaas.wiring import services
 
 log = logging.getLogger(__name__)

@@ -20,10 +20,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from aisaas.billing.ports import Payments
 from aisaas.billing.subscriptions.events import StripeEvents, failure_code
 from aisaas.errors import AisaasError, WebhookInvalid
 from aisaas.observe.metrics import WEBHOOKS
-from aisaas.ports import Payments
 from aisaas.wiring import services
 
 log = logging.getLogger(__name__)

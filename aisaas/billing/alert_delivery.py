@@ -12,10 +12,10 @@ from collections.abc import Callable
 from aisaas.billing import alert_delivery_store as store
 from aisaas.billing.alert_delivery_store import DueAlert, Queue
 from aisaas.billing.job_failures import name_of
+from aisaas.billing.ports import Alert, AlertSink
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import AlertError, DependencyError
 from aisaas.observe.metrics import JOB_ITEMS_FAILED
-from aisaas.ports import Alert, AlertSink
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from aisaas.controls.lineup import ListedModel, UnfitModelError
 from aisaas.controls.model_overrides import Offer, offers_of
 from aisaas.controls.models import AddedModel
 from aisaas.errors import ConfigurationError, ModelUnavailable
-from aisaas.ports import NO_REASONING, Ability, Effort, Model, ModelFacts, Reasoning
+from aisaas.language_models import NO_REASONING, Ability, Effort, Model, ModelFacts, Reasoning
 from aisaas.prices import Price, Tier, weight_of, window_within
 from aisaas.providers import KNOWN, ProviderId
 from aisaas.settings import Settings

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from aisaas.billing.providers.health_store import CircuitState
 from aisaas.errors import MODEL_GONE
-from aisaas.ports import Model
+from aisaas.language_models import Model
 
 FAILURES = 3
 OPEN_SECONDS = 30.0

@@ -26,7 +26,7 @@ from aisaas.errors import (
     NotFound,
     Unavailable,
 )
-from aisaas.ports import Effort
+from aisaas.language_models import Effort
 
 # Rows of one page, at most.
 PAGE_LIMIT = 100

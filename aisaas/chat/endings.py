@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aisaas.ports import Ending, Outcome
+from aisaas.billing.ledger.models import Outcome
+from aisaas.chat.models import Ending
 
 # What providers say of their end, as LiteLLM words it; everything else is an end as it should be.
 LENGTH = "length"

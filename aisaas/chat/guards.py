@@ -15,14 +15,16 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
 from aisaas.accounts.models import Principal
+from aisaas.billing.plans.models import RateLimits
 from aisaas.billing.plans.periods import running
-from aisaas.billing.reservations.models import ReservationRequest
+from aisaas.billing.reservations.models import Purpose, ReservationRequest
 from aisaas.billing.reservations.quota import Quota
 from aisaas.chat import prompt as prompts
 from aisaas.chat import store
 from aisaas.chat.catalogue import Catalogue
 from aisaas.chat.live_catalogue import LiveCatalogue
 from aisaas.chat.models import Thread
+from aisaas.chat.ports import Admitted, RateLimiter, Turn
 from aisaas.chat.token_ratios import TokenRatios, prompt_estimate, window
 from aisaas.controls.kill_switch import scopes_of
 from aisaas.db.user import UserDatabase
@@ -41,8 +43,8 @@ from aisaas.errors import (
     TooSlow,
     Unavailable,
 )
+from aisaas.language_models import Effort, Model
 from aisaas.observe.tracing import span
-from aisaas.ports import Admitted, Effort, Model, Purpose, RateLimiter, RateLimits, Turn
 
 log = logging.getLogger(__name__)
 

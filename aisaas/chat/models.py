@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Literal
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -23,7 +24,22 @@ from aisaas.db.columns import (
     not_negative,
     one_of,
 )
-from aisaas.ports import Effort, Ending, ReplyStatus
+from aisaas.language_models import Effort
+
+ReplyStatus = Literal["streaming", "done", "stopped", "interrupted", "failed"]
+# How a reply ended, as its reader is told: `limit` is that of its length, `only_thinking` an end before
+# the first word, `cut` one by a failure or a shutdown after something had come.
+Ending = Literal[
+    "complete",
+    "limit",
+    "filtered",
+    "refused",
+    "empty",
+    "only_thinking",
+    "stopped",
+    "cut",
+    "failed",
+]
 
 
 class Conversation(Table, table=True):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from aisaas.billing.providers.health import Attempt
-from aisaas.ports import Model, Usage
+from aisaas.language_models import Model, Usage
 
 
 class Pace:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from aisaas.chat.models import HistoryMessage
-from aisaas.ports import Speaker, Turn
+from aisaas.chat.ports import Speaker, Turn
 
 SYSTEM_TEXT = (
     "You are a helpful assistant. Answer clearly and to the point, in the language of the "

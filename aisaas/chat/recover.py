@@ -24,12 +24,13 @@ from aisaas.billing.reservations import store as reservations_store
 from aisaas.billing.reservations.store import Abandoned
 from aisaas.chat import store
 from aisaas.chat.catalogue import Catalogue
+from aisaas.chat.ports import LoggedReply, ReplyLog
 from aisaas.chat.settle import Owed, Produced, Settler, Unsettled
 from aisaas.chat.track import thinking_id
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, TooSlow
+from aisaas.language_models import Model
 from aisaas.observe import context
-from aisaas.ports import LoggedReply, Model, ReplyLog
 from aisaas.prices import Price
 
 log = logging.getLogger(__name__)

@@ -22,31 +22,22 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
+from aisaas.billing.ledger.models import Outcome
 from aisaas.billing.providers.health import ANSWERED, STOPPED, Attempt
 from aisaas.chat.circuits import Circuits
 from aisaas.chat.endings import LENGTH, UNANNOUNCED, Ended, ended
 from aisaas.chat.grant import Grant
 from aisaas.chat.models import Segment
 from aisaas.chat.pace import Pace
+from aisaas.chat.ports import Admitted, Chunk, Finish, LanguageModel, ReplyLog, Text, Thinking
 from aisaas.chat.settle import Produced, ProviderFailure, Settler
 from aisaas.chat.track import Track, thinking_id
 from aisaas.controls.kill_switch import EngagedScopes, scopes_of
 from aisaas.errors import DependencyError, ProviderError
+from aisaas.language_models import Model, Usage
 from aisaas.observe import context
 from aisaas.observe.metrics import PROVIDER_ERRORS
 from aisaas.observe.tracing import span
-from aisaas.ports import (
-    Admitted,
-    Chunk,
-    Finish,
-    LanguageModel,
-    Model,
-    Outcome,
-    ReplyLog,
-    Text,
-    Thinking,
-    Usage,
-)
 from aisaas.text_cleaning import is_blank
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from aisaas.ports import Usage
+from aisaas.language_models import Usage
 
 Issue = Literal[
     "prompt_missing", "prompt_excessive", "completion_missing", "completion_excessive", "unbookable"

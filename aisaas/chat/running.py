@@ -11,11 +11,12 @@ from uuid import UUID
 
 from aisaas.billing.reservations.quota import Quota
 from aisaas.billing.reservations.store import LEASE_SECONDS
+from aisaas.chat.ports import Admitted
 from aisaas.chat.reply import NOTHING_BEFORE, Before, ReplyParts, RunningReply
 from aisaas.controls.kill_switch import EngagedScopes
 from aisaas.errors import DependencyError, Refusal
 from aisaas.observe.draining import Draining
-from aisaas.ports import Admitted, Signals
+from aisaas.signals import Signals
 
 log = logging.getLogger(__name__)
 

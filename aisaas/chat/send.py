@@ -24,6 +24,7 @@ from aisaas.chat import store
 from aisaas.chat.circuits import Circuits
 from aisaas.chat.guards import AdmissionContext, ReplyRequest, admit, release
 from aisaas.chat.models import Message, Segment, Started
+from aisaas.chat.ports import LanguageModel, ReplyLog
 from aisaas.chat.reply import NOTHING_BEFORE, Before, RunningReply
 from aisaas.chat.running import RunningReplies
 from aisaas.chat.settle import Settler
@@ -38,10 +39,10 @@ from aisaas.errors import (
     Restarting,
     Unavailable,
 )
+from aisaas.language_models import Effort
 from aisaas.observe import context
 from aisaas.observe.metrics import ADMISSION_SECONDS, REFUSALS
 from aisaas.observe.tracing import span
-from aisaas.ports import Effort, LanguageModel, ReplyLog
 from aisaas.text_cleaning import is_blank
 
 log = logging.getLogger(__name__)

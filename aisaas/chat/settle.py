@@ -24,19 +24,22 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from aisaas.billing.ledger import losses
-from aisaas.billing.ledger.models import Charge, LossReason, ProviderBill
+from aisaas.billing.ledger.models import Charge, LossReason, Outcome, ProviderBill
 from aisaas.billing.ledger.store import add_provider_errors
 from aisaas.billing.plans.terms import ExtraUsage
+from aisaas.billing.reservations.models import Purpose
 from aisaas.billing.reservations.quota import Booked, book, charged_weight
 from aisaas.chat import store
 from aisaas.chat.endings import UNANNOUNCED
+from aisaas.chat.models import Ending
+from aisaas.chat.ports import Admitted
 from aisaas.chat.reports import Issue, issues_of
 from aisaas.chat.token_ratios import TokenRatios
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, TooSlow
+from aisaas.language_models import Model, Usage
 from aisaas.observe.metrics import COST, MODEL_CALLS, REPORTS_REPLACED, TOKENS, UNCHARGED
 from aisaas.observe.tracing import span
-from aisaas.ports import Admitted, Ending, Model, Outcome, Purpose, Usage
 from aisaas.text_cleaning import clean
 
 log = logging.getLogger(__name__)

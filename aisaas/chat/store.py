@@ -16,7 +16,7 @@ from sqlmodel import col, select, tuple_
 
 from aisaas.chat.models import Conversation, ConversationCursor, HistoryMessage, Message, Thread
 from aisaas.db.engine import PipelinedQuery, Row
-from aisaas.ports import Effort
+from aisaas.language_models import Effort
 
 # Conversations ------------------------------------------------------------------------------------
 

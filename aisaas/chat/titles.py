@@ -18,25 +18,15 @@ from aisaas.chat.circuits import Circuits
 from aisaas.chat.grant import Grant
 from aisaas.chat.guards import AdmissionContext, ReplyRequest, admit, thinking_tokens
 from aisaas.chat.pace import Pace
+from aisaas.chat.ports import Admitted, Finish, LanguageModel, ReplyLog, Text, Thinking, Turn
 from aisaas.chat.prompt import MESSAGE_OVERHEAD, count
 from aisaas.chat.settle import Produced, ProviderFailure, Settler
 from aisaas.chat.title_text import READ_CHARS, first_words, title_of
 from aisaas.chat.track import Track, thinking_id
 from aisaas.errors import DependencyError, ModelUnavailable, ProviderError, Refusal
+from aisaas.language_models import Effort, Model, Usage
 from aisaas.observe.metrics import PROVIDER_ERRORS
 from aisaas.observe.tracing import span
-from aisaas.ports import (
-    Admitted,
-    Effort,
-    Finish,
-    LanguageModel,
-    Model,
-    ReplyLog,
-    Text,
-    Thinking,
-    Turn,
-    Usage,
-)
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from aisaas.chat.prompt import SAFETY, Prompt
 from aisaas.chat.token_ratios_store import TokenRatio
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, TooSlow, Unavailable
-from aisaas.ports import Model
+from aisaas.language_models import Model
 
 log = logging.getLogger(__name__)
 

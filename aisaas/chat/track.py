@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from uuid import UUID, uuid5
 
 from aisaas.chat.models import Segment
+from aisaas.chat.ports import LogEntry, ReplyLog
 from aisaas.errors import DependencyError
-from aisaas.ports import LogEntry, ReplyLog, Usage
+from aisaas.language_models import Usage
 
 log = logging.getLogger(__name__)
 

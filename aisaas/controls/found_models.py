@@ -30,9 +30,9 @@ from aisaas.controls.model_overrides import (
     override_row,
 )
 from aisaas.controls.models import AddedModel
+from aisaas.controls.ports import Discovery, FoundModel
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid
-from aisaas.ports import Discovery, FoundModel
 
 MOST_SHOWN = 50
 # Of a model's id, as browsers send it.

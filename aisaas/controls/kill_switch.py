@@ -20,7 +20,7 @@ from aisaas.controls import store as controls_store
 from aisaas.controls.models import KillSwitch
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, Unavailable
-from aisaas.ports import Signals
+from aisaas.signals import Signals
 
 log = logging.getLogger(__name__)
 

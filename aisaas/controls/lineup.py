@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.controls import store as controls_store
 from aisaas.controls.models import AddedModel, ModelOverride
-from aisaas.ports import NO_REASONING, Ability, Price, Reasoning
+from aisaas.language_models import NO_REASONING, Ability, Reasoning
+from aisaas.prices import Price
 
 log = logging.getLogger(__name__)
 

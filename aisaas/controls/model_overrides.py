@@ -24,8 +24,7 @@ from aisaas.controls.lineup import LeftOut, Lineup, ListedModel, ModelSource
 from aisaas.controls.models import ModelOverride
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, Unavailable
-from aisaas.ports import Price
-from aisaas.prices import usual_usd, weight_of
+from aisaas.prices import Price, usual_usd, weight_of
 
 T = TypeVar("T")
 

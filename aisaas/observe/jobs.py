@@ -8,8 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Protocol
 
 from aisaas.observe.metrics import JOB_ITEMS_FAILED, JOB_RUNS
+
+
+class JobTimes(Protocol):
+    """When each job last succeeded, over all processes; seconds since the epoch.
+
+    Both raise DependencyError when it can't be told.
+    """
+
+    async def note(self, begun: Mapping[str, float], succeeded: Mapping[str, float]) -> None:
+        """Enter successes; where none is known yet, when the job began to run."""
+        ...
+
+    async def read(self) -> Mapping[str, float]: ...
+
 
 # By then each should have succeeded again, with patience: seconds.
 EXPECTED_SECONDS: Mapping[str, float] = {

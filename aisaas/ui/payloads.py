@@ -15,7 +15,7 @@ from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from aisaas.chat.models import ConversationCursor
 from aisaas.errors import BillingInvalid, MessageInvalid, ModelUnavailable, NameInvalid, NotFound
-from aisaas.ports import Effort
+from aisaas.language_models import Effort
 
 # Far above any offset of a stored reply, far below what would hurt.
 MAX_OFFSET = 10_000_000

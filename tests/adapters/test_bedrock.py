@@ -15,8 +15,9 @@ from pydantic import SecretStr
 
 from aisaas.adapters.litellm_model import LiteLLMModel
 from aisaas.chat.catalogue import Catalogue
+from aisaas.chat.ports import Chunk, Finish, Text
 from aisaas.errors import ProviderError
-from aisaas.ports import Chunk, Finish, Model, Text, Usage
+from aisaas.language_models import Model, Usage
 from aisaas.providers import ModelProvider
 from aisaas.settings import Settings
 from tests.adapters.providers import WORDS, Provider, aws_event, provider

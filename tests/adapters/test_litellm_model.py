@@ -12,8 +12,10 @@ import pytest
 from pydantic import SecretStr
 
 from aisaas.adapters.litellm_model import LiteLLMModel
+from aisaas.chat.ports import Admitted, Chunk, Finish, Text, Turn
 from aisaas.errors import ProviderError
-from aisaas.ports import Admitted, Chunk, Finish, Model, Price, Text, Turn, Usage
+from aisaas.language_models import Model, Usage
+from aisaas.prices import Price
 from aisaas.settings import Settings
 from tests.adapters.providers import WORDS, Provider, provider
 

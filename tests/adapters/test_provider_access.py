@@ -15,7 +15,8 @@ from pydantic import SecretStr
 from aisaas.adapters.litellm_model import LiteLLMModel
 from aisaas.adapters.litellm_prices import entry_of
 from aisaas.adapters.litellm_request import request
-from aisaas.ports import Model, Text, Turn
+from aisaas.chat.ports import Text, Turn
+from aisaas.language_models import Model
 from aisaas.providers import ModelProvider, read_file
 from aisaas.settings import Settings
 from tests.adapters.providers import WORDS, Provider, provider

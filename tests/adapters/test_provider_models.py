@@ -17,7 +17,7 @@ from aisaas.adapters import provider_models
 from aisaas.adapters.litellm_prices import price_of
 from aisaas.adapters.provider_models import discover
 from aisaas.cli import environment, main
-from aisaas.ports import Discovery
+from aisaas.controls.ports import Discovery
 from aisaas.providers import ModelProvider
 
 KEY = "key-of-these-tests"

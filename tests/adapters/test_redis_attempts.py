@@ -1,4 +1,4 @@
-"""The contract of `ports.AttemptLimiter`, on a real server."""
+"""The contract of `accounts.ports.AttemptLimiter`, on a real server."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
+from aisaas.accounts.ports import Window
 from aisaas.adapters.redis_attempts import RedisAttempts
 from aisaas.errors import DependencyError
-from aisaas.ports import Window
 from devstack.stack import Stack
 from tests.parts import outage
 

@@ -13,8 +13,9 @@ import pytest
 from redis.asyncio import Redis
 
 from aisaas.adapters.redis_limiter import RedisLimiter
+from aisaas.billing.plans.models import RateLimits
+from aisaas.chat.ports import RateDecision
 from aisaas.errors import DependencyError
-from aisaas.ports import RateDecision, RateLimits
 from devstack.stack import Stack
 from tests.parts import Outage, answered, outage
 

@@ -10,8 +10,9 @@ import pytest
 from redis.asyncio import Redis
 
 from aisaas.adapters.redis_reply_log import RedisReplyLog
+from aisaas.chat.ports import LogEntry, LoggedReply
 from aisaas.errors import DependencyError
-from aisaas.ports import LogEntry, LoggedReply, Usage
+from aisaas.language_models import Usage
 from devstack.stack import Stack
 from tests.parts import Outage, answered, outage
 

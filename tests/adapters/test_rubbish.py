@@ -12,8 +12,9 @@ import pytest
 from pydantic import SecretStr
 
 from aisaas.adapters.litellm_model import LiteLLMModel
+from aisaas.chat.ports import Chunk, Finish, Text
 from aisaas.errors import ProviderError
-from aisaas.ports import Chunk, Finish, Text, Usage
+from aisaas.language_models import Usage
 from aisaas.settings import Settings
 from tests.adapters.test_litellm_model import admitted_for, model_of
 

@@ -41,7 +41,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from pydantic import SecretStr
 from aisaas.adapters.litellm_model import LiteLLMModel
-from aisaas.ports import Text
+from aisaas.chat.ports import Text
 from aisaas.providers import ModelProvider
 from aisaas.settings import Settings
 from tests.adapters.providers import provider

@@ -12,8 +12,8 @@ import pytest
 
 from aisaas.adapters import smtp_mail
 from aisaas.adapters.smtp_mail import SmtpMail
+from aisaas.billing.notices.ports import Mail
 from aisaas.errors import MailError, MailRefused
-from aisaas.ports import Mail
 from childprocess.ports import HOST, free_port
 from devstack.stack import Stack
 from tests.mail_server import MailServer, certificate

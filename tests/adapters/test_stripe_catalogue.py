@@ -13,10 +13,10 @@ import pytest
 from stripe import StripeClient
 
 from aisaas.adapters.stripe_catalogue import Step, StripeCatalogue
+from aisaas.billing.plans.models import RateLimits
 from aisaas.billing.plans.terms import Plan, PlanPrice
 from aisaas.cli import environment, main
 from aisaas.errors import PaymentsError
-from aisaas.ports import RateLimits
 from devstack.tests.payments_client import (
     KEY,
     Counterpart,

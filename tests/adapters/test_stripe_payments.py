@@ -18,8 +18,8 @@ from stripe import WebhookSignature
 from aisaas.adapters import stripe_client
 from aisaas.adapters.stripe_objects import StripeSubscription
 from aisaas.adapters.stripe_payments import StripePayments
+from aisaas.billing.ports import EXTRA_USAGE_METER, MeterEvent
 from aisaas.errors import PaymentsError, PaymentsRefused, WebhookInvalid
-from aisaas.ports import EXTRA_USAGE_METER, MeterEvent
 from devstack.tests.payments_client import (
     KEY,
     Counterpart,

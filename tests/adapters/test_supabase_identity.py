@@ -1,4 +1,4 @@
-"""The contract of `ports.Identity`, on the auth server that development uses."""
+"""The contract of `accounts.ports.Identity`, on the auth server that development uses."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from aisaas.accounts.ports import AuthSession
 from aisaas.adapters.supabase_identity import SupabaseIdentity
 from aisaas.errors import AuthError, DependencyError
-from aisaas.ports import AuthSession
 from devstack.stack import Stack
 from tests.parts import AuthAdmin, Mailbox, outage, pkce_code
 

@@ -19,7 +19,8 @@ from aisaas.adapters.litellm_reasoning import (
     effort_for,
     reasoning_of,
 )
-from aisaas.ports import Admitted, Chunk, Effort, Finish, Model, Reasoning, Text, Thinking, Usage
+from aisaas.chat.ports import Admitted, Chunk, Finish, Text, Thinking
+from aisaas.language_models import Effort, Model, Reasoning, Usage
 from tests.adapters.providers import Provider
 from tests.adapters.test_litellm_model import adapter, admitted_for, model_of
 from tests.told_provider import (

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from aisaas.ports import Chunk, Finish, Text, Usage
+from aisaas.chat.ports import Chunk, Finish, Text
+from aisaas.language_models import Usage
 from tests.adapters.test_rubbish import event, read, usage
 
 DONE = b"data: [DONE]\n\n"

@@ -13,8 +13,9 @@ import pytest_asyncio
 
 from aisaas.accounts.models import Principal
 from aisaas.chat.models import Started
+from aisaas.chat.ports import Admitted, Chunk
 from aisaas.errors import ActionInvalid, DependencyError, NotFound, SpendingPaused
-from aisaas.ports import Admitted, Chunk, Model
+from aisaas.language_models import Model
 from aisaas.wiring import Services
 from tests.admin.members import new_admin
 from tests.services import Build, Database, new_principal, whole

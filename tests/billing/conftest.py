@@ -14,7 +14,7 @@ import pytest_asyncio
 from aisaas.adapters.redis_client import make_listening_redis, make_redis
 from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.billing.ledger.models import Charge
-from aisaas.billing.plans.models import Limits
+from aisaas.billing.plans.models import Limits, RateLimits
 from aisaas.billing.plans.periods import Period
 from aisaas.billing.plans.terms import Plan
 from aisaas.billing.reservations.models import ReservationRequest
@@ -22,7 +22,8 @@ from aisaas.billing.reservations.quota import Quota
 from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
-from aisaas.ports import Model, Price, RateLimits
+from aisaas.language_models import Model
+from aisaas.prices import Price
 from devstack.stack import Stack
 
 PLENTY = Decimal(1_000_000)

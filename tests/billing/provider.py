@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+from aisaas.billing.ports import PaidSubscription, PaymentEvent
 from aisaas.errors import PaymentsError
-from aisaas.ports import PaidSubscription, PaymentEvent
 
 DAY = timedelta(days=1)
 
@@ -61,7 +61,7 @@ def event(
 
 
 class Provider:
-    """What `ports.Payments` says of subscriptions, as they are at this moment. `away` is what every
+    """What `billing.ports.Payments` says of subscriptions, as they are at this moment. `away` is what every
     call fails with."""
 
     def __init__(self, *subscriptions: PaidSubscription) -> None:

@@ -13,6 +13,7 @@ import pytest
 from stripe import StripeClient, Subscription
 
 from aisaas.accounts.models import GrantingSubscription, Principal
+from aisaas.accounts.ports import Window
 from aisaas.adapters.redis_attempts import RedisAttempts
 from aisaas.adapters.redis_client import make_redis
 from aisaas.adapters.stripe_catalogue import StripeCatalogue
@@ -22,7 +23,6 @@ from aisaas.billing.plans.terms import plans
 from aisaas.billing.reservations.quota import Quota, book
 from aisaas.billing.subscriptions.checkout import QUESTION_SECONDS, QUESTIONS, Checkout, cents
 from aisaas.errors import BillingInvalid, RateLimitedMinute, Unavailable
-from aisaas.ports import Window
 from aisaas.wiring import Services
 from devstack.stack import Stack
 from devstack.tests.payments_client import (

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from aisaas.billing.reservations.quota import charged_weight, cost_usd, quota_tokens
 from aisaas.chat import prompt as prompts
 from aisaas.chat.models import HistoryMessage
-from aisaas.ports import Model, Price, Turn
+from aisaas.chat.ports import Turn
+from aisaas.language_models import Model
+from aisaas.prices import Price
 from tests.billing.conftest import model
 
 tokens = st.integers(0, 2_000_000)

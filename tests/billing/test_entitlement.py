@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aisaas.billing.plans.models import Entitlement
+from aisaas.billing.ports import PaidSubscription
 from aisaas.billing.subscriptions.subscriptions import duplicates, entitlement
-from aisaas.ports import PaidSubscription
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

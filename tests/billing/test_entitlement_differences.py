@@ -9,8 +9,8 @@ import pytest
 
 from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.admin.entitlement_differences import Entitlements
+from aisaas.billing.ports import Payments
 from aisaas.errors import ActionInvalid, NotFound, Unavailable
-from aisaas.ports import Payments
 from aisaas.wiring import Services
 from devstack.stack import Stack
 from tests.admin.members import new_user

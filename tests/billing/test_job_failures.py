@@ -18,11 +18,12 @@ from aisaas.billing.metering.reconcile import Reconciliation
 from aisaas.billing.notices.mailer import REFUSALS as MAIL_TRIES
 from aisaas.billing.notices.mailer import NoticeMails
 from aisaas.billing.notices.notices import SUBSCRIPTION_ENDED
+from aisaas.billing.notices.ports import Mail
+from aisaas.billing.ports import Alert
 from aisaas.billing.reservations.refusals import Refusals
 from aisaas.billing.reservations.spending_alerts import SpendingAlerts
 from aisaas.billing.subscriptions.subscriptions import JOB as SYNCHRONISE
 from aisaas.errors import ActionInvalid, DependencyError, MailRefused, NotFound, PaymentsRefused
-from aisaas.ports import Alert, Mail
 from aisaas.wiring import Services
 from tests.billing import test_notice_mails as mails
 from tests.billing import test_spending_alerts as alerts

@@ -25,7 +25,7 @@ from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.errors import AlertError
-from aisaas.ports import Usage
+from aisaas.language_models import Usage
 from childprocess.ports import HOST, free_port
 from devstack.stack import Stack
 from tests.alert_receiver import AlertReceiver, taking_alerts

@@ -12,9 +12,9 @@ import pytest
 
 from aisaas.billing.notices import notices
 from aisaas.billing.notices.mail import Letterhead, write
+from aisaas.billing.notices.ports import Mail
 from aisaas.billing.notices.texts import TEXTS
 from aisaas.errors import NoticeUnwritable
-from aisaas.ports import Mail
 from tests.billing.mails import URL, letterhead
 
 PERIOD_END = "2026-12-01T00:00:00+00:00"

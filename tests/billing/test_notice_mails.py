@@ -15,11 +15,11 @@ from aisaas.adapters.smtp_mail import SmtpMail
 from aisaas.billing.notices import notices
 from aisaas.billing.notices.mailer import REFUSALS, NoticeMails
 from aisaas.billing.notices.notices import add_notice
+from aisaas.billing.notices.ports import Mail, Mailer
 from aisaas.billing.reservations.quota import book
 from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, MailError
-from aisaas.ports import Mail, Mailer
 from aisaas.wiring import Services
 from childprocess.ports import HOST, free_port
 from devstack.stack import Stack

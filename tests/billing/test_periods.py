@@ -11,13 +11,12 @@ import pytest
 
 from aisaas.accounts.models import GrantingSubscription, Principal
 from aisaas.billing.ledger import store as ledger_store
-from aisaas.billing.plans.models import Limits
+from aisaas.billing.plans.models import Limits, RateLimits
 from aisaas.billing.plans.periods import Period, running
 from aisaas.billing.plans.terms import Plan, PlanPrice
 from aisaas.billing.reservations.models import Allowance, ReservationRequest
 from aisaas.billing.reservations.quota import Quota, book
 from aisaas.errors import CapReached, QuotaExceeded
-from aisaas.ports import RateLimits
 from tests.billing.conftest import PLENTY, Billing, Sql, charge, claim
 
 NOV_5 = datetime(2026, 11, 5, 8, 30, tzinfo=UTC)

@@ -16,7 +16,7 @@ from aisaas.billing.ledger import price_store
 from aisaas.billing.ledger.models import Charge
 from aisaas.billing.ledger.recompute import Receipt, recompute
 from aisaas.billing.reservations.quota import book
-from aisaas.ports import Model
+from aisaas.language_models import Model
 from aisaas.prices import Price, Tier
 from tests.billing.conftest import Billing, charge, claim, model
 

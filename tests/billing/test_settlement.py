@@ -14,7 +14,8 @@ from aisaas.billing.ledger import losses
 from aisaas.billing.ledger.models import ProviderBill
 from aisaas.billing.reservations.models import Held
 from aisaas.billing.reservations.quota import book, cost_usd, fitted, quota_tokens
-from aisaas.ports import Price, Usage
+from aisaas.language_models import Usage
+from aisaas.prices import Price
 from tests.billing.conftest import Billing, charge, claim, model
 
 MOST = st.integers(0, 50_000)

@@ -18,12 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.admin.usage import UsageReports
 from aisaas.billing.ledger import store as ledger_store
-from aisaas.billing.ledger.models import Call, CallCursor, CallPage, Charge, Overview
+from aisaas.billing.ledger.models import Call, CallCursor, CallPage, Charge, Outcome, Overview
 from aisaas.billing.ledger.usage_models import Difference, Span
 from aisaas.billing.plans.models import Limits
 from aisaas.billing.reservations.models import ReservationRequest
 from aisaas.billing.reservations.quota import book
-from aisaas.ports import Outcome
 from tests.billing.conftest import Billing, Sql, charge, claim, model
 
 LEDGER = """

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from aisaas.adapters.redis_signals import RedisSignals
-from aisaas.ports import PaidSubscription, PaymentEvent
+from aisaas.billing.ports import PaidSubscription, PaymentEvent
 from devstack.stack import Stack
 from tests.billing.conftest import Billing, Sql
 from tests.billing.provider import DAY, event, this_second

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aisaas.adapters.redis_signals import RedisSignals
+from aisaas.billing.ports import PaidSubscription, PaymentEvent
 from aisaas.billing.subscriptions.subscriptions import entitlement
-from aisaas.ports import PaidSubscription, PaymentEvent
 from tests.billing.conftest import Billing, Sql
 from tests.billing.provider import DAY, event, new_subscription, this_second
 from tests.billing.webhooks import GRACE, PLANS, Shop, new_customer

@@ -12,6 +12,7 @@ import pytest
 
 from aisaas.adapters.redis_client import make_listening_redis, make_redis
 from aisaas.adapters.redis_signals import RedisSignals
+from aisaas.billing.ports import MeterProblem, PaidSubscription, PaymentEvent
 from aisaas.billing.reservations.quota import book
 from aisaas.billing.subscriptions import events as events_module
 from aisaas.billing.subscriptions import subscriptions as subscriptions_module
@@ -20,7 +21,6 @@ from aisaas.billing.subscriptions.subscriptions import BILLING_CHANGED
 from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, PaymentsError, PaymentsRefused
-from aisaas.ports import MeterProblem, PaidSubscription, PaymentEvent
 from childprocess.ports import free_port
 from tests.billing.conftest import Billing, Sql, charge, claim
 from tests.billing.provider import DAY, event, new_subscription, this_second

@@ -17,11 +17,11 @@ from uuid import UUID
 from aisaas.adapters.redis_client import make_listening_redis, make_redis
 from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.billing.notices import notices
+from aisaas.billing.ports import PaidSubscription, PaymentEvent
 from aisaas.billing.subscriptions import events as stripe_events
 from aisaas.billing.subscriptions import store as subscription_store
 from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
-from aisaas.ports import PaidSubscription, PaymentEvent
 from tests.billing.provider import Provider
 from tests.billing.webhooks import Shop
 

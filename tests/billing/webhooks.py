@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, cast
 from uuid import UUID, uuid4
 
+from aisaas.billing.ports import PaidSubscription, PaymentEvent, Payments
 from aisaas.billing.subscriptions.events import StripeEvents
 from aisaas.billing.subscriptions.subscriptions import Subscriptions
 from aisaas.db.service import ServiceDatabase
-from aisaas.ports import PaidSubscription, PaymentEvent, Payments, Signals
+from aisaas.signals import Signals
 from tests.billing.conftest import Sql
 from tests.billing.mails import can_be_mailed
 from tests.billing.provider import Provider, new_subscription

@@ -8,7 +8,7 @@ import pytest
 
 from aisaas.chat.circuits import FAILURES, MOST_SECONDS, NOT_THEIRS, OPEN_SECONDS, Circuits
 from aisaas.errors import MODEL_GONE
-from aisaas.ports import Model
+from aisaas.language_models import Model
 from tests.adapters.test_litellm_model import model_of
 
 FIRST = model_of("openai")

@@ -11,8 +11,9 @@ import pytest
 
 from aisaas.accounts.models import Principal
 from aisaas.chat.models import Started
+from aisaas.chat.ports import Admitted, Chunk, Finish, Text
 from aisaas.errors import ProviderError
-from aisaas.ports import Admitted, Chunk, Finish, Model, Text, Usage
+from aisaas.language_models import Model, Usage
 from aisaas.wiring import Services
 from tests.services import Build, Database, new_principal
 

@@ -13,8 +13,8 @@ import pytest
 from aisaas.accounts.models import Principal
 from aisaas.chat.models import Started
 from aisaas.chat.reports import FRAME_TOKENS, PROMPT_EXTRA, PROMPT_FACTOR, issues_of
+from aisaas.language_models import Usage
 from aisaas.observe.metrics import REPORTS_REPLACED, UNCHARGED
-from aisaas.ports import Usage
 from aisaas.wiring import Services
 from tests.adapters.test_rubbish import event, usage
 from tests.chat.test_untrusted_replies import DONE, finish, product, says

@@ -7,11 +7,12 @@ from decimal import Decimal
 
 import pytest
 
+from aisaas.billing.ledger.models import Outcome
 from aisaas.chat.guards import HISTORY_MESSAGES
 from aisaas.chat.models import Conversation, ConversationCursor
 from aisaas.chat.prompt import count
 from aisaas.errors import Busy, NotFound
-from aisaas.ports import Outcome, Usage
+from aisaas.language_models import Usage
 from aisaas.wiring import Services
 from devstack.demo_model.tokens import count_prompt, split_tokens
 from tests.services import Account, Build, Database, new_principal, whole
@@ -351,8 +352,8 @@ async def test_shutdown_settles_running_replies_as_interrupted(
 
 
 def test_prompt_estimate_covers_what_the_demo_model_counts() -> None:
+    from aisaas.chat.ports import Turn
     from aisaas.chat.prompt import upper_estimate
-    from aisaas.ports import Turn
 
     for text in ("hello", "a" * 9000, "日本語" * 500, "\n" * 4000, "word " * 2000):
         turn = Turn("user", text, 1)

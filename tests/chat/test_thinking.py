@@ -17,7 +17,7 @@ from aisaas.accounts.models import Principal
 from aisaas.chat.guards import THINKING_TOKENS
 from aisaas.chat.models import Started
 from aisaas.chat.titles import TITLE_TOKENS
-from aisaas.ports import Effort
+from aisaas.language_models import Effort
 from aisaas.wiring import Services
 from tests.services import Build, Database, new_principal, recover, whole, write_catalogue
 from tests.told_provider import (

@@ -28,7 +28,7 @@ from aisaas.chat.token_ratios import (
 from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import Unavailable
-from aisaas.ports import Model
+from aisaas.language_models import Model
 from aisaas.prices import Price
 from aisaas.wiring import Services
 from tests.adapters.test_rubbish import event, usage
@@ -238,7 +238,7 @@ async def test_model_that_counts_more_reserves_more_from_its_next_call_on(
 
 def _counted(services: Services, text: str) -> int:
     from aisaas.chat import prompt as prompts
-    from aisaas.ports import Turn
+    from aisaas.chat.ports import Turn
 
     count = services.model.count_tokens
     turns = [Turn("system", prompts.SYSTEM_TEXT, count(prompts.SYSTEM_TEXT))]

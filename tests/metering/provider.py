@@ -16,8 +16,8 @@ import httpx
 
 from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.billing.metering.outbox import Outbox
+from aisaas.billing.ports import EXTRA_USAGE_METER, MeterEvent, Payments
 from aisaas.db.service import ServiceDatabase
-from aisaas.ports import EXTRA_USAGE_METER, MeterEvent, Payments
 from devstack.tests.payments_client import KEY, Counterpart
 
 Sql = Callable[..., list[tuple[object, ...]]]

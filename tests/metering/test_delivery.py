@@ -12,8 +12,8 @@ from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.billing.metering import outbox as outbox_module
 from aisaas.billing.metering import outbox_store
 from aisaas.billing.metering.outbox import Outbox
+from aisaas.billing.ports import MeterEvent, Payments
 from aisaas.db.service import ServiceDatabase
-from aisaas.ports import MeterEvent, Payments
 from tests.metering.provider import Provider, Watched, sender
 
 

@@ -29,18 +29,19 @@ from aisaas.adapters.stripe_webhooks import read_event
 from aisaas.admin import users_store
 from aisaas.billing.ledger.models import Charge
 from aisaas.billing.metering.outbox import Outbox
+from aisaas.billing.plans.models import RateLimits
 from aisaas.billing.plans.periods import running
 from aisaas.billing.plans.terms import Plan, PlanPrice
 from aisaas.billing.reservations.quota import Quota, book
 from aisaas.billing.subscriptions.checkout import Checkout, cents
 from aisaas.billing.subscriptions.events import StripeEvents
+from aisaas.billing.subscriptions.models import AfterRefund
 from aisaas.billing.subscriptions.subscriptions import Subscriptions
 from aisaas.billing.subscriptions.tasks import SubscriptionTasks
 from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase
 from aisaas.errors import BillingInvalid, QuotaExceeded, Refusal
-from aisaas.ports import AfterRefund, RateLimits
 from devstack.stack import Stack
 from devstack.tests.payments_client import (
     KEY,

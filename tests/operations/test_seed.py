@@ -15,7 +15,8 @@ from aisaas.billing.plans.terms import FREE, Plan, plans
 from aisaas.cli.run import demo_store, seed
 from aisaas.cli.run.demo_month import DAYS, Month, make_month
 from aisaas.errors import DependencyError
-from aisaas.ports import Model, Price
+from aisaas.language_models import Model
+from aisaas.prices import Price
 from aisaas.settings import Settings
 from devstack.stack import Stack
 from tests.operations.conftest import Command, Sql

@@ -13,11 +13,12 @@ import pytest
 
 from aisaas import formats
 from aisaas.accounts.models import GrantingSubscription, Principal
+from aisaas.billing.plans.models import RateLimits
 from aisaas.billing.plans.terms import Plan, PlanPrice
+from aisaas.billing.ports import Invoice, InvoiceLine, InvoicePreview
 from aisaas.billing.reservations.models import Allowance
 from aisaas.billing.subscriptions.checkout import Billing, Estimate
 from aisaas.errors import CapReached, QuotaExceeded, Unavailable
-from aisaas.ports import Invoice, InvoiceLine, InvoicePreview, RateLimits
 from aisaas.ui import amounts, routes
 from aisaas.ui.billing import bills, offers, view
 from aisaas.ui.dashboard.view import allowance_view

@@ -10,7 +10,7 @@ import pytest
 from aisaas.billing.plans.terms import plans
 from aisaas.chat.catalogue import Succession
 from aisaas.controls.model_overrides import ModelChange
-from aisaas.ports import Model
+from aisaas.language_models import Model
 from aisaas.prices import Price
 from aisaas.settings import Settings
 from aisaas.ui.chat import view

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing.ledger.models import LossReason
-from aisaas.ports import Purpose
+from aisaas.billing.reservations.models import Purpose
 
 
 @dataclass(frozen=True, slots=True)

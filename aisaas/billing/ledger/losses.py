@@ -19,8 +19,8 @@ from aisaas import formats
 from aisaas.billing.alert_delivery_store import DueAlert
 from aisaas.billing.ledger.models import Charge, ProviderBill
 from aisaas.billing.notices.notices import USAGE_LOST, add_notice
+from aisaas.billing.ports import Alert
 from aisaas.billing.reservations.quota import Booked, rounded
-from aisaas.ports import Alert
 
 log = logging.getLogger(__name__)
 

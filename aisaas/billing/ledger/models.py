@@ -9,9 +9,11 @@ from decimal import Decimal
 from typing import Literal
 from uuid import UUID
 
-from aisaas.billing.reservations.models import Allowance
-from aisaas.ports import Model, Outcome, Purpose, Usage
+from aisaas.billing.reservations.models import Allowance, Purpose
+from aisaas.language_models import Model, Usage
 from aisaas.prices import Tokens
+
+Outcome = Literal["done", "stopped", "interrupted", "failed"]
 
 LossReason = Literal["report", "overrun", "reservation", "failed"]
 

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
-from aisaas.billing.ledger.models import LossReason
+from aisaas.billing.ledger.models import LossReason, Outcome
+from aisaas.billing.reservations.models import Purpose
 from aisaas.db.columns import (
     NEW_ID,
     NOW,
@@ -25,7 +26,6 @@ from aisaas.db.columns import (
     one_of,
     positive,
 )
-from aisaas.ports import Outcome, Purpose
 
 
 class UsageRecord(Table, table=True):

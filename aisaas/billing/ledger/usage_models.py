@@ -15,6 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlmodel import Field
 
+from aisaas.billing.reservations.models import Purpose
 from aisaas.db.columns import (
     Table,
     Usd,
@@ -24,7 +25,6 @@ from aisaas.db.columns import (
     one_of,
     positive,
 )
-from aisaas.ports import Purpose
 
 Step = Literal["day", "hour"]
 # What a row of an export is.

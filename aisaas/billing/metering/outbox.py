@@ -24,11 +24,11 @@ from aisaas.billing.metering import outbox_store as store
 from aisaas.billing.metering.models import MeteringHealth
 from aisaas.billing.metering.outbox_store import ClaimedUsage
 from aisaas.billing.notices.notices import METERING_LATE, add_notice
+from aisaas.billing.ports import MeterEvent, Payments
 from aisaas.db.engine import PipelinedQuery
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, PaymentsError, PaymentsRefused
 from aisaas.observe.metrics import METER_SENDS
-from aisaas.ports import MeterEvent, Payments
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing.metering.models import MeteringHealth
+from aisaas.billing.ports import EXTRA_USAGE_METER, TOKEN_METER
 from aisaas.db.engine import PipelinedQuery, Row
-from aisaas.ports import EXTRA_USAGE_METER, TOKEN_METER
 
 # How long a claim holds: a call, and what is around it, with a good margin.
 LEASE_SECONDS = 30.0

@@ -23,9 +23,9 @@ from datetime import date
 from aisaas.billing.job_failures import JobFailures, Patience
 from aisaas.billing.metering import reconcile_store as store
 from aisaas.billing.metering.reconcile_store import CustomerDay, LedgerDay
+from aisaas.billing.ports import EXTRA_USAGE_METER, Payments
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, PaymentsRefused
-from aisaas.ports import EXTRA_USAGE_METER, Payments
 
 log = logging.getLogger(__name__)
 

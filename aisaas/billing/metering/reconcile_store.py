@@ -11,8 +11,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.billing.ports import EXTRA_USAGE_METER
 from aisaas.db.engine import PipelinedQuery
-from aisaas.ports import EXTRA_USAGE_METER
 
 # A comparison, with a call in the middle; whoever dies in it leaves it to the next after that.
 LEASE_SECONDS = 600.0

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.ports import TOKEN_METER
+from aisaas.billing.ports import TOKEN_METER
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlmodel import Field
 
+from aisaas.billing.ports import TOKEN_METER
 from aisaas.db.columns import (
     NEW_ID,
     NOW,
@@ -18,7 +19,6 @@ from aisaas.db.columns import (
     index,
     not_negative,
 )
-from aisaas.ports import TOKEN_METER
 
 
 class OutboxRow(Table, table=True):

@@ -13,10 +13,10 @@ from html import escape
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from aisaas.billing.notices.ports import Mail
 from aisaas.billing.notices.texts import TEXTS, Link, NoticeText, When
 from aisaas.billing.notices.values import Plans, Words, words_of
 from aisaas.errors import NoticeUnwritable
-from aisaas.ports import Mail
 
 _HTML = """<!doctype html>
 <html lang="en">

@@ -17,11 +17,11 @@ import logging
 from aisaas.billing.job_failures import name_of
 from aisaas.billing.notices import store
 from aisaas.billing.notices.mail import Letterhead, write
+from aisaas.billing.notices.ports import Mailer
 from aisaas.billing.notices.store import Claimed
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, MailError, MailRefused, NoticeUnwritable
 from aisaas.observe.metrics import JOB_ITEMS_FAILED
-from aisaas.ports import Mailer
 
 log = logging.getLogger(__name__)
 

@@ -6,6 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """Requests a user may start."""
+
+    per_minute: int
+    per_day: int
+
+
 # Usage that has not reached the meter by then is a reason to look.
 LATE_SECONDS = 900.0
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 
-from aisaas.ports import RateLimits
+from aisaas.billing.plans.models import RateLimits
 from aisaas.settings import Settings
 from aisaas.settings.plans import PlanSettings
 

@@ -23,9 +23,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing.notices import notices
 from aisaas.billing.notices.notices import add_notice
+from aisaas.billing.ports import Alert, AlertSink
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import KEY_REFUSED, MODEL_GONE, AlertError
-from aisaas.ports import Alert, AlertSink
 from aisaas.providers import ModelProvider
 
 log = logging.getLogger(__name__)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Literal
 from uuid import UUID
 
 from aisaas.billing.plans.models import Limits
 from aisaas.billing.plans.periods import Period
-from aisaas.ports import Model, Purpose
+from aisaas.language_models import Model
+
+Purpose = Literal["reply", "title"]
 
 
 @dataclass(frozen=True, slots=True)

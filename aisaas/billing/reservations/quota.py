@@ -40,7 +40,7 @@ from aisaas.errors import (
     SpendingPaused,
     Unavailable,
 )
-from aisaas.ports import Model
+from aisaas.language_models import Model
 from aisaas.prices import Tokens
 
 MICRO_USD = Decimal("0.000001")

@@ -17,12 +17,12 @@ from aisaas import formats
 from aisaas.billing.alert_delivery import AlertDelivery
 from aisaas.billing.alert_delivery_store import DueAlert
 from aisaas.billing.notices.notices import SPENDING_NEAR, SPENDING_REFUSED, add_notice
+from aisaas.billing.ports import Alert, AlertSink
 from aisaas.billing.reservations import spending_store as store
 from aisaas.billing.reservations.spending_store import CapUse
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError
 from aisaas.observe.metrics import JOB_ITEMS_FAILED
-from aisaas.ports import Alert, AlertSink
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing.plans.models import Limits
 from aisaas.billing.plans.periods import Period
-from aisaas.billing.reservations.models import Allowance, Held, ReservationRequest
+from aisaas.billing.reservations.models import Allowance, Held, Purpose, ReservationRequest
 from aisaas.db.engine import PipelinedQuery
-from aisaas.ports import Model, Purpose
+from aisaas.language_models import Model
 
 LEASE_SECONDS = 15.0
 

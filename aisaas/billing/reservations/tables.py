@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
+from aisaas.billing.reservations.models import Purpose
 from aisaas.db.columns import (
     NEW_ID,
     NOW,
@@ -24,7 +25,6 @@ from aisaas.db.columns import (
     one_of,
     positive,
 )
-from aisaas.ports import Purpose
 
 
 class QuotaPeriod(Table, table=True):

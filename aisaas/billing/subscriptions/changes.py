@@ -11,7 +11,7 @@ from collections import defaultdict
 from uuid import UUID
 
 from aisaas.billing.subscriptions.subscriptions import BILLING_CHANGED
-from aisaas.ports import Signals
+from aisaas.signals import Signals
 
 
 class BillingChanges:

@@ -20,7 +20,9 @@ from uuid import uuid4
 
 from aisaas import formats
 from aisaas.accounts.models import Principal
+from aisaas.accounts.ports import AttemptLimiter, Window
 from aisaas.billing.plans.terms import Plan
+from aisaas.billing.ports import Invoice, InvoicePreview, Payments, PeriodAllowance
 from aisaas.billing.reservations.models import Allowance
 from aisaas.billing.reservations.quota import Quota
 from aisaas.billing.subscriptions import store as subscriptions_store
@@ -34,14 +36,6 @@ from aisaas.errors import (
     PaymentsRefused,
     RateLimitedMinute,
     Unavailable,
-)
-from aisaas.ports import (
-    AttemptLimiter,
-    Invoice,
-    InvoicePreview,
-    Payments,
-    PeriodAllowance,
-    Window,
 )
 
 log = logging.getLogger(__name__)

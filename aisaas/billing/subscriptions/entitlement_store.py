@@ -16,8 +16,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing.plans.models import FINAL_STATUSES, Entitlement
+from aisaas.billing.ports import PaidSubscription
 from aisaas.billing.subscriptions import store as subscription_store
-from aisaas.ports import PaidSubscription
 
 _TIMES = ("period_start", "period_end", "ends_at")
 

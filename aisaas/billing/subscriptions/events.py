@@ -26,12 +26,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing.notices import notices
 from aisaas.billing.notices.notices import add_notice
+from aisaas.billing.ports import MeterProblem, PaymentEvent
 from aisaas.billing.subscriptions import store
 from aisaas.billing.subscriptions.models import WebhookOutcome
 from aisaas.billing.subscriptions.subscriptions import OWING, Subscriptions, Synced
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, PaymentsError, PaymentsRefused, Refusal, TooSlow
-from aisaas.ports import MeterProblem, PaymentEvent
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing.plans.models import FINAL_STATUSES, Entitlement
 from aisaas.billing.plans.periods import key_of
+from aisaas.billing.ports import PaidSubscription
 from aisaas.billing.subscriptions.models import WebhookOutcome
-from aisaas.ports import PaidSubscription
 
 FINAL = sorted(FINAL_STATUSES)
 LOOK_AGAIN_SECONDS = 24 * 3600

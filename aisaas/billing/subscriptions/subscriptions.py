@@ -26,13 +26,14 @@ from aisaas.billing.job_failures import JobFailures, Patience
 from aisaas.billing.notices import notices
 from aisaas.billing.plans.models import FINAL_STATUSES, Entitlement, SubscriptionStatus
 from aisaas.billing.plans.terms import FREE
+from aisaas.billing.ports import PaidSubscription, Payments
 from aisaas.billing.subscriptions import entitlement_store, store, write_offs
-from aisaas.billing.subscriptions.models import WebhookOutcome
+from aisaas.billing.subscriptions.models import AfterRefund, WebhookOutcome
 from aisaas.billing.subscriptions.store import Look
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, PaymentsError
 from aisaas.observe import context
-from aisaas.ports import AfterRefund, PaidSubscription, Payments, Signals
+from aisaas.signals import Signals
 
 log = logging.getLogger(__name__)
 

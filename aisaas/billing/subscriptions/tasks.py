@@ -27,11 +27,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aisaas.billing.job_failures import JobFailures, Patience
 from aisaas.billing.notices import notices
 from aisaas.billing.notices.notices import add_notice
+from aisaas.billing.ports import EndedSubscription, Payments
 from aisaas.billing.subscriptions.store import TaskKind
 from aisaas.billing.subscriptions.subscriptions import Subscriptions
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError
-from aisaas.ports import EndedSubscription, Payments
 
 log = logging.getLogger(__name__)
 

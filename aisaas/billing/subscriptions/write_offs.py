@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aisaas.billing.notices import notices
 from aisaas.billing.notices.notices import add_notice
 from aisaas.billing.plans.periods import key_of
-from aisaas.ports import PaidSubscription
+from aisaas.billing.ports import PaidSubscription
 
 log = logging.getLogger(__name__)
 

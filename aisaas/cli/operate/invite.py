@@ -8,10 +8,10 @@ import json
 import sys
 
 from aisaas.accounts.addresses import ascii_address
+from aisaas.accounts.ports import AuthUser
 from aisaas.cli.environment import adopt, running
 from aisaas.cli.screen import complain, say
 from aisaas.errors import AuthError, DependencyError
-from aisaas.ports import AuthUser
 from aisaas.settings import load
 from aisaas.wiring import build
 

@@ -15,7 +15,7 @@ from aisaas.cli.operate.operator import DONE, FAILED, USAGE, acted, operator
 from aisaas.cli.parts import plan
 from aisaas.cli.screen import complain, say
 from aisaas.controls.model_overrides import KEEP, Keep, Margin, ModelChange, OfferShown, OwnPrice
-from aisaas.ports import Discovery
+from aisaas.controls.ports import Discovery
 from aisaas.prices import weight_of
 from aisaas.settings import load
 from aisaas.wiring import Services

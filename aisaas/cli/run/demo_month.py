@@ -17,7 +17,7 @@ from uuid import UUID
 from aisaas.billing.plans.terms import FREE, Plan
 from aisaas.billing.reservations.quota import cost_usd, quota_tokens
 from aisaas.cli.run.demo_texts import FIRST_NAMES, LAST_NAMES, TOPICS
-from aisaas.ports import Model
+from aisaas.language_models import Model
 
 DAYS = 30
 DOMAIN = "demo.example"

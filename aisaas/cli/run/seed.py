@@ -19,8 +19,8 @@ from aisaas.cli.parts import POSTGRES
 from aisaas.cli.run import demo_store
 from aisaas.cli.run.demo_month import DAYS, DOMAIN, Month, make_month
 from aisaas.cli.screen import complain, say
-from aisaas.ports import Model, ModelFacts, Price
-from aisaas.prices import weight_of
+from aisaas.language_models import Model, ModelFacts
+from aisaas.prices import Price, weight_of
 from aisaas.settings import Settings, load
 from aisaas.wiring import build
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from aisaas.billing.ports import Invoice, InvoicePreview
 from aisaas.billing.subscriptions.checkout import Billing
 from aisaas.errors import Unavailable
 from aisaas.formats import count, money, usd
-from aisaas.ports import Invoice, InvoicePreview
 from aisaas.ui.billing.offers import PAST_DUE
 
 # Stages of what is asked of the payment provider after the page is there; WAITS for a payment.

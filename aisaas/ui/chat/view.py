@@ -18,7 +18,7 @@ from aisaas.chat.models import (
     ConversationPage,
     Message,
 )
-from aisaas.ports import Model
+from aisaas.language_models import Model
 
 KEY_LENGTH = 8
 CUT = "This conversation is too long for the model, so this reply doesn't take its oldest messages into account."

@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 
 from aisaas.admin.webhooks import PAGE_ENTRIES, WebhookPlace
+from aisaas.billing.ports import EXTRA_USAGE_METER
 from aisaas.errors import ActionInvalid, NotFound, Unavailable
-from aisaas.ports import EXTRA_USAGE_METER
 from aisaas.wiring import Services
 from tests.metering.provider import Provider, Sql
 from tests.services import Member, new_principal

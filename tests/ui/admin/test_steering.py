@@ -13,7 +13,7 @@ from aisaas.adapters.litellm_facts import facts_of
 from aisaas.adapters.litellm_prices import price_of
 from aisaas.billing.plans.terms import plans
 from aisaas.controls.found_models import Found
-from aisaas.ports import FoundModel
+from aisaas.controls.ports import FoundModel
 from aisaas.settings import Settings
 from aisaas.ui.admin.steering import view
 from aisaas.ui.admin.steering.found import FoundModels

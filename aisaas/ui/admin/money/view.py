@@ -14,8 +14,8 @@ from aisaas.admin.reconciliation import Corrected, DayPage
 from aisaas.admin.webhooks import FAILED, WebhookPage
 from aisaas.billing.metering.outbox_reports import OutboxEntry, OutboxHealth, OutboxState
 from aisaas.billing.metering.reconciliation_reports import DayEntry, DriftHealth
+from aisaas.billing.ports import TOKEN_METER
 from aisaas.billing.subscriptions.event_reports import WebhookEntry, WebhookHealth
-from aisaas.ports import TOKEN_METER
 from aisaas.ui import routes
 from aisaas.ui.admin.view import TileView
 

@@ -1,0 +1,153 @@
+"""What accounts need from outside: the auth server, and a count of attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+from uuid import UUID
+
+# What a mail's link is for, and how many of a user's sessions a sign-out ends.
+LinkKind = Literal["signup", "invite", "magiclink", "recovery", "email_change", "email"]
+SignOutScope = Literal["local", "others", "global"]
+
+
+@dataclass(frozen=True, slots=True)
+class AuthUser:
+    """A user as the auth server knows them."""
+
+    id: UUID
+    email: str
+    email_confirmed: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AuthSession:
+    """Tokens of one sign-in. They never leave the server."""
+
+    user: AuthUser
+    access_token: str
+    refresh_token: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderVisit:
+    """Where a browser goes to sign in elsewhere, and the secret that proves it was the one that
+    went (PKCE)."""
+
+    url: str
+    verifier: str
+
+
+class Identity(Protocol):
+    """The auth server. Every method raises AuthError when it says no, DependencyError when it
+    doesn't answer.
+
+    `captcha` is what the captcha's widget gave the browser; the auth server checks it.
+    `redirect_to` is where a mail's link leads in the end, an absolute address of ours.
+    `trusted` says that we ask ourselves, with the secret key, so that there is no captcha.
+    """
+
+    async def sign_up(
+        self,
+        email: str,
+        password: str,
+        full_name: str,
+        *,
+        captcha: str | None = None,
+        redirect_to: str | None = None,
+    ) -> AuthSession | None:
+        """Make an account; None when it has to be confirmed by mail first."""
+        ...
+
+    async def sign_in(
+        self, email: str, password: str, *, captcha: str | None = None
+    ) -> AuthSession: ...
+
+    async def refresh(self, refresh_token: str) -> AuthSession: ...
+
+    async def get_user(self, access_token: str) -> AuthUser:
+        """Ask the server: sees revocation, bans and deletion, which a decoded token never does."""
+        ...
+
+    async def sign_out(self, access_token: str, scope: SignOutScope = "local") -> None:
+        """End the token's session, all others of its user, or all."""
+        ...
+
+    async def mail_reset(
+        self,
+        email: str,
+        *,
+        captcha: str | None = None,
+        redirect_to: str | None = None,
+        trusted: bool = False,
+    ) -> None: ...
+
+    async def mail_sign_in(
+        self,
+        email: str,
+        *,
+        may_sign_up: bool,
+        captcha: str | None = None,
+        redirect_to: str | None = None,
+    ) -> None:
+        """Mail a link that signs in; with `may_sign_up` it makes the account if there is none."""
+        ...
+
+    async def mail_confirmation(
+        self,
+        email: str,
+        *,
+        captcha: str | None = None,
+        redirect_to: str | None = None,
+        trusted: bool = False,
+    ) -> None:
+        """Mail the link of a sign-up once more."""
+        ...
+
+    async def verify(self, token_hash: str, kind: LinkKind) -> AuthSession | None:
+        """Redeem the link of a mail; None when a change of address needs the other mailbox, too."""
+        ...
+
+    async def change_password(self, access_token: str, password: str) -> None: ...
+
+    async def change_address(
+        self, access_token: str, email: str, *, redirect_to: str | None = None
+    ) -> AuthUser:
+        """The user as they are now: with the old address when the new one has to be confirmed."""
+        ...
+
+    async def visit_provider(self, provider: str, *, redirect_to: str) -> ProviderVisit: ...
+
+    async def exchange(self, code: str, verifier: str) -> AuthSession:
+        """The code that a visit to a provider came back with, for a session."""
+        ...
+
+    async def invite(self, email: str, *, redirect_to: str | None = None) -> AuthUser:
+        """Make an account for somebody and mail them a link to it. Needs the secret key."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """At most `limit` attempts within any `seconds`. `key` names what is counted and is no secret."""
+
+    key: str
+    limit: int
+    seconds: int
+
+
+class AttemptLimiter(Protocol):
+    """Every method raises DependencyError, within 300 ms, when it can't tell."""
+
+    async def attempt(self, attempt_id: UUID, windows: Sequence[Window]) -> float | None:
+        """Count an attempt in every window and return None, or in none and return the seconds
+        until there is room."""
+        ...
+
+    async def release(self, attempt_id: UUID, windows: Sequence[Window]) -> None:
+        """Take an attempt out of the count again."""
+        ...

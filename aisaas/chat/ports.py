@@ -1,0 +1,193 @@
+"""What a reply needs from outside: the model, a count of requests, and a log of its text.
+
+`Admitted` is the passed checks as a type: the model port takes nothing else, and only `chat.guards`
+constructs it (a test reads the sources to hold that).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+from uuid import UUID
+
+from aisaas.billing.plans.models import RateLimits
+from aisaas.billing.reservations.models import Purpose
+from aisaas.language_models import Effort, Model, ModelFacts, Reasoning, Usage
+from aisaas.prices import Price
+
+Speaker = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message as the model sees it."""
+
+    speaker: Speaker
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A call that every guard let through, and the reservation that pays for it.
+
+    `models` are what may be called, in order: the one asked for, then its fallbacks; the
+    reservation's money covers the dearest of them. `max_tokens` bounds the completion, thinking
+    included. `effort` is for the models that take it; the others think as they do by themselves.
+    """
+
+    request_id: UUID
+    user_id: UUID
+    # The session it was asked from: when that one ends, so does the call.
+    session_id: UUID
+    purpose: Purpose
+    plan: str
+    models: tuple[Model, ...]
+    prompt: tuple[Turn, ...]
+    # The best count of the prompt, charged when the provider's own never came.
+    prompt_count: int
+    max_tokens: int
+    history_cut: int
+    # The Stripe customer whose meter this goes to; None for the free tier.
+    metered_customer: str | None
+    effort: Effort | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The next piece of the completion: without NUL, and without halves of surrogate pairs."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """The next piece of what the model thinks, cleaned like `Text`; empty where the provider says that
+    it thinks but not what."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The provider said why it ended: `stop`, `length`, `content_filter`, `refusal`, …"""
+
+    reason: str
+
+
+Chunk = Text | Thinking | Usage | Finish
+
+
+class LanguageModel(Protocol):
+    """The one door to providers."""
+
+    def stream(self, admitted: Admitted, model: Model) -> AsyncGenerator[Chunk]:
+        """Call `model` (one of `admitted.models`) and yield what it sends.
+
+        The iterator ends when the provider's answer ends, or soon after its `Finish` if the provider
+        leaves the connection open; without a `Finish` it was cut.
+        Closing it (`aclose`, or cancelling the task that iterates) aborts the upstream call.
+
+        Raises:
+            ProviderError: refused, unreachable, too slow, or rubbish.
+        """
+        ...
+
+    def heard_at(self, request_id: UUID) -> float | None:
+        """When anything at all last came for a call that runs, by the event loop's clock: text, or
+        what keeps a connection alive. None before the first."""
+        ...
+
+    def facts_of(self, upstream: str) -> ModelFacts:
+        """What is known of an upstream model besides its price."""
+        ...
+
+    def reasoning_of(self, upstream: str) -> Reasoning:
+        """How an upstream model thinks, if known."""
+        ...
+
+    def price_of(self, upstream: str) -> Price | None:
+        """The price of an upstream model, or None when nothing is known about it."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text by a local tokenizer, an estimate for other vendors' models."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RateDecision:
+    """`limited_by` is None when the request may go on; else `retry_after` seconds are to be waited,
+    until `retry_at` by the limiter's clock."""
+
+    limited_by: Literal["minute", "day"] | None
+    retry_after: float = 0.0
+    retry_at: datetime | None = None
+
+
+class RateLimiter(Protocol):
+    async def acquire(self, user_id: UUID, request_id: UUID, limits: RateLimits) -> RateDecision:
+        """Count a request in every window or in none; the same request id counts once.
+
+        Raises:
+            DependencyError: within 300 ms, when it can't tell. Callers refuse.
+        """
+        ...
+
+    async def release(self, user_id: UUID, request_id: UUID) -> None:
+        """Give back what a request that was refused later had taken."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """A piece of a reply: `offset` counts characters from the reply's start."""
+
+    offset: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedReply:
+    """What the log holds of a reply: `text` is its beginning without a gap. `model` answered; `usage` is the provider's, if it came."""
+
+    text: str
+    model: str | None
+    usage: Usage | None
+    closed: bool
+
+
+class ReplyLog(Protocol):
+    """Text of running replies, outside the process: for other processes and for recovery."""
+
+    async def append(self, message_id: UUID, entries: Sequence[LogEntry]) -> bool:
+        """Add text; False when the log hasn't the reply's beginning, or no facts: what was there before
+        is lost, and has to be noted and appended again. Without entries it only looks. An entry at
+        offset 0 has all of the reply's text so far.
+
+        Raises:
+            DependencyError: nobody knows what was added; it may be appended again.
+        """
+        ...
+
+    async def note(
+        self, message_id: UUID, *, model: str | None = None, usage: Usage | None = None
+    ) -> None:
+        """Remember facts that a settling process would need."""
+        ...
+
+    async def read(self, message_id: UUID) -> LoggedReply | None: ...
+
+    def follow(self, message_id: UUID, offset: int) -> AsyncIterator[LogEntry]:
+        """Text from `offset` on and without a gap, until the reply is closed."""
+        ...
+
+    async def forget(self, message_id: UUID) -> None:
+        """Nothing that was logged before is there any more, text or facts."""
+        ...
+
+    async def close(self, message_id: UUID) -> None:
+        """No more text comes; followers end, and the log expires soon."""
+        ...
