@@ -83,6 +83,10 @@ Chunk = Text | Thinking | Usage | Finish
 class LanguageModel(Protocol):
     """The one door to providers."""
 
+    async def warm(self) -> None:
+        """Load what a call needs, so that the first user doesn't wait for it."""
+        ...
+
     def stream(self, admitted: Admitted, model: Model) -> AsyncGenerator[Chunk]:
         """Call `model` (one of `admitted.models`) and yield what it sends.
 
