@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import reflex as rx
-from starlette.applications import Starlette
 
 from aisaas.api.app import api_routes
 from aisaas.api.pages import Pages
 from aisaas.api.request_ids import RequestIds
 from aisaas.api.security_headers import SecurityHeaders
+from aisaas.api.serving import serving
 from aisaas.api.sign_in_first import SignInFirst
 from aisaas.jobs.lifespan import lifespan
 from aisaas.ui import (
@@ -48,6 +50,7 @@ from aisaas.ui.profile.state import Profile
 from aisaas.ui.reflex_patches import server
 from aisaas.ui.session import OwnerOnly, Session
 from aisaas.ui.settings import APP_NAME, foreign_origins
+from aisaas.wiring import services
 
 server.allow_foreign_origins(foreign_origins)
 # Reflex calls each transformer with the app so far: headers go around everything, and the routes
@@ -60,18 +63,18 @@ app = rx.App(
     app_wraps={},
     backend_exception_handler=notices.unexpected,
     api_transformer=[
-        Starlette(routes=api_routes()),
-        Pages,
-        SignInFirst,
+        serving(api_routes(), services),
+        partial(Pages, services=services),
+        partial(SignInFirst, services=services),
         SecurityHeaders,
-        connection_draining.ConnectionDraining,
+        partial(connection_draining.ConnectionDraining, services=services),
         RequestIds,
     ],
 )
 server.keep_states(app)
 app.add_middleware(OwnerOnly(), index=0)
-app.register_lifespan_task(lifespan)
-app.register_lifespan_task(connection_draining.drain_connections)
+app.register_lifespan_task(lifespan, services=services)
+app.register_lifespan_task(connection_draining.drain_connections, services=services)
 app.register_lifespan_task(strangers.close_quiet_connections)
 
 ADMIN_ONLY = "For admins only."

@@ -31,9 +31,10 @@ def app() -> ASGIApp:
         # Imported in the worker only: the app module builds the pages as it is imported.
         from aisaas.aisaas import app as pages  # noqa: PLC0415
         from aisaas.ui import strangers  # noqa: PLC0415
+        from aisaas.wiring import services  # noqa: PLC0415
 
         # Around everything, so that what is refused costs next to nothing.
-        return strangers.limited(pages, pages())
+        return strangers.limited(pages, pages(), cookie=services().cookie)
     except Exception:
         logging.getLogger(__name__).critical("the app could not be loaded", exc_info=True)
         sys.exit(1)

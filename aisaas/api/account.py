@@ -29,8 +29,8 @@ from aisaas.api.forms import (
     who,
 )
 from aisaas.api.paths import EXPORT, SETTINGS
+from aisaas.api.serving import services_of
 from aisaas.errors import DependencyError, Suspended, TooSlow, Unauthenticated, Unavailable
-from aisaas.wiring import services
 
 # What a multipart form needs around a file.
 ENVELOPE = 4096
@@ -53,7 +53,7 @@ class ChangeAddress(OwnForm):
 async def password(request: Request) -> Response:
     form = await read(request, ChangePassword)
     principal = await who(request)
-    await services().accounts.change_password(
+    await services_of(request).accounts.change_password(
         principal,
         form.new_password,
         current_password=form.current_password,
@@ -66,7 +66,7 @@ async def password(request: Request) -> Response:
 async def address(request: Request) -> Response:
     form = await read(request, ChangeAddress)
     principal = await who(request)
-    changed = await services().accounts.change_address(
+    changed = await services_of(request).accounts.change_address(
         principal,
         str(form.email),
         current_password=form.current_password,
@@ -97,13 +97,13 @@ async def put_picture(request: Request) -> Response:
         if not isinstance(file, UploadFile):
             raise NotAnsweredError({"picture": FIELD_MESSAGES["picture"]})
         content = await file.read(MAX_BYTES + 1)
-    where = await services().pictures.put(principal, content)
+    where = await services_of(request).pictures.put(principal, content)
     return done(request, SETTINGS, "picture_changed", picture=where)
 
 
 async def remove_picture(request: Request) -> Response:
     await read(request, OwnForm)
-    await services().pictures.remove(await who(request))
+    await services_of(request).pictures.remove(await who(request))
     return done(request, SETTINGS, "picture_removed", picture=None)
 
 
@@ -111,7 +111,7 @@ async def picture(request: Request) -> Response:
     """One's own picture. The address changes with the picture, so browsers keep it."""
     try:
         principal = await who(request)
-        found = await services().pictures.get(principal, request.path_params["user_id"])
+        found = await services_of(request).pictures.get(principal, request.path_params["user_id"])
     except Unauthenticated as error:
         raise HTTPException(401) from error
     except Suspended as error:
@@ -136,7 +136,7 @@ async def export(request: Request) -> Response:
     """Everything they have here, as a file; a suspended account may have it, too."""
     try:
         principal = await who(request, also_suspended=True)
-        lines = services().export.lines(principal)
+        lines = services_of(request).export.lines(principal)
         # What goes wrong at the beginning still has an answer of its own.
         first = await anext(lines)
     except Unauthenticated as error:

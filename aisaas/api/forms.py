@@ -36,6 +36,7 @@ from aisaas.accounts.models import Principal
 from aisaas.accounts.sessions import SESSION_LIFETIME_SECONDS
 from aisaas.api.client_address import client_address
 from aisaas.api.paths import AUTH_PAGES, CHAT, LOGIN, own_path
+from aisaas.api.serving import services_of
 from aisaas.errors import (
     AuthError,
     DependencyError,
@@ -46,7 +47,6 @@ from aisaas.errors import (
     Unauthenticated,
     Unavailable,
 )
-from aisaas.wiring import services
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ async def read(request: Request, form_type: type[Form]) -> Form:
     """The fields of a form. Raises NotAnsweredError with a sentence for each that is wrong."""
     async with limited(request, MAX_BODY).form(max_files=0, max_fields=MAX_FIELDS) as form:
         # Kept for the answer, whatever becomes of the form.
-        request.scope[_TARGET] = _target_in(form)
+        request.scope[_TARGET] = _target_in(form, services_of(request).settings.origins)
         return validated(form_type, dict(form))
 
 
@@ -241,7 +241,7 @@ def _at_most(receive: Receive, limit: int) -> Receive:
 def _require_own_origin(request: Request) -> None:
     # Browsers send Origin with every form; whoever sends none is not a browser with our cookie.
     origin = request.headers.get("origin")
-    if origin is not None and origin not in services().settings.origins:
+    if origin is not None and origin not in services_of(request).settings.origins:
         raise HTTPException(403, "That form was sent from another site.")
     if origin is None and request.headers.get("sec-fetch-site") not in {None, "same-origin"}:
         raise HTTPException(403, "That form was sent from another site.")
@@ -252,14 +252,14 @@ def _require_own_origin(request: Request) -> None:
 
 async def who(request: Request, *, also_suspended: bool = False) -> Principal:
     """Raises Unauthenticated, and Suspended unless what is asked for is theirs to do, too."""
-    principal = await services().accounts.principal(request.headers.get("cookie"))
+    principal = await services_of(request).accounts.principal(request.headers.get("cookie"))
     if principal.suspended and not also_suspended:
         raise Suspended
     return principal
 
 
 def address_of(request: Request) -> str:
-    return client_address(request, services().settings.trusted_proxies)
+    return client_address(request, services_of(request).settings.trusted_proxies)
 
 
 def user_agent(request: Request) -> str:
@@ -273,7 +273,7 @@ def wants_json(request: Request) -> bool:
 def origin_of(request: Request) -> str:
     """Our own origin as this browser knows it; never one that isn't ours."""
     host = request.headers.get("host", "")
-    origins = services().settings.origins
+    origins = services_of(request).settings.origins
     return next((each for each in origins if urlsplit(each).netloc == host), origins[0])
 
 
@@ -282,11 +282,11 @@ def target_of(request: Request) -> str:
     return request.scope.get(_TARGET, CHAT)
 
 
-def _target_in(form: FormData) -> str:
+def _target_in(form: FormData, origins: Iterable[str]) -> str:
     # Mails carry it as an absolute address of ours.
     target = form.get("redirectTo")
     if isinstance(target, str):
-        for origin in services().settings.origins:
+        for origin in origins:
             if target == origin or target.startswith(f"{origin}/"):
                 return own_path(target.removeprefix(origin) or "/")
     return own_path(target)
@@ -299,8 +299,9 @@ def signed_in(request: Request, result: SignedIn, target: str) -> Response:
         response = JSONResponse({"redirect": target, "admin": result.became_admin})
     else:
         response = RedirectResponse(target, SEE_OTHER)
-    secure = services().settings.secure_cookies
-    keep_session(response, services().cookie, result.token, secure=secure)
+    these = services_of(request)
+    secure = these.settings.secure_cookies
+    keep_session(response, these.cookie, result.token, secure=secure)
     return response
 
 
@@ -317,7 +318,8 @@ def keep_session(response: Response, cookie: str, token: str, *, secure: bool) -
     )
 
 
-def forget_cookie(response: Response) -> None:
+def forget_cookie(request: Request, response: Response) -> None:
+    these = services_of(request)
     response.delete_cookie(
-        services().cookie, path="/", secure=services().settings.secure_cookies, httponly=True
+        these.cookie, path="/", secure=these.settings.secure_cookies, httponly=True
     )

@@ -10,15 +10,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from aisaas.wiring import services
+from aisaas.api.serving import services_of
 
 
 async def health(_: Request) -> JSONResponse:
     return JSONResponse({"status": "ok"})
 
 
-async def ready(_: Request) -> JSONResponse:
-    dependencies = services().dependencies
+async def ready(request: Request) -> JSONResponse:
+    dependencies = services_of(request).dependencies
     found = await dependencies.look()
     return JSONResponse(dependencies.as_json(found), 200 if found.ready else 503)
 

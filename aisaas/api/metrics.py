@@ -23,12 +23,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from aisaas.api.serving import services_of
 from aisaas.controls.spending_caps import CapToday
 from aisaas.errors import AisaasError
 from aisaas.observe.jobs import EXPECTED_SECONDS
 from aisaas.observe.metrics import CONTENT_TYPE, Reading, of_all, of_this_process
 from aisaas.settings import Settings
-from aisaas.wiring import Services, services
+from aisaas.wiring import Services
 
 # However often somebody asks, the database is asked this seldom.
 FRESH_SECONDS = 5.0
@@ -36,7 +37,7 @@ FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-p
 
 
 async def metrics(request: Request) -> Response:
-    these = services()
+    these = services_of(request)
     if not may_read(request, these.settings):
         return PlainTextResponse(
             "This needs METRICS_TOKEN as a bearer token.\n",

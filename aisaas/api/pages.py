@@ -22,9 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aisaas.accounts.sessions import token_from
 from aisaas.api.paths import BUILD_ORIGIN, BY_ID, HOME, NOT_FOUND
+from aisaas.api.serving import Provide
 from aisaas.api.site import site
 from aisaas.settings import PROJECT_ROOT
-from aisaas.wiring import services
 
 BUILT_PAGES = PROJECT_ROOT / ".web" / "build" / "client"
 ROOT = '<html lang="en"'
@@ -41,8 +41,9 @@ PLACEHOLDERS = {
 class Pages:
     """ASGI middleware around the files of the front end."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, services: Provide) -> None:
         self._app = app
+        self._services = services
         self._built = built_pages(BUILT_PAGES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,7 +69,7 @@ class Pages:
 
     async def _answer(self, page: str, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        signed_in = token_from(headers.get("cookie"), services().cookie) is not None
+        signed_in = token_from(headers.get("cookie"), self._services().cookie) is not None
         asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         content = self._with_site(page, signed_in, "choose" in asked)
         answer = {"Vary": "Accept-Encoding, Cookie"}
@@ -81,7 +82,7 @@ class Pages:
         await response(scope, receive, send)
 
     def _with_site(self, page: str, signed_in: bool, choosing: bool) -> bytes:
-        root = {"data-sign-up": services().settings.sign_up_mode}
+        root = {"data-sign-up": self._services().settings.sign_up_mode}
         if signed_in:
             root["data-signed-in"] = ""
         if choosing:
@@ -90,7 +91,8 @@ class Pages:
 
     @cached_property
     def _values(self) -> Mapping[str, object]:
-        return site(services()) | {"url": services().settings.url}
+        these = self._services()
+        return site(these) | {"url": these.settings.url}
 
 
 def built_pages(folder: Path) -> dict[str, str]:

@@ -15,8 +15,9 @@ from starlette.routing import Route
 from aisaas.accounts.sessions import token_from
 from aisaas.api.forms import SEE_OTHER, origin_of, signed_in, to_page, user_agent
 from aisaas.api.paths import LOGIN, own_path
+from aisaas.api.serving import services_of
 from aisaas.errors import AuthError, DependencyError, NotFound, Unavailable
-from aisaas.wiring import services
+from aisaas.wiring import Services
 
 CALLBACK = "/api/session/callback"
 # As long as the auth server keeps what it remembers of a visit, and a little.
@@ -30,21 +31,22 @@ FAILED = "provider_failed"
 
 async def visit(request: Request) -> Response:
     """Off to the provider."""
+    these = services_of(request)
     target = own_path(request.query_params.get("redirectTo"))
     try:
-        found = await services().accounts.visit_provider(
+        found = await these.accounts.visit_provider(
             request.path_params["provider"], redirect_to=origin_of(request) + CALLBACK
         )
     except NotFound:
         return to_page(LOGIN, error="provider_disabled", redirectTo=target)
     response = RedirectResponse(found.url, SEE_OTHER)
-    sealed = services().visits.seal(json.dumps({"verifier": found.verifier, "target": target}))
+    sealed = these.visits.seal(json.dumps({"verifier": found.verifier, "target": target}))
     response.set_cookie(
-        _cookie(),
+        _cookie(these),
         sealed.decode(),
         max_age=VISIT_SECONDS,
-        path=_path(),
-        secure=services().settings.secure_cookies,
+        path=_path(these),
+        secure=these.settings.secure_cookies,
         httponly=True,
         # Lax: it has to come along when the provider sends the browser back.
         samesite="lax",
@@ -54,16 +56,17 @@ async def visit(request: Request) -> Response:
 
 async def callback(request: Request) -> Response:
     """Back from the provider."""
-    response = await _answer(request)
+    these = services_of(request)
+    response = await _answer(request, these)
     response.delete_cookie(
-        _cookie(), path=_path(), secure=services().settings.secure_cookies, httponly=True
+        _cookie(these), path=_path(these), secure=these.settings.secure_cookies, httponly=True
     )
     return response
 
 
-async def _answer(request: Request) -> Response:
-    sealed = token_from(request.headers.get("cookie"), _cookie())
-    opened = services().visits.open(sealed.encode()) if sealed else None
+async def _answer(request: Request, these: Services) -> Response:
+    sealed = token_from(request.headers.get("cookie"), _cookie(these))
+    opened = these.visits.open(sealed.encode()) if sealed else None
     if opened is None:
         return to_page(LOGIN, error=LOST)
     kept = json.loads(opened)
@@ -73,7 +76,7 @@ async def _answer(request: Request) -> Response:
         cancelled = request.query_params.get("error") == CANCELLED
         return to_page(LOGIN, error=CANCELLED if cancelled else FAILED, redirectTo=target)
     try:
-        result = await services().accounts.return_from_provider(
+        result = await these.accounts.return_from_provider(
             code, kept["verifier"], user_agent=user_agent(request)
         )
     except AuthError as error:
@@ -83,13 +86,13 @@ async def _answer(request: Request) -> Response:
     return signed_in(request, result, target)
 
 
-def _cookie() -> str:
-    return f"{services().cookie}_visit"
+def _cookie(these: Services) -> str:
+    return f"{these.cookie}_visit"
 
 
-def _path() -> str:
+def _path(these: Services) -> str:
     # The `__Host-` prefix of the name stands for the whole host.
-    return "/" if services().cookie.startswith("__Host-") else CALLBACK
+    return "/" if these.cookie.startswith("__Host-") else CALLBACK
 
 
 def routes() -> list[Route]:

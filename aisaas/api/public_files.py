@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from aisaas.api.paths import API, CONFIRM, HOME, PROTECTED, RESET
-from aisaas.wiring import services
+from aisaas.api.serving import services_of
 
 PAPER = "#fbfaf8"
 UNLISTED = (*PROTECTED, RESET, CONFIRM, API)
@@ -19,9 +19,9 @@ async def robots(_: Request) -> PlainTextResponse:
     )
 
 
-async def manifest(_: Request) -> JSONResponse:
+async def manifest(request: Request) -> JSONResponse:
     """A web app manifest: what a phone needs to put the chat on its home screen."""
-    name = services().settings.app_name
+    name = services_of(request).settings.app_name
     icons = [
         {"src": f"/icons/{size}.png", "sizes": f"{size}x{size}", "type": "image/png"}
         for size in (192, 512)

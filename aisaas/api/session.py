@@ -30,8 +30,8 @@ from aisaas.api.forms import (
     wants_json,
 )
 from aisaas.api.paths import CONFIRM, HOME, LOGIN, RESET, SETTINGS, SIGNUP
+from aisaas.api.serving import services_of
 from aisaas.errors import DependencyError, TooSlow, Unavailable
-from aisaas.wiring import services
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class OneSession(OwnForm):
 
 async def sign_in(request: Request) -> Response:
     form = await read(request, Credentials)
-    result = await services().accounts.sign_in(
+    result = await services_of(request).accounts.sign_in(
         str(form.email),
         form.password,
         user_agent=user_agent(request),
@@ -92,7 +92,7 @@ async def sign_in(request: Request) -> Response:
 async def sign_up(request: Request) -> Response:
     form = await read(request, NewAccount)
     target = target_of(request)
-    result = await services().accounts.sign_up(
+    result = await services_of(request).accounts.sign_up(
         str(form.email),
         form.password,
         " ".join(form.full_name.split()),
@@ -108,7 +108,7 @@ async def sign_up(request: Request) -> Response:
 
 async def magic_link(request: Request) -> Response:
     form = await read(request, Mailbox)
-    await services().accounts.mail_sign_in(
+    await services_of(request).accounts.mail_sign_in(
         str(form.email),
         address=address_of(request),
         captcha=form.captcha,
@@ -119,7 +119,7 @@ async def magic_link(request: Request) -> Response:
 
 async def reset(request: Request) -> Response:
     form = await read(request, Mailbox)
-    await services().accounts.mail_reset(
+    await services_of(request).accounts.mail_reset(
         str(form.email),
         address=address_of(request),
         captcha=form.captcha,
@@ -130,7 +130,7 @@ async def reset(request: Request) -> Response:
 
 async def resend(request: Request) -> Response:
     form = await read(request, Mailbox)
-    await services().accounts.mail_confirmation(
+    await services_of(request).accounts.mail_confirmation(
         str(form.email),
         address=address_of(request),
         captcha=form.captcha,
@@ -142,7 +142,7 @@ async def resend(request: Request) -> Response:
 async def confirm(request: Request) -> Response:
     """A click on our own page redeems a mail's link: programs that only look at links don't."""
     form = await read(request, Link)
-    result = await services().accounts.confirm(
+    result = await services_of(request).accounts.confirm(
         form.token_hash, form.type, user_agent=user_agent(request)
     )
     if result is None:
@@ -156,7 +156,7 @@ async def confirm(request: Request) -> Response:
 async def sign_out(request: Request) -> Response:
     form = await read(request, SignOut)
     if form.scope == "others":
-        await services().accounts.sign_out(request.headers.get("cookie"), form.scope)
+        await services_of(request).accounts.sign_out(request.headers.get("cookie"), form.scope)
         return done(
             request,
             SETTINGS,
@@ -164,7 +164,7 @@ async def sign_out(request: Request) -> Response:
             message="You're signed out of all other sessions.",
         )
     try:
-        await services().accounts.sign_out(request.headers.get("cookie"), form.scope)
+        await services_of(request).accounts.sign_out(request.headers.get("cookie"), form.scope)
     except (DependencyError, TooSlow, Unavailable):
         # The browser forgets the session now, but the server could not be told.
         log.warning("sign-out while the database was away")
@@ -180,13 +180,13 @@ async def sign_out(request: Request) -> Response:
             if wants_json(request)
             else RedirectResponse(HOME, SEE_OTHER)
         )
-    forget_cookie(response)
+    forget_cookie(request, response)
     return response
 
 
 async def end(request: Request) -> Response:
     form = await read(request, OneSession)
-    await services().accounts.end_session(request.headers.get("cookie"), form.session)
+    await services_of(request).accounts.end_session(request.headers.get("cookie"), form.session)
     return done(request, SETTINGS, "session_ended", message="That session has been signed out.")
 
 

@@ -14,17 +14,18 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from aisaas.api.serving import services_of
 from aisaas.billing.ports import Payments
 from aisaas.billing.subscriptions.events import StripeEvents, failure_code
 from aisaas.errors import AisaasError, WebhookInvalid
 from aisaas.observe.metrics import WEBHOOKS
-from aisaas.wiring import services
 
 log = logging.getLogger(__name__)
 
@@ -45,22 +46,24 @@ Take = Callable[[Payments, StripeEvents, bytes, str], Awaitable[None]]
 
 async def snapshots(request: Request) -> Response:
     """Events that carry the object they are about."""
-    return await _answer(request, services().settings.webhook_secrets, _take_snapshot)
+    config = services_of(request).settings
+    take = partial(_take_snapshot, live=config.stripe_is_live)
+    return await _answer(request, config.webhook_secrets, take)
 
 
 async def meters(request: Request) -> Response:
     """Thin events: usage that was reported and could not be counted."""
-    return await _answer(request, services().settings.meter_webhook_secrets, _take_thin)
+    return await _answer(request, services_of(request).settings.meter_webhook_secrets, _take_thin)
 
 
 async def _take_snapshot(
-    payments: Payments, events: StripeEvents, body: bytes, signature: str
+    payments: Payments, events: StripeEvents, body: bytes, signature: str, *, live: bool
 ) -> None:
     event = payments.event(body, signature)
     _require_storable(
         body, event.id, event.type, event.customer_id or "", event.subscription_id or ""
     )
-    if event.live != services().settings.stripe_is_live:
+    if event.live != live:
         log.warning("webhook: event %s is of another mode than our key", event.id)
         raise WebhookInvalid("live and test mode are mixed up")
     try:
@@ -84,7 +87,8 @@ async def _take_thin(payments: Payments, events: StripeEvents, body: bytes, sign
 
 
 async def _answer(request: Request, secrets: tuple[str, ...], take: Take) -> Response:
-    payments, events = services().payments, services().stripe_events
+    these = services_of(request)
+    payments, events = these.payments, these.stripe_events
     try:
         if payments is None or events is None:
             raise HTTPException(404, "payments are not set up")

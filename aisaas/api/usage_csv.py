@@ -16,6 +16,7 @@ from starlette.routing import Route
 from aisaas.accounts.admin_access import require_admin
 from aisaas.admin.usage_export import csv_text
 from aisaas.api.forms import UNPROCESSABLE, who
+from aisaas.api.serving import services_of
 from aisaas.billing.ledger.usage_models import By, Span
 from aisaas.errors import (
     DependencyError,
@@ -25,7 +26,6 @@ from aisaas.errors import (
     Unauthenticated,
     Unavailable,
 )
-from aisaas.wiring import services
 
 WHAT = f"Say from and to as days like 2026-11-30, and by as one of {', '.join(get_args(By))}."
 
@@ -35,7 +35,7 @@ async def usage_csv(request: Request) -> Response:
         principal = await who(request)
         require_admin(principal)
         span, by = _asked(request)
-        text = csv_text(services().usage_reports.rows(principal, span, by=by), by)
+        text = csv_text(services_of(request).usage_reports.rows(principal, span, by=by), by)
         # What goes wrong at the beginning still has an answer of its own.
         first = await anext(text)
     except Unauthenticated as error:

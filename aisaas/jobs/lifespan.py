@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncGenerator, Collection, Coroutine
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 
 from aisaas import observing
@@ -28,7 +28,7 @@ from aisaas.jobs.watch_process import share_job_runs, watch_process
 from aisaas.observe.loop_watch import loop_watched
 from aisaas.observe.pulse import VARIABLE as PULSE
 from aisaas.observe.pulse import answered
-from aisaas.wiring import Services, services
+from aisaas.wiring import Services
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +41,12 @@ CLOSE_SECONDS = 2.0
 
 
 @asynccontextmanager
-async def lifespan() -> AsyncGenerator[None]:
+async def lifespan(services: Callable[[], Services]) -> AsyncGenerator[None]:
     """For the app: the services of this process are alive inside the block."""
     try:
-        async with running(services()), answered(os.environ.get(PULSE)), loop_watched():
-            _end_gently(services())
+        these = services()
+        async with running(these), answered(os.environ.get(PULSE)), loop_watched():
+            _end_gently(these)
             yield
     finally:
         await observing.end()
@@ -88,8 +89,8 @@ async def running(these: Services) -> AsyncGenerator[None]:
         enforce_kill_switches(these.switches, these.running),
         record_refusals(these.refusals),
         record_provider_health(these.provider_health),
-        watch_process(these),
-        share_job_runs(these),
+        watch_process(these.running, these.pools),
+        share_job_runs(these.job_times),
         *(anywhere(these) + paid(these) if these.settings.run_jobs else []),
     ]
     listening = [asyncio.create_task(listener) for listener in listeners]

@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from aisaas.chat.running import RunningReplies
+from aisaas.db.engine import PoolUse
 from aisaas.errors import DependencyError
-from aisaas.observe.jobs import RUNS
+from aisaas.observe.jobs import RUNS, JobTimes
 from aisaas.observe.metrics import (
     FILES_HERE,
     LOOP_LAG_SECONDS,
@@ -21,9 +24,11 @@ from aisaas.observe.metrics import (
     POOL_LIMIT,
     REPLIES_HERE,
 )
-from aisaas.wiring import Services
 
 log = logging.getLogger(__name__)
+
+# How much of each login's pools is in use.
+Pools = Callable[[], Mapping[str, Mapping[str, PoolUse]]]
 
 EVERY_SECONDS = 1.0
 SHARE_EVERY_SECONDS = 10.0
@@ -31,25 +36,25 @@ _STATM = Path("/proc/self/statm")
 _DESCRIPTORS = Path("/proc/self/fd")
 
 
-async def watch_process(these: Services) -> None:
+async def watch_process(running: RunningReplies, pools: Pools) -> None:
     """Runs until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         asked = loop.time()
         await asyncio.sleep(EVERY_SECONDS)
         LOOP_LAG_SECONDS.observe(max(loop.time() - asked - EVERY_SECONDS, 0.0))
-        sample(these)
+        sample(running, pools)
 
 
-def sample(these: Services) -> None:
+def sample(running: RunningReplies, pools: Pools) -> None:
     """The gauges, as they are at this moment."""
-    REPLIES_HERE.set(these.running.count)
+    REPLIES_HERE.set(running.count)
     if (memory := _resident_bytes()) is not None:
         MEMORY_HERE.set(memory)
     if _DESCRIPTORS.is_dir():
         FILES_HERE.set(sum(1 for _ in _DESCRIPTORS.iterdir()))
-    for login, pools in these.pools().items():
-        for pool, use in pools.items():
+    for login, its_pools in pools().items():
+        for pool, use in its_pools.items():
             POOL_IN_USE.labels(login, pool).set(use.in_use)
             POOL_LIMIT.labels(login, pool).set(use.limit)
 
@@ -61,16 +66,16 @@ def _resident_bytes() -> int | None:
     return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def share_job_runs(these: Services) -> None:
+async def share_job_runs(times: JobTimes) -> None:
     """Runs until cancelled."""
     while True:
-        await share_job_runs_once(these)
+        await share_job_runs_once(times)
         await asyncio.sleep(SHARE_EVERY_SECONDS)
 
 
-async def share_job_runs_once(these: Services) -> None:
+async def share_job_runs_once(times: JobTimes) -> None:
     try:
-        await these.job_times.note(RUNS.begun, RUNS.successes)
+        await times.note(RUNS.begun, RUNS.successes)
     except DependencyError as error:
         log.info("when jobs succeeded is told later: %s", error)
     except Exception:

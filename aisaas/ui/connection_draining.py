@@ -21,7 +21,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aisaas.wiring import services
+from aisaas.api.serving import Provide
 
 # The web socket's own code for it.
 SERVICE_RESTART = 1012
@@ -76,7 +76,7 @@ def keep_connected(*, while_it: bool) -> Generator[None]:
             del _staying[token]
 
 
-async def drain_connections() -> None:
+async def drain_connections(services: Provide) -> None:
     """Runs for as long as the app does."""
     await services().draining.wait()
     while True:
@@ -89,11 +89,12 @@ async def drain_connections() -> None:
 class ConnectionDraining:
     """ASGI middleware around everything."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, services: Provide) -> None:
         self._app = app
+        self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        leaving = services().draining.begun if scope["type"] != "lifespan" else False
+        leaving = self._services().draining.begun if scope["type"] != "lifespan" else False
         if scope["type"] == "websocket":
             await (_refuse(scope, send) if leaving else self._connected(scope, receive, send))
         elif leaving and scope["type"] == "http":

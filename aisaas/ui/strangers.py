@@ -13,11 +13,11 @@ from aisaas.process import descriptors
 from aisaas.settings import settings
 from aisaas.ui.reflex_patches import server
 from aisaas.ui.sockets import SocketGate, Sockets
-from aisaas.wiring import services
 
 
-def limited(app: rx.App, inner: ASGIApp) -> ASGIApp:
-    """`inner`, which serves `app`, behind the limits on its requests and its sockets."""
+def limited(app: rx.App, inner: ASGIApp, *, cookie: str) -> ASGIApp:
+    """`inner`, which serves `app`, behind the limits on its requests and its sockets. `cookie` is the
+    name of the session's."""
     config = settings()
     gate = SocketGate(
         inner,
@@ -27,7 +27,7 @@ def limited(app: rx.App, inner: ASGIApp) -> ASGIApp:
             most=descriptors.sockets(),
         ),
         trusted_proxies=config.trusted_proxies,
-        cookie=services().cookie,
+        cookie=cookie,
         max_message_chars=config.max_message_chars,
         forget=partial(server.forget, app),
     )

@@ -11,12 +11,12 @@ import httpx
 import psycopg
 import pytest
 import pytest_asyncio
-from starlette.applications import Starlette
 
 from aisaas import wiring
 from aisaas.accounts import identity
 from aisaas.accounts.models import Principal
 from aisaas.api.app import api_routes
+from aisaas.api.serving import serving
 from aisaas.settings import load, settings
 from aisaas.wiring import Services, build
 from devstack.stack import Stack
@@ -76,7 +76,7 @@ def install(spare_stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Install:
             monkeypatch.setenv(name, value)
         settings.cache_clear()
         wiring.services.cache_clear()
-        transport = httpx.ASGITransport(Starlette(routes=api_routes()))
+        transport = httpx.ASGITransport(serving(api_routes(), wiring.services))
         try:
             async with httpx.AsyncClient(transport=transport, base_url=settings().url) as client:
                 yield client

@@ -12,13 +12,14 @@ from uuid import uuid4
 import httpx
 import pytest
 import pytest_asyncio
-from starlette.applications import Starlette
 from starlette.types import Message, Scope
 from stripe import WebhookSignature
 
+from aisaas import wiring
 from aisaas.api import stripe_webhook
 from aisaas.api.app import api_routes
 from aisaas.api.security_headers import SecurityHeaders
+from aisaas.api.serving import serving
 from aisaas.api.sign_in_first import SignInFirst
 from aisaas.api.stripe_webhook import MAX_BYTES, METERS, SNAPSHOTS
 from childprocess.ports import free_port
@@ -100,7 +101,7 @@ def known(sql: Sql) -> Sql:
 async def test_what_stands_around_the_routes_leaves_deliveries_alone(
     stripe: httpx.AsyncClient,
 ) -> None:
-    around = SecurityHeaders(SignInFirst(Starlette(routes=api_routes())))
+    around = SecurityHeaders(SignInFirst(serving(api_routes(), wiring.services), wiring.services))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(around), base_url=stripe.base_url
     ) as outside:
@@ -302,7 +303,7 @@ async def test_delivery_that_is_cut_off_is_no_event(stripe: httpx.AsyncClient) -
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await Starlette(routes=api_routes())(scope, receive, send)
+    await serving(api_routes(), wiring.services)(scope, receive, send)
     assert sent[0]["status"] == 400
 
 

@@ -8,10 +8,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import httpx
 import pytest
-from starlette.applications import Starlette
 
-from aisaas import wiring
 from aisaas.api.app import api_routes
+from aisaas.api.serving import serving
 from aisaas.settings import load
 from aisaas.wiring import Services, build
 from devstack.stack import Stack
@@ -20,7 +19,7 @@ Routes = Callable[..., AbstractAsyncContextManager[tuple[Services, httpx.AsyncCl
 
 
 def browser_at(services: Services, peer: str = "127.0.0.1") -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(Starlette(routes=api_routes()), client=(peer, 5000))
+    transport = httpx.ASGITransport(serving(api_routes(), lambda: services), client=(peer, 5000))
     return httpx.AsyncClient(transport=transport, base_url=services.settings.url)
 
 
@@ -32,7 +31,7 @@ async def until_idle(services: Services) -> None:
 
 
 @pytest.fixture
-def routes(spare_stack: Stack, monkeypatch: pytest.MonkeyPatch, patience: None) -> Routes:
+def routes(spare_stack: Stack, patience: None) -> Routes:
     """Services of a process and somebody who asks its routes from `peer`; settings by keyword."""
 
     @asynccontextmanager
@@ -46,14 +45,10 @@ def routes(spare_stack: Stack, monkeypatch: pytest.MonkeyPatch, patience: None) 
             "ollama_api_base": "http://127.0.0.1:9",
         }
         services = build(load(**(values | overrides)))
-        monkeypatch.setattr(wiring, "settings", lambda: services.settings)
-        monkeypatch.setattr(wiring, "build", lambda _: services)
-        wiring.services.cache_clear()
         try:
             async with browser_at(services, peer) as client:
                 yield services, client
         finally:
-            wiring.services.cache_clear()
             await services.close()
 
     return make

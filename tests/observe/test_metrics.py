@@ -18,7 +18,6 @@ import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
 
-from aisaas import wiring
 from aisaas.api.metrics import may_read
 from aisaas.errors import MessageInvalid
 from aisaas.jobs.watch_process import sample, share_job_runs_once
@@ -164,13 +163,8 @@ async def served(
     build_services: Build, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncGenerator[tuple[Services, Scrape]]:
     monkeypatch.setattr("aisaas.api.metrics.FRESH_SECONDS", 0.0)
-    async with build_services() as services:
-        monkeypatch.setattr(wiring, "settings", lambda: services.settings)
-        monkeypatch.setattr(wiring, "build", lambda _: services)
-        wiring.services.cache_clear()
-        async with browser_at(services) as browser:
-            yield services, Scrape(browser)
-    wiring.services.cache_clear()
+    async with build_services() as services, browser_at(services) as browser:
+        yield services, Scrape(browser)
 
 
 async def test_a_settled_call_is_counted_with_its_tokens_cost_and_times(
@@ -243,21 +237,21 @@ async def test_a_running_reply_is_a_gauge_here_and_everywhere(
     started = await services.chat.send(
         principal, "long 4000 speed 20", conversation_id=None, model="demo"
     )
-    sample(services)
+    sample(services.running, services.pools)
     running = await scrape()
     assert value(running, "aisaas_replies_here") >= 1
     assert value(running, "aisaas_running_replies") >= 1
     await services.chat.stop(principal, started.reply.id)
     await whole(services, principal, started)
     await until_idle(services)
-    sample(services)
+    sample(services.running, services.pools)
     assert value(await scrape(), "aisaas_replies_here") == value(running, "aisaas_replies_here") - 1
 
 
 async def test_pools_tell_their_use_and_their_limit(served: tuple[Services, Scrape]) -> None:
     services, scrape = served
     async with services.quota._service.transaction():  # pyright: ignore[reportPrivateUsage]
-        sample(services)
+        sample(services.running, services.pools)
         found = await scrape()
     pool = {"login": "service", "pool": "transactions"}
     assert value(found, "aisaas_db_pool_in_use", **pool) >= 1
@@ -337,7 +331,7 @@ async def test_every_job_tells_when_it_last_succeeded(served: tuple[Services, Sc
     wanted = {"recover_replies", "record_refusals"}
     async with asyncio.timeout(60):
         while not wanted <= set(await services.job_times.read()):
-            await share_job_runs_once(services)
+            await share_job_runs_once(services.job_times)
             await asyncio.sleep(0.05)
     found = await scrape()
     for job in wanted:

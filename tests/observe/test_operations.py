@@ -50,8 +50,8 @@ async def _given(routes: Routes) -> tuple[set[str], dict[str, set[str]]]:
     for job in EXPECTED_SECONDS:
         RUNS.began(job)
     async with routes() as (services, browser):
-        sample(services)
-        await share_job_runs_once(services)
+        sample(services.running, services.pools)
+        await share_job_runs_once(services.job_times)
         text = (await browser.get("/metrics")).text
     names, labels = set[str](), dict[str, set[str]]()
     for family in text_string_to_metric_families(text):

@@ -16,10 +16,10 @@ from reflex.istate.manager.memory import StateManagerMemory
 from reflex_base.event import Event
 from reflex_base.event.processor import BaseStateEventProcessor
 from reflex_base.registry import RegistrationContext
-from starlette.applications import Starlette
 
 import aisaas.aisaas  # noqa: F401 - all of its handlers are asked
 from aisaas.api.app import api_routes
+from aisaas.api.serving import serving
 from aisaas.ui import routes
 from aisaas.ui.chat.state import Chat
 from aisaas.ui.events import CONNECTED, NAVIGATED, handlers
@@ -123,7 +123,7 @@ MAY = {routes.EXPORT}
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def browser(domain: Services, suspended: Member) -> AsyncGenerator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(Starlette(routes=api_routes()))
+    transport = httpx.ASGITransport(serving(api_routes(), lambda: domain))
     origin = domain.settings.origins[0]
     headers = {"cookie": suspended.cookie, "origin": origin, "accept": "application/json"}
     async with httpx.AsyncClient(transport=transport, base_url=origin, headers=headers) as client:

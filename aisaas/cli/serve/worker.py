@@ -14,10 +14,10 @@ from contextlib import asynccontextmanager
 
 from granian.constants import Interfaces
 from granian.server.embed import Server
-from starlette.applications import Starlette
 
 from aisaas import observing
 from aisaas.api import health, metrics
+from aisaas.api.serving import serving
 from aisaas.cli.environment import adopt, running
 from aisaas.cli.serve.systemd import READY, STOPPING, Watchdog, notify
 from aisaas.cli.voice import Voice, voice
@@ -25,7 +25,7 @@ from aisaas.jobs.lifespan import close
 from aisaas.jobs.worker import work
 from aisaas.observe.loop_watch import loop_watched
 from aisaas.settings import Settings, settings
-from aisaas.wiring import Services, services
+from aisaas.wiring import Services, build
 from childprocess.ports import HOST, is_free
 
 # Nobody else watches this process where systemd doesn't; whoever started it starts it again.
@@ -58,13 +58,13 @@ async def _work(config: Settings, host: str, heard: Voice) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    these = services()
+    these = build(config)
     metered = "metering" if these.metering else "no metering, as payments are not set up"
     mailed = "mails" if these.notice_mails else "no mails, as SMTP_URL is not set"
     try:
         async with (
             loop_watched(exit_after=BLOCKED_SECONDS),
-            _figures_served(host, config.worker_port, heard),
+            _figures_served(these, host, heard),
             _beating(),
         ):
             heard.say(f"Working: recovery, {metered}, {mailed}.")
@@ -99,15 +99,16 @@ async def _beating() -> AsyncGenerator[None]:
 
 
 @asynccontextmanager
-async def _figures_served(host: str, port: int, heard: Voice) -> AsyncGenerator[None]:
+async def _figures_served(these: Services, host: str, heard: Voice) -> AsyncGenerator[None]:
     """Inside the block. A second worker of the same machine does its jobs all the same."""
+    port = these.settings.worker_port
     if not is_free(port):
         heard.warn(
             f"The figures of this worker are not served: port {port} is in use. Set WORKER_PORT."
         )
         yield
         return
-    app = Starlette(routes=[*health.routes(), *metrics.routes()])
+    app = serving([*health.routes(), *metrics.routes()], lambda: these)
     server = Server(
         app,
         address=host,
@@ -116,10 +117,10 @@ async def _figures_served(host: str, port: int, heard: Voice) -> AsyncGenerator[
         websockets=False,
         log_enabled=False,
     )
-    serving = asyncio.create_task(server.serve())
+    task = asyncio.create_task(server.serve())
     try:
         yield
     finally:
         server.stop()
-        await asyncio.wait({serving}, timeout=CLOSE_SECONDS)
-        serving.cancel()
+        await asyncio.wait({task}, timeout=CLOSE_SECONDS)
+        task.cancel()
