@@ -13,12 +13,12 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from starlette.applications import Starlette
 
 from aisaas.admin import usage
 from aisaas.admin.usage import Cell
 from aisaas.admin.usage_export import columns, csv_text, json_text
-from aisaas.api import forms, usage_csv
+from aisaas.api import usage_csv
+from aisaas.api.serving import serving
 from aisaas.cli import environment, main
 from aisaas.errors import Unavailable
 from aisaas.wiring import Services
@@ -42,12 +42,8 @@ def begin() -> date:
 
 
 @pytest.fixture
-async def browser(
-    services: Services, monkeypatch: pytest.MonkeyPatch
-) -> AsyncGenerator[httpx.AsyncClient]:
-    for module in (forms, usage_csv):
-        monkeypatch.setattr(module, "services", lambda: services)
-    app = httpx.ASGITransport(Starlette(routes=usage_csv.routes()))
+async def browser(services: Services) -> AsyncGenerator[httpx.AsyncClient]:
+    app = httpx.ASGITransport(serving(usage_csv.routes(), lambda: services))
     async with httpx.AsyncClient(transport=app, base_url="http://127.0.0.1:3000") as client:
         yield client
 
