@@ -6,7 +6,7 @@ from sqlmodel import SQLModel
 
 from aisaas.accounts import models as accounts
 from aisaas.audit import models as audit
-from aisaas.billing import job_tables as jobs
+from aisaas.billing.job_failures import tables as jobs
 from aisaas.billing.ledger import tables as ledger
 from aisaas.billing.ledger import usage_models as usage
 from aisaas.billing.metering import tables as metering

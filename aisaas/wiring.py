@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from aisaas.accounts import build as accounts
-from aisaas.accounts import retention as accounts_retention
 from aisaas.adapters import build as adapters
 from aisaas.admin import build as admin
+from aisaas.admin import retention
 from aisaas.billing import build as billing
-from aisaas.billing import retention as billing_retention
 from aisaas.billing.plans.terms import plans
 from aisaas.billing.ports import Payments
 from aisaas.chat import build as chat
-from aisaas.chat import retention as chat_retention
+from aisaas.chat import store as chat_store
 from aisaas.chat.circuits import Circuits
 from aisaas.chat.ports import LanguageModel
 from aisaas.controls import build as controls
+from aisaas.controls import store as controls_store
 from aisaas.db import build as db
 from aisaas.db.engine import PoolUse
 from aisaas.db.purging import Purge
@@ -69,7 +69,9 @@ def build(config: Settings) -> Services:
     sold = plans(config)
     circuits, draining = Circuits(), Draining()
     on_sale = chat.models(config, sold, databases, outside.model)
-    people = accounts.build(config, databases, outside.identity, outside.attempts)
+    people = accounts.build(
+        config, databases, outside.identity, outside.attempts, controls_store.now()
+    )
     money = billing.build(
         config,
         sold,
@@ -80,6 +82,7 @@ def build(config: Settings) -> Services:
         signals=outside.signals,
         limiter=outside.attempts,
         circuits=circuits.not_closed,
+        titles_of=chat_store.titles_of,
     )
     controlled = controls.build(
         config,
@@ -88,6 +91,7 @@ def build(config: Settings) -> Services:
         outside.signals,
         on_sale.model_source,
         outside.discover,
+        alerts=outside.alerts,
         scopes=on_sale.switch_scopes,
     )
     replies = chat.build(
@@ -135,11 +139,8 @@ def build(config: Settings) -> Services:
 
 
 def _purge(config: Settings, databases: db.Databases) -> Purge:
-    # What refers to others comes first.
-    rules = (*chat_retention.RULES, *billing_retention.RULES, *accounts_retention.RULES)
-    own = (chat_retention.KEEP, billing_retention.RECORDS, billing_retention.ACCOUNTING)
-    days = {name: getattr(config, name) for name in own}
-    return Purge(databases.service, rules, days | accounts_retention.DAYS)
+    days = {name: getattr(config, name) for name in retention.SETTINGS}
+    return Purge(databases.service, retention.RULES, days | retention.DAYS)
 
 
 @lru_cache(maxsize=1)

@@ -22,10 +22,10 @@ from uuid import UUID
 import psycopg
 
 from aisaas.accounts.models import Principal
+from aisaas.accounts.people_models import Search
+from aisaas.accounts.people_models import Sort as UsersSort
 from aisaas.accounts.sessions import hash_token, new_token
 from aisaas.admin.provider_reports import SPANS, HealthSpan
-from aisaas.admin.users_models import Search
-from aisaas.admin.users_models import Sort as UsersSort
 from aisaas.billing.ledger.usage_models import Span, UserSort
 from aisaas.db.migrate import upgrade
 from aisaas.settings import load

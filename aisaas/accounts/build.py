@@ -8,10 +8,12 @@ from aisaas.accounts import attempts
 from aisaas.accounts.attempts import Attempts
 from aisaas.accounts.identity import AccountRules, Accounts
 from aisaas.accounts.live import LiveSessions
+from aisaas.accounts.models import ControlsNow
 from aisaas.accounts.pictures import Pictures
 from aisaas.accounts.ports import AttemptLimiter, Identity
 from aisaas.accounts.sessions import Sealer, TokenCipher, cookie_name
 from aisaas.db.build import Databases
+from aisaas.db.engine import PipelinedQuery
 from aisaas.settings import Settings
 
 
@@ -26,11 +28,16 @@ class AccountServices:
 
 
 def build(
-    config: Settings, databases: Databases, identity: Identity, limiter: AttemptLimiter
+    config: Settings,
+    databases: Databases,
+    identity: Identity,
+    limiter: AttemptLimiter,
+    controls: PipelinedQuery[ControlsNow],
 ) -> AccountServices:
+    """Args: `controls` reads what operators have set, along with each session."""
     cookie = cookie_name(app_env=config.app_env, secure=config.secure_cookies)
     cipher = TokenCipher(*config.session_secrets)
-    live = LiveSessions(databases.service, identity, cipher, cookie=cookie)
+    live = LiveSessions(databases.service, identity, cipher, controls, cookie=cookie)
     rules = AccountRules(
         sign_up_mode=config.sign_up_mode,
         oauth_providers=config.oauth_providers,

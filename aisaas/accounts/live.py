@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 from uuid import UUID
 
 from aisaas.accounts import store
-from aisaas.accounts.models import OpenedBy, Principal
+from aisaas.accounts.models import ControlsNow, OpenedBy, Principal
 from aisaas.accounts.ports import AuthSession, Identity, SignOutScope
 from aisaas.accounts.sessions import (
     SESSION_LIFETIME_SECONDS,
@@ -27,6 +27,7 @@ from aisaas.accounts.sessions import (
     token_from,
 )
 from aisaas.accounts.store import HeldTokens, LiveSession, NewSession
+from aisaas.db.engine import PipelinedQuery
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import AuthError, DependencyError, TooSlow, Unauthenticated, Unavailable
 from aisaas.observe import context
@@ -51,11 +52,19 @@ class LiveSessions:
     """The sessions of this instance."""
 
     def __init__(
-        self, database: ServiceDatabase, identity: Identity, cipher: TokenCipher, *, cookie: str
+        self,
+        database: ServiceDatabase,
+        identity: Identity,
+        cipher: TokenCipher,
+        controls: PipelinedQuery[ControlsNow],
+        *,
+        cookie: str,
     ) -> None:
+        """Args: `controls`: reads what operators have set, along with each session."""
         self._database = database
         self._identity = identity
         self._cipher = cipher
+        self._controls = controls
         self._cookie = cookie
         # Verifications under way, by session: callers of one session share one.
         self._checks: dict[UUID, asyncio.Task[None]] = {}
@@ -109,7 +118,9 @@ class LiveSessions:
         if token is None:
             raise Unauthenticated
         try:
-            live = await self._database.ask(store.find_session(hash_token(token)), durable=False)
+            live = await self._database.ask(
+                store.find_session(hash_token(token), self._controls), durable=False
+            )
         except DependencyError as error:
             raise Unavailable from error
         if live is None:
@@ -134,7 +145,7 @@ class LiveSessions:
         vouched for lately. While either is away its part is skipped: nobody is ended by an outage.
         """
         try:
-            found = await self._database.ask(store.find_sessions(session_ids), durable=False)
+            found = await self._find(session_ids)
         except DependencyError:
             log.warning("sessions not looked at: the database does not answer")
             return
@@ -178,7 +189,7 @@ class LiveSessions:
 
     async def end_one(self, principal: Principal, session_id: UUID) -> bool:
         """End a session of the same user; False when they have no such session."""
-        found = await self._database.ask(store.find_sessions([session_id]), durable=False)
+        found = await self._find([session_id])
         theirs = [live for live in found if live.principal.user_id == principal.user_id]
         for live in theirs:
             await self.end(live)
@@ -223,9 +234,14 @@ class LiveSessions:
 
     # Looking after them
 
+    async def _find(self, session_ids: Collection[UUID]) -> Sequence[LiveSession]:
+        return await self._database.ask(
+            store.find_sessions(session_ids, self._controls), durable=False
+        )
+
     async def _by_id(self, session_id: UUID) -> LiveSession:
         try:
-            found = await self._database.ask(store.find_sessions([session_id]), durable=False)
+            found = await self._find([session_id])
         except DependencyError as error:
             raise Unavailable from error
         if not found:

@@ -205,6 +205,14 @@ class Entitled(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ControlsNow:
+    """What operators have set: scopes of engaged kill switches, and the newest change of any model."""
+
+    switches: frozenset[str]
+    models_revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """Who is asking, freshly resolved from the session cookie. Ids from the browser are no proof.
 

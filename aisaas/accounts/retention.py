@@ -3,6 +3,8 @@ nothing is left of them."""
 
 from __future__ import annotations
 
+from typing import LiteralString
+
 from aisaas.db.purging import Rule
 
 # For a moment, in case somebody asks what became of a session.
@@ -21,13 +23,13 @@ RULES = (
         """,
         _SESSIONS,
     ),
-    Rule(
-        "private.removed_accounts",
-        """
-        select ctid from private.removed_accounts r
-        where not exists (select from public.conversations c where c.user_id = r.user_id)
-          and not exists (select from public.refusals f where f.user_id = r.user_id)
-        limit :batch
-        """,
-    ),
 )
+
+
+def removed_accounts(*left: LiteralString) -> Rule:
+    """Args: `left`: statements that find what others still have of a removed account `r`."""
+    gone = " and ".join(f"not exists ({each})" for each in left)
+    return Rule(
+        "private.removed_accounts",
+        f"select ctid from private.removed_accounts r where {gone} limit :batch",  # noqa: S608  # statements of ours
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
@@ -11,8 +11,10 @@ from uuid import UUID
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.accounts.models import GrantingSubscription, OpenedBy, Principal
-from aisaas.db.engine import PipelinedQuery, Row
+from aisaas.accounts.models import ControlsNow, GrantingSubscription, OpenedBy, Principal
+from aisaas.audit import store as audit_store
+from aisaas.db.engine import PipelinedQuery, Row, both
+from aisaas.db.search import address_has, address_pattern
 
 FIRST_ACCOUNT = "first account of an embedded install"
 
@@ -44,9 +46,7 @@ _LIVE: LiteralString = """
       p.suspended_at is not null as suspended,
       p.requests_per_minute, p.requests_per_day, p.tokens_per_month,
       p.parallel_replies, p.highest_cap_usd,
-      p.stripe_customer_id as metered_customer,
-      coalesce((select array_agg(k.scope) from private.kill_switches k), '{}') as switches,
-      coalesce((select max(o.revision) from private.model_overrides o), 0) as models_revision
+      p.stripe_customer_id as metered_customer
     from private.sessions s join public.profiles p on p.id = s.user_id
     where s.revoked_at is null and s.expires_at > now()
     """
@@ -60,27 +60,32 @@ _SESSION_ONLY = (
 )
 
 
-def find_session(token_hash: bytes) -> PipelinedQuery[LiveSession | None]:
+def find_session(
+    token_hash: bytes, controls: PipelinedQuery[ControlsNow]
+) -> PipelinedQuery[LiveSession | None]:
+    """Args: `controls`: what operators have set; its owner reads it in the same round trip."""
     query: LiteralString = _LIVE + " and s.token_hash = %(token_hash)s"
-
-    def read(answers: Sequence[Sequence[Row]]) -> LiveSession | None:
-        return _live(answers[0][0]) if answers[0] else None
-
-    return PipelinedQuery(((query, {"token_hash": token_hash}),), read)
+    found = _rows(query, {"token_hash": token_hash})
+    return both(found, controls, lambda rows, now: _live(rows[0], now) if rows else None)
 
 
-def find_sessions(ids: Collection[UUID]) -> PipelinedQuery[list[LiveSession]]:
+def find_sessions(
+    ids: Collection[UUID], controls: PipelinedQuery[ControlsNow]
+) -> PipelinedQuery[list[LiveSession]]:
     """Those of the sessions that are live."""
     query: LiteralString = _LIVE + " and s.id = any(%(ids)s)"
-    return PipelinedQuery(
-        ((query, {"ids": list(ids)}),), lambda answers: [_live(row) for row in answers[0]]
-    )
+    found = _rows(query, {"ids": list(ids)})
+    return both(found, controls, lambda rows, now: [_live(row, now) for row in rows])
 
 
-def _live(found: Row) -> LiveSession:
+def _rows(query: LiteralString, values: Mapping[str, object]) -> PipelinedQuery[Sequence[Row]]:
+    return PipelinedQuery(((query, values),), lambda answers: answers[0])
+
+
+def _live(found: Row, controls: ControlsNow) -> LiveSession:
     row: dict[str, Any] = dict(found)
     own = {name: row.pop(name) for name in _SESSION_ONLY}
-    row["switches"] = frozenset(row["switches"])
+    row |= {"switches": controls.switches, "models_revision": controls.models_revision}
     row["subscription"] = granting(row)
     return LiveSession(Principal(**row), **own)
 
@@ -331,29 +336,29 @@ async def make_first_admin(session: AsyncSession, user_id: UUID) -> bool:
     # Of simultaneous sign-ups the lock's first holder wins. Counting accounts instead would leave
     # none: by now, each of them may see the other's.
     await session.execute(text("select pg_advisory_xact_lock(hashtext('aisaas.first_admin'))"))
+    if await audit_store.has_reason(session, FIRST_ACCOUNT):
+        return False
     row = await session.execute(
         text(
             """
             update public.profiles set role = 'admin'
             where id = :user_id
               and not exists (select 1 from public.profiles where role = 'admin')
-              and not exists (select 1 from public.audit_log where reason = :reason)
             returning 1
             """
         ),
-        {"user_id": user_id, "reason": FIRST_ACCOUNT},
+        {"user_id": user_id},
     )
     if row.first() is None:
         return False
-    await session.execute(
-        text(
-            """
-            insert into public.audit_log (actor, action, subject, before, after, reason)
-            values ('system', 'role.set', :subject, '{"role": "user"}', '{"role": "admin"}',
-              :reason)
-            """
-        ),
-        {"subject": f"user:{user_id}", "reason": FIRST_ACCOUNT},
+    await audit_store.audit(
+        session,
+        actor="system",
+        action="role.set",
+        subject=f"user:{user_id}",
+        before={"role": "user"},
+        after={"role": "admin"},
+        reason=FIRST_ACCOUNT,
     )
     return True
 
@@ -392,3 +397,21 @@ async def names_of(session: AsyncSession, user_ids: Collection[UUID]) -> dict[UU
         text("select id, email from public.profiles where id = any(:ids)"), {"ids": list(user_ids)}
     )
     return {row[0]: row[1] for row in rows}
+
+
+_BY_ADDRESS = f"""
+    select p.id from public.profiles p where {address_has("p.email")}
+    order by lower(p.email), p.id limit :people
+    """  # noqa: S608  # a condition of ours
+_COUNTED = text(f"select count(*) from ({_BY_ADDRESS}) p")  # noqa: S608  # a fragment of this module
+
+
+def ids_by_address(words: str, *, most: int) -> tuple[str, Mapping[str, object]]:
+    """A statement that finds the accounts whose address has these words, and its values."""
+    return _BY_ADDRESS, address_pattern(words) | {"people": most}
+
+
+async def more_fit(session: AsyncSession, words: str, *, than: int) -> bool:
+    """Whether more accounts than so many have an address with these words."""
+    _, values = ids_by_address(words, most=than + 1)
+    return int((await session.execute(_COUNTED, {**values})).scalar_one()) > than

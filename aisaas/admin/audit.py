@@ -16,6 +16,8 @@ from aisaas.audit.models import AuditEntry
 from aisaas.db.service import ServiceDatabase
 
 PAGE_ENTRIES = 50
+# Accounts whose entries a search looks for; beyond that, more of the address has to be typed.
+MOST_PEOPLE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class AuditLog:
             found = await audit_store.audit_entries(
                 session,
                 search=search,
+                people=accounts_store.ids_by_address(search, most=MOST_PEOPLE),
                 before=(before.at, before.id) if before else None,
                 limit=PAGE_ENTRIES + 1,
             )
@@ -72,5 +75,7 @@ class AuditLog:
                 if user_id is not None
             }
             names = await accounts_store.names_of(session, people)
-            narrow = bool(search) and await audit_store.too_many_people(session, search)
+            narrow = bool(search) and await accounts_store.more_fit(
+                session, search, than=MOST_PEOPLE
+            )
         return AuditPage(entries, names, older=len(found) > PAGE_ENTRIES, narrow=narrow)

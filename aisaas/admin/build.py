@@ -13,6 +13,7 @@ from aisaas.admin.credits import Credits
 from aisaas.admin.entitlement_differences import Entitlements
 from aisaas.admin.job_failures import FailedJobs
 from aisaas.admin.losses import UsageLosses
+from aisaas.admin.metrics import Figures
 from aisaas.admin.outbox import OutboxAdmin
 from aisaas.admin.prices import Prices
 from aisaas.admin.provider_reports import ProviderReports
@@ -34,6 +35,7 @@ from aisaas.settings import Settings
 class AdminServices:
     audit: AuditLog
     credits: Credits
+    figures: Figures
     money: MoneyHealth
     prices: Prices
     provider_reports: ProviderReports
@@ -58,6 +60,7 @@ def build(
     return AdminServices(
         audit=AuditLog(service),
         credits=Credits(service),
+        figures=Figures(service),
         money=_money(databases, billing, payments),
         prices=Prices(service, source, lambda line: map_price(line.map_name or line.upstream)),
         provider_reports=ProviderReports(service, config.provider_access()),

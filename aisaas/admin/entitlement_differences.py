@@ -20,6 +20,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.accounts import plans as held_plans
 from aisaas.accounts.admin_access import Actor, acting, admin_read, may_look, stated
 from aisaas.audit.store import audit
 from aisaas.billing.plans.models import FINAL_STATUSES, Entitlement
@@ -30,7 +31,6 @@ from aisaas.billing.subscriptions.entitlement_store import (
     EntitlementHealth,
     Standing,
 )
-from aisaas.billing.subscriptions.store import lock_profile
 from aisaas.billing.subscriptions.subscriptions import Subscriptions, differs
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import (
@@ -264,7 +264,7 @@ class Entitlements:
                 raise NotFound(NOBODY)
             shown, note = await self._shown(user_id, known)
             async with self._database.transaction() as session:
-                now = await lock_profile(session, user_id)
+                now = await held_plans.lock(session, user_id)
                 ours = await store.written(session, user_id)
                 if now is None or ours is None:
                     raise NotFound(NOBODY)

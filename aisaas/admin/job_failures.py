@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from aisaas.accounts.admin_access import Actor, acting, admin_read, stated
 from aisaas.audit.store import audit
-from aisaas.billing import job_failure_reports as store
-from aisaas.billing.job_failure_reports import FailedItem
+from aisaas.billing.job_failures import reports as store
+from aisaas.billing.job_failures.reports import FailedItem
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, Unavailable
 

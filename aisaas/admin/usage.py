@@ -39,6 +39,8 @@ from aisaas.billing.ledger.usage_models import (
     UserPage,
     UserSort,
 )
+from aisaas.billing.reservations import reports as reservation_reports
+from aisaas.billing.subscriptions.reports import subscription_changes
 from aisaas.controls.spending_caps import CapScope
 from aisaas.controls.store import spending_caps
 from aisaas.db.service import ServiceDatabase
@@ -157,12 +159,13 @@ class UsageReports:
     async def live(self, reader: Actor) -> Live:
         """What is going on now."""
         async with self._reading(reader) as session:
-            now = await store.now(session)
+            now = await reservation_reports.now(session)
+            requests = await store.settled_lately(session)
             caps = await self._caps_of_now(session)
         return Live(
             at=now.at,
             running=now.running,
-            requests_a_minute=now.requests,
+            requests_a_minute=requests,
             refusals_a_minute=now.refusals,
             free=Spent(now.free_spent, now.free_reserved, caps["free"]),
             total=Spent(now.total_spent, now.total_reserved, caps["total"]),
@@ -240,7 +243,7 @@ class UsageReports:
             summed = await store.totals(session, span, step)
             earned = await self._subscriptions(session, span)
             errors = await store.provider_errors(session, span)
-            days = await store.free_tier_days(session, span)
+            days = await reservation_reports.free_tier_days(session, span)
             caps = await self._caps_of_now(session)
         free = [Spent(each.spent_usd, each.reserved_usd, caps["free"]) for each in days]
         burn = [Burn(each.day, spent) for each, spent in zip(days, free, strict=True)]
@@ -252,11 +255,11 @@ class UsageReports:
 
     async def _refusals(self, reader: Actor, span: Span) -> Sequence[RefusedFor]:
         async with self._reading(reader) as session:
-            return await store.refusals(session, span)
+            return await reservation_reports.refusals(session, span)
 
     async def _subscriptions(self, session: AsyncSession, span: Span) -> _ByDay:
         """What base prices earned, by plan and day, up to today."""
-        changes = await store.subscription_changes(session, span, list(self._base_usd))
+        changes = await subscription_changes(session, span, list(self._base_usd))
         today = min(await store.today(session), span.last)
         more: dict[str, dict[date, int]] = defaultdict(dict)
         for each in changes:

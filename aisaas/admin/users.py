@@ -13,41 +13,47 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.accounts import people
 from aisaas.accounts.admin_access import Actor, acting, stated
 from aisaas.accounts.live import LiveSessions
+from aisaas.accounts.people_models import OwnLimits, Ranking, Role, Search, Standing
 from aisaas.accounts.ports import Identity
-from aisaas.accounts.store import HeldTokens, revoke_all_of
-from aisaas.admin import users_store as users
+from aisaas.accounts.store import HeldTokens, names_of, revoke_all_of
+from aisaas.admin.audit import user_in
 from aisaas.admin.credits import grant_in
 from aisaas.admin.stripe_pages import StripePages
 from aisaas.admin.users_models import (
     AccountMail,
+    Done,
+    Found,
     FoundPage,
-    HeldSubscription,
     Money,
     OneUser,
-    OwnLimits,
-    Role,
-    Search,
-    SentMail,
     SignedOut,
-    Spent,
-    Standing,
 )
 from aisaas.audit import store as audit_store
+from aisaas.billing.ledger import usage_reports, user_reports
+from aisaas.billing.ledger.usage_models import Span, UserAmount
+from aisaas.billing.ledger.user_reports import UserCost
+from aisaas.billing.notices import user_reports as mail_reports
+from aisaas.billing.notices.user_reports import SentMail
 from aisaas.billing.plans.periods import running
 from aisaas.billing.plans.terms import Plan
 from aisaas.billing.reservations import store as reservations_store
+from aisaas.billing.reservations import user_reports as reservation_reports
 from aisaas.billing.reservations.models import Allowance
 from aisaas.billing.reservations.quota import Quota
+from aisaas.billing.subscriptions import user_reports as subscription_reports
 from aisaas.billing.subscriptions.checkout import HIGHEST_CAP_USD, cents
+from aisaas.billing.subscriptions.user_reports import HeldSubscription
+from aisaas.chat import failed_replies
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, AuthError, DependencyError, NotFound, Unavailable
 
@@ -57,6 +63,8 @@ MOST_REQUESTS_PER_MINUTE = 100_000
 MOST_REQUESTS_PER_DAY = 10_000_000
 MOST_TOKENS = 1_000_000_000_000
 MOST_PARALLEL_REPLIES = 1_000
+# Of the audit log, about one user.
+LINES = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,11 @@ class Users:
             Unavailable.
         """
         async with self._reading(actor) as session:
-            return await users.find(session, search)
+            ranking = await _ranking(session, search)
+            page = await people.find(session, search, ranking)
+            used = await user_reports.lately(session, [person.id for person in page.people])
+        found = [Found(**asdict(person), **asdict(used[person.id])) for person in page.people]
+        return FoundPage(found, page.page, page.pages, page.total)
 
     async def look(self, actor: Actor, user_id: UUID) -> OneUser:
         """Everything about one user.
@@ -99,11 +111,11 @@ class Users:
             Unavailable.
         """
         async with self._reading(actor) as session:
-            found = _known(await users.standing(session, user_id))
+            found = _known(await people.standing(session, user_id))
             plan, limits = self._parts.quota.plan_of(found), self._parts.quota.limits_of(found)
             allowance = await reservations_store.allowance(session, user_id, running(found), limits)
-            spent = await users.spent(session, user_id, allowance.period_key)
-            today, days = await users.days(session, user_id)
+            spent = await user_reports.spent(session, user_id, allowance.period_key)
+            today, days = await user_reports.days(session, user_id)
             return OneUser(
                 standing=found,
                 plan=plan,
@@ -111,21 +123,23 @@ class Users:
                 money=_money(found, plan, allowance, spent),
                 today=today,
                 days=days,
-                refused=await users.refused(session, user_id),
-                sessions=await users.live_sessions(session, user_id),
-                subscriptions=self._with_pages(await users.subscriptions(session, user_id)),
+                refused=await reservation_reports.refused(session, user_id),
+                sessions=await people.live_sessions(session, user_id),
+                subscriptions=self._with_pages(
+                    await subscription_reports.subscriptions(session, user_id)
+                ),
                 customer_page=self._customer_page(found),
-                failed=await users.failed_replies(session, user_id),
-                credits=await users.credits_of(session, user_id),
-                mails=await users.mails(session, user_id),
-                done=await users.done(session, user_id),
+                failed=await failed_replies.failed_replies(session, user_id),
+                credits=await reservation_reports.credits_of(session, user_id),
+                mails=await mail_reports.mails(session, user_id),
+                done=await _done(session, user_id),
                 mails_go_out=self._parts.mails_go_out,
             )
 
     async def admins(self, actor: Actor) -> Sequence[Standing]:
         """Everybody with the role, suspended ones too."""
         async with self._reading(actor) as session:
-            return await users.admins(session)
+            return await people.admins(session)
 
     async def named(self, actor: Actor, whom: str) -> UUID:
         """The account with this address or id.
@@ -134,7 +148,7 @@ class Users:
             NotFound, Unavailable.
         """
         async with self._reading(actor) as session:
-            found = await users.named(session, whom.strip())
+            found = await people.named(session, whom.strip())
         if found is None:
             raise NotFound("No account has that email address or ID.")
         return found
@@ -153,9 +167,9 @@ class Users:
                 raise ActionInvalid("You can't suspend yourself. Ask another admin.")
             if act.user.suspended_at is not None:
                 raise ActionInvalid("This account is already suspended.")
-            if act.user.role == "admin" and not await users.other_admins(act.session, user_id):
+            if act.user.role == "admin" and not await people.other_admins(act.session, user_id):
                 raise ActionInvalid("This is the last active admin.")
-            await users.suspend(act.session, user_id, act.reason)
+            await people.suspend(act.session, user_id, act.reason)
             held = await revoke_all_of(act.session, user_id)
             await act.note(
                 _suspension(None, sessions=len(held)), _suspension(act.reason, sessions=0)
@@ -167,7 +181,7 @@ class Users:
         async with self._acting(actor, user_id, "user.lift", reason) as act:
             if act.user.suspended_at is None:
                 raise ActionInvalid("This account isn't suspended.")
-            await users.suspend(act.session, user_id, None)
+            await people.suspend(act.session, user_id, None)
             await act.note(_suspension(act.user.suspended_reason or ""), _suspension(None))
 
     async def sign_out(self, actor: Actor, user_id: UUID, *, reason: str) -> SignedOut:
@@ -188,7 +202,7 @@ class Users:
             before = _limits_of(act.user)
             if limits == before:
                 raise ActionInvalid("Those are already the account's limits.")
-            await users.set_limits(act.session, user_id, limits)
+            await people.set_limits(act.session, user_id, limits)
             await act.note(_told(before), _told(limits))
 
     async def grant_credits(
@@ -230,11 +244,11 @@ class Users:
             if role == "user":
                 if _is(actor, user_id) and not even_own:
                     raise ActionInvalid("That's your own role. Check the box to confirm.")
-                if not await users.other_admins(act.session, user_id):
+                if not await people.other_admins(act.session, user_id):
                     raise ActionInvalid(
                         "This is the last active admin. Make someone else an admin first."
                     )
-            await users.set_role(act.session, user_id, role)
+            await people.set_role(act.session, user_id, role)
             await act.note({"role": act.user.role}, {"role": role})
             return True
 
@@ -267,12 +281,12 @@ class Users:
         async with self._acting(actor, user_id, "user.mail", reason) as act:
             if not self._parts.mails_go_out:
                 raise ActionInvalid("No mail server is set up, so billing emails can't be sent.")
-            state = await users.state_of_mail(act.session, user_id, notice_id)
+            state = await mail_reports.state_of_mail(act.session, user_id, notice_id)
             if state is None:
                 raise NotFound("That email doesn't exist.")
             if state == "pending":
                 raise ActionInvalid("That email is already waiting to be sent.")
-            again = await users.mail_again(act.session, user_id, notice_id)
+            again = await mail_reports.mail_again(act.session, user_id, notice_id)
             assert again is not None
             await act.note(
                 {"notice": str(notice_id), "state": state},
@@ -301,10 +315,10 @@ class Users:
             async with self._service.transaction() as session:
                 if roles:
                     # Before any row: whoever has the lock may need rows that others hold.
-                    await users.lock_roles(session)
-                await users.lock(session, [user_id, *_own(actor)])
+                    await people.lock_roles(session)
+                await people.lock(session, [user_id, *_own(actor)])
                 name = await acting(session, actor)
-                user = _known(await users.standing(session, user_id))
+                user = _known(await people.standing(session, user_id))
                 yield _Act(session, name, action, said, user)
         except DependencyError as error:
             raise Unavailable from error
@@ -341,11 +355,52 @@ class _Act:
             self.session,
             actor=self.name,
             action=self.action,
-            subject=users.subject_of(self.user.id),
+            subject=subject_of(self.user.id),
             before=before,
             after=after,
             reason=self.reason,
         )
+
+
+async def _ranking(session: AsyncSession, search: Search) -> Ranking | None:
+    """What orders a list by what they used lately; None for an order that accounts have themselves."""
+    by: UserAmount | None = next((it for it in get_args(UserAmount) if it == search.sort), None)
+    if by is None:
+        return None
+    today = await usage_reports.today(session)
+    span = Span(today - timedelta(days=user_reports.DAYS - 1), today)
+    who = people.fitting(search)
+    # A search finds few, so that only those are summed.
+    among = who.ids if search.text.strip() else None
+    relation, values = usage_reports.ranking(
+        by, span, direction="down" if search.down else "up", among=among
+    )
+    return Ranking(relation, values)
+
+
+async def _done(session: AsyncSession, user_id: UUID) -> Sequence[Done]:
+    """What admins did to them, with the addresses of those admins who have an account."""
+    entries = await audit_store.entries_about(session, subject_of(user_id), limit=LINES)
+    actors = {entry.actor: found for entry in entries if (found := user_in(entry.actor))}
+    names = await names_of(session, set(actors.values()))
+    return [
+        Done(
+            id=entry.id,
+            actor=entry.actor,
+            actor_email=names.get(actors[entry.actor]) if entry.actor in actors else None,
+            action=entry.action,
+            before=entry.before,
+            after=entry.after,
+            reason=entry.reason,
+            at=entry.created_at,
+        )
+        for entry in entries
+    ]
+
+
+def subject_of(user_id: UUID) -> str:
+    """How the audit log calls a user something is done to."""
+    return f"user:{user_id}"
 
 
 def _known(found: Standing | None) -> Standing:
@@ -400,7 +455,7 @@ def _check(limits: OwnLimits) -> None:
         )
 
 
-def _money(user: Standing, plan: Plan, allowance: Allowance, spent: Spent) -> Money:
+def _money(user: Standing, plan: Plan, allowance: Allowance, spent: UserCost) -> Money:
     price, status = plan.price, user.subscription_status
     charged = price is not None and user.subscription is not None and status != "trialing"
     return Money(

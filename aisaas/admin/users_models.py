@@ -6,35 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from uuid import UUID
 
-from aisaas.accounts.models import GrantingSubscription, OpenedBy
+from aisaas.accounts.people_models import Role, SignedInAt, Standing
+from aisaas.billing.ledger.user_reports import UseOfDay
+from aisaas.billing.notices.user_reports import SentMail
 from aisaas.billing.plans.terms import Plan
 from aisaas.billing.reservations.models import Allowance
+from aisaas.billing.reservations.user_reports import Credit, Refused
+from aisaas.billing.subscriptions.user_reports import HeldSubscription
+from aisaas.chat.failed_replies import FailedReply
 
-Role = Literal["user", "admin"]
-Sort = Literal["joined", "email", "plan", "seen", "requests", "tokens", "cost"]
-SORTS: tuple[Sort, ...] = get_args(Sort)
 AccountMail = Literal["reset", "confirmation"]
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """Which users, in which order. `text` is part of an address or a name, or how an id begins; None
-    is any. Use is that of the last 30 days.
-
-    Pages count from 1.
-    """
-
-    text: str = ""
-    plan: str | None = None
-    status: str | None = None
-    role: Role | None = None
-    suspended: bool | None = None
-    sort: Sort = "joined"
-    down: bool = True
-    page: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,74 +41,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class FoundPage:
-    """A page of users. `total` stops counting at MOST_COUNTED (users_store)."""
+    """A page of users. `total` stops counting at MOST_COUNTED (accounts/people.py)."""
 
     users: Sequence[Found]
     page: int
     pages: int
     total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A user as of `read_at`, by the database's clock; `plan` is what holds then.
-
-    It has what decides how much they may use (`accounts.models.Entitled`), and it is nobody's
-    permission to do anything.
-    """
-
-    id: UUID
-    email: str
-    full_name: str
-    role: Role
-    plan: str
-    subscription_status: str
-    subscription: GrantingSubscription | None
-    plan_ends_at: datetime | None
-    overage_cap_usd: Decimal | None
-    metered_customer: str | None
-    requests_per_minute: int | None
-    requests_per_day: int | None
-    tokens_per_month: int | None
-    parallel_replies: int | None
-    highest_cap_usd: Decimal | None
-    suspended_at: datetime | None
-    suspended_reason: str | None
-    created_at: datetime
-    read_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class OwnLimits:
-    """Limits of one account; None is the plan's. Tokens are quota tokens of a period; the highest cap
-    bounds what its owner may spend in a period beyond the base price."""
-
-    requests_per_minute: int | None = None
-    requests_per_day: int | None = None
-    tokens_per_month: int | None = None
-    parallel_replies: int | None = None
-    highest_cap_usd: Decimal | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class UseOfDay:
-    """All that somebody used on a day (UTC), titles included."""
-
-    day: date
-    requests: int
-    prompt_tokens: int
-    completion_tokens: int
-    quota_tokens: int
-    cost_usd: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What their calls cost us: in the running period, and ever."""
-
-    period_usd: Decimal
-    ever_usd: Decimal
-    ever_requests: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,85 +70,6 @@ class Money:
     @property
     def margin_usd(self) -> Decimal:
         return self.paid_usd - self.cost_usd
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """How often one reason refused them in one minute."""
-
-    code: str
-    minute: datetime
-    times: int
-    model: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SignedInAt:
-    """A live session."""
-
-    id: UUID
-    device: str
-    opened_by: OpenedBy
-    created_at: datetime
-    last_seen_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class HeldSubscription:
-    """A subscription as last seen; `page` is where the payment provider shows it. `written_off_usd` is
-    extra usage that no invoice asks for, because the subscription was given up."""
-
-    id: str
-    customer_id: str
-    status: str
-    plan: str | None
-    period_start: datetime | None
-    period_end: datetime | None
-    cancel_at: datetime | None
-    trial_end: datetime | None
-    created_at: datetime
-    written_off_usd: Decimal
-    page: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FailedReply:
-    """A reply that ended in an error: which, of what model, why, when."""
-
-    message_id: UUID
-    conversation_id: UUID
-    model: str
-    answered_by: str | None
-    status: str
-    code: str | None
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Credit:
-    """A grant. `over` when it can't be used any more."""
-
-    id: UUID
-    tokens: int
-    spent: int
-    reason: str
-    granted_by: str
-    expires_at: datetime | None
-    created_at: datetime
-    over: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SentMail:
-    """A mail about billing, and what became of it."""
-
-    id: UUID
-    kind: str
-    state: Literal["pending", "sent", "dead"]
-    attempts: int
-    last_error: str | None
-    created_at: datetime
-    sent_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

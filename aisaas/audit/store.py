@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -11,10 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.audit.models import AuditEntry
-from aisaas.db.search import address_has, address_pattern, literally
-
-# Accounts whose entries an audit search looks for; beyond that, more of the address has to be typed.
-MOST_PEOPLE = 1_000
+from aisaas.db.search import literally
 
 
 async def audit(
@@ -51,10 +48,6 @@ _BEFORE = "(cast(:at as timestamptz) is null or (a.created_at, a.id) < (:at, cas
 _WORDS = "(a.actor || chr(10) || a.action || chr(10) || a.subject || chr(10) || a.reason)"
 _ALL_ENTRIES = text(f"select {_ENTRY} from public.audit_log a where {_BEFORE} {_NEWEST}")  # noqa: S608  # fragments of this module
 # Each way to find entries is answered by an index of its own, and yields no more than a page.
-_PEOPLE = f"""
-    select p.id from public.profiles p where {address_has("p.email")}
-    order by lower(p.email), p.id limit :people
-    """  # noqa: S608  # fragments of this module
 # One's entries are found first and ordered then: reading all from the newest on, as if some of one's
 # had to come soon, takes long where there are none.
 _ENTRIES_BY = f"""
@@ -62,9 +55,8 @@ _ENTRIES_BY = f"""
       select {_ENTRY} from public.audit_log a where a.{{side}} = people.name and {_BEFORE} offset 0
     ) a {_NEWEST}
     """  # noqa: S608  # fragments of this module
-_FOUND_ENTRIES = text(
-    f"""
-    with people as materialized (select 'user:' || id as name from ({_PEOPLE}) p), found as (
+_FOUND_ENTRIES = f"""
+    with people as materialized (select 'user:' || id as name from ({{people}}) p), found as (
       (select {_ENTRY} from public.audit_log a
         where {_WORDS} ilike :pattern and {_BEFORE} {_NEWEST})
       union
@@ -74,15 +66,21 @@ _FOUND_ENTRIES = text(
     )
     select * from found a {_NEWEST}
     """  # noqa: S608  # fragments of this module
-)
-_PEOPLE_COUNTED = text(f"select count(*) from ({_PEOPLE}) p")  # noqa: S608  # a fragment of this module
 
 
 async def audit_entries(
-    session: AsyncSession, *, search: str, before: tuple[datetime, UUID] | None, limit: int
+    session: AsyncSession,
+    *,
+    search: str,
+    people: tuple[str, Mapping[str, object]],
+    before: tuple[datetime, UUID] | None,
+    limit: int,
 ) -> Sequence[AuditEntry]:
-    """Newest first, those older than `before`. Of the accounts whose address fits, the first
-    MOST_PEOPLE are looked for."""
+    """Newest first, those older than `before`.
+
+    Args:
+        people: a statement that finds the ids of accounts that fit the search, and its values.
+    """
     values: dict[str, object] = {
         "limit": limit,
         "at": before[0] if before else None,
@@ -91,12 +89,30 @@ async def audit_entries(
     if not search:
         rows = await session.execute(_ALL_ENTRIES, values)
     else:
-        values |= {"pattern": f"%{literally(search)}%", "people": MOST_PEOPLE}
-        rows = await session.execute(_FOUND_ENTRIES, values | address_pattern(search))
+        found, more = people
+        rows = await session.execute(
+            text(_FOUND_ENTRIES.format(people=found)),
+            {**values, "pattern": f"%{literally(search)}%", **more},
+        )
     return [AuditEntry(**row) for row in rows.mappings()]
 
 
-async def too_many_people(session: AsyncSession, search: str) -> bool:
-    """Whether more accounts fit than are looked for."""
-    values = address_pattern(search) | {"people": MOST_PEOPLE + 1}
-    return int((await session.execute(_PEOPLE_COUNTED, values)).scalar_one()) > MOST_PEOPLE
+async def entries_about(session: AsyncSession, subject: str, *, limit: int) -> Sequence[AuditEntry]:
+    """Newest first."""
+    rows = await session.execute(
+        text(
+            f"select {_ENTRY} from public.audit_log a where a.subject = :subject"  # noqa: S608  # a fragment of this module
+            " order by a.created_at desc, a.id limit :limit"
+        ),
+        {"subject": subject, "limit": limit},
+    )
+    return [AuditEntry(**row) for row in rows.mappings()]
+
+
+async def has_reason(session: AsyncSession, reason: str) -> bool:
+    """Whether anything was ever done for exactly this reason."""
+    rows = await session.execute(
+        text("select exists (select from public.audit_log where reason = :reason)"),
+        {"reason": reason},
+    )
+    return bool(rows.scalar_one())

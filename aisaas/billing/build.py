@@ -9,12 +9,12 @@ from datetime import timedelta
 from functools import partial
 
 from aisaas.accounts.ports import AttemptLimiter
-from aisaas.billing.alert_delivery import AlertDelivery
 from aisaas.billing.ledger import losses
-from aisaas.billing.ledger.usage import Usage
+from aisaas.billing.ledger.usage import TitlesOf, Usage
 from aisaas.billing.metering.outbox import Outbox
 from aisaas.billing.metering.reconcile import Reconciliation
-from aisaas.billing.metrics import Figures
+from aisaas.billing.notices.alert_delivery import AlertDelivery
+from aisaas.billing.notices.alert_delivery_store import LOSSES
 from aisaas.billing.notices.mail import Letterhead
 from aisaas.billing.notices.mailer import NoticeMails
 from aisaas.billing.notices.ports import Mailer
@@ -24,7 +24,6 @@ from aisaas.billing.providers.alerts import ProviderAlerts
 from aisaas.billing.providers.health import CircuitState, ProviderHealth
 from aisaas.billing.reservations.quota import Quota
 from aisaas.billing.reservations.refusals import Refusals
-from aisaas.billing.reservations.spending_alerts import SpendingAlerts
 from aisaas.billing.subscriptions.changes import BillingChanges
 from aisaas.billing.subscriptions.checkout import Checkout
 from aisaas.billing.subscriptions.events import StripeEvents
@@ -60,10 +59,8 @@ class BillingServices:
     metering: Metering | None
     # None: no mail server is set.
     notice_mails: NoticeMails | None
-    spending_alerts: SpendingAlerts
     loss_alerts: AlertDelivery
     provider_alerts: ProviderAlerts
-    figures: Figures
 
 
 def build(
@@ -77,6 +74,7 @@ def build(
     signals: Signals,
     limiter: AttemptLimiter,
     circuits: Callable[[], Sequence[CircuitState]],
+    titles_of: TitlesOf,
 ) -> BillingServices:
     """Args: `circuits` are those of this process that aren't closed."""
     service, user = databases.service, databases.user
@@ -97,7 +95,7 @@ def build(
             page=f"{config.url}/billing",
         ),
         billing_changes=BillingChanges(signals),
-        usage=Usage(user, quota.limits_of),
+        usage=Usage(user, quota.limits_of, titles_of),
         refusals=Refusals(service),
         provider_health=ProviderHealth(service, circuits),
         subscriptions=subscriptions,
@@ -111,14 +109,8 @@ def build(
         notice_mails=NoticeMails(service, mailer, Letterhead(config.app_name, config.url, sold))
         if mailer
         else None,
-        spending_alerts=SpendingAlerts(
-            service, {"free": free_cap, "total": total_cap}, alerts, page=controls
-        ),
-        loss_alerts=AlertDelivery(
-            service, alerts, "private.loss_alerts", partial(losses.alert, page=losses_page)
-        ),
+        loss_alerts=AlertDelivery(service, alerts, LOSSES, partial(losses.alert, page=losses_page)),
         provider_alerts=ProviderAlerts(service, config.provider_access(), alerts, page=controls),
-        figures=Figures(service),
     )
 
 

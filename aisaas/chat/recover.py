@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from aisaas.billing.job_failures import JobFailures, Patience
+from aisaas.billing.job_failures.failures import JobFailures, Patience
 from aisaas.billing.reservations import store as reservations_store
 from aisaas.billing.reservations.store import Abandoned
 from aisaas.chat import store

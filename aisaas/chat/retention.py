@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import LiteralString
 
+from aisaas.accounts.relations import REMOVED
 from aisaas.db.purging import Rule
 
 # Conversations that are looked at at once; each is found by an index.
@@ -14,7 +15,7 @@ _DUE: LiteralString = f"""
       where deleted_at < now() - make_interval(days => :days)
       order by deleted_at limit {_AT_ONCE})
     union
-    (select c.id from private.removed_accounts r join public.conversations c on c.user_id = r.user_id
+    (select c.id from {REMOVED} r join public.conversations c on c.user_id = r.user_id
       limit {_AT_ONCE})
     """  # noqa: S608  # statements of this module
 KEEP = "retention_deleted_conversations_days"
@@ -41,3 +42,6 @@ RULES = (
         KEEP,
     ),
 )
+
+# What of an account that is gone, `r`, has to go before its note.
+LEFT: LiteralString = "select from public.conversations c where c.user_id = r.user_id"

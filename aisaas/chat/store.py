@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import LiteralString
@@ -14,6 +14,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select, tuple_
 
+from aisaas.billing.job_failures.relations import NOT_DUE
+from aisaas.billing.reservations.relations import RESERVATIONS
 from aisaas.chat.models import Conversation, ConversationCursor, HistoryMessage, Message, Thread
 from aisaas.db.engine import PipelinedQuery, Row
 from aisaas.language_models import Effort
@@ -49,6 +51,14 @@ async def find_conversation(
         col(Conversation.deleted_at).is_(None),
     )
     return (await session.scalars(query)).first()
+
+
+async def titles_of(session: AsyncSession, conversation_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Of those of them that the user still has."""
+    query = select(Conversation.id, Conversation.title).where(
+        col(Conversation.id).in_(conversation_ids), col(Conversation.deleted_at).is_(None)
+    )
+    return {row[0]: row[1] for row in (await session.execute(query)).all()}
 
 
 async def change_conversation(
@@ -335,20 +345,19 @@ async def find_orphans(
     """Replies that stream for nobody: their reservation is closed or was never there."""
     rows = await session.execute(
         text(
-            """
+            f"""
             select m.id from public.messages m
             where m.status = 'streaming'
               and m.created_at < clock_timestamp() - make_interval(secs => :seconds)
               and not exists (
-                select 1 from public.reservations r where r.message_id = m.id and r.state = 'open'
+                select 1 from {RESERVATIONS} r where r.message_id = m.id and r.state = 'open'
               )
               and not exists (
-                select 1 from private.job_failures f
+                select 1 from {NOT_DUE} f
                 where f.job = 'recover_replies' and f.item = 'message ' || m.id
-                  and (f.next_attempt_at is null or f.next_attempt_at > now())
               )
             order by m.created_at limit :limit
-            """
+            """  # noqa: S608  # relations of ours
         ),
         {"seconds": older_than_seconds, "limit": limit},
     )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 from aisaas.billing.plans.terms import Plan
+from aisaas.billing.ports import AlertSink
 from aisaas.controls.found_models import FoundModels, Provider
 from aisaas.controls.kill_switch import KillSwitches
 from aisaas.controls.lineup import ModelSource
 from aisaas.controls.model_overrides import ModelOffers
 from aisaas.controls.ports import Discovery
-from aisaas.controls.spending_caps import Caps
+from aisaas.controls.spending_alerts import SpendingAlerts
+from aisaas.controls.spending_caps import Caps, CapScope
 from aisaas.db.build import Databases
 from aisaas.settings import Settings
 from aisaas.signals import Signals
@@ -23,6 +26,7 @@ class ControlServices:
     found_models: FoundModels
     switches: KillSwitches
     caps: Caps
+    spending_alerts: SpendingAlerts
 
 
 def build(
@@ -33,10 +37,15 @@ def build(
     source: ModelSource,
     discover: Callable[[str], Awaitable[Discovery]],
     *,
+    alerts: AlertSink | None,
     scopes: Callable[[], Collection[str]],
 ) -> ControlServices:
     """Args: `scopes` are what a kill switch can be for besides everything and plans."""
     service = databases.service
+    caps: dict[CapScope, Decimal] = {
+        "free": config.free_tier_daily_usd,
+        "total": config.total_daily_usd,
+    }
     providers = [
         Provider(each.id, each.label, each.prefix) for each in config.provider_access().values()
     ]
@@ -46,5 +55,8 @@ def build(
         switches=KillSwitches(
             service, signals, lambda: [*(f"plan:{plan}" for plan in sold), *scopes()]
         ),
-        caps=Caps(service, {"free": config.free_tier_daily_usd, "total": config.total_daily_usd}),
+        caps=Caps(service, caps),
+        spending_alerts=SpendingAlerts(
+            service, {**caps}, alerts, page=f"{config.url}/admin/steering"
+        ),
     )

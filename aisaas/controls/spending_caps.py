@@ -14,6 +14,8 @@ from typing import Literal, get_args
 
 from aisaas.accounts.admin_access import Actor, admin_write, require_admin
 from aisaas.accounts.models import Principal
+from aisaas.billing.reservations.reports import SpentToday, spent_today
+from aisaas.billing.reservations.store import lock_spend_days
 from aisaas.controls import store as controls_store
 from aisaas.controls.models import SpendingCap
 from aisaas.db.service import ServiceDatabase
@@ -67,7 +69,7 @@ class Caps:
         try:
             async with self._database.transaction() as session:
                 caps = {cap.scope: cap for cap in await controls_store.spending_caps(session)}
-                days = {day.scope: day for day in await controls_store.spent_today(session)}
+                days = {day.scope: day for day in await spent_today(session)}
         except DependencyError as error:
             raise Unavailable from error
         return [self._today(scope, caps.get(scope), days.get(scope)) for scope in SCOPES]
@@ -86,7 +88,7 @@ class Caps:
             _check(usd)
         async with admin_write(self._database, actor, reason) as act:
             # As a reservation takes it: those under way end first, those to come see the new cap.
-            await controls_store.lock_spend_days(act.session)
+            await lock_spend_days(act.session)
             before = {cap.scope: cap.usd for cap in await controls_store.spending_caps(act.session)}
             if before.get(scope) == usd:
                 return False
@@ -106,9 +108,7 @@ class Caps:
         held = self._settings[scope] if usd is None else usd
         return {"usd": f"{held:f}", "by": "settings" if usd is None else "admin"}
 
-    def _today(
-        self, scope: CapScope, cap: SpendingCap | None, day: controls_store.SpentToday | None
-    ) -> CapToday:
+    def _today(self, scope: CapScope, cap: SpendingCap | None, day: SpentToday | None) -> CapToday:
         return CapToday(
             scope=scope,
             usd=cap.usd if cap else self._settings[scope],

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal, LiteralString
@@ -13,8 +12,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
+from aisaas.accounts.models import ControlsNow
+from aisaas.billing.notices.alert_delivery_store import CapUse
+from aisaas.billing.notices.relations import SPENDING_LINES
+from aisaas.billing.reservations.relations import SPEND_DAYS
 from aisaas.controls.models import AddedModel, KillSwitch, ModelOverride, SpendingCap
-from aisaas.db.engine import PipelinedQuery
+from aisaas.db.engine import PipelinedQuery, Row
 
 
 async def engage(
@@ -61,47 +64,57 @@ def engaged_scopes() -> PipelinedQuery[dict[str, bool]]:
     )
 
 
+def now() -> PipelinedQuery[ControlsNow]:
+    """What is read along with every session."""
+    query: LiteralString = """
+        select
+          coalesce((select array_agg(k.scope) from private.kill_switches k), '{}') as switches,
+          coalesce((select max(o.revision) from private.model_overrides o), 0) as models_revision
+        """
+
+    def read(answers: Sequence[Sequence[Row]]) -> ControlsNow:
+        (row,) = answers[0]
+        return ControlsNow(frozenset(row["switches"]), row["models_revision"])
+
+    return PipelinedQuery(((query, {}),), read)
+
+
+def counts() -> PipelinedQuery[Row]:
+    """For whoever watches all users and processes."""
+    query: LiteralString = "select count(*) as switches_engaged from private.kill_switches"
+    return PipelinedQuery(((query, {}),), lambda answers: answers[0][0])
+
+
 # Caps ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class SpentToday:
-    """USD of today (UTC) by the database's clock."""
-
-    scope: str
-    spent_usd: Decimal
-    reserved_usd: Decimal
-    refusing: bool
 
 
 async def spending_caps(session: AsyncSession) -> Sequence[SpendingCap]:
     return (await session.scalars(select(SpendingCap))).all()
 
 
-async def spent_today(session: AsyncSession) -> Sequence[SpentToday]:
+async def cap_uses(session: AsyncSession, caps: Mapping[str, Decimal]) -> Sequence[CapUse]:
+    """Today's, and for a while yesterday's: what is spent in a day's last moment counts, too."""
     rows = await session.execute(
         text(
-            "select scope, spent_usd, reserved_usd, refused_at is not null as refusing"
-            " from public.spend_days where day = (now() at time zone 'UTC')::date"
-        )
+            f"""
+            select d.day, d.scope, u.cap_usd, d.spent_usd, d.reserved_usd,
+              d.refusing, coalesce(max(a.percent), 0) as told_percent
+            from {SPEND_DAYS} d
+              join unnest(cast(:scopes as text[]), cast(:usd as numeric[])) s (scope, usd)
+                on s.scope = d.scope
+              left join private.spending_caps c on c.scope = d.scope
+              cross join lateral (select cast(coalesce(c.usd, s.usd) as numeric(12, 6))) u (cap_usd)
+              left join {SPENDING_LINES} a
+                on a.day = d.day and a.scope = d.scope and a.cap_usd = u.cap_usd
+            where d.day in (
+              (now() at time zone 'UTC')::date, ((now() - interval '2 min') at time zone 'UTC')::date
+            )
+            group by d.day, d.scope, u.cap_usd, d.spent_usd, d.reserved_usd, d.refusing
+            """  # noqa: S608  # relations of ours
+        ),
+        {"scopes": list(caps), "usd": list(caps.values())},
     )
-    return [SpentToday(**row) for row in rows.mappings()]
-
-
-async def lock_spend_days(session: AsyncSession) -> None:
-    """Today's rows, in the order in which reservations take them, until the transaction ends. A cap
-    that is changed has refused nobody yet."""
-    for scope in ("free", "total"):
-        await session.execute(
-            text(
-                """
-                insert into public.spend_days (day, scope)
-                values ((now() at time zone 'UTC')::date, :scope)
-                on conflict (day, scope) do update set refused_at = null
-                """
-            ),
-            {"scope": scope},
-        )
+    return [CapUse(**row) for row in rows.mappings()]
 
 
 async def set_cap(session: AsyncSession, scope: str, usd: Decimal, *, changed_by: str) -> None:

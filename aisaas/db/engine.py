@@ -48,6 +48,8 @@ Role = Literal["anon", "authenticated", "service_role"]
 Statement = tuple[LiteralString, Mapping[str, object]]
 Row = Mapping[str, Any]
 T = TypeVar("T")
+U = TypeVar("U")
+V = TypeVar("V")
 
 POOL_SIZE = 10
 POOL_OVERFLOW = 20
@@ -84,6 +86,17 @@ class PipelinedQuery(Generic[T]):
 
     statements: tuple[Statement, ...]
     read: Callable[[Sequence[Sequence[Row]]], T]
+
+
+def both(
+    first: PipelinedQuery[T], second: PipelinedQuery[U], read: Callable[[T, U], V]
+) -> PipelinedQuery[V]:
+    """Two that different owners have written, in one round trip."""
+    count = len(first.statements)
+    return PipelinedQuery(
+        (*first.statements, *second.statements),
+        lambda answers: read(first.read(answers[:count]), second.read(answers[count:])),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from aisaas.billing.alert_delivery import AlertDelivery
-from aisaas.billing.reservations.spending_alerts import SpendingAlerts
+from aisaas.billing.notices.alert_delivery import AlertDelivery
+from aisaas.controls.spending_alerts import SpendingAlerts
 from aisaas.errors import DependencyError
 from aisaas.observe.jobs import RUNS
 

@@ -11,9 +11,9 @@ from uuid import uuid4
 import pytest
 
 from aisaas.accounts.models import Principal
+from aisaas.billing.reservations import store as reservations_store
 from aisaas.billing.reservations.models import ReservationRequest
 from aisaas.billing.reservations.quota import book
-from aisaas.controls import store as controls_store
 from aisaas.controls.spending_caps import CapScope, CapToday
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, NotFound, SpendingPaused
@@ -101,7 +101,7 @@ async def test_a_change_waits_for_calls_that_go_by_the_cap_before(
 ) -> None:
     async with service.transaction() as session:
         # As a reservation does: it has read the cap and holds the day until it commits.
-        await controls_store.lock_spend_days(session)
+        await reservations_store.lock_spend_days(session)
         change = asyncio.create_task(
             services.caps.set("total", Decimal(1), actor=OPERATOR, reason="a race")
         )

@@ -11,8 +11,9 @@ from uuid import UUID, uuid4
 import pytest
 import pytest_asyncio
 
+from aisaas.accounts.people_models import OwnLimits, Search
 from aisaas.admin.users import Actor, Users
-from aisaas.admin.users_models import OwnLimits, Search, SignedOut
+from aisaas.admin.users_models import SignedOut
 from aisaas.errors import (
     ActionInvalid,
     AuthError,
@@ -208,7 +209,7 @@ async def test_nobody_suspends_themselves_or_the_last_admin(
     before = everything_of(database, user_id)
     with pytest.raises(ActionInvalid, match="yourself"):
         await services.users.suspend(admin.principal, user_id, reason=WHY)
-    monkeypatch.setattr("aisaas.admin.users_store.other_admins", _none)
+    monkeypatch.setattr("aisaas.accounts.people.other_admins", _none)
     with pytest.raises(ActionInvalid, match="last active admin"):
         await services.users.suspend(OPERATOR, user_id, reason=WHY)
     assert everything_of(database, user_id) == before

@@ -10,19 +10,19 @@ import pytest
 
 from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.admin.job_failures import FailedJobs
-from aisaas.billing import job_failures
-from aisaas.billing.alert_delivery import REFUSALS as ALERT_TRIES
-from aisaas.billing.job_failures import ATTEMPTS, JobFailures, Patience, name_of
+from aisaas.billing.job_failures import failures as job_failures
+from aisaas.billing.job_failures.failures import ATTEMPTS, JobFailures, Patience, name_of
 from aisaas.billing.metering.reconcile import JOB as RECONCILE
 from aisaas.billing.metering.reconcile import Reconciliation
+from aisaas.billing.notices.alert_delivery import REFUSALS as ALERT_TRIES
 from aisaas.billing.notices.mailer import REFUSALS as MAIL_TRIES
 from aisaas.billing.notices.mailer import NoticeMails
 from aisaas.billing.notices.notices import SUBSCRIPTION_ENDED
 from aisaas.billing.notices.ports import Mail
 from aisaas.billing.ports import Alert
 from aisaas.billing.reservations.refusals import Refusals
-from aisaas.billing.reservations.spending_alerts import SpendingAlerts
-from aisaas.billing.subscriptions.subscriptions import JOB as SYNCHRONISE
+from aisaas.billing.subscriptions.store import LOOK_JOB as SYNCHRONISE
+from aisaas.controls.spending_alerts import SpendingAlerts
 from aisaas.errors import ActionInvalid, DependencyError, MailRefused, NotFound, PaymentsRefused
 from aisaas.wiring import Services
 from tests.billing import test_notice_mails as mails

@@ -17,9 +17,9 @@ import pytest_asyncio
 
 from aisaas.adapters.alert_webhook import AlertWebhook
 from aisaas.admin.job_failures import FailedJobs
-from aisaas.billing.alert_delivery import REFUSALS, AlertDelivery
 from aisaas.billing.ledger import losses
 from aisaas.billing.ledger.models import LossReason, ProviderBill
+from aisaas.billing.notices.alert_delivery import REFUSALS, AlertDelivery
 from aisaas.billing.reservations.quota import book
 from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase

@@ -15,8 +15,8 @@ import pytest
 import pytest_asyncio
 
 from aisaas.adapters.alert_webhook import AlertWebhook
-from aisaas.billing.alert_delivery import REFUSALS
-from aisaas.billing.reservations.spending_alerts import SpendingAlerts
+from aisaas.billing.notices.alert_delivery import REFUSALS
+from aisaas.controls.spending_alerts import SpendingAlerts
 from aisaas.db.engine import DatabasePool
 from aisaas.db.service import ServiceDatabase
 from aisaas.db.user import UserDatabase

@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 import redis.asyncio
 
-from aisaas.billing.job_failures import ATTEMPTS
+from aisaas.billing.job_failures.failures import ATTEMPTS
 from aisaas.chat import running
 from aisaas.chat.titles import TITLE_TOKENS
 from aisaas.wiring import Services

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
+from aisaas.accounts.people_models import Search, Sort
 from aisaas.admin.audit import PAGE_ENTRIES
-from aisaas.admin.users_models import Search, Sort
 from aisaas.db.engine import DatabasePool, PipelinedQuery, Role
 from aisaas.db.grants import TABLES
 from aisaas.wiring import Services

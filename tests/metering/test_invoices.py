@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stripe import StripeClient, StripeError
 
+from aisaas.accounts import people
 from aisaas.accounts.models import Principal
 from aisaas.adapters.redis_attempts import RedisAttempts
 from aisaas.adapters.redis_client import make_listening_redis, make_redis
@@ -26,7 +27,6 @@ from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.adapters.stripe_catalogue import StripeCatalogue
 from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.adapters.stripe_webhooks import read_event
-from aisaas.admin import users_store
 from aisaas.billing.ledger.models import Charge
 from aisaas.billing.metering.outbox import Outbox
 from aisaas.billing.plans.models import RateLimits
@@ -139,7 +139,7 @@ class Life:
 
     async def principal(self) -> Principal:
         async with self.service.transaction() as session:
-            found = await users_store.standing(session, self.user_id)
+            found = await people.standing(session, self.user_id)
         assert found is not None
         return Principal(
             user_id=self.user_id,

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import psycopg
 
-from aisaas.accounts import retention as accounts
-from aisaas.billing import retention as billing
-from aisaas.chat import retention as chat
+from aisaas.admin.retention import DAYS, RULES
 from aisaas.db.grants import MATRIX
 from aisaas.settings import Settings
 from devstack.auth.retention import OLD
@@ -18,7 +16,6 @@ from devstack.stack import Stack
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCUMENT = ROOT / "docs" / "operations" / "retention.md"
 _LINE = re.compile(r"^\| `(\w+\.\w+)` \| (.+) \| (.+) \| (.+) \|$", re.MULTILINE)
-RULES = (*chat.RULES, *billing.RULES, *accounts.RULES)
 
 
 def _lines() -> dict[str, tuple[str, str, str]]:
@@ -71,5 +68,5 @@ def test_settings_it_names_exist_with_these_defaults() -> None:
     assert named == {name.upper() for name in Settings.model_fields if "retention_" in name}
     for variable, default in re.findall(r"^\| `(RETENTION_\w+)` \| (\d+)", text(), re.MULTILINE):
         assert Settings.model_fields[variable.lower()].default == int(default)
-    used = {rule.keep for rule in RULES if rule.keep} - set(accounts.DAYS)
+    used = {rule.keep for rule in RULES if rule.keep} - set(DAYS)
     assert {name.upper() for name in used} == named

@@ -8,9 +8,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from aisaas.accounts import retention as accounts
-from aisaas.billing import retention as billing
-from aisaas.chat import retention as chat
+from aisaas.admin.retention import BILLING_RULES, RULES
+from aisaas.admin.retention import DAYS as PERIODS
+from aisaas.billing.retention import ACCOUNTING, RECORDS
+from aisaas.chat.retention import KEEP
 from aisaas.db import purging
 from aisaas.db.engine import DatabasePool
 from aisaas.db.purging import Purge, PurgeFailed, Rule
@@ -24,8 +25,7 @@ from tests.tenancy.rows import Person
 
 Count = Callable[[str, str], int]
 
-RULES = (*chat.RULES, *billing.RULES, *accounts.RULES)
-DAYS = {chat.KEEP: 1, billing.RECORDS: 90, billing.ACCOUNTING: 400, **accounts.DAYS}
+DAYS = {KEEP: 1, RECORDS: 90, ACCOUNTING: 400, **PERIODS}
 _NAMES = counting()
 
 
@@ -312,7 +312,7 @@ async def test_one_table_that_can_not_be_purged_stops_no_other(
     _add(database, "public.processed_webhook_events", id="evt_x", type="t", created_at="2000-01-01")
     broken = Rule("public.messages", "select ctid from public.messages where 1 / 0 = :batch")
     with pytest.raises(PurgeFailed) as caught:
-        await Purge(service, (broken, *billing.RULES), DAYS).run()
+        await Purge(service, (broken, *BILLING_RULES), DAYS).run()
     assert caught.value.tables == ("public.messages",)
     assert database("select 1 from processed_webhook_events where id = 'evt_x'") == []
 

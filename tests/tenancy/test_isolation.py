@@ -15,9 +15,8 @@ from sqlalchemy import CursorResult, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.accounts import retention as accounts
-from aisaas.billing import retention as billing
-from aisaas.chat import retention as chat
+from aisaas.admin.retention import RULES
+from aisaas.chat.retention import KEEP
 from aisaas.db.engine import DatabasePool, PipelinedQuery
 from aisaas.db.purging import Purge
 from aisaas.db.user import UserDatabase
@@ -25,7 +24,6 @@ from devstack.stack import Stack
 from tests.tenancy.conftest import Cast, Catalog
 from tests.tenancy.rows import Person
 
-RULES = (*chat.RULES, *billing.RULES, *accounts.RULES)
 NEW_MESSAGE = (
     "insert into messages (id, conversation_id, user_id, role, content, status, reply_to)"
     " values (:id, :conversation, :user, :role, :content, :status, :reply_to)"
@@ -201,8 +199,8 @@ async def test_deleted_account_leaves_ledger_and_allowance_and_nothing_else(
 ) -> None:
     schema_owner.execute("delete from auth.users where id = %s", [cast.ada.id])
     # What may be large goes afterwards, a batch at a time.
-    at_once = [rule for rule in RULES if rule.keep in {None, chat.KEEP}]
-    await Purge(cast.service, at_once, {chat.KEEP: 1}).run()
+    at_once = [rule for rule in RULES if rule.keep in {None, KEEP}]
+    await Purge(cast.service, at_once, {KEEP: 1}).run()
     left = {
         table.name
         for table in catalog.values()

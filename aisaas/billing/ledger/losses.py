@@ -16,8 +16,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas import formats
-from aisaas.billing.alert_delivery_store import DueAlert
 from aisaas.billing.ledger.models import Charge, ProviderBill
+from aisaas.billing.notices.alert_delivery_store import DueAlert, LostUsage, add_loss
 from aisaas.billing.notices.notices import USAGE_LOST, add_notice
 from aisaas.billing.ports import Alert
 from aisaas.billing.reservations.quota import Booked, rounded
@@ -136,30 +136,23 @@ async def _alert_admins(
     )
     if not added or not to_webhook:
         return
-    await session.execute(
-        text(
-            """
-            insert into private.loss_alerts (day, reason, model, provider, billed_tokens,
-              charged_tokens, reserved_tokens, lost_usd)
-            values (:day, :reason, :model, :provider, :billed, :charged, :reserved, :usd)
-            on conflict (day, reason, model) do nothing
-            """
+    await add_loss(
+        session,
+        LostUsage(
+            day=today,
+            reason=loss.bill.reason,
+            model=model.id,
+            provider=model.provider,
+            billed_tokens=billed,
+            charged_tokens=charged,
+            reserved_tokens=reserved,
+            lost_usd=loss.usd,
         ),
-        {
-            "day": today,
-            "reason": loss.bill.reason,
-            "model": model.id,
-            "provider": model.provider,
-            "billed": billed,
-            "charged": charged,
-            "reserved": reserved,
-            "usd": loss.usd,
-        },
     )
 
 
 def alert(due: DueAlert, *, page: str) -> Alert:
-    """For the webhook, of a row of private.loss_alerts."""
+    """For the webhook, of what `add_loss` recorded."""
     row = due.row
     return Alert(
         id=due.id,

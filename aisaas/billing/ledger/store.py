@@ -25,35 +25,8 @@ from aisaas.billing.ledger.models import (
 )
 from aisaas.billing.plans.models import Limits
 from aisaas.billing.plans.periods import Period
+from aisaas.billing.reservations.relations import ASKED, REFUSALS, RESERVATIONS
 from aisaas.billing.reservations.store import allowance
-
-
-@dataclass(frozen=True, slots=True)
-class Chargeable:
-    """What may still be charged in a period: tokens by its limits as they were last reserved by, USD by
-    the cap as it is now (None: no bound)."""
-
-    tokens: int
-    usd: Decimal | None
-
-
-async def chargeable(session: AsyncSession, charge: Charge, period_key: str) -> Chargeable:
-    """Behind the period's lock, which closing the reservation has taken."""
-    rows = await session.execute(
-        text(
-            """
-            select greatest(q.overage - (q.billed_tokens - q.carried_tokens), 0) as tokens,
-              least(coalesce(p.overage_cap_usd, cast(:cap as numeric)), p.highest_cap_usd)
-                - q.billed_usd as usd
-            from public.quota_periods q left join public.profiles p on p.id = q.user_id
-            where q.user_id = :user_id and q.period_key = :period_key
-            """
-        ),
-        {"user_id": charge.user_id, "period_key": period_key, "cap": charge.default_cap_usd},
-    )
-    found = rows.mappings().one()
-    usd = found["usd"]
-    return Chargeable(found["tokens"], None if usd is None else max(usd, Decimal(0)))
 
 
 async def add_usage(
@@ -72,7 +45,7 @@ async def add_usage(
     rates = price.rates(tokens.prompt)
     row = await session.execute(
         text(
-            """
+            f"""
             with kept as (
               insert into private.price_versions (model, version, digest, price)
               values (:model, :price_version, :price_digest, :price)
@@ -89,9 +62,9 @@ async def add_usage(
               :counted_by, :report_issue, :weight, :quota_tokens, :credit_tokens,
               :overage_tokens, :overage_usd, r.period_key,
               :input_usd, :output_usd, :price_version, :price_digest, :cost, :outcome, now()
-            from public.reservations r where r.id = :id
+            from {RESERVATIONS} r where r.id = :id
             returning id
-            """
+            """  # noqa: S608  # a relation of ours
         ),
         {
             "id": charge.request_id,
@@ -127,6 +100,35 @@ async def add_usage(
         },
     )
     return row.scalar_one()
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenOff:
+    """Extra usage of a period that no invoice will ask for."""
+
+    tokens: int
+    usd: Decimal
+
+
+async def write_off(
+    session: AsyncSession, user_id: UUID, period_key: str | None, *, subscription_id: str
+) -> WrittenOff | None:
+    """Write off what was charged in a period; None when that is nothing, or was done before."""
+    rows = await session.execute(
+        text(
+            """
+            insert into private.write_offs (period_key, user_id, subscription_id, reason, tokens, usd)
+            select u.period_key, u.user_id, :subscription, 'payment_failed', sum(u.overage_tokens),
+              sum(u.overage_usd)
+            from public.usage_records u where u.user_id = :user_id and u.period_key = :period_key
+            group by u.period_key, u.user_id having sum(u.overage_usd) > 0
+            on conflict do nothing returning tokens, usd
+            """
+        ),
+        {"subscription": subscription_id, "user_id": user_id, "period_key": period_key},
+    )
+    found = rows.one_or_none()
+    return WrittenOff(found.tokens, found.usd) if found is not None else None
 
 
 async def add_provider_errors(
@@ -177,22 +179,25 @@ _calls = TypeAdapter(tuple[Call, ...])
 # would lose digits.
 _CALLS = """
     select coalesce(json_agg(c order by c.at {order}, c.id {order}), '[]') from (
-      select u.id, u.created_at as at, u.purpose, u.conversation_id, t.title, r.model as asked,
+      select u.id, u.created_at as at, u.purpose, u.conversation_id, null as title, r.model as asked,
         u.model, u.prompt_tokens, u.completion_tokens, u.quota_tokens,
         u.overage_usd::text as overage_usd, u.cost_usd::text as cost_usd, u.outcome
       from public.usage_records u
-        left join public.reservations r on r.id = u.reservation_id
-        left join public.conversations t on t.id = u.conversation_id and t.deleted_at is null
+        left join {asked} r on r.id = u.reservation_id
       where u.user_id = :user_id {place}
       order by u.created_at {order}, u.id {order} limit :calls
     ) c
 """
-_NEWEST = _CALLS.format(order="desc", place="")
+_NEWEST = _CALLS.format(order="desc", place="", asked=ASKED)
 _OLDER = text(
-    _CALLS.format(order="desc", place="and (u.created_at, u.id) < (:at, cast(:id as uuid))")
+    _CALLS.format(
+        asked=ASKED, order="desc", place="and (u.created_at, u.id) < (:at, cast(:id as uuid))"
+    )
 )
 _NEWER = text(
-    _CALLS.format(order="asc", place="and (u.created_at, u.id) > (:at, cast(:id as uuid))")
+    _CALLS.format(
+        asked=ASKED, order="asc", place="and (u.created_at, u.id) > (:at, cast(:id as uuid))"
+    )
 )
 
 _WHOLE_PAGE = """
@@ -220,7 +225,7 @@ _WHOLE_PAGE = """
         select coalesce(json_agg(f order by f.last desc), '[]') from (
           select code, max(minute) as last, sum(times)::bigint as times,
             (array_agg(model order by minute desc))[1] as model
-          from public.refusals
+          from {refusals} r
           where user_id = :user_id
             and minute >= ((select today from clock) - (:days - 1)) at time zone 'UTC'
           group by code, (minute at time zone 'UTC')::date
@@ -228,13 +233,14 @@ _WHOLE_PAGE = """
         ) f
       ) as refused
 """
-_OVERVIEW = text(_WHOLE_PAGE.format(newest=_NEWEST))
+_OVERVIEW = text(_WHOLE_PAGE.format(newest=_NEWEST, refusals=REFUSALS))
 
 
 async def overview(
     session: AsyncSession, user_id: UUID, period: Period | None, limits: Limits
 ) -> Overview:
-    """Two round trips: whichever period the allowance is of, the rest follows it."""
+    """Two round trips: whichever period the allowance is of, the rest follows it. Receipts are without
+    the titles of their conversations."""
     left = await allowance(session, user_id, period, limits)
     row = await session.execute(
         _OVERVIEW,

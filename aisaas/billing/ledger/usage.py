@@ -6,8 +6,10 @@ same after a hundred thousand replies as after ten.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,28 +21,51 @@ from aisaas.billing.plans.periods import running
 from aisaas.db.user import UserDatabase
 from aisaas.errors import DependencyError, Unavailable
 
+# The titles of those of some conversations that their owner hasn't deleted.
+TitlesOf = Callable[[AsyncSession, Collection[UUID]], Awaitable[Mapping[UUID, str]]]
+
 
 class Usage:
     """Reads; what there is to read is written by settling and by the guards."""
 
-    def __init__(self, user: UserDatabase, limits_of: Callable[[Principal], Limits]) -> None:
+    def __init__(
+        self,
+        user: UserDatabase,
+        limits_of: Callable[[Principal], Limits],
+        titles_of: TitlesOf,
+    ) -> None:
         self._user = user
         self._limits_of = limits_of
+        self._titles_of = titles_of
 
     async def overview(self, principal: Principal) -> Overview:
         """The allowance, the last days, the newest receipts and the refusals; one transaction."""
         async with self._reading(principal) as session:
-            return await ledger_store.overview(
+            found = await ledger_store.overview(
                 session, principal.user_id, running(principal), self._limits_of(principal)
             )
+            return replace(found, calls=await self._titled(session, found.calls))
 
     async def older(self, principal: Principal, than: CallCursor) -> CallPage:
         async with self._reading(principal) as session:
-            return await ledger_store.older_calls(session, principal.user_id, than)
+            page = await ledger_store.older_calls(session, principal.user_id, than)
+            return await self._titled(session, page)
 
     async def newer(self, principal: Principal, than: CallCursor) -> CallPage:
         async with self._reading(principal) as session:
-            return await ledger_store.newer_calls(session, principal.user_id, than)
+            page = await ledger_store.newer_calls(session, principal.user_id, than)
+            return await self._titled(session, page)
+
+    async def _titled(self, session: AsyncSession, page: CallPage) -> CallPage:
+        ids = {call.conversation_id for call in page.calls if call.conversation_id is not None}
+        if not ids:
+            return page
+        titles = await self._titles_of(session, ids)
+        calls = [
+            replace(call, title=titles.get(call.conversation_id) if call.conversation_id else None)
+            for call in page.calls
+        ]
+        return replace(page, calls=tuple(calls))
 
     @asynccontextmanager
     async def _reading(self, principal: Principal) -> AsyncGenerator[AsyncSession]:

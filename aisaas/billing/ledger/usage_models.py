@@ -29,6 +29,8 @@ from aisaas.db.columns import (
 Step = Literal["day", "hour"]
 # What a row of an export is.
 By = Literal["user", "model", "day", "hour"]
+# What somebody used a lot of.
+UserAmount = Literal["requests", "tokens", "cost"]
 UserSort = Literal["requests", "tokens", "cost", "overage", "errors", "email"]
 Direction = Literal["up", "down"]
 # Ten years; and by the hour, as much as a chart can show.

@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from uuid import UUID
 
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.accounts.relations import PROFILES
 from aisaas.billing.ledger.usage_models import (
     Difference,
     Direction,
     Figures,
     ProviderErrors,
-    RefusedFor,
     Span,
     Step,
+    UserAmount,
     UserSort,
     UserUsage,
 )
@@ -95,61 +95,6 @@ async def totals(session: AsyncSession, span: Span, step: Step) -> Sequence[Summ
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """So many subscriptions more (or less) of a plan from that day on."""
-
-    plan: str
-    day: date
-    more: int
-
-
-async def subscription_changes(
-    session: AsyncSession, span: Span, plans: Sequence[str]
-) -> Sequence[Change]:
-    """How the number of subscriptions in good standing changes in a span; what was before counts
-    from its first day on. A subscription counts from the day its trial ends to before the day it was
-    seen ended, or began to owe; its plan is the one of now."""
-    rows = await session.execute(
-        text(
-            """
-            with paid as (
-              select plan, (greatest(created_at, trial_end) at time zone 'UTC')::date as starts,
-                (least(past_due_since, case when status = 'canceled' then updated_at end)
-                  at time zone 'UTC')::date as ends
-              from public.subscriptions
-              where plan = any(:plans)
-                and status in ('active', 'trialing', 'past_due', 'unpaid', 'canceled')
-            )
-            select plan, day, sum(more)::bigint as more from (
-              select plan, greatest(starts, :first) as day, 1 as more from paid
-                where starts <= :last and (ends is null or ends > greatest(starts, :first))
-              union all
-              select plan, ends, -1 from paid
-                where ends <= :last and ends > greatest(starts, :first) and starts <= :last
-            ) c group by 1, 2
-            """
-        ),
-        {"plans": list(plans), "first": span.first, "last": span.last},
-    )
-    return [Change(**row) for row in rows.mappings()]
-
-
-async def refusals(session: AsyncSession, span: Span) -> Sequence[RefusedFor]:
-    rows = await session.execute(
-        text(
-            """
-            select code, sum(times)::bigint as times, count(*) as users from (
-              select code, user_id, sum(times) as times from public.refusals
-              where minute >= :start and minute < :end group by 1, 2
-            ) r group by 1 order by 2 desc, 1
-            """
-        ),
-        {"start": span.start, "end": span.end},
-    )
-    return [RefusedFor(**row) for row in rows.mappings()]
-
-
 async def provider_errors(session: AsyncSession, span: Span) -> Sequence[ProviderErrors]:
     rows = await session.execute(
         text(
@@ -164,70 +109,20 @@ async def provider_errors(session: AsyncSession, span: Span) -> Sequence[Provide
     return [ProviderErrors(**row) for row in rows.mappings()]
 
 
-@dataclass(frozen=True, slots=True)
-class SpentOn:
-    """USD of a day."""
-
-    day: date
-    spent_usd: Decimal
-    reserved_usd: Decimal
-
-
-async def free_tier_days(session: AsyncSession, span: Span) -> Sequence[SpentOn]:
-    rows = await session.execute(
-        text(
-            """
-            select day, spent_usd, reserved_usd from public.spend_days
-            where scope = 'free' and day between :first and :last order by day
-            """
-        ),
-        {"first": span.first, "last": span.last},
-    )
-    return [SpentOn(**row) for row in rows.mappings()]
-
-
 async def today(session: AsyncSession) -> date:
     """By the database's clock, UTC."""
     rows = await session.execute(text("select (now() at time zone 'UTC')::date"))
     return rows.scalar_one()
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
-    """What is going on; money of today, UTC."""
-
-    at: datetime
-    running: int
-    requests: int
-    refusals: int
-    free_spent: Decimal
-    free_reserved: Decimal
-    total_spent: Decimal
-    total_reserved: Decimal
-
-
-async def now(session: AsyncSession) -> Now:
-    """One round trip, over what indexes find at once."""
+async def settled_lately(session: AsyncSession) -> int:
+    """Calls of the last minute."""
     rows = await session.execute(
         text(
-            """
-            select now() as at,
-              (select count(*) from public.reservations
-                where state = 'open' and lease_expires_at > now() and purpose = 'reply') as running,
-              (select count(*) from public.usage_records
-                where created_at > now() - interval '1 minute') as requests,
-              (select coalesce(sum(times), 0)::bigint from public.refusals
-                where minute >= date_trunc('minute', now() - interval '1 minute')
-                  and minute < date_trunc('minute', now())) as refusals,
-              coalesce(max(spent_usd) filter (where scope = 'free'), 0) as free_spent,
-              coalesce(max(reserved_usd) filter (where scope = 'free'), 0) as free_reserved,
-              coalesce(max(spent_usd) filter (where scope = 'total'), 0) as total_spent,
-              coalesce(max(reserved_usd) filter (where scope = 'total'), 0) as total_reserved
-            from public.spend_days where day = (now() at time zone 'UTC')::date
-            """
+            "select count(*) from public.usage_records where created_at > now() - interval '1 minute'"
         )
     )
-    return Now(**rows.mappings().one())
+    return int(rows.scalar_one())
 
 
 # By user --------------------------------------------------------------------------------------------
@@ -344,9 +239,35 @@ def _wanted(search: str, values: dict[str, object]) -> str:
         return " and b.user_id = :named"
     values |= address_pattern(search)
     return (
-        " and b.user_id in (select p.id from public.profiles p"  # noqa: S608  # fragments of ours
+        f" and b.user_id in (select p.id from {PROFILES} p"  # noqa: S608  # fragments of ours
         f" where {address_has('p.email')})"
     )
+
+
+# What each user comes to, by what they are ranked by.
+_AMOUNTS: Mapping[UserAmount, str] = {
+    "requests": "sum(requests)",
+    "tokens": "sum(quota_tokens)",
+    "cost": "sum(cost_micros)",
+}
+
+
+def ranking(
+    by: UserAmount, span: Span, *, direction: Direction, among: str | None
+) -> tuple[str, Mapping[str, object]]:
+    """A relation `(user_id, amount)` of those who used anything in a span, in order, and its values.
+
+    Args:
+        among: a statement that finds the only ids that are wanted.
+    """
+    condition, values = in_blocks(blocks(span))
+    if among is not None:
+        condition += f" and user_id in ({among})"
+    order = _DIRECTIONS[direction]
+    return (
+        f"(select user_id, {_AMOUNTS[by]} as amount from private.usage_by_user"  # noqa: S608
+        f" where {condition} group by user_id order by 2 {order}, 1 {order})"
+    ), values
 
 
 async def _by_address(
@@ -371,7 +292,7 @@ async def _by_address(
     found = await session.execute(
         text(
             f"""
-            select p.id from public.profiles p
+            select p.id from {PROFILES} p
             where exists (
               select from {_KEYS} join private.usage_by_user b using (days, starts)
               where b.user_id = p.id and {condition} offset 0
@@ -401,7 +322,7 @@ async def _gone(
             f"""
             with used as materialized (
               select b.user_id, p.id from private.usage_by_user b
-              left join public.profiles p on p.id = b.user_id
+              left join {PROFILES} p on p.id = b.user_id
               where {condition} group by 1, 2
             )
             select user_id from used where id is null order by user_id
@@ -439,7 +360,7 @@ async def _of_users(
                 cross join unnest(cast(:ids as uuid[])) i (user_id)
                 join private.usage_by_user b using (days, starts, user_id)
               group by b.user_id
-            ) s left join public.profiles p on p.id = s.user_id
+            ) s left join {PROFILES} p on p.id = s.user_id
             """  # noqa: S608  # names of columns
         ),
         {**_keys(ranges), "ids": list(ids)},
@@ -473,7 +394,7 @@ async def users_after(
               select user_id, {_USER_SUMS} from private.usage_by_user
               where {within} {behind}
               group by user_id order by user_id limit :limit
-            ) s left join public.profiles p on p.id = s.user_id order by s.user_id
+            ) s left join {PROFILES} p on p.id = s.user_id order by s.user_id
             """  # noqa: S608  # names of columns
         ),
         {**values, "last": last, "limit": limit} if last else {**values, "limit": limit},

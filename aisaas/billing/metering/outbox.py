@@ -19,12 +19,13 @@ import random
 import time
 from collections.abc import Sequence
 
-from aisaas.billing.job_failures import name_of
+from aisaas.billing.job_failures.failures import name_of
 from aisaas.billing.metering import outbox_store as store
 from aisaas.billing.metering.models import MeteringHealth
 from aisaas.billing.metering.outbox_store import ClaimedUsage
 from aisaas.billing.notices.notices import METERING_LATE, add_notice
 from aisaas.billing.ports import MeterEvent, Payments
+from aisaas.billing.subscriptions.store import count_on_token_meter
 from aisaas.db.engine import PipelinedQuery
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, PaymentsError, PaymentsRefused
@@ -121,7 +122,7 @@ class Outbox:
     async def count_on_token_meter(self) -> int:
         """Live subscriptions that `stripe sync` hasn't moved to the meter of money. They are billed by
         the meter and the price that they have from before."""
-        return await self._service.ask(store.count_on_token_meter())
+        return await self._service.ask(count_on_token_meter())
 
     async def warn_of_token_meter(self) -> None:
         if count := await self.count_on_token_meter():

@@ -11,6 +11,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.accounts.relations import PROFILES
+
 OutboxState = Literal["pending", "sent", "dead", "parked", "waived"]
 
 
@@ -80,7 +82,7 @@ _ENTRY = f"""
       o.micro_usd, o.event_at, (o.event_at at time zone 'UTC')::date as day, o.state, o.attempts, o.last_error,
       o.first_sent_at, o.next_attempt_at, o.sent_at, o.usage_record_id is null as correction,
       coalesce({_FINAL}, false) as final
-    from public.usage_outbox o left join public.profiles p on p.id = o.user_id
+    from public.usage_outbox o left join {PROFILES} p on p.id = o.user_id
     """  # noqa: S608  # text of ours
 
 

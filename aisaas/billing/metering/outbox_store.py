@@ -12,8 +12,11 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.billing.ledger.relations import LINES
 from aisaas.billing.metering.models import MeteringHealth
 from aisaas.billing.ports import EXTRA_USAGE_METER, TOKEN_METER
+from aisaas.billing.reservations.relations import PERIODS, RESERVATIONS
+from aisaas.billing.subscriptions.relations import SUBSCRIPTIONS
 from aisaas.db.engine import PipelinedQuery, Row
 
 # How long a claim holds: a call, and what is around it, with a good margin.
@@ -160,15 +163,6 @@ def health() -> PipelinedQuery[MeteringHealth]:
     return PipelinedQuery(((query, {}),), lambda answers: MeteringHealth(**answers[0][0]))
 
 
-def count_on_token_meter() -> PipelinedQuery[int]:
-    """Live subscriptions whose usage still goes to the meter of tokens."""
-    query: LiteralString = """
-        select count(*) as found from public.subscriptions
-        where tokens_until > now() and status not in ('canceled', 'incomplete_expired')
-        """
-    return PipelinedQuery(((query, {}),), lambda answers: answers[0][0]["found"])
-
-
 async def today(session: AsyncSession) -> date:
     """UTC."""
     return (await session.execute(text("select (now() at time zone 'UTC')::date"))).scalar_one()
@@ -196,7 +190,7 @@ async def add_outbox(
     """
     await session.execute(
         text(
-            """
+            f"""
             insert into public.usage_outbox (usage_record_id, user_id, identifier,
               stripe_customer_id, meter, tokens, micro_usd, event_at)
             select u.id, :user_id, :identifier, :customer,
@@ -205,18 +199,18 @@ async def add_outbox(
               case when as_tokens.is then null else cast(:micro_usd as bigint) end,
               case when q.period_start < now() + interval '4 minutes'
                 then greatest(r.created_at, q.period_start) else r.created_at end
-            from public.usage_records u
-              join public.reservations r on r.id = u.reservation_id
-              join public.quota_periods q on q.user_id = r.user_id and q.period_key = r.period_key
+            from {LINES} u
+              join {RESERVATIONS} r on r.id = u.reservation_id
+              join {PERIODS} q on q.user_id = r.user_id and q.period_key = r.period_key
               cross join lateral (
                 select coalesce((
-                  select r.created_at < s.tokens_until from public.subscriptions s
+                  select r.created_at < s.tokens_until from {SUBSCRIPTIONS} s
                   where s.id = split_part(r.period_key, ':', 1)
                 ), false) as is
               ) as_tokens
             where u.id = :usage_id
               and (as_tokens.is or cast(:micro_usd as bigint) > 0)
-            """
+            """  # noqa: S608  # relations of ours
         ),
         {
             "usage_id": usage_id,
@@ -230,3 +224,27 @@ async def add_outbox(
             "money_meter": EXTRA_USAGE_METER,
         },
     )
+
+
+async def give_up(session: AsyncSession, user_id: UUID, customer_id: str) -> None:
+    """On what waits for a customer who was deleted: it can't be reported any more."""
+    await session.execute(
+        text(
+            "update public.usage_outbox set state = 'dead', last_error = 'customer_deleted'"
+            " where user_id = :id and stripe_customer_id = :customer and state = 'pending'"
+        ),
+        {"id": user_id, "customer": customer_id},
+    )
+
+
+def counts() -> PipelinedQuery[Row]:
+    """For whoever watches all users and processes."""
+    query: LiteralString = """
+        select
+          (select count(*) from public.usage_outbox where state = 'pending') as outbox_pending,
+          (select count(*) from public.usage_outbox where state = 'parked') as outbox_parked,
+          (select count(*) from public.usage_outbox where state = 'dead') as outbox_dead,
+          (select coalesce(extract(epoch from now() - min(event_at)), 0)::double precision
+            from public.usage_outbox where state = 'pending') as outbox_lag_seconds
+        """
+    return PipelinedQuery(((query, {}),), lambda answers: answers[0][0])

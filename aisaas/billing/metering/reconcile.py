@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from aisaas.billing.job_failures import JobFailures, Patience
+from aisaas.billing.job_failures.failures import JobFailures, Patience
 from aisaas.billing.metering import reconcile_store as store
 from aisaas.billing.metering.reconcile_store import CustomerDay, LedgerDay
 from aisaas.billing.ports import EXTRA_USAGE_METER, Payments

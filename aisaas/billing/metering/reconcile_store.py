@@ -11,8 +11,9 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.billing.job_failures.relations import FAILED, NOT_DUE
 from aisaas.billing.ports import EXTRA_USAGE_METER
-from aisaas.db.engine import PipelinedQuery
+from aisaas.db.engine import PipelinedQuery, Row
 
 # A comparison, with a call in the middle; whoever dies in it leaves it to the next after that.
 LEASE_SECONDS = 600.0
@@ -122,26 +123,25 @@ _AGAIN_SOON = text(
 
 def claim_days(limit: int) -> PipelinedQuery[Sequence[CustomerDay]]:
     """Days whose turn it is; they are ours until the lease runs out."""
-    query: LiteralString = """
+    query: LiteralString = f"""
         update public.meter_reconciliations r
         set next_check_at = now() + make_interval(secs => %(lease)s)
         where (r.stripe_customer_id, r.day) in (
           select stripe_customer_id, day from public.meter_reconciliations d
           where next_check_at <= now() and not exists (
-            select 1 from private.job_failures f
+            select 1 from {NOT_DUE} f
             where f.job = 'reconcile_usage' and f.item = d.stripe_customer_id || ' ' || d.day
-              and (f.next_attempt_at is null or f.next_attempt_at > now())
           )
           order by next_check_at limit %(limit)s for update of d skip locked
         )
         returning r.stripe_customer_id as customer, r.day,
           exists (
-            select 1 from private.job_failures f
+            select 1 from {FAILED} f
             where f.job = 'reconcile_usage' and f.item = r.stripe_customer_id || ' ' || r.day
           ) as failed_before,
           r.day::timestamp at time zone 'UTC' as start,
           (r.day + 1)::timestamp at time zone 'UTC' as end
-        """
+        """  # noqa: S608  # relations of ours
     return PipelinedQuery(
         ((query, {"lease": LEASE_SECONDS, "limit": limit}),),
         lambda answers: [CustomerDay(**row) for row in answers[0]],
@@ -273,3 +273,12 @@ def record(
         "again": again_seconds,
     }
     return PipelinedQuery(((query, parameters),), lambda answers: answers[0][0]["drift"])
+
+
+def counts() -> PipelinedQuery[Row]:
+    """For whoever watches all users and processes."""
+    query: LiteralString = """
+        select coalesce(sum(abs(drift - settled_tokens)), 0)::double precision as meter_drift_tokens
+        from public.meter_reconciliations where drift <> settled_tokens
+        """
+    return PipelinedQuery(((query, {}),), lambda answers: answers[0][0])

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.accounts.relations import PROFILES
 from aisaas.billing.ports import TOKEN_METER
 
 
@@ -86,7 +87,7 @@ async def day_entries(
               r.pending_tokens as pending, r.meter_tokens as meter, r.drift,
               r.settled_tokens as settled, r.checked_at, r.corrected_at
             from public.meter_reconciliations r
-              left join public.profiles p on p.stripe_customer_id = r.stripe_customer_id
+              left join {PROFILES} p on p.stripe_customer_id = r.stripe_customer_id
             where r.checked_at is not null {only}
               and (:search = '' or starts_with(r.stripe_customer_id, :search)
                 or starts_with(lower(p.email), lower(:search)))
@@ -127,7 +128,7 @@ async def add_correction(session: AsyncSession, customer: str, day: date, value:
     is over. Its identifier follows from the day and from how many there were."""
     rows = await session.execute(
         text(
-            """
+            f"""
             insert into public.usage_outbox (user_id, identifier, stripe_customer_id, meter, tokens,
               micro_usd, event_at)
             select last.user_id, format('correction-%s-%s-%s', cast(:customer as text),
@@ -147,10 +148,10 @@ async def add_correction(session: AsyncSession, customer: str, day: date, value:
                 and event_at < (cast(:day as date) + 1)::timestamp at time zone 'UTC'
             ) before
             returning coalesce((
-              select p.period_start > usage_outbox.event_at from public.profiles p
+              select p.period_start > usage_outbox.event_at from {PROFILES} p
               where p.id = usage_outbox.user_id
             ), true)
-            """
+            """  # noqa: S608  # relations of ours
         ),
         {"customer": customer, "day": day, "value": value},
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from aisaas.billing.job_failures import name_of
+from aisaas.billing.job_failures.failures import name_of
 from aisaas.billing.notices import store
 from aisaas.billing.notices.mail import Letterhead, write
 from aisaas.billing.notices.ports import Mailer

@@ -14,6 +14,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.accounts.relations import HELD
+
 # To the user
 TRIAL_WILL_END = "trial_will_end"
 PAYMENT_FAILED = "payment_failed"
@@ -53,16 +55,20 @@ async def add_notice(
     """
     row = await session.execute(
         text(
-            """
-            with known as (
-              select id from public.profiles where id = :user_id for key share
-            )
+            f"""
+            with known as ({HELD})
             insert into public.billing_notices (user_id, kind, key, values)
             select cast(:user_id as uuid), :kind, :key, cast(:values as jsonb)
             where cast(:user_id as uuid) is null or exists (select 1 from known)
             on conflict (key) do nothing returning 1
-            """
+            """  # noqa: S608  # a statement of ours
         ),
-        {"user_id": user_id, "kind": kind, "key": key, "values": json.dumps(values)},
+        {
+            "users": [] if user_id is None else [user_id],
+            "user_id": user_id,
+            "kind": kind,
+            "key": key,
+            "values": json.dumps(values),
+        },
     )
     return row.first() is not None

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import LiteralString
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.accounts.relations import PROFILES
+from aisaas.db.engine import PipelinedQuery, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ async def claim(session: AsyncSession, lease_seconds: float) -> Claimed | None:
     """The notice that has been due for the longest, or None; other processes skip it."""
     rows = await session.execute(
         text(
-            """
+            f"""
             with due as (
               select id from public.billing_notices
               where state = 'pending' and next_attempt_at <= now()
@@ -41,8 +45,8 @@ async def claim(session: AsyncSession, lease_seconds: float) -> Claimed | None:
             set next_attempt_at = now() + make_interval(secs => :lease)
             from due where n.id = due.id
             returning n.id, n.kind, n.values, n.attempts, n.next_attempt_at as until,
-              (select p.email from public.profiles p where p.id = n.user_id) as address
-            """
+              (select p.email from {PROFILES} p where p.id = n.user_id) as address
+            """  # noqa: S608  # a relation of ours
         ),
         {"lease": lease_seconds},
     )
@@ -57,11 +61,11 @@ async def hand_to_admins(session: AsyncSession, notice: Claimed) -> int:
     """
     made = await session.execute(
         text(
-            """
+            f"""
             with copies as (
               insert into public.billing_notices (user_id, kind, key, values)
               select p.id, n.kind, 'admin:' || p.id || ':' || n.id, n.values
-              from public.billing_notices n cross join public.profiles p
+              from public.billing_notices n cross join {PROFILES} p
               where n.id = :id and n.state = 'pending' and p.role = 'admin'
               on conflict (key) do nothing returning id
             ), handed as (
@@ -69,7 +73,7 @@ async def hand_to_admins(session: AsyncSession, notice: Claimed) -> int:
               where id = :id and state = 'pending' and exists (select 1 from copies)
             )
             select count(*) from copies
-            """
+            """  # noqa: S608  # a relation of ours
         ),
         {"id": notice.id},
     )
@@ -125,3 +129,30 @@ async def put_off(
             "refused": int(refused),
         },
     )
+
+
+async def retry_mail(session: AsyncSession, item: str) -> bool:
+    """A mail that was given up is due again; False when it isn't given up (any more)."""
+    row = await session.execute(
+        text(
+            "update public.billing_notices set state = 'pending', attempts = 0,"
+            " next_attempt_at = now() where id::text = :item and state = 'dead' returning 1"
+        ),
+        {"item": item},
+    )
+    return row.first() is not None
+
+
+def counts() -> PipelinedQuery[Row]:
+    """For whoever watches all users and processes."""
+    query: LiteralString = """
+        select
+          (select count(*) from public.billing_notices where state = 'pending') as mails_pending,
+          (select coalesce(extract(epoch from now() - min(next_attempt_at)), 0)::double precision
+            from public.billing_notices where state = 'pending' and next_attempt_at < now())
+            as mails_lag_seconds,
+          (select count(*) from public.billing_notices where state = 'dead')
+            + (select count(*) from private.spending_alerts where state = 'dead')
+            + (select count(*) from private.loss_alerts where state = 'dead') as notices_given_up
+        """
+    return PipelinedQuery(((query, {}),), lambda answers: answers[0][0])

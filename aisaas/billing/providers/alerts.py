@@ -21,8 +21,10 @@ from uuid import uuid4
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.billing.ledger.relations import PROVIDER_ERRORS
 from aisaas.billing.notices import notices
 from aisaas.billing.notices.notices import add_notice
+from aisaas.billing.notices.relations import KEYS
 from aisaas.billing.ports import Alert, AlertSink
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import KEY_REFUSED, MODEL_GONE, AlertError
@@ -142,20 +144,20 @@ async def _failures(session: AsyncSession) -> Sequence[Failure]:
     """Today's, and for a while yesterday's, that have no notice yet."""
     rows = await session.execute(
         text(
-            """
+            f"""
             select f.day, f.provider, min(f.model) as model, min(f.kind) as kind
             from (
               select day, provider, model, kind,
                 case when kind = :gone then 'model_gone:' || day || ':' || provider || ':' || model
                   else 'key_refused:' || day || ':' || provider end as key
-              from private.provider_errors
+              from {PROVIDER_ERRORS} e
               where kind = any(:kinds) and day in (
                 (now() at time zone 'UTC')::date, ((now() - interval '5 min') at time zone 'UTC')::date
               )
             ) f
-            where not exists (select 1 from public.billing_notices n where n.key = f.key)
+            where not exists (select 1 from {KEYS} n where n.key = f.key)
             group by f.key, f.day, f.provider order by f.key limit :most
-            """
+            """  # noqa: S608  # relations of ours
         ),
         {"gone": MODEL_GONE, "kinds": [MODEL_GONE, *KEY_REFUSED], "most": MOST_FAILURES},
     )

@@ -257,7 +257,11 @@ async def book(session: AsyncSession, charge: Charge) -> Booked | None:
         beyond = beyond_included(closed.used - closed.period_credited, billed, closed.included)
     if beyond > 0:
         beyond = _charged(
-            beyond, charge, await ledger_store.chargeable(session, charge, closed.period_key)
+            beyond,
+            charge,
+            await reservations_store.chargeable(
+                session, charge.user_id, closed.period_key, charge.default_cap_usd
+            ),
         )
     overage = price_of(beyond, charge.overage_usd_per_million)
     usage_id = await ledger_store.add_usage(
@@ -288,7 +292,7 @@ def beyond_included(used: int, billed: int, included: int) -> int:
     return max(0, min(billed, used - included))
 
 
-def _charged(beyond: int, charge: Charge, most: ledger_store.Chargeable) -> int:
+def _charged(beyond: int, charge: Charge, most: reservations_store.Chargeable) -> int:
     """Of the quota tokens beyond what is included, those that may be charged: the cap bounds what is
     invoiced, whatever a call came to, and nothing is charged where nothing was allowed to cost extra."""
     tokens = min(beyond, most.tokens)

@@ -13,10 +13,12 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.accounts.relations import HELD, PROFILES
+from aisaas.billing.job_failures.relations import FAILED, NOT_DUE
 from aisaas.billing.plans.models import Limits
 from aisaas.billing.plans.periods import Period
 from aisaas.billing.reservations.models import Allowance, Held, Purpose, ReservationRequest
-from aisaas.db.engine import PipelinedQuery
+from aisaas.db.engine import PipelinedQuery, Row
 from aisaas.language_models import Model
 
 LEASE_SECONDS = 15.0
@@ -206,7 +208,7 @@ async def claim_abandoned(
     """
     rows = await session.execute(
         text(
-            """
+            f"""
             update public.reservations r
             set lease_expires_at = now() + make_interval(secs => :lease)
             where r.id in (
@@ -214,27 +216,56 @@ async def claim_abandoned(
               where state = 'open' and lease_expires_at < now()
                 and (cast(:until as timestamptz) is null or clock_timestamp() <= :until)
                 and not exists (
-                  select 1 from private.job_failures f
+                  select 1 from {NOT_DUE} f
                   where f.job = 'recover_replies' and f.item = o.id::text
-                    and (f.next_attempt_at is null or f.next_attempt_at > now())
                 )
               order by lease_expires_at limit :limit for update of o skip locked
             )
             returning r.id as request_id, r.user_id, r.conversation_id, r.message_id, r.purpose,
               r.plan, r.model, r.weight, r.prompt_count, r.max_tokens, r.models,
               exists (
-                select 1 from private.job_failures f
+                select 1 from {FAILED} f
                 where f.job = 'recover_replies' and f.item = r.id::text
               ) as failed_before,
               -- None on the free tier, and once the account is gone: its reservation still settles.
               case when not r.free_tier then (
-                select p.stripe_customer_id from public.profiles p where p.id = r.user_id
+                select p.stripe_customer_id from {PROFILES} p where p.id = r.user_id
               ) end as metered_customer
-            """
+            """  # noqa: S608  # relations of ours
         ),
         {"lease": LEASE_SECONDS, "limit": limit, "until": until},
     )
     return [Abandoned(**row) for row in rows.mappings()]
+
+
+@dataclass(frozen=True, slots=True)
+class Chargeable:
+    """What may still be charged in a period: tokens by its limits as they were last reserved by, USD by
+    the cap as it is now (None: no bound)."""
+
+    tokens: int
+    usd: Decimal | None
+
+
+async def chargeable(
+    session: AsyncSession, user_id: UUID, period_key: str, default_cap_usd: Decimal | None
+) -> Chargeable:
+    """Behind the period's lock, which closing the reservation has taken."""
+    rows = await session.execute(
+        text(
+            f"""
+            select greatest(q.overage - (q.billed_tokens - q.carried_tokens), 0) as tokens,
+              least(coalesce(p.overage_cap_usd, cast(:cap as numeric)), p.highest_cap_usd)
+                - q.billed_usd as usd
+            from public.quota_periods q left join {PROFILES} p on p.id = q.user_id
+            where q.user_id = :user_id and q.period_key = :period_key
+            """  # noqa: S608  # a relation of ours
+        ),
+        {"user_id": user_id, "period_key": period_key, "cap": default_cap_usd},
+    )
+    found = rows.mappings().one()
+    usd = found["usd"]
+    return Chargeable(found["tokens"], None if usd is None else max(usd, Decimal(0)))
 
 
 _ALLOWANCE = text(
@@ -287,7 +318,7 @@ async def add_refusals(session: AsyncSession, lately: Sequence[RefusedLately]) -
     """One statement for all. Who has no account any more has no refusals either."""
     await session.execute(
         text(
-            """
+            f"""
             with said as (
               select user_id, code, date_trunc('minute', now() - make_interval(secs => age))
                   as minute,
@@ -296,16 +327,13 @@ async def add_refusals(session: AsyncSession, lately: Sequence[RefusedLately]) -
                 cast(:ages as double precision[]), cast(:times as integer[]),
                 cast(:models as text[])) as s (user_id, code, age, times, model)
               group by 1, 2, 3
-            ), known as (
-              select id from public.profiles where id = any(cast(:users as uuid[]))
-              order by id for key share
-            )
+            ), known as ({HELD})
             insert into public.refusals as r (user_id, code, minute, times, model)
             select s.user_id, s.code, s.minute, s.times, s.model
             from said s join known k on k.id = s.user_id order by 1, 2, 3
             on conflict (user_id, code, minute) do update
               set times = r.times + excluded.times, model = excluded.model
-            """
+            """  # noqa: S608  # a statement of ours
         ),
         {
             "users": [each.user_id for each in lately],
@@ -340,3 +368,61 @@ async def grant_credits(
         },
     )
     return rows.scalar_one()
+
+
+# Periods and days -----------------------------------------------------------------------------------
+
+
+async def carry(session: AsyncSession, user_id: UUID, period_key: str) -> None:
+    """Another plan begins in a period that runs: what was charged until now is, and stays so."""
+    await session.execute(
+        text(
+            """
+            update public.quota_periods q
+            set credited = q.credited + q.billed_tokens - q.carried_tokens,
+              carried_tokens = q.billed_tokens, carried_usd = q.billed_usd
+            where q.user_id = :id and q.period_key = :key
+            """
+        ),
+        {"id": user_id, "key": period_key},
+    )
+
+
+async def carried_usd(session: AsyncSession, user_id: UUID, period_key: str | None) -> Decimal:
+    """What was charged in a period before the plan that holds now."""
+    rows = await session.execute(
+        text(
+            "select carried_usd from public.quota_periods where user_id = :id and period_key = :key"
+        ),
+        {"id": user_id, "key": period_key},
+    )
+    return rows.scalar_one_or_none() or Decimal(0)
+
+
+async def lock_spend_days(session: AsyncSession) -> None:
+    """Today's rows, in the order in which reservations take them, until the transaction ends. A cap
+    that is changed has refused nobody yet."""
+    for scope in ("free", "total"):
+        await session.execute(
+            text(
+                """
+                insert into public.spend_days (day, scope)
+                values ((now() at time zone 'UTC')::date, :scope)
+                on conflict (day, scope) do update set refused_at = null
+                """
+            ),
+            {"scope": scope},
+        )
+
+
+def counts() -> PipelinedQuery[Row]:
+    """For whoever watches all users and processes."""
+    query: LiteralString = """
+        select
+          (select count(*) from public.reservations
+            where state = 'open' and purpose = 'reply' and lease_expires_at > now())
+            as running_replies,
+          (select count(*) from public.reservations
+            where state = 'open' and lease_expires_at <= now()) as abandoned_calls
+        """
+    return PipelinedQuery(((query, {}),), lambda answers: answers[0][0])

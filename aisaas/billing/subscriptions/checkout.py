@@ -19,6 +19,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from uuid import uuid4
 
 from aisaas import formats
+from aisaas.accounts import plans as held_plans
 from aisaas.accounts.models import Principal
 from aisaas.accounts.ports import AttemptLimiter, Window
 from aisaas.billing.plans.terms import Plan
@@ -293,7 +294,7 @@ class Checkout:
             )
         try:
             async with self._user.as_user(principal.user_id) as session:
-                await subscriptions_store.set_cap(
+                await held_plans.set_cap(
                     session, principal.user_id, None if usd is None else cents(usd)
                 )
         except DependencyError as error:
@@ -322,7 +323,7 @@ class Checkout:
             principal.user_id, principal.email, principal.full_name or principal.email
         )
         async with self._service.transaction() as session:
-            return await subscriptions_store.set_customer(session, principal.user_id, made)
+            return await held_plans.set_customer(session, principal.user_id, made)
 
     async def _subscribed_before(self, principal: Principal) -> int:
         try:

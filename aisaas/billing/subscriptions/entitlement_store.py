@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.accounts.relations import PROFILES
 from aisaas.billing.plans.models import FINAL_STATUSES, Entitlement
 from aisaas.billing.ports import PaidSubscription
 from aisaas.billing.subscriptions import store as subscription_store
@@ -53,12 +54,12 @@ async def written(session: AsyncSession, user_id: UUID) -> Entitlement | None:
     """A user's plan as the profile has it, its end not considered; None without a user."""
     rows = await session.execute(
         text(
-            """
+            f"""
             select plan, subscription_status as status, subscription_id,
               stripe_customer_id as customer_id, period_start, period_end, plan_ends_at as ends_at,
               period_tokens, next_plan
-            from public.profiles where id = :id
-            """
+            from {PROFILES} p where id = :id
+            """  # noqa: S608  # relations of ours
         ),
         {"id": user_id},
     )
@@ -92,8 +93,8 @@ async def comparable(session: AsyncSession, after: UUID | None, limit: int) -> S
     """Users of whom the provider may know something, or who have something nevertheless; by id."""
     rows = await session.execute(
         text(
-            """
-            select p.id from public.profiles p
+            f"""
+            select p.id from {PROFILES} p
             where (cast(:after as uuid) is null or p.id > cast(:after as uuid))
               and (
                 p.stripe_customer_id is not null or p.plan <> 'free'
@@ -107,7 +108,7 @@ async def comparable(session: AsyncSession, after: UUID | None, limit: int) -> S
                 )
               )
             order by p.id limit :limit
-            """
+            """  # noqa: S608  # relations of ours
         ),
         {"after": after, "limit": limit, "final": sorted(FINAL_STATUSES)},
     )
@@ -230,7 +231,7 @@ async def entries(
             f"""
             select d.id, d.user_id, p.email, d.ours, d.theirs, d.note, d.found_by, d.found_at,
               d.corrected_at
-            from public.entitlement_differences d join public.profiles p on p.id = d.user_id
+            from public.entitlement_differences d join {PROFILES} p on p.id = d.user_id
             where (:search = '' or starts_with(lower(p.email), lower(:search))
                 or starts_with(p.stripe_customer_id, :search)) {only}
               and (cast(:at as timestamptz) is null

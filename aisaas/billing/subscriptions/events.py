@@ -24,6 +24,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.accounts import plans as held_plans
 from aisaas.billing.notices import notices
 from aisaas.billing.notices.notices import add_notice
 from aisaas.billing.ports import MeterProblem, PaymentEvent
@@ -281,7 +282,7 @@ async def _customer_deleted(
     live = await store.live_ids(session, customer_id)
     for subscription_id in live:
         await store.lock(session, subscription_id)
-    await store.lock_profile(session, owner)
+    await held_plans.lock(session, owner)
     await store.end(session, live)
     await subscriptions.derive(session, owner)
     await store.forget_customer(session, owner, customer_id)

@@ -5,19 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Final, Literal, LiteralString
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.accounts import plans
+from aisaas.accounts.plans import HeldPlan
+from aisaas.accounts.relations import PROFILES
+from aisaas.billing.job_failures.relations import NOT_DUE
+from aisaas.billing.job_failures.reports import failed_items
+from aisaas.billing.metering import outbox_store
 from aisaas.billing.plans.models import FINAL_STATUSES, Entitlement
 from aisaas.billing.plans.periods import key_of
 from aisaas.billing.ports import PaidSubscription
+from aisaas.billing.reservations import store as reservations_store
 from aisaas.billing.subscriptions.models import WebhookOutcome
+from aisaas.billing.subscriptions.relations import SUBSCRIPTIONS
+from aisaas.db.engine import PipelinedQuery, Row
 
 FINAL = sorted(FINAL_STATUSES)
+LOOK_JOB: Final = "synchronise_subscriptions"
+# Relations: users with a subscription that may change, users with any, and those whose look isn't due
+# because it failed, as the job names them.
+_CHANGING: LiteralString = f"(select user_id from {SUBSCRIPTIONS} s where s.live)"  # noqa: S608
+_KNOWN: LiteralString = f"(select user_id from {SUBSCRIPTIONS} s)"  # noqa: S608
+_LOOKS_NOT_DUE: LiteralString = f"(select item from {NOT_DUE} f where f.job = '{LOOK_JOB}')"  # noqa: S608
 LOOK_AGAIN_SECONDS = 24 * 3600
 # How long whoever claimed a look has for it, before somebody else may.
 CLAIMED_SECONDS = 600
@@ -55,18 +69,18 @@ async def owner(
     """Whose it is: what is stored counts first, then what Checkout carried through (`user_id`)."""
     row = await session.execute(
         text(
-            """
+            f"""
             select found.id from (
               select 1 as rank, user_id as id from public.subscriptions where id = :subscription
               union all
-              select 2, id from public.profiles where stripe_customer_id = :customer
+              select 2, id from {PROFILES} p where stripe_customer_id = :customer
               union all
               select 3, user_id from public.subscriptions where stripe_customer_id = :customer
               union all
-              select 4, id from public.profiles where id = :user_id
+              select 4, id from {PROFILES} p where id = :user_id
             ) found
             order by rank limit 1
-            """
+            """  # noqa: S608  # relations of ours
         ),
         {"subscription": subscription_id, "customer": customer_id, "user_id": user_id},
     )
@@ -184,82 +198,40 @@ async def subscriptions_of(session: AsyncSession, user_id: UUID) -> Sequence[Pai
 # What a user has because of them ------------------------------------------------------------------
 
 
-async def lock_profile(session: AsyncSession, user_id: UUID) -> datetime | None:
-    """Whoever derives this user's plan does it alone. The database's time, or None without a user.
-
-    Nobody else's plan is written meanwhile; conversations may be begun.
-    """
-    row = await session.execute(
-        text(
-            "select clock_timestamp() from public.profiles where id = :id for no key update of"
-            " profiles"
-        ),
-        {"id": user_id},
-    )
-    return row.scalar_one_or_none()
-
-
 async def write_entitlement(session: AsyncSession, user_id: UUID, has: Entitlement) -> None:
-    """The only place where a profile's plan and what belongs to it is written."""
-    await session.execute(
-        text(
-            """
-            with carried as (
-              -- Another plan in the same period: what was charged until now is.
-              update public.quota_periods q
-              set credited = q.credited + q.billed_tokens - q.carried_tokens,
-                carried_tokens = q.billed_tokens, carried_usd = q.billed_usd
-              from public.profiles p
-              where p.id = :id and p.plan <> :plan and p.subscription_id = :subscription_id
-                and p.period_start = :period_start and q.user_id = p.id and q.period_key = :key
-              returning q.carried_usd
-            )
-            update public.profiles
-            set plan = :plan, subscription_status = :status, subscription_id = :subscription_id,
-              period_start = :period_start, period_end = :period_end, plan_ends_at = :ends_at,
-              stripe_customer_id = coalesce(:customer_id, stripe_customer_id),
-              period_tokens = :period_tokens, next_plan = :next_plan,
-              period_spent_usd = coalesce((select carried_usd from carried), (
-                select q.carried_usd from public.quota_periods q
-                where q.user_id = :id and q.period_key = :key
-              ), 0)
-            where id = :id
-            """
+    """The only place where an account's plan and what belongs to it is written. The account is locked."""
+    key = key_of(has.subscription_id, has.period_start)
+    before = await plans.held(session, user_id)
+    if (
+        before is not None
+        and key is not None
+        and before.plan != has.plan
+        and (before.subscription_id, before.period_start) == (has.subscription_id, has.period_start)
+    ):
+        await reservations_store.carry(session, user_id, key)
+    await plans.write(
+        session,
+        user_id,
+        HeldPlan(
+            plan=has.plan,
+            status=has.status,
+            subscription_id=has.subscription_id,
+            customer_id=has.customer_id,
+            period_start=has.period_start,
+            period_end=has.period_end,
+            ends_at=has.ends_at,
+            period_tokens=has.period_tokens,
+            period_spent_usd=await reservations_store.carried_usd(session, user_id, key),
+            next_plan=has.next_plan,
         ),
-        {
-            "key": key_of(has.subscription_id, has.period_start),
-            "period_tokens": has.period_tokens,
-            "next_plan": has.next_plan,
-            "id": user_id,
-            "plan": has.plan,
-            "status": has.status,
-            "subscription_id": has.subscription_id,
-            "period_start": has.period_start,
-            "period_end": has.period_end,
-            "ends_at": has.ends_at,
-            "customer_id": has.customer_id,
-        },
     )
 
 
 async def forget_customer(session: AsyncSession, user_id: UUID, customer_id: str) -> None:
     """Unlink a customer who was deleted, and give up on usage that can't be reported any more. The
     ledger stays as it is."""
-    values = {"id": user_id, "customer": customer_id}
-    await session.execute(
-        text(
-            "update public.profiles set stripe_customer_id = null"
-            " where id = :id and stripe_customer_id = :customer"
-        ),
-        values,
-    )
-    await session.execute(
-        text(
-            "update public.usage_outbox set state = 'dead', last_error = 'customer_deleted'"
-            " where user_id = :id and stripe_customer_id = :customer and state = 'pending'"
-        ),
-        values,
-    )
+    await plans.unlink_customer(session, user_id, customer_id)
+    await outbox_store.give_up(session, user_id, customer_id)
 
 
 # Looking again ------------------------------------------------------------------------------------
@@ -277,64 +249,29 @@ class Look:
 async def claim_looks(session: AsyncSession, limit: int) -> Sequence[Look]:
     """Users with a subscription that may change, with a customer of whom no subscription is known,
     or whose plan has just ended while another one may go on."""
+    claimed = await plans.claim_looks(
+        session,
+        limit,
+        CLAIMED_SECONDS,
+        changing=_CHANGING,
+        known=_KNOWN,
+        not_due=_LOOKS_NOT_DUE,
+    )
     rows = await session.execute(
         text(
-            """
-            with due as (
-              select p.id from public.profiles p
-              where ((
-                  (p.billing_look_at is null or p.billing_look_at <= now())
-                  and (
-                    exists (
-                      select 1 from public.subscriptions s
-                      where s.user_id = p.id and s.status <> all(:final)
-                    )
-                    or p.stripe_customer_id is not null and not exists (
-                      select 1 from public.subscriptions s where s.user_id = p.id
-                    )
-                  )
-                )
-                -- At once, whenever the next look would be, but not again while one has claimed them.
-                or (
-                  p.plan <> 'free' and p.plan_ends_at <= now()
-                  and (p.billing_look_at is null or p.billing_look_at <= now()
-                    or p.billing_look_at > now() + make_interval(secs => :claimed))
-                ))
-                and not exists (
-                  select 1 from private.job_failures f
-                  where f.job = 'synchronise_subscriptions' and f.item = p.id::text
-                    and (f.next_attempt_at is null or f.next_attempt_at > now())
-                )
-              order by p.billing_look_at nulls first
-              limit :limit
-              for no key update of p skip locked
-            )
-            update public.profiles p set billing_look_at = now() + make_interval(secs => :claimed)
-            from due where p.id = due.id
-            returning p.id as user_id, exists (
-              select 1 from private.job_failures f
-              where f.job = 'synchronise_subscriptions' and f.item = p.id::text
-            ) as failed_before, array(
-              select s.stripe_customer_id from public.subscriptions s
-              where s.user_id = p.id and s.status <> all(:final)
-              union
-              select p.stripe_customer_id where p.stripe_customer_id is not null
-            ) as customer_ids
-            """
+            f"select user_id, stripe_customer_id from {SUBSCRIPTIONS} s"  # noqa: S608  # a relation of ours
+            " where s.user_id = any(:ids) and s.live"
         ),
-        {"limit": limit, "final": FINAL, "claimed": CLAIMED_SECONDS},
+        {"ids": list(claimed)},
     )
-    return [Look(row.user_id, tuple(row.customer_ids), row.failed_before) for row in rows]
-
-
-async def looked_at(session: AsyncSession, user_id: UUID) -> None:
-    await session.execute(
-        text(
-            "update public.profiles set billing_look_at = now() + make_interval(secs => :seconds)"
-            " where id = :id"
-        ),
-        {"id": user_id, "seconds": LOOK_AGAIN_SECONDS},
-    )
+    customers = {user_id: {customer} - {None} for user_id, customer in claimed.items()}
+    for user_id, customer in rows.all():
+        customers[user_id].add(customer)
+    failed = await failed_items(session, LOOK_JOB, [str(user_id) for user_id in claimed])
+    return [
+        Look(user_id, tuple(sorted(filter(None, ids))), str(user_id) in failed)
+        for user_id, ids in customers.items()
+    ]
 
 
 async def add_task(
@@ -420,25 +357,13 @@ async def add_failure(session: AsyncSession, event_id: str, kind: str, code: str
 # Paying -----------------------------------------------------------------------------------------
 
 
-async def set_customer(session: AsyncSession, user_id: UUID, customer_id: str) -> str:
-    """Store a user's customer unless they have one; whichever they have then."""
-    rows = await session.execute(
-        text(
-            """
-            update public.profiles set stripe_customer_id = coalesce(stripe_customer_id, :customer)
-            where id = :user_id returning stripe_customer_id
-            """
-        ),
-        {"user_id": user_id, "customer": customer_id},
-    )
-    return str(rows.scalar_one())
-
-
-async def set_cap(session: AsyncSession, user_id: UUID, usd: Decimal | None) -> None:
-    await session.execute(
-        text("update public.profiles set overage_cap_usd = :usd where id = :user_id"),
-        {"user_id": user_id, "usd": usd},
-    )
+def count_on_token_meter() -> PipelinedQuery[int]:
+    """Live subscriptions whose usage still goes to the meter of tokens."""
+    query: LiteralString = """
+        select count(*) as found from public.subscriptions
+        where tokens_until > now() and status not in ('canceled', 'incomplete_expired')
+        """
+    return PipelinedQuery(((query, {}),), lambda answers: answers[0][0]["found"])
 
 
 async def count_subscriptions(session: AsyncSession, user_id: UUID) -> int:
@@ -448,3 +373,12 @@ async def count_subscriptions(session: AsyncSession, user_id: UUID) -> int:
         {"user_id": user_id},
     )
     return int(rows.scalar_one())
+
+
+def counts() -> PipelinedQuery[Row]:
+    """For whoever watches all users and processes."""
+    query: LiteralString = """
+        select count(*) as webhook_failures_open
+        from public.webhook_failures where resolved_at is null
+        """
+    return PipelinedQuery(((query, {}),), lambda answers: answers[0][0])

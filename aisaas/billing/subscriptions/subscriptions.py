@@ -22,7 +22,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.billing.job_failures import JobFailures, Patience
+from aisaas.accounts import plans as held_plans
+from aisaas.billing.job_failures.failures import JobFailures, Patience
 from aisaas.billing.notices import notices
 from aisaas.billing.plans.models import FINAL_STATUSES, Entitlement, SubscriptionStatus
 from aisaas.billing.plans.terms import FREE
@@ -49,8 +50,7 @@ DUPLICATE_FOR = timedelta(days=3)
 OWING = frozenset({"past_due", "unpaid"})
 _NEVER = datetime.max.replace(tzinfo=UTC)
 # Who found what the daily look puts right.
-JOB = "synchronise_subscriptions"
-DAILY_LOOK = f"job:{JOB}"
+DAILY_LOOK = f"job:{store.LOOK_JOB}"
 
 # Called in the transaction in which a user's plan turns out to differ and is written, with what it
 # was and what it is. What it raises undoes that.
@@ -242,7 +242,7 @@ class Subscriptions:
             customer_id=seen.customer_id,
             user_id=seen.user_id or user_id,
         )
-        if owner is None or await store.lock_profile(session, owner) is None:
+        if owner is None or await held_plans.lock(session, owner) is None:
             return Synced("unknown_customer")
         await store.put(session, owner, seen)
         has = await self.derive(session, owner, witness=witness)
@@ -284,7 +284,7 @@ class Subscriptions:
             if owner is None:
                 return None
             await self.derive(session, owner, witness=witness)
-            await store.looked_at(session, owner)
+            await held_plans.look_later(session, owner, store.LOOK_AGAIN_SECONDS)
         await self.tell(owner)
         return owner
 
@@ -320,10 +320,10 @@ class Subscriptions:
             # Whatever it is about this one, the others have their turn.
             with context.entered(user=look.user_id):
                 log.exception("the subscriptions of a user could not be looked at")
-            await self._failures.failed(JOB, str(look.user_id), error)
+            await self._failures.failed(store.LOOK_JOB, str(look.user_id), error)
             return
         if look.failed_before:
-            await self._failures.succeeded(JOB, str(look.user_id))
+            await self._failures.succeeded(store.LOOK_JOB, str(look.user_id))
 
     async def take_back(
         self, session: AsyncSession, charge_id: str
@@ -340,7 +340,7 @@ class Subscriptions:
             return "nothing", None
         await store.lock(session, paid.subscription_id)
         owner = await store.owner(session, subscription_id=paid.subscription_id)
-        if owner is None or await store.lock_profile(session, owner) is None:
+        if owner is None or await held_plans.lock(session, owner) is None:
             return "nothing", None
         if self._after_refund == "nothing":
             return "nothing", owner
@@ -355,7 +355,7 @@ class Subscriptions:
         self, session: AsyncSession, user_id: UUID, *, witness: PlanWitness | None = None
     ) -> Entitlement | None:
         """Write the plan that follows from all of a user's subscriptions; None without a user."""
-        now = await store.lock_profile(session, user_id)
+        now = await held_plans.lock(session, user_id)
         if now is None:
             return None
         before = await entitlement_store.written(session, user_id) if witness else None
@@ -403,7 +403,7 @@ class Subscriptions:
             # mode's. Nobody loses a plan because of that.
             log.error("the payment provider doesn't know subscription %s", subscription_id)
             return Synced("stale", owner, "the payment provider doesn't know it")
-        if owner is None or await store.lock_profile(session, owner) is None:
+        if owner is None or await held_plans.lock(session, owner) is None:
             return Synced("unknown_customer")
         await store.end(session, [subscription_id])
         return Synced("done", owner, entitlement=await self.derive(session, owner))

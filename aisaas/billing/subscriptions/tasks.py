@@ -24,7 +24,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.billing.job_failures import JobFailures, Patience
+from aisaas.billing.job_failures.failures import JobFailures, Patience
+from aisaas.billing.job_failures.relations import FAILED, NOT_DUE
 from aisaas.billing.notices import notices
 from aisaas.billing.notices.notices import add_notice
 from aisaas.billing.ports import EndedSubscription, Payments
@@ -117,23 +118,22 @@ class SubscriptionTasks:
 async def _claim(session: AsyncSession, limit: int) -> Sequence[Task]:
     rows = await session.execute(
         text(
-            """
+            f"""
             update private.subscription_tasks t
             set claimed_until = now() + make_interval(secs => :seconds)
             where (t.kind, t.subscription_id) in (
               select d.kind, d.subscription_id from private.subscription_tasks d
               where d.claimed_until <= now() and not exists (
-                select 1 from private.job_failures f
+                select 1 from {NOT_DUE} f
                 where f.job = :job and f.item = d.kind || ' ' || d.subscription_id
-                  and (f.next_attempt_at is null or f.next_attempt_at > now())
               )
               order by d.created_at limit :limit for update of d skip locked
             )
             returning t.kind, t.subscription_id, t.user_id, exists (
-              select 1 from private.job_failures f
+              select 1 from {FAILED} f
               where f.job = :job and f.item = t.kind || ' ' || t.subscription_id
             ) as failed_before
-            """
+            """  # noqa: S608  # relations of ours
         ),
         {"job": JOB, "limit": limit, "seconds": CLAIM_SECONDS},
     )

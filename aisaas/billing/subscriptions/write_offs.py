@@ -11,9 +11,9 @@ from __future__ import annotations
 import logging
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from aisaas.billing.ledger import store as ledger_store
 from aisaas.billing.notices import notices
 from aisaas.billing.notices.notices import add_notice
 from aisaas.billing.plans.periods import key_of
@@ -25,24 +25,9 @@ log = logging.getLogger(__name__)
 async def record(session: AsyncSession, user_id: UUID, ended: PaidSubscription) -> None:
     """Write off what a subscription that was given up owes for its last period, in the transaction that
     finds its end; once, and nothing where nothing was used."""
-    rows = await session.execute(
-        text(
-            """
-            insert into private.write_offs (period_key, user_id, subscription_id, reason, tokens, usd)
-            select u.period_key, u.user_id, :subscription, 'payment_failed', sum(u.overage_tokens),
-              sum(u.overage_usd)
-            from public.usage_records u where u.user_id = :user_id and u.period_key = :period_key
-            group by u.period_key, u.user_id having sum(u.overage_usd) > 0
-            on conflict do nothing returning tokens, usd
-            """
-        ),
-        {
-            "subscription": ended.id,
-            "user_id": user_id,
-            "period_key": key_of(ended.id, ended.period_start),
-        },
+    found = await ledger_store.write_off(
+        session, user_id, key_of(ended.id, ended.period_start), subscription_id=ended.id
     )
-    found = rows.one_or_none()
     if found is None:
         return
     log.warning("extra usage of subscription %s is written off: %s USD", ended.id, found.usd)

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from aisaas.admin.users_models import Role, Standing
+from aisaas.accounts.people_models import Role, Standing
 from aisaas.cli.operate.operator import DONE, FAILED, acted, added, agreed, operator
 from aisaas.cli.screen import say
 from aisaas.wiring import Services

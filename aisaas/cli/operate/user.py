@@ -9,7 +9,8 @@ from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any
 
-from aisaas.admin.users_models import HeldSubscription, OneUser
+from aisaas.admin.users_models import OneUser
+from aisaas.billing.subscriptions.user_reports import HeldSubscription
 from aisaas.cli.operate.operator import DONE, acted, added, operator
 from aisaas.cli.screen import say
 from aisaas.formats import usd

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from aisaas.admin.audit import AuditPage, user_in
+from aisaas.admin.audit import MOST_PEOPLE, AuditPage, user_in
 from aisaas.audit.models import AuditEntry
-from aisaas.audit.store import MOST_PEOPLE
 
 NOTHING = "–"
 TOO_MANY = (

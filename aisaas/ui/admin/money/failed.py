@@ -7,7 +7,7 @@ import dataclasses
 import reflex as rx
 
 from aisaas.accounts.models import Principal
-from aisaas.billing.job_failure_reports import FailedItem
+from aisaas.billing.job_failures.reports import FailedItem
 from aisaas.errors import ActionInvalid
 from aisaas.ui import layout, notices, payloads
 from aisaas.ui.admin import components as shared

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID
 
-from aisaas.admin.users_models import AccountMail, OwnLimits
+from aisaas.accounts.people_models import OwnLimits
+from aisaas.admin.users_models import AccountMail
 from aisaas.errors import ActionInvalid
 from aisaas.ui import payloads
 from aisaas.ui.payloads import word

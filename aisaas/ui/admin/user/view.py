@@ -9,18 +9,13 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from aisaas.admin.users_models import (
-    Credit,
-    Done,
-    FailedReply,
-    HeldSubscription,
-    OneUser,
-    Refused,
-    SentMail,
-    SignedInAt,
-    Standing,
-)
+from aisaas.accounts.people_models import SignedInAt, Standing
+from aisaas.admin.users_models import Done, OneUser
+from aisaas.billing.notices.user_reports import SentMail
 from aisaas.billing.plans.terms import Plan
+from aisaas.billing.reservations.user_reports import Credit, Refused
+from aisaas.billing.subscriptions.user_reports import HeldSubscription
+from aisaas.chat.failed_replies import FailedReply
 from aisaas.formats import sum_usd, usd
 from aisaas.ui.admin.audit.view import changes
 from aisaas.ui.admin.users.view import STATUSES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from aisaas.admin.users_models import SORTS, Search, Sort
+from aisaas.accounts.people_models import SORTS, Search, Sort
 from aisaas.errors import ActionInvalid
 from aisaas.ui.admin.users.view import PLANS, STANDINGS
 from aisaas.ui.admin.view import OrderView

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from aisaas.accounts.people import MOST_COUNTED, PAGE
 from aisaas.admin.users_models import Found, FoundPage
-from aisaas.admin.users_store import MOST_COUNTED, PAGE
 from aisaas.formats import sum_usd
 from aisaas.settings.plans import PLANS as SOLD_PLANS
 from aisaas.ui import routes

@@ -14,12 +14,11 @@ from dataclasses import fields
 from decimal import Decimal
 
 from aisaas import formats
-from aisaas.billing.alert_delivery import AlertDelivery
-from aisaas.billing.alert_delivery_store import DueAlert
+from aisaas.billing.notices.alert_delivery import AlertDelivery
+from aisaas.billing.notices.alert_delivery_store import SPENDING, CapUse, DueAlert, add_spending
 from aisaas.billing.notices.notices import SPENDING_NEAR, SPENDING_REFUSED, add_notice
 from aisaas.billing.ports import Alert, AlertSink
-from aisaas.billing.reservations import spending_store as store
-from aisaas.billing.reservations.spending_store import CapUse
+from aisaas.controls import store as controls_store
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError
 from aisaas.observe.metrics import JOB_ITEMS_FAILED
@@ -59,9 +58,7 @@ class SpendingAlerts:
         self._service = service
         self._caps = caps
         self._to_webhook = sink is not None
-        self._delivery = AlertDelivery(
-            service, sink, "private.spending_alerts", lambda due: _alert(due, page)
-        )
+        self._delivery = AlertDelivery(service, sink, SPENDING, lambda due: _alert(due, page))
 
     async def look_once(self) -> int:
         """Record what was crossed since the last look, anybody's; how many alerts that made.
@@ -69,7 +66,7 @@ class SpendingAlerts:
         Raises DependencyError without the database: the next look finds it.
         """
         async with self._service.transaction() as session:
-            uses = await store.cap_uses(session, self._caps)
+            uses = await controls_store.cap_uses(session, self._caps)
         made = 0
         for use in uses:
             percent = line_reached(use)
@@ -96,7 +93,7 @@ class SpendingAlerts:
     async def _record(self, use: CapUse, percent: int) -> bool:
         lines = [line for line in PERCENTS if line <= percent]
         async with self._service.transaction() as session:
-            added = await store.add_lines(session, use, lines, to_webhook=self._to_webhook)
+            added = await add_spending(session, use, lines, to_webhook=self._to_webhook)
             if percent not in added:
                 # Another process looked at the same moment.
                 return False

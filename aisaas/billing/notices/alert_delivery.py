@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from aisaas.billing import alert_delivery_store as store
-from aisaas.billing.alert_delivery_store import DueAlert, Queue
-from aisaas.billing.job_failures import name_of
+from aisaas.billing.job_failures.failures import name_of
+from aisaas.billing.notices import alert_delivery_store as store
+from aisaas.billing.notices.alert_delivery_store import DueAlert, Queue
 from aisaas.billing.ports import Alert, AlertSink
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import AlertError, DependencyError

@@ -1,0 +1,1 @@
+"""Items that a job could not do: each waits for its next try, and is set aside after the last."""
