@@ -5,7 +5,7 @@ To somebody who is no admin there is nothing here: the same answer as for an add
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -25,61 +25,41 @@ LONGEST_REASON = 500
 Actor = Principal | str
 
 
-def require_admin(principal: Principal) -> None:
-    """For looking: the principal was read for this very request.
+def require_admin(actor: Actor) -> None:
+    """For looking without a transaction of one's own: a principal was read for this very request.
 
     Raises:
         NotFound: no admin.
     """
-    if not principal.is_admin:
+    if not isinstance(actor, str) and not actor.is_admin:
         raise NotFound(NOTHING_HERE)
 
 
-def may_look(actor: Actor) -> None:
-    """The same for what operators look at, too. Raises NotFound."""
-    if not isinstance(actor, str):
-        require_admin(actor)
-
-
 @asynccontextmanager
-async def admin_read(database: ServiceDatabase, actor: Actor) -> AsyncGenerator[AsyncSession]:
+async def admin_read(
+    database: ServiceDatabase, actor: Actor, *, held: bool = False
+) -> AsyncGenerator[AsyncSession]:
     """A transaction of somebody who may look.
+
+    Args:
+        held: their role is read again, and stays until the transaction ends.
 
     Raises:
         NotFound: no admin.
         Unavailable: the database does not answer.
     """
-    may_look(actor)
+    require_admin(actor)
     try:
         async with database.transaction() as session:
+            if held:
+                await _hold(session, actor)
             yield session
     except DependencyError as error:
         raise Unavailable from error
 
 
-def stated(reason: str) -> str:
-    """The reason of an act as the audit log keeps it: one line.
-
-    Raises:
-        ActionInvalid: there is none, it is a novel, or no text.
-    """
-    line = " ".join(reason.split())
-    if not line:
-        raise ActionInvalid("Enter a reason. It's saved in the audit log.")
-    if len(line) > LONGEST_REASON or not line.isprintable():
-        raise ActionInvalid(f"A reason can have at most {LONGEST_REASON} characters.")
-    return line
-
-
-async def acting(session: AsyncSession, actor: Actor) -> str:
-    """For acting: the name under which the audit log has it.
-
-    A principal's role is read again and held until the transaction ends, so nothing is done by
-    somebody who stopped being an admin before it commits.
-
-    Raises:
-        NotFound: no admin, or not any more.
-    """
+async def _hold(session: AsyncSession, actor: Actor) -> str:
+    """The name under which the audit log has somebody who is an admin until the transaction ends."""
     if isinstance(actor, str):
         return actor
     if not await accounts_store.hold_admin(session, actor.user_id):
@@ -108,18 +88,59 @@ class Act:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An act to come, with its reason as the audit log keeps it: one line."""
+
+    actor: Actor
+    reason: str
+
+    @classmethod
+    def of(cls, actor: Actor, reason: str) -> Intent:
+        """Raises ActionInvalid: there is no reason, it is a novel, or no text."""
+        line = " ".join(reason.split())
+        if not line:
+            raise ActionInvalid("Enter a reason. It's saved in the audit log.")
+        if len(line) > LONGEST_REASON or not line.isprintable():
+            raise ActionInvalid(f"A reason can have at most {LONGEST_REASON} characters.")
+        return cls(actor, line)
+
+    async def within(self, session: AsyncSession) -> Act:
+        """One of its transactions, which somebody else may have opened.
+
+        A principal's role is read again and held until the transaction ends, so nothing is done by
+        somebody who stopped being an admin before it commits.
+
+        Raises:
+            NotFound: no admin, or not any more.
+        """
+        return Act(session, await _hold(session, self.actor), self.reason)
+
+
 @asynccontextmanager
-async def admin_write(database: ServiceDatabase, actor: Actor, reason: str) -> AsyncGenerator[Act]:
-    """The transaction of one act, committed where the block ends.
+async def admin_write(
+    database: ServiceDatabase,
+    actor: Actor,
+    reason: str,
+    *,
+    first: Callable[[AsyncSession], Awaitable[None]] | None = None,
+) -> AsyncGenerator[Act]:
+    """The transaction of one act, committed where the block ends. What takes several transactions is an
+    `Intent`, and enters each.
+
+    Args:
+        first: takes the locks that have to come before the actor's own row.
 
     Raises:
         NotFound: the actor is no admin, or not any more.
         ActionInvalid: the reason is missing or too long.
         Unavailable: the database does not answer; nothing was changed as far as is known.
     """
-    why = stated(reason)
+    intent = Intent.of(actor, reason)
     try:
         async with database.transaction() as session:
-            yield Act(session, await acting(session, actor), why)
+            if first is not None:
+                await first(session)
+            yield await intent.within(session)
     except DependencyError as error:
         raise Unavailable from error

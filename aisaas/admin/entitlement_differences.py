@@ -21,8 +21,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts import plans as held_plans
-from aisaas.accounts.admin_access import Actor, acting, admin_read, may_look, stated
-from aisaas.audit.store import audit
+from aisaas.accounts.admin_access import Actor, Intent, admin_read, require_admin
 from aisaas.billing.plans.models import FINAL_STATUSES, Entitlement
 from aisaas.billing.ports import PaidSubscription, Payments
 from aisaas.billing.subscriptions import entitlement_store as store
@@ -149,7 +148,7 @@ class Entitlements:
             NotFound: no admin.
             Unavailable: the provider or the database does not answer; what was found is noted.
         """
-        may_look(actor)
+        require_admin(actor)
         self._asks()
         try:
             async with self._database.transaction() as session:
@@ -192,7 +191,7 @@ class Entitlements:
             ActionInvalid: the provider refuses to tell.
             Unavailable: the provider or the database does not answer.
         """
-        may_look(actor)
+        require_admin(actor)
         self._asks()
         try:
             return await self._compare(actor, user_id)
@@ -211,30 +210,27 @@ class Entitlements:
             Unavailable: the provider or the database does not answer; what was looked at until then is
                 written, with its line in the audit log.
         """
-        may_look(actor)
-        reason = stated(reason)
+        require_admin(actor)
+        intent = Intent.of(actor, reason)
         _, subscriptions = self._asks()
         changes: list[tuple[Entitlement, Entitlement]] = []
 
         async def witness(
             session: AsyncSession, owner: UUID, before: Entitlement, has: Entitlement
         ) -> None:
-            name = await acting(session, actor)
-            await audit(
-                session,
-                actor=name,
-                action="entitlement.correct",
-                subject=f"user:{owner}",
+            act = await intent.within(session)
+            await act.note(
+                "entitlement.correct",
+                f"user:{owner}",
                 before=dict(store.as_json(before)),
                 after=dict(store.as_json(has)),
-                reason=reason,
             )
-            await store.correct(session, owner, before, has, found_by=name)
+            await store.correct(session, owner, before, has, found_by=act.actor)
             changes.append((before, has))
 
         try:
             async with self._database.transaction() as session:
-                await acting(session, actor)
+                await intent.within(session)
                 known = await store.standing(session, user_id)
             if known is None:
                 raise NotFound(NOBODY)

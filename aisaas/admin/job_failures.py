@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aisaas.accounts.admin_access import Actor, acting, admin_read, stated
-from aisaas.audit.store import audit
+from aisaas.accounts.admin_access import Actor, admin_read, admin_write
 from aisaas.billing.job_failures import reports as store
 from aisaas.billing.job_failures.reports import FailedItem
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import ActionInvalid, DependencyError, Unavailable
+from aisaas.errors import ActionInvalid
 
 PAGE_ITEMS = 50
 
@@ -46,20 +45,12 @@ class FailedJobs:
             ActionInvalid: no reason, or the item isn't set aside.
             Unavailable: the database does not answer.
         """
-        reason = stated(reason)
-        try:
-            async with self._database.transaction() as session:
-                name = await acting(session, actor)
-                if not await store.retry(session, job, item):
-                    raise ActionInvalid("That item isn't set aside. Reload the list.")
-                await audit(
-                    session,
-                    actor=name,
-                    action="job.retry",
-                    subject=f"job:{job}:{item}",
-                    before={"set_aside": True},
-                    after={"set_aside": False},
-                    reason=reason,
-                )
-        except DependencyError as error:
-            raise Unavailable from error
+        async with admin_write(self._database, actor, reason) as act:
+            if not await store.retry(act.session, job, item):
+                raise ActionInvalid("That item isn't set aside. Reload the list.")
+            await act.note(
+                "job.retry",
+                f"job:{job}:{item}",
+                before={"set_aside": True},
+                after={"set_aside": False},
+            )

@@ -17,10 +17,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from aisaas.accounts.admin_access import Actor, acting, admin_read, stated
-from aisaas.audit.store import audit
+from aisaas.accounts.admin_access import Act, Actor, Intent, admin_read, admin_write
 from aisaas.billing.metering import outbox_reports as store
 from aisaas.billing.metering import reconcile_store
 from aisaas.billing.metering.outbox_reports import Moved, OutboxEntry, OutboxHealth, OutboxState
@@ -103,18 +100,18 @@ class OutboxAdmin:
                 is on its way, so that nobody can tell yet.
             Unavailable: the database, or for parked rows the provider, does not answer.
         """
-        reason = stated(reason)
+        intent = Intent.of(actor, reason)
         _check(ids)
         try:
             async with self._database.transaction() as session:
-                await acting(session, actor)
+                await intent.within(session)
                 rows = await store.outbox_rows(session, ids)
             parked = [row for row in rows if row.state == "parked"]
             await self._compare(parked)
             async with self._database.transaction() as session:
-                name = await acting(session, actor)
+                act = await intent.within(session)
                 moved = await store.resend(session, ids)
-                await _enter(session, name, moved, "usage.resend", "pending", reason)
+                await _enter(act, moved, "usage.resend", "pending")
                 now = await store.outbox_rows(session, [row.id for row in parked])
         except DependencyError as error:
             raise Unavailable from error
@@ -140,16 +137,11 @@ class OutboxAdmin:
             ActionInvalid: no reason, or nothing of it is to be decided (any more).
             Unavailable: the database does not answer.
         """
-        reason = stated(reason)
         _check(ids)
         state: OutboxState = "sent" if resolution == "counted" else "waived"
-        try:
-            async with self._database.transaction() as session:
-                name = await acting(session, actor)
-                moved = await store.resolve(session, ids, counted=resolution == "counted")
-                await _enter(session, name, moved, "usage.resolve", state, reason)
-        except DependencyError as error:
-            raise Unavailable from error
+        async with admin_write(self._database, actor, reason) as act:
+            moved = await store.resolve(act.session, ids, counted=resolution == "counted")
+            await _enter(act, moved, "usage.resolve", state)
         if not moved:
             raise ActionInvalid(
                 "Nothing to resolve: it was already resolved, or it isn't parked or rejected."
@@ -173,24 +165,14 @@ def _check(ids: Sequence[UUID]) -> None:
         raise ActionInvalid(f"You can do at most {MOST_AT_ONCE} at a time.")
 
 
-async def _enter(
-    session: AsyncSession,
-    actor: str,
-    moved: Sequence[Moved],
-    action: str,
-    state: OutboxState,
-    reason: str,
-) -> None:
+async def _enter(act: Act, moved: Sequence[Moved], action: str, state: OutboxState) -> None:
     """The audit's lines, and another comparison of the days."""
     for row in moved:
-        await audit(
-            session,
-            actor=actor,
-            action=action,
-            subject=f"usage:{row.id}",
+        await act.note(
+            action,
+            f"usage:{row.id}",
             before={"state": row.was, "error": row.error},
             after={"state": state, "customer": row.customer, "tokens": row.tokens},
-            reason=reason,
         )
     for customer, day in sorted({(row.customer, row.day) for row in moved}):
-        await reconcile_store.compare_again(session, customer, day)
+        await reconcile_store.compare_again(act.session, customer, day)

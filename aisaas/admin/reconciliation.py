@@ -16,14 +16,13 @@ Outages: without the provider or the database nothing is compared or corrected.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.accounts.admin_access import Actor, acting, admin_read, may_look, stated
-from aisaas.audit.store import audit
+from aisaas.accounts.admin_access import Actor, Intent, admin_read, admin_write, require_admin
 from aisaas.billing.metering import reconciliation_reports as store
 from aisaas.billing.metering.reconcile import Compared, Reconciliation
 from aisaas.billing.metering.reconciliation_reports import DayEntry, DriftHealth
@@ -112,7 +111,7 @@ class ReconciliationAdmin:
             ActionInvalid: the day can't be compared (yet).
             Unavailable: the provider or the database does not answer.
         """
-        may_look(actor)
+        require_admin(actor)
         try:
             return await self._meter().compare(customer, day)
         except DependencyError as error:
@@ -120,7 +119,7 @@ class ReconciliationAdmin:
 
     async def compare_day(self, actor: Actor, day: date) -> Sequence[Compared]:
         """As `compare`, for everybody who has usage on that day."""
-        may_look(actor)
+        require_admin(actor)
         try:
             customers = await self._meter().customers(day)
         except DependencyError as error:
@@ -129,7 +128,7 @@ class ReconciliationAdmin:
 
     async def compare_due(self, actor: Actor) -> int:
         """What the job does in its time: compare every day whose turn it is; how many."""
-        may_look(actor)
+        require_admin(actor)
         try:
             return await self._meter().run_once()
         except DependencyError as error:
@@ -145,13 +144,13 @@ class ReconciliationAdmin:
             Unavailable: the provider or the database does not answer. Compare again before anything
                 else.
         """
-        reason = stated(reason)
+        intent = Intent.of(actor, reason)
         compared = await self.compare(actor, customer, day)
         drift = _correctable(compared)
         try:
             if drift < 0:
-                return await self._send(actor, compared, -drift, reason)
-            return await self._take_back(actor, compared, drift, reason)
+                return await self._send(intent, compared, -drift)
+            return await self._take_back(intent, compared, drift)
         except DependencyError as error:
             raise Unavailable(
                 f"The outcome is unknown: {error}. Compare that day again in an hour."
@@ -165,63 +164,47 @@ class ReconciliationAdmin:
             ActionInvalid: no reason, or nothing differs.
             Unavailable: the database does not answer.
         """
-        reason = stated(reason)
-        try:
-            async with self._database.transaction() as session:
-                name = await acting(session, actor)
-                tokens = await store.settle_drift(session, customer, day)
-                if not tokens:
-                    raise ActionInvalid("Nothing differs on that day, or it's already settled.")
-                await audit(
-                    session,
-                    actor=name,
-                    action="meter.settle",
-                    subject=f"meter:{customer}:{day}",
-                    before={"drift": tokens},
-                    after={"settled": tokens},
-                    reason=reason,
-                )
-        except DependencyError as error:
-            raise Unavailable from error
+        async with admin_write(self._database, actor, reason) as act:
+            tokens = await store.settle_drift(act.session, customer, day)
+            if not tokens:
+                raise ActionInvalid("Nothing differs on that day, or it's already settled.")
+            await act.note(
+                "meter.settle",
+                f"meter:{customer}:{day}",
+                before={"drift": tokens},
+                after={"settled": tokens},
+            )
         return tokens
 
-    async def _send(self, actor: Actor, compared: Compared, missing: int, reason: str) -> Corrected:
+    async def _send(self, intent: Intent, compared: Compared, missing: int) -> Corrected:
         """What the meter lacks goes out with the next usage of that customer."""
         async with self._database.transaction() as session:
-            name = await acting(session, actor)
+            act = await intent.within(session)
             await _claim(session, compared)
             late = await store.add_correction(session, compared.customer, compared.day, missing)
-            await audit(
-                session,
-                actor=name,
-                action="meter.correct",
-                subject=f"meter:{compared.customer}:{compared.day}",
+            await act.note(
+                "meter.correct",
+                f"meter:{compared.customer}:{compared.day}",
                 before={"drift": -missing},
                 after={"sent": missing},
-                reason=reason,
             )
         return Corrected(
             compared.customer, compared.day, -missing, "sent", late, compared.meter_name
         )
 
-    async def _take_back(
-        self, actor: Actor, compared: Compared, surplus: int, reason: str
-    ) -> Corrected:
+    async def _take_back(self, intent: Intent, compared: Compared, surplus: int) -> Corrected:
         customer, day = compared.customer, compared.day
         async with self._database.transaction() as session:
-            name = await acting(session, actor)
+            act = await intent.within(session)
             event = await store.cancellable(session, customer, day, surplus)
             if event is None:
                 return Corrected(customer, day, surplus, "to_credit", meter=compared.meter_name)
             await _claim(session, compared)
-            await audit(
-                session,
-                actor=name,
-                action="meter.correct",
-                subject=f"meter:{customer}:{day}",
+            await act.note(
+                "meter.correct",
+                f"meter:{customer}:{day}",
                 before={"drift": surplus},
                 after={"cancelled": event.identifier, "sent": event.value - surplus},
-                reason=reason,
             )
         assert self._payments is not None
         try:
@@ -229,14 +212,12 @@ class ReconciliationAdmin:
         except PaymentsRefused as refused:
             # Not within the day any more, by the provider's clock.
             async with self._database.transaction() as session:
-                await audit(
-                    session,
-                    actor=name,
-                    action="meter.correct",
-                    subject=f"meter:{customer}:{day}",
+                # What was done is noted, also of somebody who isn't an admin any more.
+                await replace(act, session=session).note(
+                    "meter.correct",
+                    f"meter:{customer}:{day}",
                     before={"cancelled": event.identifier},
                     after={"refused": refused.code, "to_credit": surplus},
-                    reason=reason,
                 )
             return Corrected(customer, day, surplus, "to_credit", meter=compared.meter_name)
         late = False

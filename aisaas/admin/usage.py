@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import get_args
@@ -17,7 +17,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.accounts.admin_access import Actor, may_look
+from aisaas.accounts.admin_access import Actor, admin_read
 from aisaas.billing.ledger import usage_reports as store
 from aisaas.billing.ledger.usage_models import (
     MOST_HOURLY_DAYS,
@@ -44,7 +44,6 @@ from aisaas.billing.subscriptions.reports import subscription_changes
 from aisaas.controls.spending_caps import CapScope
 from aisaas.controls.store import spending_caps
 from aisaas.db.service import ServiceDatabase
-from aisaas.errors import DependencyError, Unavailable
 
 PAGE_USERS = 25
 # Users of an export that are read at once.
@@ -278,14 +277,8 @@ class UsageReports:
     async def _caps_of_now(self, session: AsyncSession) -> Mapping[str, Decimal]:
         return {**self._caps, **{cap.scope: cap.usd for cap in await spending_caps(session)}}
 
-    @asynccontextmanager
-    async def _reading(self, reader: Actor) -> AsyncGenerator[AsyncSession]:
-        may_look(reader)
-        try:
-            async with self._database.transaction() as session:
-                yield session
-        except DependencyError as error:
-            raise Unavailable from error
+    def _reading(self, reader: Actor) -> AbstractAsyncContextManager[AsyncSession]:
+        return admin_read(self._database, reader)
 
 
 def _shares(

@@ -11,7 +11,7 @@ server a sign-out holds here, which is what guards the door, and the admin is to
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -21,7 +21,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts import people
-from aisaas.accounts.admin_access import Actor, acting, stated
+from aisaas.accounts.admin_access import Act, Actor, admin_read, admin_write
 from aisaas.accounts.live import LiveSessions
 from aisaas.accounts.people_models import OwnLimits, Ranking, Role, Search, Standing
 from aisaas.accounts.ports import Identity
@@ -221,7 +221,7 @@ class Users:
                     act.session,
                     user_id,
                     tokens,
-                    actor=act.name,
+                    actor=act.actor,
                     reason=act.reason,
                     expires_at=expires_at,
                 )
@@ -296,32 +296,25 @@ class Users:
 
     # Their parts
 
-    @asynccontextmanager
-    async def _reading(self, actor: Actor) -> AsyncGenerator[AsyncSession]:
-        try:
-            async with self._service.transaction() as session:
-                await acting(session, actor)
-                yield session
-        except DependencyError as error:
-            raise Unavailable from error
+    def _reading(self, actor: Actor) -> AbstractAsyncContextManager[AsyncSession]:
+        # Whatever a tab still holds proves nothing.
+        return admin_read(self._service, actor, held=True)
 
     @asynccontextmanager
     async def _acting(
         self, actor: Actor, user_id: UUID, action: str, reason: str, *, roles: bool = False
     ) -> AsyncGenerator[_Act]:
         """One transaction of an admin who may, on somebody who is there."""
-        said = stated(reason)
-        try:
-            async with self._service.transaction() as session:
-                if roles:
-                    # Before any row: whoever has the lock may need rows that others hold.
-                    await people.lock_roles(session)
-                await people.lock(session, [user_id, *_own(actor)])
-                name = await acting(session, actor)
-                user = _known(await people.standing(session, user_id))
-                yield _Act(session, name, action, said, user)
-        except DependencyError as error:
-            raise Unavailable from error
+
+        async def locks(session: AsyncSession) -> None:
+            if roles:
+                # Before any row: whoever has the lock may need rows that others hold.
+                await people.lock_roles(session)
+            await people.lock(session, [user_id, *_own(actor)])
+
+        async with admin_write(self._service, actor, reason, first=locks) as act:
+            user = _known(await people.standing(act.session, user_id))
+            yield _Act(act, action, user)
 
     async def _signed_out(self, held: Sequence[HeldTokens]) -> SignedOut:
         return SignedOut(len(held), await self._parts.live.end_everywhere_there(held))
@@ -341,25 +334,27 @@ class Users:
 
 @dataclass(frozen=True, slots=True)
 class _Act:
-    """An action on its way: who acts under which name, on whom as they are now, and why."""
+    """An action on its way: by whom and why, which one, and on whom as they are now."""
 
-    session: AsyncSession
-    name: str
+    act: Act
     action: str
-    reason: str
     user: Standing
+
+    @property
+    def session(self) -> AsyncSession:
+        return self.act.session
+
+    @property
+    def actor(self) -> str:
+        return self.act.actor
+
+    @property
+    def reason(self) -> str:
+        return self.act.reason
 
     async def note(self, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
         """The line in the audit log."""
-        await audit_store.audit(
-            self.session,
-            actor=self.name,
-            action=self.action,
-            subject=subject_of(self.user.id),
-            before=before,
-            after=after,
-            reason=self.reason,
-        )
+        await self.act.note(self.action, subject_of(self.user.id), before=before, after=after)
 
 
 async def _ranking(session: AsyncSession, search: Search) -> Ranking | None:

@@ -14,9 +14,8 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.accounts.admin_access import Actor, acting, admin_read, stated
-from aisaas.audit.store import audit
 from aisaas.billing.ports import Payments
+from aisaas.accounts.admin_access import Actor, Intent, admin_read
 from aisaas.billing.subscriptions import event_reports as store
 from aisaas.billing.subscriptions.event_reports import WebhookEntry, WebhookHealth
 from aisaas.billing.subscriptions.events import METER_PROBLEM, StripeEvents
@@ -89,25 +88,23 @@ class WebhookEvents:
                 more), or refuses what its handling asks.
             Unavailable: the provider or the database does not answer; the event stays failed.
         """
-        reason = stated(reason)
+        intent = Intent.of(actor, reason)
         if self._payments is None or self._events is None:
             raise Unavailable("Stripe isn't set up, so there is nobody to ask for the event.")
         failure = "no failure was noted"
 
         async def witness(session: AsyncSession) -> None:
-            await audit(
-                session,
-                actor=await acting(session, actor),
-                action="webhook.replay",
-                subject=f"event:{event_id}",
+            act = await intent.within(session)
+            await act.note(
+                "webhook.replay",
+                f"event:{event_id}",
                 before={"failure": failure},
                 after={"handled": True},
-                reason=reason,
             )
 
         try:
             async with self._database.transaction() as session:
-                await acting(session, actor)
+                await intent.within(session)
                 known = await store.webhook_failure(session, event_id)
             failure = known.error if known else failure
             if known is not None and known.type == METER_PROBLEM:
