@@ -7,33 +7,29 @@ the webhook's server alerts wait, and mails go out all the same.
 
 from __future__ import annotations
 
-import asyncio
-import logging
-
 from aisaas.billing.notices.alert_delivery import AlertDelivery
 from aisaas.controls.spending_alerts import SpendingAlerts
-from aisaas.errors import DependencyError
-from aisaas.observe.jobs import RUNS
-
-log = logging.getLogger(__name__)
+from aisaas.jobs.runner import Job, run
 
 EVERY_SECONDS = 5.0
 
 
-async def alert_spending(alerts: SpendingAlerts, losses: AlertDelivery) -> None:
+async def alert_spending(
+    alerts: SpendingAlerts, losses: AlertDelivery, *, every: float = EVERY_SECONDS
+) -> None:
     """Runs until cancelled."""
-    RUNS.began("alert_spending")
-    while True:
-        try:
-            await alerts.look_once()
-            await alerts.deliver_once()
-            await losses.deliver_once()
-            RUNS.succeeded("alert_spending")
-        except DependencyError as error:
-            RUNS.failed("alert_spending")
-            log.warning("alerts about spending and losses wait: %s", error)
-        except Exception:
-            RUNS.failed("alert_spending")
-            # An unexpected error in one round must not stop the later ones.
-            log.exception("looking at what is spent failed")
-        await asyncio.sleep(EVERY_SECONDS)
+
+    async def once() -> None:
+        await alerts.look_once()
+        await alerts.deliver_once()
+        await losses.deliver_once()
+
+    await run(
+        Job(
+            name="alert_spending",
+            every=every,
+            once=once,
+            waits="alerts about spending and losses wait",
+            failed="looking at what is spent failed",
+        )
+    )

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from aisaas.billing.metering.outbox import Outbox
-from aisaas.errors import DependencyError
-from aisaas.observe.jobs import RUNS
-
-log = logging.getLogger(__name__)
+from aisaas.jobs.runner import Job, NextRound, one_round, run
 
 AFTER_TROUBLE_SECONDS = 1.0
 WATCH_EVERY_SECONDS = 300.0
@@ -18,39 +13,32 @@ WATCH_EVERY_SECONDS = 300.0
 
 async def deliver_usage(outbox: Outbox) -> None:
     """Runs until the outbox is stopped, or cancelled."""
-    RUNS.began("deliver_usage")
-    while not outbox.stopping:
-        seconds = AFTER_TROUBLE_SECONDS
-        try:
-            seconds = await outbox.deliver_due()
-            RUNS.succeeded("deliver_usage")
-        except DependencyError as error:
-            RUNS.failed("deliver_usage")
-            log.warning("usage waits to be sent: %s", error)
-        except Exception:
-            RUNS.failed("deliver_usage")
-            # An unexpected error in one round must not stop the later ones.
-            log.exception("sending usage failed")
-        await outbox.rest(seconds)
+
+    async def once() -> NextRound:
+        return NextRound(await outbox.deliver_due())
+
+    await run(
+        Job(
+            name="deliver_usage",
+            every=AFTER_TROUBLE_SECONDS,
+            once=once,
+            waits="usage waits to be sent",
+            failed="sending usage failed",
+            rest=outbox.rest,
+            over=lambda: outbox.stopping,
+        )
+    )
 
 
-async def watch_usage(outbox: Outbox) -> None:
+async def watch_usage(outbox: Outbox, *, every: float = WATCH_EVERY_SECONDS) -> None:
     """Runs until cancelled. Apart from the delivery, which may be what is stuck."""
-    RUNS.began("watch_usage")
-    await _watch(outbox.warn_of_token_meter)
-    while True:
-        await asyncio.sleep(WATCH_EVERY_SECONDS)
-        await _watch(outbox.warn_if_late)
-
-
-async def _watch(warn: Callable[[], Awaitable[None]]) -> None:
-    try:
-        await warn()
-        RUNS.succeeded("watch_usage")
-    except DependencyError as error:
-        RUNS.failed("watch_usage")
-        log.warning("how late usage is could not be looked up: %s", error)
-    except Exception:
-        RUNS.failed("watch_usage")
-        # An unexpected error in one round must not stop the later ones.
-        log.exception("looking for late usage failed")
+    watch = Job(
+        name="watch_usage",
+        every=every,
+        once=outbox.warn_if_late,
+        waits="how late usage is could not be looked up",
+        failed="looking for late usage failed",
+        rests_first=True,
+    )
+    await one_round(replace(watch, once=outbox.warn_of_token_meter))
+    await run(watch)

@@ -8,14 +8,9 @@ Outages: without the database or the auth server replies go on; neither is a rea
 
 from __future__ import annotations
 
-import asyncio
-import logging
-
 from aisaas.accounts.identity import Accounts
 from aisaas.chat.running import RunningReplies
-from aisaas.observe.jobs import RUNS
-
-log = logging.getLogger(__name__)
+from aisaas.jobs.runner import Job, run
 
 EVERY_SECONDS = 10.0
 
@@ -24,16 +19,16 @@ async def end_replies(
     accounts: Accounts, running: RunningReplies, *, every: float = EVERY_SECONDS
 ) -> None:
     """Runs until cancelled, `every` so many seconds."""
-    RUNS.began("end_replies")
-    while True:
-        await asyncio.sleep(every)
-        try:
-            await end_replies_once(accounts, running)
-            RUNS.succeeded("end_replies")
-        except Exception:
-            RUNS.failed("end_replies")
-            # An unexpected error in one round must not stop the later ones.
-            log.exception("sessions of running replies not looked at")
+    await run(
+        Job(
+            name="end_replies",
+            every=every,
+            once=lambda: end_replies_once(accounts, running),
+            waits="sessions of running replies are looked at later",
+            failed="sessions of running replies not looked at",
+            rests_first=True,
+        )
+    )
 
 
 async def end_replies_once(accounts: Accounts, running: RunningReplies) -> None:

@@ -6,37 +6,34 @@ Outage: without the database nothing is removed until the next round.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from aisaas.db.purging import Purge
-from aisaas.errors import DependencyError
-from aisaas.observe.jobs import RUNS
+from aisaas.jobs.runner import Job, one_round, run
 
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 900.0
 
 
-async def purge_records(purge: Purge) -> None:
+async def purge_records(purge: Purge, *, every: float = EVERY_SECONDS) -> None:
     """Runs until cancelled."""
-    RUNS.began("purge_records")
-    while True:
-        await purge_once(purge)
-        await asyncio.sleep(EVERY_SECONDS)
+    await run(_job(purge, every))
 
 
 async def purge_once(purge: Purge) -> None:
-    try:
-        removed = await purge.run()
-        RUNS.succeeded("purge_records")
-    except DependencyError as error:
-        RUNS.failed("purge_records")
-        log.warning("old records wait to be removed: %s", error)
-    except Exception:
-        RUNS.failed("purge_records")
-        # An unexpected error in one round must not stop the later ones.
-        log.exception("removing old records failed")
-    else:
-        if gone := {table: rows for table, rows in removed.items() if rows}:
+    await one_round(_job(purge, EVERY_SECONDS))
+
+
+def _job(purge: Purge, every: float) -> Job:
+    async def once() -> None:
+        if gone := {table: rows for table, rows in (await purge.run()).items() if rows}:
             log.info("removed old records: %s", gone)
+
+    return Job(
+        name="purge_records",
+        every=every,
+        once=once,
+        waits="old records wait to be removed",
+        failed="removing old records failed",
+    )

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-
 from aisaas.billing.metering.reconcile import Reconciliation
-from aisaas.errors import DependencyError
-from aisaas.observe.jobs import RUNS
-
-log = logging.getLogger(__name__)
+from aisaas.jobs.runner import Job, run
 
 EVERY_SECONDS = 600.0
 
 
-async def reconcile_usage(reconciliation: Reconciliation) -> None:
+async def reconcile_usage(reconciliation: Reconciliation, *, every: float = EVERY_SECONDS) -> None:
     """Runs until cancelled. A day is compared once, however many processes look for its turn."""
-    RUNS.began("reconcile_usage")
-    while True:
-        try:
-            await reconciliation.run_once()
-            RUNS.succeeded("reconcile_usage")
-        except DependencyError as error:
-            RUNS.failed("reconcile_usage")
-            log.warning("ledger and meter are compared later: %s", error)
-        except Exception:
-            RUNS.failed("reconcile_usage")
-            # An unexpected error in one round must not stop the later ones.
-            log.exception("comparing ledger and meter failed")
-        await asyncio.sleep(EVERY_SECONDS)
+    await run(
+        Job(
+            name="reconcile_usage",
+            every=every,
+            once=reconciliation.run_once,
+            waits="ledger and meter are compared later",
+            failed="comparing ledger and meter failed",
+        )
+    )

@@ -6,30 +6,22 @@ itself.
 
 from __future__ import annotations
 
-import asyncio
-import logging
-
 from aisaas.admin.prices import Prices
 from aisaas.errors import DependencyError, Unavailable
-from aisaas.observe.jobs import RUNS
-
-log = logging.getLogger(__name__)
+from aisaas.jobs.runner import Job, run
 
 EVERY_SECONDS = 3600.0
 
 
-async def record_prices(prices: Prices) -> None:
+async def record_prices(prices: Prices, *, every: float = EVERY_SECONDS) -> None:
     """Runs until cancelled."""
-    RUNS.began("record_prices")
-    while True:
-        try:
-            await prices.record()
-            RUNS.succeeded("record_prices")
-        except (DependencyError, Unavailable) as error:
-            RUNS.failed("record_prices")
-            log.warning("prices wait to be recorded: %s", error)
-        except Exception:
-            RUNS.failed("record_prices")
-            # An unexpected error in one round must not stop the later ones.
-            log.exception("recording prices failed")
-        await asyncio.sleep(EVERY_SECONDS)
+    await run(
+        Job(
+            name="record_prices",
+            every=every,
+            once=prices.record,
+            waits="prices wait to be recorded",
+            failed="recording prices failed",
+            outages=(DependencyError, Unavailable),
+        )
+    )

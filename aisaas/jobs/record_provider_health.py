@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from aisaas.billing.providers.health import ProviderHealth
 from aisaas.errors import DependencyError, TooSlow
-from aisaas.observe.jobs import RUNS
+from aisaas.jobs.runner import Job, run
 
 log = logging.getLogger(__name__)
 
@@ -17,19 +16,16 @@ EVERY_SECONDS = 2.0
 async def record_provider_health(health: ProviderHealth, *, every: float = EVERY_SECONDS) -> None:
     """Runs until cancelled, `every` so many seconds. What an outage keeps from being written is written
     after it."""
-    RUNS.began("record_provider_health")
-    while True:
-        try:
-            await health.flush()
-            RUNS.succeeded("record_provider_health")
-        except (DependencyError, TooSlow) as error:
-            RUNS.failed("record_provider_health")
-            log.warning("attempts at providers wait to be recorded: %s", error)
-        except Exception:
-            RUNS.failed("record_provider_health")
-            # An unexpected error in one round must not stop the later ones.
-            log.exception("recording attempts at providers failed")
-        await asyncio.sleep(every)
+    await run(
+        Job(
+            name="record_provider_health",
+            every=every,
+            once=health.flush,
+            waits="attempts at providers wait to be recorded",
+            failed="recording attempts at providers failed",
+            outages=(DependencyError, TooSlow),
+        )
+    )
 
 
 async def leave_provider_health(health: ProviderHealth) -> None:

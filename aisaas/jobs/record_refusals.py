@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from aisaas.billing.reservations.refusals import Refusals
 from aisaas.errors import DependencyError
-from aisaas.observe.jobs import RUNS
+from aisaas.jobs.runner import Job, run
 
 log = logging.getLogger(__name__)
 
@@ -17,19 +16,15 @@ EVERY_SECONDS = 2.0
 async def record_refusals(refusals: Refusals, *, every: float = EVERY_SECONDS) -> None:
     """Runs until cancelled, `every` so many seconds. What an outage keeps from being written is written
     after it."""
-    RUNS.began("record_refusals")
-    while True:
-        try:
-            await refusals.flush()
-            RUNS.succeeded("record_refusals")
-        except DependencyError as error:
-            RUNS.failed("record_refusals")
-            log.warning("refusals wait to be recorded: %s", error)
-        except Exception:
-            RUNS.failed("record_refusals")
-            # An unexpected error in one round must not stop the later ones.
-            log.exception("recording refusals failed")
-        await asyncio.sleep(every)
+    await run(
+        Job(
+            name="record_refusals",
+            every=every,
+            once=refusals.flush,
+            waits="refusals wait to be recorded",
+            failed="recording refusals failed",
+        )
+    )
 
 
 async def record_the_last(refusals: Refusals) -> None:

@@ -7,33 +7,29 @@ being looked at has their turn again after some minutes.
 
 from __future__ import annotations
 
-import asyncio
-import logging
-
 from aisaas.billing.subscriptions.subscriptions import Subscriptions
-from aisaas.errors import DependencyError
-from aisaas.observe.jobs import RUNS
-
-log = logging.getLogger(__name__)
+from aisaas.jobs.runner import Job, run
 
 EVERY_SECONDS = 300.0
 # Users whom one process takes at a time.
 BATCH = 20
 
 
-async def synchronise_subscriptions(subscriptions: Subscriptions) -> None:
+async def synchronise_subscriptions(
+    subscriptions: Subscriptions, *, every: float = EVERY_SECONDS
+) -> None:
     """Runs until cancelled."""
-    RUNS.began("synchronise_subscriptions")
-    while True:
-        try:
-            while await subscriptions.look_again(BATCH):
-                pass
-            RUNS.succeeded("synchronise_subscriptions")
-        except DependencyError as error:
-            RUNS.failed("synchronise_subscriptions")
-            log.warning("subscriptions are looked at later: %s", error)
-        except Exception:
-            RUNS.failed("synchronise_subscriptions")
-            # An unexpected error in one round must not stop the later ones.
-            log.exception("looking at subscriptions failed")
-        await asyncio.sleep(EVERY_SECONDS)
+
+    async def once() -> None:
+        while await subscriptions.look_again(BATCH):
+            pass
+
+    await run(
+        Job(
+            name="synchronise_subscriptions",
+            every=every,
+            once=once,
+            waits="subscriptions are looked at later",
+            failed="looking at subscriptions failed",
+        )
+    )

@@ -116,13 +116,10 @@ async def test_surprise_with_one_user_leaves_the_others_their_turn(
     assert str(first) in caplog.text
 
 
-async def test_job_goes_on_after_an_outage(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(job, "EVERY_SECONDS", 0.05)
+async def test_job_goes_on_after_an_outage(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     user_id, _ = shop.subscriber()
     shop.provider.fail()
-    task = asyncio.create_task(job.synchronise_subscriptions(shop.subscriptions))
+    task = asyncio.create_task(job.synchronise_subscriptions(shop.subscriptions, every=0.05))
     async with asyncio.timeout(60):
         while "looked at later" not in caplog.text:
             await asyncio.sleep(0.02)

@@ -45,7 +45,6 @@ async def test_lease_that_ran_out_in_an_outage_is_renewed_before_anybody_recover
     kind: Any,
 ) -> None:
     monkeypatch.setattr(running, "RENEW_SECONDS", 2.0)
-    monkeypatch.setattr(job, "EVERY_SECONDS", 0.2)
     async with (
         product(build_services, tmp_path) as (services, told),
         build_services(run_jobs=False) as other,
@@ -63,7 +62,7 @@ async def test_lease_that_ran_out_in_an_outage_is_renewed_before_anybody_recover
         while services.running.get(gone.reply.id) is not None:
             await asyncio.sleep(0.02)
         rounds = counting_rounds(other, monkeypatch)
-        recovering = asyncio.create_task(job.recover_replies(other.recovery))
+        recovering = asyncio.create_task(job.recover_replies(other.recovery, every=0.2))
         try:
             while not rounds:
                 await asyncio.sleep(0.05)
