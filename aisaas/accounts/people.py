@@ -24,6 +24,7 @@ from aisaas.accounts.people_models import (
     Standing,
 )
 from aisaas.accounts.store import granting, sessions_of
+from aisaas.db.paging import pages_of
 from aisaas.db.search import address_has, address_pattern
 
 PAGE = 25
@@ -73,7 +74,7 @@ async def find(session: AsyncSession, search: Search, ranking: Ranking | None = 
     if search.sort == "seen":
         ranking = _SEEN
     total = await _count(session, f"select p.id from public.profiles p where {who.condition}", who)  # noqa: S608  # fragments of this module
-    pages = max(-(-total // PAGE), 1)
+    pages = pages_of(total, PAGE)
     page = min(max(search.page, 1), pages)
     ids = await _ordered(session, search, who, ranking, offset=(page - 1) * PAGE)
     rows = await session.execute(

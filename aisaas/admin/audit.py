@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from aisaas.accounts import store as accounts_store
@@ -13,19 +12,12 @@ from aisaas.accounts.admin_access import admin_read
 from aisaas.accounts.models import Principal
 from aisaas.audit import store as audit_store
 from aisaas.audit.models import AuditEntry
+from aisaas.db.paging import Moment
 from aisaas.db.service import ServiceDatabase
 
 PAGE_ENTRIES = 50
 # Accounts whose entries a search looks for; beyond that, more of the address has to be typed.
 MOST_PEOPLE = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class AuditPlace:
-    """Where a page ends: an entry's time, and its id for equal times."""
-
-    at: datetime
-    id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +28,7 @@ class AuditPage:
 
     entries: Sequence[AuditEntry]
     names: Mapping[UUID, str]
+    end: Moment | None
     older: bool
     narrow: bool = False
 
@@ -51,7 +44,7 @@ class AuditLog:
         self._database = database
 
     async def page(
-        self, principal: Principal, *, search: str = "", before: AuditPlace | None = None
+        self, principal: Principal, *, search: str = "", before: Moment | None = None
     ) -> AuditPage:
         """`search` is looked for in actor, action, subject, reason, and the accounts' addresses.
 
@@ -64,13 +57,12 @@ class AuditLog:
                 session,
                 search=search,
                 people=accounts_store.ids_by_address(search, most=MOST_PEOPLE),
-                before=(before.at, before.id) if before else None,
-                limit=PAGE_ENTRIES + 1,
+                before=before,
+                limit=PAGE_ENTRIES,
             )
-            entries = found[:PAGE_ENTRIES]
             people = {
                 user_id
-                for entry in entries
+                for entry in found.found
                 for user_id in map(user_in, (entry.actor, entry.subject))
                 if user_id is not None
             }
@@ -78,4 +70,4 @@ class AuditLog:
             narrow = bool(search) and await accounts_store.more_fit(
                 session, search, than=MOST_PEOPLE
             )
-        return AuditPage(entries, names, older=len(found) > PAGE_ENTRIES, narrow=narrow)
+        return AuditPage(found.found, names, found.end, older=found.older, narrow=narrow)

@@ -31,6 +31,7 @@ from aisaas.billing.subscriptions.entitlement_store import (
     Standing,
 )
 from aisaas.billing.subscriptions.subscriptions import Subscriptions, differs
+from aisaas.db.paging import Moment, Page
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import (
     ActionInvalid,
@@ -50,22 +51,6 @@ AT_ONCE = 5
 # How often a comparison is begun anew because a webhook came in between.
 TRIES = 3
 NOBODY = "There is no such account."
-
-
-@dataclass(frozen=True, slots=True)
-class DifferencePlace:
-    """Where a page ends."""
-
-    at: datetime
-    id: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class DifferencePage:
-    """Newest first."""
-
-    found: Sequence[DifferenceEntry]
-    older: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +106,9 @@ class Entitlements:
         *,
         differing: bool = True,
         search: str = "",
-        before: DifferencePlace | None = None,
+        before: Moment | None = None,
         limit: int = PAGE_ENTRIES,
-    ) -> DifferencePage:
+    ) -> Page[DifferenceEntry, datetime, UUID]:
         """Differences that are open, or with those that were put right. `search` is how an address or a
         customer's id begins.
 
@@ -131,12 +116,10 @@ class Entitlements:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        place = (before.at, before.id) if before else None
         async with admin_read(self._database, actor) as session:
-            found = await store.entries(
-                session, differing=differing, search=search, before=place, limit=limit + 1
+            return await store.entries(
+                session, differing=differing, search=search, before=before, limit=limit
             )
-        return DifferencePage(found[:limit], older=len(found) > limit)
 
     async def compare(
         self, actor: Actor, *, after: UUID | None = None, limit: int = BATCH

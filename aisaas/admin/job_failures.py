@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from aisaas.accounts.admin_access import Actor, admin_read, admin_write
 from aisaas.billing.job_failures import reports as store
 from aisaas.billing.job_failures.reports import FailedItem
+from aisaas.db.paging import first
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid
 
@@ -35,7 +36,7 @@ class FailedJobs:
         """Raises NotFound, Unavailable."""
         async with admin_read(self._database, actor) as session:
             found = await store.set_aside(session, limit=limit + 1)
-        return FailedPage(found[:limit], more=len(found) > limit)
+        return FailedPage(*first(found, limit))
 
     async def retry(self, actor: Actor, job: str, item: str, *, reason: str) -> None:
         """Make an item due again.

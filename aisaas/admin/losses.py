@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from aisaas.accounts.admin_access import Actor, admin_read
 from aisaas.billing.ledger import loss_reports as store
 from aisaas.billing.ledger.loss_reports import UsageLost
+from aisaas.db.paging import first
 from aisaas.db.service import ServiceDatabase
 
 PAGE_CALLS = 50
@@ -33,4 +34,4 @@ class UsageLosses:
         """Raises NotFound, Unavailable."""
         async with admin_read(self._database, actor) as session:
             found = await store.newest(session, limit=limit + 1)
-        return LossPage(found[:limit], more=len(found) > limit)
+        return LossPage(*first(found, limit))

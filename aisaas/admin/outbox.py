@@ -22,6 +22,7 @@ from aisaas.billing.metering import outbox_reports as store
 from aisaas.billing.metering import reconcile_store
 from aisaas.billing.metering.outbox_reports import Moved, OutboxEntry, OutboxHealth, OutboxState
 from aisaas.billing.metering.reconcile import Reconciliation
+from aisaas.db.paging import Moment, Page
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, Unavailable
 
@@ -31,22 +32,6 @@ MOST_AT_ONCE = 200
 TROUBLE: tuple[OutboxState, ...] = ("dead", "parked")
 
 Resolution = Literal["counted", "waived"]
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxPlace:
-    """Where a page ends: the time of usage, and the row's id for equal times."""
-
-    at: datetime
-    id: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxPage:
-    """The newest usage first."""
-
-    found: Sequence[OutboxEntry]
-    older: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +59,19 @@ class OutboxAdmin:
         states: Sequence[OutboxState] = TROUBLE,
         *,
         search: str = "",
-        before: OutboxPlace | None = None,
+        before: Moment | None = None,
         limit: int = PAGE_ENTRIES,
-    ) -> OutboxPage:
-        """`search` is how an identifier, a customer's id or an address begins.
+    ) -> Page[OutboxEntry, datetime, UUID]:
+        """The newest usage first. `search` is how an identifier, a customer's id or an address begins.
 
         Raises:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        place = (before.at, before.id) if before else None
         async with admin_read(self._database, actor) as session:
-            found = await store.outbox_entries(
-                session, states, search=search, before=place, limit=limit + 1
+            return await store.outbox_entries(
+                session, states, search=search, before=before, limit=limit
             )
-        return OutboxPage(found[:limit], older=len(found) > limit)
 
     async def resend(self, actor: Actor, ids: Sequence[UUID], *, reason: str) -> Resent:
         """Send dead or parked rows again, those that still are. Parked ones are compared with the

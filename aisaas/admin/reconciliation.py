@@ -27,27 +27,12 @@ from aisaas.billing.metering import reconciliation_reports as store
 from aisaas.billing.metering.reconcile import Compared, Reconciliation
 from aisaas.billing.metering.reconciliation_reports import DayEntry, DriftHealth
 from aisaas.billing.ports import TOKEN_METER, Payments
+from aisaas.db.paging import Cursor, Page
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, PaymentsRefused, Unavailable
 
 PAGE_ENTRIES = 50
 Remedy = Literal["sent", "cancelled", "to_credit"]
-
-
-@dataclass(frozen=True, slots=True)
-class DayCursor:
-    """Where a page ends."""
-
-    day: date
-    customer: str
-
-
-@dataclass(frozen=True, slots=True)
-class DayPage:
-    """The newest days first."""
-
-    found: Sequence[DayEntry]
-    older: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +71,9 @@ class ReconciliationAdmin:
         *,
         differing: bool = True,
         search: str = "",
-        before: DayCursor | None = None,
+        before: Cursor[date, str] | None = None,
         limit: int = PAGE_ENTRIES,
-    ) -> DayPage:
+    ) -> Page[DayEntry, date, str]:
         """Days that were compared, or only those that differ. `search` is how a customer's id or an
         address begins.
 
@@ -96,12 +81,10 @@ class ReconciliationAdmin:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        place = (before.day, before.customer) if before else None
         async with admin_read(self._database, actor) as session:
-            found = await store.day_entries(
-                session, differing=differing, search=search, before=place, limit=limit + 1
+            return await store.day_entries(
+                session, differing=differing, search=search, before=before, limit=limit
             )
-        return DayPage(found[:limit], older=len(found) > limit)
 
     async def compare(self, actor: Actor, customer: str, day: date) -> Compared:
         """Ask the meter now.

@@ -43,6 +43,7 @@ from aisaas.billing.reservations import reports as reservation_reports
 from aisaas.billing.subscriptions.reports import subscription_changes
 from aisaas.controls.spending_caps import CapScope
 from aisaas.controls.store import spending_caps
+from aisaas.db.paging import pages_of
 from aisaas.db.service import ServiceDatabase
 
 PAGE_USERS = 25
@@ -145,7 +146,7 @@ class UsageReports:
                 offset=(page - 1) * PAGE_USERS,
                 limit=PAGE_USERS,
             )
-        pages = max(-(-total // PAGE_USERS), 1)
+        pages = pages_of(total, PAGE_USERS)
         if page > 1 and not found:
             begin = await self.users(reader, span, search=search, sort=sort, direction=direction)
             if begin.pages == 1:

@@ -8,38 +8,21 @@ Outages: without the database or the provider nothing is replayed, and the failu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.billing.ports import Payments
 from aisaas.accounts.admin_access import Actor, Intent, admin_read
+from aisaas.billing.ports import Payments
 from aisaas.billing.subscriptions import event_reports as store
 from aisaas.billing.subscriptions.event_reports import WebhookEntry, WebhookHealth
 from aisaas.billing.subscriptions.events import METER_PROBLEM, StripeEvents
+from aisaas.db.paging import Cursor, Page
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, DependencyError, PaymentsRefused, Unavailable
 
 PAGE_ENTRIES = 50
 FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookPlace:
-    """Where a page ends: an event's time, and its id for equal times."""
-
-    at: datetime
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookPage:
-    """Newest first."""
-
-    found: Sequence[WebhookEntry]
-    older: bool
 
 
 class WebhookEvents:
@@ -62,22 +45,20 @@ class WebhookEvents:
         *,
         failed: bool = False,
         search: str = "",
-        before: WebhookPlace | None = None,
+        before: Cursor[datetime, str] | None = None,
         limit: int = PAGE_ENTRIES,
-    ) -> WebhookPage:
-        """All events or the failed ones. `search` is how an id, a type, a customer or a subscription
+    ) -> Page[WebhookEntry, datetime, str]:
+        """All events or the failed ones, newest first. `search` is how an id, a type, a customer or a subscription
         begins.
 
         Raises:
             NotFound: no admin.
             Unavailable: the database does not answer.
         """
-        place = (before.at, before.id) if before else None
         async with admin_read(self._database, actor) as session:
-            found = await store.webhook_entries(
-                session, failed=failed, search=search, before=place, limit=limit + 1
+            return await store.webhook_entries(
+                session, failed=failed, search=search, before=before, limit=limit
             )
-        return WebhookPage(found[:limit], older=len(found) > limit)
 
     async def replay(self, actor: Actor, event_id: str, *, reason: str) -> str:
         """Ask the provider for an event that failed, or never came, and handle it; the outcome.

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.audit.models import AuditEntry
+from aisaas.db.paging import Cursor, Keyset, Moment, Page
 from aisaas.db.search import literally
 
 
@@ -42,8 +43,10 @@ async def audit(
 
 
 _ENTRY = "a.id, a.actor, a.action, a.subject, a.before, a.after, a.reason, a.created_at"
-_NEWEST = "order by a.created_at desc, a.id desc limit :limit"
-_BEFORE = "(cast(:at as timestamptz) is null or (a.created_at, a.id) < (:at, cast(:id as uuid)))"
+_PAGED: Keyset[AuditEntry, datetime, UUID] = Keyset(
+    "a.created_at", "a.id", lambda entry: Cursor(entry.created_at, entry.id)
+)
+_NEWEST, _BEFORE = _PAGED.page, _PAGED.behind
 # Same expression as the index. Searches don't contain the separator, so a match is within one column.
 _WORDS = "(a.actor || chr(10) || a.action || chr(10) || a.subject || chr(10) || a.reason)"
 _ALL_ENTRIES = text(f"select {_ENTRY} from public.audit_log a where {_BEFORE} {_NEWEST}")  # noqa: S608  # fragments of this module
@@ -73,19 +76,15 @@ async def audit_entries(
     *,
     search: str,
     people: tuple[str, Mapping[str, object]],
-    before: tuple[datetime, UUID] | None,
+    before: Moment | None,
     limit: int,
-) -> Sequence[AuditEntry]:
+) -> Page[AuditEntry, datetime, UUID]:
     """Newest first, those older than `before`.
 
     Args:
         people: a statement that finds the ids of accounts that fit the search, and its values.
     """
-    values: dict[str, object] = {
-        "limit": limit,
-        "at": before[0] if before else None,
-        "id": before[1] if before else None,
-    }
+    values = _PAGED.values(before, limit)
     if not search:
         rows = await session.execute(_ALL_ENTRIES, values)
     else:
@@ -94,7 +93,7 @@ async def audit_entries(
             text(_FOUND_ENTRIES.format(people=found)),
             {**values, "pattern": f"%{literally(search)}%", **more},
         )
-    return [AuditEntry(**row) for row in rows.mappings()]
+    return _PAGED.cut([AuditEntry(**row) for row in rows.mappings()], limit)
 
 
 async def entries_about(session: AsyncSession, subject: str, *, limit: int) -> Sequence[AuditEntry]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,11 +14,10 @@ from aisaas.chat import store
 from aisaas.chat.guards import UNSENDABLE
 from aisaas.chat.models import (
     Conversation,
-    ConversationCursor,
-    ConversationList,
     ConversationPage,
 )
 from aisaas.chat.title_text import typed_title
+from aisaas.db.paging import Moment, Page, first
 from aisaas.db.user import UserDatabase
 from aisaas.errors import (
     DependencyError,
@@ -38,16 +38,14 @@ class Conversations:
         self._user = user
 
     async def list(
-        self, principal: Principal, *, before: ConversationCursor | None = None, limit: int = 50
-    ) -> ConversationList:
+        self, principal: Principal, *, before: Moment | None = None, limit: int = 50
+    ) -> Page[Conversation, datetime, UUID]:
         """The most recently used conversations, or those behind a place in the list."""
         limit = min(limit, PAGE_LIMIT)
         async with self._as(principal) as session:
-            # One more than asked for tells whether there is another page.
-            rows = await store.list_conversations(
-                session, principal.user_id, before=before, limit=limit + 1
+            return await store.list_conversations(
+                session, principal.user_id, before=before, limit=limit
             )
-        return ConversationList(rows[:limit], has_more=len(rows) > limit)
 
     async def find(self, principal: Principal, conversation_id: UUID) -> Conversation:
         """
@@ -84,9 +82,8 @@ class Conversations:
             newest = await store.newest_messages(
                 session, conversation_id, before=before, limit=limit + 1
             )
-        return ConversationPage(
-            conversation, tuple(reversed(newest[:limit])), has_older=len(newest) > limit
-        )
+        messages, older = first(newest, limit)
+        return ConversationPage(conversation, tuple(reversed(messages)), has_older=older)
 
     async def rename(self, principal: Principal, conversation_id: UUID, title: str) -> str:
         """The title as stored: one line, 200 characters at most."""

@@ -189,22 +189,6 @@ class Thread:
 
 
 @dataclass(frozen=True, slots=True)
-class ConversationCursor:
-    """A place in a user's list of conversations: behind the one used then, with this id."""
-
-    last_message_at: datetime
-    id: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class ConversationList:
-    """Conversations, the most recently used first; `has_more` when there are older ones."""
-
-    conversations: Sequence[Conversation]
-    has_more: bool
-
-
-@dataclass(frozen=True, slots=True)
 class ConversationPage:
     """The newest messages of a conversation, oldest first; `has_older` when there are more above."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import LiteralString
 from uuid import UUID
@@ -16,29 +17,35 @@ from sqlmodel import col, select, tuple_
 
 from aisaas.billing.job_failures.relations import NOT_DUE
 from aisaas.billing.reservations.relations import RESERVATIONS
-from aisaas.chat.models import Conversation, ConversationCursor, HistoryMessage, Message, Thread
+from aisaas.chat.models import Conversation, HistoryMessage, Message, Thread
 from aisaas.db.engine import PipelinedQuery, Row
+from aisaas.db.paging import Cursor, Keyset, Moment, Page
 from aisaas.language_models import Effort
 
 # Conversations ------------------------------------------------------------------------------------
 
 
+_LISTED: Keyset[Conversation, datetime, UUID] = Keyset(
+    "last_message_at", "id", lambda row: Cursor(row.last_message_at, row.id)
+)
+
+
 async def list_conversations(
-    session: AsyncSession, user_id: UUID, *, before: ConversationCursor | None, limit: int
-) -> Sequence[Conversation]:
+    session: AsyncSession, user_id: UUID, *, before: Moment | None, limit: int
+) -> Page[Conversation, datetime, UUID]:
     """The most recently used first; those behind `before` when it is given."""
     query = (
         select(Conversation)
         .where(col(Conversation.user_id) == user_id, col(Conversation.deleted_at).is_(None))
         .order_by(col(Conversation.last_message_at).desc(), col(Conversation.id).desc())
-        .limit(limit)
+        .limit(limit + 1)
     )
     if before is not None:
         query = query.where(
             tuple_(col(Conversation.last_message_at), col(Conversation.id))
-            < tuple_(before.last_message_at, before.id)
+            < tuple_(before.at, before.id)
         )
-    return (await session.scalars(query)).all()
+    return _LISTED.cut((await session.scalars(query)).all(), limit)
 
 
 async def find_conversation(

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 
-from aisaas.chat.models import ConversationCursor
+from aisaas.db.paging import Cursor, Moment
 from aisaas.errors import BillingInvalid, MessageInvalid, ModelUnavailable, NameInvalid, NotFound
 from aisaas.language_models import Effort
 
@@ -46,14 +46,14 @@ def identifier_or_new(value: object) -> UUID | None:
     return None if value in ("", None) else identifier(value)
 
 
-def conversation_cursor(value: object) -> ConversationCursor:
+def conversation_cursor(value: object) -> Moment:
     """`<moment>/<id>`, as `view.list_view` wrote it."""
     moment, _, row = value.partition("/") if isinstance(value, str) else ("", "", "")
     try:
         at = datetime.fromisoformat(moment)
         if at.tzinfo is None:
             raise NotFound
-        return ConversationCursor(at.astimezone(UTC), identifier(row))
+        return Cursor(at.astimezone(UTC), identifier(row))
     except (ValueError, OverflowError):
         raise NotFound from None
 

@@ -7,8 +7,9 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from aisaas.accounts import admin_access as access
-from aisaas.admin.audit import PAGE_ENTRIES, AuditPlace
+from aisaas.accounts.admin_access import Intent
+from aisaas.admin.audit import PAGE_ENTRIES
+from aisaas.db.paging import Moment
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import NotFound
 from aisaas.wiring import Services
@@ -49,12 +50,12 @@ async def test_pages_show_every_entry_once_the_newest_first(
         added,
     )
     seen: list[UUID] = []
-    before: AuditPlace | None = None
+    before: Moment | None = None
     for older in (True, True, False):
         page = await services.audit.page(admin.principal, search=word, before=before)
         assert page.older is older
         seen += [entry.id for entry in page.entries]
-        before = AuditPlace(page.entries[-1].created_at, page.entries[-1].id)
+        before = page.end
     assert len(seen) == len(set(seen)) == added
 
 
@@ -86,19 +87,19 @@ async def test_whoever_is_no_admin_any_more_acts_no_more(
     services: Services, service: ServiceDatabase, database: Database, admin: Member, change: str
 ) -> None:
     async with service.transaction() as session:
-        name = await access.acting(session, admin.principal)
-    assert name == f"user:{admin.principal.user_id}"
+        act = await Intent.of(admin.principal, "a test").within(session)
+    assert act.actor == f"user:{admin.principal.user_id}"
     database(f"update profiles set {change} where id = %s", admin.principal.user_id)
     async with service.transaction() as session:
         with pytest.raises(NotFound):
-            await access.acting(session, admin.principal)
+            await Intent.of(admin.principal, "a test").within(session)
 
 
 async def test_a_role_is_not_taken_away_in_the_middle_of_an_action(
     service: ServiceDatabase, database: Database, admin: Member
 ) -> None:
     async with service.transaction() as session:
-        await access.acting(session, admin.principal)
+        await Intent.of(admin.principal, "a test").within(session)
         with pytest.raises(psycopg.errors.LockNotAvailable):
             database(
                 "select 1 from profiles where id = %s for no key update nowait",

@@ -18,11 +18,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.admin.usage import UsageReports
 from aisaas.billing.ledger import store as ledger_store
-from aisaas.billing.ledger.models import Call, CallCursor, CallPage, Charge, Outcome, Overview
+from aisaas.billing.ledger.models import Call, CallPage, Charge, Outcome, Overview
 from aisaas.billing.ledger.usage_models import Difference, Span
 from aisaas.billing.plans.models import Limits
 from aisaas.billing.reservations.models import ReservationRequest
 from aisaas.billing.reservations.quota import book
+from aisaas.db.paging import Cursor, Moment
 from tests.billing.conftest import Billing, Sql, charge, claim, model
 
 LEDGER = """
@@ -45,7 +46,7 @@ DAYS = """
 PRICE = Decimal("3.333333")
 OUTCOMES: tuple[Outcome, ...] = ("done", "stopped", "interrupted", "failed")
 AddRecord = Callable[..., UUID]
-Turn = Callable[[AsyncSession, UUID, CallCursor], Awaitable[CallPage]]
+Turn = Callable[[AsyncSession, UUID, Moment], Awaitable[CallPage]]
 
 
 async def _settle(billing: Billing, what: Charge) -> None:
@@ -384,7 +385,7 @@ async def test_paging_meets_every_receipt_once_in_either_direction(
 
     async def page(turn: Turn, call: Call) -> CallPage:
         async with billing.user.as_user(somebody) as session:
-            return await turn(session, somebody, CallCursor(call.at, call.id))
+            return await turn(session, somebody, Cursor(call.at, call.id))
 
     first = (await _overview(billing, somebody)).calls
     second = await page(ledger_store.older_calls, first.calls[-1])

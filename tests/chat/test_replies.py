@@ -9,7 +9,7 @@ import pytest
 
 from aisaas.billing.ledger.models import Outcome
 from aisaas.chat.guards import HISTORY_MESSAGES
-from aisaas.chat.models import Conversation, ConversationCursor
+from aisaas.chat.models import Conversation
 from aisaas.chat.prompt import count
 from aisaas.errors import Busy, NotFound
 from aisaas.language_models import Usage
@@ -287,11 +287,11 @@ async def test_the_list_of_conversations_has_no_end(
     before = None
     while True:
         page = await services.conversations.list(ada, before=before, limit=100)
-        listed += page.conversations
-        if not page.has_more:
+        listed += page.found
+        if not page.older:
             break
-        assert len(page.conversations) == 100
-        before = ConversationCursor(listed[-1].last_message_at, listed[-1].id)
+        assert len(page.found) == 100
+        before = page.end
     assert len({row.id for row in listed}) == len(listed) == 2500
     places = [(row.last_message_at, row.id) for row in listed]
     assert places == sorted(places, reverse=True)
@@ -308,9 +308,9 @@ async def test_a_page_of_the_list_knows_whether_there_are_more(
         rows,
     )
     page = await services.conversations.list(ada, limit=100)
-    assert (len(page.conversations), page.has_more) == (min(rows, 100), rows > 100)
+    assert (len(page.found), page.older) == (min(rows, 100), rows > 100)
     # However many are asked for, a page has its size.
-    assert len((await services.conversations.list(ada, limit=10_000)).conversations) <= 100
+    assert len((await services.conversations.list(ada, limit=10_000)).found) <= 100
 
 
 async def test_nobody_reads_stops_or_retries_another_users_reply(

@@ -12,11 +12,10 @@ import pytest
 from aisaas.billing.reservations.models import Allowance
 from aisaas.chat.models import (
     Conversation,
-    ConversationCursor,
-    ConversationList,
     ConversationPage,
     Message,
 )
+from aisaas.db.paging import Cursor, Page
 from aisaas.errors import NotFound, QuotaExceeded, Unauthenticated
 from aisaas.ui.chat import view
 from aisaas.ui.notices import refusal_view
@@ -194,8 +193,8 @@ def test_the_place_behind_a_row_survives_the_browser() -> None:
     row = Conversation(id=uuid4(), user_id=uuid4(), model="m", last_message_at=at)  # pyright: ignore[reportCallIssue]
     shown = view.conversation_view(row)
     found = conversation_cursor(f"{shown.at}/{shown.id}")
-    assert found == ConversationCursor(at, row.id)
-    listed = view.list_view(ConversationList([row], has_more=True), found)
+    assert found == Cursor(at, row.id)
+    listed = view.list_view(Page([row], found, older=True), found)
     assert listed.before == f"{shown.at}/{shown.id}"
     assert (listed.items, listed.more) == ([shown], True)
 

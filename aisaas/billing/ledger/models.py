@@ -128,14 +128,6 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class CallCursor:
-    """Where a page of receipts begins or ends: a receipt's time, and its id for equal times."""
-
-    at: datetime
-    id: UUID
-
-
-@dataclass(frozen=True, slots=True)
 class CallPage:
     """Receipts, newest first, and whether there are more in either direction."""
 

@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.billing.ledger.models import (
     Call,
-    CallCursor,
     CallPage,
     Charge,
     DayUse,
@@ -27,6 +26,7 @@ from aisaas.billing.plans.models import Limits
 from aisaas.billing.plans.periods import Period
 from aisaas.billing.reservations.relations import ASKED, REFUSALS, RESERVATIONS
 from aisaas.billing.reservations.store import allowance
+from aisaas.db.paging import Moment, first
 
 
 async def add_usage(
@@ -254,27 +254,31 @@ async def overview(
         },
     )
     found = _overview.validate_python(dict(row.mappings().one()))
-    calls = CallPage(found.calls[:CALLS], older=len(found.calls) > CALLS, newer=False)
-    return Overview(left, found.today, found.days, calls, found.refused)
+    calls, older = first(found.calls, CALLS)
+    page = CallPage(calls, older=older, newer=False)
+    return Overview(left, found.today, found.days, page, found.refused)
 
 
-async def older_calls(session: AsyncSession, user_id: UUID, place: CallCursor) -> CallPage:
+async def older_calls(session: AsyncSession, user_id: UUID, place: Moment) -> CallPage:
     found = await _calls_beside(session, _OLDER, user_id, place)
-    return CallPage(found[:CALLS], older=len(found) > CALLS, newer=True)
+    calls, older = first(found, CALLS)
+    return CallPage(calls, older=older, newer=True)
 
 
-async def newer_calls(session: AsyncSession, user_id: UUID, place: CallCursor) -> CallPage:
+async def newer_calls(session: AsyncSession, user_id: UUID, place: Moment) -> CallPage:
     found = await _calls_beside(session, _NEWER, user_id, place)
-    if len(found) > CALLS:
-        return CallPage(found[:CALLS][::-1], older=True, newer=True)
+    calls, newer = first(found, CALLS)
+    if newer:
+        return CallPage(calls[::-1], older=True, newer=True)
     # The newest page is a whole one, whatever was added while others were being read.
     values = {"user_id": user_id, "calls": CALLS + 1}
     newest = _calls.validate_python((await session.execute(text(_NEWEST), values)).scalar_one())
-    return CallPage(newest[:CALLS], older=len(newest) > CALLS, newer=False)
+    calls, older = first(newest, CALLS)
+    return CallPage(calls, older=older, newer=False)
 
 
 async def _calls_beside(
-    session: AsyncSession, query: sa.TextClause, user_id: UUID, place: CallCursor
+    session: AsyncSession, query: sa.TextClause, user_id: UUID, place: Moment
 ) -> tuple[Call, ...]:
     values = {"user_id": user_id, "at": place.at, "id": place.id, "calls": CALLS + 1}
     return _calls.validate_python((await session.execute(query, values)).scalar_one())

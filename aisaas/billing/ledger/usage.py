@@ -15,9 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.models import Principal
 from aisaas.billing.ledger import store as ledger_store
-from aisaas.billing.ledger.models import CallCursor, CallPage, Overview
+from aisaas.billing.ledger.models import CallPage, Overview
 from aisaas.billing.plans.models import Limits
 from aisaas.billing.plans.periods import running
+from aisaas.db.paging import Moment
 from aisaas.db.user import UserDatabase
 from aisaas.errors import DependencyError, Unavailable
 
@@ -46,12 +47,12 @@ class Usage:
             )
             return replace(found, calls=await self._titled(session, found.calls))
 
-    async def older(self, principal: Principal, than: CallCursor) -> CallPage:
+    async def older(self, principal: Principal, than: Moment) -> CallPage:
         async with self._reading(principal) as session:
             page = await ledger_store.older_calls(session, principal.user_id, than)
             return await self._titled(session, page)
 
-    async def newer(self, principal: Principal, than: CallCursor) -> CallPage:
+    async def newer(self, principal: Principal, than: Moment) -> CallPage:
         async with self._reading(principal) as session:
             page = await ledger_store.newer_calls(session, principal.user_id, than)
             return await self._titled(session, page)

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.relations import PROFILES
+from aisaas.db.paging import Cursor, Keyset, Moment, Page
 
 OutboxState = Literal["pending", "sent", "dead", "parked", "waived"]
 
@@ -86,14 +87,19 @@ _ENTRY = f"""
     """  # noqa: S608  # text of ours
 
 
+_PAGED: Keyset[OutboxEntry, datetime, UUID] = Keyset(
+    "o.event_at", "o.id", lambda entry: Cursor(entry.event_at, entry.id)
+)
+
+
 async def outbox_entries(
     session: AsyncSession,
     states: Sequence[OutboxState],
     *,
     search: str,
-    before: tuple[datetime, UUID] | None,
+    before: Moment | None,
     limit: int,
-) -> Sequence[OutboxEntry]:
+) -> Page[OutboxEntry, datetime, UUID]:
     """The newest usage first, that older than `before`. `search` is an identifier, a customer or an
     address, or the beginning of one."""
     rows = await session.execute(
@@ -104,20 +110,17 @@ async def outbox_entries(
               and (:search = '' or starts_with(o.identifier, :search)
                 or starts_with(o.stripe_customer_id, :search)
                 or starts_with(lower(p.email), lower(:search)))
-              and (cast(:at as timestamptz) is null
-                or (o.event_at, o.id) < (cast(:at as timestamptz), cast(:id as uuid)))
-            order by o.event_at desc, o.id desc limit :limit
+              and {_PAGED.behind}
+            {_PAGED.page}
             """
         ),
         {
             "states": list(states),
             "search": search,
-            "at": before[0] if before else None,
-            "id": before[1] if before else None,
-            "limit": limit,
+            **_PAGED.values(before, limit),
         },
     )
-    return [OutboxEntry(**row) for row in rows.mappings()]
+    return _PAGED.cut([OutboxEntry(**row) for row in rows.mappings()], limit)
 
 
 async def outbox_rows(session: AsyncSession, ids: Sequence[UUID]) -> Sequence[OutboxEntry]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -11,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.relations import PROFILES
 from aisaas.billing.ports import TOKEN_METER
+from aisaas.db.paging import Cursor, Keyset, Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +69,23 @@ async def drift_health(session: AsyncSession) -> DriftHealth:
     return DriftHealth(**rows.mappings().one())
 
 
+_PAGED: Keyset[DayEntry, date, str] = Keyset(
+    "r.day",
+    "r.stripe_customer_id",
+    lambda entry: Cursor(entry.day, entry.customer),
+    types=("date", "text"),
+    ids_up=True,
+)
+
+
 async def day_entries(
     session: AsyncSession,
     *,
     differing: bool,
     search: str,
-    before: tuple[date, str] | None,
+    before: Cursor[date, str] | None,
     limit: int,
-) -> Sequence[DayEntry]:
+) -> Page[DayEntry, date, str]:
     """The newest days first, those behind `before`."""
     only = "and r.drift <> r.settled_tokens" if differing else ""
     rows = await session.execute(
@@ -91,19 +100,13 @@ async def day_entries(
             where r.checked_at is not null {only}
               and (:search = '' or starts_with(r.stripe_customer_id, :search)
                 or starts_with(lower(p.email), lower(:search)))
-              and (cast(:day as date) is null or r.day < cast(:day as date)
-                or r.day = cast(:day as date) and r.stripe_customer_id > :customer)
-            order by r.day desc, r.stripe_customer_id limit :limit
+              and {_PAGED.behind}
+            {_PAGED.page}
             """  # noqa: S608  # text of ours
         ),
-        {
-            "search": search,
-            "day": before[0] if before else None,
-            "customer": before[1] if before else "",
-            "limit": limit,
-        },
+        {"search": search, **_PAGED.values(before, limit)},
     )
-    return [DayEntry(**row) for row in rows.mappings()]
+    return _PAGED.cut([DayEntry(**row) for row in rows.mappings()], limit)
 
 
 async def claim_day(session: AsyncSession, customer: str, day: date) -> bool:

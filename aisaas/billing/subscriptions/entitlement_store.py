@@ -19,6 +19,7 @@ from aisaas.accounts.relations import PROFILES
 from aisaas.billing.plans.models import FINAL_STATUSES, Entitlement
 from aisaas.billing.ports import PaidSubscription
 from aisaas.billing.subscriptions import store as subscription_store
+from aisaas.db.paging import Cursor, Keyset, Moment, Page
 
 _TIMES = ("period_start", "period_end", "ends_at")
 
@@ -216,14 +217,19 @@ async def health(session: AsyncSession) -> EntitlementHealth:
     return EntitlementHealth(**rows.mappings().one())
 
 
+_PAGED: Keyset[DifferenceEntry, datetime, UUID] = Keyset(
+    "d.found_at", "d.id", lambda entry: Cursor(entry.found_at, entry.id)
+)
+
+
 async def entries(
     session: AsyncSession,
     *,
     differing: bool,
     search: str,
-    before: tuple[datetime, UUID] | None,
+    before: Moment | None,
     limit: int,
-) -> Sequence[DifferenceEntry]:
+) -> Page[DifferenceEntry, datetime, UUID]:
     """Newest first, those found before `before`."""
     only = "and d.corrected_at is null" if differing else ""
     rows = await session.execute(
@@ -234,19 +240,16 @@ async def entries(
             from public.entitlement_differences d join {PROFILES} p on p.id = d.user_id
             where (:search = '' or starts_with(lower(p.email), lower(:search))
                 or starts_with(p.stripe_customer_id, :search)) {only}
-              and (cast(:at as timestamptz) is null
-                or (d.found_at, d.id) < (cast(:at as timestamptz), cast(:id as uuid)))
-            order by d.found_at desc, d.id desc limit :limit
+              and {_PAGED.behind}
+            {_PAGED.page}
             """  # noqa: S608  # text of ours
         ),
         {
             "search": search,
-            "at": before[0] if before else None,
-            "id": before[1] if before else None,
-            "limit": limit,
+            **_PAGED.values(before, limit),
         },
     )
-    return [_entry(dict(row)) for row in rows.mappings()]
+    return _PAGED.cut([_entry(dict(row)) for row in rows.mappings()], limit)
 
 
 def _entry(row: dict[str, Any]) -> DifferenceEntry:

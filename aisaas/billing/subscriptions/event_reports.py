@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import LiteralString
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.db.paging import Cursor, Keyset, Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +63,31 @@ async def webhook_health(session: AsyncSession) -> WebhookHealth:
     return WebhookHealth(**rows.mappings().one())
 
 
+def _place(entry: WebhookEntry) -> Cursor[datetime, str]:
+    return Cursor(entry.at, entry.id)
+
+
+def _by(at: LiteralString, id_: LiteralString) -> Keyset[WebhookEntry, datetime, str]:
+    return Keyset(at, id_, _place, ("timestamptz", "text"))
+
+
+_HANDLED = _by("e.created_at", "e.id")
+_FAILED = _by("f.last_at", "f.event_id")
+_BOTH = _by("at", "id")
+
+
 async def webhook_entries(
     session: AsyncSession,
     *,
     failed: bool,
     search: str,
-    before: tuple[datetime, str] | None,
+    before: Cursor[datetime, str] | None,
     limit: int,
-) -> Sequence[WebhookEntry]:
+) -> Page[WebhookEntry, datetime, str]:
     """Newest first, those older than `before`."""
     rows = await session.execute(
         text(
-            """
+            f"""
             (
               select e.id, e.type, e.outcome as status, e.note, e.customer_id as customer,
                 e.subscription_id as subscription, f.last_error as error,
@@ -84,9 +99,8 @@ async def webhook_entries(
                 and (:search = '' or starts_with(e.id, :search) or starts_with(e.type, :search)
                   or starts_with(e.customer_id, :search)
                   or starts_with(e.subscription_id, :search))
-                and (cast(:at as timestamptz) is null
-                  or (e.created_at, e.id) < (cast(:at as timestamptz), :id))
-              order by e.created_at desc, e.id desc limit :limit
+                and {_HANDLED.behind}
+              {_HANDLED.page}
             )
             union all
             (
@@ -96,22 +110,19 @@ async def webhook_entries(
               where f.resolved_at is null
                 and (:search = '' or starts_with(f.event_id, :search)
                   or starts_with(f.type, :search))
-                and (cast(:at as timestamptz) is null
-                  or (f.last_at, f.event_id) < (cast(:at as timestamptz), :id))
-              order by f.last_at desc, f.event_id desc limit :limit
+                and {_FAILED.behind}
+              {_FAILED.page}
             )
-            order by at desc, id desc limit :limit
-            """
+            {_BOTH.page}
+            """  # noqa: S608  # text of ours
         ),
         {
             "failed": failed,
             "search": search,
-            "at": before[0] if before else None,
-            "id": before[1] if before else "",
-            "limit": limit,
+            **_BOTH.values(before, limit),
         },
     )
-    return [WebhookEntry(**row) for row in rows.mappings()]
+    return _BOTH.cut([WebhookEntry(**row) for row in rows.mappings()], limit)
 
 
 async def webhook_failure(session: AsyncSession, event_id: str) -> WebhookFailed | None:

@@ -10,12 +10,13 @@ from datetime import date
 from uuid import UUID
 
 from aisaas.admin.billing_ops import MoneyHealth
-from aisaas.admin.entitlement_differences import DifferencePlace, Entitlements
-from aisaas.admin.reconciliation import DayCursor, ReconciliationAdmin
+from aisaas.admin.entitlement_differences import Entitlements
+from aisaas.admin.reconciliation import ReconciliationAdmin
 from aisaas.billing.metering.reconciliation_reports import DayEntry
 from aisaas.billing.subscriptions.entitlement_store import DifferenceEntry
 from aisaas.cli.operate.operator import DONE, FAILED, USAGE, acted, agreed, operator
 from aisaas.cli.screen import complain, say
+from aisaas.db.paging import Cursor, Moment
 from aisaas.errors import Refusal
 
 AT_ONCE = 100
@@ -115,7 +116,7 @@ async def _plans(entitlements: Entitlements, arguments: argparse.Namespace) -> A
 async def _open_days(ledger: ReconciliationAdmin, only: date | None) -> AsyncIterator[DayEntry]:
     """Customers' days that differ, the newest first; of one day, or of all."""
     # A place before every customer of that day.
-    before = DayCursor(only, "") if only else None
+    before = Cursor(only, "") if only else None
     while True:
         page = await ledger.page(operator(), before=before, limit=AT_ONCE)
         for each in page.found:
@@ -124,16 +125,16 @@ async def _open_days(ledger: ReconciliationAdmin, only: date | None) -> AsyncIte
             yield each
         if not page.older:
             return
-        before = DayCursor(page.found[-1].day, page.found[-1].customer)
+        before = page.end
 
 
 async def _open_plans(entitlements: Entitlements) -> AsyncIterator[DifferenceEntry]:
     """Users whose plan differs, those found last first."""
-    before: DifferencePlace | None = None
+    before: Moment | None = None
     while True:
         page = await entitlements.page(operator(), before=before, limit=AT_ONCE)
         for each in page.found:
             yield each
         if not page.older:
             return
-        before = DifferencePlace(page.found[-1].found_at, page.found[-1].id)
+        before = page.end

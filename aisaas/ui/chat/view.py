@@ -13,11 +13,10 @@ from aisaas.billing.plans.terms import Plan
 from aisaas.chat.catalogue import Succession
 from aisaas.chat.models import (
     Conversation,
-    ConversationCursor,
-    ConversationList,
     ConversationPage,
     Message,
 )
+from aisaas.db.paging import Moment, Page
 from aisaas.language_models import Model
 
 KEY_LENGTH = 8
@@ -238,11 +237,11 @@ def conversation_view(row: Conversation) -> ConversationView:
     return ConversationView(id=str(row.id), title=row.title, at=_moment(row.last_message_at))
 
 
-def list_view(found: ConversationList, before: ConversationCursor | None = None) -> ListView:
+def list_view(found: Page[Conversation, datetime, UUID], before: Moment | None = None) -> ListView:
     return ListView(
-        before=f"{_moment(before.last_message_at)}/{before.id}" if before else "",
-        items=[conversation_view(row) for row in found.conversations],
-        more=found.has_more,
+        before=f"{_moment(before.at)}/{before.id}" if before else "",
+        items=[conversation_view(row) for row in found.found],
+        more=found.older,
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import reflex as rx
 
-from aisaas.billing.ledger.models import CallCursor, CallPage, Overview
+from aisaas.billing.ledger.models import CallPage, Overview
 from aisaas.billing.plans.terms import Plan
+from aisaas.db.paging import Cursor, Moment
 from aisaas.ui import notices
 from aisaas.ui.dashboard import view
 from aisaas.ui.session import principal_of, show_account
@@ -20,7 +21,7 @@ class Dashboard(rx.State):
     calls: view.CallsView = view.CallsView()
     refused: list[view.RefusedView] = []  # noqa: RUF012
     # The first and the last receipt in view; they never come from the browser.
-    _ends: tuple[CallCursor, CallCursor] | None = None
+    _ends: tuple[Moment, Moment] | None = None
 
     @rx.event
     @notices.handle_load_errors
@@ -63,7 +64,7 @@ def show_calls(shown: Dashboard, page: CallPage, number: int, *, admin: bool) ->
     if not page.calls and number > 1:
         # The page emptied meanwhile; keep what is in view.
         return
-    ends = [CallCursor(call.at, call.id) for call in page.calls]
+    ends = [Cursor(call.at, call.id) for call in page.calls]
     shown._ends = (ends[0], ends[-1]) if ends else None
     labels = services().catalogue.labels
     _show(shown, "calls", view.calls_view(page, labels, number, admin=admin))

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from aisaas.admin.outbox import PAGE_ENTRIES, OutboxPlace, Resent
+from aisaas.admin.outbox import PAGE_ENTRIES, Resent
 from aisaas.billing.metering.outbox import Outbox
 from aisaas.errors import ActionInvalid, NotFound, Unavailable
 from aisaas.wiring import Services
@@ -88,9 +88,8 @@ async def test_pages_show_each_row_once_and_a_search_finds_whose_it_is(
     for identifier in identifiers:
         kill(provider, identifier)
     first = await services.money.usage.page(admin.principal, ["dead"], search=customer)
-    last = first.found[-1]
     second = await services.money.usage.page(
-        admin.principal, ["dead"], search=customer, before=OutboxPlace(last.event_at, last.id)
+        admin.principal, ["dead"], search=customer, before=first.end
     )
     assert (first.older, second.older) == (True, False)
     shown = [row.identifier for row in (*first.found, *second.found)]

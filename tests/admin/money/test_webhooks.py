@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from aisaas.admin.webhooks import PAGE_ENTRIES, WebhookPlace
+from aisaas.admin.webhooks import PAGE_ENTRIES
 from aisaas.billing.ports import EXTRA_USAGE_METER
 from aisaas.errors import ActionInvalid, NotFound, Unavailable
 from aisaas.wiring import Services
@@ -110,8 +110,7 @@ async def test_pages_show_failed_and_handled_events_once_in_order(
         fail(sql, f"evt_{uuid4().hex}", mark)
     webhooks = services.money.webhooks
     first = await webhooks.page(admin.principal, search=mark)
-    place = WebhookPlace(first.found[-1].at, first.found[-1].id)
-    second = await webhooks.page(admin.principal, search=mark, before=place)
+    second = await webhooks.page(admin.principal, search=mark, before=first.end)
     assert (first.older, second.older) == (True, False)
     assert len({entry.id for entry in (*first.found, *second.found)}) == PAGE_ENTRIES + 3
     assert {entry.status for entry in first.found} == {"failed", "done"}

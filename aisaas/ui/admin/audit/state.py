@@ -5,7 +5,7 @@ from __future__ import annotations
 import reflex as rx
 
 from aisaas.accounts.models import Principal
-from aisaas.admin.audit import AuditPlace
+from aisaas.db.paging import Moment
 from aisaas.ui import notices, payloads
 from aisaas.ui.admin.audit.view import AuditView, audit_view
 from aisaas.ui.admin.shell import admin_of, entered
@@ -17,7 +17,7 @@ class Audit(rx.State):
     log: AuditView = AuditView()
     # They never come from the browser, except the search.
     _search: str = ""
-    _ends: list[AuditPlace] = []  # noqa: RUF012
+    _ends: list[Moment] = []  # noqa: RUF012
 
     @rx.event
     @notices.handle_load_errors
@@ -49,12 +49,11 @@ class Audit(rx.State):
         self._ends = self._ends[:-1]
         await _show(self, principal)
 
-    _end_here: AuditPlace | None = None
+    _end_here: Moment | None = None
 
 
 async def _show(shown: Audit, principal: Principal) -> None:
     before = shown._ends[-1] if shown._ends else None
     found = await services().audit.page(principal, search=shown._search, before=before)
-    last = found.entries[-1] if found.entries else None
-    shown._end_here = AuditPlace(last.created_at, last.id) if last else None
+    shown._end_here = found.end
     shown.log = audit_view(found, len(shown._ends) + 1)

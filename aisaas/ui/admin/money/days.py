@@ -8,7 +8,7 @@ import reflex as rx
 
 from aisaas import formats
 from aisaas.accounts.models import Principal
-from aisaas.admin.reconciliation import DayCursor
+from aisaas.db.paging import Cursor
 from aisaas.ui import notices, payloads
 from aisaas.ui.admin.money import asked, view
 from aisaas.ui.admin.money.listed import Listed
@@ -24,7 +24,7 @@ class Days(Listed, rx.State):
 
     async def _show(self, principal: Principal, which: str) -> None:
         # A place before every customer of that day.
-        first = DayCursor(self._day, "") if self._day else None
+        first = Cursor(self._day, "") if self._day else None
         ledger = services().money.ledger
         found = await ledger.page(
             principal,
@@ -32,8 +32,7 @@ class Days(Listed, rx.State):
             search=self._search,
             before=self._before or first,
         )
-        last = found.found[-1] if found.found else None
-        self._end_here = DayCursor(last.day, last.customer) if last else None
+        self._end_here = found.end
         health = await ledger.health(principal)
         self.shown = view.days_view(found, health, which, self._day, self._page)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import reflex as rx
 
 from aisaas.accounts.models import Principal
-from aisaas.admin.outbox import OutboxPlace
 from aisaas.ui import notices
 from aisaas.ui.admin.money import asked, view
 from aisaas.ui.admin.money.listed import Listed
@@ -22,8 +21,7 @@ class OutboxRows(Listed, rx.State):
         found = await usage.page(
             principal, view.STATES_SHOWN[which], search=self._search, before=self._before
         )
-        last = found.found[-1] if found.found else None
-        self._end_here = OutboxPlace(last.event_at, last.id) if last else None
+        self._end_here = found.end
         health = await usage.health(principal)
         self.shown = view.outbox_view(found, health, which, self._page)
 

@@ -7,7 +7,6 @@ from uuid import UUID
 import reflex as rx
 
 from aisaas.accounts.models import Principal
-from aisaas.admin.entitlement_differences import DifferencePlace
 from aisaas.ui import notices, payloads
 from aisaas.ui.admin.money import asked
 from aisaas.ui.admin.money import plans_view as view
@@ -26,8 +25,7 @@ class Plans(Listed, rx.State):
         found = await entitlements.page(
             principal, differing=which == "differing", search=self._search, before=self._before
         )
-        last = found.found[-1] if found.found else None
-        self._end_here = DifferencePlace(last.found_at, last.id) if last else None
+        self._end_here = found.end
         health = await entitlements.health(principal)
         self.shown = view.plans_view(found, health, which, self._page)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import datetime
+from uuid import UUID
 
-from aisaas.admin.entitlement_differences import DifferencePage, PlanCompared, PlanCorrected
+from aisaas.admin.entitlement_differences import PlanCompared, PlanCorrected
 from aisaas.billing.plans.models import Entitlement
 from aisaas.billing.subscriptions.entitlement_store import DifferenceEntry, EntitlementHealth
+from aisaas.db.paging import Page
 from aisaas.ui import routes
 from aisaas.ui.admin.users.view import PLANS, STATUSES
 from aisaas.ui.admin.view import TileView
@@ -45,7 +48,7 @@ class PlansView:
 
 
 def plans_view(
-    found: DifferencePage, health: EntitlementHealth, which: str, number: int
+    found: Page[DifferenceEntry, datetime, UUID], health: EntitlementHealth, which: str, number: int
 ) -> PlansView:
     tiles = [
         TileView("Users with differences", f"{health.open:,}", "plan and subscription don't match"),

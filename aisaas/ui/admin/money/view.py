@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from aisaas import formats
-from aisaas.admin.outbox import TROUBLE, OutboxPage, Resent
-from aisaas.admin.reconciliation import Corrected, DayPage
-from aisaas.admin.webhooks import FAILED, WebhookPage
+from aisaas.admin.outbox import TROUBLE, Resent
+from aisaas.admin.reconciliation import Corrected
+from aisaas.admin.webhooks import FAILED
 from aisaas.billing.metering.outbox_reports import OutboxEntry, OutboxHealth, OutboxState
 from aisaas.billing.metering.reconciliation_reports import DayEntry, DriftHealth
 from aisaas.billing.ports import TOKEN_METER
 from aisaas.billing.subscriptions.event_reports import WebhookEntry, WebhookHealth
+from aisaas.db.paging import Page
 from aisaas.ui import routes
 from aisaas.ui.admin.view import TileView
 
@@ -146,7 +148,9 @@ class DaysView:
 # Usage on its way ---------------------------------------------------------------------------------
 
 
-def outbox_view(found: OutboxPage, health: OutboxHealth, which: str, number: int) -> OutboxView:
+def outbox_view(
+    found: Page[OutboxEntry, datetime, UUID], health: OutboxHealth, which: str, number: int
+) -> OutboxView:
     rows = [_stuck(entry) for entry in found.found]
     again = [row.id for row in rows if row.resend]
     return OutboxView(
@@ -211,7 +215,9 @@ def resent(done: Resent) -> str:
 # What came from the provider ----------------------------------------------------------------------
 
 
-def events_view(found: WebhookPage, health: WebhookHealth, which: str, number: int) -> EventsView:
+def events_view(
+    found: Page[WebhookEntry, datetime, str], health: WebhookHealth, which: str, number: int
+) -> EventsView:
     oldest = health.oldest_seconds
     tiles = [
         TileView(
@@ -248,7 +254,7 @@ def event_status(outcome: str) -> tuple[str, str]:
 
 
 def days_view(
-    found: DayPage, health: DriftHealth, which: str, day: date | None, number: int
+    found: Page[DayEntry, date, str], health: DriftHealth, which: str, day: date | None, number: int
 ) -> DaysView:
     tiles = [
         TileView("Days with drift", f"{health.days:,}", "counted per customer"),

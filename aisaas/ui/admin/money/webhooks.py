@@ -5,7 +5,6 @@ from __future__ import annotations
 import reflex as rx
 
 from aisaas.accounts.models import Principal
-from aisaas.admin.webhooks import WebhookPlace
 from aisaas.ui import notices
 from aisaas.ui.admin.money import asked, view
 from aisaas.ui.admin.money.listed import Listed
@@ -22,8 +21,7 @@ class WebhookRows(Listed, rx.State):
         found = await webhooks.page(
             principal, failed=which == "failed", search=self._search, before=self._before
         )
-        last = found.found[-1] if found.found else None
-        self._end_here = WebhookPlace(last.at, last.id) if last else None
+        self._end_here = found.end
         health = await webhooks.health(principal)
         self.shown = view.events_view(found, health, which, self._page)
 
