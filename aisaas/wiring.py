@@ -70,7 +70,7 @@ def build(config: Settings) -> Services:
     circuits, draining = Circuits(), Draining()
     on_sale = chat.models(config, sold, databases, outside.model)
     people = accounts.build(
-        config, databases, outside.identity, outside.attempts, controls_store.now()
+        config, databases, outside.identity, outside.limiter, controls_store.now()
     )
     money = billing.build(
         config,
@@ -80,7 +80,7 @@ def build(config: Settings) -> Services:
         mailer=outside.mailer,
         alerts=outside.alerts,
         signals=outside.signals,
-        limiter=outside.attempts,
+        limiter=outside.limiter,
         circuits=circuits.not_closed,
         titles_of=chat_store.titles_of,
     )

@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from aisaas.accounts.ports import AttemptLimiter, Window
+from aisaas.accounts.ports import Limiter, Window
 from aisaas.errors import AuthError
 
 Kind = Literal["sign_in", "sign_up", "mail_from", "mail_to"]
@@ -78,7 +78,7 @@ class Attempt:
 class Attempts:
     """Counts attempts by the rules."""
 
-    def __init__(self, limiter: AttemptLimiter, session_secret: str, by: Rules) -> None:
+    def __init__(self, limiter: Limiter, session_secret: str, by: Rules) -> None:
         self._limiter = limiter
         self._rules = by
         self._key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"aisaas attempts").derive(
@@ -102,10 +102,10 @@ class Attempts:
                 key = f"{rule.name}:{self._hash(*(name or '' for name in named))}"
                 windows.append(Window(key, rule.limit, rule.seconds))
         attempt = Attempt(uuid4(), tuple(windows))
-        wait = await self._limiter.attempt(attempt.id, attempt.windows)
-        if wait is not None:
-            sentence = SENTENCE.format(wait=_in_words(wait))
-            raise AuthError("too_many_tries", sentence, retry_after=wait)
+        full = await self._limiter.acquire(attempt.id, attempt.windows)
+        if full is not None:
+            sentence = SENTENCE.format(wait=_in_words(full.seconds))
+            raise AuthError("too_many_tries", sentence, retry_after=full.seconds)
         return attempt
 
     async def release(self, attempt: Attempt) -> None:

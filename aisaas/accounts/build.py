@@ -10,7 +10,7 @@ from aisaas.accounts.identity import AccountRules, Accounts
 from aisaas.accounts.live import LiveSessions
 from aisaas.accounts.models import ControlsNow
 from aisaas.accounts.pictures import Pictures
-from aisaas.accounts.ports import AttemptLimiter, Identity
+from aisaas.accounts.ports import Identity, Limiter
 from aisaas.accounts.sessions import Sealer, TokenCipher, cookie_name
 from aisaas.db.build import Databases
 from aisaas.db.engine import PipelinedQuery
@@ -31,7 +31,7 @@ def build(
     config: Settings,
     databases: Databases,
     identity: Identity,
-    limiter: AttemptLimiter,
+    limiter: Limiter,
     controls: PipelinedQuery[ControlsNow],
 ) -> AccountServices:
     """Args: `controls` reads what operators have set, along with each session."""

@@ -1,10 +1,10 @@
-"""What accounts need from outside: the auth server, and a count of attempts."""
+"""What accounts need from outside: the auth server, and a limit of attempts of any kind, which others use too."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, Protocol
 from uuid import UUID
 
@@ -131,21 +131,47 @@ class Identity(Protocol):
         ...
 
 
+ATTEMPTS = "{attempts}"
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
-    """At most `limit` attempts within any `seconds`. `key` names what is counted and is no secret."""
+    """At most `limit` attempts within any `seconds`. `key` names what is counted and is no secret.
+
+    Windows of one call have one `group`, whose braces keep them in one slot of a cluster. One that isn't
+    `exact` holds two numbers however high its limit is, and can give an attempt back while an exact one
+    beside it remembers that.
+    """
 
     key: str
     limit: int
     seconds: int
+    group: str = ATTEMPTS
+    exact: bool = True
 
 
-class AttemptLimiter(Protocol):
+@dataclass(frozen=True, slots=True)
+class Full:
+    """Nothing was counted: for how long each window waits, 0 where there is room; `now` is the limiter's
+    clock."""
+
+    waits: tuple[float, ...]
+    now: datetime
+
+    @property
+    def seconds(self) -> float:
+        """Until all of them have room."""
+        return max(self.waits)
+
+    def after(self, seconds: float) -> datetime:
+        return self.now + timedelta(seconds=seconds)
+
+
+class Limiter(Protocol):
     """Every method raises DependencyError, within 300 ms, when it can't tell."""
 
-    async def attempt(self, attempt_id: UUID, windows: Sequence[Window]) -> float | None:
-        """Count an attempt in every window and return None, or in none and return the seconds
-        until there is room."""
+    async def acquire(self, attempt_id: UUID, windows: Sequence[Window]) -> Full | None:
+        """Count an attempt in every window and return None, or in none. The same id counts once."""
         ...
 
     async def release(self, attempt_id: UUID, windows: Sequence[Window]) -> None:

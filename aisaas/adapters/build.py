@@ -10,7 +10,6 @@ from pydantic import SecretStr
 from aisaas.adapters.alert_webhook import AlertWebhook
 from aisaas.adapters.litellm_model import LiteLLMModel
 from aisaas.adapters.provider_models import discover
-from aisaas.adapters.redis_attempts import RedisAttempts
 from aisaas.adapters.redis_client import make_listening_redis, make_redis, reach
 from aisaas.adapters.redis_job_runs import RedisJobRuns
 from aisaas.adapters.redis_limiter import RedisLimiter
@@ -29,7 +28,6 @@ Closer = Callable[[], Awaitable[object]]
 @dataclass(frozen=True)
 class Adapters:
     limiter: RedisLimiter
-    attempts: RedisAttempts
     reply_log: RedisReplyLog
     signals: RedisSignals
     job_times: RedisJobRuns
@@ -57,7 +55,6 @@ def build(config: Settings) -> Adapters:
     payments = _payments(config)
     return Adapters(
         limiter=RedisLimiter(redis, prefix=prefix),
-        attempts=RedisAttempts(redis, prefix=prefix),
         reply_log=RedisReplyLog(redis, listening, prefix=prefix),
         signals=RedisSignals(redis, listening, prefix=prefix),
         job_times=RedisJobRuns(redis, prefix=prefix),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from aisaas.accounts.ports import AttemptLimiter
+from aisaas.accounts.ports import Limiter
 from aisaas.billing.ledger import losses
 from aisaas.billing.ledger.usage import TitlesOf, Usage
 from aisaas.billing.metering.outbox import Outbox
@@ -72,7 +72,7 @@ def build(
     mailer: Mailer | None,
     alerts: AlertSink | None,
     signals: Signals,
-    limiter: AttemptLimiter,
+    limiter: Limiter,
     circuits: Callable[[], Sequence[CircuitState]],
     titles_of: TitlesOf,
 ) -> BillingServices:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
+from aisaas.accounts.ports import Limiter
 from aisaas.billing.build import BillingServices
 from aisaas.billing.plans.terms import Plan, extra_usage
 from aisaas.chat.catalogue import Catalogue, Known, added_line, load_catalogue
@@ -14,7 +15,8 @@ from aisaas.chat.conversations import Conversations
 from aisaas.chat.export import Export
 from aisaas.chat.guards import AdmissionContext
 from aisaas.chat.live_catalogue import LiveCatalogue
-from aisaas.chat.ports import LanguageModel, RateLimiter, ReplyLog
+from aisaas.chat.ports import LanguageModel, ReplyLog
+from aisaas.chat.rates import Rates
 from aisaas.chat.recover import Recovery
 from aisaas.chat.reply import ReplyParts
 from aisaas.chat.running import RunningReplies
@@ -77,7 +79,7 @@ def build(
     billing: BillingServices,
     *,
     model: LanguageModel,
-    limiter: RateLimiter,
+    limiter: Limiter,
     log: ReplyLog,
     signals: Signals,
     circuits: Circuits,
@@ -109,7 +111,7 @@ def build(
     admission = AdmissionContext(
         user=user,
         quota=billing.quota,
-        limiter=limiter,
+        rates=Rates(limiter),
         catalogue=on_sale.catalogue,
         live=on_sale.live_catalogue,
         count_tokens=model.count_tokens,

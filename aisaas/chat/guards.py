@@ -24,7 +24,8 @@ from aisaas.chat import store
 from aisaas.chat.catalogue import Catalogue
 from aisaas.chat.live_catalogue import LiveCatalogue
 from aisaas.chat.models import Thread
-from aisaas.chat.ports import Admitted, RateLimiter, Turn
+from aisaas.chat.ports import Admitted, Turn
+from aisaas.chat.rates import Rates
 from aisaas.chat.token_ratios import TokenRatios, prompt_estimate, window
 from aisaas.controls.kill_switch import scopes_of
 from aisaas.db.user import UserDatabase
@@ -70,7 +71,7 @@ class AdmissionContext:
 
     user: UserDatabase
     quota: Quota
-    limiter: RateLimiter
+    rates: Rates
     catalogue: Catalogue
     live: LiveCatalogue
     count_tokens: Callable[[str], int]
@@ -267,7 +268,7 @@ async def within_rates(context: AdmissionContext, call: ReplyRequest) -> ReplyRe
         plan.rates.per_day if own_day is None else own_day,
     )
     try:
-        decision = await context.limiter.acquire(principal.user_id, call.request_id, limits)
+        decision = await context.rates.acquire(principal.user_id, call.request_id, limits)
     except DependencyError as error:
         raise Unavailable from error
     if decision.limited_by is not None:
@@ -377,7 +378,7 @@ async def _give_back_rate(context: AdmissionContext, call: ReplyRequest) -> None
     if call.purpose != "reply":
         return
     try:
-        await context.limiter.release(call.principal.user_id, call.request_id)
+        await context.rates.release(call.principal.user_id, call.request_id)
     except DependencyError:
         # Redis went away in between; the entry leaves the minute's window by itself.
         log.warning("rate of request %s not given back", call.request_id)

@@ -1,4 +1,4 @@
-"""What a reply needs from outside: the model, a count of requests, and a log of its text.
+"""What a reply needs from outside: the model, and a log of its text.
 
 `Admitted` is the passed checks as a type: the model port takes nothing else, and only `chat.guards`
 constructs it (a test reads the sources to hold that).
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
-from aisaas.billing.plans.models import RateLimits
 from aisaas.billing.reservations.models import Purpose
 from aisaas.language_models import Effort, Model, ModelFacts, Reasoning, Usage
 from aisaas.prices import Price
@@ -118,30 +116,6 @@ class LanguageModel(Protocol):
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text by a local tokenizer, an estimate for other vendors' models."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class RateDecision:
-    """`limited_by` is None when the request may go on; else `retry_after` seconds are to be waited,
-    until `retry_at` by the limiter's clock."""
-
-    limited_by: Literal["minute", "day"] | None
-    retry_after: float = 0.0
-    retry_at: datetime | None = None
-
-
-class RateLimiter(Protocol):
-    async def acquire(self, user_id: UUID, request_id: UUID, limits: RateLimits) -> RateDecision:
-        """Count a request in every window or in none; the same request id counts once.
-
-        Raises:
-            DependencyError: within 300 ms, when it can't tell. Callers refuse.
-        """
-        ...
-
-    async def release(self, user_id: UUID, request_id: UUID) -> None:
-        """Give back what a request that was refused later had taken."""
         ...
 
 

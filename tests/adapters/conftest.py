@@ -13,6 +13,7 @@ from aisaas.adapters.redis_client import make_listening_redis, make_redis
 from aisaas.adapters.redis_limiter import RedisLimiter
 from aisaas.adapters.redis_reply_log import RedisReplyLog
 from aisaas.adapters.supabase_identity import SupabaseIdentity
+from aisaas.chat.rates import Rates
 from devstack.stack import Stack
 from tests.parts import AuthAdmin, Mailbox, production_limits
 
@@ -47,6 +48,11 @@ def prefix() -> str:
 @pytest.fixture
 def limiter(redis: Redis, prefix: str) -> RedisLimiter:
     return RedisLimiter(redis, prefix=prefix)
+
+
+@pytest.fixture
+def rates(limiter: RedisLimiter) -> Rates:
+    return Rates(limiter)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

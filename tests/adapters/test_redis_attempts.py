@@ -1,4 +1,4 @@
-"""The contract of `accounts.ports.AttemptLimiter`, on a real server."""
+"""The contract of `accounts.ports.Limiter` for exact windows, on a real server."""
 
 from __future__ import annotations
 
@@ -9,23 +9,19 @@ import pytest
 from redis.asyncio import Redis
 
 from aisaas.accounts.ports import Window
-from aisaas.adapters.redis_attempts import RedisAttempts
+from aisaas.adapters.redis_limiter import RedisLimiter
 from aisaas.errors import DependencyError
 from devstack.stack import Stack
 from tests.parts import outage
-
-
-@pytest.fixture
-def attempts(redis: Redis, prefix: str) -> RedisAttempts:
-    return RedisAttempts(redis, prefix=prefix)
 
 
 def _window(limit: int, seconds: int = 900) -> Window:
     return Window(f"tests:{uuid4()}", limit, seconds)
 
 
-async def _tries(attempts: RedisAttempts, count: int, *windows: Window) -> list[float | None]:
-    return [await attempts.attempt(uuid4(), windows) for _ in range(count)]
+async def _tries(limiter: RedisLimiter, count: int, *windows: Window) -> list[float | None]:
+    answers = [await limiter.acquire(uuid4(), windows) for _ in range(count)]
+    return [answer and answer.seconds for answer in answers]
 
 
 async def _age(probe: Redis, prefix: str, window: Window, seconds: float) -> None:
@@ -35,82 +31,80 @@ async def _age(probe: Redis, prefix: str, window: Window, seconds: float) -> Non
 
 
 async def test_as_many_attempts_as_the_limit_and_then_a_time_to_wait(
-    attempts: RedisAttempts,
+    limiter: RedisLimiter,
 ) -> None:
-    *counted, refused = await _tries(attempts, 4, _window(3, 60))
+    *counted, refused = await _tries(limiter, 4, _window(3, 60))
     assert counted == [None] * 3
     assert refused is not None
     assert 55 < refused <= 60
 
 
-async def test_window_slides(attempts: RedisAttempts, probe: Redis, prefix: str) -> None:
+async def test_window_slides(limiter: RedisLimiter, probe: Redis, prefix: str) -> None:
     window = _window(2, 60)
-    await _tries(attempts, 1, window)
+    await _tries(limiter, 1, window)
     await _age(probe, prefix, window, 40)
-    await _tries(attempts, 1, window)
-    (refused,) = await _tries(attempts, 1, window)
+    await _tries(limiter, 1, window)
+    (refused,) = await _tries(limiter, 1, window)
     assert refused is not None
     assert 15 < refused <= 20
     await _age(probe, prefix, window, 21)
     # The first has left; the second is still in.
-    first, second = await _tries(attempts, 2, window)
+    first, second = await _tries(limiter, 2, window)
     assert first is None
     assert second is not None
 
 
-async def test_attempt_counts_in_all_windows_or_in_none(attempts: RedisAttempts) -> None:
+async def test_attempt_counts_in_all_windows_or_in_none(limiter: RedisLimiter) -> None:
     narrow, wide = _window(1), _window(3)
-    assert await _tries(attempts, 1, narrow, wide) == [None]
-    refused = await _tries(attempts, 5, narrow, wide)
+    assert await _tries(limiter, 1, narrow, wide) == [None]
+    refused = await _tries(limiter, 5, narrow, wide)
     assert None not in refused
     # The refused ones left no trace in the wide window.
-    assert (await _tries(attempts, 3, wide))[:2] == [None, None]
+    assert (await _tries(limiter, 3, wide))[:2] == [None, None]
 
 
-async def test_the_longest_wait_is_told(attempts: RedisAttempts) -> None:
+async def test_the_longest_wait_is_told(limiter: RedisLimiter) -> None:
     short, long = _window(1, 60), _window(1, 900)
-    _, refused = await _tries(attempts, 2, short, long)
+    _, refused = await _tries(limiter, 2, short, long)
     assert refused is not None
     assert refused > 800
 
 
-async def test_attempt_that_is_given_back_makes_room(attempts: RedisAttempts) -> None:
+async def test_attempt_that_is_given_back_makes_room(limiter: RedisLimiter) -> None:
     window, mine = _window(2), uuid4()
-    await _tries(attempts, 1, window)
-    assert await attempts.attempt(mine, [window]) is None
-    await attempts.release(mine, [window])
-    await attempts.release(mine, [window])
-    first, second = await _tries(attempts, 2, window)
+    await _tries(limiter, 1, window)
+    assert await limiter.acquire(mine, [window]) is None
+    await limiter.release(mine, [window])
+    await limiter.release(mine, [window])
+    first, second = await _tries(limiter, 2, window)
     assert first is None
     assert second is not None
 
 
-async def test_attempts_at_once_never_pass_the_limit(attempts: RedisAttempts) -> None:
+async def test_attempts_at_once_never_pass_the_limit(limiter: RedisLimiter) -> None:
     window = _window(5)
-    answers = await asyncio.gather(*(attempts.attempt(uuid4(), [window]) for _ in range(40)))
+    answers = await asyncio.gather(*(limiter.acquire(uuid4(), [window]) for _ in range(40)))
     assert answers.count(None) == 5
 
 
 async def test_nothing_is_kept_longer_than_its_window(
-    attempts: RedisAttempts, probe: Redis, prefix: str
+    limiter: RedisLimiter, probe: Redis, prefix: str
 ) -> None:
-    await _tries(attempts, 1, _window(5, 60))
+    await _tries(limiter, 1, _window(5, 60))
     (key,) = [key async for key in probe.scan_iter(f"{prefix}:*")]
     assert 0 < await probe.ttl(key) <= 61
 
 
-async def test_without_windows_nothing_is_asked(
-    attempts: RedisAttempts, spare_stack: Stack
-) -> None:
+async def test_without_windows_nothing_is_asked(limiter: RedisLimiter, spare_stack: Stack) -> None:
     with outage(spare_stack, "valkey", "stopped"):
-        assert await attempts.attempt(uuid4(), []) is None
-        await attempts.release(uuid4(), [])
+        assert await limiter.acquire(uuid4(), []) is None
+        await limiter.release(uuid4(), [])
 
 
 @pytest.mark.usefixtures("real_deadlines")
-async def test_redis_that_is_away_is_an_outage(attempts: RedisAttempts, spare_stack: Stack) -> None:
+async def test_redis_that_is_away_is_an_outage(limiter: RedisLimiter, spare_stack: Stack) -> None:
     with outage(spare_stack, "valkey", "stopped"):
         with pytest.raises(DependencyError):
-            await attempts.attempt(uuid4(), [_window(1)])
+            await limiter.acquire(uuid4(), [_window(1)])
         with pytest.raises(DependencyError):
-            await attempts.release(uuid4(), [_window(1)])
+            await limiter.release(uuid4(), [_window(1)])

@@ -12,9 +12,8 @@ from uuid import UUID, uuid4
 import pytest
 from redis.asyncio import Redis
 
-from aisaas.adapters.redis_limiter import RedisLimiter
 from aisaas.billing.plans.models import RateLimits
-from aisaas.chat.ports import RateDecision
+from aisaas.chat.rates import RateDecision, Rates
 from aisaas.errors import DependencyError
 from devstack.stack import Stack
 from tests.parts import Outage, answered, outage
@@ -65,8 +64,8 @@ def windows(probe: Redis, prefix: str, user_id: UUID) -> Windows:
     return Windows(probe, prefix, user_id)
 
 
-async def _times(limiter: RedisLimiter, user_id: UUID, limits: RateLimits, calls: int) -> Counter:
-    decisions = [await limiter.acquire(user_id, uuid4(), limits) for _ in range(calls)]
+async def _times(rates: Rates, user_id: UUID, limits: RateLimits, calls: int) -> Counter:
+    decisions = [await rates.acquire(user_id, uuid4(), limits) for _ in range(calls)]
     return Counter(decision.limited_by for decision in decisions)
 
 
@@ -75,7 +74,7 @@ async def _times(limiter: RedisLimiter, user_id: UUID, limits: RateLimits, calls
 
 @pytest.mark.parametrize("attack", ["steady", "bursts", "at the edge"])
 async def test_never_more_than_the_limit_in_any_sixty_seconds(
-    attack: str, limiter: RedisLimiter, windows: Windows, probe: Redis, user_id: UUID
+    attack: str, rates: Rates, windows: Windows, probe: Redis, user_id: UUID
 ) -> None:
     dice = random.Random(attack)
     limits = RateLimits(10, ROOMY)
@@ -83,7 +82,7 @@ async def test_never_more_than_the_limit_in_any_sixty_seconds(
     admitted: list[float] = []
     for _ in range(300):
         request_id = uuid4()
-        if (await limiter.acquire(user_id, request_id, limits)).limited_by is None:
+        if (await rates.acquire(user_id, request_id, limits)).limited_by is None:
             score = await probe.zscore(windows.minute, str(request_id))
             assert score is not None
             admitted.append(float(score) + passed)
@@ -100,42 +99,40 @@ async def test_never_more_than_the_limit_in_any_sixty_seconds(
 
 
 async def test_100_calls_at_once_are_admitted_exactly_as_often_as_allowed(
-    limiter: RedisLimiter, windows: Windows, user_id: UUID
+    rates: Rates, windows: Windows, user_id: UUID
 ) -> None:
     limits = RateLimits(10, ROOMY)
-    decisions = await asyncio.gather(
-        *(limiter.acquire(user_id, uuid4(), limits) for _ in range(100))
-    )
+    decisions = await asyncio.gather(*(rates.acquire(user_id, uuid4(), limits) for _ in range(100)))
     assert Counter(each.limited_by for each in decisions) == {None: 10, "minute": 90}
     assert await windows.counted() == (10, 10)
 
 
 async def test_refusal_tells_when_there_is_room_again(
-    limiter: RedisLimiter, windows: Windows, user_id: UUID
+    rates: Rates, windows: Windows, user_id: UUID
 ) -> None:
     limits = RateLimits(3, ROOMY)
-    assert await _times(limiter, user_id, limits, 3) == {None: 3}
-    refused = await limiter.acquire(user_id, uuid4(), limits)
+    assert await _times(rates, user_id, limits, 3) == {None: 3}
+    refused = await rates.acquire(user_id, uuid4(), limits)
     assert refused.limited_by == "minute"
     assert 0 < refused.retry_after <= 60
     assert refused.retry_at is not None
     until = (refused.retry_at - datetime.now(UTC)).total_seconds()
     assert until == pytest.approx(refused.retry_after, abs=5)
     await windows.later(refused.retry_after)
-    assert (await limiter.acquire(user_id, uuid4(), limits)).limited_by is None
+    assert (await rates.acquire(user_id, uuid4(), limits)).limited_by is None
 
 
-async def test_users_do_not_share_a_limit(limiter: RedisLimiter, user_id: UUID) -> None:
+async def test_users_do_not_share_a_limit(rates: Rates, user_id: UUID) -> None:
     limits = RateLimits(1, 1)
-    assert await _times(limiter, user_id, limits, 2) == {None: 1, "minute": 1}
-    assert await _times(limiter, uuid4(), limits, 1) == {None: 1}
+    assert await _times(rates, user_id, limits, 2) == {None: 1, "minute": 1}
+    assert await _times(rates, uuid4(), limits, 1) == {None: 1}
 
 
 # The day
 
 
 async def test_yesterday_counts_for_as_much_of_it_as_lies_within_24_hours(
-    limiter: RedisLimiter, windows: Windows, user_id: UUID
+    rates: Rates, windows: Windows, user_id: UUID
 ) -> None:
     limits = RateLimits(ROOMY, 100)
     await windows.set_days(yesterday=80, today=0)
@@ -144,19 +141,19 @@ async def test_yesterday_counts_for_as_much_of_it_as_lies_within_24_hours(
         return math.floor(100 - 80 * (1 - now % DAY / DAY))
 
     before = room(await windows.now())
-    answers = await _times(limiter, user_id, limits, 120)
+    answers = await _times(rates, user_id, limits, 120)
     assert before <= answers[None] <= room(await windows.now())
     assert answers["day"] == 120 - answers[None]
 
 
 @pytest.mark.parametrize(("yesterday", "today"), [(100, 0), (100, 60), (0, 100), (40, 100), (0, 0)])
 async def test_day_is_full_until_the_time_that_its_refusal_tells(
-    limiter: RedisLimiter, windows: Windows, user_id: UUID, yesterday: int, today: int
+    rates: Rates, windows: Windows, user_id: UUID, yesterday: int, today: int
 ) -> None:
     limits = RateLimits(ROOMY, 100)
     await windows.set_days(yesterday, today)
-    await _times(limiter, user_id, limits, 100)
-    refused = await limiter.acquire(user_id, uuid4(), limits)
+    await _times(rates, user_id, limits, 100)
+    refused = await rates.acquire(user_id, uuid4(), limits)
     assert refused.limited_by == "day"
     _, current = await windows.counted()
 
@@ -175,17 +172,17 @@ async def test_day_is_full_until_the_time_that_its_refusal_tells(
 
 
 async def test_refused_by_the_minute_consumes_nothing_of_the_day(
-    limiter: RedisLimiter, windows: Windows, user_id: UUID
+    rates: Rates, windows: Windows, user_id: UUID
 ) -> None:
-    answers = await _times(limiter, user_id, RateLimits(2, 50), 30)
+    answers = await _times(rates, user_id, RateLimits(2, 50), 30)
     assert answers == {None: 2, "minute": 28}
     assert await windows.counted() == (2, 2)
 
 
 async def test_refused_by_the_day_consumes_nothing_of_the_minute(
-    limiter: RedisLimiter, windows: Windows, user_id: UUID
+    rates: Rates, windows: Windows, user_id: UUID
 ) -> None:
-    answers = await _times(limiter, user_id, RateLimits(50, 2), 30)
+    answers = await _times(rates, user_id, RateLimits(50, 2), 30)
     assert answers == {None: 2, "day": 28}
     assert await windows.counted() == (2, 2)
 
@@ -194,9 +191,9 @@ async def test_refused_by_the_day_consumes_nothing_of_the_minute(
     ("limits", "by"), [(RateLimits(0, 5), "minute"), (RateLimits(5, 0), "day")]
 )
 async def test_limit_of_nothing_admits_nothing(
-    limiter: RedisLimiter, windows: Windows, user_id: UUID, limits: RateLimits, by: str
+    rates: Rates, windows: Windows, user_id: UUID, limits: RateLimits, by: str
 ) -> None:
-    refused = await limiter.acquire(user_id, uuid4(), limits)
+    refused = await rates.acquire(user_id, uuid4(), limits)
     assert refused.limited_by == by
     assert refused.retry_after > 0
     assert await windows.counted() == (0, 0)
@@ -206,42 +203,40 @@ async def test_limit_of_nothing_admits_nothing(
 
 
 async def test_same_request_counts_once_however_often_it_is_asked(
-    limiter: RedisLimiter, windows: Windows, user_id: UUID
+    rates: Rates, windows: Windows, user_id: UUID
 ) -> None:
     limits, request_id = RateLimits(1, 1), uuid4()
-    answers = await asyncio.gather(
-        *(limiter.acquire(user_id, request_id, limits) for _ in range(20))
-    )
+    answers = await asyncio.gather(*(rates.acquire(user_id, request_id, limits) for _ in range(20)))
     assert set(answers) == {RateDecision(None)}
     assert await windows.counted() == (1, 1)
 
 
 async def test_release_gives_back_exactly_once(
-    limiter: RedisLimiter, windows: Windows, user_id: UUID
+    rates: Rates, windows: Windows, user_id: UUID
 ) -> None:
     limits, first, second = RateLimits(2, 2), uuid4(), uuid4()
     for request_id in (first, second):
-        await limiter.acquire(user_id, request_id, limits)
-    await asyncio.gather(*(limiter.release(user_id, first) for _ in range(10)))
+        await rates.acquire(user_id, request_id, limits)
+    await asyncio.gather(*(rates.release(user_id, first) for _ in range(10)))
     assert await windows.counted() == (1, 1)
-    assert await _times(limiter, user_id, limits, 3) == {None: 1, "minute": 2}
+    assert await _times(rates, user_id, limits, 3) == {None: 1, "minute": 2}
 
 
 async def test_release_of_a_refused_or_foreign_request_gives_nothing(
-    limiter: RedisLimiter, windows: Windows, user_id: UUID
+    rates: Rates, windows: Windows, user_id: UUID
 ) -> None:
     limits, admitted, refused = RateLimits(1, 5), uuid4(), uuid4()
-    await limiter.acquire(user_id, admitted, limits)
-    await limiter.acquire(user_id, refused, limits)
-    await limiter.release(user_id, refused)
-    await limiter.release(uuid4(), admitted)
+    await rates.acquire(user_id, admitted, limits)
+    await rates.acquire(user_id, refused, limits)
+    await rates.release(user_id, refused)
+    await rates.release(uuid4(), admitted)
     assert await windows.counted() == (1, 1)
 
 
 async def test_nothing_is_kept_longer_than_it_counts(
-    limiter: RedisLimiter, windows: Windows, probe: Redis, user_id: UUID
+    rates: Rates, windows: Windows, probe: Redis, user_id: UUID
 ) -> None:
-    await limiter.acquire(user_id, uuid4(), RateLimits(5, 5))
+    await rates.acquire(user_id, uuid4(), RateLimits(5, 5))
     assert 0 < await probe.ttl(windows.minute) <= 61
     assert DAY < await probe.ttl(windows.day) <= 2 * DAY
 
@@ -252,20 +247,20 @@ async def test_nothing_is_kept_longer_than_it_counts(
 @pytest.mark.usefixtures("real_deadlines")
 @pytest.mark.parametrize("kind", ["stopped", "paused"])
 async def test_outage_is_told_at_once_and_forgotten_when_it_is_over(
-    kind: Outage, limiter: RedisLimiter, windows: Windows, spare_stack: Stack, user_id: UUID
+    kind: Outage, rates: Rates, windows: Windows, spare_stack: Stack, user_id: UUID
 ) -> None:
     limits = RateLimits(10, 100)
 
     async def acquire() -> RateDecision:
         request_id = uuid4()
-        return await answered(lambda: limiter.acquire(user_id, request_id, limits))
+        return await answered(lambda: rates.acquire(user_id, request_id, limits))
 
     assert [await acquire() for _ in range(2)] == [RateDecision(None)] * 2
     with outage(spare_stack, "valkey", kind):
         async with asyncio.timeout(HANGS_SECONDS):
             answers = await asyncio.gather(
-                *(limiter.acquire(user_id, uuid4(), limits) for _ in range(100)),
-                *(limiter.release(user_id, uuid4()) for _ in range(10)),
+                *(rates.acquire(user_id, uuid4(), limits) for _ in range(100)),
+                *(rates.release(user_id, uuid4()) for _ in range(10)),
                 return_exceptions=True,
             )
         assert {type(answer) for answer in answers} == {DependencyError}
@@ -277,11 +272,11 @@ async def test_outage_is_told_at_once_and_forgotten_when_it_is_over(
 
 
 async def test_flushed_redis_starts_from_nothing_and_still_holds_the_limit(
-    limiter: RedisLimiter, probe: Redis, windows: Windows, user_id: UUID
+    rates: Rates, probe: Redis, windows: Windows, user_id: UUID
 ) -> None:
     limits = RateLimits(2, 100)
-    await _times(limiter, user_id, limits, 2)
+    await _times(rates, user_id, limits, 2)
     # A restarted server has forgotten the scripts as well.
     await probe.script_flush()
     await probe.delete(windows.minute, windows.day)
-    assert await _times(limiter, user_id, limits, 5) == {None: 2, "minute": 3}
+    assert await _times(rates, user_id, limits, 5) == {None: 2, "minute": 3}

@@ -14,8 +14,8 @@ from stripe import StripeClient, Subscription
 
 from aisaas.accounts.models import GrantingSubscription, Principal
 from aisaas.accounts.ports import Window
-from aisaas.adapters.redis_attempts import RedisAttempts
 from aisaas.adapters.redis_client import make_redis
+from aisaas.adapters.redis_limiter import RedisLimiter
 from aisaas.adapters.stripe_catalogue import StripeCatalogue
 from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.billing.plans.periods import running
@@ -53,15 +53,15 @@ async def client(payments: Counterpart) -> AsyncIterator[StripeClient]:
 
 
 @pytest.fixture
-async def limiter(stack: Stack) -> AsyncIterator[RedisAttempts]:
+async def limiter(stack: Stack) -> AsyncIterator[RedisLimiter]:
     redis = make_redis(stack.env["REDIS_URL"])
-    yield RedisAttempts(redis, prefix="tests:billing")
+    yield RedisLimiter(redis, prefix="tests:billing")
     await redis.aclose()
 
 
 @pytest.fixture
 async def checkout(
-    payments: Counterpart, billing: Billing, services: Services, limiter: RedisAttempts
+    payments: Counterpart, billing: Billing, services: Services, limiter: RedisLimiter
 ) -> AsyncIterator[Checkout]:
     sold = plans(services.settings)
     catalogue = StripeCatalogue(
@@ -426,11 +426,11 @@ async def test_provider_that_fails_leaves_the_page_and_changes_nothing(
 
 
 async def test_nobody_asks_the_provider_without_end(
-    checkout: Checkout, limiter: RedisAttempts, ada: Member
+    checkout: Checkout, limiter: RedisLimiter, ada: Member
 ) -> None:
     window = Window(f"billing:{ada.principal.user_id}", QUESTIONS, QUESTION_SECONDS)
     for _ in range(QUESTIONS):
-        assert await limiter.attempt(uuid4(), [window]) is None
+        assert await limiter.acquire(uuid4(), [window]) is None
     with pytest.raises(RateLimitedMinute) as refused:
         await checkout.subscribe(ada.principal, "pro")
     assert refused.value.retry_at is not None
@@ -459,7 +459,7 @@ async def test_answer_that_got_lost_makes_no_second_customer(
 
 
 async def test_installation_without_payments_says_so(
-    billing: Billing, services: Services, limiter: RedisAttempts, ada: Member
+    billing: Billing, services: Services, limiter: RedisLimiter, ada: Member
 ) -> None:
     quota = services.quota
     sold = plans(services.settings)

@@ -21,8 +21,8 @@ from stripe import StripeClient, StripeError
 
 from aisaas.accounts import people
 from aisaas.accounts.models import Principal
-from aisaas.adapters.redis_attempts import RedisAttempts
 from aisaas.adapters.redis_client import make_listening_redis, make_redis
+from aisaas.adapters.redis_limiter import RedisLimiter
 from aisaas.adapters.redis_signals import RedisSignals
 from aisaas.adapters.stripe_catalogue import StripeCatalogue
 from aisaas.adapters.stripe_payments import StripePayments
@@ -468,7 +468,7 @@ async def living(
         grace=GRACE,
         after_refund=after_refund,
     )
-    limiter = RedisAttempts(redis, prefix="tests:invoices")
+    limiter = RedisLimiter(redis, prefix="tests:invoices")
     try:
         async with sdk(payments.url) as client, control(payments.url) as till:
             # Events of others are none of this life's.

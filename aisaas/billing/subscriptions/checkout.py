@@ -21,7 +21,7 @@ from uuid import uuid4
 from aisaas import formats
 from aisaas.accounts import plans as held_plans
 from aisaas.accounts.models import Principal
-from aisaas.accounts.ports import AttemptLimiter, Window
+from aisaas.accounts.ports import Limiter, Window
 from aisaas.billing.plans.terms import Plan
 from aisaas.billing.ports import Invoice, InvoicePreview, Payments, PeriodAllowance
 from aisaas.billing.reservations.models import Allowance
@@ -114,7 +114,7 @@ class Checkout:
         service: ServiceDatabase,
         user: UserDatabase,
         payments: Payments | None,
-        limiter: AttemptLimiter,
+        limiter: Limiter,
         quota: Quota,
         plans: Mapping[str, Plan],
         subscriptions: Subscriptions | None,
@@ -351,14 +351,14 @@ class Checkout:
         """Raises RateLimitedMinute. Nothing is spent here: what can't be counted goes through."""
         window = Window(f"billing:{principal.user_id}", QUESTIONS, QUESTION_SECONDS)
         try:
-            wait = await self._limiter.attempt(uuid4(), [window])
+            full = await self._limiter.acquire(uuid4(), [window])
         except DependencyError:
             log.warning("questions to the payment provider are not counted: no Redis")
             return
-        if wait is not None:
+        if full is not None:
             raise RateLimitedMinute(
                 "You've tried this too often.",
-                retry_at=principal.read_at + timedelta(seconds=wait),
+                retry_at=principal.read_at + timedelta(seconds=full.seconds),
             )
 
     def _on(self) -> Payments:
