@@ -1,4 +1,4 @@
-"""The form for a card, and what a card is on paper.
+"""The form for a card, and whose card it becomes.
 
 Invariant: number and check digits are never written back into a page, and never kept.
 """
@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from devstack.stripe_fake import payment_methods, standing
 from devstack.stripe_fake.books import Books, Object
-from devstack.stripe_fake.pages.html import Html, joined, tag
 from devstack.stripe_fake.pages.routing import Fields
 from devstack.stripe_fake.payment_methods import BEHAVIOURS, Behaviour, CardDeclined
 
@@ -20,11 +19,8 @@ LAST_MONTH = 12
 # Which field a refusal is about, by the code that Stripe gives it; the others are about the card.
 ABOUT = {
     "incorrect_number": "number",
-    "invalid_number": "number",
-    "expired_card": "expires",
     "invalid_expiry_month": "expires",
     "invalid_expiry_year": "expires",
-    "incorrect_cvc": "cvc",
     "invalid_cvc": "cvc",
 }
 WHOLE = ""
@@ -86,10 +82,8 @@ def on_file(books: Books, customer: Object) -> Object | None:
         each["default_payment_method"] for each in _running(books, customer)
     ]
     chosen.append(customer["invoice_settings"]["default_payment_method"])
-    for given in chosen:
-        if given:
-            return books.get(payment_methods.KIND, given)
-    return None
+    given = next(filter(None, chosen), None)
+    return books.get(payment_methods.KIND, given) if given else None
 
 
 def use(books: Books, customer: Object, method: Object) -> None:
@@ -110,94 +104,9 @@ def declined(error: CardDeclined) -> dict[str, str]:
     return {ABOUT.get(error.code, WHOLE): error.message}
 
 
-def inputs(typed: Fields, wrong: Mapping[str, str]) -> Html:
-    return joined(
-        tag("p", wrong[WHOLE], class_="wrong notice", role="alert") if WHOLE in wrong else None,
-        text(
-            "number",
-            "Card number",
-            wrong,
-            autocomplete="cc-number",
-            inputmode="numeric",
-            maxlength=24,
-        ),
-        tag(
-            "div",
-            text(
-                "expires",
-                "Expires (MM/YY)",
-                wrong,
-                value=typed.get("expires", ""),
-                autocomplete="cc-exp",
-                maxlength=9,
-            ),
-            text("cvc", "CVC", wrong, autocomplete="cc-csc", inputmode="numeric", maxlength=4),
-            class_="pair",
-        ),
-        text(
-            "name",
-            "Name on card",
-            wrong,
-            value=typed.get("name", ""),
-            autocomplete="cc-name",
-            maxlength=LONGEST_NAME,
-        ),
-    )
-
-
-def note() -> Html:
+def to_try() -> list[tuple[str, str]]:
     """Which cards there are, and what each does."""
-    return tag(
-        "details",
-        tag("summary", "Cards to try"),
-        tag(
-            "p",
-            "Any month to come, any three digits and any name. No other card is taken.",
-            class_="quiet",
-        ),
-        tag(
-            "ul",
-            *(
-                tag("li", tag("code", _in_fours(number)), f" {MEANINGS[behaviour]}")
-                for number, behaviour in BEHAVIOURS.items()
-            ),
-            class_="plain",
-        ),
-        open=True,
-    )
-
-
-def text(
-    name: str,
-    label: str,
-    wrong: Mapping[str, str],
-    *,
-    required: bool = True,
-    **attributes: str | int,
-) -> Html:
-    """A field with its label, and what is wrong with it beside it."""
-    told = wrong.get(name)
-    return tag(
-        "label",
-        label,
-        tag(
-            "input",
-            id=name,
-            name=name,
-            required=required,
-            aria_invalid="true" if told else None,
-            aria_describedby=f"{name}-wrong" if told else None,
-            **attributes,
-        ),
-        tag("span", told, id=f"{name}-wrong", class_="wrong", role="alert") if told else None,
-    )
-
-
-def in_words(method: Object) -> str:
-    """`Visa ending in 4242, expires 12/2030`"""
-    card: Object = method["card"]
-    brand = str(card["brand"]).replace("_", " ").title()
-    return f"{brand} ending in {card['last4']}, expires {card['exp_month']:02}/{card['exp_year']}"
+    return [(_in_fours(number), MEANINGS[what]) for number, what in BEHAVIOURS.items()]
 
 
 def _in_fours(number: str) -> str:

@@ -14,19 +14,18 @@ from starlette.routing import BaseRoute
 
 from devstack.stripe_fake import checkout
 from devstack.stripe_fake.errors import PaymentsError
-from devstack.stripe_fake.pages import card, confirm, words
-from devstack.stripe_fake.pages.frame import link, page
-from devstack.stripe_fake.pages.html import Html, joined, tag
+from devstack.stripe_fake.pages import card, confirm
+from devstack.stripe_fake.pages.frame import message, page
 from devstack.stripe_fake.pages.routing import Fields, see, shown, submitted
 from devstack.stripe_fake.pages.sale import Sale
 from devstack.stripe_fake.payment_methods import CardDeclined
-from devstack.stripe_fake.periods import DAY
 from devstack.stripe_fake.services import Services
 
 NO_EMAIL = "Enter an address like name@example.com."
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 CODE = "promotion_code"
-BACK = "← Back without subscribing"
+DONE = "The subscription was taken out on this page. Nothing is left to do here."
+EXPIRED = "Nothing was paid. Start again from where you came."
 
 
 def routes(services: Services) -> list[BaseRoute]:
@@ -108,125 +107,21 @@ def _wrong_email(sale: Sale, fields: Fields) -> dict[str, str]:
 
 def _offer(sale: Sale, typed: Fields, wrong: Mapping[str, str]) -> Response:
     return page(
-        f"{'Try' if sale.trial_end else 'Subscribe to'} {sale.plan}",
-        tag("p", way_back) if (way_back := link(sale.session["cancel_url"], BACK)) else None,
-        tag(
-            "div",
-            tag("div", _bought(sale, typed, wrong)),
-            tag("div", _form(sale, typed, wrong)),
-            class_="columns",
-        ),
-        status=HTTPStatus.UNPROCESSABLE_ENTITY if wrong else HTTPStatus.OK,
-        width="wide",
+        "checkout",
         leads_to=(sale.success,),
-    )
-
-
-def _bought(sale: Sale, typed: Fields, wrong: Mapping[str, str]) -> Html:
-    return tag(
-        "section",
-        *_price(sale),
-        tag("ul", *(tag("li", term) for term in sale.usage)) if sale.usage else None,
-        tag("p", "What goes beyond is billed at the end of each period.", class_="quiet")
-        if sale.usage
-        else None,
-        tag("table", *(_sum(*each) for each in _sums(sale)), class_="total"),
-        _promotion(sale, typed, wrong) if sale.session["allow_promotion_codes"] else None,
-        class_="card",
-    )
-
-
-def _sums(sale: Sale) -> list[tuple[str, str]]:
-    off, currency = sale.session["total_details"]["amount_discount"], sale.session["currency"]
-    sums = [("Total due today", sale.due_today)]
-    return [("Discount", words.money(-off, currency)), *sums] if off else sums
-
-
-def _sum(name: str, amount: str) -> Html:
-    return tag("tr", tag("th", name, scope="row"), tag("td", amount, class_="amount"))
-
-
-def _promotion(sale: Sale, typed: Fields, wrong: Mapping[str, str]) -> Html:
-    taken = sale.promotion()
-    if taken is not None:
-        code, worth = taken
-        content = [
-            tag("p", tag("strong", code), f": {worth}", class_="good"),
-            tag("button", "Remove", tag("span", f" {code}", class_="unseen")),
-        ]
-    else:
-        content = [
-            card.text(CODE, "Promotion code", wrong, value=typed.get(CODE, ""), autocomplete="off"),
-            tag("button", "Apply"),
-        ]
-    return tag("form", *content, method="post", action=f"{sale.path}/promotion", class_="beside")
-
-
-def _price(sale: Sale) -> list[Html]:
-    if sale.trial_end is None:
-        return [tag("p", sale.base, class_="big")]
-    days = round((sale.trial_end - sale.books.now()) / DAY)
-    return [
-        tag("p", f"{words.count(days, 'day')} free", class_="big"),
-        tag("p", f"then {sale.base}"),
-        tag(
-            "p",
-            f"The first payment is on {words.day(sale.trial_end)}. Until then you can cancel and "
-            "pay nothing.",
-            class_="quiet",
-        ),
-    ]
-
-
-def _form(sale: Sale, typed: Fields, wrong: Mapping[str, str]) -> Html:
-    known = sale.email
-    email = (
-        tag("p", f"for {known}", class_="quiet")
-        if known
-        else card.text(
-            "email",
-            "Email",
-            wrong,
-            value=typed.get("email", ""),
-            type="email",
-            autocomplete="email",
-        )
-    )
-    return joined(
-        tag(
-            "form",
-            tag("h2", "Pay by card"),
-            email,
-            card.inputs(typed, wrong),
-            tag(
-                "button",
-                "Start trial" if sale.trial_end else "Pay and subscribe",
-                class_="main full",
-            ),
-            method="post",
-            action=sale.path,
-            class_="card",
-        ),
-        tag("section", card.note(), class_="card"),
+        sale=sale,
+        typed=typed,
+        wrong=wrong,
+        cards=card.to_try(),
     )
 
 
 def _over(sale: Sale) -> Response:
     """What is said to whoever comes back to a page that has served."""
     if sale.session["status"] == "complete":
-        return page(
-            "This is done",
-            tag("p", "The subscription was taken out on this page. Nothing is left to do here."),
-            tag("p", link(sale.success, "Go on", class_="button main")),
-            width="narrow",
-        )
-    return page(
-        "This page has expired",
-        tag("p", "Nothing was paid. Start again from where you came."),
-        tag("p", link(sale.session["cancel_url"], "Back", class_="button main")),
-        status=HTTPStatus.GONE,
-        width="narrow",
-    )
+        return message("This is done", DONE, way=(sale.success, "Go on"))
+    way = (sale.session["cancel_url"], "Back")
+    return message("This page has expired", EXPIRED, way=way, status=HTTPStatus.GONE)
 
 
 def _back(sale: Sale) -> Response:

@@ -1,33 +1,36 @@
-"""The frame around each page: one style sheet, and what a browser may do with it."""
+"""A page: its template, the one style sheet, and what a browser may do with it."""
 
 import base64
 import hashlib
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Literal
+from typing import Any
 from urllib.parse import urlsplit
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
-from devstack.stripe_fake.pages.html import Html, joined, tag
+from devstack.stripe_fake.pages import words
 
-STYLE = Path(__file__).with_name("style.css").read_text()
+TEMPLATES = Path(__file__).with_name("templates")
+STYLE = (TEMPLATES / "style.css").read_text()
 STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 # What may stand in the policy: a name or an address with a port, and nothing that would end it.
 PLACE = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?")
 
-Width = Literal["narrow", "middle", "wide"]
-
 
 def page(
-    title: str,
-    *content: str | None,
+    template: str,
+    *,
     status: int = HTTPStatus.OK,
-    width: Width = "middle",
     leads_to: tuple[str, ...] = (),
+    wrong: Mapping[str, str] | None = None,
+    **values: Any,
 ) -> HTMLResponse:
-    """`leads_to` are addresses elsewhere at which the answer to one of its forms may end."""
+    """`wrong` is what is wrong with a form, by field. `leads_to` are addresses elsewhere at which the
+    answer to a form may end."""
     # A browser minds where a form's answer leads, too.
     targets = " ".join(
         ["'self'", *sorted({origin for each in leads_to if (origin := _origin(each))})]
@@ -36,26 +39,9 @@ def page(
         f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; base-uri 'none'; "
         f"frame-ancestors 'none'; form-action {targets}"
     )
-    head = joined(
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", f"{title} · Stand-in for Stripe"),
-        tag("style", Html(STYLE)),
-    )
-    body = tag(
-        "body",
-        tag(
-            "header",
-            tag("strong", "Stand-in for Stripe"),
-            tag("span", "No money moves: this runs on your machine, for development."),
-            class_="banner",
-        ),
-        tag("main", tag("h1", title), *content),
-        class_=width,
-    )
     return HTMLResponse(
-        joined(Html("<!doctype html>"), tag("html", tag("head", head), body, lang="en")),
-        status_code=status,
+        _environment.get_template(f"{template}.html").render(values, wrong=wrong or {}),
+        status_code=HTTPStatus.UNPROCESSABLE_ENTITY if wrong else status,
         headers={
             "content-security-policy": policy,
             # Its own forms have to say where they come from; nobody else learns an address.
@@ -66,17 +52,16 @@ def page(
     )
 
 
-def notice(sentence: str, *, wrong: bool = False) -> Html:
-    """What a form has brought about."""
-    kind = "wrong" if wrong else "good"
-    return tag("p", sentence, class_=f"{kind} notice card", role="status")
+def message(
+    title: str, sentence: str, *, way: tuple[str, str] | None = None, status: int = HTTPStatus.OK
+) -> HTMLResponse:
+    """`way` is the address and the text of the link to go on by."""
+    return page("message", status=status, title=title, sentence=sentence, way=way)
 
 
-def link(address: str | None, text: str, *, class_: str | None = None) -> Html | None:
-    """A way to follow, if the address is one of the web (and not, say, a script)."""
-    if not address or not (address.startswith("/") or _origin(address)):
-        return None
-    return tag("a", text, href=address, class_=class_)
+def _followable(address: str | None) -> bool:
+    """Whether an address is one of the web (and not, say, a script)."""
+    return bool(address and (address.startswith("/") or _origin(address)))
 
 
 def _origin(address: str) -> str | None:
@@ -84,3 +69,14 @@ def _origin(address: str) -> str | None:
     if parts.scheme not in ("http", "https") or not PLACE.fullmatch(parts.netloc):
         return None
     return f"{parts.scheme}://{parts.netloc}"
+
+
+_environment = Environment(
+    loader=FileSystemLoader(TEMPLATES),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_environment.globals |= {"style": STYLE, "words": words}  # pyright: ignore[reportUnknownMemberType]
+_environment.tests["followable"] = _followable  # pyright: ignore[reportUnknownMemberType]

@@ -1,8 +1,7 @@
 """An invoice as it is shown, printed and paid."""
 
 import re
-from collections.abc import Mapping, Sequence
-from http import HTTPStatus
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -12,9 +11,8 @@ from starlette.routing import BaseRoute
 from devstack.stripe_fake import invoices, payment_methods
 from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.pages import card, confirm, words
-from devstack.stripe_fake.pages.frame import link, notice, page
-from devstack.stripe_fake.pages.html import Html, tag
-from devstack.stripe_fake.pages.routing import Fields, see, shown, submitted
+from devstack.stripe_fake.pages.frame import page
+from devstack.stripe_fake.pages.routing import Fields, Notice, see, shown, submitted
 from devstack.stripe_fake.payment_methods import CardDeclined
 from devstack.stripe_fake.services import Services
 
@@ -22,9 +20,9 @@ PORTAL = re.compile(r"bps_[A-Za-z0-9]+")
 ON_FILE = "on_file"
 PAID = "paid"
 TOLD = {
-    PAID: "The invoice is paid. Thank you.",
-    "failed": "The card was declined. Use another one.",
-    "unconfirmed": confirm.REFUSED,
+    PAID: Notice("The invoice is paid. Thank you."),
+    "failed": Notice("The card was declined. Use another one.", wrong=True),
+    "unconfirmed": Notice(confirm.REFUSED, wrong=True),
 }
 
 
@@ -39,8 +37,7 @@ def routes(services: Services) -> list[BaseRoute]:
         return _shown(books, invoice_of(request), _visited(request), {}, {}, told)
 
     async def show_for_printing(request: Request) -> Response:
-        invoice = invoice_of(request)
-        return page(title(invoice), sheet(books, invoice))
+        return page("invoice_print", **_sheet(books, invoice_of(request)))
 
     async def pay(request: Request, fields: Fields) -> Response:
         invoice, visited = invoice_of(request), _visited(request)
@@ -66,9 +63,9 @@ def routes(services: Services) -> list[BaseRoute]:
         method = _method(books, request, invoice)
         if invoice["status"] != "open":
             return _go_on(invoice, visited, "")
+        amount = words.money(invoice["amount_remaining"], invoice["currency"])
         return confirm.question(
-            f"{words.money(invoice['amount_remaining'], invoice['currency'])} for {title(invoice)}",
-            confirm_address(invoice, visited, method),
+            f"{amount} for {_title(invoice)}", confirm_address(invoice, visited, method)
         )
 
     async def decide(request: Request, fields: Fields) -> Response:
@@ -128,111 +125,36 @@ def _shown(
     told: str = "",
 ) -> Response:
     return page(
-        title(invoice),
-        tag("p", link(f"/portal/{visited}", "← Back to billing")) if visited else None,
-        notice(TOLD[told], wrong=told != PAID) if told in TOLD else None,
-        sheet(books, invoice),
-        _payment(books, invoice, visited, typed, wrong) if invoice["status"] == "open" else None,
-        tag("p", link(_address(invoice, "", "/print"), "For printing")),
-        status=HTTPStatus.UNPROCESSABLE_ENTITY if wrong else HTTPStatus.OK,
+        "invoice",
+        **_sheet(books, invoice),
+        action=_address(invoice, visited),
+        cards=card.to_try(),
+        on_file=invoices.method_of(books, invoice),
+        portal=visited,
+        told=TOLD.get(told),
+        typed=typed,
+        wrong=wrong,
     )
 
 
-def _payment(
-    books: Books, invoice: Object, visited: str, typed: Fields, wrong: Mapping[str, str]
-) -> Html:
-    on_file = invoices.method_of(books, invoice)
-    action = _address(invoice, visited)
-    return tag(
-        "section",
-        tag("h2", "Pay this invoice"),
-        tag(
-            "form",
-            tag("p", card.in_words(on_file)),
-            tag("button", "Pay with this card", name="with", value=ON_FILE, class_="main"),
-            method="post",
-            action=action,
-        )
-        if on_file
-        else None,
-        tag(
-            "details",
-            tag("summary", "Another card" if on_file else "Card"),
-            tag(
-                "form",
-                card.inputs(typed, wrong),
-                tag("button", "Pay", class_="main full"),
-                method="post",
-                action=action,
-            ),
-            card.note(),
-            open=on_file is None or bool(wrong),
-        ),
-        class_="card",
-    )
-
-
-def title(invoice: Object) -> str:
+def _title(invoice: Object) -> str:
     number = invoice.get("number")
     return f"Invoice {number}" if number else "Draft of an invoice"
 
 
-def sheet(books: Books, invoice: Object) -> Html:
-    """The invoice itself: for whom, for when, for what, how much."""
-    currency = invoice["currency"]
+def _sheet(books: Books, invoice: Object) -> Object:
     customer = books.get("customer", invoice["customer"]) or {}
-    for_whom = invoice.get("customer_name") or customer.get("name")
-    email = invoice.get("customer_email") or customer.get("email")
-    lines: Sequence[Object] = invoice["lines"]["data"]
-    return tag(
-        "section",
-        tag(
-            "p",
-            words.money(invoice["amount_due"], currency),
-            " ",
-            words.state(invoice["status"]),
-            class_="big",
-        ),
-        tag(
-            "dl",
-            _term(
-                "For", ", ".join(each for each in (for_whom, email) if each) or invoice["customer"]
-            ),
-            _term("Date", words.day(invoice["created"])),
-            _term("Period", words.period(invoice["period_start"], invoice["period_end"])),
-        ),
-        tag(
-            "table",
-            tag(
-                "thead",
-                tag(
-                    "tr",
-                    tag("th", "What", scope="col"),
-                    tag("th", "Amount", scope="col", class_="amount"),
-                ),
-            ),
-            tag("tbody", *(_line(line) for line in lines)),
-            tag("tfoot", *(_sum(name, amount, currency) for name, amount in _sums(invoice))),
-        ),
-        class_="card",
-    )
-
-
-def _term(name: str, text: str) -> Html:
-    return tag("div", tag("dt", name), tag("dd", text))
-
-
-def _line(line: Object) -> Html:
-    period: Object = line["period"]
-    return tag(
-        "tr",
-        tag(
-            "td",
-            line["description"],
-            tag("div", words.period(period["start"], period["end"]), class_="quiet"),
-        ),
-        tag("td", words.money(line["amount"], line["currency"]), class_="amount"),
-    )
+    people = [invoice[f"customer_{name}"] or customer.get(name) for name in ("name", "email")]
+    return {
+        "title": _title(invoice),
+        "invoice": invoice,
+        "terms": [
+            ("For", ", ".join(filter(None, people)) or invoice["customer"]),
+            ("Date", words.day(invoice["created"])),
+            ("Period", words.period(invoice["period_start"], invoice["period_end"])),
+        ],
+        "sums": _sums(invoice),
+    }
 
 
 def _sums(invoice: Object) -> list[tuple[str, int]]:
@@ -245,11 +167,3 @@ def _sums(invoice: Object) -> list[tuple[str, int]]:
     sums += [("Kept as credit", -total)] if total < 0 else []
     sums += [("Paid", paid)] if paid else []
     return [*sums, ("To be paid", left)] if left else sums
-
-
-def _sum(name: str, amount: int, currency: str) -> Html:
-    return tag(
-        "tr",
-        tag("th", name, scope="row"),
-        tag("td", words.money(amount, currency), class_="amount"),
-    )

@@ -1,12 +1,8 @@
 """What the start page tells of: customers with what they have and use, and the latest events."""
 
-from collections.abc import Sequence
-
 from devstack.stripe_fake import meters
 from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.pages import words
-from devstack.stripe_fake.pages.frame import link
-from devstack.stripe_fake.pages.html import Html, joined, tag
 from devstack.stripe_fake.standing import RUNNING
 from devstack.stripe_fake.subscription_items import metered
 
@@ -24,85 +20,42 @@ def next_renewal(books: Books) -> int | None:
     return min(ends, default=None)
 
 
-def customers(books: Books) -> Html:
+def customers(books: Books) -> tuple[list[Object], int]:
+    """The newest ones, and how many more there are."""
     living = [each for each in reversed(books.all("customer")) if not each.get("deleted")]
-    more = len(living) - CUSTOMERS
-    return tag(
-        "section",
-        tag("h2", "Customers"),
-        *(_customer(books, each) for each in living[:CUSTOMERS]),
-        None if living else tag("p", "None yet: the first one comes with the first checkout."),
-        tag("p", f"and {words.count(more, 'older one')}", class_="quiet") if more > 0 else None,
-        class_="card",
-        id="customers",
-    )
+    return [_customer(books, each) for each in living[:CUSTOMERS]], len(living) - CUSTOMERS
 
 
-def _customer(books: Books, customer: Object) -> Html:
-    subscriptions = list(reversed(books.all("subscription", customer=customer["id"])))
-    invoices = list(reversed(books.all("invoice", customer=customer["id"])))
-    name, email = customer["name"], customer["email"]
-    return tag(
-        "article",
-        tag("h3", name or email or customer["id"]),
-        tag("p", email, class_="quiet") if name and email else None,
-        *(_subscription(books, each) for each in subscriptions),
-        None if subscriptions else tag("p", "No subscription.", class_="quiet"),
-        _invoices(invoices[:INVOICES]) if invoices else None,
-        class_="entry",
-        id=customer["id"],
-    )
+def _customer(books: Books, customer: Object) -> Object:
+    found = {kind: books.all(kind, customer=customer["id"]) for kind in ("subscription", "invoice")}
+    return customer | {
+        "plans": [_plan(books, each) for each in reversed(found["subscription"])],
+        "invoices": found["invoice"][::-1][:INVOICES],
+    }
 
 
-def _subscription(books: Books, subscription: Object) -> Html:
-    items: Sequence[Object] = subscription["items"]["data"]
-    plan = words.plan_name(books, subscription)
-    used = [
-        _usage(books, subscription["customer"], item) for item in items if metered(item["price"])
-    ]
-    return joined(
-        tag(
-            "p",
-            tag("strong", plan),
-            " ",
-            words.state(subscription["status"]),
-            f" {words.what_comes(subscription)}",
-        ),
-        *(
-            tag("p", sentence, class_="quiet")
-            for sentence in used
-            if subscription["status"] in RUNNING
-        ),
-    )
+def _plan(books: Books, subscription: Object) -> Object:
+    items: list[Object] = subscription["items"]["data"]
+    return {
+        "name": words.plan_name(books, subscription),
+        "status": subscription["status"],
+        "comes": words.what_comes(subscription),
+        "used": [
+            _usage(books, subscription["customer"], item)
+            for item in items
+            if metered(item["price"]) and subscription["status"] in RUNNING
+        ],
+    }
 
 
 def _usage(books: Books, customer: str, item: Object) -> str:
     price = item["price"]
     start, end = item["current_period_start"], item["current_period_end"]
     used = meters.metered(books, customer, price["recurring"]["meter"], start, end)
-    noun = words.unit(books, price)
-    return f"{words.count(used, noun)} used since {words.day(start)}"
+    return f"{words.count(used, words.unit(books, price))} used since {words.day(start)}"
 
 
-def _invoices(invoices: Sequence[Object]) -> Html:
-    return tag(
-        "ul",
-        *(
-            tag(
-                "li",
-                link(f"/invoice/{invoice['id']}", invoice.get("number") or "Draft"),
-                f" of {words.day(invoice['created'])}: ",
-                words.money(invoice["total"], invoice["currency"]),
-                " ",
-                words.state(invoice["status"]),
-            )
-            for invoice in invoices
-        ),
-        class_="plain",
-    )
-
-
-def events(books: Books) -> Html:
+def events(books: Books) -> list[Object]:
     rows = books.database.execute(
         "select json_extract(o.body, '$.type'), json_extract(o.body, '$.created'), "
         "count(d.seq), total(d.delivered), total(d.attempts), max(d.last_status) "
@@ -111,54 +64,32 @@ def events(books: Books) -> Html:
         "group by o.seq order by o.seq desc",
         (EVENTS,),
     ).fetchall()
-    return tag(
-        "section",
-        tag("h2", "Latest events"),
-        None if rows else tag("p", "No invoices yet."),
-        tag(
-            "table",
-            tag(
-                "thead",
-                tag("tr", tag("th", "Event", scope="col"), tag("th", "Delivery", scope="col")),
-            ),
-            tag("tbody", *(_event(*row) for row in rows)),
-            class_="events",
-        )
-        if rows
-        else None,
-        class_="card",
-        id="events",
-    )
+    return [_event(*row) for row in rows]
 
 
 def _event(
     kind: str, created: int | str, wanted: int, taken: float, attempts: float, status: int | None
-) -> Html:
+) -> Object:
+    tone, delivery = _delivered(wanted, int(taken), int(attempts), status)
     at = created if isinstance(created, str) else words.instant(created)
-    return tag(
-        "tr",
-        tag("td", tag("code", kind), tag("div", at, class_="quiet")),
-        tag("td", _delivered(wanted, int(taken), int(attempts), status)),
-    )
+    return {"kind": kind, "at": at, "tone": tone, "delivery": delivery}
 
 
-def _delivered(wanted: int, taken: int, attempts: int, status: int | None) -> Html:
+def _delivered(wanted: int, taken: int, attempts: int, status: int | None) -> tuple[str, str]:
     if not wanted:
-        return tag("span", "nobody asked for it", class_="quiet")
-    tries = f", {words.count(attempts, 'attempt')}" if attempts > wanted else ""
+        return "quiet", "nobody asked for it"
     if taken == wanted:
-        return tag("span", f"delivered{tries}", class_="good")
+        tries = f", {words.count(attempts, 'attempt')}" if attempts > wanted else ""
+        return "good", f"delivered{tries}"
     if not attempts:
-        return tag("span", "waiting")
+        return "", "waiting"
     answered = f"last answer {status}" if status else "no answer"
-    return tag("span", f"waiting, {words.count(attempts, 'attempt')}, {answered}", class_="wrong")
+    return "wrong", f"waiting, {words.count(attempts, 'attempt')}, {answered}"
 
 
-def waiting(books: Books) -> str:
-    (number,) = books.database.execute(
-        "select count(*) from deliveries where not delivered"
+def deliveries(books: Books) -> tuple[int, int]:
+    """How many endpoints there are, and how much is on its way to them."""
+    return books.database.execute(
+        "select (select count(*) from objects where kind = 'webhook_endpoint'), "
+        "(select count(*) from deliveries where not delivered)"
     ).fetchone()
-    (endpoints,) = books.database.execute(
-        "select count(*) from objects where kind = 'webhook_endpoint'"
-    ).fetchone()
-    return f"{words.count(endpoints, 'endpoint')}; {number:,} to be delivered."

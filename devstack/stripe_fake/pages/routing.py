@@ -4,6 +4,7 @@ Invariant: nothing is changed by a request that a page of another site had a bro
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
@@ -13,8 +14,7 @@ from starlette.routing import Route
 
 from devstack.serving import log
 from devstack.stripe_fake.errors import PaymentsError
-from devstack.stripe_fake.pages.frame import page
-from devstack.stripe_fake.pages.html import tag
+from devstack.stripe_fake.pages.frame import message
 
 MAXIMUM_BYTES = 16 * 1024
 MOST_FIELDS = 40
@@ -22,6 +22,14 @@ FORM = "application/x-www-form-urlencoded"
 
 Fields = Mapping[str, str]
 Answer = Awaitable[Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a form has brought about, as the next page says it."""
+
+    sentence: str
+    wrong: bool = False
 
 
 class RefusedFormError(Exception):
@@ -47,7 +55,7 @@ def submitted(path: str, handler: Callable[[Request, Fields], Answer]) -> Route:
         try:
             fields = await _read(request)
         except RefusedFormError as refused:
-            return page("Not done", tag("p", refused.sentence), status=refused.status)
+            return message("Not done", refused.sentence, status=refused.status)
         return await _answered(path, handler(request, fields))
 
     return Route(path, endpoint, methods=["POST"])
@@ -63,11 +71,11 @@ async def _answered(path: str, answer: Answer) -> Response:
         return await answer
     except PaymentsError as error:
         title = "Not found" if error.status == HTTPStatus.NOT_FOUND else "Not done"
-        return page(title, tag("p", error.message), status=error.status)
+        return message(title, error.message, status=error.status)
     except Exception:  # noqa: BLE001  # the last line before the browser; logged, answered as 500
         log("unexpected error", failed=True, path=path)
         sentence = "Something went wrong here. The log of this server says where."
-        return page("Not done", tag("p", sentence), status=HTTPStatus.INTERNAL_SERVER_ERROR)
+        return message("Not done", sentence, status=HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 async def _read(request: Request) -> Fields:

@@ -15,6 +15,7 @@ from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.errors import missing_resource
 from devstack.stripe_fake.invoice_lines import name_of
 from devstack.stripe_fake.pages import words
+from devstack.stripe_fake.periods import DAY
 from devstack.stripe_fake.subscription_items import metered
 
 # What the address to come back to may have in it.
@@ -59,6 +60,10 @@ class Sale:
         return subscriptions.trial_end(self.books, self.session["_subscription_data"])
 
     @property
+    def trial_days(self) -> int:
+        return round(((self.trial_end or 0) - self.books.now()) / DAY)
+
+    @property
     def due_today(self) -> str:
         return words.money(self.session["amount_total"], self.session["currency"])
 
@@ -83,9 +88,11 @@ class Sale:
             raise missing_resource("payment_method", given, "payment_method")
         return found
 
-    def promotion(self) -> tuple[str, str] | None:
+    @property
+    def promotion(self) -> dict[str, str] | None:
         """The code that was taken, and what it is good for."""
         if self.session["_promotion"] is None:
             return None
         code = self.books.need("promotion_code", self.session["_promotion"])
-        return code["code"], discounts.in_words(discounts.coupon_of(self.books, code))
+        worth = discounts.in_words(discounts.coupon_of(self.books, code))
+        return {"code": code["code"], "worth": worth}

@@ -1,4 +1,4 @@
-"""The start page: what there is, and what can be made to happen. Its sections are in `overview`."""
+"""The start page: what there is, and what can be made to happen. What it tells of is in `overview`."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -6,10 +6,9 @@ from starlette.routing import BaseRoute
 
 from devstack.stripe_fake.books import Books
 from devstack.stripe_fake.errors import PaymentsError
-from devstack.stripe_fake.faults import EVERY_OPERATION, Fault, Faults
+from devstack.stripe_fake.faults import EVERY_OPERATION, Fault
 from devstack.stripe_fake.pages import overview, words
 from devstack.stripe_fake.pages.frame import page
-from devstack.stripe_fake.pages.html import Html, joined, tag
 from devstack.stripe_fake.pages.routing import Fields, see, shown, submitted
 from devstack.stripe_fake.periods import boundary
 from devstack.stripe_fake.services import Services
@@ -45,20 +44,25 @@ def routes(services: Services) -> list[BaseRoute]:
     books = services.books
 
     async def show(_request: Request) -> Response:
+        newest, older = overview.customers(books)
+        endpoints, waiting = overview.deliveries(books)
+        now, ours = services.deliverer.unreliability, [fault for fault, _, _ in FAULTS.values()]
+        active = services.faults.active
         return page(
-            "Payments on this machine",
-            tag(
-                "p",
-                "Checkout, the billing portal, invoices and webhooks behave as at Stripe, as far as "
-                "this product uses them. Time can be moved, and things can be made to go wrong.",
-            ),
-            tag(
-                "div",
-                tag("div", _clock(books), _faults(services.faults), _delivery(services)),
-                tag("div", overview.customers(books), overview.events(books)),
-                class_="columns",
-            ),
-            width="wide",
+            "start",
+            now=books.now(),
+            ahead=books.clock.ahead,
+            renewal=overview.next_renewal(books),
+            faults={name: words_of for name, (_, *words_of) in FAULTS.items()},
+            faults_on=[name for name, (fault, *_) in FAULTS.items() if fault in active],
+            other_faults=[_fault_in_words(each) for each in active if each not in ours],
+            delivery=DELIVERY,
+            delivery_on=[name for name in DELIVERY if getattr(now, name)],
+            endpoints=endpoints,
+            waiting=waiting,
+            customers=newest,
+            older=older,
+            events=overview.events(books),
         )
 
     async def move_time(_request: Request, fields: Fields) -> Response:
@@ -113,109 +117,9 @@ def _turned(
     raise PaymentsError("There is no such switch.")
 
 
-def _clock(books: Books) -> Html:
-    ahead, renewal = books.clock.ahead, overview.next_renewal(books)
-    buttons = [("hour", "+1 hour"), ("day", "+1 day"), ("week", "+1 week"), ("month", "+1 month")]
-    if renewal is not None:
-        buttons.append(("renewal", "To the next renewal"))
-    upcoming = f" The next renewal or end is on {words.instant(renewal)}." if renewal else ""
-    return tag(
-        "section",
-        tag("h2", "Time"),
-        tag("p", words.instant(books.now()), class_="big"),
-        tag(
-            "p",
-            f"{words.duration(ahead)} ahead of this machine." if ahead else "As on this machine.",
-            upcoming,
-            " It only goes forward, and what falls due in between is done.",
-            class_="quiet",
-        ),
-        tag(
-            "form",
-            *(tag("button", text, name="forward", value=value) for value, text in buttons),
-            method="post",
-            action="/start/time",
-            class_="row",
-        ),
-        class_="card",
-        id="time",
-    )
-
-
-def _faults(faults: Faults) -> Html:
-    switches = [
-        _switch("/start/faults", kind, name, meaning, on=fault in faults.active)
-        for kind, (fault, name, meaning) in FAULTS.items()
-    ]
-    ours = [fault for fault, _, _ in FAULTS.values()]
-    others = [_fault_in_words(fault) for fault in faults.active if fault not in ours]
-    return tag(
-        "section",
-        tag("h2", "What goes wrong"),
-        tag("p", "Between the product and its calls to this server.", class_="quiet"),
-        *switches,
-        _others(others) if others else None,
-        class_="card",
-        id="faults",
-    )
-
-
-def _others(sentences: list[str]) -> Html:
-    return joined(
-        tag("h3", "Besides, as a program asked for"),
-        tag("ul", *(tag("li", sentence) for sentence in sentences)),
-        tag(
-            "form",
-            tag("button", "End everything that goes wrong"),
-            method="post",
-            action="/start/faults/end",
-        ),
-    )
-
-
 def _fault_in_words(fault: Fault) -> str:
     where = "every call" if fault.operation == EVERY_OPERATION else fault.operation
     times = (
         "until it is ended" if fault.times is None else f"{words.count(fault.times, 'more time')}"
     )
     return f"{fault.kind.replace('_', ' ')} at {where}, {times}"
-
-
-def _delivery(services: Services) -> Html:
-    now = services.deliverer.unreliability
-    state = {"paused": now.paused, "shuffle": now.shuffle, "duplicate": now.duplicate > 0}
-    return tag(
-        "section",
-        tag("h2", "How webhooks arrive"),
-        tag("p", overview.waiting(services.books), class_="quiet"),
-        *(
-            _switch("/start/webhooks", name, title, meaning, on=state[name])
-            for name, (title, meaning) in DELIVERY.items()
-        ),
-        class_="card",
-        id="webhooks",
-    )
-
-
-def _switch(action: str, name: str, title: str, meaning: str, *, on: bool) -> Html:
-    verb = "off" if on else "on"
-    return tag(
-        "form",
-        tag(
-            "p",
-            tag("strong", title),
-            tag("span", " is on: " if on else ": ", class_="wrong" if on else None),
-            meaning,
-        ),
-        tag(
-            "button",
-            "Turn ",
-            verb,
-            tag("span", f" {title}", class_="unseen"),
-            name=verb,
-            value=name,
-        ),
-        method="post",
-        action=action,
-        class_="switch",
-    )

@@ -12,8 +12,6 @@ from starlette.responses import Response
 from devstack.stripe_fake import customers, invoices, payment_methods, portal_api, standing
 from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.errors import PaymentsError, missing_resource
-from devstack.stripe_fake.pages.frame import link
-from devstack.stripe_fake.pages.html import Html, tag
 from devstack.stripe_fake.pages.routing import see
 
 
@@ -34,6 +32,10 @@ class Visit:
     def require(self, feature: str) -> None:
         if not self.offers(feature):
             raise PaymentsError("This is not offered here.", status=HTTPStatus.FORBIDDEN)
+
+    @property
+    def cancels_at_once(self) -> bool:
+        return self.feature("subscription_cancel")["mode"] == "immediately"
 
     def subscriptions(self) -> list[Object]:
         """Those that still run; else the last that did."""
@@ -64,10 +66,6 @@ class Visit:
         if found["customer"] not in (None, self.customer["id"]):
             raise missing_resource("payment_method", found["id"], "payment_method")
         return found
-
-    def way_back(self) -> Html | None:
-        way = link(self.session["return_url"], "← Back to the product")
-        return tag("p", way) if way else None
 
     def back(self, told: str) -> Response:
         return see(f"{self.path}?told={told}")

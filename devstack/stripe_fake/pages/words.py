@@ -8,7 +8,6 @@ from typing import Any
 from devstack.stripe_fake import standing
 from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.invoice_lines import costs, name_of
-from devstack.stripe_fake.pages.html import Html, tag
 from devstack.stripe_fake.subscription_items import metered
 
 CENTS = Decimal(100)
@@ -130,9 +129,9 @@ STATES = {
 GOOD, BAD = frozenset({"active", "trialing", "paid"}), frozenset({"past_due", "unpaid", "open"})
 
 
-def state(status: str) -> Html:
-    kind = " good" if status in GOOD else " wrong" if status in BAD else ""
-    return tag("span", STATES.get(status, status), class_=f"state{kind}")
+def tone(status: str) -> str:
+    """The class of its color."""
+    return " good" if status in GOOD else " wrong" if status in BAD else ""
 
 
 def base_item(subscription: Object) -> Object | None:
@@ -171,6 +170,15 @@ def period(start: int, end: int) -> str:
 def base_terms(price: Object, quantity: int) -> str:
     """`$20.00 a month`"""
     return f"{money(costs(price, quantity), price['currency'])} {interval(price)}"
+
+
+def card(method: Object) -> str:
+    """`Visa ending in 4242, expires 12/2030`"""
+    shown: Object = method["card"]
+    brand = str(shown["brand"]).title()
+    return (
+        f"{brand} ending in {shown['last4']}, expires {shown['exp_month']:02}/{shown['exp_year']}"
+    )
 
 
 def sentence(words: str) -> str:
