@@ -53,6 +53,7 @@ AUTH_VARIABLES = (
     "AUTH_PASSWORD_KIB",
 )
 DEMO_VARIABLES = ("APP_ENV", "DEMO_TOKENS_PER_SECOND")
+PAYMENTS_VARIABLES = ("APP_ENV", "PAYMENTS_STRICT")
 
 Step = Callable[[str], AbstractContextManager[None]]
 
@@ -266,7 +267,7 @@ class Stack:
 
     def _start_payments(self, port: int) -> Process:
         url, secrets = f"http://{HOST}:{port}", self._secrets
-        env = for_python("APP_ENV") | {
+        env = for_python(*PAYMENTS_VARIABLES) | {
             "PAYMENTS_PORT": str(port),
             "PAYMENTS_DATA_DIR": str(self.folder.path / PAYMENTS),
             "PAYMENTS_KEY": secrets["payments_key"],

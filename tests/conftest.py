@@ -85,7 +85,7 @@ def _own_environment() -> Generator[None]:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[Stack]:
     """Postgres, Valkey, the sign-in server and the demo model, migrated and at full speed."""
-    os.environ["DEMO_TOKENS_PER_SECOND"] = "0"
+    os.environ |= {"DEMO_TOKENS_PER_SECOND": "0", "PAYMENTS_STRICT": "true"}
     with Stack(tmp_path_factory.mktemp("aisaas")) as running:
         upgrade(running.env["MIGRATION_DATABASE_URL"])
         yield running

@@ -25,7 +25,7 @@ TICK_SECONDS = 1.0
 
 
 async def run(config: Config) -> None:
-    books = Books(config.data_dir / "books.sqlite")
+    books = Books(config.data_dir / "books.sqlite", strict=config.strict)
     preset(books, config)
     deliverer = Deliverer(books)
     app = build_app(Services(config, books, deliverer))

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from devstack.stripe_fake import answers
 from devstack.stripe_fake.clock import Clock
 from devstack.stripe_fake.errors import missing_resource
 
@@ -48,7 +49,8 @@ class Due:
 class Books:
     """The objects, the clock and what is to be told about them."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, strict: bool = True) -> None:
+        """`strict` refuses to emit what has not the types of the SDK."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.database = sqlite3.connect(path, isolation_level=None)
         self.database.execute("pragma journal_mode = wal")
@@ -57,6 +59,7 @@ class Books:
         self.database.executescript(Path(__file__).with_name("schema.sql").read_text())
         moves = self.database.execute("select wall, ahead from clock_moves order by rowid")
         self.clock = Clock([(wall, ahead) for wall, ahead in moves])
+        self.strict = strict
         self.at_due: list[Due] = []
         self.after_commit: list[Callable[[], None]] = []
         # What ends with a customer, done before they are deleted and in the same transaction.
@@ -223,6 +226,9 @@ class Books:
 
     def _deliver(self, event: Object) -> Object:
         thin = event["object"] == "v2.core.event"
+        # How many endpoints wait for it is told when somebody looks.
+        whole = event if thin else event | {"pending_webhooks": 0}
+        answers.check(whole, strict=self.strict)
         wanted = [
             endpoint["id"]
             for endpoint in self.all("webhook_endpoint", status="enabled")

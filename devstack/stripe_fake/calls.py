@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from devstack.serving import log
-from devstack.stripe_fake import idempotency, test_clocks
+from devstack.stripe_fake import answers, idempotency, test_clocks
 from devstack.stripe_fake.errors import PaymentsError, TriedError, unauthorized
 from devstack.stripe_fake.expand import render
 from devstack.stripe_fake.faults import Silence, SilenceError
@@ -96,7 +96,9 @@ def _perform(
         with books.transaction():
             try:
                 with test_clocks.at_its_time(call, changes=operation.method != "GET"):
-                    answer = Answer(HTTPStatus.OK, render(books, operation.handler(call), expand))
+                    body = render(books, operation.handler(call), expand)
+                answers.check(body, strict=books.strict)
+                answer = Answer(HTTPStatus.OK, body)
             except TriedError as error:
                 answer = Answer(error.status, error.body)
             if keep_as:

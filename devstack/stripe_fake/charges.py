@@ -12,6 +12,11 @@ from devstack.stripe_fake.errors import PaymentsError, missing_param, missing_re
 from devstack.stripe_fake.operations import Call, Operation, merged_metadata, only, page
 
 KIND = "charge"
+# What a charge tells of its card.
+CARD = (
+    *("brand", "checks", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4"),
+    *("regulated_status", "wallet"),
+)
 FAILURE = "generic_decline"
 FAILURE_MESSAGE = "Your card was declined."
 EVIDENCE_SECONDS = 7 * 24 * 3600
@@ -47,7 +52,10 @@ def charge(books: Books, invoice: Object, method: Object, amount: int) -> bool:
         "paid": succeeded,
         "payment_intent": books.new_id("pi"),
         "payment_method": method["id"],
-        "payment_method_details": {"card": method["card"], "type": "card"},
+        "payment_method_details": {
+            "card": {name: method["card"][name] for name in CARD},
+            "type": "card",
+        },
         "receipt_email": invoice["customer_email"],
         "receipt_url": None,
         "refunded": False,
@@ -124,12 +132,14 @@ def open_dispute(books: Books, charged: Object, reason: str = "fraudulent") -> O
         "created": books.now(),
         "currency": charged["currency"],
         "enhanced_eligibility_types": [],
-        "evidence": {},
+        "evidence": {"enhanced_evidence": {}},
         "evidence_details": {
             "due_by": books.now() + EVIDENCE_SECONDS,
+            "enhanced_eligibility": {},
             "has_evidence": False,
             "past_due": False,
             "submission_count": 0,
+            "submission_method": "not_submitted",
         },
         "is_charge_refundable": False,
         "livemode": False,

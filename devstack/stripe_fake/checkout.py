@@ -85,6 +85,9 @@ def create(call: Call) -> Object:
         "created": now,
         "currency": prices[0]["currency"],
         "custom_fields": [],
+        "custom_text": dict.fromkeys(
+            ("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")
+        ),
         "customer": customer["id"] if customer else None,
         "customer_account": None,
         "customer_creation": None if customer else "always",
@@ -112,7 +115,7 @@ def create(call: Call) -> Object:
         "subscription": None,
         "success_url": params["success_url"],
         "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
-        "ui_mode": "hosted",
+        "ui_mode": "hosted_page",
         "url": f"{call.base_url}/checkout/{session_id}",
         "_customer_update": params.get("customer_update") or {},
         "_items": params["line_items"],

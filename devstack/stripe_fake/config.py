@@ -18,6 +18,8 @@ class Config:
     webhook_secret: str = field(default="", repr=False)
     thin_webhook_url: str = ""
     thin_webhook_secret: str = field(default="", repr=False)
+    # Whether an answer that isn't as the SDK's types say fails.
+    strict: bool = False
 
     @property
     def base_url(self) -> str:
@@ -56,4 +58,5 @@ def read_config(environment: Mapping[str, str]) -> Config:
         webhook_secret=environment.get("PAYMENTS_WEBHOOK_SECRET", ""),
         thin_webhook_url=environment.get("PAYMENTS_THIN_WEBHOOK_URL", ""),
         thin_webhook_secret=environment.get("PAYMENTS_THIN_WEBHOOK_SECRET", ""),
+        strict=environment.get("PAYMENTS_STRICT") == "true",
     )

@@ -89,13 +89,17 @@ def update(call: Call) -> Object:
 
 
 def delete(call: Call) -> Object:
-    books = call.books
-    customer = living(books, call.path["customer"], "id")
+    customer = living(call.books, call.path["customer"], "id")
+    erase(call.books, customer)
+    return _but_deleted(customer | {"deleted": True})
+
+
+def erase(books: Books, customer: Object) -> None:
+    """With everything that ends with them. The event still shows who they were."""
     for prepare in books.at_customer_deleted:
         prepare(books, customer)
     books.save(customer | {"deleted": True})
     books.emit("customer.deleted", customer)
-    return _but_deleted(customer | {"deleted": True})
 
 
 def list_all(call: Call) -> Object:

@@ -37,6 +37,10 @@ FEATURES: Object = {
         "mode": "at_period_end",
         "proration_behavior": "none",
     },
+    "subscription_pause": {
+        "duration": {"interval_options": [], "type": "indefinite"},
+        "enabled": False,
+    },
     "subscription_update": {
         "billing_cycle_anchor": None,
         "default_allowed_updates": [],

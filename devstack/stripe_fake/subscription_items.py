@@ -66,6 +66,7 @@ def new(
         "current_period_start": period[0],
         "discounts": [],
         "metadata": {},
+        "plan": plan_of(price),
         "price": price,
         "quantity": None if metered(price) else 1 if quantity is None else quantity,
         "subscription": subscription,
@@ -74,12 +75,30 @@ def new(
     }
 
 
+def at_price(item: Object, price: Object, quantity: int | None) -> Object:
+    """The same item, with a price in place of its former one."""
+    return item | {"plan": plan_of(price), "price": price, "quantity": quantity}
+
+
+def plan_of(price: Object) -> Object:
+    """The price as plans were written before there were prices."""
+    same = ("active", "billing_scheme", "created", "currency", "id", "livemode", "metadata")
+    recurring = ("interval", "interval_count", "meter", "trial_period_days", "usage_type")
+    return {
+        "object": "plan",
+        "amount": price["unit_amount"],
+        "amount_decimal": price["unit_amount_decimal"],
+        "transform_usage": None,
+        **{name: price[name] for name in (*same, "nickname", "product", "tiers_mode")},
+        **{name: price["recurring"][name] for name in recurring},
+    }
+
+
 def listed(subscription: str, items: Sequence[Object]) -> Object:
     return {
         "object": "list",
         "data": list(items),
         "has_more": False,
-        "total_count": len(items),
         "url": f"/v1/subscription_items?subscription={subscription}",
     }
 

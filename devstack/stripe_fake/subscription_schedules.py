@@ -247,9 +247,9 @@ def _item(books: Books, subscription: Object, given: Object, present: Sequence[O
     same = [item for item in present if item["price"]["id"] == price["id"]]
     kind = [item for item in present if items_of.metered(item["price"]) == items_of.metered(price)]
     if same:
-        return same[0] | {"price": price, "quantity": given["quantity"]}
+        return items_of.at_price(same[0], price, given["quantity"])
     if kind and not items_of.metered(price):
-        return kind[0] | {"price": price, "quantity": given["quantity"]}
+        return items_of.at_price(kind[0], price, given["quantity"])
     period = standing.period(subscription)
     return items_of.new(books, subscription["id"], price, given["quantity"], period)
 

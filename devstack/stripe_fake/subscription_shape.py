@@ -31,6 +31,7 @@ def new(
         "billing_cycle_anchor": trial_end or now,
         "billing_cycle_anchor_config": None,
         "billing_mode": mode(books, billing_mode),
+        "billing_schedules": [],
         "billing_thresholds": None,
         "cancel_at": None,
         "cancel_at_period_end": False,

@@ -277,7 +277,7 @@ def _found(call: Call) -> Object:
 def _up_to_date(books: Books, subscription: Object) -> Object:
     """With its prices as they are now: their names and keys change."""
     items = [
-        item | {"price": books.need("price", item["price"]["id"])}
+        items_of.at_price(item, books.need("price", item["price"]["id"]), item["quantity"])
         for item in subscription["items"]["data"]
     ]
     return subscription | {"items": items_of.listed(subscription["id"], items)}

@@ -89,7 +89,7 @@ def _changed(
             quantity = change.get("quantity", former["quantity"] or 1)
         # Usage of before is the former price's.
         begins = {"_from": books.now()} if price["id"] != former["price"]["id"] else {}
-        items[given] = former | {"price": price, "quantity": quantity} | begins
+        items[given] = items_of.at_price(former, price, quantity) | begins
     return list(items.values())
 
 

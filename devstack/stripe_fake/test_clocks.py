@@ -14,7 +14,7 @@ from stripe.params.test_helpers._test_clock_delete_params import TestClockDelete
 from stripe.params.test_helpers._test_clock_list_params import TestClockListParams
 from stripe.params.test_helpers._test_clock_retrieve_params import TestClockRetrieveParams
 
-from devstack.stripe_fake import standing
+from devstack.stripe_fake import customers, standing
 from devstack.stripe_fake import subscription_items as items_of
 from devstack.stripe_fake.agenda import DUE, waiting
 from devstack.stripe_fake.books import Books, Object
@@ -96,9 +96,7 @@ def delete(call: Call) -> Object:
     books, clock = call.books, retrieve(call)
     for customer in books.all("customer", test_clock=clock["id"]):
         if not customer.get("deleted"):
-            for prepare in books.at_customer_deleted:
-                prepare(books, customer)
-            books.emit("customer.deleted", books.save(customer | {"deleted": True}))
+            customers.erase(books, customer)
     books.remove(clock)
     books.emit(f"{KIND}.deleted", clock)
     return {"id": clock["id"], "object": KIND, "deleted": True}

@@ -40,6 +40,7 @@ def variables_for(folder: Path, **more: str) -> dict[str, str]:
         "PAYMENTS_PORT": str(free_port()),
         "PAYMENTS_DATA_DIR": str(folder),
         "PAYMENTS_KEY": KEY,
+        "PAYMENTS_STRICT": "true",
         **more,
     }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from devstack.stripe_fake import meter_events, meters
+from devstack.stripe_fake.answers import WrongAnswerError, check
 from devstack.stripe_fake.books import Books, Due
 from devstack.stripe_fake.clock import Clock
 from devstack.stripe_fake.errors import PaymentsError
@@ -37,6 +38,11 @@ def thing(books: Books, name: str, **more: object) -> dict[str, object]:
     return {"object": "thing", "id": name, "created": books.now(), **more}
 
 
+def coupon(books: Books, name: str, **more: object) -> dict[str, object]:
+    fixed = {"duration": "once", "livemode": False, "times_redeemed": 0, "valid": True}
+    return thing(books, name, **fixed) | {"object": "coupon", **more}
+
+
 def test_what_raises_leaves_nothing_behind(books: Books, tmp_path: Path) -> None:
     told: list[str] = []
     books.after_commit.append(lambda: told.append("committed"))
@@ -47,7 +53,7 @@ def test_what_raises_leaves_nothing_behind(books: Books, tmp_path: Path) -> None
         with books.transaction():
             books.save(thing(books, "kept", size=2))
             books.add(thing(books, "lost"))
-            books.emit("thing.created", thing(books, "lost"))
+            books.emit("coupon.created", coupon(books, "lost"))
             books.need("thing", "nowhere")
 
     with pytest.raises(PaymentsError):
@@ -63,9 +69,53 @@ def test_what_raises_leaves_nothing_behind(books: Books, tmp_path: Path) -> None
 
 def test_what_is_its_own_is_kept_and_never_shown(books: Books) -> None:
     with books.transaction():
-        event = books.emit("thing.created", thing(books, "x", _secret="s", inner={"_own": 1}))
+        event = books.emit("coupon.created", coupon(books, "x", _secret="s", metadata={"_own": 1}))
     assert "_secret" not in event["data"]["object"]
-    assert event["data"]["object"]["inner"] == {}
+    assert event["data"]["object"]["metadata"] == {}
+
+
+@pytest.mark.parametrize(
+    ("more", "wrong"),
+    [
+        ({"applies_to": {}}, "coupon.applies_to.products: missing"),
+        ({"colour": "red"}, "coupon.colour: unknown"),
+        ({"duration": "a while"}, "coupon.duration: not one of forever, once, repeating"),
+        ({"times_redeemed": None}, "coupon.times_redeemed: NoneType instead of int"),
+        ({"valid": 1}, "coupon.valid: int instead of bool"),
+        ({"currency": ["usd"]}, "coupon.currency: list instead of str"),
+        ({"metadata": {"a": 1}}, "coupon.metadata.a: int instead of str"),
+        ({"deleted": True}, "coupon.valid: wrong when deleted"),
+    ],
+)
+def test_answer_that_stripe_would_not_give_is_a_bug(
+    books: Books, more: dict[str, object], wrong: str
+) -> None:
+    check(coupon(books, "x"), strict=True)
+    bad = coupon(books, "x", **more)
+    with pytest.raises(WrongAnswerError) as alone:
+        check(bad, strict=True)
+    assert wrong in str(alone.value).split("; ")
+    listed = {"object": "list", "data": [bad], "has_more": False, "url": "/v1/coupons"}
+    with pytest.raises(WrongAnswerError) as in_list:
+        check(listed, strict=True)
+    assert wrong.replace("coupon.", "list.data.0.", 1) in str(in_list.value).split("; ")
+    with pytest.raises(WrongAnswerError) as told, books.transaction():
+        books.emit("coupon.created", bad)
+    assert wrong.replace("coupon.", "event.data.object.", 1) in str(told.value).split("; ")
+    assert books.all("event") == []
+    check(bad, strict=False)
+
+
+def test_answer_lacks_nothing_that_stripe_always_gives(books: Books) -> None:
+    whole = coupon(books, "x")
+    for name in whole.keys() - {"object"}:
+        without = {key: value for key, value in whole.items() if key != name}
+        with pytest.raises(WrongAnswerError, match=rf"^coupon\.{name}: missing$"):
+            check(without, strict=True)
+    with pytest.raises(WrongAnswerError, match="colour: unknown"):
+        books.emit("coupon.updated", whole, {"colour": "red"})
+    with pytest.raises(WrongAnswerError, match="valid: str instead of bool"):
+        books.emit("coupon.updated", whole, {"valid": "yes"})
 
 
 def test_an_instant_before_a_move_is_not_moved() -> None:
