@@ -1,7 +1,7 @@
 """A backup of an embedded install, in one file, and the way back.
 
 In it: the database (a dump, so that another version of Postgres can read it), the books of the
-payments stand-in, and the secrets that belong to both. Not in it: Redis, which holds nothing that has
+Stripe fake, and the secrets that belong to both. Not in it: Redis, which holds nothing that has
 to outlast a day, and logs. Invariants: a file is whole or not there; nothing is touched before all of a
 backup was read and found sound; what a restore replaces is put aside, never deleted.
 """

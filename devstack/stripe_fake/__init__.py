@@ -1,4 +1,4 @@
-"""A stateful counterpart of Stripe for development, spoken to through Stripe's own SDK.
+"""A stateful fake of Stripe for development, spoken to through Stripe's own SDK.
 
 It stands in where the product depends on Stripe's behaviour: requests are read against the SDK's own
 typed parameters, so that what Stripe would refuse is refused here; what was answered survives a

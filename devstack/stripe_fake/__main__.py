@@ -52,7 +52,7 @@ async def _tick(books: Books) -> None:
 def main(environment: Mapping[str, str]) -> int:
     set_up_logging()
     try:
-        refuse_outside_development(environment, "The stand-in for Stripe")
+        refuse_outside_development(environment, "The Stripe fake")
         asyncio.run(run(read_config(environment)))
     except MisconfiguredError as error:
         sys.stderr.write(f"payments: {error}\n")

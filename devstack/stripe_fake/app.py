@@ -20,6 +20,7 @@ from devstack.stripe_fake import (
     engine,
     event_destinations,
     events,
+    frozen_clocks,
     invoice_calls,
     invoices,
     meter_events,
@@ -30,7 +31,6 @@ from devstack.stripe_fake import (
     products,
     subscription_schedules,
     subscriptions,
-    test_clocks,
     webhook_endpoints,
 )
 from devstack.stripe_fake.books import Due
@@ -58,7 +58,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *events.OPERATIONS,
     *webhook_endpoints.OPERATIONS,
     *event_destinations.OPERATIONS,
-    *test_clocks.OPERATIONS,
+    *frozen_clocks.OPERATIONS,
 )
 # Routes besides the API: pages and the control of tests.
 PAGES: tuple[Routes, ...] = (
@@ -74,7 +74,7 @@ DUE: tuple[Due, ...] = (
     invoices.WAITING,
     engine.WAITING,
     checkout.WAITING,
-    test_clocks.WAITING,
+    frozen_clocks.WAITING,
 )
 
 

@@ -1,7 +1,7 @@
-"""Everything the counterpart knows, in one SQLite file.
+"""Everything the fake knows, in one SQLite file.
 
 An object is a dict in the shape of Stripe's API, with references as ids. Keys that begin with an
-underscore are the counterpart's own: kept, and never shown.
+underscore are the fake's own: kept, and never shown.
 
 Invariant: what happens inside `transaction` happens whole or not at all, whatever ends it, a
 `kill -9` included. Nothing is awaited inside one, so that there is never a second one.
@@ -244,7 +244,7 @@ class Books:
 
 
 def shown(value: Any) -> Any:
-    """A value without what is the counterpart's own."""
+    """A value without what is the fake's own."""
     if isinstance(value, dict):
         pairs = cast("dict[str, Any]", value)
         return {name: shown(each) for name, each in pairs.items() if not name.startswith("_")}

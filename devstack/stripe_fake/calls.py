@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from devstack.serving import log
-from devstack.stripe_fake import answers, idempotency, test_clocks
+from devstack.stripe_fake import answers, frozen_clocks, idempotency
 from devstack.stripe_fake.errors import PaymentsError, TriedError, unauthorized
 from devstack.stripe_fake.expand import render
 from devstack.stripe_fake.faults import Silence, SilenceError
@@ -95,7 +95,7 @@ def _perform(
     try:
         with books.transaction():
             try:
-                with test_clocks.at_its_time(call, changes=operation.method != "GET"):
+                with frozen_clocks.at_its_time(call, changes=operation.method != "GET"):
                     body = render(books, operation.handler(call), expand)
                 answers.check(body, strict=books.strict)
                 answer = Answer(HTTPStatus.OK, body)

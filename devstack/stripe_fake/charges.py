@@ -5,11 +5,10 @@ from typing import Literal
 from stripe.params._charge_list_params import ChargeListParams
 from stripe.params._charge_retrieve_params import ChargeRetrieveParams
 from stripe.params._refund_create_params import RefundCreateParams
-from stripe.params._refund_retrieve_params import RefundRetrieveParams
 
 from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.errors import PaymentsError, missing_param, missing_resource
-from devstack.stripe_fake.operations import Call, Operation, merged_metadata, only, page
+from devstack.stripe_fake.operations import Call, Operation, listing, only, retrieving
 
 KIND = "charge"
 # What a charge tells of its card.
@@ -69,10 +68,7 @@ def charge(books: Books, invoice: Object, method: Object, amount: int) -> bool:
 
 def refund(call: Call) -> Object:
     """All that is left of a charge, or a part of it."""
-    params, books = (
-        only(call, "amount", "charge", "metadata", "payment_intent", "reason"),
-        call.books,
-    )
+    params, books = only(call, "amount", "charge", "payment_intent"), call.books
     charged = _charged(call)
     left = charged["amount_captured"] - charged["amount_refunded"]
     amount = params.get("amount", left)
@@ -93,9 +89,9 @@ def refund(call: Call) -> Object:
         "created": books.now(),
         "currency": charged["currency"],
         "customer": charged["customer"],
-        "metadata": merged_metadata({}, params.get("metadata")),
+        "metadata": {},
         "payment_intent": charged["payment_intent"],
-        "reason": params.get("reason"),
+        "reason": None,
         "status": "succeeded",
     }
     books.add(made)
@@ -162,23 +158,8 @@ def close_dispute(books: Books, dispute: Object, status: Literal["won", "lost"])
     return dispute
 
 
-def retrieve(call: Call) -> Object:
-    return call.books.need(KIND, call.path["charge"], "charge")
-
-
-def list_all(call: Call) -> Object:
-    params = only(call, "created", "customer", "limit", "starting_after", "ending_before")
-    equal = {"customer": params["customer"]} if params.get("customer") else {}
-    return page(call, call.books.all(KIND, **equal), "/v1/charges")
-
-
-def retrieve_refund(call: Call) -> Object:
-    return call.books.need("refund", call.path["refund"], "refund")
-
-
 OPERATIONS = (
-    Operation("GET", "/v1/charges", ChargeListParams, list_all),
-    Operation("GET", "/v1/charges/{charge}", ChargeRetrieveParams, retrieve),
+    listing("/v1/charges", ChargeListParams, KIND, "customer"),
+    retrieving("/v1/charges/{charge}", ChargeRetrieveParams, KIND, "charge"),
     Operation("POST", "/v1/refunds", RefundCreateParams, refund),
-    Operation("GET", "/v1/refunds/{refund}", RefundRetrieveParams, retrieve_refund),
 )

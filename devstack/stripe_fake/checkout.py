@@ -26,34 +26,35 @@ from devstack.stripe_fake.agenda import DUE, waiting
 from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.errors import PaymentsError, missing_param
 from devstack.stripe_fake.expand import INCLUDABLE
-from devstack.stripe_fake.operations import Call, Operation, merged_metadata, only, page
+from devstack.stripe_fake.operations import (
+    PAGING,
+    Call,
+    Operation,
+    check_known,
+    listed,
+    listing,
+    merged_metadata,
+    not_done,
+    only,
+    retrieving,
+)
 from devstack.stripe_fake.periods import DAY
 
 KIND = "checkout.session"
-SHORTEST_SECONDS, LONGEST_SECONDS = 30 * 60, DAY
-SUBSCRIPTION_DATA = frozenset(
-    {
-        "billing_mode",
-        "description",
-        "metadata",
-        "trial_end",
-        "trial_period_days",
-        "trial_settings",
-    }
-)
+EXPIRES_SECONDS = DAY
+SUBSCRIPTION_DATA = frozenset({"billing_mode", "metadata", "trial_period_days"})
 LINE = frozenset({"price", "quantity"})
 
 
 def create(call: Call) -> Object:
-    params, books = (
+    books, params = (
+        call.books,
         only(
             call,
-            *("mode", "line_items", "client_reference_id", "metadata", "subscription_data"),
-            *("customer", "customer_email", "customer_update", "automatic_tax", "expires_at"),
-            *("allow_promotion_codes", "success_url", "cancel_url", "locale", "currency"),
-            *("payment_method_types", "billing_address_collection", "payment_method_collection"),
+            *("allow_promotion_codes", "automatic_tax", "cancel_url", "client_reference_id"),
+            *("customer", "customer_update", "line_items", "metadata", "mode"),
+            *("subscription_data", "success_url"),
         ),
-        call.books,
     )
     _check(call)
     prices = _prices(books, params.get("line_items") or [])
@@ -62,57 +63,52 @@ def create(call: Call) -> Object:
     trial = subscriptions.trial_end(books, data) is not None
     subtotal = 0 if trial else _asked(prices, params["line_items"])
     session_id, now = f"cs_test_{books.new_id('x')[2:]}", books.now()
-    expires = params.get("expires_at", now + LONGEST_SECONDS)
+    expires = now + EXPIRES_SECONDS
     session: Object = {
         "id": session_id,
         "object": KIND,
+        **dict.fromkeys(("after_expiration", "billing_address_collection", "client_secret")),
+        **dict.fromkeys(
+            (
+                "consent",
+                "customer_account",
+                "customer_creation",
+                "customer_email",
+                "invoice",
+                "locale",
+                "payment_intent",
+            )
+        ),
+        **dict.fromkeys(("payment_link", "payment_method_options", "recovered_from", "return_url")),
+        **dict.fromkeys(("setup_intent", "submit_type", "subscription")),
         "adaptive_pricing": {"enabled": False},
-        "after_expiration": None,
         "allow_promotion_codes": params.get("allow_promotion_codes"),
         "amount_subtotal": subtotal,
         "amount_total": subtotal,
         "automatic_tax": {
             "enabled": _given(call, "automatic_tax").get("enabled", False),
-            "liability": None,
-            "provider": None,
-            "status": None,
+            **dict.fromkeys(("liability", "provider", "status")),
         },
-        "billing_address_collection": params.get("billing_address_collection"),
         "cancel_url": params.get("cancel_url"),
         "client_reference_id": params.get("client_reference_id"),
-        "client_secret": None,
-        "consent": None,
         "created": now,
         "currency": prices[0]["currency"],
         "custom_fields": [],
         "custom_text": dict.fromkeys(
             ("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")
         ),
-        "customer": customer["id"] if customer else None,
-        "customer_account": None,
-        "customer_creation": None if customer else "always",
-        "customer_details": _details(customer) if customer else None,
-        "customer_email": params.get("customer_email"),
+        "customer": customer["id"],
+        "customer_details": _details(customer),
         "discounts": [],
         "expires_at": expires,
-        "invoice": None,
         "livemode": False,
-        "locale": params.get("locale"),
         "metadata": merged_metadata({}, params.get("metadata")),
         "mode": "subscription",
-        "payment_intent": None,
-        "payment_link": None,
-        "payment_method_collection": params.get("payment_method_collection", "always"),
-        "payment_method_options": None,
+        "payment_method_collection": "always",
         "payment_method_types": ["card"],
         "payment_status": "unpaid",
-        "recovered_from": None,
-        "return_url": None,
-        "setup_intent": None,
         "shipping_options": [],
         "status": "open",
-        "submit_type": None,
-        "subscription": None,
         "success_url": params["success_url"],
         "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
         "ui_mode": "hosted_page",
@@ -153,13 +149,11 @@ def complete(
     method: Object,
     *,
     authenticated: bool = False,
-    email: str | None = None,
 ) -> Literal["complete", "action"]:
     """Begin the subscription with this card. Told of in Stripe's order, the session last.
 
     `action`: nothing was done yet; the card's owner has to authenticate, and then it is called again
-    with `authenticated`. `email` is for a session that knows no customer. Raises `CardDeclined`, and
-    `PaymentsError` if the session has expired.
+    with `authenticated`. Raises `CardDeclined`, and `PaymentsError` if the session has expired.
     """
     session |= books.need(KIND, session["id"])
     if session["status"] == "complete":
@@ -171,7 +165,7 @@ def complete(
             return "action"
         method["_authenticated"] = True
         books.save(method)
-    customer = _customer_of(books, session, email)
+    customer = customers.living(books, session["customer"])
     payment_methods.attach_to(books, method, customer["id"])
     _keep_billing(books, session, customer, method)
     data = session["_subscription_data"]
@@ -185,11 +179,10 @@ def complete(
         trial_end=trial_end,
         behavior="error_if_incomplete",
         authenticated=authenticated,
-        more=subscriptions.settings({**data, "automatic_tax": session["automatic_tax"]})
+        more=subscriptions.automatic_tax(session)
         | {"discounts": _discounts(books, session, customer)},
     )
     session |= {
-        "customer": customer["id"],
         "customer_details": _details(books.need("customer", customer["id"])),
         "invoice": subscription["latest_invoice"],
         "payment_status": "paid" if session["amount_total"] else "no_payment_required",
@@ -204,24 +197,17 @@ def complete(
     return "complete"
 
 
-def retrieve(call: Call) -> Object:
+def _found(call: Call) -> Object:
     return call.books.need(KIND, call.path["session"], "session")
 
 
-def list_all(call: Call) -> Object:
-    wanted = ("customer", "status", "subscription")
-    params = only(call, *wanted, "created", "limit", "starting_after", "ending_before")
-    equal = {name: params[name] for name in wanted if params.get(name)}
-    return page(call, call.books.all(KIND, **equal), "/v1/checkout/sessions")
-
-
 def list_items(call: Call) -> Object:
-    only(call, "limit", "starting_after", "ending_before")
-    return _line_items(call.books, retrieve(call))
+    only(call, *PAGING)
+    return _line_items(call.books, _found(call))
 
 
 def expire(call: Call) -> Object:
-    session = retrieve(call)
+    session = _found(call)
     if session["status"] != "open":
         raise PaymentsError(
             'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout '
@@ -232,36 +218,13 @@ def expire(call: Call) -> Object:
 
 
 def _check(call: Call) -> None:
-    params, now = call.params, call.books.now()
+    params = call.params
     if params.get("mode") != "subscription":
-        raise PaymentsError(
-            "The stand-in for Stripe only has sessions with mode=subscription.", param="mode"
-        )
-    for name in ("success_url", "line_items"):
+        raise not_done("mode")
+    for name in ("customer", "success_url", "line_items"):
         if not params.get(name):
             raise missing_param(name)
-    if params.get("customer") and params.get("customer_email"):
-        raise PaymentsError(
-            "You may only specify one of these parameters: customer, customer_email.",
-            code="parameters_exclusive",
-            param="customer_email",
-        )
-    if params.get("customer_update") and not params.get("customer"):
-        raise PaymentsError(
-            "`customer_update` can only be used with `customer`.", param="customer_update"
-        )
-    if unknown := _given(call, "subscription_data").keys() - SUBSCRIPTION_DATA:
-        name = f"subscription_data[{min(unknown)}]"
-        raise PaymentsError(
-            f"The stand-in for Stripe does not implement the parameter {name} here.", param=name
-        )
-    expires = params.get("expires_at", now + LONGEST_SECONDS)
-    if not now + SHORTEST_SECONDS <= expires <= now + LONGEST_SECONDS:
-        raise PaymentsError(
-            "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout "
-            "Session creation.",
-            param="expires_at",
-        )
+    check_known(_given(call, "subscription_data"), SUBSCRIPTION_DATA, "subscription_data")
 
 
 def _given(call: Call, name: str) -> Object:
@@ -271,12 +234,7 @@ def _given(call: Call, name: str) -> Object:
 def _prices(books: Books, items: Sequence[Object]) -> list[Object]:
     prices: list[Object] = []
     for index, item in enumerate(items):
-        if unknown := item.keys() - LINE:
-            name = f"line_items[{index}][{min(unknown)}]"
-            raise PaymentsError(
-                f"The stand-in for Stripe does not implement the parameter {name} here.",
-                param=name,
-            )
+        check_known(item, LINE, f"line_items[{index}]")
         price = subscription_items.price_for(books, item, f"line_items[{index}]")
         if not subscription_items.metered(price) and not item.get("quantity"):
             raise PaymentsError(
@@ -289,11 +247,8 @@ def _prices(books: Books, items: Sequence[Object]) -> list[Object]:
     return prices
 
 
-def _customer(call: Call) -> Object | None:
-    params = call.params
-    if not params.get("customer"):
-        return None
-    customer = customers.living(call.books, params["customer"])
+def _customer(call: Call) -> Object:
+    customer = customers.living(call.books, call.params["customer"])
     taxed = _given(call, "automatic_tax").get("enabled")
     asks = _given(call, "customer_update").get("address") == "auto"
     if taxed and not asks and not customer["address"]:
@@ -305,12 +260,6 @@ def _customer(call: Call) -> Object | None:
     return customer
 
 
-def _customer_of(books: Books, session: Object, email: str | None) -> Object:
-    if session["customer"]:
-        return customers.living(books, session["customer"])
-    return customers.add(books, {"email": session["customer_email"] or email})
-
-
 def _discounts(books: Books, session: Object, customer: Object) -> list[str]:
     if session["_promotion"] is None:
         return []
@@ -320,14 +269,13 @@ def _discounts(books: Books, session: Object, customer: Object) -> list[str]:
 
 
 def _keep_billing(books: Books, session: Object, customer: Object, method: Object) -> None:
-    """The card becomes the customer's; the address too, where it was agreed or they are new."""
+    """The card becomes the customer's; the address too, where it was agreed."""
     payment_methods.set_default(books, customer, method)
     billing, update = method["billing_details"], session["_customer_update"]
-    new = session["customer"] is None
     values = {
         name: billing[name]
         for name in ("address", "name")
-        if (new or update.get(name) == "auto") and _said(billing[name])
+        if update.get(name) == "auto" and _said(billing[name])
     }
     former = {name: customer[name] for name, value in values.items() if customer[name] != value}
     if former:
@@ -374,7 +322,7 @@ def _line_items(books: Books, session: Object) -> Object:
             }
         )
     url = f"/v1/checkout/sessions/{session['id']}/line_items"
-    return {"object": "list", "data": data, "has_more": False, "url": url}
+    return listed(data, url)
 
 
 def _expire(books: Books, session: Object, _at: int) -> None:
@@ -388,8 +336,8 @@ WAITING = waiting(KIND, _expire)
 ONE = "/v1/checkout/sessions/{session}"
 OPERATIONS = (
     Operation("POST", "/v1/checkout/sessions", SessionCreateParams, create),
-    Operation("GET", "/v1/checkout/sessions", SessionListParams, list_all),
-    Operation("GET", ONE, SessionRetrieveParams, retrieve),
+    listing("/v1/checkout/sessions", SessionListParams, KIND, "customer", "status"),
+    retrieving(ONE, SessionRetrieveParams, KIND, "session"),
     Operation("GET", f"{ONE}/line_items", SessionLineItemListParams, list_items),
     Operation("POST", f"{ONE}/expire", SessionExpireParams, expire),
 )

@@ -17,7 +17,6 @@ from devstack.stripe_fake import (
     meter_events,
     meters,
     payment_methods,
-    standing,
 )
 from devstack.stripe_fake.books import shown
 from devstack.stripe_fake.calls import check_key
@@ -66,7 +65,6 @@ class _Card(_Body):
     exp_month: int = 12
     exp_year: int = 2099
     cvc: str = "123"
-    email: str | None = None
     authenticated: bool = False
 
 
@@ -77,10 +75,6 @@ class _NewDispute(_Body):
 
 class _ClosedDispute(_Body):
     status: Literal["won", "lost"]
-
-
-class _Settings(_Body):
-    after_retries: Literal["cancel", "unpaid"] = "cancel"
 
 
 Body = TypeVar("Body", bound=_Body)
@@ -103,9 +97,6 @@ def routes(services: Services) -> list[BaseRoute]:
         fault = Fault(**(await _read(request, _NewFault)).model_dump())
         services.faults.active.append(fault)
         return asdict(fault)
-
-    async def show_faults(_request: Request) -> Any:
-        return {"faults": [asdict(fault) for fault in services.faults.active]}
 
     async def remove_faults(_request: Request) -> Any:
         services.faults.active.clear()
@@ -154,9 +145,7 @@ def routes(services: Services) -> list[BaseRoute]:
             session = books.need(checkout.KIND, request.path_params["session"])
             card = typed.model_dump(include={"number", "exp_month", "exp_year", "cvc"})
             method = payment_methods.from_card(books, customer=None, **card)
-            outcome = checkout.complete(
-                books, session, method, authenticated=typed.authenticated, email=typed.email
-            )
+            outcome = checkout.complete(books, session, method, authenticated=typed.authenticated)
         return {"outcome": outcome}
 
     async def open_dispute(request: Request) -> Any:
@@ -171,15 +160,9 @@ def routes(services: Services) -> list[BaseRoute]:
             dispute = books.need("dispute", request.path_params["dispute"])
             return shown(charges.close_dispute(books, dispute, wanted.status))
 
-    async def change_settings(request: Request) -> Any:
-        wanted = await _read(request, _Settings)
-        with books.transaction():
-            return standing.change_settings(books, wanted.model_dump())
-
     endpoints: tuple[tuple[str, str, Callable[[Request], Awaitable[Any]]], ...] = (
         ("GET", "/clock", show_clock),
         ("POST", "/clock", advance),
-        ("GET", "/faults", show_faults),
         ("POST", "/faults", add_fault),
         ("DELETE", "/faults", remove_faults),
         ("GET", "/webhooks", show_webhooks),
@@ -189,7 +172,6 @@ def routes(services: Services) -> list[BaseRoute]:
         ("POST", "/checkout/{session}/complete", complete_checkout),
         ("POST", "/disputes", open_dispute),
         ("POST", "/disputes/{dispute}/close", close_dispute),
-        ("POST", "/settings", change_settings),
     )
     return [
         Route(f"/_control{path}", _keyed(services, endpoint), methods=[method])

@@ -9,34 +9,30 @@ from stripe.params._customer_update_params import CustomerUpdateParams
 from devstack.stripe_fake import payment_methods
 from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.errors import PaymentsError, missing_resource
-from devstack.stripe_fake.operations import Call, Operation, change, merged_metadata, only, page
+from devstack.stripe_fake.operations import (
+    PAGING,
+    Call,
+    Operation,
+    change,
+    merged_metadata,
+    only,
+    page,
+)
 
-PLAIN = ("address", "balance", "description", "email", "name", "phone", "preferred_locales")
-KNOWN = (*PLAIN, "shipping", "tax_exempt", "invoice_settings", "metadata")
+PLAIN = ("address", "email", "name")
+KNOWN = (*PLAIN, "invoice_settings", "metadata")
 LONGEST_EMAIL = 512
 MOST_ON_A_CLOCK = 3
 
 
 def create(call: Call) -> Object:
-    params, books = only(call, *KNOWN, "payment_method", "test_clock"), call.books
+    params, books = only(call, *KNOWN, "test_clock"), call.books
     _check_email(params.get("email"))
     customer = _blank(books)
     if clock := params.get("test_clock"):
         _check_clock(books, clock)
         customer["test_clock"] = clock
     customer |= _changes(books, customer, call)
-    _keep(books, customer)
-    if method := params.get("payment_method"):
-        payment_methods.attach_named(books, method, customer["id"])
-    return customer
-
-
-def add(books: Books, values: Object) -> Object:
-    """A customer who came by a page, with what they said there of themselves."""
-    return _keep(books, _blank(books) | values)
-
-
-def _keep(books: Books, customer: Object) -> Object:
     books.add(customer)
     books.emit("customer.created", customer)
     return customer
@@ -46,31 +42,20 @@ def _blank(books: Books) -> Object:
     return {
         "id": books.new_id("cus"),
         "object": "customer",
-        "address": None,
+        **dict.fromkeys(("address", "currency", "default_source", "description", "discount")),
+        **dict.fromkeys(("email", "name", "phone", "shipping", "test_clock")),
         "balance": 0,
         "created": books.now(),
-        "currency": None,
-        "default_source": None,
         "delinquent": False,
-        "description": None,
-        "discount": None,
-        "email": None,
         "invoice_prefix": books.new_id("in")[-8:].upper(),
-        "invoice_settings": {
-            "custom_fields": None,
-            "default_payment_method": None,
-            "footer": None,
-            "rendering_options": None,
-        },
+        "invoice_settings": dict.fromkeys(
+            ("custom_fields", "default_payment_method", "footer", "rendering_options")
+        ),
         "livemode": False,
         "metadata": {},
-        "name": None,
         "next_invoice_sequence": 1,
-        "phone": None,
         "preferred_locales": [],
-        "shipping": None,
         "tax_exempt": "none",
-        "test_clock": None,
     }
 
 
@@ -103,12 +88,12 @@ def erase(books: Books, customer: Object) -> None:
 
 
 def list_all(call: Call) -> Object:
-    params = only(
-        call, "created", "email", "limit", "starting_after", "ending_before", "test_clock"
-    )
-    equal: Object = {"test_clock": params.get("test_clock")}
-    if params.get("email"):
-        equal["email"] = params["email"]
+    params = only(call, "email", "test_clock", *PAGING)
+    # What belongs to a test clock is only listed for it.
+    equal: Object = {
+        "test_clock": None,
+        **{n: params[n] for n in ("email", "test_clock") if n in params},
+    }
     found = [each for each in call.books.all("customer", **equal) if not each.get("deleted")]
     return page(call, found, "/v1/customers")
 
@@ -124,7 +109,6 @@ def living(books: Books, given: str, param: str = "customer") -> Object:
 def _changes(books: Books, customer: Object, call: Call) -> Object:
     params = call.params
     values: Object = {name: params[name] for name in PLAIN if name in params}
-    values |= {name: params[name] for name in ("shipping", "tax_exempt") if name in params}
     if "metadata" in params:
         values["metadata"] = merged_metadata(customer["metadata"], params["metadata"])
     if settings := params.get("invoice_settings"):

@@ -161,7 +161,7 @@ class Deliverer:
         headers = {
             "content-type": "application/json; charset=utf-8",
             "stripe-signature": signature,
-            "user-agent": "Stripe/1.0 (stand-in)",
+            "user-agent": "Stripe/1.0 (fake)",
         }
         try:
             answer = await self._http.post(endpoint["url"], content=body.encode(), headers=headers)

@@ -12,18 +12,15 @@ from fractions import Fraction
 from typing import Any
 
 from stripe.params._coupon_create_params import CouponCreateParams
-from stripe.params._coupon_list_params import CouponListParams
 from stripe.params._coupon_retrieve_params import CouponRetrieveParams
 from stripe.params._promotion_code_create_params import PromotionCodeCreateParams
-from stripe.params._promotion_code_list_params import PromotionCodeListParams
 from stripe.params._promotion_code_retrieve_params import PromotionCodeRetrieveParams
-from stripe.params._promotion_code_update_params import PromotionCodeUpdateParams
 
 from devstack.stripe_fake import customers, standing
 from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.errors import PaymentsError, missing_param
 from devstack.stripe_fake.invoice_lines import money, rounded
-from devstack.stripe_fake.operations import Call, Operation, change, merged_metadata, only, page
+from devstack.stripe_fake.operations import Call, Operation, check_known, only, retrieving
 
 KIND = "discount"
 MOST_PERCENT = 100
@@ -33,8 +30,8 @@ CODE_CHARACTERS, CODE_LENGTH = string.ascii_uppercase + string.digits, 8
 def create_coupon(call: Call) -> Object:
     params = only(
         call,
-        *("amount_off", "currency", "duration", "id", "max_redemptions", "metadata", "name"),
-        *("percent_off", "redeem_by"),
+        *("amount_off", "currency", "duration", "id", "max_redemptions", "name", "percent_off"),
+        "redeem_by",
     )
     amount, percent = params.get("amount_off"), params.get("percent_off")
     if (amount is None) == (percent is None):
@@ -47,7 +44,7 @@ def create_coupon(call: Call) -> Object:
         raise PaymentsError("Invalid percent_off: must be above 0 and at most 100.")
     duration = params.get("duration", "once")
     if duration == "repeating":
-        raise PaymentsError("The stand-in for Stripe knows the durations once and forever.")
+        raise PaymentsError("The Stripe fake knows the durations once and forever.")
     books = call.books
     given = params.get("id") or books.new_id("coupon")[-CODE_LENGTH:]
     if books.get("coupon", given):
@@ -62,7 +59,7 @@ def create_coupon(call: Call) -> Object:
         "duration_in_months": None,
         "livemode": False,
         "max_redemptions": params.get("max_redemptions"),
-        "metadata": merged_metadata({}, params.get("metadata")),
+        "metadata": {},
         "name": params.get("name"),
         "percent_off": None if percent is None else float(percent),
         "redeem_by": params.get("redeem_by"),
@@ -74,19 +71,10 @@ def create_coupon(call: Call) -> Object:
     return coupon
 
 
-def retrieve_coupon(call: Call) -> Object:
-    return call.books.need("coupon", call.path["coupon"], "coupon")
-
-
-def list_coupons(call: Call) -> Object:
-    only(call, "created", "limit", "starting_after", "ending_before")
-    return page(call, call.books.all("coupon"), "/v1/coupons")
-
-
 def create_code(call: Call) -> Object:
     params = only(
         call,
-        *("active", "code", "customer", "expires_at", "max_redemptions", "metadata", "promotion"),
+        *("active", "code", "customer", "expires_at", "max_redemptions", "promotion"),
     )
     books, coupon = call.books, params["promotion"].get("coupon")
     if not coupon:
@@ -109,7 +97,7 @@ def create_code(call: Call) -> Object:
         "expires_at": params.get("expires_at"),
         "livemode": False,
         "max_redemptions": params.get("max_redemptions"),
-        "metadata": merged_metadata({}, params.get("metadata")),
+        "metadata": {},
         "promotion": {"coupon": coupon, "type": "coupon"},
         "restrictions": {
             "first_time_transaction": False,
@@ -121,27 +109,6 @@ def create_code(call: Call) -> Object:
     books.add(promotion)
     books.emit("promotion_code.created", promotion)
     return promotion
-
-
-def retrieve_code(call: Call) -> Object:
-    return call.books.need("promotion_code", call.path["promotion_code"], "promotion_code")
-
-
-def update_code(call: Call) -> Object:
-    params = only(call, "active", "metadata")
-    code = retrieve_code(call)
-    values: Object = {"active": params["active"]} if "active" in params else {}
-    if "metadata" in params:
-        values["metadata"] = merged_metadata(code["metadata"], params["metadata"])
-    if previous := change(call, code, values):
-        call.books.emit("promotion_code.updated", code, previous)
-    return code
-
-
-def list_codes(call: Call) -> Object:
-    params = only(call, "active", "code", "created", "limit", "starting_after", "ending_before")
-    equal = {name: params[name] for name in ("active", "code") if name in params}
-    return page(call, call.books.all("promotion_code", **equal), "/v1/promotion_codes")
 
 
 def named(books: Books, code: str) -> Object | None:
@@ -161,16 +128,15 @@ def redeemable(books: Books, promotion: Object, customer: str | None) -> bool:
 
 
 def wanted(books: Books, customer: str, given: Sequence[Mapping[str, Any]] | None) -> list[str]:
-    """The discounts that a call asks for, by coupon, by promotion code, or by their ids.
+    """The discounts that a call asks for, by coupon or by promotion code.
 
     Raises `PaymentsError` if a code cannot be redeemed.
     """
     found: list[str] = []
     for index, each in enumerate(given or ()):
         param = f"discounts[{index}]"
-        if kept := each.get("discount"):
-            found.append(books.need(KIND, kept, f"{param}[discount]")["id"])
-        elif code := each.get("promotion_code"):
+        check_known(each, ("coupon", "promotion_code"), param)
+        if code := each.get("promotion_code"):
             promotion = books.need("promotion_code", code, f"{param}[promotion_code]")
             found.append(redeem(books, promotion, customer, f"{param}[promotion_code]")["id"])
         else:
@@ -200,14 +166,10 @@ def _give(books: Books, customer: str, coupon: Object, promotion: Object | None)
         "checkout_session": None,
         "customer": customer,
         "customer_account": None,
-        "end": None,
-        "invoice": None,
-        "invoice_item": None,
+        **dict.fromkeys(("end", "invoice", "invoice_item", "subscription", "subscription_item")),
         "promotion_code": promotion["id"] if promotion else None,
         "source": {"coupon": coupon["id"], "type": "coupon"},
         "start": books.now(),
-        "subscription": None,
-        "subscription_item": None,
         "_once": coupon["duration"] == "once",
         "_used_by": None,
     }
@@ -261,14 +223,12 @@ def in_words(coupon: Object) -> str:
 
 OPERATIONS = (
     Operation("POST", "/v1/coupons", CouponCreateParams, create_coupon),
-    Operation("GET", "/v1/coupons", CouponListParams, list_coupons),
-    Operation("GET", "/v1/coupons/{coupon}", CouponRetrieveParams, retrieve_coupon),
+    retrieving("/v1/coupons/{coupon}", CouponRetrieveParams, "coupon", "coupon"),
     Operation("POST", "/v1/promotion_codes", PromotionCodeCreateParams, create_code),
-    Operation("GET", "/v1/promotion_codes", PromotionCodeListParams, list_codes),
-    Operation(
-        "GET", "/v1/promotion_codes/{promotion_code}", PromotionCodeRetrieveParams, retrieve_code
-    ),
-    Operation(
-        "POST", "/v1/promotion_codes/{promotion_code}", PromotionCodeUpdateParams, update_code
+    retrieving(
+        "/v1/promotion_codes/{promotion_code}",
+        PromotionCodeRetrieveParams,
+        "promotion_code",
+        "promotion_code",
     ),
 )

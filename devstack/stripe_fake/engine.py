@@ -8,7 +8,7 @@ Invariant: a subscription's items share one period, and its boundaries are count
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from devstack.stripe_fake import (
     invoices,
@@ -18,7 +18,7 @@ from devstack.stripe_fake import (
     subscription_shape,
 )
 from devstack.stripe_fake import subscription_items as items_of
-from devstack.stripe_fake.agenda import DUE, waiting
+from devstack.stripe_fake.agenda import waiting
 from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.charges import FAILURE, FAILURE_MESSAGE
 from devstack.stripe_fake.errors import PaymentsError
@@ -26,8 +26,6 @@ from devstack.stripe_fake.payment_methods import CardDeclined
 from devstack.stripe_fake.periods import next_boundary
 from devstack.stripe_fake.standing import KIND
 
-# What becomes of a subscription whose first invoice isn't paid at once.
-PaymentBehavior = Literal["allow_incomplete", "default_incomplete", "error_if_incomplete"]
 NO_METHOD = "This customer has no attached payment source or default payment method."
 
 
@@ -81,22 +79,17 @@ def subscribe(
     books.emit("customer.subscription.created", subscription)
     invoices.announce(books, invoice)
     invoices.finalize(books, invoice)
-    if invoice["status"] == "open" and behavior != "default_incomplete":
+    if invoice["status"] == "open":
         _pay_first(books, invoice, behavior, authenticated=authenticated)
     return books.need(KIND, subscription["id"])
 
 
-def cancel_now(books: Books, subscription: Object, *, invoice_now: bool = False) -> None:
-    """End it, and bill what was used so far: an hour later, as always, or with `invoice_now` at once.
-
-    Raises `PaymentsError` if it has ended already.
-    """
+def cancel_now(books: Books, subscription: Object) -> None:
+    """End it, and bill what was used so far. Raises `PaymentsError` if it has ended already."""
     refuse_ended(subscription)
     incomplete = subscription["status"] == "incomplete"
     invoices.stop(books, subscription["id"], "open")
-    final = _end(books, subscription, "cancellation_requested")
-    if final is not None and invoice_now:
-        invoices.collect(books, final)
+    _end(books, subscription)
     if incomplete:
         for invoice in books.all("invoice", _subscription=subscription["id"], status="open"):
             invoices.void(books, invoice)
@@ -129,19 +122,6 @@ def set_cancel_at(
             "cancellation_details": details | {"reason": reason},
         },
     )
-
-
-def end_trial(books: Books, subscription: Object) -> None:
-    """Now, instead of later: a period begins, and it is paid at once."""
-    now, (start, _) = books.now(), standing.period(subscription)
-    subscription |= {
-        "billing_cycle_anchor": now,
-        "items": items_of.moved(subscription, (start, now)),
-        "trial_end": now,
-    }
-    _renew(books, subscription)
-    invoice = books.need("invoice", subscription["latest_invoice"])
-    invoices.collect(books, invoice)
 
 
 def delete_all(books: Books, customer: Object) -> None:
@@ -203,16 +183,11 @@ def _renew(books: Books, subscription: Object) -> None:
     items = subscription_schedules.items_at(books, subscription, end)
     subscription["items"] = items_of.listed(subscription["id"], items)
     scheduled = subscription_schedules.begin_period(books, subscription, end)
-    if subscription["status"] == "unpaid":
-        invoice |= {"auto_advance": False, "automatically_finalizes_at": None, DUE: None}
-        books.save(invoice)
     trial = subscription["status"] == "trialing"
     standing.change(
         books,
         books.need(KIND, subscription["id"]),
         {
-            "billing_cycle_anchor": subscription["billing_cycle_anchor"],
-            "trial_end": subscription["trial_end"],
             "items": items_of.moved(subscription, (end, following)),
             "latest_invoice": invoice["id"],
             "status": "active" if trial else subscription["status"],
@@ -224,8 +199,8 @@ def _renew(books: Books, subscription: Object) -> None:
     invoices.announce(books, invoice)
 
 
-def _end(books: Books, subscription: Object, reason: str) -> Object | None:
-    """Cancel it now; the invoice for what isn't billed yet, if there is anything to bill."""
+def _end(books: Books, subscription: Object) -> None:
+    """Cancel it now, with an invoice for what isn't billed yet, if there is anything to bill."""
     start, _ = standing.period(subscription)
     now, invoice = books.now(), None
     parts = _parts(books, subscription, now, None)
@@ -233,10 +208,9 @@ def _end(books: Books, subscription: Object, reason: str) -> Object | None:
         invoice = invoices.draft(books, subscription, "subscription_cycle", parts, (start, now))
         subscription |= {"latest_invoice": invoice["id"], "_pending": []}
     subscription_schedules.end(books, subscription)
-    standing.end(books, subscription, reason)
+    standing.end(books, subscription, "cancellation_requested")
     if invoice is not None:
         invoices.announce(books, invoice)
-    return invoice
 
 
 def _parts(books: Books, subscription: Object, until: int, following: int | None) -> list[Object]:
@@ -264,10 +238,9 @@ def _act(books: Books, subscription: Object, at: int) -> None:
     _, period_end = standing.period(subscription)
     cancel_at, trial_end = subscription["cancel_at"], subscription["trial_end"]
     if cancel_at is not None and cancel_at <= at:
-        _end(books, subscription, "cancellation_requested")
+        _end(books, subscription)
     elif period_end <= at:
-        if not _ends_with_trial(books, subscription):
-            _renew(books, subscription)
+        _renew(books, subscription)
     elif (
         subscription["status"] == "trialing"
         and subscription["_trial_told"] != trial_end
@@ -289,21 +262,6 @@ def _expire(books: Books, subscription: Object) -> None:
         invoices.void(books, invoice)
     values = {"status": "incomplete_expired", "ended_at": books.now()}
     standing.change(books, subscription, values)
-
-
-def _ends_with_trial(books: Books, subscription: Object) -> bool:
-    """Whether nobody has said how to pay, and it was agreed that it ends then."""
-    agreed = subscription["trial_settings"]["end_behavior"]["missing_payment_method"]
-    if subscription["status"] != "trialing" or agreed != "cancel":
-        return False
-    customer = books.need("customer", subscription["customer"])
-    if (
-        subscription["default_payment_method"]
-        or (customer["invoice_settings"]["default_payment_method"])
-    ):
-        return False
-    _end(books, subscription, "payment_failed")
-    return True
 
 
 def require_method(books: Books, customer: Object, method: Object | None) -> None:

@@ -19,17 +19,12 @@ SIGNING_SECRET = "webhook_endpoint.signing_secret"  # noqa: S105  # the name of 
 
 def create(call: Call) -> Object:
     params = only(
-        call, "description", "enabled_events", "event_payload", "include", "metadata", "name",
-        "type", "webhook_endpoint",
-    )  # fmt: skip
+        call, "enabled_events", "event_payload", "include", "name", "type", "webhook_endpoint"
+    )
     if params["type"] != "webhook_endpoint" or params["event_payload"] != "thin":
-        raise PaymentsError(
-            "The stand-in for Stripe makes destinations of thin events to URLs only."
-        )
+        raise PaymentsError("The Stripe fake makes destinations of thin events to URLs only.")
     endpoint: Object = new_endpoint(call, params["webhook_endpoint"]["url"], thin=True) | {
-        "description": params.get("description"),
         "enabled_events": params["enabled_events"],
-        "metadata": params.get("metadata") or {},
         "_name": params["name"],
     }
     call.books.add(endpoint)
@@ -43,7 +38,6 @@ def list_all(call: Call) -> Object:
     return {
         "data": [_shown(endpoint, params.get("include") or ()) for endpoint in reversed(found)],
         "next_page_url": None,
-        "previous_page_url": None,
     }
 
 

@@ -7,7 +7,7 @@ from stripe.params._event_retrieve_params import EventRetrieveParams
 from stripe.params.v2.core._event_retrieve_params import EventRetrieveParams as ThinRetrieveParams
 
 from devstack.stripe_fake.books import Books, Object, shown
-from devstack.stripe_fake.operations import Call, Operation, only, page
+from devstack.stripe_fake.operations import PAGING, Call, Operation, only, page, retrieving
 
 SNAPSHOT, THIN = "event", "v2.core.event"
 
@@ -16,19 +16,9 @@ def retrieve(call: Call) -> Object:
     return _told(call.books, call.books.need(SNAPSHOT, call.path["id"]))
 
 
-def retrieve_thin(call: Call) -> Object:
-    return call.books.need(THIN, call.path["id"])
-
-
 def list_all(call: Call) -> Object:
-    params = only(call, "created", "type", "types", "limit", "starting_after", "ending_before")
-    wanted = [params["type"]] if params.get("type") else params.get("types")
-    found = [
-        event
-        for event in call.books.all(SNAPSHOT)
-        if wanted is None or any(_matches(event["type"], pattern) for pattern in wanted)
-    ]
-    answer = page(call, found, "/v1/events")
+    only(call, *PAGING)
+    answer = page(call, call.books.all(SNAPSHOT), "/v1/events")
     return answer | {"data": [_told(call.books, event) for event in answer["data"]]}
 
 
@@ -46,12 +36,8 @@ def _told(books: Books, event: Object) -> Object:
     return event | {"pending_webhooks": pending}
 
 
-def _matches(kind: str, pattern: str) -> bool:
-    return kind == pattern or (pattern.endswith("*") and kind.startswith(pattern[:-1]))
-
-
 OPERATIONS = (
     Operation("GET", "/v1/events", EventListParams, list_all),
     Operation("GET", "/v1/events/{id}", EventRetrieveParams, retrieve),
-    Operation("GET", "/v2/core/events/{id}", ThinRetrieveParams, retrieve_thin),
+    retrieving("/v2/core/events/{id}", ThinRetrieveParams, THIN),
 )

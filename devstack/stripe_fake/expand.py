@@ -15,16 +15,12 @@ KINDS = {
     "cus": "customer",
     "di": "discount",
     "in": "invoice",
-    "inpay": "invoice_payment",
     "mtr": "billing.meter",
-    "pi": "payment_intent",
     "pm": "payment_method",
     "price": "price",
     "prod": "product",
     "promo": "promotion_code",
-    "seti": "setup_intent",
     "sub": "subscription",
-    "txcd": "tax_code",
 }
 # What is left out unless asked for, by kind and field, and how it is found.
 INCLUDABLE: dict[tuple[str, str], Callable[[Books, Object], Any]] = {}

@@ -1,63 +1,41 @@
 """Invoices as the API has them: read, paid, voided, and the next one foreseen."""
 
 from http import HTTPStatus
+from typing import Any
 
 from stripe.params._invoice_create_preview_params import InvoiceCreatePreviewParams
-from stripe.params._invoice_finalize_invoice_params import InvoiceFinalizeInvoiceParams
-from stripe.params._invoice_line_item_list_params import InvoiceLineItemListParams
 from stripe.params._invoice_list_params import InvoiceListParams
 from stripe.params._invoice_pay_params import InvoicePayParams
 from stripe.params._invoice_payment_list_params import InvoicePaymentListParams
 from stripe.params._invoice_retrieve_params import InvoiceRetrieveParams
 from stripe.params._invoice_void_invoice_params import InvoiceVoidInvoiceParams
 
-from devstack.stripe_fake import customers, engine, invoices, payment_methods, standing
+from devstack.stripe_fake import engine, invoices, payment_methods, standing
 from devstack.stripe_fake.books import Object
 from devstack.stripe_fake.charges import FAILURE, FAILURE_MESSAGE
 from devstack.stripe_fake.errors import PaymentsError, TriedError, missing_param
-from devstack.stripe_fake.operations import Call, Operation, only, page, page_of
+from devstack.stripe_fake.operations import PAGING, Call, Operation, listed, only, page, retrieving
 from devstack.stripe_fake.payment_methods import DECLINED
 
 KIND = invoices.KIND
 
 
-def retrieve(call: Call) -> Object:
-    return call.books.need(KIND, call.path["invoice"], "invoice")
-
-
 def list_all(call: Call) -> Object:
-    wanted = ("customer", "status", "subscription")
-    params = only(call, *wanted, "created", "limit", "starting_after", "ending_before")
-    names = {"subscription": "_subscription"}
-    equal = {names.get(name, name): params[name] for name in wanted if params.get(name)}
-    if "customer" in equal:
-        call.books.need("customer", params["customer"], "customer")
-    elif "_subscription" not in equal:
+    params, equal = only(call, "customer", "subscription", *PAGING), dict[str, Any]()
+    if customer := params.get("customer"):
+        equal["customer"] = call.books.need("customer", customer, "customer")["id"]
+    if subscription := params.get("subscription"):
+        equal["_subscription"] = subscription
+    if not equal:
         equal["test_clock"] = None
     return page(call, call.books.all(KIND, **equal), "/v1/invoices")
 
 
-def list_lines(call: Call) -> Object:
-    only(call, "limit", "starting_after", "ending_before")
-    invoice = retrieve(call)
-    return page_of(call, invoice["lines"]["data"], invoice["lines"]["url"])
-
-
-def finalize(call: Call) -> Object:
-    only(call, "auto_advance")
-    invoice = retrieve(call)
-    invoices.finalize(call.books, invoice)
-    return invoice
-
-
 def pay(call: Call) -> Object:
-    params, books = only(call, "off_session", "paid_out_of_band", "payment_method"), call.books
-    invoice = retrieve(call)
+    params, books = only(call, "payment_method"), call.books
+    invoice = _found(call)
     if invoice["status"] == "paid":
         raise PaymentsError("Invoice is already paid")
-    if params.get("paid_out_of_band"):
-        invoices.mark_paid(books, invoice)
-        return invoice
     given, method = params.get("payment_method"), None
     if given:
         customer = invoice["customer"]
@@ -89,17 +67,18 @@ def pay(call: Call) -> Object:
 
 def void(call: Call) -> Object:
     only(call)
-    invoice = retrieve(call)
+    invoice = _found(call)
     invoices.void(call.books, invoice)
     return invoice
 
 
 def create_preview(call: Call) -> Object:
     """The next invoice of a subscription: its next base price, and what was used so far."""
-    only(call, "customer", "subscription")
-    subscription = _subscription(call)
-    found = engine.preview(call.books, subscription) if subscription else None
-    if found is None:
+    given = only(call, "subscription").get("subscription")
+    if not given:
+        raise missing_param("subscription")
+    subscription = call.books.need(standing.KIND, given, "subscription")
+    if (found := engine.preview(call.books, subscription)) is None:
         raise PaymentsError(
             "No upcoming invoices for customer", status=404, code="invoice_upcoming_none"
         )
@@ -120,22 +99,11 @@ def list_payments(call: Call) -> Object:
         for payment in invoices.payments(books, books.need(invoices.KIND, given))["data"]
         if not intent or payment["payment"]["payment_intent"] == intent
     ]
-    return {"object": "list", "data": data, "has_more": False, "url": "/v1/invoice_payments"}
+    return listed(data, "/v1/invoice_payments")
 
 
-def _subscription(call: Call) -> Object | None:
-    books, params = call.books, call.params
-    if given := params.get("subscription"):
-        return books.need(standing.KIND, given, "subscription")
-    if not params.get("customer"):
-        raise missing_param("customer")
-    customer = customers.living(books, params["customer"])
-    running = [
-        subscription
-        for subscription in books.all(standing.KIND, customer=customer["id"])
-        if subscription["status"] in standing.RUNNING
-    ]
-    return min(running, key=lambda each: standing.period(each)[1], default=None)
+def _found(call: Call) -> Object:
+    return call.books.need(KIND, call.path["invoice"], "invoice")
 
 
 ONE = "/v1/invoices/{invoice}"
@@ -143,9 +111,7 @@ OPERATIONS = (
     Operation("POST", "/v1/invoices/create_preview", InvoiceCreatePreviewParams, create_preview),
     Operation("GET", "/v1/invoices", InvoiceListParams, list_all),
     Operation("GET", "/v1/invoice_payments", InvoicePaymentListParams, list_payments),
-    Operation("GET", ONE, InvoiceRetrieveParams, retrieve),
-    Operation("GET", f"{ONE}/lines", InvoiceLineItemListParams, list_lines),
-    Operation("POST", f"{ONE}/finalize", InvoiceFinalizeInvoiceParams, finalize),
+    retrieving(ONE, InvoiceRetrieveParams, KIND, "invoice"),
     Operation("POST", f"{ONE}/pay", InvoicePayParams, pay),
     Operation("POST", f"{ONE}/void", InvoiceVoidInvoiceParams, void),
 )

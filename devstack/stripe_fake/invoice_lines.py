@@ -24,16 +24,15 @@ SIGNS = {"usd": "$", "eur": "€", "gbp": "£"}
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """Some of a quantity at one rate. `tier` counts from 1; `flat` is a fee for reaching the tier."""
+    """Some of a quantity at one rate. `tier` counts from 1."""
 
     quantity: int
     each: Decimal
     tier: int | None = None
-    flat: bool = False
 
     @property
     def cents(self) -> int:
-        return rounded(Fraction(self.each) * (1 if self.flat else self.quantity))
+        return rounded(Fraction(self.each) * self.quantity)
 
 
 def rounded(amount: Fraction) -> int:
@@ -109,14 +108,9 @@ def _by_tiers(price: Object, quantity: int) -> Iterator[Charge]:
     for index, tier in enumerate(tiers, start=1):
         bound = tier["up_to"]
         used = quantity - below if bound is None else min(quantity, bound) - below
-        if price["tiers_mode"] == "volume":
-            used = quantity if bound is None or quantity <= bound else 0
         # The first tier is told of even if nothing was used.
         if used > 0 or (index == 1 and quantity == 0):
-            if tier["unit_amount_decimal"] is not None:
-                yield Charge(used, Decimal(tier["unit_amount_decimal"]), index)
-            if tier["flat_amount_decimal"] is not None:
-                yield Charge(used, Decimal(tier["flat_amount_decimal"]), index, flat=True)
+            yield Charge(used, Decimal(tier["unit_amount_decimal"]), index)
         below = bound if bound is not None else quantity
         if quantity <= below:
             return
@@ -144,11 +138,7 @@ def _told(books: Books, customer: str, part: Part) -> Iterator[Object]:
     for charge in charges(price, quantity):
         rate = money(price["currency"], charge.each)
         tier = f"Tier {charge.tier} " if charge.tier else ""
-        description = (
-            f"{name} ({tier}flat fee of {rate}{each_period})"
-            if charge.flat
-            else f"{charge.quantity:,} × {name} ({tier}at {rate}{each_period})"
-        )
+        description = f"{charge.quantity:,} × {name} ({tier}at {rate}{each_period})"
         yield _line(price, charge.quantity, charge.cents, description, charge.each)
 
 

@@ -12,6 +12,7 @@ from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.errors import PaymentsError
 from devstack.stripe_fake.expand import INCLUDABLE
 from devstack.stripe_fake.invoice_lines import Part
+from devstack.stripe_fake.operations import listed
 from devstack.stripe_fake.periods import DAY
 
 KIND = "invoice"
@@ -52,46 +53,32 @@ def sketch(
     invoice: Object = {
         "id": books.new_id("in"),
         "object": KIND,
+        **dict.fromkeys(("automatically_finalizes_at", "custom_fields", "customer_account")),
+        **dict.fromkeys(("default_payment_method", "default_source", "description", "due_date")),
+        **dict.fromkeys(("effective_at", "footer", "hosted_invoice_url", "invoice_pdf")),
+        **dict.fromkeys(("next_payment_attempt", "number", "receipt_number")),
+        **dict.fromkeys(("amount_overpaid", "amount_paid", "amount_shipping", "attempt_count"), 0),
+        "post_payment_credit_notes_amount": 0,
+        "pre_payment_credit_notes_amount": 0,
         "account_country": "US",
         "account_name": "Test",
-        "amount_overpaid": 0,
-        "amount_paid": 0,
-        "amount_shipping": 0,
-        "attempt_count": 0,
         "attempted": False,
         "auto_advance": True,
         "automatic_tax": subscription["automatic_tax"]
         | {"provider": None, "status": "complete" if _taxed(subscription) else None},
-        "automatically_finalizes_at": None,
         "billing_reason": reason,
         "collection_method": "charge_automatically",
         "created": books.now(),
         "currency": subscription["currency"],
-        "custom_fields": None,
         "customer": customer["id"],
-        "customer_account": None,
-        "customer_address": customer["address"],
-        "customer_email": customer["email"],
-        "customer_name": customer["name"],
-        "customer_phone": customer["phone"],
-        "customer_shipping": customer["shipping"],
-        "customer_tax_exempt": customer["tax_exempt"],
+        **{f"customer_{name}": customer[name] for name in ("address", "email", "name", "phone")},
+        **{f"customer_{name}": customer[name] for name in ("shipping", "tax_exempt")},
         "customer_tax_ids": [],
-        "default_payment_method": None,
-        "default_source": None,
         "default_tax_rates": [],
-        "description": None,
         "discounts": subscription["discounts"],
-        "due_date": None,
-        "effective_at": None,
-        "footer": None,
-        "hosted_invoice_url": None,
-        "invoice_pdf": None,
         "issuer": {"account": None, "type": "self"},
         "livemode": False,
         "metadata": {},
-        "next_payment_attempt": None,
-        "number": None,
         "parent": {
             "quote_details": None,
             "subscription_details": {
@@ -100,16 +87,11 @@ def sketch(
             },
             "type": "subscription_details",
         },
-        "payment_settings": {
-            "default_mandate": None,
-            "payment_method_options": None,
-            "payment_method_types": None,
-        },
+        "payment_settings": dict.fromkeys(
+            ("default_mandate", "payment_method_options", "payment_method_types")
+        ),
         "period_end": period[1],
         "period_start": period[0],
-        "post_payment_credit_notes_amount": 0,
-        "pre_payment_credit_notes_amount": 0,
-        "receipt_number": None,
         "statement_descriptor": None,
         "status": "draft",
         "status_transitions": dict.fromkeys(
@@ -177,14 +159,6 @@ def pay(
         return "paid"
     books.emit("invoice.payment_failed", books.save(invoice))
     return "failed"
-
-
-def mark_paid(books: Books, invoice: Object) -> None:
-    """Paid in another way than by us."""
-    if invoice["status"] == "draft":
-        finalize(books, invoice)
-    if invoice["status"] == "open":
-        _paid(books, invoice, invoice["amount_remaining"])
 
 
 def collect(books: Books, invoice: Object) -> Outcome:
@@ -263,12 +237,7 @@ def _work_out(books: Books, invoice: Object) -> Object:
         "amount_due": due,
         "amount_remaining": due,
         "ending_balance": None,
-        "lines": {
-            "object": "list",
-            "data": told,
-            "has_more": False,
-            "url": f"/v1/invoices/{invoice['id']}/lines",
-        },
+        "lines": listed(told, f"/v1/invoices/{invoice['id']}/lines"),
         "starting_balance": balance,
         "subtotal": subtotal,
         "subtotal_excluding_tax": subtotal,
@@ -303,34 +272,25 @@ def _act(books: Books, invoice: Object, _at: int) -> None:
 
 def payments(books: Books, invoice: Object) -> Object:
     """The charges that were tried for it."""
-    found = books.all(charges.KIND, customer=invoice["customer"], _invoice=invoice["id"])
+    tried = books.all(charges.KIND, customer=invoice["customer"], _invoice=invoice["id"])
+    return listed([_payment(each) for each in reversed(tried)], "/v1/invoice_payments")
+
+
+def _payment(charge: Object) -> Object:
+    paid: bool = charge["paid"]
     return {
-        "object": "list",
-        "data": [
-            {
-                "id": f"inpay_{charge['id'].partition('_')[2]}",
-                "object": "invoice_payment",
-                "amount_paid": charge["amount_captured"],
-                "amount_requested": charge["amount"],
-                "created": charge["created"],
-                "currency": charge["currency"],
-                "invoice": invoice["id"],
-                "is_default": True,
-                "livemode": False,
-                "payment": {
-                    "payment_intent": charge["payment_intent"],
-                    "type": "payment_intent",
-                },
-                "status": "paid" if charge["paid"] else "open",
-                "status_transitions": {
-                    "canceled_at": None,
-                    "paid_at": charge["created"] if charge["paid"] else None,
-                },
-            }
-            for charge in reversed(found)
-        ],
-        "has_more": False,
-        "url": "/v1/invoice_payments",
+        "id": f"inpay_{charge['id'].partition('_')[2]}",
+        "object": "invoice_payment",
+        "amount_paid": charge["amount_captured"],
+        "amount_requested": charge["amount"],
+        "created": charge["created"],
+        "currency": charge["currency"],
+        "invoice": charge["_invoice"],
+        "is_default": True,
+        "livemode": False,
+        "payment": {"payment_intent": charge["payment_intent"], "type": "payment_intent"},
+        "status": "paid" if paid else "open",
+        "status_transitions": {"canceled_at": None, "paid_at": charge["created"] if paid else None},
     }
 
 

@@ -201,8 +201,6 @@ def _value(call: Call, meter: Object) -> int:
     key = meter["value_settings"]["event_payload_key"]
     text = call.params["payload"].get(key)
     if text is None:
-        if meter["default_aggregation"]["formula"] == "count":
-            return 1
         raise missing_param(f"payload[{key}]")
     if not VALUE.fullmatch(text):
         raise PaymentsError(

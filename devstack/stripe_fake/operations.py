@@ -1,6 +1,6 @@
 """What an operation of the API is: where it is reached, what it takes, and who does it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +8,7 @@ from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.errors import PaymentsError, missing_resource
 
 FEWEST, USUAL, MOST = 1, 10, 100
+PAGING = ("limit", "starting_after")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,51 +40,54 @@ class Operation:
     lane: Callable[[Call], str | None] = lambda _: None
 
 
+def retrieving(path: str, params: Any, kind: str, param: str = "id") -> Operation:
+    """Reads one object by its id; a refusal names it as `param`."""
+
+    def retrieve(call: Call) -> Object:
+        (given,) = call.path.values()
+        return call.books.need(kind, given, param)
+
+    return Operation("GET", path, params, retrieve)
+
+
+def listing(path: str, params: Any, kind: str, *fields: str) -> Operation:
+    """Lists objects of a kind; a parameter of one of these fields picks those that have its value."""
+
+    def list_all(call: Call) -> Object:
+        given = only(call, *fields, *PAGING)
+        equal = {name: given[name] for name in fields if name in given}
+        return page(call, call.books.all(kind, **equal), path)
+
+    return Operation("GET", path, params, list_all)
+
+
 def page(call: Call, found: Sequence[Object], url: str) -> Object:
-    """One page of what was found, newest first, by `limit`, `starting_after`, `ending_before`.
+    """One page of what was found, newest first, by `limit` and `starting_after`.
 
-    `found` is in the order of creation, as `Books.all` gives it; `created` filters it if given.
+    `found` is in the order of creation, as `Books.all` gives it.
     """
-    newest_first = [obj for obj in reversed(found) if _within(obj, call.params.get("created"))]
-    return page_of(call, newest_first, url)
-
-
-def page_of(call: Call, ordered: Sequence[Object], url: str) -> Object:
-    """One page of what is in order already."""
-    limit = call.params.get("limit", USUAL)
+    limit, after = call.params.get("limit", USUAL), call.params.get("starting_after")
     if not FEWEST <= limit <= MOST:
         raise PaymentsError(
             f"Invalid integer: limit must be between {FEWEST} and {MOST}",
             code="parameter_invalid_integer",
             param="limit",
         )
-    after, before = call.params.get("starting_after"), call.params.get("ending_before")
+    ordered = list(reversed(found))
     if after:
-        ordered = ordered[_place(ordered, after, "starting_after") + 1 :]
-        data, more = ordered[:limit], len(ordered) > limit
-    elif before:
-        ordered = ordered[: _place(ordered, before, "ending_before")]
-        data, more = ordered[-limit:], len(ordered) > limit
-    else:
-        data, more = ordered[:limit], len(ordered) > limit
+        ordered = ordered[_place(ordered, after) + 1 :]
+    return listed(ordered[:limit], url, more=len(ordered) > limit)
+
+
+def listed(data: Sequence[Object], url: str, *, more: bool = False) -> Object:
     return {"object": "list", "data": list(data), "has_more": more, "url": url}
 
 
-def _place(ordered: Sequence[Object], given: str, param: str) -> int:
+def _place(ordered: Sequence[Object], given: str) -> int:
     for index, obj in enumerate(ordered):
         if obj["id"] == given:
             return index
-    raise missing_resource("object", given, param)
-
-
-def _within(obj: Object, created: Any) -> bool:
-    if created is None:
-        return True
-    at = obj["created"]
-    if isinstance(created, int):
-        return at == created
-    checks = {"gt": at.__gt__, "gte": at.__ge__, "lt": at.__lt__, "lte": at.__le__}
-    return all(checks[name](bound) for name, bound in created.items())
+    raise missing_resource("object", given, "starting_after")
 
 
 def merged_metadata(
@@ -104,14 +108,19 @@ def change(call: Call, obj: Object, values: Mapping[str, Any]) -> Object:
 
 
 def only(call: Call, *names: str) -> Mapping[str, Any]:
-    """The parameters, if the counterpart knows what to do with each; else `PaymentsError`.
-
-    Stripe takes more than the product needs; what is not done here must not look as if it were.
-    """
-    for name in call.params:
-        if name not in names:
-            raise PaymentsError(
-                f"The stand-in for Stripe does not implement the parameter {name} here.",
-                param=name,
-            )
+    """The parameters, if the fake knows what to do with each; else `PaymentsError`."""
+    check_known(call.params, names)
     return call.params
+
+
+def check_known(given: Mapping[str, Any], names: Collection[str], param: str = "") -> None:
+    """Stripe takes more than the product needs; what is not done here must not look as if it were."""
+    for name in given:
+        if name not in names:
+            raise not_done(f"{param}[{name}]" if param else name)
+
+
+def not_done(param: str) -> PaymentsError:
+    return PaymentsError(
+        f"The Stripe fake does not implement the parameter {param} here.", param=param
+    )

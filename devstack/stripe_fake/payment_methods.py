@@ -10,16 +10,12 @@ from hashlib import sha256
 from http import HTTPStatus
 from typing import Any, Literal
 
-from stripe.params._customer_payment_method_list_params import CustomerPaymentMethodListParams
 from stripe.params._payment_method_attach_params import PaymentMethodAttachParams
-from stripe.params._payment_method_create_params import PaymentMethodCreateParams
-from stripe.params._payment_method_detach_params import PaymentMethodDetachParams
 from stripe.params._payment_method_list_params import PaymentMethodListParams
-from stripe.params._payment_method_retrieve_params import PaymentMethodRetrieveParams
 
 from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.errors import PaymentsError, missing_param, missing_resource
-from devstack.stripe_fake.operations import Call, Operation, change, merged_metadata, only, page
+from devstack.stripe_fake.operations import Call, Operation, listing, only
 
 KIND = "payment_method"
 DECLINED = "card_declined"
@@ -47,7 +43,7 @@ REFUSED_AT_ONCE: Mapping[Behaviour, str] = {
     "insufficient_funds": "Your card has insufficient funds.",
     "generic_decline": "Your card was declined.",
 }
-# Names that Stripe gives to cards of tests, after `pm_card_` and `tok_`.
+# Names that Stripe gives to cards of tests, after `pm_card_`.
 NAMED: Mapping[str, str] = {
     "visa": VISA,
     "mastercard": MASTERCARD,
@@ -86,12 +82,8 @@ def from_card(
     exp_year: int,
     cvc: str,
     customer: str | None,
-    billing: Mapping[str, Any] | None = None,
 ) -> Object:
-    """A new payment method, attached if there is a customer. Raises `CardDeclined`.
-
-    `billing` may say address, email, name and phone, as in Stripe's `billing_details`.
-    """
+    """A new payment method, attached if there is a customer. Raises `CardDeclined`."""
     digits = number.replace(" ", "").replace("-", "")
     behaviour = _checked(books, digits, exp_month, exp_year, cvc)
     method: Object = {
@@ -101,7 +93,6 @@ def from_card(
         "billing_details": {
             **dict.fromkeys(("email", "name", "phone", "tax_id")),
             "address": dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state")),
-            **(billing or {}),
         },
         "card": {
             "brand": "mastercard" if digits == MASTERCARD else "visa",
@@ -152,21 +143,10 @@ def attach_to(books: Books, method: Object, customer: str) -> None:
     books.emit("payment_method.attached", method)
 
 
-def attach_named(books: Books, given: str, customer: str) -> Object:
-    """Attach the method that a call names; a test card is made on the fly."""
-    name = given.removeprefix("pm_card_")
-    if name in NAMED and name != given:
-        return _named(books, name, customer)
-    method = books.need(KIND, given, "payment_method")
-    attach_to(books, method, customer)
-    return method
-
-
 def for_customer(books: Books, given: str, customer: str, param: str) -> Object:
     """The method that a call names, which is the customer's; a test card is made on the fly."""
-    name = given.removeprefix("pm_card_")
-    if name in NAMED and name != given:
-        return _named(books, name, customer)
+    if (method := _test_card(books, given, customer)) is not None:
+        return method
     method = books.need(KIND, given, param)
     if method["customer"] != customer:
         raise PaymentsError(
@@ -199,82 +179,23 @@ def needs_action(method: Object) -> bool:
             return False
 
 
-def create(call: Call) -> Object:
-    params = only(call, "billing_details", "card", "metadata", "type")
-    card = params.get("card")
-    if params.get("type") != "card" or card is None:
-        raise missing_param("card" if params.get("type") == "card" else "type")
-    if token := card.get("token"):
-        name = token.removeprefix("tok_")
-        if name not in NAMED:
-            raise missing_resource("token", token, "card[token]")
-        method = _named(call.books, name, None)
-    else:
-        for name in ("number", "exp_month", "exp_year"):
-            if name not in card:
-                raise missing_param(f"card[{name}]")
-        method = from_card(
-            call.books,
-            card["number"],
-            exp_month=card["exp_month"],
-            exp_year=card["exp_year"],
-            cvc=card.get("cvc") or "123",
-            customer=None,
-        )
-    details = method["billing_details"] | (params.get("billing_details") or {})
-    metadata = merged_metadata({}, params.get("metadata"))
-    change(call, method, {"billing_details": details, "metadata": metadata})
-    return method
-
-
 def attach(call: Call) -> Object:
     books, customer = call.books, only(call, "customer").get("customer")
     if not customer:
         raise missing_param("customer")
     if books.need("customer", customer, "customer").get("deleted"):
         raise missing_resource("customer", customer, "customer")
-    return attach_named(books, call.path["payment_method"], customer)
-
-
-def detach(call: Call) -> Object:
-    books = call.books
-    method = books.need(KIND, call.path["payment_method"], "payment_method")
-    if method["customer"] is None:
-        raise PaymentsError("The payment method you provided is not attached to a customer.")
-    for customer in books.all("customer", id=method["customer"]):
-        settings = customer["invoice_settings"]
-        if settings["default_payment_method"] == method["id"]:
-            books.save(customer | {"invoice_settings": settings | {"default_payment_method": None}})
-    for subscription in books.all("subscription", default_payment_method=method["id"]):
-        books.save(subscription | {"default_payment_method": None})
-    previous = change(call, method, {"customer": None})
-    books.emit("payment_method.detached", method, previous)
+    given = call.path["payment_method"]
+    if (method := _test_card(books, given, customer)) is None:
+        method = books.need(KIND, given, "payment_method")
+        attach_to(books, method, customer)
     return method
 
 
-def retrieve(call: Call) -> Object:
-    return call.books.need(KIND, call.path["payment_method"], "payment_method")
-
-
-def list_all(call: Call) -> Object:
-    only(call, "customer", "type", "limit", "starting_after", "ending_before")
-    return _page(call, call.params.get("customer"), "/v1/payment_methods")
-
-
-def list_of_customer(call: Call) -> Object:
-    only(call, "type", "limit", "starting_after", "ending_before")
-    customer = call.books.need("customer", call.path["customer"], "customer")["id"]
-    return _page(call, customer, f"/v1/customers/{customer}/payment_methods")
-
-
-def _page(call: Call, customer: str | None, url: str) -> Object:
-    if not customer:
-        raise missing_param("customer")
-    wanted = call.params.get("type") in (None, "card")
-    return page(call, call.books.all(KIND, customer=customer) if wanted else [], url)
-
-
-def _named(books: Books, name: str, customer: str | None) -> Object:
+def _test_card(books: Books, given: str, customer: str) -> Object | None:
+    name = given.removeprefix("pm_card_")
+    if name == given or name not in NAMED:
+        return None
     year = datetime.fromtimestamp(books.now(), UTC).year + 3
     return from_card(books, NAMED[name], exp_month=12, exp_year=year, cvc="123", customer=customer)
 
@@ -301,17 +222,12 @@ def _checked(books: Books, digits: str, exp_month: int, exp_year: int, cvc: str)
     return behaviour
 
 
-ONE = "/v1/payment_methods/{payment_method}"
 OPERATIONS = (
-    Operation("POST", "/v1/payment_methods", PaymentMethodCreateParams, create),
-    Operation("GET", "/v1/payment_methods", PaymentMethodListParams, list_all),
-    Operation("GET", ONE, PaymentMethodRetrieveParams, retrieve),
-    Operation("POST", f"{ONE}/attach", PaymentMethodAttachParams, attach),
-    Operation("POST", f"{ONE}/detach", PaymentMethodDetachParams, detach),
+    listing("/v1/payment_methods", PaymentMethodListParams, KIND, "customer"),
     Operation(
-        "GET",
-        "/v1/customers/{customer}/payment_methods",
-        CustomerPaymentMethodListParams,
-        list_of_customer,
+        "POST",
+        "/v1/payment_methods/{payment_method}/attach",
+        PaymentMethodAttachParams,
+        attach,
     ),
 )

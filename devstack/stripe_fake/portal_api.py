@@ -8,17 +8,24 @@ from typing import Any, cast
 
 from stripe.params.billing_portal._configuration_create_params import ConfigurationCreateParams
 from stripe.params.billing_portal._configuration_list_params import ConfigurationListParams
-from stripe.params.billing_portal._configuration_retrieve_params import ConfigurationRetrieveParams
 from stripe.params.billing_portal._configuration_update_params import ConfigurationUpdateParams
 from stripe.params.billing_portal._session_create_params import SessionCreateParams
 
 from devstack.stripe_fake import customers
 from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.errors import PaymentsError, missing_param
-from devstack.stripe_fake.operations import Call, Operation, change, merged_metadata, only, page
+from devstack.stripe_fake.operations import (
+    Call,
+    Operation,
+    change,
+    listing,
+    merged_metadata,
+    not_done,
+    only,
+)
 
 CONFIGURATION, SESSION = "billing_portal.configuration", "billing_portal.session"
-CHANGEABLE = ("business_profile", "default_return_url", "features", "login_page", "name")
+CHANGEABLE = ("default_return_url", "features")
 # What Stripe fills in where a feature isn't mentioned, or only in part.
 FEATURES: Object = {
     "customer_update": {"allowed_updates": [], "enabled": False},
@@ -60,11 +67,9 @@ def create(call: Call) -> Object:
         "object": CONFIGURATION,
         "active": True,
         "application": None,
-        "business_profile": {
-            "headline": None,
-            "privacy_policy_url": None,
-            "terms_of_service_url": None,
-        },
+        "business_profile": dict.fromkeys(
+            ("headline", "privacy_policy_url", "terms_of_service_url")
+        ),
         "created": books.now(),
         "default_return_url": None,
         "features": FEATURES,
@@ -81,18 +86,10 @@ def create(call: Call) -> Object:
     return configuration
 
 
-def retrieve(call: Call) -> Object:
-    return call.books.need(CONFIGURATION, call.path["configuration"])
-
-
 def update(call: Call) -> Object:
-    params, books = only(call, *CHANGEABLE, "active", "metadata"), call.books
+    params, books = only(call, *CHANGEABLE, "metadata"), call.books
     configuration = books.need(CONFIGURATION, call.path["configuration"])
     values = _changes(call, configuration)
-    if "active" in params:
-        if configuration["is_default"] and not params["active"]:
-            raise PaymentsError("The default configuration cannot be deactivated.", param="active")
-        values["active"] = params["active"]
     if "metadata" in params:
         values["metadata"] = merged_metadata(configuration["metadata"], params["metadata"])
     if previous := change(call, configuration, values):
@@ -101,15 +98,8 @@ def update(call: Call) -> Object:
     return configuration
 
 
-def list_all(call: Call) -> Object:
-    params = only(call, "active", "is_default", "limit", "starting_after", "ending_before")
-    equal = {name: params[name] for name in ("active", "is_default") if name in params}
-    found = call.books.all(CONFIGURATION, **equal)
-    return page(call, found, "/v1/billing_portal/configurations")
-
-
 def open_session(call: Call) -> Object:
-    params, books = only(call, "configuration", "customer", "locale", "return_url"), call.books
+    params, books = only(call, "configuration", "customer", "return_url"), call.books
     if not params.get("customer"):
         raise missing_param("customer")
     customer = customers.living(books, params["customer"])
@@ -124,7 +114,7 @@ def open_session(call: Call) -> Object:
         "customer_account": None,
         "flow": None,
         "livemode": False,
-        "locale": params.get("locale"),
+        "locale": None,
         "on_behalf_of": None,
         "return_url": params.get("return_url") or configuration["default_return_url"],
         "url": f"{call.base_url}/portal/{session_id}",
@@ -152,12 +142,11 @@ def _chosen(books: Books, given: str | None) -> Object:
 def _changes(call: Call, former: Object) -> Object:
     params = call.params
     values: Object = {name: params[name] for name in CHANGEABLE if name in params}
-    for name in ("business_profile", "features"):
-        if name in values:
-            values[name] = _laid_over(former[name], values[name])
-    if "login_page" in values:
-        shown = f"{call.base_url}/p/login/test" if values["login_page"]["enabled"] else None
-        values["login_page"] |= {"url": shown}
+    mode = params.get("features", {}).get("subscription_cancel", {}).get("mode")
+    if mode not in (None, "at_period_end"):
+        raise not_done("features[subscription_cancel][mode]")
+    if "features" in values:
+        values["features"] = _laid_over(former["features"], values["features"])
     return values
 
 
@@ -171,11 +160,9 @@ def _laid_over(former: Any, given: Any) -> Any:
 
 
 CONFIGURATIONS = "/v1/billing_portal/configurations"
-ONE = f"{CONFIGURATIONS}/{{configuration}}"
 OPERATIONS = (
     Operation("POST", CONFIGURATIONS, ConfigurationCreateParams, create),
-    Operation("GET", CONFIGURATIONS, ConfigurationListParams, list_all),
-    Operation("GET", ONE, ConfigurationRetrieveParams, retrieve),
-    Operation("POST", ONE, ConfigurationUpdateParams, update),
+    listing(CONFIGURATIONS, ConfigurationListParams, CONFIGURATION, "active"),
+    Operation("POST", f"{CONFIGURATIONS}/{{configuration}}", ConfigurationUpdateParams, update),
     Operation("POST", "/v1/billing_portal/sessions", SessionCreateParams, open_session),
 )

@@ -13,21 +13,29 @@ from stripe.params._price_list_params import PriceListParams
 from stripe.params._price_retrieve_params import PriceRetrieveParams
 from stripe.params._price_update_params import PriceUpdateParams
 
-from devstack.stripe_fake import products
 from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.errors import PaymentsError, missing_param
 from devstack.stripe_fake.expand import INCLUDABLE
-from devstack.stripe_fake.operations import Call, Operation, change, merged_metadata, only, page
+from devstack.stripe_fake.operations import (
+    PAGING,
+    Call,
+    Operation,
+    change,
+    check_known,
+    merged_metadata,
+    not_done,
+    only,
+    page,
+    retrieving,
+)
 
 CURRENCY = re.compile(r"[a-z]{3}")
 AMOUNT, AMOUNT_DECIMAL = "unit_amount", "unit_amount_decimal"
 KNOWN = (
-    *("active", "billing_scheme", "currency", "lookup_key", "metadata", "nickname", "product"),
-    *("product_data", "recurring", "tax_behavior", "tiers", "tiers_mode", "transfer_lookup_key"),
-    *(AMOUNT, AMOUNT_DECIMAL),
+    *("billing_scheme", "currency", "lookup_key", "metadata", "product", "recurring"),
+    *("tax_behavior", "tiers", "tiers_mode", "transfer_lookup_key", AMOUNT, AMOUNT_DECIMAL),
 )
-LISTED = ("active", "created", "currency", "lookup_keys", "product", "recurring", "type")
-PAGING = ("limit", "starting_after", "ending_before")
+TIER = frozenset({"up_to", AMOUNT, AMOUNT_DECIMAL})
 
 
 def create(call: Call) -> Object:
@@ -38,7 +46,7 @@ def create(call: Call) -> Object:
     price: Object = {
         "id": books.new_id("price"),
         "object": "price",
-        "active": params.get("active", True),
+        "active": True,
         "billing_scheme": params.get("billing_scheme", "per_unit"),
         "created": books.now(),
         "currency": params["currency"],
@@ -46,7 +54,7 @@ def create(call: Call) -> Object:
         "livemode": False,
         "lookup_key": None,
         "metadata": merged_metadata({}, params.get("metadata")),
-        "nickname": params.get("nickname"),
+        "nickname": None,
         "product": _product(books, params),
         "recurring": _recurring(books, params.get("recurring")),
         "tax_behavior": params.get("tax_behavior", "unspecified"),
@@ -58,51 +66,31 @@ def create(call: Call) -> Object:
         "_tiers": tiers,
     }
     if tiers is None:
-        price |= _amounts(params, "unit_amount", required=True)
-    price["lookup_key"] = _claim_lookup_key(books, price, params)
+        price |= _amounts(params)
+    price["lookup_key"] = _claim_lookup_key(books, params)
     books.add(price)
     books.emit("price.created", price)
     return price
 
 
-def retrieve(call: Call) -> Object:
-    return call.books.need("price", call.path["price"])
-
-
 def update(call: Call) -> Object:
-    plain = ("active", "nickname", "tax_behavior")
-    params = only(call, *plain, "lookup_key", "metadata", "transfer_lookup_key")
     price = call.books.need("price", call.path["price"])
-    values: Object = {name: params[name] for name in plain if name in params}
-    if "lookup_key" in params:
-        values["lookup_key"] = _claim_lookup_key(call.books, price, params)
-    if "metadata" in params:
-        values["metadata"] = merged_metadata(price["metadata"], params["metadata"])
-    if previous := change(call, price, values):
+    if previous := change(call, price, only(call, "active")):
         call.books.emit("price.updated", price, previous)
     return price
 
 
 def list_all(call: Call) -> Object:
-    params = only(call, *LISTED, *PAGING)
-    equal = {n: params[n] for n in ("active", "currency", "product", "type") if n in params}
-    found = call.books.all("price", **equal)
+    params = only(call, "active", "lookup_keys", *PAGING)
+    found = call.books.all("price", **({"active": params["active"]} if "active" in params else {}))
     if keys := params.get("lookup_keys"):
         found = [price for price in found if price["lookup_key"] in keys]
-    if wanted := params.get("recurring"):
-        found = [p for p in found if wanted.items() <= (p["recurring"] or {}).items()]
     return page(call, found, "/v1/prices")
 
 
 def _product(books: Books, params: Mapping[str, Any]) -> str:
-    if ("product" in params) == ("product_data" in params):
-        raise PaymentsError(
-            "You must specify either `product` or `product_data` when creating a price.",
-            code="parameter_missing",
-            param="product",
-        )
-    if data := params.get("product_data"):
-        return products.add(books, data)["id"]
+    if "product" not in params:
+        raise missing_param("product")
     return books.need("product", params["product"], "product")["id"]
 
 
@@ -144,18 +132,23 @@ def _tiers(params: Mapping[str, Any]) -> list[Object] | None:
     for name in ("tiers", "tiers_mode"):
         if not params.get(name):
             raise missing_param(name)
+    if params["tiers_mode"] != "graduated":
+        raise not_done("tiers_mode=volume")
     _check_bounds(params["tiers"])
     return [
         {
             "up_to": None if tier["up_to"] == "inf" else tier["up_to"],
-            **_amounts(tier, "unit_amount", required="flat_amount" not in tier),
-            **_amounts(tier, "flat_amount", required=False),
+            **_amounts(tier),
+            "flat_amount": None,
+            "flat_amount_decimal": None,
         }
         for tier in params["tiers"]
     ]
 
 
 def _check_bounds(tiers: Sequence[Mapping[str, Any]]) -> None:
+    for index, tier in enumerate(tiers):
+        check_known(tier, TIER, f"tiers[{index}]")
     *bounds, last = [tier["up_to"] for tier in tiers]
     if last != "inf":
         raise PaymentsError(
@@ -171,34 +164,31 @@ def _check_bounds(tiers: Sequence[Mapping[str, Any]]) -> None:
         former = bound
 
 
-def _amounts(given: Mapping[str, Any], name: str, *, required: bool) -> Object:
+def _amounts(given: Mapping[str, Any]) -> Object:
     """An amount in both notations: whole cents if it is whole, and as a decimal."""
-    whole, exact = given.get(name), given.get(f"{name}_decimal")
+    whole, exact = given.get(AMOUNT), given.get(AMOUNT_DECIMAL)
     if whole is not None and exact is not None:
         raise PaymentsError(
-            f"You may only specify one of these parameters: {name}, {name}_decimal.", param=name
+            f"You may only specify one of these parameters: {AMOUNT}, {AMOUNT_DECIMAL}.",
+            param=AMOUNT,
         )
     given_amount = whole if exact is None else exact
     if given_amount is None:
-        if required:
-            raise missing_param(name)
-        return {name: None, f"{name}_decimal": None}
+        raise missing_param(AMOUNT)
     amount = Decimal(given_amount)
     if amount < 0:
-        raise PaymentsError("This value must be greater than or equal to 0.", param=name)
+        raise PaymentsError("This value must be greater than or equal to 0.", param=AMOUNT)
     return {
-        name: int(amount) if amount == int(amount) else None,
-        f"{name}_decimal": f"{amount.normalize():f}",
+        AMOUNT: int(amount) if amount == int(amount) else None,
+        AMOUNT_DECIMAL: f"{amount.normalize():f}",
     }
 
 
-def _claim_lookup_key(books: Books, price: Object, params: Mapping[str, Any]) -> str | None:
+def _claim_lookup_key(books: Books, params: Mapping[str, Any]) -> str | None:
     key = params.get("lookup_key")
     if key is None:
         return None
     for holder in books.all("price", lookup_key=key):
-        if holder["id"] == price["id"]:
-            continue
         if not params.get("transfer_lookup_key"):
             raise PaymentsError(
                 f"A price (`{holder['id']}`) already uses that lookup key.", param="lookup_key"
@@ -217,6 +207,6 @@ INCLUDABLE[("price", "tiers")] = _shown_tiers
 OPERATIONS = (
     Operation("POST", "/v1/prices", PriceCreateParams, create),
     Operation("GET", "/v1/prices", PriceListParams, list_all),
-    Operation("GET", "/v1/prices/{price}", PriceRetrieveParams, retrieve),
+    retrieving("/v1/prices/{price}", PriceRetrieveParams, "price"),
     Operation("POST", "/v1/prices/{price}", PriceUpdateParams, update),
 )

@@ -1,72 +1,55 @@
 """Products: what prices are for."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from stripe.params._product_create_params import ProductCreateParams
-from stripe.params._product_delete_params import ProductDeleteParams
-from stripe.params._product_list_params import ProductListParams
 from stripe.params._product_retrieve_params import ProductRetrieveParams
 from stripe.params._product_update_params import ProductUpdateParams
 
-from devstack.stripe_fake.books import Books, Object
+from devstack.stripe_fake.books import Object
 from devstack.stripe_fake.errors import PaymentsError
-from devstack.stripe_fake.operations import Call, Operation, change, merged_metadata, only, page
+from devstack.stripe_fake.operations import (
+    Call,
+    Operation,
+    change,
+    merged_metadata,
+    only,
+    retrieving,
+)
 
-PLAIN = ("active", "description", "name", "statement_descriptor", "tax_code", "unit_label", "url")
+KIND = "product"
+PLAIN = ("active", "name", "unit_label")
 
 
 def create(call: Call) -> Object:
-    return add(call.books, only(call, *PLAIN, "id", "images", "marketing_features", "metadata"))
-
-
-def add(books: Books, params: Mapping[str, Any]) -> Object:
-    """A product of what a call gave for it."""
+    params, books = only(call, *PLAIN, "id", "metadata"), call.books
     given = params.get("id")
-    if given and books.get("product", given):
+    if given and books.get(KIND, given):
         raise PaymentsError(
             f"Product already exists: {given}", code="resource_already_exists", param="id"
         )
     product: Object = {
         "id": given or books.new_id("prod"),
-        "object": "product",
+        "object": KIND,
+        **dict.fromkeys(("default_price", "description", "package_dimensions", "shippable")),
+        **dict.fromkeys(("statement_descriptor", "tax_code", "tax_details", "unit_label", "url")),
         "active": True,
         "created": books.now(),
-        "default_price": None,
-        "description": None,
-        "images": params.get("images") or [],
+        "images": [],
         "livemode": False,
-        "marketing_features": params.get("marketing_features") or [],
-        "metadata": merged_metadata({}, params.get("metadata")),
-        "name": None,
-        "package_dimensions": None,
-        "shippable": None,
-        "statement_descriptor": None,
-        "tax_code": None,
-        "tax_details": None,
+        "marketing_features": [],
         "type": "service",
-        "unit_label": None,
         "updated": books.now(),
-        "url": None,
+        **{name: params[name] for name in PLAIN if name in params},
+        "metadata": merged_metadata({}, params.get("metadata")),
     }
-    product |= {name: params[name] for name in PLAIN if name in params}
     books.add(product)
     books.emit("product.created", product)
     return product
 
 
-def retrieve(call: Call) -> Object:
-    return call.books.need("product", call.path["id"])
-
-
 def update(call: Call) -> Object:
-    books = call.books
-    params = only(call, *PLAIN, "default_price", "images", "marketing_features", "metadata")
-    product = books.need("product", call.path["id"])
-    values: Object = {name: params[name] for name in (*PLAIN, "default_price") if name in params}
-    values |= {n: params[n] or [] for n in ("images", "marketing_features") if n in params}
-    if values.get("default_price"):
-        books.need("price", values["default_price"], "default_price")
+    books, params = call.books, only(call, *PLAIN, "metadata")
+    product = books.need(KIND, call.path["id"])
+    values: Object = {name: params[name] for name in PLAIN if name in params}
     if "metadata" in params:
         values["metadata"] = merged_metadata(product["metadata"], params["metadata"])
     if previous := change(call, product, values | {"updated": books.now()}):
@@ -74,29 +57,8 @@ def update(call: Call) -> Object:
     return product
 
 
-def delete(call: Call) -> Object:
-    product = call.books.need("product", call.path["id"])
-    if call.books.all("price", product=product["id"]):
-        raise PaymentsError(
-            "This product cannot be deleted because it has one or more user-created prices."
-        )
-    call.books.remove(product)
-    call.books.emit("product.deleted", product)
-    return {"id": product["id"], "object": "product", "deleted": True}
-
-
-def list_all(call: Call) -> Object:
-    params = only(call, "active", "created", "ids", "limit", "starting_after", "ending_before")
-    equal = {"active": params["active"]} if "active" in params else {}
-    ids = params.get("ids")
-    found = [p for p in call.books.all("product", **equal) if ids is None or p["id"] in ids]
-    return page(call, found, "/v1/products")
-
-
 OPERATIONS = (
     Operation("POST", "/v1/products", ProductCreateParams, create),
-    Operation("GET", "/v1/products", ProductListParams, list_all),
-    Operation("GET", "/v1/products/{id}", ProductRetrieveParams, retrieve),
+    retrieving("/v1/products/{id}", ProductRetrieveParams, KIND),
     Operation("POST", "/v1/products/{id}", ProductUpdateParams, update),
-    Operation("DELETE", "/v1/products/{id}", ProductDeleteParams, delete),
 )

@@ -13,11 +13,10 @@ from devstack.stripe_fake.periods import DAY
 KIND = "subscription"
 FINAL = frozenset({"canceled", "incomplete_expired"})
 # Of these a new period begins when one ends.
-RUNNING = frozenset({"trialing", "active", "past_due", "unpaid"})
+RUNNING = frozenset({"trialing", "active", "past_due"})
 NOTICE_SECONDS = 3 * DAY
 # How long a first payment may take.
 INCOMPLETE_SECONDS = 23 * 3600
-SETTINGS = "settings"
 
 
 def period(subscription: Object) -> tuple[int, int]:
@@ -63,7 +62,7 @@ def end(books: Books, subscription: Object, reason: str) -> None:
 def after_payment(books: Books, invoice: Object) -> None:
     """The latest invoice was paid, or the last open one: all is well again."""
     subscription = _of(books, invoice)
-    if subscription is None or subscription["status"] not in {"incomplete", "past_due", "unpaid"}:
+    if subscription is None or subscription["status"] not in {"incomplete", "past_due"}:
         return
     others = books.all("invoice", _subscription=subscription["id"], status="open")
     if subscription["latest_invoice"] == invoice["id"] or not others:
@@ -77,33 +76,10 @@ def after_failure(books: Books, invoice: Object) -> None:
 
 
 def given_up(books: Books, invoice: Object) -> None:
-    """The last retry has failed: canceled, or left unpaid if the settings say so.
-
-    Nothing more is billed, for it would be charged in vain too.
-    """
+    """The last retry has failed, and nothing more is billed: it would be charged in vain too."""
     subscription = _of(books, invoice)
-    if subscription is None or subscription["status"] in FINAL:
-        return
-    if settings(books)["after_retries"] == "unpaid":
-        change(books, subscription, {"status": "unpaid"})
-    else:
+    if subscription is not None and subscription["status"] not in FINAL:
         end(books, subscription, "payment_failed")
-
-
-def settings(books: Books) -> Object:
-    return books.get(SETTINGS, SETTINGS) or {
-        "id": SETTINGS,
-        "object": SETTINGS,
-        "after_retries": "cancel",
-    }
-
-
-def change_settings(books: Books, values: Mapping[str, Any]) -> Object:
-    """`after_retries`: cancel, or leave unpaid."""
-    changed: Object = {**settings(books), **values}
-    if books.get(SETTINGS, SETTINGS) is None:
-        books.add(changed)
-    return books.save(changed)
 
 
 def _of(books: Books, invoice: Object) -> Object | None:

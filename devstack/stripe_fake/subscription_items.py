@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from devstack.stripe_fake import operations
 from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.errors import PaymentsError, missing_param
 from devstack.stripe_fake.invoice_lines import Part
@@ -44,7 +45,7 @@ def check_together(prices: Sequence[Object]) -> None:
         raise PaymentsError("All prices must have the same currency.", param="items")
     if len({rhythm(price) for price in prices}) > 1:
         raise PaymentsError(
-            "The stand-in for Stripe has all items of a subscription in the same interval.",
+            "The Stripe fake has all items of a subscription in the same interval.",
             param="items",
         )
 
@@ -95,12 +96,7 @@ def plan_of(price: Object) -> Object:
 
 
 def listed(subscription: str, items: Sequence[Object]) -> Object:
-    return {
-        "object": "list",
-        "data": list(items),
-        "has_more": False,
-        "url": f"/v1/subscription_items?subscription={subscription}",
-    }
+    return operations.listed(items, f"/v1/subscription_items?subscription={subscription}")
 
 
 def moved(subscription: Object, period: tuple[int, int]) -> Object:

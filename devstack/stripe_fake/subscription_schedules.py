@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stripe.params._subscription_schedule_create_params import SubscriptionScheduleCreateParams
-from stripe.params._subscription_schedule_list_params import SubscriptionScheduleListParams
 from stripe.params._subscription_schedule_release_params import SubscriptionScheduleReleaseParams
 from stripe.params._subscription_schedule_retrieve_params import SubscriptionScheduleRetrieveParams
 from stripe.params._subscription_schedule_update_params import SubscriptionScheduleUpdateParams
@@ -20,7 +19,15 @@ from devstack.stripe_fake import standing
 from devstack.stripe_fake import subscription_items as items_of
 from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.errors import PaymentsError, missing_param
-from devstack.stripe_fake.operations import Call, Operation, merged_metadata, only, page
+from devstack.stripe_fake.operations import (
+    Call,
+    Operation,
+    check_known,
+    merged_metadata,
+    not_done,
+    only,
+    retrieving,
+)
 from devstack.stripe_fake.periods import boundary
 
 KIND = "subscription_schedule"
@@ -62,11 +69,26 @@ def create(call: Call) -> Object:
         "created": books.now(),
         "current_phase": {"end_date": end, "start_date": start},
         "customer": subscription["customer"],
-        "default_settings": {"automatic_tax": subscription["automatic_tax"]},
+        "default_settings": {
+            "automatic_tax": subscription["automatic_tax"],
+            "billing_cycle_anchor": "automatic",
+            "invoice_settings": {"issuer": {"type": "self"}},
+        },
         "end_behavior": "release",
         "livemode": False,
         "metadata": {},
-        "phases": [_phase(start, end, subscription["items"]["data"])],
+        "pause_schedules": [],
+        "phases": [
+            _phase(
+                start,
+                end,
+                subscription["currency"],
+                [
+                    _planned(each["price"], each["quantity"])
+                    for each in subscription["items"]["data"]
+                ],
+            )
+        ],
         "released_at": None,
         "released_subscription": None,
         "status": "active",
@@ -80,10 +102,8 @@ def create(call: Call) -> Object:
 
 
 def update(call: Call) -> Object:
-    params, books = (
-        only(call, "end_behavior", "metadata", "phases", "proration_behavior"),
-        call.books,
-    )
+    params = only(call, "end_behavior", "metadata", "phases", "proration_behavior")
+    books = call.books
     schedule = _active(call)
     if params.get("end_behavior", "release") != "release":
         raise PaymentsError("The Stripe fake only releases at the end.", param="end_behavior")
@@ -102,16 +122,6 @@ def release(call: Call) -> Object:
     _release(call.books, schedule)
     standing.change(call.books, subscription, {"schedule": None})
     return schedule
-
-
-def retrieve(call: Call) -> Object:
-    return call.books.need(KIND, call.path["schedule"], "schedule")
-
-
-def list_all(call: Call) -> Object:
-    params = only(call, "customer", "limit", "starting_after", "ending_before")
-    equal = {"customer": params["customer"]} if params.get("customer") else {}
-    return page(call, call.books.all(KIND, **equal), "/v1/subscription_schedules")
 
 
 def items_at(books: Books, subscription: Object, at: int) -> list[Object]:
@@ -168,7 +178,7 @@ def _release(books: Books, schedule: Object) -> None:
 
 
 def _active(call: Call) -> Object:
-    schedule = retrieve(call)
+    schedule = call.books.need(KIND, call.path["schedule"], "schedule")
     if schedule["status"] != "active":
         raise PaymentsError(
             f"The subscription schedule is in the `{schedule['status']}` status and can't be changed."
@@ -183,15 +193,31 @@ def _beginning(books: Books, subscription: Object, at: int) -> Object | None:
     return next((phase for phase in phases[1:] if phase["start_date"] == at), None)
 
 
-def _phase(start: int, end: int, items: Sequence[Object]) -> Object:
+def _phase(
+    start: int,
+    end: int,
+    currency: str,
+    items: Sequence[Object],
+    proration: str = "create_prorations",
+) -> Object:
     return {
-        "start_date": start,
+        "add_invoice_items": [],
+        "currency": currency,
+        "discounts": [],
         "end_date": end,
-        "items": [
-            {"price": item["price"]["id"], "quantity": item["quantity"], "metadata": {}}
-            for item in items
-        ],
-        "proration_behavior": "create_prorations",
+        "items": list(items),
+        "proration_behavior": proration,
+        "start_date": start,
+    }
+
+
+def _planned(price: Object, quantity: int | None) -> Object:
+    return {
+        "discounts": [],
+        "metadata": {},
+        "plan": price["id"],
+        "price": price["id"],
+        "quantity": None if items_of.metered(price) else quantity,
     }
 
 
@@ -201,8 +227,7 @@ def _phases(books: Books, schedule: Object, given: Sequence[Mapping[str, Any]]) 
     made: list[Object] = []
     for index, phase in enumerate(given):
         param = f"phases[{index}]"
-        if unknown := phase.keys() - PHASE:
-            raise _not_done(f"{param}[{min(unknown)}]")
+        check_known(phase, PHASE, param)
         prices = [
             items_of.price_for(books, item, f"{param}[items][{number}]")
             for number, item in enumerate(phase["items"])
@@ -210,21 +235,22 @@ def _phases(books: Books, schedule: Object, given: Sequence[Mapping[str, Any]]) 
         items_of.check_together(prices)
         began = made[-1]["end_date"] if made else phase.get("start_date", start)
         made.append(
-            {
-                "start_date": began,
-                "end_date": _end_of(phase, began, param),
-                "items": [
-                    {"price": price["id"], "quantity": _quantity(price, item), "metadata": {}}
+            _phase(
+                began,
+                _end_of(phase, began, param),
+                subscription["currency"],
+                [
+                    _planned(price, item.get("quantity", 1))
                     for price, item in zip(prices, phase["items"], strict=True)
                 ],
-                "proration_behavior": phase.get("proration_behavior", "create_prorations"),
-            }
+                phase.get("proration_behavior", "create_prorations"),
+            )
         )
     present = {item["price"]["id"] for item in subscription["items"]["data"]}
     if not made or {item["price"] for item in made[0]["items"]} != present:
-        raise _not_done("phases[0][items]")
+        raise not_done("phases[0][items]")
     if (made[0]["start_date"], made[0]["end_date"]) != (start, end):
-        raise _not_done("phases[0][end_date]")
+        raise not_done("phases[0][end_date]")
     return made
 
 
@@ -233,12 +259,8 @@ def _end_of(phase: Mapping[str, Any], began: int, param: str) -> int:
         return phase["end_date"]
     lasting = phase.get("duration")
     if lasting is None:
-        raise _not_done(f"{param}[end_date]")
+        raise not_done(f"{param}[end_date]")
     return boundary(began, 1, lasting["interval"], lasting.get("interval_count", 1))
-
-
-def _quantity(price: Object, given: Mapping[str, Any]) -> int | None:
-    return None if items_of.metered(price) else given.get("quantity", 1)
 
 
 def _item(books: Books, subscription: Object, given: Object, present: Sequence[Object]) -> Object:
@@ -254,17 +276,10 @@ def _item(books: Books, subscription: Object, given: Object, present: Sequence[O
     return items_of.new(books, subscription["id"], price, given["quantity"], period)
 
 
-def _not_done(param: str) -> PaymentsError:
-    return PaymentsError(
-        f"The stand-in for Stripe does not implement the parameter {param} here.", param=param
-    )
-
-
 ONE = "/v1/subscription_schedules/{schedule}"
 OPERATIONS = (
     Operation("POST", "/v1/subscription_schedules", SubscriptionScheduleCreateParams, create),
-    Operation("GET", "/v1/subscription_schedules", SubscriptionScheduleListParams, list_all),
-    Operation("GET", ONE, SubscriptionScheduleRetrieveParams, retrieve),
+    retrieving(ONE, SubscriptionScheduleRetrieveParams, KIND, "schedule"),
     Operation("POST", ONE, SubscriptionScheduleUpdateParams, update),
     Operation("POST", f"{ONE}/release", SubscriptionScheduleReleaseParams, release),
 )

@@ -41,7 +41,7 @@ def switch_prices(
     items_of.check_together([item["price"] for item in after])
     if items_of.rhythm(after[0]["price"]) != items_of.rhythm(before[0]["price"]):
         raise PaymentsError(
-            "The stand-in for Stripe does not change a subscription's interval.", param="items"
+            "The Stripe fake does not change a subscription's interval.", param="items"
         )
     pending = list(subscription["_pending"])
     if subscription["status"] != "trialing":

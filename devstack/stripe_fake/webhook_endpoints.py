@@ -6,59 +6,34 @@ A preset one for thin events stands in for what is an event destination at Strip
 from urllib.parse import urlsplit
 
 from stripe.params._webhook_endpoint_create_params import WebhookEndpointCreateParams
-from stripe.params._webhook_endpoint_delete_params import WebhookEndpointDeleteParams
 from stripe.params._webhook_endpoint_list_params import WebhookEndpointListParams
-from stripe.params._webhook_endpoint_retrieve_params import WebhookEndpointRetrieveParams
 from stripe.params._webhook_endpoint_update_params import WebhookEndpointUpdateParams
 
 from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.config import Config
 from devstack.stripe_fake.errors import PaymentsError
-from devstack.stripe_fake.operations import Call, Operation, change, merged_metadata, only, page
+from devstack.stripe_fake.operations import PAGING, Call, Operation, change, only, page
 
 KIND = "webhook_endpoint"
 PRESET, PRESET_THIN = "we_preset", "we_preset_thin"
 
 
 def create(call: Call) -> Object:
-    params = only(call, "api_version", "description", "enabled_events", "metadata", "url")
-    endpoint = new_endpoint(call, params["url"])
-    endpoint |= {
-        "api_version": params.get("api_version"),
-        "description": params.get("description"),
-        "enabled_events": params["enabled_events"],
-        "metadata": merged_metadata({}, params.get("metadata")),
-    }
+    params = only(call, "enabled_events", "url")
+    endpoint = new_endpoint(call, params["url"]) | {"enabled_events": params["enabled_events"]}
     call.books.add(endpoint)
     return endpoint | {"secret": endpoint["_secret"]}
 
 
-def retrieve(call: Call) -> Object:
-    return call.books.need(KIND, call.path["webhook_endpoint"])
-
-
 def update(call: Call) -> Object:
-    params = only(call, "description", "disabled", "enabled_events", "metadata", "url")
+    params = only(call, "disabled")
     endpoint = call.books.need(KIND, call.path["webhook_endpoint"])
-    values: Object = {n: params[n] for n in ("description", "enabled_events") if n in params}
-    if "url" in params:
-        values["url"] = _address(params["url"])
-    if "disabled" in params:
-        values["status"] = "disabled" if params["disabled"] else "enabled"
-    if "metadata" in params:
-        values["metadata"] = merged_metadata(endpoint["metadata"], params["metadata"])
-    change(call, endpoint, values)
+    change(call, endpoint, {"status": "disabled" if params.get("disabled") else "enabled"})
     return endpoint
 
 
-def delete(call: Call) -> Object:
-    endpoint = call.books.need(KIND, call.path["webhook_endpoint"])
-    _remove(call.books, endpoint)
-    return {"id": endpoint["id"], "object": KIND, "deleted": True}
-
-
 def list_all(call: Call) -> Object:
-    only(call, "limit", "starting_after", "ending_before")
+    only(call, *PAGING)
     found = [endpoint for endpoint in call.books.all(KIND) if not endpoint["_thin"]]
     return page(call, found, "/v1/webhook_endpoints")
 
@@ -125,15 +100,6 @@ OPERATIONS = (
     Operation("POST", "/v1/webhook_endpoints", WebhookEndpointCreateParams, create),
     Operation("GET", "/v1/webhook_endpoints", WebhookEndpointListParams, list_all),
     Operation(
-        "GET",
-        "/v1/webhook_endpoints/{webhook_endpoint}",
-        WebhookEndpointRetrieveParams,
-        retrieve,
-    ),
-    Operation(
         "POST", "/v1/webhook_endpoints/{webhook_endpoint}", WebhookEndpointUpdateParams, update
-    ),
-    Operation(
-        "DELETE", "/v1/webhook_endpoints/{webhook_endpoint}", WebhookEndpointDeleteParams, delete
     ),
 )

@@ -1,4 +1,4 @@
-"""The stand-in for Stripe as a process of its own, and Stripe's SDK to speak to it."""
+"""The Stripe fake as a process of its own, and Stripe's SDK to speak to it."""
 
 import asyncio
 import subprocess

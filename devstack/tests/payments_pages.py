@@ -1,4 +1,4 @@
-"""Pages of the stand-in for Stripe as a browser without script uses them: read, filled in, sent."""
+"""Pages of the Stripe fake as a browser without script uses them: read, filled in, sent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""A plan as this project sells it, for tests of the stand-in's pages."""
+"""A plan as this project sells it, for tests of the fake's pages."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -75,20 +75,18 @@ async def checkout(
     plan: Plan,
     *,
     trial_days: int = 0,
-    known: bool = True,
     codes: bool = True,
     app: str = APP,
 ) -> Session:
+    customer = await client.v1.customers.create_async({"email": "ada@example.com"})
     wanted: SessionCreateParams = {
+        "customer": customer.id,
         "mode": "subscription",
         "line_items": [{"price": plan.base, "quantity": 1}, {"price": plan.usage}],
         "allow_promotion_codes": codes,
         "success_url": f"{app}/billing?done={{CHECKOUT_SESSION_ID}}",
         "cancel_url": f"{app}/billing",
     }
-    if known:
-        customer = await client.v1.customers.create_async({"email": "ada@example.com"})
-        wanted["customer"] = customer.id
     if trial_days:
         wanted["subscription_data"] = {"trial_period_days": trial_days}
     return await client.v1.checkout.sessions.create_async(wanted)

@@ -1,4 +1,4 @@
-"""A shop at the stand-in for Stripe: what it sells, who buys, and time that passes at its will."""
+"""A shop at the Stripe fake: what it sells, who buys, and time that passes at its will."""
 
 from __future__ import annotations
 
@@ -95,18 +95,23 @@ class Shop:
 
 
 async def open_shop(client: StripeClient, control: httpx.AsyncClient) -> Shop:
-    name = f"tokens_{uuid4().hex[:8]}"
+    event_name = f"tokens_{uuid4().hex[:8]}"
     meter = await client.v1.billing.meters.create_async(
-        {"display_name": "Tokens", "event_name": name, "default_aggregation": {"formula": "sum"}}
+        {
+            "display_name": "Tokens",
+            "event_name": event_name,
+            "default_aggregation": {"formula": "sum"},
+        }
     )
     prices: list[str] = []
-    for product, amount, included in (("Pro", 2000, INCLUDED), ("Dear", 5000, 10 * INCLUDED)):
+    for name, amount, included in (("Pro", 2000, INCLUDED), ("Dear", 5000, 10 * INCLUDED)):
+        product = await client.v1.products.create_async({"name": name, "unit_label": "token"})
         base = await client.v1.prices.create_async(
             {
                 "currency": "usd",
                 "unit_amount": amount,
                 "recurring": {"interval": "month"},
-                "product_data": {"name": product},
+                "product": product.id,
             }
         )
         usage = await client.v1.prices.create_async(
@@ -119,11 +124,11 @@ async def open_shop(client: StripeClient, control: httpx.AsyncClient) -> Shop:
                     {"up_to": "inf", "unit_amount_decimal": Decimal("0.001")},
                 ],
                 "recurring": {"interval": "month", "usage_type": "metered", "meter": meter.id},
-                "product_data": {"name": f"{product} tokens"},
+                "product": product.id,
             }
         )
         prices += [base.id, usage.id]
-    return Shop(client, control, name, *prices)
+    return Shop(client, control, event_name, *prices)
 
 
 def period(subscription: Any) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The books of the stand-in for Stripe: whole transactions, and time that can be moved."""
+"""The books of the Stripe fake: whole transactions, and time that can be moved."""
 
 import time
 from collections.abc import Iterator

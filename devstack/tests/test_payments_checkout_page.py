@@ -1,4 +1,4 @@
-"""Checkout at the stand-in for Stripe: what a card does, and what is left of it."""
+"""Checkout at the Stripe fake: what a card does, and what is left of it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -224,22 +224,6 @@ async def test_no_code_is_asked_for_where_none_is_taken(
     assert all("Apply" not in form.buttons for form in page.forms)
     refused = await visitor.send(f"{session.url}/promotion", {"promotion_code": "SPRING"})
     assert refused.status_code == 422
-
-
-async def test_whoever_is_not_known_yet_is_asked_for_an_address(
-    client: StripeClient, plan: Plan, visitor: Visitor
-) -> None:
-    session = await checkout(client, plan, known=False)
-    page = await visitor.open(session.url or "")
-    refused = Page(await visitor.press(page, PAY, **typed(email="nowhere")))
-    assert "Enter an address like name@example.com." in refused.text
-    assert refused.form(PAY).fields["email"] == "nowhere"
-    question = await visitor.pressed(refused, PAY, **typed(CONFIRM, email="grace@example.com"))
-    answer = await visitor.press(question, "Complete")
-    assert answer.headers["location"] == success(session)
-    done = await client.v1.checkout.sessions.retrieve_async(session.id)
-    customer = await client.v1.customers.retrieve_async(str(done.customer))
-    assert customer.email == "grace@example.com"
 
 
 async def test_nobody_pays_with_anothers_card(

@@ -1,4 +1,4 @@
-"""Coupons and promotion codes at the stand-in for Stripe, and what they take off to the cent."""
+"""Coupons and promotion codes at the Stripe fake, and what they take off to the cent."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -45,7 +45,8 @@ async def test_a_coupon_for_once_is_used_up_by_what_is_paid_first(shop: Shop) ->
     five: Any = {"amount_off": 500, "currency": "usd", "duration": "forever"}
     always = await client.v1.coupons.create_async(five)
     made = await shop.subscribe(once, discounts=[{"coupon": half.id}])
-    await shop.subscribe(ever, discounts=[{"promotion_code": await code_for(client, always.id)}])
+    code = await code_for(client, always.id)
+    always_off = await shop.subscribe(ever, discounts=[{"promotion_code": code}])
     (first,) = await shop.invoices(once)
     assert (first.subtotal, first.total, first.amount_paid) == (2000, 1000, 1000)
     assert [each.amount for each in first.total_discount_amounts] == [1000]
@@ -54,7 +55,8 @@ async def test_a_coupon_for_once_is_used_up_by_what_is_paid_first(shop: Shop) ->
     for customer in (once, ever):
         await shop.use(customer, INCLUDED + 1_000_000)
     foreseen = [
-        await client.v1.invoices.create_preview_async({"customer": each}) for each in (once, ever)
+        await client.v1.invoices.create_preview_async({"subscription": each.id})
+        for each in (made, always_off)
     ]
     assert [each.total for each in foreseen] == [3000, 2500]
     await shop.advance_to(period(made)[1], and_then=HOUR + 60)
@@ -88,11 +90,9 @@ async def test_a_code_is_good_for_whom_and_as_often_as_it_says(shop: Shop) -> No
     await refused(InvalidRequestError, shop.subscribe(customer, **code))
     assert (await client.v1.promotion_codes.retrieve_async(mine)).times_redeemed == 1
     assert (await client.v1.coupons.retrieve_async(coupon.id)).times_redeemed == 1
-    off = await client.v1.promotion_codes.update_async(
-        await code_for(client, coupon.id), {"active": False}
-    )
+    off = await code_for(client, coupon.id, active=False)
     await refused(
-        InvalidRequestError, shop.subscribe(customer, discounts=[{"promotion_code": off.id}])
+        InvalidRequestError, shop.subscribe(customer, discounts=[{"promotion_code": off}])
     )
 
 

@@ -1,4 +1,4 @@
-"""Invoices at the stand-in for Stripe: what they ask for, and how they are paid."""
+"""Invoices at the Stripe fake: what they ask for, and how they are paid."""
 
 import time
 from collections.abc import AsyncIterator, Iterator

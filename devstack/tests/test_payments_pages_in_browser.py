@@ -1,4 +1,4 @@
-"""What only a browser shows of the stand-in's pages: its own rules for forms, and how it looks."""
+"""What only a browser shows of the fake's pages: its own rules for forms, and how it looks."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""What a stack tells its stand-in for Stripe and the product, and what lasts in its folder."""
+"""What a stack tells its Stripe fake and the product, and what lasts in its folder."""
 
 from pathlib import Path
 

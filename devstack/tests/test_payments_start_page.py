@@ -1,4 +1,4 @@
-"""The stand-in's start page: what it tells of, and what its buttons do."""
+"""The fake's start page: what it tells of, and what its buttons do."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path

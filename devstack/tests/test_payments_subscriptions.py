@@ -1,4 +1,4 @@
-"""Subscriptions at the stand-in for Stripe, from their first day to their last."""
+"""Subscriptions at the Stripe fake, from their first day to their last."""
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -154,21 +154,6 @@ async def test_subscription_ends_when_the_last_retry_has_failed(shop: Shop) -> N
     assert len(await shop.invoices(customer)) == 2
 
 
-async def test_subscription_is_left_unpaid_if_the_settings_say_so(shop: Shop) -> None:
-    await shop.control.post("/settings", json={"after_retries": "unpaid"})
-    customer = await shop.customer()
-    made = await shop.subscribe(customer)
-    await shop.pay_with(customer, "pm_card_chargeCustomerFail")
-    await shop.advance_to(period(made)[1], and_then=HOUR + 15 * DAY + 60)
-    await shop.control.post("/settings", json={"after_retries": "cancel"})
-    late = await shop.subscription(made.id)
-    assert late.status == "unpaid"
-    await shop.client.v1.invoices.pay_async(
-        late.latest_invoice.id, {"payment_method": "pm_card_visa"}
-    )
-    assert (await shop.subscription(made.id)).status == "active"
-
-
 async def test_month_that_begins_on_the_31st_comes_back_to_it(shop: Shop) -> None:
     today = datetime.fromtimestamp(await shop.now(), UTC)
     await shop.advance_to(int(datetime(today.year + 1, 1, 31, 12, tzinfo=UTC).timestamp()))
@@ -181,17 +166,6 @@ async def test_month_that_begins_on_the_31st_comes_back_to_it(shop: Shop) -> Non
         await shop.advance_to(current[1], and_then=60)
     assert ends[0] in {"02-28", "02-29"}
     assert ends[1:] == ["03-31", "04-30"]
-
-
-async def test_trial_ended_now_is_billed_at_once_and_from_then_on(shop: Shop) -> None:
-    customer = await shop.customer()
-    made = await shop.subscribe(customer, trial_period_days=14)
-    await shop.use(customer, 9_000_000)
-    await shop.advance(DAY)
-    begun = await shop.client.v1.subscriptions.update_async(made.id, {"trial_end": "now"})
-    assert (begun.status, period(begun)[0]) == ("active", begun.trial_end)
-    invoice, _ = await shop.invoices(customer)
-    assert (amounts(invoice), invoice.status) == ([2000, 0], "paid")
 
 
 async def test_trial_that_is_cancelled_costs_nothing(shop: Shop) -> None:
@@ -224,12 +198,6 @@ async def test_first_payment_that_fails_begins_nothing_if_it_was_asked_so(shop: 
     )
     listed: Any = {"customer": customer, "status": "all"}
     assert (await shop.client.v1.subscriptions.list_async(listed)).data == []
-    waiting = await shop.subscribe(customer, payment_behavior="default_incomplete")
-    assert waiting.status == "incomplete"
-    await shop.client.v1.invoices.pay_async(
-        waiting.latest_invoice, {"payment_method": "pm_card_visa"}
-    )
-    assert (await shop.subscription(waiting.id)).status == "active"
 
 
 async def test_deleted_customer_takes_their_subscriptions_along(shop: Shop) -> None:
@@ -257,6 +225,52 @@ async def test_list_leaves_out_what_has_ended_unless_it_is_asked_for(shop: Shop)
     assert await listed() == [running.id]
     assert await listed(status="all") == [running.id, ended.id]
     assert await listed(status="canceled") == [ended.id]
+
+
+async def test_schedule_changes_the_plan_when_the_period_ends(shop: Shop) -> None:
+    schedules, customer = shop.client.v1.subscription_schedules, await shop.customer()
+    made = await shop.subscribe(customer)
+    start, end = period(made)
+    schedule = await schedules.create_async({"from_subscription": made.id})
+    assert [(each.start_date, each.end_date) for each in schedule.phases] == [(start, end)]
+    phases: Any = [
+        {
+            "items": [{"price": shop.base, "quantity": 1}, {"price": shop.usage}],
+            "start_date": start,
+            "end_date": end,
+        },
+        {
+            "items": [{"price": shop.dear, "quantity": 1}, {"price": shop.usage}],
+            "duration": {"interval": "month", "interval_count": 1},
+        },
+    ]
+    await schedules.update_async(schedule.id, {"phases": phases, "metadata": {"plan": "dear"}})
+    other: Any = {"cancel_at_period_end": True}
+    await refused(
+        stripe.InvalidRequestError, shop.client.v1.subscriptions.update_async(made.id, other)
+    )
+    await shop.use(customer, 2_000_000)
+    await shop.advance_to(end, and_then=HOUR + 60)
+    assert amounts((await shop.invoices(customer))[0]) == [5000, 0, 1000]
+    changed = await shop.subscription(made.id)
+    assert {item.price.id for item in changed["items"].data} == {shop.dear, shop.usage}
+    # After the last phase the subscription goes on by itself.
+    await shop.advance_to(period(changed)[1], and_then=60)
+    assert (await shop.subscription(made.id)).schedule is None
+    assert (await schedules.retrieve_async(schedule.id)).status == "released"
+
+
+async def test_released_schedule_changes_nothing(shop: Shop) -> None:
+    schedules, made = (
+        shop.client.v1.subscription_schedules,
+        await shop.subscribe(await shop.customer()),
+    )
+    schedule = await schedules.create_async({"from_subscription": made.id})
+    assert (await shop.subscription(made.id)).schedule == schedule.id
+    released = await schedules.release_async(schedule.id)
+    assert (released.status, released.released_subscription) == ("released", made.id)
+    assert (await shop.subscription(made.id)).schedule is None
+    await refused(stripe.InvalidRequestError, schedules.release_async(schedule.id))
 
 
 async def test_subscription_lives_on_after_a_kill(tmp_path: Path) -> None:

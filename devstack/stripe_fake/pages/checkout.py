@@ -4,7 +4,6 @@ Invariant: a session is completed once, however often its form is sent; a card t
 it open.
 """
 
-import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -21,8 +20,6 @@ from devstack.stripe_fake.pages.sale import Sale
 from devstack.stripe_fake.payment_methods import CardDeclined
 from devstack.stripe_fake.services import Services
 
-NO_EMAIL = "Enter an address like name@example.com."
-EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 CODE = "promotion_code"
 DONE = "The subscription was taken out on this page. Nothing is left to do here."
 EXPIRED = "Nothing was paid. Start again from where you came."
@@ -39,14 +36,13 @@ def routes(services: Services) -> list[BaseRoute]:
         sale = Sale(books, request)
         if not sale.open:
             return _back(sale)
-        given, wrong = card.read(fields), _wrong_email(sale, fields)
-        if isinstance(given, dict) or wrong:
-            return _offer(sale, fields, wrong | (given if isinstance(given, dict) else {}))
-        email = sale.email or fields["email"]
+        given = card.read(fields)
+        if isinstance(given, dict):
+            return _offer(sale, fields, given)
         try:
             with books.transaction():
-                method = card.method_of(books, given, email)
-                outcome = checkout.complete(books, sale.session, method, email=email)
+                method = card.method_of(books, given, sale.email)
+                outcome = checkout.complete(books, sale.session, method)
         except CardDeclined as error:
             return _offer(sale, fields, card.declined(error))
         if outcome == "action":
@@ -81,10 +77,9 @@ def routes(services: Services) -> list[BaseRoute]:
         if not confirm.confirmed(fields):
             return _offer(sale, {}, {card.WHOLE: confirm.REFUSED})
         method = sale.method(request)
-        email = method["billing_details"]["email"]
         try:
             with books.transaction():
-                checkout.complete(books, sale.session, method, authenticated=True, email=email)
+                checkout.complete(books, sale.session, method, authenticated=True)
         except CardDeclined as error:
             return _offer(sale, {}, card.declined(error))
         return _back(sale)
@@ -96,13 +91,6 @@ def routes(services: Services) -> list[BaseRoute]:
         shown("/checkout/{session}/confirm", ask),
         submitted("/checkout/{session}/confirm", decide),
     ]
-
-
-def _wrong_email(sale: Sale, fields: Fields) -> dict[str, str]:
-    """Asked for where nobody has said it yet."""
-    if sale.email or EMAIL.fullmatch(fields.get("email", "")):
-        return {}
-    return {"email": NO_EMAIL}
 
 
 def _offer(sale: Sale, typed: Fields, wrong: Mapping[str, str]) -> Response:

@@ -56,20 +56,16 @@ def routes(services: Services) -> list[BaseRoute]:
             action=f"{visit.path}/cancel/{subscription['id']}",
             plan=words.plan_name(books, subscription),
             end=standing.period(subscription)[1],
-            at_once=visit.cancels_at_once,
         )
 
     async def cancel(request: Request, _fields: Fields) -> Response:
         visit = Visit(books, request)
         subscription = visit.subscription("subscription_cancel")
         with books.transaction():
-            if visit.cancels_at_once:
-                engine.cancel_now(books, subscription)
-            else:
-                # In the flexible mode only the instant says so.
-                classic = subscription["billing_mode"]["type"] == "classic"
-                end = standing.period(subscription)[1]
-                engine.set_cancel_at(books, subscription, end, at_period_end=classic)
+            # In the flexible mode only the instant says so.
+            classic = subscription["billing_mode"]["type"] == "classic"
+            end = standing.period(subscription)[1]
+            engine.set_cancel_at(books, subscription, end, at_period_end=classic)
         return visit.back("canceled")
 
     async def resume(request: Request, _fields: Fields) -> Response:

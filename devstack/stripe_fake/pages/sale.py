@@ -69,8 +69,6 @@ class Sale:
 
     @property
     def email(self) -> str | None:
-        if not self.session["customer"]:
-            return self.session["customer_email"]
         return customers.living(self.books, self.session["customer"])["email"]
 
     @property

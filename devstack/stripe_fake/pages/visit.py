@@ -23,19 +23,13 @@ class Visit:
         self.path = f"/portal/{self.session['id']}"
         self._named = request.path_params
 
-    def feature(self, name: str) -> Object:
-        return portal_api.configuration_of(self.books, self.session)["features"][name]
-
     def offers(self, feature: str) -> bool:
-        return bool(self.feature(feature)["enabled"])
+        features = portal_api.configuration_of(self.books, self.session)["features"]
+        return bool(features[feature]["enabled"])
 
     def require(self, feature: str) -> None:
         if not self.offers(feature):
             raise PaymentsError("This is not offered here.", status=HTTPStatus.FORBIDDEN)
-
-    @property
-    def cancels_at_once(self) -> bool:
-        return self.feature("subscription_cancel")["mode"] == "immediately"
 
     def subscriptions(self) -> list[Object]:
         """Those that still run; else the last that did."""

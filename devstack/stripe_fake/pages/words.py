@@ -88,17 +88,15 @@ def usage_terms(books: Books, price: Object) -> list[str]:
     terms: list[str] = []
     former = 0
     for tier in tiers:
-        cost = Decimal(tier.get("unit_amount_decimal") or 0)
-        if not cost and not Decimal(tier.get("flat_amount_decimal") or 0):
+        cost = Decimal(tier["unit_amount_decimal"])
+        if not cost:
             terms.append(
                 f"{count(tier['up_to'], noun)} included" if tier["up_to"] else "the rest is free"
             )
         else:
             beyond = f" beyond {former:,}" if former else ""
-            flat = Decimal(tier.get("flat_amount_decimal") or 0)
-            fixed = f" plus {round_money(flat, currency)}" if flat else ""
             then = "then " if former else ""
-            terms.append(f"{then}{each(cost, noun, currency)}{fixed}{beyond}")
+            terms.append(f"{then}{each(cost, noun, currency)}{beyond}")
         former = tier["up_to"] or former
     return terms
 

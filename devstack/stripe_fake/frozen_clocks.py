@@ -20,7 +20,7 @@ from devstack.stripe_fake.agenda import DUE, waiting
 from devstack.stripe_fake.books import Books, Object
 from devstack.stripe_fake.errors import PaymentsError
 from devstack.stripe_fake.expand import kind_of
-from devstack.stripe_fake.operations import Call, Operation, only, page
+from devstack.stripe_fake.operations import Call, Operation, listing, only, retrieving
 from devstack.stripe_fake.periods import DAY, boundary
 
 KIND = "test_helpers.test_clock"
@@ -56,18 +56,13 @@ def create(call: Call) -> Object:
     return clock
 
 
-def retrieve(call: Call) -> Object:
+def _found(call: Call) -> Object:
     return call.books.need(KIND, call.path["test_clock"], "test_clock")
-
-
-def list_all(call: Call) -> Object:
-    only(call, "limit", "starting_after", "ending_before")
-    return page(call, call.books.all(KIND), URL)
 
 
 def advance(call: Call) -> Object:
     """Begin; it is done when the status is `ready` again."""
-    params, books, clock = only(call, "frozen_time"), call.books, retrieve(call)
+    params, books, clock = only(call, "frozen_time"), call.books, _found(call)
     target: int = params["frozen_time"]
     if clock["status"] != "ready":
         raise _underway()
@@ -93,7 +88,7 @@ def advance(call: Call) -> Object:
 def delete(call: Call) -> Object:
     """With its customers, whose subscriptions end."""
     only(call)
-    books, clock = call.books, retrieve(call)
+    books, clock = call.books, _found(call)
     for customer in books.all("customer", test_clock=clock["id"]):
         if not customer.get("deleted"):
             customers.erase(books, customer)
@@ -170,8 +165,8 @@ WAITING = waiting(KIND, _act)
 ONE = f"{URL}/{{test_clock}}"
 OPERATIONS = (
     Operation("POST", URL, TestClockCreateParams, create),
-    Operation("GET", URL, TestClockListParams, list_all),
-    Operation("GET", ONE, TestClockRetrieveParams, retrieve),
+    listing(URL, TestClockListParams, KIND),
+    retrieving(ONE, TestClockRetrieveParams, KIND, "test_clock"),
     Operation("DELETE", ONE, TestClockDeleteParams, delete),
     Operation("POST", f"{ONE}/advance", TestClockAdvanceParams, advance),
 )
