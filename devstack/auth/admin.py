@@ -112,7 +112,8 @@ async def create_user(services: Services, call: Call) -> Response:
                 email=email,
                 encrypted_password=encrypted,
                 confirmed=confirmed,
-                user_metadata={**(body.user_metadata or {}), "email_verified": confirmed},
+                user_metadata=(body.user_metadata or {})
+                | ({"email_verified": True} if confirmed else {}),
                 app_metadata=body.app_metadata,
                 role=_role(body.role),
             )

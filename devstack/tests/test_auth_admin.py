@@ -67,6 +67,28 @@ async def test_admin_creates_finds_and_lists_users(server: str, connect: Connect
     assert await refusal(admin.get_user_by_id(str(uuid4()))) == (404, "user_not_found")
 
 
+async def test_metadata_of_a_created_user_is_what_was_given_until_confirmed(
+    server: str, connect: Connect
+) -> None:
+    admin, given = (
+        connect(server, SECRET).auth.admin,
+        {"profile_image": "https://example.com/a.png"},
+    )
+    created = await admin.create_user(
+        {"email": new_email(), "password": PASSWORD, "user_metadata": given}
+    )
+    assert created.user.user_metadata == given
+    color = {"favorite_color": "yellow"}
+    changed = await admin.update_user_by_id(created.user.id, {"user_metadata": color})
+    assert changed.user.user_metadata == given | color
+    confirmed = await admin.update_user_by_id(created.user.id, {"email_confirm": True})
+    assert confirmed.user.user_metadata == given | color | {"email_verified": True}
+    at_once = await admin.create_user(
+        {"email": new_email(), "password": PASSWORD, "email_confirm": True}
+    )
+    assert at_once.user.user_metadata == {"email_verified": True}
+
+
 async def test_unconfirmed_user_cannot_sign_in_until_confirmed(
     server: str, connect: Connect
 ) -> None:
