@@ -22,8 +22,9 @@ from typing_extensions import get_type_hints
 
 from devstack.serving import log
 
-# What the SDK has no class for: a deleted object's answer, and (by its own) a page of the v2 API.
+# All that is answered for a deleted object; the SDK has no class of it.
 DELETED = frozenset({"id", "object", "deleted"})
+# A page of the v2 API doesn't say what it is.
 V2_PAGE = "list"
 
 Check = Callable[[Any, str], Iterator[str]]
@@ -127,7 +128,7 @@ def _fields(kind: Any) -> Mapping[str, tuple[Check, bool]]:
         for name, hint in hints.items()
         if not name.startswith("_") and get_origin(hint) is not ClassVar
     }
-    # A list has its kind as a constant, and pages of the v2 API don't send it.
+    # The SDK's classes of lists have it as a constant instead.
     own = getattr(kind, "OBJECT_NAME", None)
     return {"object": (_choice((own,)), False), **fields} if own else fields
 
@@ -166,10 +167,13 @@ def _union(members: tuple[Any, ...]) -> Check:
     def check(value: Any, path: str) -> Iterator[str]:
         if value is None and type(None) in members:
             return
-        tried = [list(each(value, path)) for each in checks]
-        if all(tried):
-            # Of an id or an object, what was meant to be an object differs in detail.
-            yield from tried[-1] if isinstance(value, Mapping) else tried[0]
+        tried: list[list[str]] = []
+        for each in checks:
+            tried.append(list(each(value, path)))
+            if not tried[-1]:
+                return
+        # Of an id or an object, what was meant to be an object differs in detail.
+        yield from tried[-1 if isinstance(value, Mapping) else 0]
 
     return check
 

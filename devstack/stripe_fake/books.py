@@ -92,11 +92,14 @@ class Books:
         """`cus` gives something like `cus_R4nd0m…`."""
         return f"{prefix}_{''.join(secrets.choice(ID_CHARACTERS) for _ in range(ID_LENGTH))}"
 
-    def add(self, obj: Object) -> Object:
+    def add(self, obj: Object, event: str | None = None) -> Object:
+        """Keep a new object, and tell of it if an event is named."""
         self.database.execute(
             "insert into objects (kind, id, body) values (?, ?, ?)",
             (obj["object"], obj["id"], json.dumps(obj)),
         )
+        if event:
+            self.emit(event, obj)
         return obj
 
     def save(self, obj: Object) -> Object:

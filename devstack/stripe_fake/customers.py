@@ -33,9 +33,7 @@ def create(call: Call) -> Object:
         _check_clock(books, clock)
         customer["test_clock"] = clock
     customer |= _changes(books, customer, call)
-    books.add(customer)
-    books.emit("customer.created", customer)
-    return customer
+    return books.add(customer, "customer.created")
 
 
 def _blank(books: Books) -> Object:
@@ -67,10 +65,7 @@ def update(call: Call) -> Object:
     params = only(call, *KNOWN)
     _check_email(params.get("email"))
     customer = living(call.books, call.path["customer"], "id")
-    previous = change(call, customer, _changes(call.books, customer, call))
-    if previous:
-        call.books.emit("customer.updated", customer, previous)
-    return customer
+    return change(call, customer, _changes(call.books, customer, call), "customer.updated")
 
 
 def delete(call: Call) -> Object:

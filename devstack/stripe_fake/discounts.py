@@ -66,9 +66,7 @@ def create_coupon(call: Call) -> Object:
         "times_redeemed": 0,
         "valid": True,
     }
-    books.add(coupon)
-    books.emit("coupon.created", coupon)
-    return coupon
+    return books.add(coupon, "coupon.created")
 
 
 def create_code(call: Call) -> Object:
@@ -106,9 +104,7 @@ def create_code(call: Call) -> Object:
         },
         "times_redeemed": 0,
     }
-    books.add(promotion)
-    books.emit("promotion_code.created", promotion)
-    return promotion
+    return books.add(promotion, "promotion_code.created")
 
 
 def named(books: Books, code: str) -> Object | None:
@@ -173,9 +169,7 @@ def _give(books: Books, customer: str, coupon: Object, promotion: Object | None)
         "_once": coupon["duration"] == "once",
         "_used_by": None,
     }
-    books.add(discount)
-    books.emit("customer.discount.created", discount)
-    return discount
+    return books.add(discount, "customer.discount.created")
 
 
 def amounts(books: Books, invoice: Object, subtotal: int) -> list[Object]:

@@ -51,9 +51,7 @@ def create(call: Call) -> Object:
         "status_details": {},
         DUE: None,
     }
-    books.add(clock)
-    books.emit(f"{KIND}.created", clock)
-    return clock
+    return books.add(clock, f"{KIND}.created")
 
 
 def _found(call: Call) -> Object:

@@ -50,20 +50,21 @@ def create(call: Call) -> Object:
         "updated": books.now(),
         "value_settings": params.get("value_settings") or {"event_payload_key": "value"},
     }
-    books.add(meter)
-    books.emit("billing.meter.created", meter)
-    return meter
+    return books.add(meter, "billing.meter.created")
 
 
 def deactivate(call: Call) -> Object:
-    transitions = {"deactivated_at": call.books.now()}
-    values: Object = {"status": "inactive", "status_transitions": transitions}
-    return _changed(call, "billing.meter.deactivated", values)
+    return _switched(call, "inactive", call.books.now(), "billing.meter.deactivated")
 
 
 def reactivate(call: Call) -> Object:
-    values: Object = {"status": "active", "status_transitions": {"deactivated_at": None}}
-    return _changed(call, "billing.meter.reactivated", values)
+    return _switched(call, "active", None, "billing.meter.reactivated")
+
+
+def _switched(call: Call, status: str, deactivated_at: int | None, event: str) -> Object:
+    meter = call.books.need(KIND, call.path["id"])
+    transitions = {"deactivated_at": deactivated_at}
+    return change(call, meter, {"status": status, "status_transitions": transitions}, event)
 
 
 def list_summaries(call: Call) -> Object:
@@ -108,13 +109,6 @@ def _sum(books: Books, time: str, customer: str, meter: str, start: int, end: in
         (meter, customer, start, end),
     ).fetchone()
     return total
-
-
-def _changed(call: Call, event: str, values: Object) -> Object:
-    meter = call.books.need(KIND, call.path["id"])
-    if previous := change(call, meter, values):
-        call.books.emit(event, meter, previous)
-    return meter
 
 
 OPERATIONS = (

@@ -99,12 +99,14 @@ def merged_metadata(
     return {name: value for name, value in {**former, **given}.items() if value is not None}
 
 
-def change(call: Call, obj: Object, values: Mapping[str, Any]) -> Object:
-    """Put `values` into a stored object; what they were before, for the event's `previous`."""
+def change(call: Call, obj: Object, values: Mapping[str, Any], event: str | None = None) -> Object:
+    """Put `values` into a stored object, and tell of it if that changes anything."""
     previous = {name: obj.get(name) for name, value in values.items() if obj.get(name) != value}
-    obj.update(values)
+    obj |= values
     call.books.save(obj)
-    return previous
+    if previous and event:
+        call.books.emit(event, obj, previous)
+    return obj
 
 
 def only(call: Call, *names: str) -> Mapping[str, Any]:

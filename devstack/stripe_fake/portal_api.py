@@ -81,9 +81,7 @@ def create(call: Call) -> Object:
         "updated": books.now(),
     }
     configuration |= _changes(call, configuration)
-    books.add(configuration)
-    books.emit("billing_portal.configuration.created", configuration)
-    return configuration
+    return books.add(configuration, "billing_portal.configuration.created")
 
 
 def update(call: Call) -> Object:
@@ -92,10 +90,10 @@ def update(call: Call) -> Object:
     values = _changes(call, configuration)
     if "metadata" in params:
         values["metadata"] = merged_metadata(configuration["metadata"], params["metadata"])
-    if previous := change(call, configuration, values):
-        change(call, configuration, {"updated": books.now()})
-        books.emit("billing_portal.configuration.updated", configuration, previous)
-    return configuration
+    if all(configuration[name] == value for name, value in values.items()):
+        return configuration
+    values["updated"] = books.now()
+    return change(call, configuration, values, "billing_portal.configuration.updated")
 
 
 def open_session(call: Call) -> Object:
@@ -119,9 +117,7 @@ def open_session(call: Call) -> Object:
         "return_url": params.get("return_url") or configuration["default_return_url"],
         "url": f"{call.base_url}/portal/{session_id}",
     }
-    books.add(session)
-    books.emit("billing_portal.session.created", session)
-    return session
+    return books.add(session, "billing_portal.session.created")
 
 
 def configuration_of(books: Books, session: Object) -> Object:

@@ -68,16 +68,12 @@ def create(call: Call) -> Object:
     if tiers is None:
         price |= _amounts(params)
     price["lookup_key"] = _claim_lookup_key(books, params)
-    books.add(price)
-    books.emit("price.created", price)
-    return price
+    return books.add(price, "price.created")
 
 
 def update(call: Call) -> Object:
     price = call.books.need("price", call.path["price"])
-    if previous := change(call, price, only(call, "active")):
-        call.books.emit("price.updated", price, previous)
-    return price
+    return change(call, price, only(call, "active"), "price.updated")
 
 
 def list_all(call: Call) -> Object:

@@ -41,9 +41,7 @@ def create(call: Call) -> Object:
         **{name: params[name] for name in PLAIN if name in params},
         "metadata": merged_metadata({}, params.get("metadata")),
     }
-    books.add(product)
-    books.emit("product.created", product)
-    return product
+    return books.add(product, "product.created")
 
 
 def update(call: Call) -> Object:
@@ -52,9 +50,7 @@ def update(call: Call) -> Object:
     values: Object = {name: params[name] for name in PLAIN if name in params}
     if "metadata" in params:
         values["metadata"] = merged_metadata(product["metadata"], params["metadata"])
-    if previous := change(call, product, values | {"updated": books.now()}):
-        books.emit("product.updated", product, previous)
-    return product
+    return change(call, product, values | {"updated": books.now()}, "product.updated")
 
 
 OPERATIONS = (

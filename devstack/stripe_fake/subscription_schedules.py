@@ -95,8 +95,7 @@ def create(call: Call) -> Object:
         "subscription": subscription["id"],
         "test_clock": subscription["test_clock"],
     }
-    books.add(schedule)
-    books.emit("subscription_schedule.created", schedule)
+    books.add(schedule, "subscription_schedule.created")
     standing.change(books, subscription, {"schedule": schedule["id"]})
     return schedule
 

@@ -28,8 +28,8 @@ def create(call: Call) -> Object:
 def update(call: Call) -> Object:
     params = only(call, "disabled")
     endpoint = call.books.need(KIND, call.path["webhook_endpoint"])
-    change(call, endpoint, {"status": "disabled" if params.get("disabled") else "enabled"})
-    return endpoint
+    status = "disabled" if params.get("disabled") else "enabled"
+    return change(call, endpoint, {"status": status})
 
 
 def list_all(call: Call) -> Object:

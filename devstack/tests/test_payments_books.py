@@ -4,14 +4,20 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from devstack.stripe_fake import meter_events, meters
 from devstack.stripe_fake.answers import WrongAnswerError, check
+from devstack.stripe_fake.app import build_app
 from devstack.stripe_fake.books import Books, Due
 from devstack.stripe_fake.clock import Clock
+from devstack.stripe_fake.config import Config
+from devstack.stripe_fake.delivery import Deliverer
 from devstack.stripe_fake.errors import PaymentsError
 from devstack.stripe_fake.operations import Call
+from devstack.stripe_fake.services import Services
+from devstack.tests.payments_client import KEY
 
 HOUR = 3600
 
@@ -104,6 +110,23 @@ def test_answer_that_stripe_would_not_give_is_a_bug(
     assert wrong.replace("coupon.", "event.data.object.", 1) in str(told.value).split("; ")
     assert books.all("event") == []
     check(bad, strict=False)
+
+
+@pytest.mark.parametrize(("strict", "status"), [(True, 500), (False, 200)])
+async def test_call_with_a_wrong_answer_fails_in_tests_and_goes_on_elsewhere(
+    tmp_path: Path, strict: bool, status: int
+) -> None:
+    books = Books(tmp_path / "other.sqlite", strict=strict)
+    books.add({"object": "customer", "id": "cus_1", "name": "Ada"})
+    config = Config(port=1, data_dir=tmp_path, key=KEY, strict=strict)
+    app = build_app(Services(config, books, Deliverer(books)))
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app),
+        base_url=config.base_url,
+        headers={"authorization": f"Bearer {KEY}"},
+    ) as http:
+        assert (await http.get("/v1/customers/cus_1")).status_code == status
+    books.close()
 
 
 def test_answer_lacks_nothing_that_stripe_always_gives(books: Books) -> None:

@@ -25,10 +25,10 @@ ABOUT = {
 }
 WHOLE = ""
 MEANINGS: Mapping[Behaviour, str] = {
-    "succeeds": "is good",
-    "authenticate_once": "has to be confirmed once",
-    "authenticate_always": "has to be confirmed each time",
-    "fails_when_charged": "is taken, and declined whenever it is charged",
+    "succeeds": "succeeds",
+    "authenticate_once": "asks for confirmation once",
+    "authenticate_always": "asks for confirmation each time",
+    "fails_when_charged": "is accepted, then declined whenever it is charged",
     "insufficient_funds": "is declined: insufficient funds",
     "generic_decline": "is declined",
 }

@@ -21,8 +21,8 @@ from devstack.stripe_fake.payment_methods import CardDeclined
 from devstack.stripe_fake.services import Services
 
 CODE = "promotion_code"
-DONE = "The subscription was taken out on this page. Nothing is left to do here."
-EXPIRED = "Nothing was paid. Start again from where you came."
+DONE = "You subscribed on this page. There is nothing left to do here."
+EXPIRED = "Nothing was paid. Go back and start again."
 
 
 def routes(services: Services) -> list[BaseRoute]:

@@ -139,7 +139,7 @@ def _shown(
 
 def _title(invoice: Object) -> str:
     number = invoice.get("number")
-    return f"Invoice {number}" if number else "Draft of an invoice"
+    return f"Invoice {number}" if number else "Draft invoice"
 
 
 def _sheet(books: Books, invoice: Object) -> Object:

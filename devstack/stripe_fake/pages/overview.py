@@ -77,7 +77,7 @@ def _event(
 
 def _delivered(wanted: int, taken: int, attempts: int, status: int | None) -> tuple[str, str]:
     if not wanted:
-        return "quiet", "nobody asked for it"
+        return "quiet", "no endpoint"
     if taken == wanted:
         tries = f", {words.count(attempts, 'attempt')}" if attempts > wanted else ""
         return "good", f"delivered{tries}"

@@ -23,7 +23,7 @@ from devstack.stripe_fake.subscription_items import metered
 INVOICES = 24
 TOLD = {
     "canceled": Notice("The plan is canceled."),
-    "resumed": Notice("The plan goes on."),
+    "resumed": Notice("The plan is resumed."),
     "card": Notice("The new card is used from now on."),
     "paid": Notice("The invoice is paid. Thank you."),
     "failed": Notice("The card was declined. Change the card, then try again.", wrong=True),
