@@ -14,13 +14,10 @@ from devstack.stripe_fake.operations import Call, Operation, only
 from devstack.stripe_fake.webhook_endpoints import KIND, new_endpoint
 
 URL = "webhook_endpoint.url"
-SIGNING_SECRET = "webhook_endpoint.signing_secret"  # noqa: S105  # the name of a field
 
 
 def create(call: Call) -> Object:
-    params = only(
-        call, "enabled_events", "event_payload", "include", "name", "type", "webhook_endpoint"
-    )
+    params = only(call, "enabled_events", "event_payload", "name", "type", "webhook_endpoint")
     if params["type"] != "webhook_endpoint" or params["event_payload"] != "thin":
         raise PaymentsError("The Stripe fake makes destinations of thin events to URLs only.")
     endpoint: Object = new_endpoint(call, params["webhook_endpoint"]["url"], thin=True) | {
@@ -28,7 +25,7 @@ def create(call: Call) -> Object:
         "_name": params["name"],
     }
     call.books.add(endpoint)
-    return _shown(endpoint, params.get("include") or ())
+    return _shown(endpoint, ())
 
 
 def list_all(call: Call) -> Object:
@@ -42,7 +39,7 @@ def list_all(call: Call) -> Object:
 
 
 def _shown(endpoint: Object, include: tuple[str, ...] | list[str]) -> Object:
-    """The address and the secret are told only to who asks for them."""
+    """The address is told only to who asks for it."""
     created = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(endpoint["created"]))
     return {
         "id": endpoint["id"],
@@ -62,7 +59,7 @@ def _shown(endpoint: Object, include: tuple[str, ...] | list[str]) -> Object:
         "type": "webhook_endpoint",
         "webhook_endpoint": {
             "url": endpoint["url"] if URL in include else None,
-            "signing_secret": endpoint["_secret"] if SIGNING_SECRET in include else None,
+            "signing_secret": None,
         },
     }
 
