@@ -99,7 +99,7 @@ def _checker(kind: Any) -> Check:
         return _check_object
     bare = origin or kind
     if isinstance(bare, type) and issubclass(bare, StripeObject):
-        return _object(bare)
+        return _object(kind)
     return _scalar(kind)
 
 
@@ -121,10 +121,14 @@ def _object(kind: Any) -> Check:
 
 @cache
 def _fields(kind: Any) -> Mapping[str, tuple[Check, bool]]:
-    """Name to check, and whether it has to be there."""
-    hints = get_type_hints(kind, localns=_imports_for_types(kind))
+    """Name to check, and whether it has to be there. A list says what its objects are."""
+    bare, of = get_origin(kind) or kind, get_args(kind)
+    hints = get_type_hints(bare, localns=_imports_for_types(bare))
     fields = {
-        name: (_checker(hint), type(None) not in get_args(hint))
+        name: (
+            _checker(hint[of] if of and getattr(hint, "__parameters__", ()) else hint),
+            type(None) not in get_args(hint),
+        )
         for name, hint in hints.items()
         if not name.startswith("_") and get_origin(hint) is not ClassVar
     }

@@ -112,6 +112,14 @@ def test_answer_that_stripe_would_not_give_is_a_bug(
     check(bad, strict=False)
 
 
+def test_list_inside_an_object_has_what_it_is_of(books: Books) -> None:
+    listed = {"object": "list", "data": [coupon(books, "x")], "has_more": False, "url": "/v1"}
+    customer = {"object": "customer", "id": "cus_1", "created": 1, "livemode": False}
+    check(customer, strict=True)
+    with pytest.raises(WrongAnswerError, match=r"tax_ids\.data\.0\.object: not one of tax_id"):
+        check(customer | {"tax_ids": listed}, strict=True)
+
+
 @pytest.mark.parametrize(("strict", "status"), [(True, 500), (False, 200)])
 async def test_call_with_a_wrong_answer_fails_in_tests_and_goes_on_elsewhere(
     tmp_path: Path, strict: bool, status: int
