@@ -27,12 +27,12 @@ from aisaas.ui.account import page as account
 from aisaas.ui.account.state import Recovery
 from aisaas.ui.admin.audit import page as audit
 from aisaas.ui.admin.audit.state import Audit
+from aisaas.ui.admin.controls import page as controls
+from aisaas.ui.admin.controls.state import Controls
 from aisaas.ui.admin.money import page as money
 from aisaas.ui.admin.money.state import Money
 from aisaas.ui.admin.providers import page as providers
 from aisaas.ui.admin.providers.state import ProviderStatuses
-from aisaas.ui.admin.steering import page as steering
-from aisaas.ui.admin.steering.state import Steering
 from aisaas.ui.admin.usage import page as all_usage
 from aisaas.ui.admin.usage.state import Usage
 from aisaas.ui.admin.user import page as user
@@ -141,7 +141,7 @@ PAGES = (
     (routes.ADMIN, all_usage.page, "Usage · Admin", ADMIN_ONLY, Usage.load),
     (routes.ADMIN_USERS, users.page, "Users · Admin", ADMIN_ONLY, Users.load),
     (routes.ADMIN_USER_ROUTE, user.page, "User · Admin", ADMIN_ONLY, OneUser.load),
-    (routes.ADMIN_STEERING, steering.page, "Controls · Admin", ADMIN_ONLY, Steering.load),
+    (routes.ADMIN_CONTROLS, controls.page, "Controls · Admin", ADMIN_ONLY, Controls.load),
     (
         routes.ADMIN_PROVIDERS,
         providers.page,

@@ -81,7 +81,7 @@ def build(
     free_cap, total_cap = config.free_tier_daily_usd, config.total_daily_usd
     quota = Quota(service, user, sold, free_cap=free_cap, total_cap=total_cap)
     subscriptions = _subscriptions(config, sold, databases, payments, signals)
-    controls, losses_page = f"{config.url}/admin/steering", f"{config.url}/admin/money"
+    controls, losses_page = f"{config.url}/admin/controls", f"{config.url}/admin/money"
     return BillingServices(
         quota=quota,
         checkout=Checkout(

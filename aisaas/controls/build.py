@@ -57,6 +57,6 @@ def build(
         ),
         caps=Caps(service, caps),
         spending_alerts=SpendingAlerts(
-            service, {**caps}, alerts, page=f"{config.url}/admin/steering"
+            service, {**caps}, alerts, page=f"{config.url}/admin/controls"
         ),
     )

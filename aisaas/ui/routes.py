@@ -25,7 +25,7 @@ from aisaas.api.paths import (
 
 CHAT_ROUTE = "/chat/[[thread]]"
 ADMIN_USER_ROUTE = f"{ADMIN_USERS}/[account]"
-ADMIN_STEERING = f"{ADMIN}/steering"
+ADMIN_CONTROLS = f"{ADMIN}/controls"
 ADMIN_PROVIDERS = f"{ADMIN}/providers"
 ADMIN_MONEY = f"{ADMIN}/money"
 ADMIN_AUDIT = f"{ADMIN}/audit"
@@ -45,7 +45,7 @@ PAGES = (
     ADMIN,
     ADMIN_USERS,
     ADMIN_USER_ROUTE,
-    ADMIN_STEERING,
+    ADMIN_CONTROLS,
     ADMIN_PROVIDERS,
     ADMIN_MONEY,
     ADMIN_AUDIT,
@@ -57,9 +57,9 @@ SIGN_OUT = "/api/session/sign-out"
 __all__ = [
     "ADMIN",
     "ADMIN_AUDIT",
+    "ADMIN_CONTROLS",
     "ADMIN_MONEY",
     "ADMIN_PROVIDERS",
-    "ADMIN_STEERING",
     "ADMIN_USERS",
     "ADMIN_USER_ROUTE",
     "BILLING",

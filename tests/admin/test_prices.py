@@ -14,7 +14,7 @@ from aisaas.controls.lineup import ListedModel
 from aisaas.controls.model_overrides import ModelChange, OfferShown, OwnPrice, offer_of
 from aisaas.errors import ActionInvalid, NotFound
 from aisaas.prices import Price, Rates, Tier
-from aisaas.ui.admin.steering import view
+from aisaas.ui.admin.controls import view
 from aisaas.wiring import Services
 from tests.admin.members import new_admin
 from tests.services import Database, new_principal

@@ -139,7 +139,7 @@ SAMPLES: Mapping[str, tuple[Recorded, tuple[str, ...]]] = {
             "80% of the daily spending cap for free accounts",
             "spent $4.02 of the $5.00",
             "Nov 24, 2026",
-            "/admin/steering",
+            "/admin/controls",
         ),
     ),
     notices.SPENDING_REFUSED: (
@@ -251,7 +251,7 @@ def test_mail_leads_to_a_page_that_helps(kind: str, letterhead: Letterhead) -> N
     if kind == notices.PAYMENT_ACTION_REQUIRED:
         assert last == INVOICE["url"]
     elif kind in {notices.SPENDING_NEAR, notices.SPENDING_REFUSED, notices.MODEL_GONE}:
-        assert last == f"{URL}/admin/steering"
+        assert last == f"{URL}/admin/controls"
     elif kind == notices.USAGE_LOST:
         assert last == f"{URL}/admin/money"
     elif TEXTS[kind].footer.startswith("You're getting this email because you're an admin"):

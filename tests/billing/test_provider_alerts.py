@@ -28,7 +28,7 @@ from tests.alert_receiver import AlertReceiver, taking_alerts
 
 KEY = "key-that-is-never-told"
 GROQ = ModelProvider("groq-eu", "Groq, EU", "groq", key_variable="GROQ_EU_KEY", key=SecretStr(KEY))
-PAGE = "https://chat.example.com/admin/steering"
+PAGE = "https://chat.example.com/admin/controls"
 
 
 @dataclass(frozen=True)

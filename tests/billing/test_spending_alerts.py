@@ -28,7 +28,7 @@ from tests.billing.conftest import Billing, claim, model
 from tests.services import Build
 
 CAPS = {"free": Decimal(10), "total": Decimal(100)}
-PAGE = "https://chat.example.com/admin/steering"
+PAGE = "https://chat.example.com/admin/controls"
 SECRET = "a secret of thirty-two characters"
 
 

@@ -140,7 +140,7 @@ def test_a_plan_is_paid_for(member: Screen, url: str) -> None:
 
 def test_an_admin_stops_calls_in_a_dialog(member: Screen, url: str, shared_folder: Path) -> None:
     grant_admin(member.attribute(EMAIL, "textContent"), shared_folder)
-    member.open(f"{url}/admin/steering")
+    member.open(f"{url}/admin/controls")
     dialog, table = "//dialog[@open]", "//table[@aria-label='Stopped calls']"
     member.click(button("Stop calls"))
     until(lambda: member.count(dialog), "the dialog")

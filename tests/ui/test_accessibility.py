@@ -20,7 +20,7 @@ OWN = ("/chat", "/dashboard", "/billing", "/settings")
 ADMIN = (
     "/admin",
     "/admin/users",
-    "/admin/steering",
+    "/admin/controls",
     "/admin/providers",
     "/admin/money",
     "/admin/audit",

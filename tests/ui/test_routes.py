@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
+from starlette.applications import Starlette
 
-from aisaas.api import paths
+from aisaas.api import moved, paths
 from aisaas.ui import routes
 
 
@@ -75,3 +77,11 @@ def test_settings_are_for_who_is_signed_in_and_mail_links_for_everybody(
 ) -> None:
     assert paths.is_protected(path) is protected
     assert not paths.is_auth_page(path)
+
+
+async def test_former_addresses_lead_to_their_pages() -> None:
+    transport = httpx.ASGITransport(Starlette(routes=moved.routes()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as browser:
+        answer = await browser.get("/admin/steering")
+    assert (answer.status_code, answer.headers["location"]) == (308, routes.ADMIN_CONTROLS)
+    assert set(moved.MOVED.values()) <= set(routes.PAGES)

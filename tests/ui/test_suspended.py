@@ -19,6 +19,7 @@ from reflex_base.registry import RegistrationContext
 
 import aisaas.aisaas  # noqa: F401 - all of its handlers are asked
 from aisaas.api.app import api_routes
+from aisaas.api.moved import MOVED
 from aisaas.api.serving import serving
 from aisaas.ui import routes
 from aisaas.ui.chat.state import Chat
@@ -114,7 +115,7 @@ def test_what_is_allowed_exists() -> None:
 
 # Routes
 
-OPEN_TO_ALL = {"/health", "/ready", "/metrics", "/robots.txt", "/manifest.webmanifest"}
+OPEN_TO_ALL = {"/health", "/ready", "/metrics", "/robots.txt", "/manifest.webmanifest"} | {*MOVED}
 BY_SIGNATURE = {"/api/webhooks/stripe", "/api/webhooks/stripe/meters"}
 # Of whoever has, or wants, a session: signing in and out and what mails lead to.
 SESSIONS = "/api/session/"

@@ -61,7 +61,7 @@ def write(
         "app": of.app,
         "app_page": of.url,
         "billing_page": f"{of.url}/billing",
-        "steering_page": f"{of.url}/admin/steering",
+        "controls_page": f"{of.url}/admin/controls",
         "money_page": f"{of.url}/admin/money",
     }
     for name, word in words.items():

@@ -42,8 +42,8 @@ class NoticeText:
 
 BILLING = Link("Go to billing", "billing_page")
 INVOICE = Link("Open the invoice", "invoice_page")
-STEERING = Link("Review the spending caps", "steering_page")
-CONTROLS = Link("Open the controls", "steering_page")
+SPENDING_CAPS = Link("Review the spending caps", "controls_page")
+CONTROLS = Link("Open the controls", "controls_page")
 LOSSES = Link("Review uncharged usage", "money_page")
 APP = Link("Open {app}", "app_page")
 ABOUT_ACCOUNT = "You're getting this email because you have an account at {app}."
@@ -217,14 +217,14 @@ TEXTS: Mapping[str, NoticeText] = {
         "{who} spent {spent} of the {cap} allowed on {day} (UTC). At the cap, new calls are refused "
         "until the next day. Running replies continue.",
         "You can change the cap at any time.",
-        links=(STEERING,),
+        links=(SPENDING_CAPS,),
     ),
     notices.SPENDING_REFUSED: _to_admins(
         "Calls are being refused: {which} is reached",
         "{who} spent {spent} of the {cap} allowed on {day} (UTC), and {held} is reserved for running "
         "calls. Calls that don't fit in the rest are refused until the next day.",
         "You can change the cap at any time.",
-        links=(STEERING,),
+        links=(SPENDING_CAPS,),
     ),
     notices.USAGE_LOST: _to_admins(
         "{model} may cost more than your customers are charged",

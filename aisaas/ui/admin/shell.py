@@ -18,7 +18,7 @@ from aisaas.ui.session import principal_of, show_account
 AREAS = (
     ("Usage", routes.ADMIN),
     ("Users", routes.ADMIN_USERS),
-    ("Controls", routes.ADMIN_STEERING),
+    ("Controls", routes.ADMIN_CONTROLS),
     ("Providers", routes.ADMIN_PROVIDERS),
     ("Billing", routes.ADMIN_MONEY),
     ("Audit log", routes.ADMIN_AUDIT),

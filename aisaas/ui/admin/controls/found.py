@@ -8,9 +8,9 @@ import reflex as rx
 
 from aisaas.billing.plans.terms import plans
 from aisaas.ui import notices, payloads
+from aisaas.ui.admin.controls import asked, view
+from aisaas.ui.admin.controls.state import Controls, show
 from aisaas.ui.admin.shell import admin_of, done
-from aisaas.ui.admin.steering import asked, view
-from aisaas.ui.admin.steering.state import Steering, show
 from aisaas.wiring import services
 
 
@@ -48,7 +48,7 @@ class FoundModels(rx.State):
         wanted = asked.new_model(form, plans(services().settings))
         reason = asked.word(form, "reason")
         await services().found_models.add(wanted, actor=principal, reason=reason)
-        await show(await self.get_state(Steering), principal)
+        await show(await self.get_state(Controls), principal)
         subject = asked.word(form, "subject")
         self.rows = [
             dataclasses.replace(row, listed=wanted.label) if row.subject == subject else row

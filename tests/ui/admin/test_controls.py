@@ -1,4 +1,4 @@
-"""The steering page: what it shows, to whom, and what it does with what is asked."""
+"""The controls page: what it shows, to whom, and what it does with what is asked."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from aisaas.billing.plans.terms import plans
 from aisaas.controls.found_models import Found
 from aisaas.controls.ports import FoundModel
 from aisaas.settings import Settings
-from aisaas.ui.admin.steering import view
-from aisaas.ui.admin.steering.found import FoundModels
-from aisaas.ui.admin.steering.state import Steering
+from aisaas.ui.admin.controls import view
+from aisaas.ui.admin.controls.found import FoundModels
+from aisaas.ui.admin.controls.state import Controls
 from aisaas.wiring import Services
 from tests.admin.members import new_admin
 from tests.services import Database, Member, new_member
 from tests.ui.tabs import JUNK, Tab, by_name, open_tab
 
-PAGE = "/admin/steering"
+PAGE = "/admin/controls"
 WHY = "a drill"
 MODEL = {
     "subject": "small-window",
@@ -44,18 +44,18 @@ FOUND = {
     "reason": WHY,
 }
 HANDLERS: dict[Any, dict[str, Any]] = {
-    Steering.load: {},
-    Steering.set_cap: {"form": {"subject": "free", "usd": "3", "reason": WHY}},
-    Steering.engage: {"form": {"scope": "plan:pro", "reason": WHY}},
-    Steering.lift: {"form": {"subject": "plan:pro", "reason": WHY}},
-    Steering.change_model: {"form": MODEL},
-    Steering.retire_model: {"form": {"subject": "small-window", "reason": WHY}},
-    Steering.restore_model: {"form": {"subject": "gpt-4o", "reason": WHY}},
-    Steering.remove_model: {"form": {"subject": "added", "reason": WHY}},
+    Controls.load: {},
+    Controls.set_cap: {"form": {"subject": "free", "usd": "3", "reason": WHY}},
+    Controls.engage: {"form": {"scope": "plan:pro", "reason": WHY}},
+    Controls.lift: {"form": {"subject": "plan:pro", "reason": WHY}},
+    Controls.change_model: {"form": MODEL},
+    Controls.retire_model: {"form": {"subject": "small-window", "reason": WHY}},
+    Controls.restore_model: {"form": {"subject": "gpt-4o", "reason": WHY}},
+    Controls.remove_model: {"form": {"subject": "added", "reason": WHY}},
     FoundModels.find: {"form": {"provider": "demo", "search": ""}},
     FoundModels.add: {"form": FOUND},
 }
-ACTIONS = [each for each in HANDLERS if each not in (Steering.load, FoundModels.find)]
+ACTIONS = [each for each in HANDLERS if each not in (Controls.load, FoundModels.find)]
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -85,20 +85,20 @@ async def _act(tab: Tab, handler: Any, **form: str) -> None:
 
 
 def _row(tab: Tab, model: str) -> view.ModelRowView:
-    return next(row for row in tab.vars["steering.models"] if row.id == model)
+    return next(row for row in tab.vars["controls.models"] if row.id == model)
 
 
 async def test_an_admin_changes_a_cap_and_gives_it_back(admin: Member, database: Database) -> None:
     async with open_tab(admin.cookie) as tab:
-        await tab.call(Steering.load, path=PAGE)
-        assert tab.vars["steering.ready"] is True
-        assert [cap.scope for cap in tab.vars["steering.caps"]] == ["free", "total"]
-        await _act(tab, Steering.set_cap, subject="total", usd="$750.50")
-        total = tab.vars["steering.caps"][1]
+        await tab.call(Controls.load, path=PAGE)
+        assert tab.vars["controls.ready"] is True
+        assert [cap.scope for cap in tab.vars["controls.caps"]] == ["free", "total"]
+        await _act(tab, Controls.set_cap, subject="total", usd="$750.50")
+        total = tab.vars["controls.caps"][1]
         assert "of $750.50" in total.words
         assert (total.hint, total.fields[0]["value"]) == ("Set by an admin.", "750.5")
-        await _act(tab, Steering.set_cap, subject="total", usd="")
-        assert tab.vars["steering.caps"][1].hint == "From the settings."
+        await _act(tab, Controls.set_cap, subject="total", usd="")
+        assert tab.vars["controls.caps"][1].hint == "From the settings."
     assert database("select count(*) from private.spending_caps") == [(0,)]
 
 
@@ -106,14 +106,14 @@ async def test_an_admin_stops_calls_and_lets_them_through_again(
     admin: Member, database: Database
 ) -> None:
     async with open_tab(admin.cookie) as tab:
-        await tab.call(Steering.load, path=PAGE)
-        scopes = [option["value"] for option in tab.vars["steering.switch_fields"][0]["options"]]
+        await tab.call(Controls.load, path=PAGE)
+        scopes = [option["value"] for option in tab.vars["controls.switch_fields"][0]["options"]]
         assert {"all", "plan:free", "provider:demo", "model:demo"} <= set(scopes)
-        await _act(tab, Steering.engage, scope="plan:business", stop_running="yes")
-        (switch,) = tab.vars["steering.switches"]
+        await _act(tab, Controls.engage, scope="plan:business", stop_running="yes")
+        (switch,) = tab.vars["controls.switches"]
         assert (switch.name, switch.running, switch.reason) == ("Plan Business", "Stopped", WHY)
-        await _act(tab, Steering.lift, subject="plan:business")
-        assert tab.vars["steering.switches"] == []
+        await _act(tab, Controls.lift, subject="plan:business")
+        assert tab.vars["controls.switches"] == []
     actor = f"user:{admin.principal.user_id}"
     assert database("select action from audit_log where actor = %s order by created_at", actor) == [
         ("kill_switch.engage",),
@@ -125,15 +125,15 @@ async def test_an_admin_changes_a_model_and_gives_it_back(
     admin: Member, domain: Services, database: Database
 ) -> None:
     async with open_tab(admin.cookie) as tab:
-        await tab.call(Steering.load, path=PAGE)
+        await tab.call(Controls.load, path=PAGE)
         before = _row(tab, "small-window")
         filled = {field["name"]: field.get("value", "") for field in before.fields}
         # What is only looked at and saved changes nothing.
-        await _act(tab, Steering.change_model, subject="small-window", **filled)
+        await _act(tab, Controls.change_model, subject="small-window", **filled)
         assert database("select count(*) from private.model_overrides") == [(0,)]
         await _act(
             tab,
-            Steering.change_model,
+            Controls.change_model,
             subject="small-window",
             **(filled | {"plan_free": "", "weight": "2.5", "input_usd": "3", "output_usd": "5"}),
         )
@@ -145,10 +145,10 @@ async def test_an_admin_changes_a_model_and_gives_it_back(
             "Business: 83% included, 82% extra usage",
         ]
         assert domain.catalogue.get("small-window") is not None
-        await _act(tab, Steering.change_model, subject="small-window", **filled)
+        await _act(tab, Controls.change_model, subject="small-window", **filled)
         assert _row(tab, "small-window") == before
         await _act(
-            tab, Steering.change_model, subject="small-window", **(filled | {"enabled": "off"})
+            tab, Controls.change_model, subject="small-window", **(filled | {"enabled": "off"})
         )
         assert _row(tab, "small-window").state == "Off"
 
@@ -195,7 +195,7 @@ async def test_junk_is_refused_and_does_nothing(
 async def test_amount_that_no_cap_can_be_is_refused(admin: Member, usd: str) -> None:
     async with open_tab(admin.cookie) as tab:
         form = {"subject": "free", "usd": usd, "reason": WHY}
-        await tab.call(Steering.set_cap, path=PAGE, form=form)
+        await tab.call(Controls.set_cap, path=PAGE, form=form)
         assert tab.refused == "action_invalid"
 
 
@@ -214,7 +214,7 @@ async def test_model_that_can_not_be_sold_like_that_is_refused(
     admin: Member, changed: dict[str, str]
 ) -> None:
     async with open_tab(admin.cookie) as tab:
-        await tab.call(Steering.change_model, path=PAGE, form=MODEL | changed)
+        await tab.call(Controls.change_model, path=PAGE, form=MODEL | changed)
         assert tab.refused == "action_invalid"
 
 
@@ -251,8 +251,8 @@ async def test_an_admin_adds_what_is_found_and_removes_it(
     admin: Member, domain: Services, database: Database
 ) -> None:
     async with open_tab(admin.cookie) as tab:
-        await tab.call(Steering.load, path=PAGE)
-        assert "demo" in [each.id for each in tab.vars["steering.providers"]]
+        await tab.call(Controls.load, path=PAGE)
+        assert "demo" in [each.id for each in tab.vars["controls.providers"]]
         await tab.call(FoundModels.find, path=PAGE, form={"provider": "demo", "search": "LARGE"})
         assert tab.vars["found_models.said"] == "1 model found."
         (found,) = tab.vars["found_models.rows"]
@@ -265,10 +265,10 @@ async def test_an_admin_adds_what_is_found_and_removes_it(
         row = _row(tab, "demo-added")
         assert (row.name, row.added, row.state, row.price) == ("Added", True, "On", "$2 / $8")
         assert (row.plans, row.weight, row.about) == ("Pro", "12", ["Added by an admin"])
-        scopes = [option["value"] for option in tab.vars["steering.switch_fields"][0]["options"]]
+        scopes = [option["value"] for option in tab.vars["controls.switch_fields"][0]["options"]]
         assert "model:demo-added" in scopes
-        await _act(tab, Steering.remove_model, subject="demo-added")
-        assert "demo-added" not in [each.id for each in tab.vars["steering.models"]]
+        await _act(tab, Controls.remove_model, subject="demo-added")
+        assert "demo-added" not in [each.id for each in tab.vars["controls.models"]]
     actor = f"user:{admin.principal.user_id}"
     assert database("select action from audit_log where actor = %s order by created_at", actor) == [
         ("model.add",),
@@ -309,16 +309,16 @@ def found_model(upstream: str) -> view.FoundView:
 
 async def test_a_model_is_retired_with_its_successor_and_restored(admin: Member) -> None:
     async with open_tab(admin.cookie) as tab:
-        await tab.call(Steering.load, path=PAGE)
-        (field,) = tab.vars["steering.retire_fields"]
+        await tab.call(Controls.load, path=PAGE)
+        (field,) = tab.vars["controls.retire_fields"]
         options = [option["value"] for option in field["options"]]
         assert options[0] == ""
         assert "demo" in options
         assert "gpt-4o" not in options
-        await _act(tab, Steering.retire_model, subject="small-window", successor="demo")
+        await _act(tab, Controls.retire_model, subject="small-window", successor="demo")
         row = _row(tab, "small-window")
         assert (row.state, row.retired, row.about) == ("Retired", True, ["Successor: Demo"])
-        await _act(tab, Steering.restore_model, subject="small-window")
+        await _act(tab, Controls.restore_model, subject="small-window")
         assert _row(tab, "small-window").state == "On"
 
 
@@ -331,11 +331,11 @@ async def test_an_added_model_that_is_not_sold_is_shown_and_can_be_removed(
         " '{free}', 'tests')"
     )
     async with open_tab(admin.cookie) as tab:
-        await tab.call(Steering.load, path=PAGE)
-        (left,) = tab.vars["steering.left_out"]
+        await tab.call(Controls.load, path=PAGE)
+        (left,) = tab.vars["controls.left_out"]
         assert left.sentence == "Lost isn't sold: its provider, nowhere, isn't configured."
-        await _act(tab, Steering.remove_model, subject="lost")
-        assert tab.vars["steering.left_out"] == []
+        await _act(tab, Controls.remove_model, subject="lost")
+        assert tab.vars["controls.left_out"] == []
 
 
 def test_page_says_who_is_told_and_when_nobody_is() -> None:

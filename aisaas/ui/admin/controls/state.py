@@ -1,4 +1,4 @@
-"""The steering page: each action is asked for with a reason, done by the domain, and shown as it is then."""
+"""The controls page: each action is asked for with a reason, done by the domain, and shown as it is then."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from aisaas.accounts.models import Principal
 from aisaas.billing.plans.terms import plans
 from aisaas.controls.model_overrides import ModelChange
 from aisaas.ui import notices
+from aisaas.ui.admin.controls import asked, view
 from aisaas.ui.admin.shell import admin_of, done, entered
-from aisaas.ui.admin.steering import asked, view
 from aisaas.wiring import services
 
 
-class Steering(rx.State):
+class Controls(rx.State):
     ready: bool = False
     caps: list[view.CapView] = []  # noqa: RUF012
     switches: list[view.SwitchView] = []  # noqa: RUF012
@@ -111,7 +111,7 @@ class Steering(rx.State):
         await done(self, "Model removed. Running replies finish.")
 
 
-async def show(page: Steering, principal: Principal) -> None:
+async def show(page: Controls, principal: Principal) -> None:
     # What can be stopped depends on the models.
     await services().live_catalogue.read()
     sold = plans(services().settings)

@@ -1,4 +1,4 @@
-"""The parts of the steering page."""
+"""The parts of the controls page."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import reflex as rx
 from aisaas.ui import layout
 from aisaas.ui.admin import components as shared
 from aisaas.ui.admin.components import Column
-from aisaas.ui.admin.steering.found import FoundModels
-from aisaas.ui.admin.steering.state import Steering
-from aisaas.ui.admin.steering.view import (
+from aisaas.ui.admin.controls.found import FoundModels
+from aisaas.ui.admin.controls.state import Controls
+from aisaas.ui.admin.controls.view import (
     CapView,
     FoundView,
     LeftOutView,
@@ -50,8 +50,8 @@ MIX = (
 def caps() -> rx.Component:
     return rx.el.section(
         rx.el.h2("Daily spending caps"),
-        rx.el.dl(rx.foreach(Steering.caps, _cap), class_name="tiles"),
-        rx.el.p(Steering.told, class_name="quiet"),
+        rx.el.dl(rx.foreach(Controls.caps, _cap), class_name="tiles"),
+        rx.el.p(Controls.told, class_name="quiet"),
         class_name="area-part",
     )
 
@@ -75,7 +75,7 @@ def _cap(cap: CapView) -> rx.Component:
                 confirm="Change cap",
                 fields=cap.fields,
                 subject=cap.scope,
-                on_confirm=Steering.set_cap,
+                on_confirm=Controls.set_cap,
             )
         ),
         class_name="tile",
@@ -92,15 +92,15 @@ def switches() -> rx.Component:
                 title="Stop calls",
                 explanation="New calls are refused right away, until you resume them.",
                 confirm="Stop",
-                fields=Steering.switch_fields,
-                on_confirm=Steering.engage,
+                fields=Controls.switch_fields,
+                on_confirm=Controls.engage,
                 danger=True,
             ),
             class_name="card-head",
         ),
         rx.cond(
-            Steering.switches,
-            shared.table(SWITCHES, rx.foreach(Steering.switches, _switch), "Stopped calls"),
+            Controls.switches,
+            shared.table(SWITCHES, rx.foreach(Controls.switches, _switch), "Stopped calls"),
             rx.el.p("All calls are allowed.", class_name="quiet"),
         ),
         class_name="card card-wide",
@@ -119,7 +119,7 @@ def _switch(switch: SwitchView) -> rx.Component:
             title=f"Resume calls: {switch.name}",
             confirm="Resume",
             subject=switch.scope,
-            on_confirm=Steering.lift,
+            on_confirm=Controls.lift,
         ),
         key=switch.scope,
     )
@@ -128,8 +128,8 @@ def _switch(switch: SwitchView) -> rx.Component:
 def models() -> rx.Component:
     return rx.el.section(
         rx.el.h2("Models"),
-        shared.table(MODELS, rx.foreach(Steering.models, _model), "Models"),
-        rx.foreach(Steering.left_out, _left_out),
+        shared.table(MODELS, rx.foreach(Controls.models, _model), "Models"),
+        rx.foreach(Controls.left_out, _left_out),
         rx.el.p(MIX, class_name="quiet"),
         class_name="card card-wide",
     )
@@ -161,7 +161,7 @@ def _model(model: ModelRowView) -> rx.Component:
                 confirm="Change model",
                 fields=model.fields,
                 subject=model.id,
-                on_confirm=Steering.change_model,
+                on_confirm=Controls.change_model,
             ),
             rx.cond(model.retired, _restore(model), _retire(model)),
             rx.cond(model.added, _remove(model.id, model.name)),
@@ -178,9 +178,9 @@ def _retire(model: ModelRowView) -> rx.Component:
         explanation="New messages can't use it anymore, and its conversations offer the successor. "
         "Running replies finish.",
         confirm="Retire model",
-        fields=Steering.retire_fields,
+        fields=Controls.retire_fields,
         subject=model.id,
-        on_confirm=Steering.retire_model,
+        on_confirm=Controls.retire_model,
         danger=True,
     )
 
@@ -192,7 +192,7 @@ def _restore(model: ModelRowView) -> rx.Component:
         explanation="It can be used again from the next call, if it is on.",
         confirm="Restore model",
         subject=model.id,
-        on_confirm=Steering.restore_model,
+        on_confirm=Controls.restore_model,
     )
 
 
@@ -204,7 +204,7 @@ def _remove(subject: rx.Var[str] | str, name: rx.Var[str] | str) -> rx.Component
         "finish. You can add it again.",
         confirm="Remove model",
         subject=subject,
-        on_confirm=Steering.remove_model,
+        on_confirm=Controls.remove_model,
         danger=True,
     )
 
@@ -228,7 +228,7 @@ def found_models() -> rx.Component:
         ),
         rx.el.form(
             rx.el.select(
-                rx.foreach(Steering.providers, _provider),
+                rx.foreach(Controls.providers, _provider),
                 name="provider",
                 aria_label="Provider",
             ),

@@ -6,8 +6,8 @@ import reflex as rx
 
 from aisaas.ui import routes
 from aisaas.ui.admin import shell
-from aisaas.ui.admin.steering import components
-from aisaas.ui.admin.steering.state import Steering
+from aisaas.ui.admin.controls import components
+from aisaas.ui.admin.controls.state import Controls
 
 
 def page() -> rx.Component:
@@ -17,6 +17,6 @@ def page() -> rx.Component:
         components.switches(),
         components.models(),
         components.found_models(),
-        at=routes.ADMIN_STEERING,
-        of=Steering,
+        at=routes.ADMIN_CONTROLS,
+        of=Controls,
     )
