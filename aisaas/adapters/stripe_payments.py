@@ -185,7 +185,11 @@ class StripePayments:
             same = next((p for p in pages if p.status == OPEN and p.attempt == asked), None)
             await self._close(page for page in pages if page is not same)
             if same is not None and same.url is not None:
-                return same.url
+                # A request for another plan at the same moment keeps its own page and closes this one.
+                left = await self._pages_of(user_id, customer_id)
+                if any(page.id == same.id and page.status == OPEN for page in left):
+                    return same.url
+                continue
             # The key's answer is remembered for a day: a page that was closed since needs another.
             known = "\n".join([asked, *sorted(page.id for page in pages)])
             key = hashlib.sha256(known.encode()).hexdigest()

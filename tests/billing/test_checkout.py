@@ -186,14 +186,16 @@ async def test_page_of_another_plan_closes_the_first_and_is_closed_by_it_again(
 async def test_pages_that_are_asked_for_at_once_leave_one_open(
     checkout: Checkout, client: StripeClient, services: Services, ada: Member
 ) -> None:
-    await asyncio.gather(
-        *(checkout.subscribe(ada.principal, plan) for plan in ("pro", "business") * 3)
-    )
-    customer = str((await _again(services, ada)).metered_customer)
-    open_ones = await client.v1.checkout.sessions.list_async(
-        {"customer": customer, "status": "open"}
-    )
-    assert len(open_ones.data) == 1
+    # Later rounds find pages of both plans.
+    for _ in range(3):
+        await asyncio.gather(
+            *(checkout.subscribe(ada.principal, plan) for plan in ("pro", "business") * 3)
+        )
+        customer = str((await _again(services, ada)).metered_customer)
+        open_ones = await client.v1.checkout.sessions.list_async(
+            {"customer": customer, "status": "open"}
+        )
+        assert len(open_ones.data) == 1
 
 
 @pytest.mark.parametrize("plan", ["free", "gold", "", "pro'; --"])
