@@ -39,7 +39,7 @@ class PaidSubscription:
     item_id: str | None
     period_start: datetime | None
     period_end: datetime | None
-    # When it is going to end, if somebody has cancelled it.
+    # When it is going to end, if it was canceled.
     cancel_at: datetime | None
     trial_end: datetime | None
     unpaid_since: datetime | None
@@ -104,7 +104,7 @@ class MeterProblem:
     event_id: str
     meter_id: str
     created_at: datetime
-    # How many events failed for which reason: (code, count, identifiers it gave as samples).
+    # Failed events by reason: (code, count, sample identifiers).
     reasons: tuple[tuple[str, int, tuple[str, ...]], ...]
 
 
@@ -114,7 +114,7 @@ class MeterEvent:
     its tokens. `identifier` makes sending it twice count once, for 24 hours.
 
     `failures` is how often the provider has answered with a failure. It remembers its answers, so
-    after one it has to be asked as if anew.
+    after a failure the request needs a new idempotency key.
     """
 
     identifier: str
@@ -159,9 +159,9 @@ class InvoicePreview:
 class Payments(Protocol):
     """The payment provider.
 
-    Every method raises PaymentsError when it can't be told whether something happened (no answer,
-    a failure of theirs, too many requests), and PaymentsRefused when the provider said no, which
-    asking again won't change.
+    Every method raises PaymentsError when it is unknown whether something happened (no answer, a
+    failure on their side, too many requests), and PaymentsRefused when the provider said no, which
+    a retry won't change.
     """
 
     async def customer(self, user_id: UUID, email: str, name: str) -> str:
@@ -267,8 +267,8 @@ class Payments(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A sentence for whoever operates this, and the JSON values it is made of. The `id` is the same
-    each time it is sent."""
+    """A message for the operator, and the JSON values it is made of. The `id` is the same each time
+    it is sent."""
 
     id: UUID
     kind: str

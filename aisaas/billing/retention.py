@@ -1,9 +1,9 @@
-"""For how long money's records are kept, by the settings that say so. Each folder has the rules of its tables.
+"""How long billing records are kept, by setting. Each folder has the rules of its tables.
 
-Invariant: `RECORDS` is longer than the provider redelivers an event or shows it (30 days), since
-these rows are what keeps an event from being handled twice, and a fact from being mailed twice; and
-`ACCOUNTING` is longer than the meter takes usage (35 days). What still waits for somebody stays,
-however old. The ledger, its sums, the outbox, credits and the audit log are kept.
+Invariant: `RECORDS` is longer than the provider redelivers or shows an event (30 days), since these
+rows keep an event from being handled twice, and a fact from being mailed twice; `ACCOUNTING` is
+longer than the meter accepts usage (35 days). Rows that still need action stay, however old. The
+ledger, its sums, the outbox, credits and the audit log are kept.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ async def failed_items(session: AsyncSession, job: str, items: Collection[str]) 
 
 
 def counts() -> PipelinedQuery[Row]:
-    """For whoever watches all users and processes."""
+    """Metrics over all users and processes."""
     query: LiteralString = """
         select count(*) as items_set_aside
         from private.job_failures where next_attempt_at is null

@@ -17,7 +17,7 @@ from aisaas.billing.reservations.models import Purpose
 
 @dataclass(frozen=True, slots=True)
 class UsageLost:
-    """A call for which a provider may bill more than was charged. `reported_tokens` is None where the
+    """A call that a provider may bill higher than we charged. `reported_tokens` is None if the
     provider reported nothing."""
 
     id: UUID

@@ -14,8 +14,8 @@ from aisaas.prices import Price, Tokens
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A line, and what it comes to. `computed_usd` is None where its price isn't stored and can't be told
-    from the line alone, which is so for lines that were written before prices had versions."""
+    """A line and its recomputed cost. `computed_usd` is None if its price isn't stored and can't be
+    derived from the line, as for lines written before prices had versions."""
 
     line: PricedLine
     computed_usd: Decimal | None

@@ -29,7 +29,7 @@ from aisaas.db.columns import (
 Step = Literal["day", "hour"]
 # What a row of an export is.
 By = Literal["user", "model", "day", "hour"]
-# What somebody used a lot of.
+# What the heaviest users are ranked by.
 UserAmount = Literal["requests", "tokens", "cost"]
 UserSort = Literal["requests", "tokens", "cost", "overage", "errors", "email"]
 Direction = Literal["up", "down"]
@@ -120,7 +120,7 @@ class Span:
     last: date
 
     def __post_init__(self) -> None:
-        """Raises ValueError with a sentence for whoever chose the days."""
+        """Raises ValueError with a message for the user who chose the days."""
         if self.last < self.first:
             raise ValueError("The last day is before the first.")
         if self.days > MOST_DAYS:

@@ -203,7 +203,7 @@ async def users(
     offset: int,
     limit: int,
 ) -> tuple[int, Sequence[UserUsage]]:
-    """How many there are, and a page of them. Only what is sorted by is summed for everybody."""
+    """The total count and one page. Only the sort column is summed for all users."""
     condition, values = in_blocks(blocks(span))
     condition, found = f"{condition}{_wanted(search, values)}", values
     if sort == "email":
@@ -316,7 +316,7 @@ async def _gone(
     limit: int,
     before: int,
 ) -> Sequence[UUID]:
-    """Of those without an account, the ones after `offset` users, of whom `before` are shown."""
+    """Users without an account: the rest of the page at `offset`, which already has `before` rows."""
     rows = await session.execute(
         text(
             f"""
@@ -409,7 +409,7 @@ async def users_after(
 
 
 def _compared(names: Sequence[str], ledger: str, sums: str) -> str:
-    """Rows in which the two disagree, as two arrays of text."""
+    """Rows where the two disagree, as two arrays of text."""
     array = "array[" + ", ".join(f"{{0}}.{name}::text" for name in names) + "]"
     return f"""
         select coalesce(l.key, s.key) as key,

@@ -16,7 +16,7 @@ DAYS = 30
 
 @dataclass(frozen=True, slots=True)
 class UseOfDay:
-    """All that somebody used on a day (UTC), titles included."""
+    """A user's total usage on a day (UTC), titles included."""
 
     day: date
     requests: int
@@ -66,7 +66,7 @@ async def lately(session: AsyncSession, user_ids: Sequence[UUID]) -> Mapping[UUI
 
 
 async def days(session: AsyncSession, user_id: UUID) -> tuple[date, Sequence[UseOfDay]]:
-    """The database's today, and the last DAYS days on which something was used."""
+    """The database's today, and the last DAYS days with usage."""
     today = (await session.execute(text("select (now() at time zone 'UTC')::date"))).scalar_one()
     rows = await session.execute(
         text(

@@ -1,13 +1,13 @@
 """The outbox: usage on its way from the ledger to the payment provider's meter.
 
-Every row is sent until the meter surely has it, and counts once: a row is entered as possibly sent
-before it is, keeps its identifier whoever sends it, and is parked before the provider forgets that
-identifier. What is parked is for `reconcile` to compare. Any number of processes may send at once:
-the database gives each customer to one of them at a time, and its clock is the only one that counts.
+Every row is sent until the meter surely has it, and counts once: a row is marked as possibly sent
+before it is sent, keeps its identifier across senders, and is parked before the provider forgets
+that identifier. `reconcile` compares parked rows. Any number of processes may send at once: the
+database gives each customer to one of them at a time, and its clock is the only one that counts.
 
 Outages: without the provider, rows wait and nothing is lost; chat goes on, bounded by allowances
-and caps that live in Postgres. Without the database nothing is claimed, and what was sent
-meanwhile is sent again, which counts for nothing.
+and caps that live in Postgres. Without the database nothing is claimed, and rows sent in the
+meantime are sent again, which doesn't count twice.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CONCURRENCY = 8
 # Calls end in bunches, and what is free is claimed together.
 GATHER_SECONDS = 0.01
 IDLE_SECONDS = 1.0
-# A row that is older than this since it was claimed is left to whoever claims it next.
+# A row claimed longer ago than this is left to the next claimer.
 SEND_WITHIN_SECONDS = store.LEASE_SECONDS / 2
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 300.0
@@ -149,7 +149,7 @@ class Outbox:
 
     async def _deliver(self, row: ClaimedUsage, began: float) -> None:
         if time.monotonic() - began > SEND_WITHIN_SECONDS:
-            # This process was held up; by now the row may be somebody else's.
+            # This process was held up; by now another process may have claimed the row.
             return
         try:
             result = await self._send(row)
@@ -164,7 +164,7 @@ class Outbox:
             await self._put_aside(row, error)
 
     async def _put_aside(self, row: ClaimedUsage, error: Exception) -> None:
-        """Nobody knows whether it was sent: it waits, and in the end is parked, to be compared."""
+        """It may or may not have been sent: it waits, and is finally parked for comparison."""
         reason = name_of(error)
         METER_SENDS.labels("postponed").inc()
         try:

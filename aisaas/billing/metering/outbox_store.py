@@ -81,7 +81,7 @@ def claim(limit: int, after: str) -> PipelinedQuery[Claimed]:
     return PipelinedQuery(((_CLAIM, parameters), (_ROOM_IN, parameters)), read)
 
 
-# What became of a row counts only as long as the claim holds: whoever took it over knows better.
+# An outcome is written only while the claim holds: a process that took the row over knows better.
 
 
 def sent(row: ClaimedUsage) -> PipelinedQuery[bool]:
@@ -94,7 +94,7 @@ def sent(row: ClaimedUsage) -> PipelinedQuery[bool]:
 
 
 def dead(row: ClaimedUsage, reason: str) -> PipelinedQuery[bool]:
-    """Refused for good. The provider remembers this answer, too: whoever revives the row asks anew."""
+    """Refused for good. The provider remembers this answer too, so a revived row needs a new key."""
     query: LiteralString = """
         update public.usage_outbox
         set state = 'dead', last_error = %(reason)s, failures = failures + 1,
@@ -238,7 +238,7 @@ async def give_up(session: AsyncSession, user_id: UUID, customer_id: str) -> Non
 
 
 def counts() -> PipelinedQuery[Row]:
-    """For whoever watches all users and processes."""
+    """Metrics over all users and processes."""
     query: LiteralString = """
         select
           (select count(*) from public.usage_outbox where state = 'pending') as outbox_pending,

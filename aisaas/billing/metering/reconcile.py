@@ -109,7 +109,7 @@ class Reconciliation:
         return compared
 
     async def customers(self, day: date) -> Sequence[str]:
-        """Whoever has usage on that day. Raises DependencyError."""
+        """Customers with usage on that day. Raises DependencyError."""
         async with self._service.transaction() as session:
             return await store.customers_of(session, day)
 

@@ -15,7 +15,7 @@ from aisaas.billing.job_failures.relations import FAILED, NOT_DUE
 from aisaas.billing.ports import EXTRA_USAGE_METER
 from aisaas.db.engine import PipelinedQuery, Row
 
-# A comparison, with a call in the middle; whoever dies in it leaves it to the next after that.
+# Covers a comparison, including a provider call. If a process dies, another takes over after this.
 LEASE_SECONDS = 600.0
 # The meter sums up behind the scenes: what is younger may not be in it yet.
 SETTLING: LiteralString = "interval '1 hour'"
@@ -70,14 +70,14 @@ class CustomerDay:
 
 
 async def enter_day(session: AsyncSession, customer: str, day: date) -> CustomerDay | None:
-    """A day that somebody wants compared; None as long as it isn't over and settled."""
+    """A day requested for comparison; None until it is over and settled."""
     rows = await session.execute(_ENTER_DAY, {"customer": customer, "day": day})
     row = rows.mappings().one()
     return CustomerDay(customer, day, row["start"], row["end"]) if row["over"] else None
 
 
 async def customers_of(session: AsyncSession, day: date) -> Sequence[str]:
-    """Whoever has usage on that day, in order."""
+    """Customers with usage on that day, in order."""
     rows = await session.execute(_CUSTOMERS, {"day": day})
     return rows.scalars().all()
 
@@ -150,15 +150,15 @@ def claim_days(limit: int) -> PipelinedQuery[Sequence[CustomerDay]]:
 
 @dataclass(frozen=True, slots=True)
 class LedgerDay:
-    """What a customer's day in the ledger counts for on its meter (millionths of a dollar, or tokens),
-    by what became of it. What was waived isn't part of it, and neither are corrections: they only make
-    up for sent rows that the meter lacks.
+    """A customer's day in the ledger, in units of its meter (millionths of a dollar, or tokens), by
+    outcome. It excludes waived usage, and corrections, which only make up for sent rows that the
+    meter lacks.
 
-    `unsure` are those of pending rows that may have been sent; `correcting` and `parked_corrections`
-    those of corrections on their way; `parked_ids` are the parked rows, corrections included;
-    `recent` when something was sent or taken back so lately that the meter may not show it yet;
-    `settled` is what of the drift was settled elsewhere. `meters` are two on the day on which a
-    subscription goes from one to the other.
+    `unsure` is the part of pending rows that may have been sent; `correcting` and
+    `parked_corrections` are corrections on their way; `parked_ids` are the parked rows, corrections
+    included; `recent` means something was sent or taken back so lately that the meter may not show
+    it yet; `settled` is the part of the drift that was settled elsewhere. `meters` holds two on the
+    day a subscription moves from one to the other.
     """
 
     total: int
@@ -276,7 +276,7 @@ def record(
 
 
 def counts() -> PipelinedQuery[Row]:
-    """For whoever watches all users and processes."""
+    """Metrics over all users and processes."""
     query: LiteralString = """
         select coalesce(sum(abs(drift - settled_tokens)), 0)::double precision as meter_drift_tokens
         from public.meter_reconciliations where drift <> settled_tokens

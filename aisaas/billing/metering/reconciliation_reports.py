@@ -110,7 +110,7 @@ async def day_entries(
 
 
 async def claim_day(session: AsyncSession, customer: str, day: date) -> bool:
-    """Whoever corrects a day does it alone, and once an hour. False: somebody did."""
+    """Claim a day for one correction an hour. False if it was corrected within the hour."""
     rows = await session.execute(
         text(
             """

@@ -6,7 +6,7 @@ from aisaas.billing.retention import ACCOUNTING
 from aisaas.db.purging import older
 
 RULES = (
-    # Days on which meter and ledger differ stay until somebody has settled them.
+    # Days where meter and ledger differ are kept until an admin has settled them.
     older(
         "public.meter_reconciliations",
         "next_check_at is null and drift = settled_tokens and day",

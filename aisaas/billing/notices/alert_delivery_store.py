@@ -137,7 +137,7 @@ class CapUse:
 async def add_spending(
     session: AsyncSession, use: CapUse, lines: Sequence[int], *, to_webhook: bool
 ) -> frozenset[int]:
-    """Record lines, the highest first: that one is told. Which of them were not there yet."""
+    """Record crossed lines, the highest first: only that one is reported. Returns the new ones."""
     rows = await session.execute(
         text(
             """
@@ -167,7 +167,7 @@ async def add_spending(
 
 @dataclass(frozen=True, slots=True)
 class LostUsage:
-    """What of a call nobody is charged for."""
+    """The part of a call that no user is charged for."""
 
     day: date
     reason: str

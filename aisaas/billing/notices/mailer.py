@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 REFUSALS = 5
 LEASE_SECONDS = 180.0
-# The server is away: not the mail's fault, so it is tried as often as it takes.
+# The mail server is down: not the mail's fault, so retry without limit.
 AWAY_SECONDS = 60.0
 # A mail that was put off: after 5, 20, 80 and 320 minutes.
 PUT_OFF_SECONDS = 300.0
@@ -56,7 +56,7 @@ class NoticeMails:
         return sent
 
     async def _deliver_to_the_end(self, notice: Claimed) -> bool:
-        """Whoever shuts down waits for the mail in flight, so that it needn't be sent again."""
+        """A shutdown waits for the mail in flight, so that it needn't be sent again."""
         task = asyncio.create_task(self._deliver(notice))
         try:
             return await asyncio.shield(task)

@@ -1,7 +1,7 @@
 """Mails to be written, recorded together with the fact they are about.
 
-Nothing is mailed where a fact is found out: a transaction may roll back, and a mail server may hang.
-Invariant: `key` names the fact, not the event that told of it, so the same fact is mailed once.
+Nothing is mailed where a fact is detected: a transaction may roll back, and a mail server may hang.
+Invariant: `key` names the fact, not the event that reported it, so the same fact is mailed once.
 A notice without a user is for the admins.
 """
 
@@ -45,11 +45,11 @@ async def add_notice(
     key: str,
     values: Mapping[str, object],
 ) -> bool:
-    """Record it in the caller's transaction; False when this fact was recorded before, or when there
-    is nobody to tell any more: a call may settle after its account is gone.
+    """Record it in the caller's transaction; False when this fact was recorded before, or when the
+    account no longer exists: a call may settle after its account is gone.
 
     Args:
-        user_id: whom it is mailed to; None means the admins.
+        user_id: the recipient; None means the admins.
         key: the fact, like `payment_failed:in_1:2`.
         values: what the mail says. JSON: times as ISO 8601, amounts in a currency's smallest unit.
     """

@@ -23,10 +23,10 @@ class Mail:
 
 class Mailer(Protocol):
     async def send(self, mail: Mail) -> None:
-        """Returns when the mail server has taken it on.
+        """Returns once the mail server has accepted it.
 
         Raises:
-            MailError: it isn't known to have been taken on, and may be tried again.
-            MailRefused: the server said no for good.
+            MailError: it may not have been accepted; sending may be retried.
+            MailRefused: the server rejected it for good.
         """
         ...

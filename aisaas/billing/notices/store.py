@@ -55,9 +55,9 @@ async def claim(session: AsyncSession, lease_seconds: float) -> Claimed | None:
 
 
 async def hand_to_admins(session: AsyncSession, notice: Claimed) -> int:
-    """Make it one notice for each admin, who is then mailed like anybody else; how many admins.
+    """Split it into one notice per admin, mailed like any other; returns the number of admins.
 
-    Without an admin it stays as it is.
+    Without admins it stays as it is.
     """
     made = await session.execute(
         text(
@@ -81,7 +81,7 @@ async def hand_to_admins(session: AsyncSession, notice: Claimed) -> int:
 
 
 async def note_sent(session: AsyncSession, notice: Claimed) -> None:
-    """It is true whoever has the claim by now."""
+    """Written even if another process holds the claim by now: it is a fact."""
     await session.execute(
         text(
             """
@@ -95,7 +95,7 @@ async def note_sent(session: AsyncSession, notice: Claimed) -> None:
 
 
 async def note_dead(session: AsyncSession, notice: Claimed, error: str) -> None:
-    """It is never tried again. Whoever has a newer claim decides instead."""
+    """Never retry it. Does nothing if another process has a newer claim."""
     await session.execute(
         text(
             """
@@ -111,7 +111,7 @@ async def note_dead(session: AsyncSession, notice: Claimed, error: str) -> None:
 async def put_off(
     session: AsyncSession, notice: Claimed, error: str, *, seconds: float, refused: bool
 ) -> None:
-    """Due again in `seconds`; `refused` counts as an attempt. Whoever has a newer claim decides."""
+    """Due again in `seconds`; `refused` counts as an attempt. Does nothing under a newer claim."""
     await session.execute(
         text(
             """
@@ -144,7 +144,7 @@ async def retry_mail(session: AsyncSession, item: str) -> bool:
 
 
 def counts() -> PipelinedQuery[Row]:
-    """For whoever watches all users and processes."""
+    """Metrics over all users and processes."""
     query: LiteralString = """
         select
           (select count(*) from public.billing_notices where state = 'pending') as mails_pending,

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 LINES = 30
-# What somebody gets as an admin isn't about them.
+# Notices sent to a user as an admin aren't about that user.
 _THEIR_OWN = "user_id = :id and left(key, 6) <> 'admin:'"
 
 

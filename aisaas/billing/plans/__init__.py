@@ -1,1 +1,1 @@
-"""What each plan allows and costs, and in which period a call counts."""
+"""What each plan allows and costs, and which period a call counts in."""

@@ -1,9 +1,9 @@
 """Which period a call counts in. A period is a key: a new one begins with nothing used, and there
 is nothing to reset.
 
-Paid plans count by the period of the subscription's base item, everybody else by the calendar month
-(UTC). When a period is over and nobody has told us of the next one yet, it is already known: it
-begins at the moment the last one ended.
+Paid plans use the period of the subscription's base item; all other users the calendar month (UTC).
+When a period is over and the provider hasn't reported the next one yet, that one is already known:
+it begins the moment the last one ended.
 """
 
 from __future__ import annotations

@@ -82,8 +82,8 @@ def _plan(of: PlanSettings) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class ExtraUsage:
-    """What a million quota tokens beyond those included cost, and what may be spent on them in a period
-    by somebody who has set no cap."""
+    """The price of a million quota tokens beyond those included, and the most that a user without a
+    cap of their own may spend on them in a period."""
 
     usd_per_million: Decimal
     default_cap_usd: Decimal

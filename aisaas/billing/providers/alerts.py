@@ -1,12 +1,12 @@
-"""Alerts the admins when a provider refuses our key or doesn't know a model: nothing gets better by waiting.
+"""Alerts the admins when a provider refuses our key or doesn't know a model: waiting won't help.
 
-Settling counts each failure of a provider; a look at these counts finds what is an operator's matter.
-The notice's key is the provider, what is wrong and the day (UTC), so each is told once a day, whichever
-process looks. The alert names the variable, never its value.
+Settling counts each provider failure; this job checks the counts for those an operator must fix.
+The notice's key is the provider, the problem and the day (UTC), so each is reported once a day,
+whichever process checks. The alert names the variable, never its value.
 
-Outage: the mail is recorded in the database before anything else. The webhook is told by the process
-that recorded it, again and again until its server takes it; if that process ends meanwhile, the mail and
-the log are what remain.
+Outage: the mail is recorded in the database before anything else. The process that recorded it calls
+the webhook, retrying until its server accepts; if that process ends first, only the mail and the log
+remain.
 """
 
 from __future__ import annotations

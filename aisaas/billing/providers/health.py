@@ -128,7 +128,7 @@ class ProviderHealth:
         return len(taken)
 
     async def leave(self) -> None:
-        """At the end of the process: write what is left, and take its circuits along.
+        """At the end of the process: write the remaining counts, and remove its circuits.
 
         Raises: as `flush`.
         """
@@ -168,7 +168,7 @@ def _by_minute(sums: dict[_Key, _Sum]) -> Sequence[Sequence[Counted]]:
 
 
 def range_of(seconds: float) -> int:
-    """In which range a first token is counted."""
+    """The range a first token is counted in."""
     if seconds < SHORTEST:
         return 0
     return min(int(math.log(seconds / SHORTEST, WIDER)), RANGES - 1)

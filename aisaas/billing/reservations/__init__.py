@@ -1,1 +1,1 @@
-"""Before a call: what is left, and holding the worst case of it."""
+"""Before a call: the remaining allowance, and reserving the worst case."""

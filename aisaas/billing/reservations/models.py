@@ -17,12 +17,12 @@ Purpose = Literal["reply", "title"]
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Quota tokens of the running period, in the order in which they are used: what is included,
-    then `credits` (those taken in this period and those that are there), then `overage`, which
-    costs extra. `left` and `beyond` never go below zero.
+    """Quota tokens of the current period, in the order they are used: the included ones, then
+    `credits` (those used in this period and those still available), then `overage`, which costs
+    extra. `left` and `beyond` never go below zero.
 
     `billed_tokens` and `billed_usd` are all that was charged in this period: what the invoice will
-    say. Of that, `carried_usd` was charged before an upgrade, and its tokens aren't part of `used`.
+    say. Of that, `carried_usd` was charged before an upgrade; its tokens aren't part of `used`.
     """
 
     period_key: str
@@ -72,9 +72,9 @@ class ReservationRequest:
     # None: this call doesn't count as one of the parallel replies.
     parallel: int | None
     free_tier: bool
-    # Kill switches any of which stops this call.
+    # Kill switches; any one of them stops this call.
     switches: frozenset[str]
-    # The newest change of any model that `models` go by.
+    # The newest model change that `models` reflect.
     models_revision: int
 
 

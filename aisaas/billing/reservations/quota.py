@@ -1,8 +1,8 @@
 """The allowance: reserve before a call, book after it.
 
-A reservation holds the worst case of a call, in quota tokens and in money, before a provider hears
-of it; booking replaces what was held by what was used, and never charges more. Both are one transaction, and Postgres
-is the only place they live in: flushing Redis lets nobody spend more.
+A reservation holds the worst case of a call, in quota tokens and in money, before the call reaches
+a provider; booking replaces the amount held with the amount used, and never charges more. Each is
+one transaction, and both live only in Postgres: flushing Redis lets no user spend more.
 
 Outage: without the database nothing is reserved, so nothing is called.
 """
@@ -99,7 +99,7 @@ class Booked:
 
 
 class Quota:
-    """Reserves and books; shows what is left."""
+    """Reserves and books; shows the remaining allowance."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class Quota:
         self._total_cap = total_cap
 
     def plan_of(self, principal: Entitled) -> Plan:
-        """Somebody's plan; one that is no longer sold counts as free."""
+        """A user's plan; one that is no longer sold counts as free."""
         return self._plans.get(principal.plan, self._plans[FREE])
 
     def limits_of(self, principal: Entitled) -> Limits:
@@ -229,8 +229,8 @@ def _most(most: int, fits: Callable[[int], bool]) -> int:
 
 
 async def book(session: AsyncSession, charge: Charge) -> Booked | None:
-    """Close the reservation and append to the ledger, in the caller's transaction. What goes beyond the
-    reservation isn't charged to anybody.
+    """Close the reservation and append to the ledger, in the caller's transaction. Usage beyond the
+    reservation isn't charged.
 
     Returns None when the reservation was already closed: then nothing was written, and the caller must
     not write either.
@@ -250,7 +250,7 @@ async def book(session: AsyncSession, charge: Charge) -> Booked | None:
     if nothing:
         return Booked(charge, held, Decimal(0), 0, Decimal(0))
     await note_alerts(session, charge.user_id, charge.plan, closed, tokens=tokens)
-    # What credits have paid is nobody's to bill.
+    # Tokens paid by credits are not billed.
     billed = tokens - closed.credited
     beyond = 0
     if charge.metered_customer is not None:

@@ -1,9 +1,9 @@
-"""What was refused, to whom, why and how often.
+"""What was refused, to which user, why and how often.
 
-Whoever refuses waits for nothing: `record` only counts in memory, and a job writes the counts every
-few seconds. Invariant: the memory is bounded. Lost is at most what a crash finds unwritten, and the
-oldest of an outage that is longer than the bound; a write whose answer is lost may count twice.
-Nothing is decided by these rows.
+A refusal waits for nothing: `record` only counts in memory, and a job writes the counts every few
+seconds. Invariant: the memory is bounded. At most, a crash loses the unwritten counts, and an
+outage longer than the bound loses the oldest; a write whose answer is lost may count twice. No
+decision depends on these rows.
 """
 
 from __future__ import annotations

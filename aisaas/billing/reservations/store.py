@@ -137,7 +137,7 @@ class Closed:
 async def close_reservation(
     session: AsyncSession, request_id: UUID, *, quota_tokens: int, cost_usd: Decimal
 ) -> Closed | None:
-    """None when somebody else closed it: then nothing may be booked."""
+    """None when it was already closed elsewhere: then nothing may be booked."""
     rows = await session.execute(
         text(
             """
@@ -400,8 +400,8 @@ async def carried_usd(session: AsyncSession, user_id: UUID, period_key: str | No
 
 
 async def lock_spend_days(session: AsyncSession) -> None:
-    """Today's rows, in the order in which reservations take them, until the transaction ends. A cap
-    that is changed has refused nobody yet."""
+    """Lock today's rows until the transaction ends, in the order reservations lock them. A changed
+    cap has not refused anyone yet."""
     for scope in ("free", "total"):
         await session.execute(
             text(
@@ -416,7 +416,7 @@ async def lock_spend_days(session: AsyncSession) -> None:
 
 
 def counts() -> PipelinedQuery[Row]:
-    """For whoever watches all users and processes."""
+    """Metrics over all users and processes."""
     query: LiteralString = """
         select
           (select count(*) from public.reservations

@@ -64,7 +64,7 @@ class QuotaPeriod(Table, table=True):
 
 
 class ReservationRow(Table, table=True):
-    """What a running call holds. A lease: whoever stops renewing it is settled by the recovery."""
+    """What a running call holds. A lease: when it isn't renewed, the recovery settles the call."""
 
     __tablename__ = "reservations"
     __table_args__ = (
@@ -108,7 +108,7 @@ class ReservationRow(Table, table=True):
 
 
 class CreditGrant(Table, table=True):
-    """Tokens that an admin gave somebody; they are used when what is included is used up."""
+    """Tokens an admin gave a user; they are used once the included ones are used up."""
 
     __tablename__ = "credit_grants"
     __table_args__ = (
@@ -160,12 +160,12 @@ class SpendDay(Table, table=True):
     scope: str = Field(primary_key=True)
     spent_usd: Decimal = Field(default=Decimal(0), sa_type=Usd)
     reserved_usd: Decimal = Field(default=Decimal(0), sa_type=Usd)
-    # When its cap first refused somebody.
+    # When its cap first refused a call.
     refused_at: datetime | None = None
 
 
 class RefusalRow(Table, table=True):
-    """How often somebody was refused for one reason in one minute; never what they had written."""
+    """How often a user was refused for one reason in one minute; never what they had written."""
 
     __tablename__ = "refusals"
     __table_args__ = (

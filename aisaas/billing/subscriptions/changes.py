@@ -1,7 +1,7 @@
-"""Wakes whoever waits for a user's billing to change, in any process.
+"""Wakes those who wait for a user's billing to change, in any process.
 
-A signal carries the user's id and nothing else; whoever is woken reads the database. Signals may be
-lost (Redis away, a reconnect), so a waiter is woken after a while in any case.
+A signal carries only the user's id; the waiter it wakes reads the database. Signals may be lost
+(Redis away, a reconnect), so a waiter is woken after a while in any case.
 """
 
 from __future__ import annotations

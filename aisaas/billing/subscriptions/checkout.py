@@ -101,7 +101,7 @@ class Billing:
     # The plan that begins when the period ends, where it is another one.
     next_plan: Plan | None
     offers: Sequence[Plan]
-    # Somebody who subscribed before gets no second trial.
+    # A user who subscribed before gets no second trial.
     trial_possible: bool
     has_customer: bool
 
@@ -301,7 +301,7 @@ class Checkout:
             raise Unavailable from error
 
     async def invoices(self, principal: Principal) -> Sequence[Invoice]:
-        """The newest, as the provider has them; none for somebody who never paid."""
+        """The newest, as the provider has them; none for a user who never paid."""
         if self._payments is None or principal.metered_customer is None:
             return ()
         async with self._asking(principal):
@@ -315,8 +315,8 @@ class Checkout:
             return await self._payments.preview(principal.subscription.id)
 
     async def _customer(self, principal: Principal) -> str:
-        """The one customer of this user. Whoever stores first wins, and the provider makes one for
-        all who ask at once."""
+        """The one customer of this user. The first one stored wins, and the provider makes one for
+        concurrent requests."""
         if principal.metered_customer is not None:
             return principal.metered_customer
         made = await self._on().customer(
@@ -392,7 +392,7 @@ def _estimate(principal: Principal, plan: Plan, allowance: Allowance) -> Estimat
         return None
     ends = principal.plan_ends_at
     over = ends is not None and ends <= allowance.period_end
-    # The meter has been told what the ledger has charged, so that is what the invoice will say.
+    # The meter receives what the ledger charged, so that is what the invoice will say.
     return Estimate(
         plan=plan,
         base_usd=Decimal(0) if over else plan.price.base_usd,

@@ -1,6 +1,6 @@
 """The SQL of plans that differ from what the payment provider says. All of it runs as the service.
 
-Invariant: at most one difference of a user is open; it keeps how it was found until it is put right.
+Invariant: a user has at most one open difference; it stays as found until it is corrected.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _read(stored: Mapping[str, Any]) -> Entitlement:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is written of a user, and whom to ask about it."""
+    """A user's stored entitlement, and the customer to look up for it."""
 
     ours: Entitlement
     customer_ids: Sequence[str]
@@ -82,7 +82,7 @@ async def standing(session: AsyncSession, user_id: UUID) -> Standing | None:
 async def of_others(
     session: AsyncSession, user_id: UUID, subscription_ids: Sequence[str]
 ) -> Sequence[str]:
-    """Those of these subscriptions that belong to somebody else here."""
+    """Those of these subscriptions that belong to another user here."""
     rows = await session.execute(
         text("select id from public.subscriptions where id = any(:ids) and user_id <> :user_id"),
         {"ids": list(subscription_ids), "user_id": user_id},
@@ -91,7 +91,7 @@ async def of_others(
 
 
 async def comparable(session: AsyncSession, after: UUID | None, limit: int) -> Sequence[UUID]:
-    """Users of whom the provider may know something, or who have something nevertheless; by id."""
+    """Users the provider may know, or who have a plan regardless; by id."""
     rows = await session.execute(
         text(
             f"""
@@ -179,8 +179,8 @@ async def agreed(session: AsyncSession, user_id: UUID) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class EntitlementHealth:
-    """Users whose plan differs, since when the first of them does, and how many were put right within
-    the last week."""
+    """The number of users whose plan differs, since when, and how many were corrected in the last
+    week."""
 
     open: int
     oldest_at: datetime | None
@@ -189,8 +189,8 @@ class EntitlementHealth:
 
 @dataclass(frozen=True, slots=True)
 class DifferenceEntry:
-    """What a user had, and what followed from their subscriptions at the provider. `note` says why it
-    can't be put right by a look; `found_by` is an actor as in the audit log, or the daily look."""
+    """What a user had, and what followed from their subscriptions at the provider. `note` says why a
+    look can't correct it; `found_by` is an actor as in the audit log, or the daily look."""
 
     id: UUID
     user_id: UUID

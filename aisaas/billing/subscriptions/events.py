@@ -66,11 +66,11 @@ class StripeEvents:
         self._room = asyncio.Semaphore(AT_ONCE)
 
     async def process(self, event: PaymentEvent, *, witness: Witness | None = None) -> bool:
-        """Do what the event leads to; False when it was done before.
+        """Handle the event; False when it was handled before.
 
         Args:
-            witness: called first in the transaction in which it is done. What it raises undoes it,
-                and a refusal is no failure of the event.
+            witness: called first in the transaction that handles it. If it raises, the transaction
+                rolls back; a refusal isn't a failure of the event.
 
         Raises:
             DependencyError, PaymentsRefused: nothing was done; the event has to come again.
@@ -107,8 +107,8 @@ class StripeEvents:
     async def process_meter_problem(
         self, problem: MeterProblem, *, witness: Witness | None = None
     ) -> bool:
-        """Tell the admins of usage that was accepted and not counted; False when they were told
-        before. Raises DependencyError."""
+        """Notify the admins of usage that was accepted but not counted; False if they already were.
+        Raises DependencyError."""
 
         async def handled(session: AsyncSession) -> Handled:
             return await _meter_problem(session, problem)

@@ -33,7 +33,7 @@ _CHANGING: LiteralString = f"(select user_id from {SUBSCRIPTIONS} s where s.live
 _KNOWN: LiteralString = f"(select user_id from {SUBSCRIPTIONS} s)"  # noqa: S608
 _LOOKS_NOT_DUE: LiteralString = f"(select item from {NOT_DUE} f where f.job = '{LOOK_JOB}')"  # noqa: S608
 LOOK_AGAIN_SECONDS = 24 * 3600
-# How long whoever claimed a look has for it, before somebody else may.
+# How long a process may take over a look it claimed, before another may claim it.
 CLAIMED_SECONDS = 600
 TaskKind = Literal["end_duplicate", "end_refunded", "release_schedule"]
 # When a subscription without a price in money gets one, if known.
@@ -41,8 +41,8 @@ NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 async def lock(session: AsyncSession, of: str) -> None:
-    """Whoever looks at the subscription (or customer) `of` and writes what they saw does it alone,
-    until the transaction ends."""
+    """Look at and write the subscription (or customer) `of` exclusively, until the transaction
+    ends."""
     await session.execute(
         text("select pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": f"stripe:{of}"}
     )
@@ -239,7 +239,7 @@ async def forget_customer(session: AsyncSession, user_id: UUID, customer_id: str
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A user whom the payment provider is to be asked about."""
+    """A user to look up at the payment provider."""
 
     user_id: UUID
     customer_ids: tuple[str, ...]
@@ -247,8 +247,8 @@ class Look:
 
 
 async def claim_looks(session: AsyncSession, limit: int) -> Sequence[Look]:
-    """Users with a subscription that may change, with a customer of whom no subscription is known,
-    or whose plan has just ended while another one may go on."""
+    """Users with a subscription that may change, with a customer but no known subscription, or
+    whose plan has just ended while another one may go on."""
     claimed = await plans.claim_looks(
         session,
         limit,
@@ -291,7 +291,7 @@ async def add_task(
 
 
 async def add_event(session: AsyncSession, event_id: str, kind: str) -> bool:
-    """False when it was handled before. Waits for whoever is handling it at this moment."""
+    """False when it was handled before. Waits for a transaction that is handling it right now."""
     row = await session.execute(
         text(
             "insert into public.processed_webhook_events (id, type) values (:id, :type)"
@@ -376,7 +376,7 @@ async def count_subscriptions(session: AsyncSession, user_id: UUID) -> int:
 
 
 def counts() -> PipelinedQuery[Row]:
-    """For whoever watches all users and processes."""
+    """Metrics over all users and processes."""
     query: LiteralString = """
         select count(*) as webhook_failures_open
         from public.webhook_failures where resolved_at is null

@@ -1,12 +1,12 @@
 """Subscriptions as the payment provider has them, and the plan that follows from them.
 
-The provider is the only one who knows; what is stored here is a copy. Invariants: a subscription is
-looked at and written under its lock, so an older look never overwrites a newer one; a user's plan
-follows from all of their subscriptions together, so the end of one takes nothing from another; one
-that has ended for good never comes back.
+The provider is the source of truth; the database holds a copy. Invariants: a subscription is looked
+at and written under its lock, so an older look never overwrites a newer one; a user's plan follows
+from all of their subscriptions together, so the end of one takes nothing from another; one that has
+ended for good never comes back.
 
-Outages: without the provider, or without the database, nothing is written and the caller is told;
-plans stay what they were, and a plan that was going to end still ends at its time, because readers
+Outages: without the provider, or without the database, nothing is written and the caller gets an
+error; plans stay as they were, and a plan that was going to end still ends on time, because readers
 compare `plan_ends_at` with their clock. A lost signal only leaves an open tab as it was.
 """
 
@@ -49,11 +49,11 @@ GRANTING = frozenset({"trialing", "active", "past_due"})
 DUPLICATE_FOR = timedelta(days=3)
 OWING = frozenset({"past_due", "unpaid"})
 _NEVER = datetime.max.replace(tzinfo=UTC)
-# Who found what the daily look puts right.
+# The `found_by` of differences that the daily look corrects.
 DAILY_LOOK = f"job:{store.LOOK_JOB}"
 
-# Called in the transaction in which a user's plan turns out to differ and is written, with what it
-# was and what it is. What it raises undoes that.
+# Called in the transaction that corrects a user's plan, with the old and the new one. If it raises,
+# the transaction rolls back.
 PlanWitness = Callable[[AsyncSession, UUID, Entitlement, Entitlement], Awaitable[None]]
 
 
@@ -67,7 +67,7 @@ def entitlement(
     now: datetime,
     grace: timedelta,
 ) -> Entitlement:
-    """What somebody with these subscriptions has at `now`.
+    """What a user with these subscriptions has at `now`.
 
     The best plan counts, then the one that lasts longest. A price of no plan grants nothing.
 
@@ -113,8 +113,8 @@ def entitlement(
 def duplicates(
     subscriptions: Sequence[PaidSubscription], *, plans: Sequence[str], now: datetime
 ) -> Sequence[PaidSubscription]:
-    """Live ones beside an older live one, made lately: both would bill the same usage. What has been
-    there for longer is somebody's intention, and no machine refunds months of it."""
+    """Recent live ones beside an older live one: both would bill the same usage. One that has been
+    there longer is intended, and months of it are never refunded automatically."""
     live = sorted(
         (each for each in subscriptions if each.status in GRANTING and each.plan in plans),
         key=lambda each: (each.created_at, each.id),
@@ -217,13 +217,13 @@ class Subscriptions:
         deleted: bool = False,
         witness: PlanWitness | None = None,
     ) -> Synced:
-        """Look at a subscription and write what is seen, in the caller's transaction.
+        """Look at a subscription and write its state, in the caller's transaction.
 
-        Its lock is held while the provider is asked, and until the transaction ends.
+        Its lock is held during the request to the provider, and until the transaction ends.
 
         Args:
-            user_id: whose it is if neither the database nor the subscription itself knows.
-            deleted: somebody trustworthy says that it is gone, should the provider not show it.
+            user_id: its owner if neither the database nor the subscription itself knows.
+            deleted: a trusted source says that it is gone, in case the provider doesn't show it.
 
         Raises:
             PaymentsError, PaymentsRefused: nothing was written.
@@ -265,12 +265,12 @@ class Subscriptions:
         user_id: UUID | None = None,
         witness: PlanWitness | None = None,
     ) -> UUID | None:
-        """Look at everything a customer has, afresh; whose it is, or None if nobody's here.
+        """Look at everything a customer has, afresh; returns its owner, or None if it has none here.
 
-        `user_id` is whose customer it is if nobody knows yet.
+        `user_id` is the owner to use if none is known yet.
 
         Raises:
-            DependencyError, PaymentsRefused: what was looked at until then is written.
+            DependencyError, PaymentsRefused: everything looked at until then is written.
         """
         listed = await _within(LOOK_SECONDS, self._payments.subscriptions(customer_id))
         async with self._service.transaction() as session:
@@ -289,8 +289,8 @@ class Subscriptions:
         return owner
 
     async def look_again(self, limit: int) -> int:
-        """Look at up to `limit` users whose turn it is; how many those were. Whose plan wasn't what
-        it should be is put right and noted. Safe in any number of processes.
+        """Look at up to `limit` users whose turn it is; returns how many. A plan that wasn't what it
+        should be is corrected and recorded. Safe in any number of processes.
 
         Raises:
             DependencyError: the rest has its turn again soon.
@@ -369,7 +369,7 @@ class Subscriptions:
         return has
 
     def follows(self, subscriptions: Sequence[PaidSubscription], now: datetime) -> Entitlement:
-        """What somebody with these has, by the plans that are sold here. A duplicate, which is going
+        """What a user with these has, by the plans that are sold here. A duplicate, which is going
         to be ended and refunded, grants nothing."""
         refunded = {each.id for each in duplicates(subscriptions, plans=self._plans, now=now)}
         kept = [each for each in subscriptions if each.id not in refunded]
@@ -400,7 +400,7 @@ class Subscriptions:
         owner = await store.owner(session, subscription_id=subscription_id)
         if not deleted:
             # The provider never forgets a subscription: this is another account's key, or another
-            # mode's. Nobody loses a plan because of that.
+            # mode's. No user loses a plan because of that.
             log.error("the payment provider doesn't know subscription %s", subscription_id)
             return Synced("stale", owner, "the payment provider doesn't know it")
         if owner is None or await held_plans.lock(session, owner) is None:

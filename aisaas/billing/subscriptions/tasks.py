@@ -10,8 +10,8 @@ A task is noted in the transaction that finds the fact, and done by a job, with 
 
 Invariant: doing a task again changes nothing, so a crash in the middle loses nothing and repeats nothing.
 
-Outages: without the provider or the database it waits and is tried again; one that can't be done is set
-aside for an admin, and keeps no other from its turn.
+Outages: without the provider or the database it waits and is retried; one that can't be done is set
+aside for an admin, and doesn't block others.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Extra usage that no invoice asks for, because its subscription was given up: no payment succeeded.
+"""Extra usage that is never invoiced, because its subscription ended after failed payments.
 
-Stripe invoices extra usage when a period ends, and writes no invoice for the period in which it cancels
-a subscription after the last retry. What the ledger has charged in that period is written off: another
-invoice would be charged to the same card in vain. Extra usage is off while a payment is due, so that is
-what was used between a renewal and its failed payment.
+Stripe invoices extra usage when a period ends, and writes no invoice for the period in which it
+cancels a subscription after the last retry. The ledger's charges of that period are written off:
+another invoice would fail on the same card. Extra usage is off while a payment is due, so they are
+only what was used between a renewal and its failed payment.
 """
 
 from __future__ import annotations
