@@ -116,10 +116,10 @@ class NotAnsweredError(Exception):
 def form_route(path: str, endpoint: Endpoint, *, page: str) -> Route:
     """A route for a form. What `endpoint` raises becomes its answer; without JavaScript that is
     `page` with the code in its query."""
-    return Route(path, told(endpoint, page=page), methods=["POST"])
+    return Route(path, error_responses(endpoint, page=page), methods=["POST"])
 
 
-def told(endpoint: Endpoint, *, page: str) -> Endpoint:
+def error_responses(endpoint: Endpoint, *, page: str) -> Endpoint:
     """Refusals and outages as answers, for people and for scripts."""
 
     async def with_answers(request: Request) -> Response:

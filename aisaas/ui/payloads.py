@@ -136,7 +136,7 @@ def search(form: object) -> str:
     return "".join(filter(str.isprintable, words)).strip()[:MAX_SEARCH]
 
 
-def word(form: object, name: str) -> str:
+def form_field(form: object, name: str) -> str:
     """What a form's field holds, without what no database stores; nothing when it isn't text."""
     found = form.get(name) if isinstance(form, dict) else None
     return _UNSTORABLE.sub("", found).strip() if isinstance(found, str) else ""

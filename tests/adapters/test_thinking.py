@@ -23,12 +23,12 @@ from aisaas.chat.ports import Admitted, Chunk, Finish, Text, Thinking
 from aisaas.language_models import Effort, Model, Reasoning, Usage
 from tests.adapters.providers import Provider
 from tests.adapters.test_litellm_model import adapter, admitted_for, model_of
-from tests.told_provider import (
+from tests.scripted_provider import (
     ANTHROPIC_PING,
     HANG,
     PING,
     Answer,
-    ToldProvider,
+    ScriptedProvider,
     anthropic_ends,
     anthropic_hides,
     anthropic_says,
@@ -38,8 +38,8 @@ from tests.told_provider import (
     ends,
     finish,
     says,
+    scripted_provider,
     thinks,
-    told_provider,
     usage,
 )
 
@@ -49,7 +49,7 @@ def short_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(litellm_wire, "FINISH_SECONDS", 0.3)
 
 
-def adapter_to(told: ToldProvider, protocol: str) -> LiteLLMModel:
+def adapter_to(told: ScriptedProvider, protocol: str) -> LiteLLMModel:
     return adapter(Provider(protocol, url=told.url))
 
 
@@ -69,7 +69,7 @@ def asking(protocol: str, effort: Effort | None = None, max_tokens: int = 321) -
 
 async def collect(protocol: str, answer: Answer) -> list[Chunk]:
     admitted = asking(protocol)
-    async with told_provider(answer) as told:
+    async with scripted_provider(answer) as told:
         stream = adapter_to(told, protocol).stream(admitted, admitted.models[0])
         async with aclosing(stream) as chunks:
             return [each async for each in chunks]
@@ -196,7 +196,7 @@ async def test_usage_that_comes_after_the_finish_reason_is_waited_for() -> None:
 async def test_silence_without_a_finish_reason_is_no_end() -> None:
     goes_on = asyncio.Event()
     admitted = asking("openai")
-    async with told_provider([*says("Yes"), goes_on, *says("."), *ends()]) as told:
+    async with scripted_provider([*says("Yes"), goes_on, *says("."), *ends()]) as told:
         model = adapter_to(told, "openai")
         async with aclosing(model.stream(admitted, admitted.models[0])) as chunks:
             assert await anext(chunks) == Text("Yes")
@@ -216,7 +216,7 @@ async def test_silence_without_a_finish_reason_is_no_end() -> None:
 async def test_whatever_comes_is_heard_also_what_makes_no_chunk(protocol: str, ping: bytes) -> None:
     admitted = asking(protocol)
     first, second = asyncio.Event(), asyncio.Event()
-    async with told_provider([first, ping, second, ping, HANG]) as told:
+    async with scripted_provider([first, ping, second, ping, HANG]) as told:
         model = adapter_to(told, protocol)
         stream = model.stream(admitted, admitted.models[0])
         waiting = asyncio.ensure_future(anext(stream))
@@ -249,7 +249,7 @@ async def requested(
         "anthropic": [anthropic_starts(), *anthropic_says("Yes."), *anthropic_ends()],
     }
     admitted = asking(protocol, effort, max_tokens)
-    async with told_provider(answers[protocol]) as told:
+    async with scripted_provider(answers[protocol]) as told:
         stream = adapter_to(told, protocol).stream(admitted, admitted.models[0])
         async with aclosing(stream) as chunks:
             assert [each async for each in chunks]

@@ -25,8 +25,8 @@ from aisaas.prices import weight_of
 from aisaas.wiring import Services
 from tests.adapters.test_provider_models import Lister, listing
 from tests.admin.members import new_admin
+from tests.scripted_provider import ends, says
 from tests.services import CATALOGUE, Build, Database, new_member, new_principal, whole
-from tests.told_provider import ends, says
 
 OPERATOR = "operator:tests"
 WHY = "a test"

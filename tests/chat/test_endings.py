@@ -14,8 +14,7 @@ from aisaas.chat.prompt import CONTINUE_TEXT
 from aisaas.errors import NotFound, QuotaExceeded
 from aisaas.ui.chat.view import NOT_CONTINUED, message_view
 from tests.chat.test_thinking import MODELS, ledger, product
-from tests.services import Build, Database, new_principal, recover, whole
-from tests.told_provider import (
+from tests.scripted_provider import (
     HANG,
     Answer,
     anthropic_ends,
@@ -28,6 +27,7 @@ from tests.told_provider import (
     says,
     thinks,
 )
+from tests.services import Build, Database, new_principal, recover, whole
 
 pytestmark = pytest.mark.usefixtures("patience")
 

@@ -18,10 +18,10 @@ from aisaas.observe.metrics import REPORTS_REPLACED, UNCHARGED
 from aisaas.wiring import Services
 from tests.adapters.test_rubbish import event, usage
 from tests.chat.test_untrusted_replies import DONE, finish, product, says
+from tests.scripted_provider import HANG, scripted_provider
+from tests.scripted_provider import finish as told_finish
+from tests.scripted_provider import says as told_says
 from tests.services import Build, Database, new_principal, recover, whole
-from tests.told_provider import HANG, told_provider
-from tests.told_provider import finish as told_finish
-from tests.told_provider import says as told_says
 
 pytestmark = pytest.mark.usefixtures("patience")
 
@@ -300,7 +300,7 @@ async def test_finish_reason_and_then_silence_is_an_end(
     build_services: Build, tmp_path: Path, database: Database
 ) -> None:
     async with (
-        told_provider([*told_says(WORDS), told_finish(), HANG]) as provider,
+        scripted_provider([*told_says(WORDS), told_finish(), HANG]) as provider,
         build_services(
             demo_api_base=f"{provider.url}/v1", run_jobs=False, token_gap_timeout_seconds=60
         ) as services,

@@ -24,9 +24,9 @@ from aisaas.chat.settle import Owed, Produced, Settler
 from aisaas.chat.titles import TITLE_TOKENS
 from aisaas.errors import Refusal
 from aisaas.wiring import Services
+from tests.scripted_provider import DONE, HANG, Answer, Part, ScriptedProvider, chunk, finish
+from tests.scripted_provider import scripted_provider as told
 from tests.services import Build, Database, new_member, recover
-from tests.told_provider import DONE, HANG, Answer, Part, ToldProvider, chunk, finish
-from tests.told_provider import told_provider as told
 
 pytestmark = pytest.mark.usefixtures("patience")
 
@@ -137,7 +137,7 @@ CALLS = st.lists(
 @dataclass
 class Firewall:
     services: Services
-    provider: ToldProvider
+    provider: ScriptedProvider
     replies: list[Behaviour]
     title: Behaviour | None = None
     # Each call that was booked, and what came of it.

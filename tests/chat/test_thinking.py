@@ -19,13 +19,12 @@ from aisaas.chat.models import Started
 from aisaas.chat.titles import TITLE_TOKENS
 from aisaas.language_models import Effort
 from aisaas.wiring import Services
-from tests.services import Build, Database, new_principal, recover, whole, write_catalogue
-from tests.told_provider import (
+from tests.scripted_provider import (
     ANTHROPIC_PING,
     HANG,
     PING,
     Answer,
-    ToldProvider,
+    ScriptedProvider,
     anthropic_ends,
     anthropic_hides,
     anthropic_says,
@@ -34,9 +33,10 @@ from tests.told_provider import (
     chunk,
     ends,
     says,
+    scripted_provider,
     thinks,
-    told_provider,
 )
+from tests.services import Build, Database, new_principal, recover, whole, write_catalogue
 
 pytestmark = pytest.mark.usefixtures("patience")
 
@@ -68,7 +68,7 @@ async def product(
     folder: Path,
     answer: Answer | Callable[[dict[str, Any]], Answer],
     **settings: object,
-) -> AsyncGenerator[tuple[Services, ToldProvider]]:
+) -> AsyncGenerator[tuple[Services, ScriptedProvider]]:
     """The product in front of a provider that says `answer`, and a title when asked for one."""
     path = write_catalogue(folder / "catalogue.json")
     path.write_text(json.dumps([*json.loads(path.read_text()), THINKER]))
@@ -79,7 +79,7 @@ async def product(
             return TITLE[protocol]
         return answer(request) if callable(answer) else answer
 
-    async with told_provider(answered) as told:
+    async with scripted_provider(answered) as told:
         settings = {
             "demo_api_base": f"{told.url}/v1",
             "anthropic_api_key": "sk-ant-test-key",

@@ -22,6 +22,18 @@ from aisaas.errors import KEY_REFUSED
 from aisaas.wiring import Services
 from devstack.stack import Stack
 from tests.chat.reply_process import TITLE
+from tests.scripted_provider import (
+    HANG,
+    Answer,
+    ScriptedProvider,
+    anthropic_ends,
+    anthropic_says,
+    anthropic_starts,
+    ends,
+    says,
+    scripted_provider,
+    thinks,
+)
 from tests.services import (
     EMBEDDED,
     HIGH_CAPS,
@@ -32,18 +44,6 @@ from tests.services import (
     new_principal,
     recover,
     whole,
-)
-from tests.told_provider import (
-    HANG,
-    Answer,
-    ToldProvider,
-    anthropic_ends,
-    anthropic_says,
-    anthropic_starts,
-    ends,
-    says,
-    thinks,
-    told_provider,
 )
 
 pytestmark = pytest.mark.usefixtures("patience")
@@ -81,7 +81,7 @@ def answer(request: dict[str, Any]) -> Answer:
 @asynccontextmanager
 async def product(
     build_services: Build, folder: Path, monkeypatch: pytest.MonkeyPatch, **cheap: object
-) -> AsyncGenerator[tuple[Services, ToldProvider, str]]:
+) -> AsyncGenerator[tuple[Services, ScriptedProvider, str]]:
     """A cheap model, whose provider is of this test alone, with a dear one behind it."""
     provider = f"tests-{uuid4().hex[:8]}"
     catalogue = folder / "catalogue.json"
@@ -91,7 +91,7 @@ async def product(
         model("claude", "anthropic", "anthropic/claude-haiku-5-5", "5", reasoning=claude),
     ]
     catalogue.write_text(json.dumps(models))
-    async with told_provider(answer) as told:
+    async with scripted_provider(answer) as told:
         providers = folder / "providers.json"
         entry = {"id": provider, "prefix": "openai", "key_variable": VARIABLE, "base": told.url}
         providers.write_text(json.dumps([entry]))
@@ -266,7 +266,7 @@ async def test_thinking_of_a_title_is_counted_although_its_process_was_killed(
     thinker = model("thinker", "demo", "openai/thinker", "0.1", reasoning=reasoning)
     catalogue.write_text(json.dumps([demo, thinker]))
     member = await new_member(services)
-    async with told_provider(answered) as told:
+    async with scripted_provider(answered) as told:
         settings: dict[str, object] = {name.lower(): value for name, value in stack.env.items()}
         settings |= {
             "embedded_parts": EMBEDDED,

@@ -339,9 +339,9 @@ async def test_an_added_model_that_is_not_sold_is_shown_and_can_be_removed(
 
 
 def test_page_says_who_is_told_and_when_nobody_is() -> None:
-    assert "set SMTP_URL" in view.told(mails=False, webhook=False)
-    assert "by email and by webhook" in view.told(mails=True, webhook=True)
-    assert "by email at" in view.told(mails=True, webhook=False)
+    assert "set SMTP_URL" in view.alert_channels(mails=False, webhook=False)
+    assert "by email and by webhook" in view.alert_channels(mails=True, webhook=True)
+    assert "by email at" in view.alert_channels(mails=True, webhook=False)
 
 
 def test_small_numbers_are_written_out() -> None:

@@ -51,7 +51,7 @@ def caps() -> rx.Component:
     return rx.el.section(
         rx.el.h2("Daily spending caps"),
         rx.el.dl(rx.foreach(Controls.caps, _cap), class_name="tiles"),
-        rx.el.p(Controls.told, class_name="quiet"),
+        rx.el.p(Controls.alert_channels, class_name="quiet"),
         class_name="area-part",
     )
 

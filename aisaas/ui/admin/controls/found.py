@@ -8,7 +8,7 @@ import reflex as rx
 
 from aisaas.billing.plans.terms import plans
 from aisaas.ui import notices, payloads
-from aisaas.ui.admin.controls import asked, view
+from aisaas.ui.admin.controls import forms, view
 from aisaas.ui.admin.controls.state import Controls, show
 from aisaas.ui.admin.shell import admin_of, done
 from aisaas.wiring import services
@@ -24,7 +24,7 @@ class FoundModels(rx.State):
     @notices.handle_background_errors
     async def find(self, form: dict[str, str]) -> None:
         """The provider may take its time: the page is free meanwhile."""
-        provider, words = asked.word(form, "provider"), payloads.search(form)
+        provider, words = forms.form_field(form, "provider"), payloads.search(form)
         async with self:
             principal = await admin_of(self)
             await notices.clear(self)
@@ -45,11 +45,11 @@ class FoundModels(rx.State):
     @notices.handle_errors
     async def add(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
-        wanted = asked.new_model(form, plans(services().settings))
-        reason = asked.word(form, "reason")
+        wanted = forms.new_model(form, plans(services().settings))
+        reason = forms.form_field(form, "reason")
         await services().found_models.add(wanted, actor=principal, reason=reason)
         await show(await self.get_state(Controls), principal)
-        subject = asked.word(form, "subject")
+        subject = forms.form_field(form, "subject")
         self.rows = [
             dataclasses.replace(row, listed=wanted.label) if row.subject == subject else row
             for row in self.rows

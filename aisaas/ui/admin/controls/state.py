@@ -10,7 +10,7 @@ from aisaas.accounts.models import Principal
 from aisaas.billing.plans.terms import plans
 from aisaas.controls.model_overrides import ModelChange
 from aisaas.ui import notices
-from aisaas.ui.admin.controls import asked, view
+from aisaas.ui.admin.controls import forms, view
 from aisaas.ui.admin.shell import admin_of, done, entered
 from aisaas.wiring import services
 
@@ -27,7 +27,7 @@ class Controls(rx.State):
     # Those that can be asked for their models.
     providers: list[view.ProviderView] = []  # noqa: RUF012
     switch_fields: list[dict[str, Any]] = []  # noqa: RUF012
-    told: str = ""
+    alert_channels: str = ""
 
     @rx.event
     @notices.handle_load_errors
@@ -40,8 +40,10 @@ class Controls(rx.State):
     @notices.handle_errors
     async def set_cap(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
-        scope, usd = asked.scope(form), asked.usd_or_settings(form)
-        await services().caps.set(scope, usd, actor=principal, reason=asked.word(form, "reason"))
+        scope, usd = forms.scope(form), forms.usd_or_settings(form)
+        await services().caps.set(
+            scope, usd, actor=principal, reason=forms.form_field(form, "reason")
+        )
         await show(self, principal)
         await done(self, "Cap changed. It applies from the next call.")
 
@@ -51,10 +53,10 @@ class Controls(rx.State):
         principal = await admin_of(self)
         await services().live_catalogue.up_to(principal.models_revision)
         await services().switches.engage(
-            asked.word(form, "scope"),
+            forms.form_field(form, "scope"),
             actor=principal,
-            reason=asked.word(form, "reason"),
-            stop_running=asked.ticked(form, "stop_running"),
+            reason=forms.form_field(form, "reason"),
+            stop_running=forms.ticked(form, "stop_running"),
         )
         await show(self, principal)
         await done(self, "New calls are stopped.")
@@ -63,7 +65,7 @@ class Controls(rx.State):
     @notices.handle_errors
     async def lift(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
-        scope, reason = asked.word(form, "subject"), asked.word(form, "reason")
+        scope, reason = forms.form_field(form, "subject"), forms.form_field(form, "reason")
         await services().switches.lift(scope, actor=principal, reason=reason)
         await show(self, principal)
         await done(self, "Calls resumed.")
@@ -73,10 +75,10 @@ class Controls(rx.State):
     async def change_model(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         await services().offers.change(
-            asked.word(form, "subject"),
-            asked.model_change(form, plans(services().settings)),
+            forms.form_field(form, "subject"),
+            forms.model_change(form, plans(services().settings)),
             actor=principal,
-            reason=asked.word(form, "reason"),
+            reason=forms.form_field(form, "reason"),
         )
         await show(self, principal)
         await done(self, "Model changed. It applies from the next call.")
@@ -85,8 +87,8 @@ class Controls(rx.State):
     @notices.handle_errors
     async def retire_model(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
-        model, reason = asked.word(form, "subject"), asked.word(form, "reason")
-        wanted = asked.retirement(form)
+        model, reason = forms.form_field(form, "subject"), forms.form_field(form, "reason")
+        wanted = forms.retirement(form)
         await services().offers.change(model, wanted, actor=principal, reason=reason)
         await show(self, principal)
         await done(self, "Model retired. Running replies finish.")
@@ -95,7 +97,7 @@ class Controls(rx.State):
     @notices.handle_errors
     async def restore_model(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
-        model, reason = asked.word(form, "subject"), asked.word(form, "reason")
+        model, reason = forms.form_field(form, "subject"), forms.form_field(form, "reason")
         wanted = ModelChange(retired=False)
         await services().offers.change(model, wanted, actor=principal, reason=reason)
         await show(self, principal)
@@ -105,7 +107,7 @@ class Controls(rx.State):
     @notices.handle_errors
     async def remove_model(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
-        model, reason = asked.word(form, "subject"), asked.word(form, "reason")
+        model, reason = forms.form_field(form, "subject"), forms.form_field(form, "reason")
         await services().found_models.remove(model, actor=principal, reason=reason)
         await show(self, principal)
         await done(self, "Model removed. Running replies finish.")
@@ -134,7 +136,7 @@ async def show(page: Controls, principal: Principal) -> None:
     page.providers = [
         view.ProviderView(each.id, each.label) for each in services().found_models.providers
     ]
-    page.told = view.told(
+    page.alert_channels = view.alert_channels(
         mails=services().settings.smtp_url is not None,
         webhook=services().settings.alert_webhook_url is not None,
     )

@@ -119,7 +119,7 @@ def cap_view(cap: CapToday) -> CapView:
     )
 
 
-def told(*, mails: bool, webhook: bool) -> str:
+def alert_channels(*, mails: bool, webhook: bool) -> str:
     """How admins are alerted when a cap is nearly reached."""
     if not mails and not webhook:
         return (

@@ -10,7 +10,7 @@ from aisaas import formats
 from aisaas.accounts.models import Principal
 from aisaas.db.paging import Cursor
 from aisaas.ui import notices, payloads
-from aisaas.ui.admin.money import asked, view
+from aisaas.ui.admin.money import forms, view
 from aisaas.ui.admin.money.listed import Listed
 from aisaas.ui.admin.shell import admin_of, done
 from aisaas.wiring import services
@@ -45,14 +45,14 @@ class Days(Listed, rx.State):
     @notices.handle_errors
     async def choose_day(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
-        self._day, self._ends = asked.day(form), []
+        self._day, self._ends = forms.day(form), []
         await self._show_again(principal)
 
     @rx.event
     @notices.handle_errors
     async def compare(self, subject: str) -> None:
         principal = await admin_of(self)
-        found = await services().money.ledger.compare(principal, *asked.customer_day(subject))
+        found = await services().money.ledger.compare(principal, *forms.customer_day(subject))
         await self._show_again(principal)
         await done(self, view.compared(found.open_drift, found.meter_name, moving=found.moving))
 
@@ -79,9 +79,9 @@ class Days(Listed, rx.State):
     @notices.handle_errors
     async def correct(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
-        customer, day = asked.customer_day(payloads.word(form, "subject"))
+        customer, day = forms.customer_day(payloads.form_field(form, "subject"))
         found = await services().money.ledger.correct(
-            principal, customer, day, reason=asked.reason(form)
+            principal, customer, day, reason=forms.reason(form)
         )
         await self._show_again(principal)
         await done(self, view.corrected(found))
@@ -90,7 +90,7 @@ class Days(Listed, rx.State):
     @notices.handle_errors
     async def settle(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
-        customer, day = asked.customer_day(payloads.word(form, "subject"))
-        await services().money.ledger.settle(principal, customer, day, reason=asked.reason(form))
+        customer, day = forms.customer_day(payloads.form_field(form, "subject"))
+        await services().money.ledger.settle(principal, customer, day, reason=forms.reason(form))
         await self._show_again(principal)
         await done(self, "The day is marked as settled.")

@@ -12,7 +12,7 @@ from aisaas.errors import ActionInvalid
 from aisaas.ui import layout, notices, payloads
 from aisaas.ui.admin import components as shared
 from aisaas.ui.admin.components import Column
-from aisaas.ui.admin.money import asked
+from aisaas.ui.admin.money import forms
 from aisaas.ui.admin.shell import admin_of, done
 from aisaas.wiring import services
 
@@ -60,11 +60,11 @@ class FailedJobs(rx.State):
     @notices.handle_errors
     async def retry(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
-        job, _, item = payloads.word(form, "subject").partition(" ")
+        job, _, item = payloads.form_field(form, "subject").partition(" ")
         if not job or not item:
             raise ActionInvalid("Choose an item.")
         await services().money.failed_jobs.retry(
-            principal, job[:100], item[:400], reason=asked.reason(form)
+            principal, job[:100], item[:400], reason=forms.reason(form)
         )
         await self._begin(principal)
         await notices.clear(self)

@@ -8,7 +8,7 @@ import reflex as rx
 
 from aisaas.accounts.models import Principal
 from aisaas.ui import notices, payloads
-from aisaas.ui.admin.money import asked
+from aisaas.ui.admin.money import forms
 from aisaas.ui.admin.shell import admin_of
 
 
@@ -42,7 +42,7 @@ class Listed(rx.State, mixin=True):
     @notices.handle_errors
     async def choose(self, which: str) -> None:
         principal = await admin_of(self)
-        which, self._ends = asked.choice(which, self.WHICH), []
+        which, self._ends = forms.choice(which, self.WHICH), []
         await self._show(principal, which)
         await notices.clear(self)
 

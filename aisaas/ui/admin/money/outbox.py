@@ -6,7 +6,7 @@ import reflex as rx
 
 from aisaas.accounts.models import Principal
 from aisaas.ui import notices
-from aisaas.ui.admin.money import asked, view
+from aisaas.ui.admin.money import forms, view
 from aisaas.ui.admin.money.listed import Listed
 from aisaas.ui.admin.shell import admin_of, done
 from aisaas.wiring import services
@@ -30,7 +30,7 @@ class OutboxRows(Listed, rx.State):
     async def resend(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         sent = await services().money.usage.resend(
-            principal, asked.rows(form), reason=asked.reason(form)
+            principal, forms.rows(form), reason=forms.reason(form)
         )
         await self._show_again(principal)
         await done(self, view.resent(sent))
@@ -39,9 +39,9 @@ class OutboxRows(Listed, rx.State):
     @notices.handle_errors
     async def resolve(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
-        rows, resolution = asked.rows(form), asked.resolution(form)
+        rows, resolution = forms.rows(form), forms.resolution(form)
         count = await services().money.usage.resolve(
-            principal, rows, resolution, reason=asked.reason(form)
+            principal, rows, resolution, reason=forms.reason(form)
         )
         await self._show_again(principal)
         await done(self, f"{view.times(count, 'record', 'records')} resolved.")

@@ -8,7 +8,7 @@ import reflex as rx
 
 from aisaas.accounts.models import Principal
 from aisaas.ui import notices, payloads
-from aisaas.ui.admin.money import asked
+from aisaas.ui.admin.money import forms
 from aisaas.ui.admin.money import plans_view as view
 from aisaas.ui.admin.money.listed import Listed
 from aisaas.ui.admin.shell import admin_of, done
@@ -66,9 +66,9 @@ class Plans(Listed, rx.State):
     @notices.handle_errors
     async def correct(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
-        user_id = payloads.identifier(payloads.word(form, "subject"))
+        user_id = payloads.identifier(payloads.form_field(form, "subject"))
         found = await services().money.entitlements.correct(
-            principal, user_id, reason=asked.reason(form)
+            principal, user_id, reason=forms.reason(form)
         )
         await self._show_again(principal)
         await done(self, view.corrected(found))

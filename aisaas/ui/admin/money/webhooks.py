@@ -6,7 +6,7 @@ import reflex as rx
 
 from aisaas.accounts.models import Principal
 from aisaas.ui import notices
-from aisaas.ui.admin.money import asked, view
+from aisaas.ui.admin.money import forms, view
 from aisaas.ui.admin.money.listed import Listed
 from aisaas.ui.admin.shell import admin_of, done
 from aisaas.wiring import services
@@ -30,7 +30,7 @@ class WebhookRows(Listed, rx.State):
     async def replay(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
         outcome = await services().money.webhooks.replay(
-            principal, asked.event(form), reason=asked.reason(form)
+            principal, forms.event(form), reason=forms.reason(form)
         )
         await self._show_again(principal)
         status, _ = view.event_status(outcome)

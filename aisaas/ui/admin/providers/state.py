@@ -17,7 +17,7 @@ from aisaas.accounts.models import Principal
 from aisaas.admin.provider_reports import HealthSpan
 from aisaas.errors import TooSlow, Unavailable
 from aisaas.ui import notices, routes
-from aisaas.ui.admin.providers import asked
+from aisaas.ui.admin.providers import forms
 from aisaas.ui.admin.providers.view import HealthView, health_view
 from aisaas.ui.admin.shell import admin_of, entered
 from aisaas.ui.chat.stream import has_socket
@@ -44,7 +44,7 @@ class ProviderStatuses(rx.State):
     @notices.handle_errors
     async def choose_span(self, span: str) -> None:
         principal = await admin_of(self)
-        self.span = asked.span(span)
+        self.span = forms.span(span)
         await _show(self, principal)
         await notices.clear(self)
 

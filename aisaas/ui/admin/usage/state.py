@@ -14,7 +14,7 @@ from aisaas.billing.ledger.usage_models import MOST_HOURLY_DAYS, Span, Step
 from aisaas.billing.plans.terms import plans
 from aisaas.ui import notices, payloads
 from aisaas.ui.admin.shell import admin_of, entered
-from aisaas.ui.admin.usage import asked, view
+from aisaas.ui.admin.usage import forms, view
 from aisaas.ui.admin.usage.live import LiveFigures, show_live
 from aisaas.ui.admin.view import OrderView
 from aisaas.wiring import services
@@ -47,14 +47,14 @@ class Usage(rx.State):
     @notices.handle_errors
     async def choose_days(self, days: str) -> None:
         principal = await admin_of(self)
-        self._days, self._from_to = asked.days(days), None
+        self._days, self._from_to = forms.days(days), None
         await _show(self, principal)
 
     @rx.event
     @notices.handle_errors
     async def choose_span(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
-        span = asked.span(form)
+        span = forms.span(form)
         self._from_to = (span.first, span.last)
         await _show(self, principal)
 
@@ -62,21 +62,21 @@ class Usage(rx.State):
     @notices.handle_errors
     async def choose_step(self, step: str) -> None:
         principal = await admin_of(self)
-        self._step = asked.step(step)
+        self._step = forms.step(step)
         await _show_report(self, principal)
 
     @rx.event
     @notices.handle_errors
     async def choose_split(self, split: str) -> None:
         principal = await admin_of(self)
-        self.split = asked.split(split)
+        self.split = forms.split(split)
         await _show_report(self, principal)
 
     @rx.event
     @notices.handle_errors
     async def sort_shares(self, key: str) -> None:
         principal = await admin_of(self)
-        self.share_order = asked.order(key, view.SHARE_ORDERS, self.share_order)
+        self.share_order = forms.order(key, view.SHARE_ORDERS, self.share_order)
         await _show_report(self, principal)
 
     @rx.event
@@ -90,7 +90,7 @@ class Usage(rx.State):
     @notices.handle_errors
     async def sort_users(self, key: str) -> None:
         principal = await admin_of(self)
-        await _show_users(self, principal, asked.order(key, asked.USER_ORDERS, self.users.order))
+        await _show_users(self, principal, forms.order(key, forms.USER_ORDERS, self.users.order))
 
     @rx.event
     @notices.handle_errors
@@ -130,7 +130,7 @@ async def _show_users(
         principal,
         span,
         search=shown._search,
-        sort=asked.user_sort(order),
+        sort=forms.user_sort(order),
         direction="down" if order.down else "up",
         page=page,
     )

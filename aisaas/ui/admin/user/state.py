@@ -14,7 +14,7 @@ from aisaas.errors import NotFound
 from aisaas.ui import notices, payloads, routes
 from aisaas.ui.admin import shell
 from aisaas.ui.admin.shell import Area, admin_of, entered
-from aisaas.ui.admin.user import asked
+from aisaas.ui.admin.user import forms
 from aisaas.ui.admin.user.view import OneUserView, one_user_view
 from aisaas.wiring import services
 
@@ -42,37 +42,37 @@ class OneUser(rx.State):
     @rx.event
     @notices.handle_errors
     async def suspend(self, form: Form) -> None:
-        principal, user_id = await admin_of(self), asked.user(form)
-        ended = await services().users.suspend(principal, user_id, reason=asked.reason(form))
+        principal, user_id = await admin_of(self), forms.user(form)
+        ended = await services().users.suspend(principal, user_id, reason=forms.reason(form))
         await _done(self, principal, user_id, f"Suspended. {_signed_out(ended)}")
 
     @rx.event
     @notices.handle_errors
     async def lift(self, form: Form) -> None:
-        principal, user_id = await admin_of(self), asked.user(form)
-        await services().users.lift(principal, user_id, reason=asked.reason(form))
+        principal, user_id = await admin_of(self), forms.user(form)
+        await services().users.lift(principal, user_id, reason=forms.reason(form))
         await _done(self, principal, user_id, "Account unsuspended.")
 
     @rx.event
     @notices.handle_errors
     async def sign_out(self, form: Form) -> None:
-        principal, user_id = await admin_of(self), asked.user(form)
-        ended = await services().users.sign_out(principal, user_id, reason=asked.reason(form))
+        principal, user_id = await admin_of(self), forms.user(form)
+        ended = await services().users.sign_out(principal, user_id, reason=forms.reason(form))
         await _done(self, principal, user_id, _signed_out(ended))
 
     @rx.event
     @notices.handle_errors
     async def set_limits(self, form: Form) -> None:
-        principal, user_id = await admin_of(self), asked.user(form)
-        limits = asked.limits(form)
-        await services().users.set_limits(principal, user_id, limits, reason=asked.reason(form))
+        principal, user_id = await admin_of(self), forms.user(form)
+        limits = forms.limits(form)
+        await services().users.set_limits(principal, user_id, limits, reason=forms.reason(form))
         await _done(self, principal, user_id, "Limits saved. They apply from the next message.")
 
     @rx.event
     @notices.handle_errors
     async def grant_credits(self, form: Form) -> None:
-        principal, user_id, tokens = await admin_of(self), asked.user(form), asked.tokens(form)
-        end, why = asked.last_day(form), asked.reason(form)
+        principal, user_id, tokens = await admin_of(self), forms.user(form), forms.tokens(form)
+        end, why = forms.last_day(form), forms.reason(form)
         await services().users.grant_credits(principal, user_id, tokens, reason=why, expires_at=end)
         await _done(
             self, principal, user_id, f"You granted {formats.count(tokens, 'quota token')}."
@@ -81,34 +81,34 @@ class OneUser(rx.State):
     @rx.event
     @notices.handle_errors
     async def make_admin(self, form: Form) -> None:
-        principal, user_id = await admin_of(self), asked.user(form)
-        users, why = services().users, asked.reason(form)
+        principal, user_id = await admin_of(self), forms.user(form)
+        users, why = services().users, forms.reason(form)
         await users.set_role(principal, user_id, "admin", reason=why)
         await _done(self, principal, user_id, "They're now an admin.")
 
     @rx.event
     @notices.handle_errors
     async def end_admin(self, form: Form) -> None:
-        principal, user_id = await admin_of(self), asked.user(form)
-        users, why = services().users, asked.reason(form)
-        await users.set_role(principal, user_id, "user", reason=why, even_own=asked.own(form))
+        principal, user_id = await admin_of(self), forms.user(form)
+        users, why = services().users, forms.reason(form)
+        await users.set_role(principal, user_id, "user", reason=why, even_own=forms.own(form))
         # To whoever gave up their own role the page leads nowhere from here on.
         await _done(self, await admin_of(self), user_id, "They're no longer an admin.")
 
     @rx.event
     @notices.handle_errors
     async def mail(self, form: Form) -> None:
-        principal, user_id = await admin_of(self), asked.user(form)
-        users, why = services().users, asked.reason(form)
-        await users.mail(principal, user_id, asked.mail(form), reason=why)
+        principal, user_id = await admin_of(self), forms.user(form)
+        users, why = services().users, forms.reason(form)
+        await users.mail(principal, user_id, forms.mail(form), reason=why)
         await _done(self, principal, user_id, "The sign-in server will email the link.")
 
     @rx.event
     @notices.handle_errors
     async def mail_again(self, form: Form) -> None:
         principal, user_id = await admin_of(self), payloads.identifier(self.user.id)
-        users, why = services().users, asked.reason(form)
-        await users.mail_notice_again(principal, user_id, asked.notice(form), reason=why)
+        users, why = services().users, forms.reason(form)
+        await users.mail_notice_again(principal, user_id, forms.notice(form), reason=why)
         await _done(self, principal, user_id, "The email will be sent again.")
 
 

@@ -10,7 +10,7 @@ from aisaas.accounts.models import Principal
 from aisaas.billing.plans.terms import plans
 from aisaas.ui import notices, payloads
 from aisaas.ui.admin.shell import admin_of, entered
-from aisaas.ui.admin.users import asked
+from aisaas.ui.admin.users import forms
 from aisaas.ui.admin.users.view import UsersView, users_view
 from aisaas.wiring import services
 
@@ -39,19 +39,19 @@ class Users(rx.State):
     @notices.handle_errors
     async def choose_plan(self, plan: str) -> None:
         principal = await admin_of(self)
-        await _show(self, principal, replace(self.found, plan=asked.plan(plan)))
+        await _show(self, principal, replace(self.found, plan=forms.plan(plan)))
 
     @rx.event
     @notices.handle_errors
     async def choose_standing(self, standing: str) -> None:
         principal = await admin_of(self)
-        await _show(self, principal, replace(self.found, standing=asked.standing(standing)))
+        await _show(self, principal, replace(self.found, standing=forms.standing(standing)))
 
     @rx.event
     @notices.handle_errors
     async def sort(self, key: str) -> None:
         principal = await admin_of(self)
-        order = asked.order(key, self.found.order)
+        order = forms.order(key, self.found.order)
         await _show(self, principal, replace(self.found, order=order))
 
     @rx.event
@@ -66,7 +66,7 @@ class Users(rx.State):
 
 
 async def _show(shown: Users, principal: Principal, wanted: UsersView, page: int = 1) -> None:
-    search = asked.search(shown._search, wanted.plan, wanted.standing, wanted.order, page)
+    search = forms.search(shown._search, wanted.plan, wanted.standing, wanted.order, page)
     found = await services().users.find(principal, search)
     names = {plan.id: plan.label for plan in plans(services().settings).values()}
     shown.found = users_view(found, wanted.order, wanted.plan, wanted.standing, names)

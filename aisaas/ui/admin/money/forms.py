@@ -24,19 +24,19 @@ def choice(value: object, options: Iterable[tuple[str, str]]) -> str:
 
 
 def reason(form: object) -> str:
-    return payloads.word(form, "reason")
+    return payloads.form_field(form, "reason")
 
 
 def rows(form: object) -> list[UUID]:
     """Rows of the outbox: the dialog's subject, ids with spaces between them."""
-    ids = payloads.word(form, "subject").split()
+    ids = payloads.form_field(form, "subject").split()
     if not ids:
         raise ActionInvalid("Choose a record.")
     return [payloads.identifier(each) for each in ids]
 
 
 def resolution(form: object) -> Resolution:
-    match payloads.word(form, "resolution"):
+    match payloads.form_field(form, "resolution"):
         case "counted":
             return "counted"
         case "waived":
@@ -47,7 +47,7 @@ def resolution(form: object) -> Resolution:
 
 def event(form: object) -> str:
     """The event of the row, or the one that was typed."""
-    asked = payloads.word(form, "subject") or payloads.word(form, "event")
+    asked = payloads.form_field(form, "subject") or payloads.form_field(form, "event")
     if not _EVENT.fullmatch(asked):
         raise ActionInvalid("Enter an event ID like evt_1PgafuB7WZ01zgkW.")
     return asked
@@ -55,7 +55,7 @@ def event(form: object) -> str:
 
 def day(form: object) -> date | None:
     """None for a field that was left empty."""
-    typed = payloads.word(form, "day")
+    typed = payloads.form_field(form, "day")
     return _day(typed) if typed else None
 
 

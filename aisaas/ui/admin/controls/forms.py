@@ -11,18 +11,18 @@ from aisaas.controls.model_overrides import ModelChange, OwnPrice
 from aisaas.controls.spending_caps import SCOPES, CapScope
 from aisaas.errors import ActionInvalid
 from aisaas.ui import payloads
-from aisaas.ui.payloads import word
+from aisaas.ui.payloads import form_field
 
 PRICES = ("input_usd", "output_usd", "cached_input_usd")
 _WHOLE = re.compile(r"[0-9]{1,9}")
 
 
 def ticked(form: object, name: str) -> bool:
-    return word(form, name) == "yes"
+    return form_field(form, name) == "yes"
 
 
 def scope(form: object) -> CapScope:
-    asked = word(form, "subject")
+    asked = form_field(form, "subject")
     for known in SCOPES:
         if asked == known:
             return known
@@ -37,7 +37,7 @@ def usd_or_settings(form: object) -> Decimal | None:
 def model_change(form: object, plans: Iterable[str]) -> ModelChange:
     """The model as it is to be. A number that was left empty is the catalogue's."""
     return ModelChange(
-        enabled=word(form, "enabled") == "on",
+        enabled=form_field(form, "enabled") == "on",
         plans=_plans(form, plans),
         weight=_number(form, "weight"),
         price=_price(form),
@@ -45,21 +45,21 @@ def model_change(form: object, plans: Iterable[str]) -> ModelChange:
 
 
 def retirement(form: object) -> ModelChange:
-    return ModelChange(retired=True, successor=word(form, "successor") or None)
+    return ModelChange(retired=True, successor=form_field(form, "successor") or None)
 
 
 def new_model(form: object, plans: Iterable[str]) -> NewModel:
     """A model that was found, as it is to be sold. Without a price it costs LiteLLM's."""
-    provider, _, upstream = word(form, "subject").partition(" ")
+    provider, _, upstream = form_field(form, "subject").partition(" ")
     return NewModel(
         provider=provider,
         upstream=upstream,
-        label=word(form, "label"),
+        label=form_field(form, "label"),
         context_window=_tokens(form, "context_window", "context window"),
         max_output=_tokens(form, "max_output", "output limit"),
         plans=_plans(form, plans),
         price=_price(form),
-        fallback=word(form, "fallback") or None,
+        fallback=form_field(form, "fallback") or None,
     )
 
 
@@ -77,14 +77,14 @@ def _price(form: object) -> OwnPrice | None:
 
 
 def _tokens(form: object, name: str, label: str) -> int:
-    typed = word(form, name).replace(",", "")
+    typed = form_field(form, name).replace(",", "")
     if not _WHOLE.fullmatch(typed):
         raise ActionInvalid(f"Enter the {label} in tokens, like 128000.")
     return int(typed)
 
 
 def _number(form: object, name: str) -> Decimal | None:
-    typed = word(form, name).removeprefix("$").lstrip()
+    typed = form_field(form, name).removeprefix("$").lstrip()
     if not typed:
         return None
     if not payloads.is_plain_number(typed):

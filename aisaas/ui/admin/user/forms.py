@@ -11,7 +11,7 @@ from aisaas.accounts.people_models import OwnLimits
 from aisaas.admin.users_models import AccountMail
 from aisaas.errors import ActionInvalid
 from aisaas.ui import payloads
-from aisaas.ui.payloads import word
+from aisaas.ui.payloads import form_field
 
 # More digits than any limit could have are no number.
 _WHOLE = re.compile(r"\d{1,15}", re.ASCII)
@@ -20,16 +20,16 @@ _USD = re.compile(r"\d{1,7}(?:\.\d{1,2})?", re.ASCII)
 
 def user(form: object) -> UUID:
     """Whom the dialog was about: what the admin saw, whatever the page shows by now."""
-    return payloads.identifier(word(form, "subject"))
+    return payloads.identifier(form_field(form, "subject"))
 
 
 def reason(form: object) -> str:
-    return word(form, "reason")
+    return form_field(form, "reason")
 
 
 def limits(form: object) -> OwnLimits:
     """An empty field is the plan's limit."""
-    highest = word(form, "highest_cap_usd")
+    highest = form_field(form, "highest_cap_usd")
     if highest and not _USD.fullmatch(highest):
         raise ActionInvalid("Highest spending cap: enter an amount in USD, like 25 or 12.50.")
     return OwnLimits(
@@ -50,7 +50,7 @@ def tokens(form: object) -> int:
 
 def last_day(form: object) -> datetime | None:
     """The end of a day (UTC); None without one."""
-    typed = word(form, "expires")
+    typed = form_field(form, "expires")
     if not typed:
         return None
     try:
@@ -61,7 +61,7 @@ def last_day(form: object) -> datetime | None:
 
 
 def mail(form: object) -> AccountMail:
-    match word(form, "mail"):
+    match form_field(form, "mail"):
         case "reset":
             return "reset"
         case "confirmation":
@@ -72,15 +72,15 @@ def mail(form: object) -> AccountMail:
 
 def own(form: object) -> bool:
     """Whether they said that they mean their own role."""
-    return word(form, "own") == "yes"
+    return form_field(form, "own") == "yes"
 
 
 def notice(form: object) -> UUID:
-    return payloads.identifier(word(form, "subject"))
+    return payloads.identifier(form_field(form, "subject"))
 
 
 def _whole(form: object, name: str, label: str) -> int | None:
-    typed = word(form, name)
+    typed = form_field(form, name)
     if not typed:
         return None
     if not _WHOLE.fullmatch(typed):

@@ -128,7 +128,7 @@ def anthropic_ends(reason: str = "end_turn", *, completion: int = 9) -> list[byt
 
 
 @dataclass
-class ToldProvider:
+class ScriptedProvider:
     """`answer` is for the request that asks, unless its `status` is another than 200; `aborted` when a
     client hung up."""
 
@@ -193,11 +193,11 @@ class ToldProvider:
 
 
 @asynccontextmanager
-async def told_provider(
+async def scripted_provider(
     answer: Callable[[dict[str, Any]], Answer] | Answer,
-) -> AsyncGenerator[ToldProvider]:
+) -> AsyncGenerator[ScriptedProvider]:
     """Listens on loopback inside the block; `url` has no path."""
-    told = ToldProvider(answer if callable(answer) else lambda _: answer)
+    told = ScriptedProvider(answer if callable(answer) else lambda _: answer)
     server = await asyncio.start_server(told.serve, "127.0.0.1", 0)
     told.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:
