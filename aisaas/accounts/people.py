@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts import devices
 from aisaas.accounts.people_models import (
+    AccountSummary,
     OwnLimits,
     PeoplePage,
     Person,
@@ -21,7 +22,6 @@ from aisaas.accounts.people_models import (
     Search,
     SignedInAt,
     Sort,
-    Standing,
 )
 from aisaas.accounts.store import granting, sessions_of
 from aisaas.db.paging import pages_of
@@ -239,23 +239,23 @@ _STANDING = f"""
 """  # noqa: S608  # fragments of this module
 
 
-async def standing(session: AsyncSession, user_id: UUID) -> Standing | None:
+async def summary(session: AsyncSession, user_id: UUID) -> AccountSummary | None:
     rows = await session.execute(text(f"{_STANDING} where p.id = :id"), {"id": user_id})
     found = rows.mappings().one_or_none()
-    return _standing(found) if found else None
+    return _summary(found) if found else None
 
 
-async def admins(session: AsyncSession) -> Sequence[Standing]:
+async def admins(session: AsyncSession) -> Sequence[AccountSummary]:
     """Those who have the role, suspended ones too, in the order of their addresses."""
     rows = await session.execute(
         text(f"{_STANDING} where p.role = 'admin' order by lower(p.email), p.id")
     )
-    return [_standing(row) for row in rows.mappings()]
+    return [_summary(row) for row in rows.mappings()]
 
 
-def _standing(found: RowMapping) -> Standing:
+def _summary(found: RowMapping) -> AccountSummary:
     row: dict[str, Any] = dict(found)
-    return Standing(subscription=granting(row), **row)
+    return AccountSummary(subscription=granting(row), **row)
 
 
 async def live_sessions(session: AsyncSession, user_id: UUID) -> Sequence[SignedInAt]:

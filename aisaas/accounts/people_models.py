@@ -69,7 +69,7 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AccountSummary:
     """A user as of `read_at`, by the database's clock; `plan` is what holds then.
 
     It has what decides how much they may use (`accounts.models.Entitled`), and it is nobody's

@@ -28,7 +28,7 @@ from aisaas.billing.subscriptions import entitlement_store as store
 from aisaas.billing.subscriptions.entitlement_store import (
     DifferenceEntry,
     EntitlementHealth,
-    Standing,
+    EntitlementSources,
 )
 from aisaas.billing.subscriptions.subscriptions import Subscriptions, differs
 from aisaas.db.paging import Moment, Page
@@ -214,7 +214,7 @@ class Entitlements:
         try:
             async with self._database.transaction() as session:
                 await intent.within(session)
-                known = await store.standing(session, user_id)
+                known = await store.sources(session, user_id)
             if known is None:
                 raise NotFound(NOBODY)
             for customer_id in known.customer_ids:
@@ -238,7 +238,7 @@ class Entitlements:
         _, subscriptions = self._asks()
         for _ in range(TRIES):
             async with self._database.transaction() as session:
-                known = await store.standing(session, user_id)
+                known = await store.sources(session, user_id)
             if known is None:
                 raise NotFound(NOBODY)
             shown, note = await self._shown(user_id, known)
@@ -260,7 +260,7 @@ class Entitlements:
         raise DependencyError("their plan is changing at this moment")
 
     async def _shown(
-        self, user_id: UUID, known: Standing
+        self, user_id: UUID, known: EntitlementSources
     ) -> tuple[Sequence[PaidSubscription], str | None]:
         """A user's subscriptions as a look would leave them, and which of them aren't shown."""
         payments, _ = self._asks()

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aisaas.accounts import people
 from aisaas.accounts.admin_access import Act, Actor, admin_read, admin_write
 from aisaas.accounts.live import LiveSessions
-from aisaas.accounts.people_models import OwnLimits, Ranking, Role, Search, Standing
+from aisaas.accounts.people_models import AccountSummary, OwnLimits, Ranking, Role, Search
 from aisaas.accounts.ports import Identity
 from aisaas.accounts.store import HeldTokens, names_of, revoke_all_of
 from aisaas.admin.audit import user_in
@@ -111,7 +111,7 @@ class Users:
             Unavailable.
         """
         async with self._reading(actor) as session:
-            found = _known(await people.standing(session, user_id))
+            found = _known(await people.summary(session, user_id))
             plan, limits = self._parts.quota.plan_of(found), self._parts.quota.limits_of(found)
             allowance = await reservations_store.allowance(session, user_id, running(found), limits)
             spent = await user_reports.spent(session, user_id, allowance.period_key)
@@ -136,7 +136,7 @@ class Users:
                 mails_go_out=self._parts.mails_go_out,
             )
 
-    async def admins(self, actor: Actor) -> Sequence[Standing]:
+    async def admins(self, actor: Actor) -> Sequence[AccountSummary]:
         """Everybody with the role, suspended ones too."""
         async with self._reading(actor) as session:
             return await people.admins(session)
@@ -203,7 +203,7 @@ class Users:
             if limits == before:
                 raise ActionInvalid("Those are already the account's limits.")
             await people.set_limits(act.session, user_id, limits)
-            await act.note(_told(before), _told(limits))
+            await act.note(_to_dict(before), _to_dict(limits))
 
     async def grant_credits(
         self,
@@ -313,7 +313,7 @@ class Users:
             await people.lock(session, [user_id, *_own(actor)])
 
         async with admin_write(self._service, actor, reason, first=locks) as act:
-            user = _known(await people.standing(act.session, user_id))
+            user = _known(await people.summary(act.session, user_id))
             yield _Act(act, action, user)
 
     async def _signed_out(self, held: Sequence[HeldTokens]) -> SignedOut:
@@ -327,7 +327,7 @@ class Users:
             replace(each, page=stripe.subscription(each.id, of=each.customer_id)) for each in held
         ]
 
-    def _customer_page(self, found: Standing) -> str | None:
+    def _customer_page(self, found: AccountSummary) -> str | None:
         stripe, customer = self._parts.stripe, found.metered_customer
         return stripe.customer(customer) if stripe and customer else None
 
@@ -338,7 +338,7 @@ class _Act:
 
     act: Act
     action: str
-    user: Standing
+    user: AccountSummary
 
     @property
     def session(self) -> AsyncSession:
@@ -398,7 +398,7 @@ def subject_of(user_id: UUID) -> str:
     return f"user:{user_id}"
 
 
-def _known(found: Standing | None) -> Standing:
+def _known(found: AccountSummary | None) -> AccountSummary:
     if found is None:
         raise NotFound(NO_SUCH_USER)
     return found
@@ -416,7 +416,7 @@ def _suspension(reason: str | None, **more: int) -> dict[str, Any]:
     return {"suspended": reason is not None, "reason": reason, **more}
 
 
-def _limits_of(user: Standing) -> OwnLimits:
+def _limits_of(user: AccountSummary) -> OwnLimits:
     return OwnLimits(
         user.requests_per_minute,
         user.requests_per_day,
@@ -426,7 +426,7 @@ def _limits_of(user: Standing) -> OwnLimits:
     )
 
 
-def _told(limits: OwnLimits) -> dict[str, Any]:
+def _to_dict(limits: OwnLimits) -> dict[str, Any]:
     """As JSON can hold it."""
     highest = limits.highest_cap_usd
     return asdict(limits) | {"highest_cap_usd": None if highest is None else f"{highest:.2f}"}
@@ -450,7 +450,7 @@ def _check(limits: OwnLimits) -> None:
         )
 
 
-def _money(user: Standing, plan: Plan, allowance: Allowance, spent: UserCost) -> Money:
+def _money(user: AccountSummary, plan: Plan, allowance: Allowance, spent: UserCost) -> Money:
     price, status = plan.price, user.subscription_status
     charged = price is not None and user.subscription is not None and status != "trialing"
     return Money(

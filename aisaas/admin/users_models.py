@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
-from aisaas.accounts.people_models import Role, SignedInAt, Standing
+from aisaas.accounts.people_models import AccountSummary, Role, SignedInAt
 from aisaas.billing.ledger.user_reports import UseOfDay
 from aisaas.billing.notices.user_reports import SentMail
 from aisaas.billing.plans.terms import Plan
@@ -91,7 +91,7 @@ class Done:
 class OneUser:
     """Everything an admin sees of one user, newest first."""
 
-    standing: Standing
+    standing: AccountSummary
     plan: Plan
     allowance: Allowance
     money: Money

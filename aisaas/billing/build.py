@@ -15,7 +15,7 @@ from aisaas.billing.metering.outbox import Outbox
 from aisaas.billing.metering.reconcile import Reconciliation
 from aisaas.billing.notices.alert_delivery import AlertDelivery
 from aisaas.billing.notices.alert_delivery_store import LOSSES
-from aisaas.billing.notices.mail import Letterhead
+from aisaas.billing.notices.mail import MailContext
 from aisaas.billing.notices.mailer import NoticeMails
 from aisaas.billing.notices.ports import Mailer
 from aisaas.billing.plans.terms import Plan
@@ -106,7 +106,7 @@ def build(
         metering=Metering(Outbox(service, payments), Reconciliation(service, payments))
         if payments
         else None,
-        notice_mails=NoticeMails(service, mailer, Letterhead(config.app_name, config.url, sold))
+        notice_mails=NoticeMails(service, mailer, MailContext(config.app_name, config.url, sold))
         if mailer
         else None,
         loss_alerts=AlertDelivery(service, alerts, LOSSES, partial(losses.alert, page=losses_page)),

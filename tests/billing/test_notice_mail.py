@@ -11,11 +11,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from aisaas.billing.notices import notices
-from aisaas.billing.notices.mail import Letterhead, write
+from aisaas.billing.notices.mail import MailContext, write
 from aisaas.billing.notices.ports import Mail
 from aisaas.billing.notices.texts import TEXTS
 from aisaas.errors import NoticeUnwritable
-from tests.billing.mails import URL, letterhead
+from tests.billing.mails import URL, mail_context
 
 PERIOD_END = "2026-12-01T00:00:00+00:00"
 Recorded = Mapping[str, object]
@@ -178,9 +178,9 @@ SAMPLES: Mapping[str, tuple[Recorded, tuple[str, ...]]] = {
 NOTICE = uuid4()
 
 
-@pytest.fixture(scope="module", name="letterhead")
-def _letterhead() -> Letterhead:
-    return letterhead()
+@pytest.fixture(scope="module", name="mail_context")
+def _mail_context() -> MailContext:
+    return mail_context()
 
 
 def _said(mail: Mail) -> str:
@@ -221,9 +221,9 @@ def test_every_kind_that_is_recorded_has_a_text_and_a_sample() -> None:
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
-def test_mail_tells_what_was_recorded_for_people(kind: str, letterhead: Letterhead) -> None:
+def test_mail_tells_what_was_recorded_for_people(kind: str, mail_context: MailContext) -> None:
     values, told = SAMPLES[kind]
-    mail = write(NOTICE, kind, values, "ada@example.com", letterhead)
+    mail = write(NOTICE, kind, values, "ada@example.com", mail_context)
     assert [part for part in told if part not in _said(mail)] == []
     assert not re.search(r"[{}]|None|T\d\d:|\byes\b", _said(mail))
     assert mail.subject.isprintable()
@@ -231,8 +231,10 @@ def test_mail_tells_what_was_recorded_for_people(kind: str, letterhead: Letterhe
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
-def test_html_says_the_same_and_is_fit_to_be_read_aloud(kind: str, letterhead: Letterhead) -> None:
-    mail = write(NOTICE, kind, SAMPLES[kind][0], "ada@example.com", letterhead)
+def test_html_says_the_same_and_is_fit_to_be_read_aloud(
+    kind: str, mail_context: MailContext
+) -> None:
+    mail = write(NOTICE, kind, SAMPLES[kind][0], "ada@example.com", mail_context)
     read = _Read(mail.html)
     assert read.language == "en"
     assert read.tags.count("h1") == read.tags.count("main") == read.tags.count("title") == 1
@@ -245,8 +247,8 @@ def test_html_says_the_same_and_is_fit_to_be_read_aloud(kind: str, letterhead: L
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
-def test_mail_leads_to_a_page_that_helps(kind: str, letterhead: Letterhead) -> None:
-    mail = write(NOTICE, kind, SAMPLES[kind][0], "ada@example.com", letterhead)
+def test_mail_leads_to_a_page_that_helps(kind: str, mail_context: MailContext) -> None:
+    mail = write(NOTICE, kind, SAMPLES[kind][0], "ada@example.com", mail_context)
     last = _Read(mail.html).links[-1]
     if kind == notices.PAYMENT_ACTION_REQUIRED:
         assert last == INVOICE["url"]
@@ -262,27 +264,27 @@ def test_mail_leads_to_a_page_that_helps(kind: str, letterhead: Letterhead) -> N
 
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_value_that_is_missing_is_a_bug_and_never_a_hole_in_a_sentence(
-    kind: str, letterhead: Letterhead
+    kind: str, mail_context: MailContext
 ) -> None:
     values, _ = SAMPLES[kind]
-    full = write(NOTICE, kind, values, "ada@example.com", letterhead)
+    full = write(NOTICE, kind, values, "ada@example.com", mail_context)
     used = 0
     for name in values:
         rest = {other: value for other, value in values.items() if other != name}
         try:
-            mail = write(NOTICE, kind, rest, "ada@example.com", letterhead)
+            mail = write(NOTICE, kind, rest, "ada@example.com", mail_context)
         except NoticeUnwritable:
             used += 1
         else:
             assert mail == full, name
     assert used > 0
     with pytest.raises(NoticeUnwritable):
-        write(NOTICE, kind, {}, "ada@example.com", letterhead)
+        write(NOTICE, kind, {}, "ada@example.com", mail_context)
 
 
-def test_unknown_kind_is_a_bug(letterhead: Letterhead) -> None:
+def test_unknown_kind_is_a_bug(mail_context: MailContext) -> None:
     with pytest.raises(NoticeUnwritable):
-        write(NOTICE, "birthday", {}, "ada@example.com", letterhead)
+        write(NOTICE, "birthday", {}, "ada@example.com", mail_context)
 
 
 @pytest.mark.parametrize(
@@ -294,9 +296,9 @@ def test_unknown_kind_is_a_bug(letterhead: Letterhead) -> None:
     ],
 )
 def test_what_comes_after_the_allowance_depends_on_the_plan(
-    changes: Recorded, told: str, untold: str, letterhead: Letterhead
+    changes: Recorded, told: str, untold: str, mail_context: MailContext
 ) -> None:
-    mail = write(NOTICE, "allowance_100", {**USE, **changes}, "ada@example.com", letterhead)
+    mail = write(NOTICE, "allowance_100", {**USE, **changes}, "ada@example.com", mail_context)
     assert told in mail.text
     assert untold not in mail.text
 
@@ -313,18 +315,18 @@ def test_what_comes_after_the_allowance_depends_on_the_plan(
     ],
 )
 def test_what_nobody_knows_is_left_out_with_its_sentence(
-    kind: str, changes: Recorded, untold: str, letterhead: Letterhead
+    kind: str, changes: Recorded, untold: str, mail_context: MailContext
 ) -> None:
     values = {**SAMPLES[kind][0], **changes}
-    mail = write(NOTICE, kind, values, "ada@example.com", letterhead)
+    mail = write(NOTICE, kind, values, "ada@example.com", mail_context)
     assert untold not in _said(mail)
     assert "None" not in _said(mail)
 
 
-def test_what_was_recorded_is_text_and_never_html(letterhead: Letterhead) -> None:
+def test_what_was_recorded_is_text_and_never_html(mail_context: MailContext) -> None:
     evil = '<b>Ada</b> & "Co" {app}'
     mail = write(
-        NOTICE, notices.REFUNDED, {**CHARGE, "customer": evil}, "a@example.com", letterhead
+        NOTICE, notices.REFUNDED, {**CHARGE, "customer": evil}, "a@example.com", mail_context
     )
     assert evil in mail.text
     assert "b" not in _Read(mail.html).tags
@@ -333,14 +335,16 @@ def test_what_was_recorded_is_text_and_never_html(letterhead: Letterhead) -> Non
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "//evil.example.com", "https://x\r\ny"])
-def test_an_address_that_is_none_is_not_written(url: str, letterhead: Letterhead) -> None:
+def test_an_address_that_is_none_is_not_written(url: str, mail_context: MailContext) -> None:
     with pytest.raises(NoticeUnwritable):
-        write(NOTICE, notices.PAYMENT_ACTION_REQUIRED, {**INVOICE, "url": url}, "a@b.c", letterhead)
+        write(
+            NOTICE, notices.PAYMENT_ACTION_REQUIRED, {**INVOICE, "url": url}, "a@b.c", mail_context
+        )
 
 
-def test_same_notice_is_the_same_mail_whenever_it_is_written(letterhead: Letterhead) -> None:
+def test_same_notice_is_the_same_mail_whenever_it_is_written(mail_context: MailContext) -> None:
     first, again = (
-        write(UUID(int=1), "cap_80", cast("Recorded", CAP), "a@example.com", letterhead)
+        write(UUID(int=1), "cap_80", cast("Recorded", CAP), "a@example.com", mail_context)
         for _ in range(2)
     )
     assert first == again

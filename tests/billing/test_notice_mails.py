@@ -24,7 +24,7 @@ from aisaas.wiring import Services
 from childprocess.ports import HOST, free_port
 from devstack.stack import Stack
 from tests.billing.conftest import Billing, Sql, charge, claim
-from tests.billing.mails import letterhead
+from tests.billing.mails import mail_context
 from tests.mail_server import MailServer
 from tests.parts import Mailbox
 from tests.services import Build, new_principal
@@ -71,7 +71,7 @@ class Office:
         )
 
     def mails(self, mailer: Mailer) -> NoticeMails:
-        return NoticeMails(self.service, mailer, letterhead())
+        return NoticeMails(self.service, mailer, mail_context())
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -343,7 +343,7 @@ async def test_without_the_database_nothing_is_sent(office: Office, spare_stack:
         mails = NoticeMails(
             ServiceDatabase(nowhere),
             SmtpMail(server.url, SENDER),
-            letterhead(),
+            mail_context(),
         )
         with pytest.raises(DependencyError):
             await mails.deliver_once()

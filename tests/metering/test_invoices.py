@@ -139,7 +139,7 @@ class Life:
 
     async def principal(self) -> Principal:
         async with self.service.transaction() as session:
-            found = await people.standing(session, self.user_id)
+            found = await people.summary(session, self.user_id)
         assert found is not None
         return Principal(
             user_id=self.user_id,

@@ -40,7 +40,7 @@ _HTML = """<!doctype html>
 
 
 @dataclass(frozen=True, slots=True)
-class Letterhead:
+class MailContext:
     """What all mails share: the product's name, its address, and its plans."""
 
     app: str
@@ -49,7 +49,7 @@ class Letterhead:
 
 
 def write(
-    notice_id: UUID, kind: str, values: Mapping[str, object], to: str, of: Letterhead
+    notice_id: UUID, kind: str, values: Mapping[str, object], to: str, of: MailContext
 ) -> Mail:
     """The mail of a notice. Writing it again gives the same mail.
 

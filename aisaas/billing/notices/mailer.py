@@ -16,7 +16,7 @@ import logging
 
 from aisaas.billing.job_failures.failures import name_of
 from aisaas.billing.notices import store
-from aisaas.billing.notices.mail import Letterhead, write
+from aisaas.billing.notices.mail import MailContext, write
 from aisaas.billing.notices.ports import Mailer
 from aisaas.billing.notices.store import Claimed
 from aisaas.db.service import ServiceDatabase
@@ -38,10 +38,10 @@ LAST_SECONDS = 5.0
 
 
 class NoticeMails:
-    def __init__(self, service: ServiceDatabase, mailer: Mailer, letterhead: Letterhead) -> None:
+    def __init__(self, service: ServiceDatabase, mailer: Mailer, mail_context: MailContext) -> None:
         self._service = service
         self._mailer = mailer
-        self._letterhead = letterhead
+        self._mail_context = mail_context
 
     async def deliver_once(self) -> int:
         """Mail everything that is due, one after the other; how many were sent.
@@ -86,7 +86,7 @@ class NoticeMails:
             await self._hand_to_admins(notice)
             return False
         try:
-            mail = write(notice.id, notice.kind, notice.values, notice.address, self._letterhead)
+            mail = write(notice.id, notice.kind, notice.values, notice.address, self._mail_context)
         except NoticeUnwritable as error:
             log.exception("notice %s can't be written", notice.id)
             await self._give_up(notice, str(error))

@@ -43,7 +43,7 @@ def _read(stored: Mapping[str, Any]) -> Entitlement:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class EntitlementSources:
     """A user's stored entitlement, and the customer to look up for it."""
 
     ours: Entitlement
@@ -68,7 +68,7 @@ async def written(session: AsyncSession, user_id: UUID) -> Entitlement | None:
     return Entitlement(**row) if row else None
 
 
-async def standing(session: AsyncSession, user_id: UUID) -> Standing | None:
+async def sources(session: AsyncSession, user_id: UUID) -> EntitlementSources | None:
     ours = await written(session, user_id)
     if ours is None:
         return None
@@ -76,7 +76,7 @@ async def standing(session: AsyncSession, user_id: UUID) -> Standing | None:
     customers = {each.customer_id for each in subscriptions if each.status not in FINAL_STATUSES}
     if ours.customer_id is not None:
         customers.add(ours.customer_id)
-    return Standing(ours, sorted(customers), subscriptions)
+    return EntitlementSources(ours, sorted(customers), subscriptions)
 
 
 async def of_others(

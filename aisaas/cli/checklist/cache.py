@@ -33,7 +33,7 @@ def look(config: Settings) -> Generator[Finding]:
         client.ping()  # pyright: ignore[reportUnknownMemberType]
         yield _encrypted(url)
         yield _password(url)
-        said = _told(client)
+        said = _to_dict(client)
         yield _eviction(said)
         yield _persistence(said)
     except redis.AuthenticationError as error:
@@ -78,7 +78,7 @@ def _password(url: str) -> Finding:
     )
 
 
-def _told(client: redis.Redis) -> Mapping[str, str]:
+def _to_dict(client: redis.Redis) -> Mapping[str, str]:
     """`maxmemory-policy`, `appendonly` and `save`, as far as this user may read them."""
     try:
         asked: Any = client.config_get("maxmemory-policy", "appendonly", "save")  # pyright: ignore[reportUnknownMemberType]

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from aisaas.accounts.people_models import Role, Standing
+from aisaas.accounts.people_models import AccountSummary, Role
 from aisaas.cli.operate.operator import DONE, FAILED, acted, added, agreed, operator
 from aisaas.cli.screen import say
 from aisaas.wiring import Services
@@ -42,7 +42,7 @@ def execute(arguments: argparse.Namespace) -> int:
 async def _list(services: Services, arguments: argparse.Namespace) -> int:
     found = await services.users.admins(operator())
     if arguments.json:
-        say(json.dumps([_told(each) for each in found], indent=2))
+        say(json.dumps([_to_dict(each) for each in found], indent=2))
         return DONE
     for each in found:
         suspended = "  suspended" if each.suspended_at else ""
@@ -74,7 +74,7 @@ async def _set(services: Services, arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _told(admin: Standing) -> dict[str, Any]:
+def _to_dict(admin: AccountSummary) -> dict[str, Any]:
     return {
         "user_id": str(admin.id),
         "email": admin.email,

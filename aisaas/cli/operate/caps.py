@@ -59,7 +59,7 @@ async def _set(services: Services, arguments: argparse.Namespace) -> None:
 
 def _show(caps: Sequence[CapToday], *, as_json: bool) -> None:
     if as_json:
-        say(json.dumps([_told(cap) for cap in caps]))
+        say(json.dumps([_to_dict(cap) for cap in caps]))
         return
     for cap in caps:
         by = f"set by {cap.changed_by}" if cap.changed_by else "from the settings"
@@ -70,7 +70,7 @@ def _show(caps: Sequence[CapToday], *, as_json: bool) -> None:
         )
 
 
-def _told(cap: CapToday) -> dict[str, object]:
+def _to_dict(cap: CapToday) -> dict[str, object]:
     return {
         "scope": cap.scope,
         "usd": f"{cap.usd:f}",

@@ -158,7 +158,7 @@ async def _set(services: Services, arguments: argparse.Namespace) -> None:
         each for each in await services.offers.all() if each.offer.listed.id == arguments.model
     )
     if arguments.json:
-        say(json.dumps(_told(shown) | {"changed": changed}))
+        say(json.dumps(_to_dict(shown) | {"changed": changed}))
     else:
         say(f"{_line(shown)}{'' if changed else ' (unchanged)'}")
 
@@ -201,7 +201,7 @@ async def _prices(services: Services, *, as_json: bool) -> None:
 
 def _list(found: Sequence[OfferShown], *, as_json: bool) -> None:
     if as_json:
-        say(json.dumps([_told(shown) for shown in found]))
+        say(json.dumps([_to_dict(shown) for shown in found]))
         return
     for shown in found:
         say(_line(shown))
@@ -233,7 +233,7 @@ def _margin(margin: Margin) -> str:
     return f"{margin.plan}: margin {included}{margin.overage:.0%} on overage"
 
 
-def _told(shown: OfferShown) -> dict[str, object]:
+def _to_dict(shown: OfferShown) -> dict[str, object]:
     offer, price = shown.offer, shown.offer.price
     return {
         "model": offer.listed.id,

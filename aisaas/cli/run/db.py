@@ -67,7 +67,7 @@ def _backup(arguments: argparse.Namespace, folder: DataFolder) -> int:
     manifest = backup(folder, arguments.file.absolute(), replace=arguments.replace)
     size = arguments.file.stat().st_size
     if arguments.json:
-        say(json.dumps(_told(manifest) | {"file": str(arguments.file), "bytes": size}))
+        say(json.dumps(_to_dict(manifest) | {"file": str(arguments.file), "bytes": size}))
     else:
         say(f"{arguments.file}: {size / 1e6:,.1f} MB, schema {manifest.schema or 'none'}.")
         say("It contains secrets. Store it as safely as a password.")
@@ -87,7 +87,7 @@ def _restore(arguments: argparse.Namespace, folder: DataFolder) -> int:
         return 1
     aside = restore(arguments.file, folder)
     if arguments.json:
-        say(json.dumps(_told(manifest) | {"replaced": str(aside) if aside else None}))
+        say(json.dumps(_to_dict(manifest) | {"replaced": str(aside) if aside else None}))
     else:
         say(f"Restored, as of {manifest.made_at}. Start it with `make run`.")
         if aside is not None:
@@ -133,7 +133,7 @@ def _find_psql() -> str | None:
     return str(beside) if beside.is_file() else shutil.which("psql")
 
 
-def _told(manifest: Manifest) -> dict[str, object]:
+def _to_dict(manifest: Manifest) -> dict[str, object]:
     return {
         "made_at": manifest.made_at,
         "format": manifest.format,

@@ -102,7 +102,7 @@ def _seed(config: Settings, url: str, arguments: argparse.Namespace) -> int:
     key = config.supabase_secret_key.get_secret_value()
     with demo_store.accounts(config.supabase_url, key, month.people, password):
         demo_store.write(url, month, sold, actor=operator(), seed=arguments.seed)
-    told = _told(month, arguments.seed) | {"password": password}
+    told = _to_dict(month, arguments.seed) | {"password": password}
     if arguments.json:
         say(json.dumps(told))
         return 0
@@ -153,7 +153,7 @@ def _model(entry: dict[str, Any], price: Price, known: ModelFacts) -> Model:
     )
 
 
-def _told(month: Month, seed: int) -> dict[str, object]:
+def _to_dict(month: Month, seed: int) -> dict[str, object]:
     return {
         "seed": seed,
         "people": len(month.people),

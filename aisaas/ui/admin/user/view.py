@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from aisaas.accounts.people_models import SignedInAt, Standing
+from aisaas.accounts.people_models import AccountSummary, SignedInAt
 from aisaas.admin.users_models import Done, OneUser
 from aisaas.billing.notices.user_reports import SentMail
 from aisaas.billing.plans.terms import Plan
@@ -170,7 +170,7 @@ class _Limit:
     money: bool = False
 
 
-def _each_limit(who: Standing, plan: Plan) -> list[_Limit]:
+def _each_limit(who: AccountSummary, plan: Plan) -> list[_Limit]:
     cap = plan.price.default_cap_usd if plan.price else None
     return [
         _Limit(
@@ -204,7 +204,7 @@ def _each_limit(who: Standing, plan: Plan) -> list[_Limit]:
     ]
 
 
-def _limits(who: Standing, plan: Plan) -> list[LimitView]:
+def _limits(who: AccountSummary, plan: Plan) -> list[LimitView]:
     return [
         LimitView(limit.name.removesuffix(" (USD)"), _limit_words(limit), limit.own is not None)
         for limit in _each_limit(who, plan)
@@ -217,7 +217,7 @@ def _limit_words(limit: _Limit) -> str:
     return f"{limit.plans if limit.own is None else limit.own:,}"
 
 
-def _limit_fields(who: Standing, plan: Plan) -> list[dict[str, Any]]:
+def _limit_fields(who: AccountSummary, plan: Plan) -> list[dict[str, Any]]:
     return [
         {
             "name": limit.key,
