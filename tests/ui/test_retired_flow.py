@@ -47,7 +47,7 @@ def test_a_retired_model_goes_on_as_its_successor_with_one_click(
     page.reload()
     expect(notice).to_be_visible()
     assert _picker(page) == "demo"
-    expect(page.get_by_role("option", name="Demo (retired)")).to_be_disabled()
+    expect(page.get_by_role("option", name="Demo (retired)")).to_have_attribute("disabled", "")
     expect(page.get_by_role("textbox", name="Message")).to_have_value("and now?")
     page.get_by_role("button", name="Continue with Demo large").click()
     expect(notice).to_have_count(0)
