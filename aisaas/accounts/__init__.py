@@ -1,1 +1,1 @@
-"""Who somebody is: accounts, sessions, the principal of a call."""
+"""Identity: accounts, sessions, the principal of a call."""

@@ -1,6 +1,6 @@
 """Who may look and act as an admin. Hiding a page protects nothing; this check does.
 
-To somebody who is no admin there is nothing here: the same answer as for an address that leads nowhere.
+A user who isn't an admin gets the same answer as for an address that doesn't exist.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def require_admin(actor: Actor) -> None:
 async def admin_read(
     database: ServiceDatabase, actor: Actor, *, held: bool = False
 ) -> AsyncGenerator[AsyncSession]:
-    """A transaction of somebody who may look.
+    """A transaction of an admin who reads.
 
     Args:
-        held: their role is read again, and stays until the transaction ends.
+        held: read their role again, and lock it until the transaction ends.
 
     Raises:
-        NotFound: no admin.
+        NotFound: not an admin.
         Unavailable: the database does not answer.
     """
     require_admin(actor)
@@ -59,7 +59,7 @@ async def admin_read(
 
 
 async def _hold(session: AsyncSession, actor: Actor) -> str:
-    """The name under which the audit log has somebody who is an admin until the transaction ends."""
+    """The actor's name in the audit log; locks their role until the transaction ends."""
     if isinstance(actor, str):
         return actor
     if not await accounts_store.hold_admin(session, actor.user_id):
@@ -106,13 +106,13 @@ class Intent:
         return cls(actor, line)
 
     async def within(self, session: AsyncSession) -> Act:
-        """One of its transactions, which somebody else may have opened.
+        """Act in an open transaction, which the caller may have opened.
 
-        A principal's role is read again and held until the transaction ends, so nothing is done by
-        somebody who stopped being an admin before it commits.
+        A principal's role is read again and locked until the transaction ends, so nothing is done
+        by a user who stopped being an admin before it commits.
 
         Raises:
-            NotFound: no admin, or not any more.
+            NotFound: not an admin, or no longer one.
         """
         return Act(session, await _hold(session, self.actor), self.reason)
 

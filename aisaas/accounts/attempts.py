@@ -92,7 +92,7 @@ class Attempts:
 
         Raises:
             AuthError: `too_many_tries`, with the time to wait.
-            DependencyError: it can't be told; nothing may be attempted.
+            DependencyError: the count is unknown; nothing may be attempted.
         """
         subjects = {"account": account.strip().lower() if account else None, "address": address}
         windows: list[Window] = []

@@ -1,16 +1,16 @@
-"""Getting in and out, and what users change about their own accounts.
+"""Signing in and out, and what users change about their own accounts.
 
     in       sign-up, sign-in, a mail's link, a sign-in provider; each opens a session (live.py)
-    mail     password reset, sign-in link, confirmation once more
+    mail     password reset, sign-in link, another confirmation
     change   password, address, name
     out      this session, another, all others, all
 
-No answer tells whether an address has an account, except to whoever knows its password, reads its
-mail, or signs up where addresses are not confirmed: mails are answered after the same time with the
-same words.
+No response reveals whether an address has an account, except to a visitor who knows its password,
+reads its mail, or signs up where addresses are not confirmed: mail requests get the same response
+after the same time.
 
 Outages: attempts that can't be counted are not made, and what the auth server would have to decide is
-refused; both as DependencyError, shown as `unavailable`. Sessions can be ended all the same.
+refused; both as DependencyError, shown as `unavailable`. Sessions can still be ended.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class Accounts:
         return await self._opened(session, user_agent, "provider")
 
     async def invite(self, email: str, *, redirect_to: str) -> AuthUser:
-        """Make an account for somebody and mail them a link to it; the operator's to ask for."""
+        """Create an account and mail its owner a link to it; for the operator only."""
         return await self._identity.invite(email, redirect_to=redirect_to)
 
     # Mail
@@ -211,7 +211,7 @@ class Accounts:
         captcha: str | None = None,
         redirect_to: str | None = None,
     ) -> None:
-        """Mail a link to sign in by. It makes accounts where anybody may make one."""
+        """Mail a sign-in link. It creates an account where sign-up is open."""
         may_sign_up = self._rules.sign_up_mode == "open"
         await self._mail(
             lambda: self._identity.mail_sign_in(
@@ -245,7 +245,7 @@ class Accounts:
 
         Raises:
             Unauthenticated: no session, or one that is over.
-            Unavailable: it can't be told.
+            Unavailable: it can't be determined.
         """
         return await self._live.principal(cookie_header)
 
@@ -300,8 +300,8 @@ class Accounts:
     ) -> bool:
         """Use another address; False when it has to be confirmed by mail first.
 
-        The profile follows by a trigger. Whoever is signed in is told that an address is taken: the
-        auth server makes no secret of it here, and the tries are limited.
+        A trigger updates the profile. A signed-in user learns if an address is taken: the auth
+        server makes no secret of it here, and attempts are limited.
         """
         await self._attempts.count("mail_from", address=address)
         await self._prove(principal, current_password, address=address, captcha=captcha)
@@ -379,7 +379,7 @@ class Accounts:
         try:
             await self._live.principal(cookie_header)
         except Unavailable:
-            # Without the auth server, too, somebody who lost a device must get it signed out.
+            # A user who lost a device must be able to sign it out even without the auth server.
             log.warning("sessions are ended without asking the auth server first")
         return await self._live.by_cookie(cookie_header)
 
@@ -397,7 +397,7 @@ class Accounts:
         self, email: str, password: str, *, address: str | None, captcha: str | None
     ) -> AuthSession:
         begun = asyncio.get_running_loop().time()
-        # Policy: without the limiter nobody signs in, or guessing would be free meanwhile.
+        # Policy: no sign-in without the limiter, or guessing would be unlimited in the meantime.
         attempt = await self._attempts.count("sign_in", account=email, address=address)
         try:
             session = await self._identity.sign_in(email, password, captcha=captcha)
@@ -481,7 +481,7 @@ class Accounts:
             return None
         result = task.result()
         if isinstance(result, AuthError) and result.code == MAIL_LIMIT:
-            # Somebody signed up with this address a moment ago: theirs to know.
+            # The address signed up a moment ago, which only its owner may know: answer as usual.
             result = None
         _raise_if_failed(result)
         assert not isinstance(result, Exception)

@@ -1,12 +1,12 @@
-"""Sessions from their opening to their end, and who is asking.
+"""Sessions from start to end, and who is calling.
 
-`principal` is asked on every handler and route. The session row is read each time; the auth server
-is asked again when its last answer is older than RECHECK_SECONDS, so a ban, a deletion or a
-sign-out elsewhere shows within a minute.
+Every handler and route calls `principal`. It reads the session row each time, and asks the auth
+server again when its last answer is older than RECHECK_SECONDS, so a ban, a deletion or a sign-out
+elsewhere takes effect within a minute.
 
-Outages: without the database nobody can be told apart, so calls are refused as `unavailable`.
-Without the auth server, whoever it vouched for within TRUST_SECONDS goes on; then `unavailable`.
-Ending sessions needs the database only.
+Outages: without the database no caller can be identified, so calls are refused as `unavailable`.
+Without the auth server, users it vouched for within TRUST_SECONDS go on; then `unavailable`. Ending
+sessions needs only the database.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class LiveSessions:
 
         Raises:
             Unauthenticated: no session, or one that is over.
-            Unavailable: it can't be told.
+            Unavailable: it can't be determined.
         """
         live = await self.by_cookie(cookie_header)
         context.add(user=live.principal.user_id)
@@ -141,8 +141,8 @@ class LiveSessions:
     async def ended(self, session_ids: Collection[UUID]) -> AsyncGenerator[UUID]:
         """Those of the sessions that are over or whose account is suspended.
 
-        What our own database says comes first; then the auth server is asked about whom it has not
-        vouched for lately. While either is away its part is skipped: nobody is ended by an outage.
+        Our own database comes first; then the auth server checks users it has not vouched for
+        lately. While either is down its part is skipped: an outage ends no session.
         """
         try:
             found = await self._find(session_ids)
@@ -213,12 +213,12 @@ class LiveSessions:
         return not held
 
     async def _end_there(self, live: LiveSession | HeldTokens, scope: SignOutScope) -> bool:
-        """Ours are revoked, which is what guards the door; so a failure is only noted, and told by
-        False."""
+        """Our sessions are revoked already, which is what denies access; so a failure is only logged,
+        and False is returned."""
         try:
             access_token = self._cipher.open(live.access_token)
             if live.access_expires_in < REFRESH_AHEAD_SECONDS and scope != "others":
-                # It is over, so nobody else will renew it, and an expired token ends nothing.
+                # The session is over, so nothing else renews its token, and an expired one ends nothing.
                 refresh_token = self._cipher.open(live.refresh_token)
                 if refresh_token is not None:
                     access_token = (await self._identity.refresh(refresh_token)).access_token
@@ -273,7 +273,7 @@ class LiveSessions:
     def _forget_check(self, session_id: UUID, task: asyncio.Task[None]) -> None:
         self._checks.pop(session_id, None)
         if not task.cancelled():
-            # Looked at here too: whoever waited for it may have gone away.
+            # Retrieved here too: the caller that waited for it may be gone.
             task.exception()
 
     async def _check(self, live: LiveSession) -> None:
@@ -297,7 +297,7 @@ class LiveSessions:
             await store.mark_verified(db, session_id)
 
     async def _refresh(self, session_id: UUID) -> None:
-        """Renew the tokens once over all processes; whoever loses the claim waits for the winner."""
+        """Renew the tokens once across all processes; those that lose the claim wait for the winner."""
         deadline = asyncio.get_running_loop().time() + REFRESH_CLAIM_SECONDS
         while True:
             async with self._database.transaction() as db:

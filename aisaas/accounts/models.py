@@ -170,7 +170,7 @@ class ProfilePicture(Table, table=True):
 
 @dataclass(frozen=True, slots=True)
 class GrantingSubscription:
-    """The subscription that grants somebody's plan, and its period as last heard of."""
+    """The subscription that grants a user's plan, and its period as last reported."""
 
     id: str
     period_start: datetime
@@ -184,7 +184,7 @@ class GrantingSubscription:
 
 
 class Entitled(Protocol):
-    """What decides how much somebody may use. A `Principal` has it, and whoever an admin looks at."""
+    """What decides how much a user may use: a `Principal`, or a user an admin looks at."""
 
     @property
     def plan(self) -> str: ...
@@ -238,8 +238,8 @@ class Principal:
     requests_per_day: int | None
     tokens_per_month: int | None
     metered_customer: str | None
-    # The session was opened by a recovery or an invitation a moment ago: whoever has it reads the
-    # account's mail, and may choose a password without knowing the current one.
+    # The session was just opened by a recovery or an invitation: its user reads the account's mail,
+    # and may choose a password without knowing the current one.
     recovered: bool
     # Scopes of engaged kill switches, read in the same round trip.
     switches: frozenset[str]

@@ -28,7 +28,7 @@ from aisaas.db.paging import pages_of
 from aisaas.db.search import address_has, address_pattern
 
 PAGE = 25
-# Nobody turns so many pages; whoever has more users narrows the search.
+# Admins don't page this far; with more users they narrow the search.
 MOST_COUNTED = 10_000
 
 _PLAN = "case when p.plan_ends_at <= now() then 'free' else p.plan end"
@@ -60,7 +60,7 @@ class Fitting:
 
     @property
     def ids(self) -> str:
-        """A statement that finds their ids, for a relation of somebody else's."""
+        """A query for their ids, to use in another module's relation."""
         return f"select p.id from public.profiles p where {self.condition}"  # noqa: S608  # fragments of this module
 
 
@@ -106,7 +106,7 @@ async def _count(session: AsyncSession, query: str, who: Fitting, **more: object
 async def _ordered(
     session: AsyncSession, search: Search, who: Fitting, ranking: Ranking | None, *, offset: int
 ) -> Sequence[UUID]:
-    """The ids of a page, in order. Only what is ordered by is looked at for everybody."""
+    """The ids of a page, in order. Only the sort column is read for all users."""
     if ranking is not None:
         return await _ranked(session, search, who, ranking, offset=offset)
     direction, where = "desc" if search.down else "asc", who.condition
@@ -163,7 +163,7 @@ async def _ranked(
 async def _unranked(
     session: AsyncSession, who: Fitting, ranking: Ranking, *, offset: int, before: int
 ) -> Sequence[UUID]:
-    """Those without an amount, by id: what is left of a page whose first `before` have one."""
+    """Users without an amount, by id: the rest of a page whose first `before` users have one."""
     joined = (
         f"select p.id from {ranking.relation} r"  # noqa: S608
         f" join public.profiles p on p.id = r.user_id where {who.condition}"
@@ -318,7 +318,7 @@ async def lock(session: AsyncSession, user_ids: Sequence[UUID]) -> None:
 
 
 async def lock_roles(session: AsyncSession) -> None:
-    """Whoever changes who is an admin does it alone, until the transaction ends."""
+    """Make changes to admin roles exclusive until the transaction ends."""
     await session.execute(text("select pg_advisory_xact_lock(hashtext('aisaas.roles'))"))
 
 

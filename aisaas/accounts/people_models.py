@@ -1,4 +1,4 @@
-"""Accounts as admins find them. Nothing here has room for what somebody wrote."""
+"""Accounts as admins find them. No field here can hold what a user wrote."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SORTS: tuple[Sort, ...] = get_args(Sort)
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Which users, in which order. `text` is part of an address or a name, or how an id begins; None
-    is any. Use is that of the last 30 days.
+    """Which users, in which order. `text` is part of an address or a name, or the start of an id;
+    None matches any. Usage is that of the last 30 days.
 
     Pages count from 1.
     """
@@ -61,8 +61,8 @@ class PeoplePage:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """A relation `(user_id, amount)` of those who have any amount, and its values. Whoever isn't in it
-    comes after them, ordered by id."""
+    """A relation `(user_id, amount)` of users with an amount, and its values. All other users follow,
+    ordered by id."""
 
     relation: str
     values: Mapping[str, object]
@@ -70,10 +70,10 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class AccountSummary:
-    """A user as of `read_at`, by the database's clock; `plan` is what holds then.
+    """A user as of `read_at`, by the database's clock; `plan` is the one in effect then.
 
-    It has what decides how much they may use (`accounts.models.Entitled`), and it is nobody's
-    permission to do anything.
+    It has what decides how much they may use (`accounts.models.Entitled`), and grants no permission
+    to do anything.
     """
 
     id: UUID

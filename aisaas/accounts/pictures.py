@@ -147,7 +147,7 @@ class Pictures:
             await store.remove_picture(db, principal.user_id)
 
     async def get(self, principal: Principal, user_id: UUID) -> Picture | None:
-        """One's own picture; an admin gets anybody's."""
+        """The user's own picture; an admin gets any user's."""
         if principal.is_admin:
             async with self._service.transaction() as db:
                 found = await store.find_picture(db, user_id)

@@ -34,9 +34,9 @@ class HeldPlan:
 
 
 async def lock(session: AsyncSession, user_id: UUID) -> datetime | None:
-    """Whoever derives this user's plan does it alone. The database's time, or None without a user.
+    """Lock a user while their plan is derived. Returns the database's time, or None without a user.
 
-    Nobody else's plan is written meanwhile; conversations may be begun.
+    No other transaction can write their plan; conversations can still be started.
     """
     row = await session.execute(
         text(
@@ -124,13 +124,13 @@ async def claim_looks(
     known: LiteralString,
     not_due: LiteralString,
 ) -> Mapping[UUID, str | None]:
-    """Users whom the payment provider is to be asked about, with their customers. Others skip them for
-    so many seconds.
+    """Claim users to look up at the payment provider, with their customers. Other processes skip them
+    for `seconds`.
 
     Args:
-        changing: a relation `(user_id)` of those whose subscriptions may change.
-        known: the same of those who ever had a subscription.
-        not_due: a relation `(item)` of ids, as text, that wait for another try.
+        changing: a relation `(user_id)` of users whose subscriptions may change.
+        known: the same of users who ever had a subscription.
+        not_due: a relation `(item)` of ids, as text, that wait for a retry.
     """
     rows = await session.execute(
         text(

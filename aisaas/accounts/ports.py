@@ -127,7 +127,7 @@ class Identity(Protocol):
         ...
 
     async def invite(self, email: str, *, redirect_to: str | None = None) -> AuthUser:
-        """Make an account for somebody and mail them a link to it. Needs the secret key."""
+        """Create an account and mail its owner a link to it. Needs the secret key."""
         ...
 
 

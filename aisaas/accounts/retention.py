@@ -7,7 +7,7 @@ from typing import LiteralString
 
 from aisaas.db.purging import Rule
 
-# For a moment, in case somebody asks what became of a session.
+# Kept briefly, in case a user asks what happened to a session.
 SESSIONS_KEPT_DAYS = 7
 _SESSIONS = "sessions"
 DAYS = {_SESSIONS: SESSIONS_KEPT_DAYS}

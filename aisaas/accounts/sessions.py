@@ -1,9 +1,9 @@
 """Sessions: an opaque id in the browser, tokens on the server.
 
 The cookie's value is 256 random bits; the database knows only its hash. The auth server's tokens
-are encrypted with a key derived from SESSION_SECRET, so that a leaked backup signs nobody in. What
-SESSION_SECRET_PREVIOUS sealed opens too; each renewal of the tokens, hourly for whoever is here, seals
-them anew.
+are encrypted with a key derived from SESSION_SECRET, so a leaked backup can't be used to sign in.
+Tokens sealed with SESSION_SECRET_PREVIOUS can be opened too; each renewal, hourly for active users,
+seals them with the current key.
 """
 
 from __future__ import annotations

@@ -243,7 +243,7 @@ async def revoke_of(session: AsyncSession, user_id: UUID, *, but: UUID | None = 
 
 @dataclass(frozen=True, slots=True)
 class HeldTokens:
-    """The sealed tokens of a session, by which it can be ended at the auth server, too."""
+    """The sealed tokens of a session; with them it can be ended at the auth server too."""
 
     access_token: bytes
     refresh_token: bytes

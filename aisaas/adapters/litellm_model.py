@@ -58,31 +58,31 @@ def _encoding() -> Any:
     return tiktoken.get_encoding(TOKEN_ENCODING)
 
 
-# Two threads that import it at once, each meet the half of the other.
+# Two threads that import it at once see each other's half-imported modules.
 _importing = threading.Lock()
 
 
 def _import_litellm() -> Any:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-    # Else it puts all of `.env` into our environment, and so into that of every child.
+    # Otherwise it loads all of `.env` into our environment, and so into every child's.
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
     with _importing:
         litellm: Any = importlib.import_module("litellm")
-        # The first call would import this on the event loop: hundreds of modules, which takes seconds on
-        # a busy machine, in which the provider would seem to be silent.
+        # Otherwise the first call imports these hundreds of modules on the event loop, which takes
+        # seconds on a busy machine, and the provider would seem silent.
         importlib.import_module("openai.resources")
         watch_every_answer()
     litellm.telemetry = False
-    # It would end a reply at the hundredth equal chunk, and rules and borders of tables are that.
-    # What a reply may be at most is bounded by its grant.
+    # It would end a reply at the hundredth identical chunk, which horizontal rules and table borders
+    # produce. A reply's length is bounded by its grant.
     litellm.REPEATED_STREAMING_CHUNK_LIMIT = sys.maxsize
-    # Else a model whose name has `llama-3` has it ask a model hub for a tokenizer, on the event loop.
+    # Otherwise a model with `llama-3` in its name downloads a tokenizer on the event loop.
     litellm.disable_hf_tokenizer_download = True
     litellm.suppress_debug_info = True
     # Its loggers print prompts and headers at lower levels.
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-        # And what is left goes the way of all lines.
+        # The remaining lines go through our own handlers.
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
     _encoding()
@@ -90,15 +90,15 @@ def _import_litellm() -> Any:
 
 
 def _in_background(work: Callable[[], Any]) -> Future[Any]:
-    """In a thread that nobody waits for: an executor's would hold up the end of the process until the
-    import is through, which on a busy machine takes half a minute."""
+    """In a daemon thread: an executor's would delay the end of the process until the import is done,
+    which takes half a minute on a busy machine."""
     future: Future[Any] = Future()
     future.set_running_or_notify_cancel()
 
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # noqa: BLE001  # whoever waits for it gets it
+        except BaseException as error:  # noqa: BLE001  # raised to the waiting caller
             future.set_exception(error)
 
     threading.Thread(target=run, name="import of litellm", daemon=True).start()

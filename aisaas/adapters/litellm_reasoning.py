@@ -17,8 +17,8 @@ _TAKES_EFFORT = re.compile(r"(?:o\d|gpt-\d)(?!.*\bchat\b)")
 LEVELS: tuple[Effort, ...] = ("low", "medium", "high")
 # What LiteLLM asks Claude for where it takes a budget; the API wants less than `max_tokens`.
 CLAUDE_BUDGETS: Mapping[Effort, int] = {"none": 0, "low": 1024, "medium": 2048, "high": 4096}
-# Providers for which LiteLLM passes an effort on to each model that thinks; a test compares them with it.
-# Only what the map says of a model tells whether `none` is taken.
+# Providers where LiteLLM passes an effort to every model that thinks; a test checks this list against
+# it. Whether a model accepts `none` is known only from the map.
 PASSED_ON = frozenset(
     {
         *("cerebras", "dashscope", "deepinfra", "fireworks_ai", "groq", "libertai", "meta"),

@@ -1,8 +1,8 @@
-"""What LiteLLM is asked for: where, with which key, and with the parameters that each model wants.
+"""The request to LiteLLM: where to, with which key, and with the parameters each model needs.
 
-LiteLLM translates by a model's name. It can't know what is behind a name of the operator's own (a
-deployment at Azure, a gateway), so the catalogue says which model of the map that is, and what follows
-from it is decided here.
+LiteLLM translates by a model's name. It can't know which model is behind an operator's own name (an
+Azure deployment, a gateway), so the catalogue names the model of the map, and the parameters follow
+from that here.
 """
 
 from __future__ import annotations

@@ -87,8 +87,8 @@ end
 return {}
 """
 
-# The same KEYS; ARGV: the id, then seconds and kind for each. A counter gives back what a log beside it
-# still knows, in the period in which it was counted.
+# The same KEYS; ARGV: the id, then seconds and kind for each. A counter releases what a log beside it
+# still has, in the period it was counted in.
 RELEASE = """
 local at
 for index, key in ipairs(KEYS) do

@@ -151,8 +151,8 @@ def _entry(fields: dict[bytes, bytes]) -> LogEntry:
 
 
 def _whole(entries: Sequence[LogEntry]) -> str:
-    """The text up to the first gap. An append whose answer was lost is sent again, so entries may
-    overlap; after a loss they begin anew."""
+    """The text up to the first gap. An append whose response was lost is sent again, so entries may
+    overlap; after a loss they start again from the beginning."""
     text = ""
     for entry in sorted(entries, key=lambda entry: entry.offset):
         if entry.offset > len(text):

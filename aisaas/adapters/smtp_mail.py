@@ -127,7 +127,7 @@ class SmtpMail:
             connection.close()
 
     def _connected(self) -> smtplib.SMTP:
-        """A connection on which mail may be handed in, or none that is left open."""
+        """A connection that is ready for mail; on failure it is closed."""
         try:
             connection = self._called()
             try:

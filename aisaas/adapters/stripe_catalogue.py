@@ -81,10 +81,10 @@ class StripeCatalogue:
         await self._http.close_async()
 
     async def sync(self) -> Sequence[Step]:
-        """Do what is missing, in an order in which each needs only what is there before it.
+        """Create what is missing, dependencies first.
 
         Raises:
-            PaymentsError, PaymentsRefused: what was done until then stays, and is found next time.
+            PaymentsError, PaymentsRefused: steps already done stay, and are found next time.
         """
         self._steps = []
         meter = await self._meter()
@@ -191,15 +191,15 @@ class StripeCatalogue:
             what, "changed" if present else "made", detail, lambda: prices.create_async(wanted)
         )
         if made is not None and present is not None:
-            # Nobody subscribes to the old one any more; who has, keeps it.
+            # No new subscriptions to the old price; existing ones keep it.
             async with translated():
                 await prices.update_async(present.id, {"active": False})
         return made.id if made else None
 
     async def _subscriptions(self, extra: str | None) -> None:
-        """Live subscriptions to plans are billed as new ones are: in the same mode, with the metered
-        price of all plans. A price for tokens that one has from before stays until the period in which
-        it was needed is invoiced: no usage is without a price meanwhile, or has two."""
+        """Bill live subscriptions to plans as new ones: in the same mode, with the metered price of
+        all plans. An older token price stays until the period that used it is invoiced, so no usage
+        is ever without a price, or has two."""
         what = "subscriptions"
         sold = {_product_id(plan.id) for plan in self._plans}
         live = self._client.v1.subscriptions

@@ -1,7 +1,7 @@
-"""Where a Stripe account delivers its events: the endpoints that somebody set up in the dashboard.
+"""Where a Stripe account delivers its events: the endpoints set up in the dashboard.
 
-Snapshot endpoints are listed by the first version of the API, thin ones by the second, as event
-destinations. Only looks; the signing secrets can't be read again.
+Version 1 of the API lists snapshot endpoints, version 2 thin ones, as event destinations. Read-only;
+the signing secrets can't be read again.
 """
 
 from __future__ import annotations

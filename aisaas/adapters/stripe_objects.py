@@ -44,7 +44,7 @@ def _id_of(value: Any) -> Any:
 
 
 def _uuid_or_none(value: object) -> object:
-    """Metadata can be edited by hand; what isn't an id of ours belongs to nobody."""
+    """Metadata can be edited by hand; a value that isn't one of our ids counts as none."""
     try:
         return UUID(str(value)) if value else None
     except ValueError:
@@ -65,7 +65,7 @@ class OurMetadata(BaseModel):
 
     user_id: UserId = None
     plan: str | None = None
-    # Of a page of Checkout: what was asked for by whom.
+    # Of a Checkout session: what was requested, and by which user.
     attempt: str | None = None
     # Of the metered price of all plans.
     meter: str | None = None

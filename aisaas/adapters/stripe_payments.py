@@ -1,10 +1,10 @@
 """Payments through stripe-python: Stripe itself, or another server that speaks its protocol.
 
-Every call that makes something carries an idempotency key that follows from what is wanted, so
-asking twice makes one. The SDK asks again by itself after 409, 5xx and lost connections, with the
-same key; usage is the exception, because the outbox asks again by a plan of its own.
+Every call that creates something carries an idempotency key derived from the request, so a repeated
+call creates one object. The SDK retries by itself after 409, 5xx and lost connections, with the same
+key; usage is the exception, because the outbox has a retry schedule of its own.
 
-Outage: PaymentsError within CALL_SECONDS. Nobody but the caller waits: chat needs none of this.
+Outage: PaymentsError within CALL_SECONDS. Only the caller waits: chat needs none of this.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ CACHE_SECONDS = 300.0
 PAGE = 100
 
 MISSING = "resource_missing"
-# A page of Checkout, and the mark by which the same one is found again.
+# States of a Checkout session, and the metadata key that finds the same one again.
 OPEN, PAID, ATTEMPT = "open", "complete", "attempt"
 CHECKOUT_TRIES = 3
 REFUNDED = "charge_already_refunded"

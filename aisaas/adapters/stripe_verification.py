@@ -1,9 +1,9 @@
 """`stripe verify`: does Stripe bill what the ledger's rules say?
 
-Each sequence is a customer on a test clock who lives through months of a subscription. What their
-invoices have to say follows from the rules by which the ledger charges; what they do say is Stripe's.
+Each sequence is a customer on a test clock who goes through months of a subscription. The ledger's
+rules say what their invoices should contain; Stripe says what they do contain.
 
-Invariant: nothing is believed of Stripe, so a sequence that Stripe refuses is a difference too.
+Invariant: nothing is assumed about Stripe, so a sequence that Stripe refuses is a difference too.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from aisaas.errors import PaymentsError, PaymentsRefused
 from aisaas.settings import Settings
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
-# Behind the hour in which a renewal's invoice is a draft.
+# Past the hour that a renewal's invoice stays a draft.
 FINAL_SECONDS = 2 * HOUR
 MILLIONTHS = 1_000_000
 METERED_SECONDS = 120.0

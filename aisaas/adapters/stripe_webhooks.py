@@ -94,9 +94,9 @@ async def fetch_meter_problem(client: StripeClient, event_id: str) -> MeterProbl
 
 
 def meter_key(event: MeterEvent) -> str:
-    """The idempotency key of a meter event, by which problems name it.
+    """The idempotency key of a meter event; problem reports name the event by it.
 
-    The same for every try, but after a failure that was answered: Stripe would repeat that for a
+    The same for every try, except after an answered failure: Stripe would repeat that answer for a
     day. The identifier alone keeps the event from counting twice.
     """
     return f"{event.identifier}.{event.failures}" if event.failures else event.identifier

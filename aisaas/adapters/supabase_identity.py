@@ -33,7 +33,7 @@ from aisaas.observe.outages import OUTAGES, is_late
 TIMEOUT_SECONDS = 5.0
 SERVER_TROUBLE = 500
 BUSY = "over_request_rate_limit"
-# Whoever doesn't know the password is not told which of these it was.
+# A visitor who doesn't know the password doesn't learn which of these it was.
 NO_SUCH_PAIR = frozenset({"invalid_credentials", "user_banned", "user_not_found"})
 
 SENTENCES = {
@@ -59,7 +59,7 @@ SENTENCES = {
     BUSY: "Too many attempts. Wait a minute and try again.",
     "over_email_send_rate_limit": "You've requested too many emails. Wait a minute and try again.",
 }
-# What a password lacks, by the auth server's own reasons; the first that applies is told.
+# What a password lacks, by the auth server's own reasons; the first that applies is shown.
 WEAK = {
     "pwned": "That password has appeared in a data leak. Choose another one.",
     "characters": "Use uppercase and lowercase letters, numbers, and symbols in your password.",

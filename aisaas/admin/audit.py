@@ -1,5 +1,5 @@
-"""What admins and operators did, for admins to read. Written by the actions themselves, each in its
-own transaction; nobody is granted more than adding to it and reading it."""
+"""What admins and operators did, for admins to read. Each action writes its own line, in its own
+transaction; no database role may do more than insert and read."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Money's health, for admins: what is on its way to the provider, what came from it, and whether both
-sides agree; what nobody is charged for; and what the jobs that see to it have set aside. Each part says what it is about; this is their table of contents."""
+"""Billing health, for admins: what is on its way to the provider, what came from it, and whether both
+sides agree; what no user is charged for; and what the jobs have set aside. Each part documents
+itself; this is their table of contents."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Tokens that an admin gives somebody, beyond what their plan includes.
+"""Tokens that an admin gives a user, beyond what their plan includes.
 
-A grant is a line of the ledger: who gave what to whom, why, and until when. It is written together
-with its line in the audit log, and nothing ever takes it back but its use and its end.
+A grant is a line of the ledger: the admin, the user, the amount, the reason and the end. It is
+written together with its line in the audit log, and ends only by being used up or by expiring.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Users whose plan isn't what follows from their subscriptions at the payment provider.
 
-The daily look finds such and puts them right by itself; here admins look at once, and put right what
-they find. Invariants: comparing changes nobody's plan; a correction is a look like that of a webhook,
-so nothing that an admin types is believed, and its line in the audit log is written with the plan.
-A subscription that the provider doesn't show takes nobody's plan: that is told, and left to people.
+The daily look finds and corrects these by itself; here admins can look at once, and correct what
+they find. Invariants: comparing changes no plan; a correction is a look like a webhook's, so nothing
+an admin types is trusted, and its line in the audit log is written with the plan. A subscription
+that the provider doesn't show costs no user their plan: it is reported, for an admin to decide.
 
 Outages: without the provider or the database nothing is compared or corrected, and what was found
 stays on the list.
@@ -48,7 +48,7 @@ PAGE_ENTRIES = 50
 # Users that are compared by one call, and how many of them at a time.
 BATCH = 100
 AT_ONCE = 5
-# How often a comparison is begun anew because a webhook came in between.
+# How often a comparison is restarted because a webhook came in between.
 TRIES = 3
 NOBODY = "There is no such account."
 
@@ -67,8 +67,8 @@ class PlanCompared:
 
 @dataclass(frozen=True, slots=True)
 class PlansCompared:
-    """How many were looked at, how many of them differ or couldn't be told, and after whom to go on;
-    None at the end."""
+    """How many users were looked at, how many differ or couldn't be compared, and the user to
+    continue after; None at the end."""
 
     looked: int
     differing: int
@@ -90,7 +90,7 @@ class Entitlements:
         payments: Payments | None,
         subscriptions: Subscriptions | None,
     ) -> None:
-        """Without a payment provider there is nobody to ask."""
+        """Without a payment provider nothing can be compared."""
         self._database = database
         self._payments = payments
         self._subscriptions = subscriptions
@@ -109,8 +109,8 @@ class Entitlements:
         before: Moment | None = None,
         limit: int = PAGE_ENTRIES,
     ) -> Page[DifferenceEntry, datetime, UUID]:
-        """Differences that are open, or with those that were put right. `search` is how an address or a
-        customer's id begins.
+        """Open differences, or all including corrected ones. `search` is the start of an address or a
+        customer ID.
 
         Raises:
             NotFound: no admin.
@@ -124,12 +124,12 @@ class Entitlements:
     async def compare(
         self, actor: Actor, *, after: UUID | None = None, limit: int = BATCH
     ) -> PlansCompared:
-        """Ask about up to `limit` users of whom the provider may know something, those behind `after`,
-        and note who differs.
+        """Compare up to `limit` users the provider may know, those after `after`, and record who
+        differs.
 
         Raises:
-            NotFound: no admin.
-            Unavailable: the provider or the database does not answer; what was found is noted.
+            NotFound: not an admin.
+            Unavailable: the provider or the database does not answer; what was found is recorded.
         """
         require_admin(actor)
         self._asks()

@@ -1,8 +1,8 @@
-"""What an operator is paged for and what no single process knows: it is read from the database.
+"""What pages an operator and no single process knows: it is read from the database.
 
-Each owner counts its own, and each count is a look at a partial index, however long the tables are.
+Each owner counts its own, and each count reads a partial index, however long the tables are.
 
-Outage: without the database there are no figures, which is told as such and never as zeros.
+Outage: without the database there are no metrics, which is reported as such and never as zeros.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Usage on its way to the meter: how far behind it is, and what admins do about rows that are stuck.
 
 A dead row was refused by the meter; a parked one may have been counted, and only the meter's sum can
-tell. Invariants: what may have been counted is compared before it is sent again, and rows that could
-be decided by the sums are, without anybody's guess; each change of a row is one of its state, made
+tell. Invariants: a row that may have been counted is compared before it is sent again, and rows that
+the sums can decide are decided by them, never by a guess; each change of a row changes its state,
 once, with a line in the audit log.
 
-Outages: without the database nothing is seen or done; without the provider parked rows aren't sent
-again, because nobody could compare them.
+Outages: without the database nothing is shown or done; without the provider parked rows aren't sent
+again, because they can't be compared.
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ class OutboxAdmin:
             )
 
     async def resend(self, actor: Actor, ids: Sequence[UUID], *, reason: str) -> Resent:
-        """Send dead or parked rows again, those that still are. Parked ones are compared with the
-        meter first: the ones that it has are marked as sent instead.
+        """Resend rows that are still dead or parked. Parked ones are compared with the meter first:
+        those it has are marked as sent instead.
 
         Raises:
-            NotFound: no admin.
+            NotFound: not an admin.
             ActionInvalid: no reason; nothing that can be sent again; or usage of a parked row's day
-                is on its way, so that nobody can tell yet.
+                is on its way, so that the meter can't be compared yet.
             Unavailable: the database, or for parked rows the provider, does not answer.
         """
         intent = Intent.of(actor, reason)

@@ -101,7 +101,7 @@ class ReconciliationAdmin:
             raise Unavailable from error
 
     async def compare_day(self, actor: Actor, day: date) -> Sequence[Compared]:
-        """As `compare`, for everybody who has usage on that day."""
+        """As `compare`, for every customer with usage on that day."""
         require_admin(actor)
         try:
             customers = await self._meter().customers(day)
@@ -118,12 +118,12 @@ class ReconciliationAdmin:
             raise Unavailable from error
 
     async def correct(self, actor: Actor, customer: str, day: date, *, reason: str) -> Corrected:
-        """Compare anew and put right what differs, as far as the provider lets us.
+        """Compare again and correct the difference, as far as the provider lets us.
 
         Raises:
-            NotFound: no admin.
-            ActionInvalid: no reason; nothing differs; dead rows are what is missing; rows are on
-                their way; or somebody corrected it within the hour.
+            NotFound: not an admin.
+            ActionInvalid: no reason; nothing differs; dead rows explain the difference; rows are on
+                their way; or it was corrected within the hour.
             Unavailable: the provider or the database does not answer. Compare again before anything
                 else.
         """
@@ -195,7 +195,7 @@ class ReconciliationAdmin:
         except PaymentsRefused as refused:
             # Not within the day any more, by the provider's clock.
             async with self._database.transaction() as session:
-                # What was done is noted, also of somebody who isn't an admin any more.
+                # What was done is recorded even if its actor is no longer an admin.
                 await replace(act, session=session).note(
                     "meter.correct",
                     f"meter:{customer}:{day}",

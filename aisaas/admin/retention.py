@@ -1,4 +1,4 @@
-"""The rules of all domains, in the order in which rows may go: what refers to others comes first."""
+"""The rules of all domains, in deletion order: rows that refer to others come first."""
 
 from __future__ import annotations
 

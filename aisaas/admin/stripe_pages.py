@@ -11,7 +11,7 @@ DASHBOARD = "https://dashboard.stripe.com"
 @dataclass(frozen=True, slots=True)
 class StripePages:
     """`live`: real money; other keys' objects are under /test/. `stand_in` is the address of the
-    stand-in's page, where that is what is paid at."""
+    fake's page, if payments go to a fake Stripe."""
 
     live: bool
     stand_in: str | None = None
@@ -22,7 +22,7 @@ class StripePages:
         return self._page("customers", customer_id)
 
     def subscription(self, subscription_id: str, *, of: str) -> str:
-        """`of` is the customer: the stand-in shows subscriptions with theirs."""
+        """`of` is the customer: the fake shows subscriptions on their customer's page."""
         if self.stand_in is not None:
             return self.customer(of)
         return self._page("subscriptions", subscription_id)

@@ -49,7 +49,7 @@ from aisaas.db.service import ServiceDatabase
 PAGE_USERS = 25
 # Users of an export that are read at once.
 EXPORTED = 10_000
-# Differences that are told of one table and day.
+# Most differences reported per table and day.
 TOLD = 20
 YEAR_DAYS = 365
 MICRO_USD = Decimal("0.000001")
@@ -75,7 +75,7 @@ class UsageReports:
     ) -> None:
         """Args:
         base_usd: what a month of each paid plan costs.
-        caps: of a day, as the settings have them; an admin's word stands instead.
+        caps: daily, from the settings; an admin's override takes precedence.
         """
         self._database = database
         self._base_usd = base_usd
@@ -174,8 +174,8 @@ class UsageReports:
     # Export
 
     async def rows(self, reader: Actor, span: Span, *, by: By) -> AsyncIterator[Mapping[str, Cell]]:
-        """A row a user, model, day or hour, with the same columns in each; many users are read a part
-        at a time. Whoever asks is looked at before the first row."""
+        """One row per user, model, day or hour, with the same columns in each; many users are read in
+        batches. The reader's access is checked before the first row."""
         if by == "user":
             async for row in self._user_rows(reader, span):
                 yield row
@@ -217,9 +217,9 @@ class UsageReports:
             return await store.first_day(session)
 
     async def compare(self, reader: Actor, span: Span) -> AsyncGenerator[Difference]:
-        """Where the sums of a span aren't the ledger, to the last digit; nothing when they are.
+        """Where the sums of a span differ from the ledger, to the last digit.
 
-        A table and a day at a time, each in a transaction of its own, while everything goes on. At
+        A table and a day at a time, each in its own transaction, while the product keeps running. At
         most TOLD of each.
         """
         for number in range(span.days):

@@ -1,6 +1,6 @@
 """An export of usage, a line at a time: as CSV for a spreadsheet, or JSON for a script.
 
-Invariant: no cell is a formula, whatever somebody has chosen as their address.
+Invariant: no cell is a formula, whatever address a user has chosen.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Users, as admins look at them and act on them.
 
-Whoever acts gives a reason; that they may, what is done and its line in the audit log are one
-transaction, so nothing is done that isn't written down, and nothing is written down that wasn't.
-What somebody wrote is never read here.
+Every action needs a reason. The permission check, the action and its line in the audit log are one
+transaction, so every action is logged, and only what was done is logged. What a user wrote is never
+read here.
 
-Outages: without the database nothing is shown and nothing done, `unavailable`. Without the auth
-server a sign-out holds here, which is what guards the door, and the admin is told; mails are refused.
+Outages: without the database nothing is shown or done, `unavailable`. Without the auth server a
+sign-out still takes effect here, which denies access, and the admin sees that; mails are refused.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Users:
             )
 
     async def admins(self, actor: Actor) -> Sequence[AccountSummary]:
-        """Everybody with the role, suspended ones too."""
+        """All users with the role, including suspended ones."""
         async with self._reading(actor) as session:
             return await people.admins(session)
 
@@ -231,12 +231,12 @@ class Users:
     async def set_role(
         self, actor: Actor, user_id: UUID, role: Role, *, reason: str, even_own: bool = False
     ) -> bool:
-        """Make somebody an admin, or none any more; False when they were that already.
+        """Make a user an admin, or no longer one; False when the role was theirs already.
 
-        It counts from their next call on: the role is read with each. The last admin stays one.
+        It takes effect with their next call: each reads the role. The last admin stays one.
 
         Args:
-            even_own: that it is the admin's own role has been asked about.
+            even_own: the admin has confirmed the change of their own role.
         """
         async with self._acting(actor, user_id, "role.set", reason, roles=True) as act:
             if act.user.role == role:
@@ -304,11 +304,11 @@ class Users:
     async def _acting(
         self, actor: Actor, user_id: UUID, action: str, reason: str, *, roles: bool = False
     ) -> AsyncGenerator[_Act]:
-        """One transaction of an admin who may, on somebody who is there."""
+        """One transaction of a permitted admin, on an existing user."""
 
         async def locks(session: AsyncSession) -> None:
             if roles:
-                # Before any row: whoever has the lock may need rows that others hold.
+                # Before any row: the lock's holder may need rows that others hold.
                 await people.lock_roles(session)
             await people.lock(session, [user_id, *_own(actor)])
 
@@ -334,7 +334,7 @@ class Users:
 
 @dataclass(frozen=True, slots=True)
 class _Act:
-    """An action on its way: by whom and why, which one, and on whom as they are now."""
+    """An action in progress: its actor and reason, its name, and the user as they are now."""
 
     act: Act
     action: str

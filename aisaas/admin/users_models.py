@@ -1,4 +1,4 @@
-"""What an admin sees of users. Nothing here has room for what somebody wrote."""
+"""What an admin sees of users. No field here can hold what a user wrote."""
 
 from __future__ import annotations
 

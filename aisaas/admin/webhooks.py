@@ -1,7 +1,7 @@
-"""What came from the payment provider: what became of each event, and the handling of failed ones anew.
+"""Events from the payment provider: the outcome of each, and the replay of failed ones.
 
-Invariant: an event is handled by the same code and once, whoever delivers it; a replay asks the
-provider for the event as it was, so nothing that an admin types is believed.
+Invariant: an event is handled by the same code and once, delivered or replayed; a replay fetches the
+original event from the provider, so nothing an admin types is trusted.
 
 Outages: without the database or the provider nothing is replayed, and the failure stays on the list.
 """
@@ -29,7 +29,7 @@ class WebhookEvents:
     def __init__(
         self, database: ServiceDatabase, payments: Payments | None, events: StripeEvents | None
     ) -> None:
-        """Without a payment provider there is nobody to ask again."""
+        """Without a payment provider nothing can be replayed."""
         self._database = database
         self._payments = payments
         self._events = events

@@ -206,8 +206,8 @@ def _messages(names: Iterable[str]) -> dict[str, str]:
 
 
 def _is_unusable(name: str, value: object) -> bool:
-    """Whether it is text with characters that nobody types, and that no database stores or no page
-    shows. What a password is made of is up to its owner, but for those that can't be sent on."""
+    """Whether it has characters that users don't type, and that the database can't store or a page
+    can't show. A password may have any character that can be passed on."""
     unusable = {"Cs"} if name.endswith("password") else {"Cc", "Cs"}
     return isinstance(value, str) and any(
         char == "\0" or unicodedata.category(char) in unusable for char in value
@@ -239,7 +239,7 @@ def _at_most(receive: Receive, limit: int) -> Receive:
 
 
 def _require_own_origin(request: Request) -> None:
-    # Browsers send Origin with every form; whoever sends none is not a browser with our cookie.
+    # Browsers send Origin with every form; a client without it is not a browser with our cookie.
     origin = request.headers.get("origin")
     if origin is not None and origin not in services_of(request).settings.origins:
         raise HTTPException(403, "That form was sent from another site.")

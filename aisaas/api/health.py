@@ -1,7 +1,7 @@
-"""For whatever watches this process: is it alive, can it work?
+"""For the monitor of this process: is it alive, can it work?
 
-`/health` asks nobody, so that an outage of a part never has a process restarted that is fine itself;
-`/ready` asks every part. Neither tells more than names, times and yes or no.
+`/health` checks no dependency, so that the outage of one never restarts a process that is fine
+itself; `/ready` checks them all. Neither reveals more than names, times and yes or no.
 """
 
 from __future__ import annotations

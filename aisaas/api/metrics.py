@@ -1,12 +1,11 @@
 """`/metrics`, for Prometheus: to this machine, or with METRICS_TOKEN as a bearer.
 
-This machine means a connection from loopback that no proxy can have brought: there is none by the
-settings (TRUSTED_PROXIES, or an address that isn't this machine's own), and nothing in the request
-tells of one. Its Host has to name this machine, too: a page of elsewhere whose name was made to point
-here would be read to that page otherwise. What a header says never lets anybody in. Everybody else
-needs the token.
+This machine means a loopback connection that can't have come through a proxy: the settings name none
+(TRUSTED_PROXIES, or an address that isn't this machine's own), and nothing in the request points to
+one. Its Host must name this machine too, or a foreign page whose domain was made to resolve here
+could read the metrics. A header alone never grants access. All other clients need the token.
 
-Outages: without the database or Redis the process's own figures still come, and
+Outages: without the database or Redis the process's own metrics still work, and
 `aisaas_shared_figures_up` says which of the others are missing.
 """
 
@@ -31,7 +30,7 @@ from aisaas.observe.metrics import CONTENT_TYPE, Reading, of_all, of_this_proces
 from aisaas.settings import Settings
 from aisaas.wiring import Services
 
-# However often somebody asks, the database is asked this seldom.
+# However often a client asks, the database is queried at most this often.
 FRESH_SECONDS = 5.0
 FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
@@ -195,7 +194,7 @@ async def _from_redis(these: Services) -> list[Reading]:
         last = await these.job_times.read()
     except AisaasError:
         return [_up("redis", yes=False)]
-    # What an older version has left there is nobody's job any more.
+    # An older version may have left jobs that no longer exist.
     known = {job: at for job, at in last.items() if job in EXPECTED_SECONDS}
     return [
         _up("redis", yes=True),

@@ -1,9 +1,9 @@
 """The built pages at their addresses, with what only the running server knows.
 
 A build has no settings but the name, and shows its forms and outlines before scripts run. What
-differs from install to install, or between a visitor and somebody with a session, is put into the
-HTML here: attributes of the root element, by which the stylesheet chooses what fits, and the site's
-values for the scripts. Nothing of an account is among it.
+differs between installs, or between a visitor and a user with a session, is added to the HTML here:
+attributes of the root element that the stylesheet selects by, and the site's values for the scripts.
+None of it is account data.
 """
 
 from __future__ import annotations

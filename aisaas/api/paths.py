@@ -21,7 +21,7 @@ SETTINGS = "/settings"
 BILLING = "/billing"
 ADMIN = "/admin"
 ADMIN_USERS = f"{ADMIN}/users"
-# Open to everybody: a mail's link may be followed by somebody who is signed in.
+# Open to all: a signed-in user may follow a mail's link.
 RESET = "/reset"
 CONFIRM = "/confirm"
 # What a suspended account sees instead of the pages.

@@ -1,7 +1,7 @@
 """Signing in at a provider: out with a secret in a sealed cookie, back with a code.
 
-The code is worth something only together with the verifier, which only the browser that set out has.
-So nobody can be signed in to somebody else's account by a link to the callback.
+The code works only together with the verifier, which only the browser that started has. So a link to
+the callback can't sign a user in to another user's account.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _INLINE_SCRIPT = re.compile(
     r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL | re.IGNORECASE
 )
 YEAR = 31_536_000
-# The same for everybody, and nothing in them is secret.
+# The same for all users, and nothing in them is secret.
 BUILT_FILES = "/assets/"
 # Each has its version in its name.
 FONTS = "/fonts/"

@@ -1,7 +1,7 @@
-"""Shares of what a server has few of: each address holds so many, and the oldest gives way.
+"""Shares of a scarce server resource: each address may hold a few, and the oldest is ended first.
 
 Refusing the newest would let one stranger lock out everyone behind the same address. Ending the oldest
-doesn't: whoever finishes what they began within moments is never the oldest.
+doesn't: a client that finishes within moments is never the oldest.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from typing import Generic, TypeVar
 
 Holder = TypeVar("Holder")
-# Rates of so many keys are kept before those that nobody needs are dropped.
+# Rates of this many keys are kept before idle ones are dropped.
 PRUNED_AT = 10_000
 
 
@@ -77,9 +77,9 @@ class Rate:
 
 
 class Turns:
-    """Lets in so many of each key a second, and of those who wait the newest first.
+    """Admits a number of requests per key and second; of those waiting, the newest first.
 
-    A burst of a stranger's waits for itself; somebody who comes meanwhile is let in before it.
+    A stranger's burst only delays itself: a client that arrives during it is admitted before it.
     """
 
     def __init__(self, per_second: float, at_once: float, most_waiting: int) -> None:
@@ -120,7 +120,7 @@ class Turns:
 
 
 def _settle(turn: asyncio.Future[bool], *, let_in: bool) -> bool:
-    """False when whoever waited has gone."""
+    """False when the waiting client is gone."""
     if turn.done():
         return False
     turn.set_result(let_in)

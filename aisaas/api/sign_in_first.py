@@ -1,8 +1,8 @@
-"""Where a page leads somebody else, before anything loads: one that needs a session sends a visitor
-without one to the sign-in, and the sign-in sends somebody who has one to their usage.
+"""Redirects before anything loads: a page that needs a session sends a visitor without one to the
+sign-in, and the sign-in sends a user who has one to their usage.
 
-On protected pages only whether there is a session cookie is looked at: whether it is worth anything is
-decided by every handler, over the socket. This is a convenience, not protection.
+On protected pages this only checks that there is a session cookie: every handler decides over the
+socket whether it is valid. This is a convenience, not protection.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the pages may know of this install before anybody has signed in: the settings' allow-list."""
+"""What pages may know about this install before sign-in: the settings' allow-list."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The dashboard's figures as a file, for admins: `/api/admin/usage.csv?from=…&to=…&by=user`.
 
-To whoever is no admin it leads nowhere, like the pages.
+Users who aren't admins get a 404, as from the admin pages.
 """
 
 from __future__ import annotations

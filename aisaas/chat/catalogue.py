@@ -1,8 +1,8 @@
 """The models on sale, as data: `catalogue.json`, or the file MODEL_CATALOGUE names.
 
-Every model that is on has a price, from LiteLLM's bundled map unless the entry overrides it; one
-without is refused when the instance starts. What is on offer is what a configured provider serves,
-with what admins changed since (live_catalogue.py).
+Every enabled model has a price, from LiteLLM's bundled map unless the entry overrides it; a model
+without one stops the instance from starting. It offers the models that a configured provider serves,
+with the admins' later changes (live_catalogue.py).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Usd = Annotated[Decimal, Field(ge=0, max_digits=14, decimal_places=6)]
 
 
 class RatesEntry(BaseModel):
-    """USD per million tokens. What isn't named costs what others of its direction do."""
+    """USD per million tokens. A kind without its own rate costs the rate of its direction."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -84,19 +84,19 @@ class ModelEntry(BaseModel):
 
     id: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\S+$")]
     label: Annotated[str, Field(min_length=1, max_length=80)]
-    # The id of a provider: a well-known one, or one of the file MODEL_PROVIDERS.
+    # A provider's id: a well-known one, or one from the MODEL_PROVIDERS file.
     provider: ProviderId
     upstream: Annotated[str, Field(min_length=1)]
-    # Which model of LiteLLM's map it is, where `upstream` is a name of the operator's own.
+    # The model's name in LiteLLM's map, where `upstream` is the operator's own name.
     map_name: str | None = None
-    # Without these the map says it; a window ends where the model's first dearer tier begins.
+    # Default: the map's values; a window ends where the model's first more expensive tier begins.
     context_window: Annotated[int, Field(ge=256)] | None = None
     max_output: Annotated[int, Field(ge=1)] | None = None
     # Without one it follows the price (prices.py).
     weight: Annotated[Decimal, Field(gt=0, max_digits=10, decimal_places=4)] | None = None
     plans: Annotated[frozenset[str], Field(min_length=1)]
     fallback: str | None = None
-    # Several, in order; FALLBACK_MODELS replaces those of all models.
+    # In order; FALLBACK_MODELS replaces the fallbacks of all models.
     fallbacks: tuple[str, ...] = ()
     abilities: frozenset[Ability] | None = None
     # Not for new conversations. Old ones go on, and are offered the successor.
@@ -110,16 +110,16 @@ class ModelEntry(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Succession:
-    """A retired model's name, and the model to go on with; None where none was named, or it is off."""
+    """A retired model's name, and the model to continue with; None if none was named, or it is off."""
 
     label: str
     successor: Model | None
 
 
 class Catalogue:
-    """What can be asked for, and what stands in for it, as of the admins' change `revision`.
+    """The models on sale and their fallbacks, as of the admins' change `revision`.
 
-    Args: the lines of the file; `offer` brings those that admins added."""
+    Args: the lines of the file; `offer` adds those that admins added."""
 
     def __init__(self, lines: Sequence[ListedModel], *, default: str | None) -> None:
         self._default = default
@@ -127,7 +127,7 @@ class Catalogue:
         self.offer(offers_of(lines, {}).values(), 0)
 
     def offer(self, offers: Iterable[Offer], revision: int) -> None:
-        """From now on these, all of them at once."""
+        """Replace the offers with these, all at once."""
         offers = list(offers)
         self._offers = {offer.listed.id: offer for offer in offers}
         known = {offer.listed.id: (offer.on, _model(offer)) for offer in offers}
@@ -167,22 +167,22 @@ class Catalogue:
         return next((model for model in offered if model.id == self._default), offered[0])
 
     def find(self, model_id: str, plan: str) -> Model | None:
-        """None for what isn't sold on this plan: nothing else stands in for an unknown model."""
+        """None for a model that isn't sold on this plan: an unknown model has no fallback."""
         model = self._models.get(model_id)
         return model if model is not None and plan in model.plans else None
 
     def get(self, model_id: str) -> Model | None:
-        """Whether or not it is on; None for what isn't there or has no price."""
+        """The model, on or off; None if it doesn't exist or has no price."""
         return self._known.get(model_id)
 
     def with_fallbacks(self, model: Model) -> tuple[Model, ...]:
-        """The model and what may answer in its place, in order; what is off or retired is passed over."""
+        """The model and its fallbacks, in order, without those that are off or retired."""
         chain = [self._models[name] for name in self._chain(model.id) if name in self._models]
         return (model, *(each for each in chain if not each.retired))
 
     def succession(self, model_id: str) -> Succession | None:
-        """What follows a retired model; None for every other one. A successor that is retired by now
-        leads on to its own."""
+        """A retired model's successor; None for every other model. A successor that is retired itself
+        is replaced by its own."""
         asked = self._offers.get(model_id)
         if asked is None or not asked.retired:
             return None
@@ -302,7 +302,7 @@ class Known:
 
 
 def _line(entry: ModelEntry, settings: Settings, known: Known) -> ListedModel:
-    """Raises UnfitModelError: nobody says how long its prompts and replies may be."""
+    """Raises UnfitModelError when the length of its prompts and replies is unknown."""
     price = _price(entry, known.price_of)
     facts = known.facts_of(entry.map_name or entry.upstream)
     window = entry.context_window or window_within(facts.context_window, price)
@@ -366,8 +366,8 @@ def added_line(
 
 
 def _nothing_listed(settings: Settings, plan_ids: Sequence[str]) -> str:
-    """What to write where the configured providers serve nothing that the catalogue lists: deployments
-    have names of the operator's own, and so has a server of their own."""
+    """The error when the configured providers serve no listed model: an operator's own deployments and
+    servers have names of their own."""
     access = settings.provider_access()
     provider = access.get("azure") or next(iter(access.values()), None)
     if provider is None:
@@ -430,7 +430,7 @@ def _reasoning(entry: ModelEntry, reasoning_of: Callable[[str], Reasoning]) -> R
 
 
 def _ollama_entries(settings: Settings) -> list[ModelEntry]:
-    """Models on the operator's own machine: what they cost is their electricity, so 0 here."""
+    """Models on the operator's own machine: they cost only electricity, so 0 here."""
     return [
         ModelEntry(
             id=f"ollama/{name}",

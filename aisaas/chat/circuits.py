@@ -4,8 +4,8 @@ After FAILURES failures in a row its circuit opens. While it is open, the other 
 before its own. When OPEN_SECONDS are over, one call may try it again (half-open): a success closes the
 circuit, a failure keeps it open for twice as long, up to MOST_SECONDS.
 
-A circuit only changes the order. A call whose models are all in trouble asks them as if nothing were, so
-a mistaken circuit never refuses anybody. State is of this process and as large as the providers are many.
+A circuit only changes the order. A call whose models are all in trouble tries them in the usual order,
+so a mistaken circuit never refuses a user. State is per process, one entry per provider.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aisaas.language_models import Model
 FAILURES = 3
 OPEN_SECONDS = 30.0
 MOST_SECONDS = 480.0
-# The request's own fault, or ours: they say nothing of the provider.
+# The request's own fault, or ours: they say nothing about the provider.
 NOT_THEIRS = frozenset(
     {"BadRequestError", "ContextWindowExceededError", "ContentPolicyViolationError", "overrun"}
     | {"UnprocessableEntityError", "UnsupportedParamsError", "adapter", "switched_off"}
@@ -53,7 +53,7 @@ class Circuits:
     def failed(self, model: Model, kind: str) -> None:
         if kind in NOT_THEIRS:
             return
-        # A model that the provider doesn't have says nothing of its others.
+        # A model that the provider doesn't have says nothing about its other models.
         name = _own(model) if kind == MODEL_GONE else model.provider
         circuit = self._circuits.setdefault(name, _Circuit())
         circuit.failures += 1
@@ -70,7 +70,7 @@ class Circuits:
         )
 
     def not_closed(self) -> Sequence[CircuitState]:
-        """Those that are open, or half-open: a call may try them after that many seconds."""
+        """Open and half-open circuits, with the seconds until a call may try them."""
         now = self._clock()
         found: list[CircuitState] = []
         for name, circuit in self._circuits.items():
@@ -86,7 +86,7 @@ class Circuits:
         for name in (model.provider, _own(model)):
             circuit = self._circuits.get(name)
             if circuit is not None and circuit.until:
-                # Half-open: this call tries it, and others wait for what comes of it.
+                # Half-open: this call tries it, and others wait for the result.
                 circuit.until = self._clock() + circuit.seconds
         return True
 

@@ -40,7 +40,7 @@ class Conversations:
     async def list(
         self, principal: Principal, *, before: Moment | None = None, limit: int = 50
     ) -> Page[Conversation, datetime, UUID]:
-        """The most recently used conversations, or those behind a place in the list."""
+        """The most recently used conversations, or those after a cursor."""
         limit = min(limit, PAGE_LIMIT)
         async with self._as(principal) as session:
             return await store.list_conversations(
@@ -78,7 +78,7 @@ class Conversations:
             )
             if conversation is None:
                 raise NotFound
-            # One more than asked for tells whether there is an older page.
+            # One more than requested shows whether there is an older page.
             newest = await store.newest_messages(
                 session, conversation_id, before=before, limit=limit + 1
             )
@@ -100,11 +100,11 @@ class Conversations:
         return clean
 
     async def set_model(self, principal: Principal, conversation_id: UUID, model_id: str) -> None:
-        """Which model the conversation goes on with; whether it may, a call decides.
+        """Set the model the conversation continues with; each call checks that it is allowed.
 
         Raises:
-            ModelUnavailable: no model is called like that.
-            NotFound: there is no such conversation of theirs.
+            ModelUnavailable: there is no model with this id.
+            NotFound: the user has no such conversation.
         """
         if UNSENDABLE.search(model_id):
             raise ModelUnavailable
@@ -117,17 +117,17 @@ class Conversations:
     async def set_effort(
         self, principal: Principal, conversation_id: UUID, effort: Effort | None
     ) -> None:
-        """How much the model is asked to think from now on; a model that doesn't take it isn't asked.
+        """Set the thinking effort from now on; models that don't support it ignore it.
 
         Raises:
-            NotFound: there is no such conversation of theirs.
+            NotFound: the user has no such conversation.
         """
         async with self._as(principal) as session:
             if not await store.set_effort(session, principal.user_id, conversation_id, effort):
                 raise NotFound
 
     async def delete(self, principal: Principal, conversation_id: UUID) -> None:
-        """Gone from sight at once, for good after a while (chat/retention.py)."""
+        """Hide it at once; it is deleted for good later (chat/retention.py)."""
         await self._set_deleted(principal, conversation_id, deleted=True)
 
     async def restore(self, principal: Principal, conversation_id: UUID) -> None:

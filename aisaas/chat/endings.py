@@ -1,7 +1,7 @@
 """How a reply ended: the message its reader sees, and the status of its stream.
 
-A provider that says why it ended has ended; what it says and what came decide. docs/billing.md has what
-each ending costs.
+A reply is over once the provider says why; its reason and the received text decide the ending.
+docs/billing.md says what each ending costs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from aisaas.billing.ledger.models import Outcome
 from aisaas.chat.models import Ending
 
-# What providers say of their end, as LiteLLM words it; everything else is an end as it should be.
+# Finish reasons in LiteLLM's words; all others are a normal end.
 LENGTH = "length"
 FILTERED, REFUSED = "content_filter", "refusal"
 
@@ -25,7 +25,7 @@ class Ended:
 
 
 def ended(finish: str, *, has_text: bool, thought: bool) -> Ended:
-    """By the provider's word.
+    """The ending by the provider's finish reason.
 
     Args:
         finish: the reason it gave.
@@ -44,7 +44,7 @@ def ended(finish: str, *, has_text: bool, thought: bool) -> Ended:
     return Ended("empty", "failed", "empty")
 
 
-# Of an end that no provider has announced.
+# Endings without a finish reason from the provider.
 UNANNOUNCED: Mapping[Outcome, Ending] = {
     "done": "complete",
     "stopped": "stopped",

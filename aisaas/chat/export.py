@@ -1,7 +1,7 @@
-"""Everything a user has here, for themselves: their account and all their conversations.
+"""A user's export of their own data: their account and all their conversations.
 
-JSON Lines: an object a line, each with its `kind` (`account`, `conversation`, `message`). A
-conversation comes before its messages, which come in their order.
+JSON Lines: one object per line, each with its `kind` (`account`, `conversation`, `message`). A
+conversation comes before its messages, which are in order.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Export:
         self._user = user
 
     async def lines(self, principal: Principal) -> AsyncIterator[str]:
-        """Raises Unavailable, also in the middle: then the export ends without its last line."""
+        """May raise Unavailable midway: then the export ends without its last line."""
         yield _line(
             "account",
             id=principal.user_id,

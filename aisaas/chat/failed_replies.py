@@ -17,13 +17,13 @@ from aisaas.billing.reservations.relations import RESERVATIONS
 
 DAYS = 30
 LINES = 30
-# Replies that are looked through for those that failed.
+# The newest replies that are searched for failed ones.
 LOOKED_THROUGH = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class FailedReply:
-    """A reply that ended in an error: which, of what model, why, when."""
+    """A reply that ended in an error: its model, the reason and the time."""
 
     message_id: UUID
     conversation_id: UUID
@@ -35,7 +35,7 @@ class FailedReply:
 
 
 async def failed_replies(session: AsyncSession, user_id: UUID) -> Sequence[FailedReply]:
-    """By way of their reservations: those are indexed by user, and messages only by conversation."""
+    """Found through their reservations, which are indexed by user; messages only by conversation."""
     rows = await session.execute(
         text(
             f"""

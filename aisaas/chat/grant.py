@@ -1,7 +1,7 @@
-"""The part of a completion that fits its grant: no reply exceeds its reservation, whatever the provider sends.
+"""The part of a completion that fits its grant: no reply exceeds its reservation, whatever is sent.
 
-Counting all of a text with each piece of it would take longer with each piece. So only the end of it is
-counted again, and only when it may have passed the grant: a token has at least one byte.
+Counting the whole text with each piece would take longer every time. So only its end is recounted,
+and only when it may have passed the grant: a token has at least one byte.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-# More than this is counted for good, up to the last place where no tokenizer joins two words.
+# Text beyond this is counted for good, up to the last place where no tokenizer joins two words.
 OPEN_CHARS = 2000
 BETWEEN_WORDS = re.compile(r"(?<=[^\W_])(?= [^\W\d_])")
-# Text without such a place, like a long line of one letter, is counted for good as it is.
+# Text without such a place, like one letter repeated, is counted for good as it is.
 OPEN_AT_MOST_CHARS = 8000
-# Of a large piece, so much is looked at in one step.
+# A large piece is processed in steps of this size.
 PIECE_CHARS = 500
 
 
@@ -23,10 +23,10 @@ class Grant:
 
     def __init__(self, tokens: int, count_tokens: Callable[[str], int]) -> None:
         self._count = count_tokens
-        # Tokens that remain after the text that is counted for good; `_open` follows that text.
+        # Tokens that remain after the text counted for good; `_open` follows that text.
         self._left = tokens
         self._open = ""
-        # So many bytes can't pass the grant, whatever tokens they are.
+        # This many bytes can't pass the grant, whatever their tokens are.
         self._safe = tokens
         self._spent = False
 

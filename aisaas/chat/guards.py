@@ -1,7 +1,7 @@
-"""The guards: everything that must say yes before a provider hears of a call.
+"""The guards: every check a call must pass before it reaches a provider.
 
 GUARDS run in order, cheap and pure first, writing last. Each returns what the next ones need or
-raises a refusal; whatever refuses leaves nothing consumed. This is the only module that constructs
+raises a refusal; a refusal leaves nothing consumed. This is the only module that constructs
 `Admitted`, and the model port takes nothing else.
 """
 
@@ -49,17 +49,17 @@ from aisaas.observe.tracing import span
 
 log = logging.getLogger(__name__)
 
-# More messages than these are never read back into a prompt; the reply says so.
+# A prompt never includes more messages than this; the reply says so.
 HISTORY_MESSAGES = 400
-# Counting the tokens of more text than this takes so long that others would wait for it.
+# Counting the tokens of more text than this would block other users.
 COUNTED_AT_ONCE = 20_000
-# What a model may think besides its answer, in tokens, by the effort it is asked for; one that thinks
-# by itself gets what `medium` gets. Claude's budgets are within them (adapters/litellm_reasoning.py).
+# Tokens a model may think in addition to its answer, by requested effort; one that thinks by itself
+# gets what `medium` gets. Claude's budgets are within them (adapters/litellm_reasoning.py).
 THINKING_TOKENS: Mapping[Effort, int] = {"none": 0, "low": 2048, "medium": 8192, "high": 24_576}
-# An answer shorter than this is not worth starting; a title is.
+# A shorter answer is not worth starting; a title is.
 MIN_REPLY_TOKENS = 16
 MIN_TITLE_TOKENS = 8
-# More changes than these while a call stands at the door are somebody's mistake.
+# More model changes than this during one admission are an admin's mistake.
 LOOKS_AT_MODELS = 3
 # Control characters that no message needs (tab and line breaks stay), and halves of surrogate pairs.
 UNSENDABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -67,7 +67,7 @@ UNSENDABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class AdmissionContext:
-    """What the guards ask."""
+    """What the guards depend on."""
 
     user: UserDatabase
     quota: Quota
@@ -89,7 +89,7 @@ class ReplyRequest:
     text: str
     model_id: str
     conversation_id: UUID | None
-    # The question that is answered once more; None for a new one.
+    # The question to answer again; None for a new one.
     question_id: UUID | None = None
     message_id: UUID | None = None
     max_tokens: int | None = None
@@ -97,14 +97,14 @@ class ReplyRequest:
     effort: Effort | None = None
     # The effort is the conversation's.
     effort_as_stored: bool = False
-    # What there is of the reply, if the model is to go on with it.
+    # The reply so far, if the model should continue it.
     continued: str = ""
     request_id: UUID = field(default_factory=uuid4)
     thread: Thread | None = None
     models: tuple[Model, ...] = ()
     models_revision: int = 0
     prompt: prompts.Prompt | None = None
-    # Tokens to reserve for the prompt, whichever of the models answers.
+    # Tokens to reserve for the prompt, for any of the models.
     prompt_estimate: int = 0
 
 
@@ -131,7 +131,7 @@ async def conversation_is_theirs(context: AdmissionContext, call: ReplyRequest) 
         return call
     user_id = call.principal.user_id
     conversation_id, question_id = call.conversation_id, call.question_id
-    # One more than is read tells whether there are others.
+    # One more than needed shows whether there are others.
     wanted = store.read_thread(user_id, conversation_id, question_id, limit=HISTORY_MESSAGES + 1)
     try:
         thread = await context.user.fetch_as(user_id, wanted)
@@ -163,7 +163,7 @@ async def model_allowed_and_priced(context: AdmissionContext, call: ReplyRequest
     plan = context.quota.plan_of(call.principal)
     await context.live.up_to(call.principal.models_revision)
     if (succession := context.catalogue.succession(call.model_id)) is not None:
-        # The page offers the successor; nobody is moved to another model unasked.
+        # The page offers the successor; users are never moved to another model by themselves.
         raise ModelRetired(
             f"{succession.label} has been retired, so this reply can't be continued. Send a message "
             "with another model instead."
@@ -173,7 +173,7 @@ async def model_allowed_and_priced(context: AdmissionContext, call: ReplyRequest
     model = context.catalogue.find(call.model_id, plan.id)
     if model is None:
         raise ModelUnavailable
-    # A fallback must be allowed to this user as well, whoever stands in.
+    # A fallback must be allowed on this user's plan as well.
     chain = [m for m in context.catalogue.with_fallbacks(model) if plan.id in m.plans]
     return replace(call, models=tuple(chain), models_revision=context.catalogue.revision)
 
@@ -226,7 +226,7 @@ async def fits_the_context_window(context: AdmissionContext, call: ReplyRequest)
 
 
 def thinking_tokens(model: Model, effort: Effort | None) -> int:
-    """What a model may think besides its answer."""
+    """Tokens a model may think in addition to its answer."""
     if not model.thinks(effort):
         return 0
     taken = effort if effort in model.reasoning.efforts else None
@@ -257,9 +257,9 @@ async def _built(
 
 
 async def within_rates(context: AdmissionContext, call: ReplyRequest) -> ReplyRequest:
-    """Counts the request. From here on, a refusal must give it back (see `admit`)."""
+    """Counts the request. From here on, a refusal must release it (see `admit`)."""
     if call.purpose != "reply":
-        # Nobody asks for a title: there is one for each conversation at most.
+        # Users don't request titles: there is at most one per conversation.
         return call
     plan, principal = context.quota.plan_of(call.principal), call.principal
     own_minute, own_day = principal.requests_per_minute, principal.requests_per_day
@@ -306,7 +306,7 @@ async def admit(context: AdmissionContext, call: ReplyRequest) -> tuple[ReplyReq
         try:
             return await _admit(context, asked)
         except ModelsChanged:
-            # It may be sold no more, or at another price: everything is asked once more.
+            # The model may be gone, or its price changed: run all guards again.
             await context.live.read()
     raise Unavailable
 
@@ -332,12 +332,12 @@ async def _admit(context: AdmissionContext, call: ReplyRequest) -> tuple[ReplyRe
         min_tokens=MIN_REPLY_TOKENS if call.purpose == "reply" else MIN_TITLE_TOKENS,
         period=running(call.principal),
         limits=context.quota.limits_of(call.principal),
-        # A title is short, and there is one for each conversation at most.
+        # A title is short, and there is at most one per conversation.
         parallel=(call.principal.parallel_replies or plan.parallel_replies)
         if call.purpose == "reply"
         else None,
         free_tier=not plan.metered,
-        # Asked once more where it counts: the principal may be minutes old when a title is made.
+        # Checked again here: the principal may be minutes old when a title is made.
         switches=scopes_of(plan=plan.id, model=call.models[0].id, provider=call.models[0].provider),
         models_revision=call.models_revision,
     )

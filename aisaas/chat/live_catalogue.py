@@ -1,10 +1,10 @@
-"""Keeps this process's catalogue in step with what admins changed, in whichever process.
+"""Keeps this process's catalogue in step with the admins' changes, made in any process.
 
-Each change has a number. A principal comes with the newest (read in the same round trip), and a
-reservation is refused by the database when its caller doesn't know the newest: so nothing is called
-by an older price, and nothing is asked for again while nothing changes.
+Each change has a number. A principal carries the newest (read in the same round trip), and the
+database refuses a reservation whose caller doesn't know the newest: so no call uses an older price,
+and nothing is read again while nothing changes.
 
-Outage: without the database the catalogue stays as it is, and nothing is reserved anyhow.
+Outage: without the database the catalogue stays as it is, and nothing is reserved anyway.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class LiveCatalogue:
         self._source = source
 
     async def up_to(self, revision: int) -> None:
-        """Know what is known under this number.
+        """Catch up to this revision.
 
-        Raises Unavailable when that has to be read and the database does not answer.
+        Raises Unavailable when it has to be read and the database does not answer.
         """
         if revision != self._catalogue.revision:
             await self.read()
 
     async def read(self) -> None:
-        """Know the newest. Raises Unavailable without the database."""
+        """Read the newest. Raises Unavailable without the database."""
         try:
             async with self._database.transaction() as session:
                 lineup = await self._source.read(session)

@@ -27,8 +27,8 @@ from aisaas.db.columns import (
 from aisaas.language_models import Effort
 
 ReplyStatus = Literal["streaming", "done", "stopped", "interrupted", "failed"]
-# How a reply ended, as its reader is told: `limit` is that of its length, `only_thinking` an end before
-# the first word, `cut` one by a failure or a shutdown after something had come.
+# How a reply ended, as shown to its reader: `limit` is the length limit, `only_thinking` an end before
+# the first word, `cut` a failure or a shutdown after the first output.
 Ending = Literal[
     "complete",
     "limit",
@@ -60,7 +60,7 @@ class Conversation(Table, table=True):
     user_id: UUID
     title: str = "New Conversation"
     model: str
-    # How much the model is asked to think; None leaves it to the model.
+    # The requested thinking effort; None leaves it to the model.
     effort: str | None = None
     last_message_at: datetime = Field(sa_column_kwargs=NOW)
     deleted_at: datetime | None = None
@@ -129,14 +129,14 @@ class Message(Table, table=True):
     overage_usd: Decimal | None = Field(default=None, sa_type=sa.Numeric(12, 6))
     history_cut: int = 0
     error_code: str | None = None
-    # None for a question, for a reply that runs, and for one that ended before endings were stored.
+    # None for a question, a running reply, and one that ended before endings were stored.
     ending: str | None = None
     # What the model thought; never part of a prompt.
     thinking: str = ""
     thinking_tokens: int | None = None
-    # None where it didn't think.
+    # None if it didn't think.
     thinking_seconds: int | None = None
-    # Characters that were there when the last call began to add to it.
+    # Its length in characters when the last call began to continue it.
     continued_from: int = 0
     created_at: datetime = Field(sa_column_kwargs=filled("clock_timestamp()"))
     updated_at: datetime = Field(sa_column_kwargs=NOW)

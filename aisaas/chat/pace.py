@@ -1,4 +1,4 @@
-"""When the text of one attempt at a provider came."""
+"""When the text of one attempt at a provider arrived."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Pace:
         self.said(text)
 
     def attempt(self, model: Model, kind: str, usage: Usage | None) -> Attempt:
-        """What there is to tell of it, now that it has ended with `kind`."""
+        """The finished attempt, which ended with `kind`."""
         first = self._first
         return Attempt(
             provider=model.provider,
@@ -43,11 +43,11 @@ class Pace:
         )
 
     def _tokens(self, usage: Usage | None) -> int:
-        """Of what came after the first piece: how long that took to be written, nobody knows."""
+        """Tokens after the first piece: how long the first took to write is unknown."""
         if usage is None or not self._chars:
             return 0
-        # What a model thought without a word took its time before the first piece.
+        # Hidden thinking took its time before the first piece.
         hidden = 0 if self._thought else usage.thinking_tokens
-        # A report may be nonsense; a token has a character at least.
+        # A report may be nonsense; a token has at least one character.
         written = min(max(usage.completion_tokens - hidden, 0), self._chars)
         return written * (self._chars - self._first_chars) // self._chars

@@ -29,22 +29,22 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A call that every guard let through, and the reservation that pays for it.
+    """A call that passed every guard, and the reservation that pays for it.
 
-    `models` are what may be called, in order: the one asked for, then its fallbacks; the
-    reservation's money covers the dearest of them. `max_tokens` bounds the completion, thinking
-    included. `effort` is for the models that take it; the others think as they do by themselves.
+    `models` may be called, in order: the requested one, then its fallbacks; the reservation's money
+    covers the most expensive of them. `max_tokens` bounds the completion, thinking included.
+    `effort` is for models that support it; the others think as they do by default.
     """
 
     request_id: UUID
     user_id: UUID
-    # The session it was asked from: when that one ends, so does the call.
+    # The session that made the call: when it ends, so does the call.
     session_id: UUID
     purpose: Purpose
     plan: str
     models: tuple[Model, ...]
     prompt: tuple[Turn, ...]
-    # The best count of the prompt, charged when the provider's own never came.
+    # The best count of the prompt, charged if the provider's own never arrives.
     prompt_count: int
     max_tokens: int
     history_cut: int
@@ -98,8 +98,8 @@ class LanguageModel(Protocol):
         ...
 
     def heard_at(self, request_id: UUID) -> float | None:
-        """When anything at all last came for a call that runs, by the event loop's clock: text, or
-        what keeps a connection alive. None before the first."""
+        """When data last arrived for a running call, by the event loop's clock: text, or a keep-alive.
+        None before the first."""
         ...
 
     def facts_of(self, upstream: str) -> ModelFacts:
@@ -141,12 +141,12 @@ class ReplyLog(Protocol):
     """Text of running replies, outside the process: for other processes and for recovery."""
 
     async def append(self, message_id: UUID, entries: Sequence[LogEntry]) -> bool:
-        """Add text; False when the log hasn't the reply's beginning, or no facts: what was there before
-        is lost, and has to be noted and appended again. Without entries it only looks. An entry at
-        offset 0 has all of the reply's text so far.
+        """Add text; False when the log lacks the reply's beginning or its facts: earlier data is lost,
+        and has to be noted and appended again. Without entries it only checks. An entry at offset 0
+        has all of the reply's text so far.
 
         Raises:
-            DependencyError: nobody knows what was added; it may be appended again.
+            DependencyError: it is unknown what was added; it may be appended again.
         """
         ...
 
@@ -159,13 +159,13 @@ class ReplyLog(Protocol):
     async def read(self, message_id: UUID) -> LoggedReply | None: ...
 
     def follow(self, message_id: UUID, offset: int) -> AsyncIterator[LogEntry]:
-        """Text from `offset` on and without a gap, until the reply is closed."""
+        """Text from `offset` on, without gaps, until the reply is closed."""
         ...
 
     async def forget(self, message_id: UUID) -> None:
-        """Nothing that was logged before is there any more, text or facts."""
+        """Remove everything logged before, text and facts."""
         ...
 
     async def close(self, message_id: UUID) -> None:
-        """No more text comes; followers end, and the log expires soon."""
+        """End the log: followers end, and it expires soon."""
         ...

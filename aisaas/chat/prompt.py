@@ -5,7 +5,7 @@ A turn is a question with its answer, and is never split. Of several answers to 
 
 Two counts are made of a prompt. `count` is the best estimate, and what an aborted call is charged.
 `upper_estimate` is what is reserved: no tokenizer here knows every vendor's rule, so it takes the
-dearer of two rules and a tenth more.
+higher of two rules plus a tenth.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SYSTEM_TEXT = (
     "You are a helpful assistant. Answer clearly and to the point, in the language of the "
     "question. Use Markdown where it helps; write formulas as LaTeX between $ or $$."
 )
-# What a reply that reached its limit goes on after.
+# Asks the model to continue a reply that reached its limit.
 CONTINUE_TEXT = (
     "Your reply was cut off because it reached its length limit. Continue it exactly where it stopped: "
     "repeat nothing, add no introduction, and close any list, table or code block that is still open."
@@ -76,7 +76,7 @@ def build(
         history: the conversation so far, oldest first, without the question.
         budget: tokens of the context window that the prompt may take, by the upper estimate.
         earlier: how many messages came before `history`; they are left out.
-        continued: what there is of the answer, if the model is to go on with it.
+        continued: the answer so far, if the model should continue it.
     """
     system = Turn("system", SYSTEM_TEXT, count_tokens(SYSTEM_TEXT))
     asked = [question]
@@ -91,7 +91,7 @@ def build(
     first = len(groups)
     while first > 0:
         group = groups[first - 1]
-        # What is too long whatever its tokens are needn't be counted.
+        # Text that is too long by its length alone needn't be counted.
         if _with_safety(estimate + sum(map(_least, group))) > budget:
             break
         turns = [_turn(message, count_tokens) for message in group]
@@ -108,14 +108,14 @@ def build(
 
 
 def _least(message: HistoryMessage) -> int:
-    """Of a message's upper estimate, what is known without counting its tokens."""
+    """The part of a message's upper estimate that is known without counting its tokens."""
     by_length = math.ceil(len(message.content.encode()) / CHARS_PER_TOKEN)
     return max(message.token_count, by_length) + MESSAGE_OVERHEAD
 
 
 def _turn(message: HistoryMessage, count_tokens: Callable[[str], int]) -> Turn:
     speaker: Speaker = "user" if message.role == "user" else "assistant"
-    # Nobody has counted a message whose reply did not settle in the ordinary way.
+    # A message is not counted yet if its reply did not settle normally.
     return Turn(speaker, message.content, message.token_count or count_tokens(message.content))
 
 
@@ -135,6 +135,6 @@ def _groups(history: Sequence[HistoryMessage]) -> list[list[HistoryMessage]]:
 
 
 def _without_question(history: Sequence[HistoryMessage]) -> int:
-    """Answers whose question came before what is read; they are left out with it."""
+    """Leading answers whose question is older than the history; they are left out with it."""
     questions = {message.id for message in history if message.role == "user"}
     return sum(m.role == "assistant" and m.reply_to not in questions for m in history)

@@ -20,9 +20,8 @@ DAY = 86_400
 
 @dataclass(frozen=True, slots=True)
 class RateDecision:
-    """`limited_by` is None when the request may go on; else `retry_after` seconds are to be waited,
-    until `retry_at` by the limiter's clock: ours may be wrong, and nobody would be let in any sooner for
-    it."""
+    """`limited_by` is None when the request may proceed; otherwise wait `retry_after` seconds, until
+    `retry_at` by the limiter's clock: ours may be wrong, and only the limiter's decides."""
 
     limited_by: Literal["minute", "day"] | None
     retry_after: float = 0.0
@@ -41,13 +40,13 @@ class Rates:
         if full is None:
             return RateDecision(None)
         minute, day = full.waits
-        # Whatever the day says, nobody has to know before the minute is over.
+        # The day's limit doesn't matter to the user before the minute is over.
         if minute:
             return RateDecision("minute", minute, full.after(minute))
         return RateDecision("day", day, full.after(day))
 
     async def release(self, user_id: UUID, request_id: UUID) -> None:
-        """Give back what a request that was refused later had taken."""
+        """Release what a request took that was refused later."""
         await self._limiter.release(request_id, _windows(user_id, RateLimits(0, 0)))
 
 

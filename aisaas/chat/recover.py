@@ -1,12 +1,12 @@
 """Replies whose process is gone: settled from the log, exactly once.
 
-Claiming renews the lease for the claimer, so several processes share the work, and one that dies
-here leaves it to the next. What was produced is charged; what was shown is kept. One that can't be
-settled ends for its readers, waits for its next try, and keeps no other from its turn.
+Claiming renews the lease for the claimer, so several processes share the work, and if one dies here
+the next takes over. What was produced is charged; what was shown is kept. A reply that can't be
+settled ends for its readers, waits for a retry, and doesn't block others.
 
-A lease that ran out while the database was away says nothing: its process could not renew it. So the
-job takes nothing over before the database has answered for STEADY_SECONDS on end, which is when
-whoever is alive has renewed.
+A lease that ran out while the database was down proves nothing: its process could not renew it. So
+the job takes nothing over before the database has answered for STEADY_SECONDS in a row; by then every
+live process has renewed its leases.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from aisaas.prices import Price
 log = logging.getLogger(__name__)
 
 BATCH = 20
-# A reply that streams without a reservation this long after its start belongs to nobody.
+# A reply still streaming without a reservation this long after its start is orphaned.
 ORPHAN_SECONDS = 120
-# Whoever is alive has renewed by then: it tries every half second, and each try takes 2.5 s at most.
+# A live process has renewed by then: it tries every half second, and each try takes at most 2.5 s.
 STEADY_SECONDS = 7.0
-# Without a look for longer than this, nobody knows whether the database was there all the time.
+# After a longer gap between checks, the database may have been down in between.
 GAP_SECONDS = 4.0
-# A look that takes longer may have waited for a database that hung.
+# A check that takes longer may have waited for a database that hung.
 PROMPT_SECONDS = 1.0
 JOB = "recover_replies"
 
@@ -93,8 +93,8 @@ class Recovery:
             until: by the database's clock; nothing is taken over later than that.
 
         Raises:
-            DependencyError: the database or the log is away. What is not settled now is later:
-                without the log, nobody can tell what was shown, so nothing is closed.
+            DependencyError: the database or the log is down. The rest is settled later: without the
+                log it is unknown what was shown, so nothing is closed.
         """
         async with self._service.transaction() as session:
             abandoned = await reservations_store.claim_abandoned(session, BATCH, until=until)

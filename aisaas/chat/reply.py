@@ -1,16 +1,16 @@
-"""One running reply: from the model to the log, to whoever follows, to its settling.
+"""One running reply: from the model to the log, to its followers, to its settling.
 
 A reply belongs to this process and to its message, not to a tab. A pump task owns the upstream
 call, so that stopping cancels exactly that. Text becomes visible to followers only after it was
-appended to the reply log: what somebody saw survives this process.
+appended to the reply log: what a user saw survives this process.
 
-Thinking is a second text of the reply, logged and followed like the first. It is life: while the model
-thinks, or anything else comes from the provider, the first word is waited for, up to a limit of its own.
+Thinking is a second text of the reply, logged and followed like the first. It is a sign of life: while
+the model thinks, or anything else arrives, we wait for the first word, up to a separate limit.
 
-Outages: without Redis in the middle of a reply the text goes on to followers here, and only a crash
-before Redis is back could lose it; a Redis that comes back empty gets all of it once more. A failing
-provider is replaced by the next admitted model until the first text or thought; after it, what came is
-kept and the reply is interrupted.
+Outages: if Redis goes down during a reply, followers here still get the text, and only a crash before
+Redis is back could lose it; a Redis that comes back empty gets the whole text again. A failing provider
+is replaced by the next admitted model until the first text or thought; after that, the received text
+is kept and the reply is interrupted.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ class ReplyParts:
     settler: Settler
     model: LanguageModel
     log: ReplyLog
-    # How long anything at all, and then the next sign of it, is waited for.
+    # How long to wait for a first sign of life, and then for each next one.
     first_token_seconds: float
-    # How long text is waited for while there are signs of life, or a model thinks in silence.
+    # How long to wait for text while there are signs of life, or a model thinks in silence.
     thinking_seconds: float
     # The longest pause within text.
     token_gap_seconds: float
     circuits: Circuits
-    # Is told of each attempt at a provider.
+    # Called with each attempt at a provider.
     attempted: Callable[[Attempt], None]
 
 
@@ -79,7 +79,7 @@ class _End:
 
 
 class _Stop:
-    """Somebody asked for the end."""
+    """A request to end the reply."""
 
     def __init__(self, outcome: Outcome, reason: str | None = None) -> None:
         self.outcome: Outcome = outcome
@@ -299,7 +299,7 @@ class RunningReply:
                     self._parts.model.heard_at(self.admitted.request_id) or 0.0,
                 )
                 if loop.time() > deadline + LATE_SECONDS:
-                    # Nobody listened meanwhile: what has come is still to be read.
+                    # This loop ran late: data that arrived may still be unread.
                     self._heard_at = loop.time()
                 if loop.time() < self._deadline():
                     continue
@@ -365,7 +365,7 @@ class RunningReply:
             async with aclosing(self._parts.model.stream(self.admitted, model)) as chunks:
                 async for chunk in chunks:
                     queue.put_nowait(chunk)
-                    # What is buffered comes without waiting: everybody else gets a turn as well.
+                    # Buffered chunks arrive without waiting: let other tasks run in between.
                     await asyncio.sleep(0)
         except ProviderError as caught:
             error = caught

@@ -159,9 +159,9 @@ class RunningReplies:
                 reply.mark_lease_lost()
 
     async def shut_down(self, grace_seconds: float) -> None:
-        """Let replies finish, then settle what is left as interrupted, all of it within the grace.
+        """Let replies finish, then settle the rest as interrupted, all within the grace period.
 
-        Whoever calls it again, as the server does after the signal, has what is left of that time.
+        A second call, as the server makes after the signal, gets the rest of that time.
         """
         self._draining.begin()
         now = asyncio.get_running_loop().time

@@ -56,8 +56,8 @@ ADMISSIONS_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """The ids of what a call will store. Those of a named attempt are the same each time, so the
-    primary keys tell that it was there before."""
+    """The ids of what a call will store. A named attempt gets the same ids each time, so the primary
+    keys reveal a repeat."""
 
     conversation: UUID = field(default_factory=uuid4)
     question: UUID = field(default_factory=uuid4)
@@ -65,7 +65,7 @@ class _Names:
 
     @classmethod
     def of(cls, user_id: UUID, attempt: str) -> _Names:
-        # Under the user's own id: a name that is known to somebody else leads nowhere.
+        # Under the user's own id: another user can't use a name they learned.
         return cls(*(uuid5(user_id, f"{kind}:{attempt}") for kind in ("chat", "asked", "reply")))
 
 
@@ -130,9 +130,9 @@ class Chat:
         """Send a message and start its reply; a new conversation when no id is given.
 
         Args:
-            effort: how much the model is asked to think; None leaves it to the model.
-            attempt: the sender's name for this attempt. Whoever gets no answer may send it again:
-                the second of the same name is the first, whenever and wherever it arrives.
+            effort: the requested thinking effort; None leaves it to the model.
+            attempt: the sender's name for this attempt. A client without a response may send it
+                again: a repeat with the same name is the same call, whenever and wherever it arrives.
 
         Raises:
             Refusal: nothing was stored and nothing was consumed.
@@ -313,7 +313,7 @@ class Chat:
             try:
                 return await asyncio.shield(task)
             except DependencyError:
-                # Whoever owns the task has it in the log; the conversation keeps its first title.
+                # The task's owner logs it; the conversation keeps its first title.
                 return None
         return found.title if found.title != UNTITLED else None
 
@@ -451,11 +451,11 @@ class Chat:
                 pass
             produced = reply.produced
             if produced is None or produced.outcome == "failed" or is_blank(produced.text):
-                # Whoever got no answer isn't charged for a title; the next answer brings one.
+                # A user without an answer isn't charged for a title; the next answer makes one.
                 return None
             async with aclosing(self._parts.ended([call.principal.session_id])) as ended:
                 async for _ in ended:
-                    # Whoever was signed out or shut out meanwhile causes no more calls.
+                    # A user who was signed out or suspended by now causes no more calls.
                     return None
             return await make_title(self._title_parts, call.principal, conversation_id, call.text)
 

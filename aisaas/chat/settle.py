@@ -1,18 +1,19 @@
 """Settling: one transaction for the reply's text, the ledger, the outbox and the reservation.
 
-Whoever closes the reservation writes; everybody who comes later (a retry after a lost answer, the
+The process that closes the reservation writes; any later one (a retry after a lost response, the
 recovery of another process) finds it closed and writes nothing. So a reply is booked exactly once.
 
 What is charged, by how the reply ended:
 - the provider reported usage and finished: the provider's counts;
-- stopped or cut: its prompt count if it came, else our count of the prompt, plus the counted text;
+- stopped or cut: its prompt count if it arrived, else our count of the prompt, plus the counted text;
 - no text through the provider's fault: nothing.
 
-Counts that can't be are replaced by our own (reports.py), and nothing is charged beyond the reservation
-(billing/reservations/quota.py). What a provider may bill beyond the charge is recorded with it (billing/ledger/losses.py).
+Impossible counts are replaced by our own (reports.py), and nothing is charged beyond the reservation
+(billing/reservations/quota.py). What a provider may bill beyond the charge is recorded with it
+(billing/ledger/losses.py).
 
-What was used is booked whatever the text is: a reply that can't be stored as it came is stored plainer,
-then as a reply without text, and at the very last the ledger's line goes without its reply.
+Usage is booked whatever the text is: a reply that can't be stored as it came is stored simplified,
+then without text, and as a last resort the ledger's line is written without its reply.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Counts:
     completion_tokens: int
     counted_by: str
     issues: frozenset[Issue] = frozenset()
-    # What else the provider told apart.
+    # What else the provider reported separately.
     thinking_tokens: int = 0
     cache_write_tokens: int = 0
     cache_write_1h_tokens: int = 0
@@ -235,7 +236,7 @@ def bills(
 class Owed:
     """A call to be settled, by the process that made it or by one that found it abandoned.
 
-    `history_cut` and `question_tokens` are None where whoever settles doesn't know them.
+    `history_cut` and `question_tokens` are None if the settling process doesn't know them.
     """
 
     request_id: UUID
@@ -294,7 +295,7 @@ class Settler:
         conversation_id: UUID | None,
         message_id: UUID | None,
     ) -> bool:
-        """Book a call, and end its reply if it has one. False when somebody else had settled it.
+        """Book a call, and end its reply if it has one. False when it was already settled.
 
         Keeps trying while the database is away, for as long as this process lives; after that the
         reservation's lease runs out and the recovery settles from the log.
@@ -396,7 +397,7 @@ class Settler:
         raise AssertionError("unreachable")
 
     async def end_unbooked(self, message_id: UUID, text: str) -> None:
-        """End a reply for its readers although its call can't be booked; that is tried again later.
+        """End a reply for its readers although its call can't be booked; booking is retried later.
 
         Raises DependencyError.
         """
@@ -440,7 +441,7 @@ class Settler:
             return await store.resume_reply(session, user_id, message_id, len(text))
 
     async def _count(self, text: str) -> int:
-        """Tokens of a text; whatever text it is, and without holding anybody up."""
+        """Tokens of any text, without blocking the event loop."""
         try:
             if len(text) <= COUNTED_AT_ONCE:
                 return self._count_tokens(text)

@@ -298,7 +298,7 @@ class Ending:
     status: str
     answered_by: str | None
     token_count: int
-    # Tokens of the question; None when whoever settles doesn't know.
+    # Tokens of the question; None if the settling process doesn't know.
     question_tokens: int | None
     prompt_tokens: int
     completion_tokens: int
@@ -349,7 +349,7 @@ async def end_reply(session: AsyncSession, ending: Ending) -> None:
 async def find_orphans(
     session: AsyncSession, older_than_seconds: float, limit: int
 ) -> Sequence[UUID]:
-    """Replies that stream for nobody: their reservation is closed or was never there."""
+    """Orphaned streaming replies: their reservation is closed or never existed."""
     rows = await session.execute(
         text(
             f"""
@@ -425,7 +425,7 @@ class Unbooked:
 
 
 async def unsettled(session: AsyncSession, message_id: UUID) -> Unbooked | None:
-    """A reply as it is stored, with the text of what it answers if nobody has counted it yet."""
+    """A reply as stored, with its question's text if that hasn't been counted yet."""
     row = await session.execute(
         text(
             """

@@ -66,8 +66,8 @@ def first_words(message: str, *, most: int = TITLE_CHARS // 2) -> str:
 
 
 def typed_title(typed: str) -> str:
-    """What a person typed as a title, on one line, or nothing when nobody would see it. What joins
-    letters and emoji stays."""
+    """A title as the user typed it, on one line, or "" when it is invisible. Characters that join
+    letters and emoji stay."""
     line = _one_line(typed, keep=_JOINERS)
     return "" if is_blank(line) else line
 

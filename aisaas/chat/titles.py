@@ -52,7 +52,7 @@ class TitleParts:
     log: ReplyLog
     keep_lease: KeepLease
     circuits: Circuits
-    # Is told of each attempt at a provider.
+    # Called with each attempt at a provider.
     attempted: Callable[[Attempt], None]
 
 
@@ -61,8 +61,8 @@ async def make_title(
 ) -> str | None:
     """Name a conversation; the new title, or None when it has one by now.
 
-    A refused or failed call costs nobody a title, and neither does an answer in which nothing can be
-    seen: it then is the question's first words.
+    After a refused or failed call, or an answer without visible text, the title is the question's
+    first words.
     """
     with span("title"):
         answer = await _ask_model(parts, principal, conversation_id, question)
@@ -108,7 +108,7 @@ async def _ask_model(
 
 
 def _cheapest(context: AdmissionContext, principal: Principal, turns: Sequence[Turn]) -> Model:
-    """The model of the plan to which such a call costs us least, then its owner.
+    """The plan's model for which such a call costs us least, then its owner.
 
     Raises ModelUnavailable when none is on sale.
     """
@@ -177,7 +177,7 @@ class _Answer:
                     case Finish():
                         self.finished = True
                 if self.grant.spent:
-                    # It doesn't heed its limit: what came is the answer.
+                    # The model ignores its limit: the text so far is the answer.
                     return
                 if len(self.said.text) > READ_CHARS:
                     raise ProviderError("overrun")

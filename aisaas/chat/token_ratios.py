@@ -1,16 +1,14 @@
 """How providers count a prompt, against our own count, model by model.
 
-No tokenizer here knows every vendor's rule, so what is reserved for a prompt corrects itself: each report
-is compared with our count, and the highest ratio seen is reserved from then on. It rises at once and
-falls slowly. A model that nobody has used yet is reserved generously. Reports that no tokenizer can
-explain teach nothing.
+No tokenizer here knows every vendor's rule, so prompt reservations correct themselves: each report is
+compared with our count, and the highest ratio seen is reserved from then on. It rises at once and falls
+slowly. Reservations for an unused model are generous. Reports that no tokenizer can explain are ignored.
 
-The ratios live in Postgres, for all processes and restarts. Another process learns of a change within
-FRESH_SECONDS; until then its reservation is as it was, and no user pays for that, because a charge never
-exceeds its reservation.
+The ratios live in Postgres, for all processes and restarts. Another process sees a change within
+FRESH_SECONDS; until then its reservations stay as they were, and no user pays for that, because a
+charge never exceeds its reservation.
 
-Outage: without the database nothing is admitted anyhow; what can't be learned is learned from the next
-report.
+Outage: without the database nothing is admitted anyway; a missed report is made up for by the next one.
 """
 
 from __future__ import annotations

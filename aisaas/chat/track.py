@@ -1,7 +1,7 @@
-"""One text of a running reply: what came, what of it is in the log, and what followers may see.
+"""One text of a running reply: the text received, the part in the log, and the part followers may see.
 
 A reply has two: what it says, and what the model thinks. Text becomes visible to followers only after
-it was appended to the log: what somebody saw survives this process.
+it was appended to the log: what a user saw survives this process.
 """
 
 from __future__ import annotations
