@@ -29,7 +29,7 @@ def require_admin(actor: Actor) -> None:
     """For looking without a transaction of one's own: a principal was read for this very request.
 
     Raises:
-        NotFound: no admin.
+        NotFound: not an admin.
     """
     if not isinstance(actor, str) and not actor.is_admin:
         raise NotFound(NOTHING_HERE)
@@ -125,16 +125,16 @@ async def admin_write(
     *,
     first: Callable[[AsyncSession], Awaitable[None]] | None = None,
 ) -> AsyncGenerator[Act]:
-    """The transaction of one act, committed where the block ends. What takes several transactions is an
-    `Intent`, and enters each.
+    """The transaction of one action, committed at the end of the block. An action that takes several
+    transactions is an `Intent`, and enters each.
 
     Args:
-        first: takes the locks that have to come before the actor's own row.
+        first: takes the locks that must come before the actor's own row.
 
     Raises:
-        NotFound: the actor is no admin, or not any more.
+        NotFound: the actor isn't an admin, or no longer one.
         ActionInvalid: the reason is missing or too long.
-        Unavailable: the database does not answer; nothing was changed as far as is known.
+        Unavailable: the database does not answer; as far as is known, nothing was changed.
     """
     intent = Intent.of(actor, reason)
     try:

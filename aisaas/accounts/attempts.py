@@ -1,9 +1,9 @@
 """Limits against guessing passwords and flooding mailboxes: the rules as data.
 
-What is counted is named by a keyed hash: neither addresses of people nor of machines are in Redis.
+Counters are named by a keyed hash: Redis holds neither email nor network addresses.
 
-Outages: when the limiter can't tell, the attempt is not made (DependencyError, shown as
-`unavailable`). Guessing while Redis is away would otherwise be free.
+Outages: without the limiter's answer, the attempt is not made (DependencyError, shown as
+`unavailable`). Otherwise guessing would be unlimited while Redis is down.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SENTENCE = "Too many attempts. Try again in {wait}."
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """At most `limit` attempts in `seconds` by whatever `by` names together."""
+    """At most `limit` attempts in `seconds`, counted by what `by` names."""
 
     name: str
     by: tuple[Subject, ...]
@@ -69,7 +69,7 @@ def rules(
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt that was counted, to be given back."""
+    """A counted attempt, which can be released."""
 
     id: UUID
     windows: tuple[Window, ...]

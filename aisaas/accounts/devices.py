@@ -1,4 +1,4 @@
-"""A browser's description of itself, in plain words. It is a hint for people and proves nothing."""
+"""A browser's description of itself, in plain words. It is a hint for users and proves nothing."""
 
 from __future__ import annotations
 

@@ -48,9 +48,9 @@ SignUpMode = Literal["open", "invitation", "closed"]
 Scope = Literal["here", "others", "everywhere"]
 
 MAX_NAME = 120
-# What could tell whether an address has an account is answered after this time, not when it is done.
+# Responses that could reveal whether an address has an account take this long, whatever the work.
 FLOOR_SECONDS = 0.8
-# What a mail may be refused for without telling anything about its address.
+# Reasons for refusing a mail that reveal nothing about its address.
 TOLD_OF_MAILS = frozenset(
     {"captcha_failed", "validation_failed", "email_address_invalid", "over_request_rate_limit"}
 )
@@ -68,7 +68,7 @@ OPENED_BY: dict[LinkKind, OpenedBy] = {
     "recovery": "recovery",
     "email_change": "email_change",
 }
-# These prove an account that was there before; none of them can be an install's first.
+# These prove that the account existed before; none of them can be an install's first.
 OF_OLD_ACCOUNTS: frozenset[OpenedBy] = frozenset({"password", "recovery", "email_change"})
 
 
@@ -85,7 +85,7 @@ class AccountRules:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """What sign-in gives the route: the cookie's value, and whose it is."""
+    """What sign-in returns to the route: the cookie's value and its user."""
 
     token: str
     user_id: UUID
@@ -95,8 +95,8 @@ class SignedIn:
 class Accounts:
     """The accounts of this instance.
 
-    `address` is the network address that asks, as `api.client_address` has it; without one (no
-    network between) only what is counted by account is limited.
+    `address` is the caller's network address, from `api.client_address`; without one (no network
+    between) only the limits per account apply.
     """
 
     def __init__(
@@ -136,10 +136,10 @@ class Accounts:
         captcha: str | None = None,
         redirect_to: str | None = None,
     ) -> SignedIn | None:
-        """Make an account and sign it in; None when a mail has to be answered first.
+        """Create an account and sign it in; None when it has to be confirmed by mail first.
 
-        Where addresses are confirmed, one that is taken gets the same answer after the same time.
-        Where they are not, a sign-up either works or doesn't, so a taken address can't be hidden.
+        Where addresses are confirmed, a taken one gets the same response after the same time. Where
+        they are not, a sign-up either works or doesn't, so a taken address can't be hidden.
         """
         if self._rules.sign_up_mode != "open":
             raise AuthError("signup_disabled", CLOSED[self._rules.sign_up_mode])
@@ -161,12 +161,12 @@ class Accounts:
         address: str | None = None,
         captcha: str | None = None,
     ) -> SignedIn:
-        """Raises AuthError when the auth server says no, or too many tries were made."""
+        """Raises AuthError when the auth server says no, or after too many tries."""
         session = await self._by_password(email, password, address=address, captcha=captcha)
         return await self._opened(session, user_agent, "password")
 
     async def confirm(self, token_hash: str, kind: LinkKind, *, user_agent: str) -> SignedIn | None:
-        """Redeem a mail's link; None when a change of address needs the other mailbox, too."""
+        """Redeem a mail's link; None when a change of address needs the other mailbox too."""
         session = await self._identity.verify(token_hash, kind)
         return await self._opened(session, user_agent, OPENED_BY[kind]) if session else None
 
@@ -229,7 +229,7 @@ class Accounts:
         captcha: str | None = None,
         redirect_to: str | None = None,
     ) -> None:
-        """Mail the link that confirms a sign-up once more, if one waits to be confirmed."""
+        """Resend the link that confirms a sign-up, if one is unconfirmed."""
         await self._mail(
             lambda: self._identity.mail_confirmation(
                 email, captcha=captcha, redirect_to=redirect_to
@@ -426,7 +426,7 @@ class Accounts:
         address: str | None,
         captcha: str | None,
     ) -> None:
-        """The current password, asked for once more; it counts like a sign-in."""
+        """Check the current password again; it counts like a sign-in."""
         if not password:
             raise AuthError("current_password_wrong", WRONG_PASSWORD)
         try:
@@ -451,7 +451,7 @@ class Accounts:
     async def _mail(
         self, send: Callable[[], Awaitable[None]], email: str, address: str | None
     ) -> None:
-        """Policy: without the limiter no mail is asked for, or flooding would be free meanwhile."""
+        """Policy: no mail without the limiter, or flooding would be unlimited in the meantime."""
         await self._attempts.count("mail_from", address=address)
         begun = asyncio.get_running_loop().time()
         task = self._spawn(self._mail_silently(send, email))

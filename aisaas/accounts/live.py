@@ -72,9 +72,9 @@ class LiveSessions:
     # Opening
 
     async def open(self, session: AuthSession, *, user_agent: str, opened_by: OpenedBy) -> str:
-        """Store a sign-in; the cookie's value.
+        """Store a sign-in; returns the cookie's value.
 
-        Always a new token: one that was known before the sign-in is worth nothing.
+        Always a new token: one known before the sign-in must not become valid.
         """
         token = new_token()
         async with self._database.transaction() as db:
@@ -175,7 +175,7 @@ class LiveSessions:
             except (Unavailable, DependencyError):
                 log.warning("a session not looked at: the auth server does not answer")
             except Exception:
-                # Whatever it is about this session, the others are looked at.
+                # A failure of this session must not block the others.
                 log.exception("session %s could not be looked at", live.principal.session_id)
         return None
 

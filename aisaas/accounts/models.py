@@ -97,7 +97,7 @@ class Profile(Table, table=True):
     period_tokens: int | None = Field(default=None, sa_type=sa.BigInteger)
     period_spent_usd: Decimal = Field(default=Decimal(0), sa_type=Usd)
     next_plan: str | None = None
-    # When the payment provider is asked about them again, whatever its webhooks said.
+    # When to look the user up at the payment provider again, regardless of its webhooks.
     billing_look_at: datetime | None = None
     requests_per_minute: int | None = None
     requests_per_day: int | None = None
@@ -137,7 +137,7 @@ class SessionRow(Table, table=True):
     expires_at: datetime
     revoked_at: datetime | None = None
     opened_by: str = "password"
-    # Until then, the session stands for having read the account's mail a moment ago.
+    # Until then, the session proves that its user just read the account's mail.
     recovered_until: datetime | None = None
 
 
@@ -227,9 +227,9 @@ class Principal:
     role: Literal["user", "admin"]
     plan: str
     subscription_status: str
-    # None on the free plan, and for a plan that was given without one.
+    # None on the free plan, and for a plan granted without a subscription.
     subscription: GrantingSubscription | None
-    # When the plan ends, if it was cancelled or isn't paid for.
+    # When the plan ends, if it was canceled or isn't paid for.
     plan_ends_at: datetime | None
     # The user's own spending cap; None for the plan's.
     overage_cap_usd: Decimal | None

@@ -1,4 +1,4 @@
-"""Which new passwords are accepted: what the auth server takes, and nothing that is guessed first.
+"""Which new passwords are accepted: those the auth server accepts, except common and personal ones.
 
 `ui/browser/passwords.jsx` says the same before a form is sent. Passwords that are already in use keep
 working.

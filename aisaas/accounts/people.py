@@ -121,7 +121,7 @@ async def _ordered(
         )
         return rows.scalars().all()
     assert search.sort == "plan", search.sort
-    # Those whose plan has ended are on the free one; the others are in an index's order.
+    # Users whose plan has ended are on the free one; the others come in an index's order.
     each = " union all ".join(
         f"(select {plan} as plan, p.id from public.profiles p where {where} and {holds}"  # noqa: S608
         f" order by 1 {direction}, p.id {direction} limit :offset + :size)"

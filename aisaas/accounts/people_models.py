@@ -99,8 +99,8 @@ class AccountSummary:
 
 @dataclass(frozen=True, slots=True)
 class OwnLimits:
-    """Limits of one account; None is the plan's. Tokens are quota tokens of a period; the highest cap
-    bounds what its owner may spend in a period beyond the base price."""
+    """Limits of one account; None means the plan's. Tokens are quota tokens per period; the highest
+    cap bounds what its owner may spend in a period beyond the base price."""
 
     requests_per_minute: int | None = None
     requests_per_day: int | None = None

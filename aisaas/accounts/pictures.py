@@ -1,7 +1,7 @@
-"""Pictures of users: which files are taken. What a file is, is read from its content alone.
+"""Users' pictures: which files are accepted. A file's type is read from its content alone.
 
-The bytes are never decoded here and are served with the type that was recognised, never another, so
-a file that is also something else is shown as a picture or not at all.
+The bytes are never decoded here and are served only with the recognized type, so a file that is also
+something else is shown as a picture or not at all.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class Pictures:
             async with self._service.transaction() as db:
                 found = await store.find_picture(db, user_id)
         else:
-            # Row level security decides whose it may be.
+            # Row level security decides whose picture this may be.
             async with self._user.as_user(principal.user_id) as db:
                 found = await store.find_picture(db, user_id)
         return Picture(*found) if found is not None else None

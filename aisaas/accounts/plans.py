@@ -49,7 +49,7 @@ async def lock(session: AsyncSession, user_id: UUID) -> datetime | None:
 
 
 async def held(session: AsyncSession, user_id: UUID) -> HeldPlan | None:
-    """As it is written, its end not considered; None without a user."""
+    """The plan as stored, even if it has ended; None without a user."""
     rows = await session.execute(
         text(
             """
@@ -84,7 +84,7 @@ async def write(session: AsyncSession, user_id: UUID, has: HeldPlan) -> None:
 
 
 async def set_customer(session: AsyncSession, user_id: UUID, customer_id: str) -> str:
-    """Store a user's customer unless they have one; whichever they have then."""
+    """Store a user's customer unless they have one; returns the stored one."""
     rows = await session.execute(
         text(
             """
@@ -108,7 +108,7 @@ async def unlink_customer(session: AsyncSession, user_id: UUID, customer_id: str
 
 
 async def set_cap(session: AsyncSession, user_id: UUID, usd: Decimal | None) -> None:
-    """The user's own spending cap; None for their plan's."""
+    """Set the user's own spending cap; None for their plan's."""
     await session.execute(
         text("update public.profiles set overage_cap_usd = :usd where id = :user_id"),
         {"user_id": user_id, "usd": usd},

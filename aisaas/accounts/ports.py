@@ -46,9 +46,9 @@ class Identity(Protocol):
     """The auth server. Every method raises AuthError when it says no, DependencyError when it
     doesn't answer.
 
-    `captcha` is what the captcha's widget gave the browser; the auth server checks it.
-    `redirect_to` is where a mail's link leads in the end, an absolute address of ours.
-    `trusted` says that we ask ourselves, with the secret key, so that there is no captcha.
+    `captcha` is the token from the browser's captcha widget; the auth server checks it.
+    `redirect_to` is where a mail's link finally leads, an absolute address of ours.
+    `trusted` means that we make the request ourselves, with the secret key, so without a captcha.
     """
 
     async def sign_up(
@@ -60,7 +60,7 @@ class Identity(Protocol):
         captcha: str | None = None,
         redirect_to: str | None = None,
     ) -> AuthSession | None:
-        """Make an account; None when it has to be confirmed by mail first."""
+        """Create an account; None when it has to be confirmed by mail first."""
         ...
 
     async def sign_in(
@@ -94,7 +94,7 @@ class Identity(Protocol):
         captcha: str | None = None,
         redirect_to: str | None = None,
     ) -> None:
-        """Mail a link that signs in; with `may_sign_up` it makes the account if there is none."""
+        """Mail a sign-in link; with `may_sign_up` it creates the account if there is none."""
         ...
 
     async def mail_confirmation(
@@ -105,11 +105,11 @@ class Identity(Protocol):
         redirect_to: str | None = None,
         trusted: bool = False,
     ) -> None:
-        """Mail the link of a sign-up once more."""
+        """Resend the link of a sign-up."""
         ...
 
     async def verify(self, token_hash: str, kind: LinkKind) -> AuthSession | None:
-        """Redeem the link of a mail; None when a change of address needs the other mailbox, too."""
+        """Redeem a mail's link; None when a change of address needs the other mailbox too."""
         ...
 
     async def change_password(self, access_token: str, password: str) -> None: ...
@@ -138,9 +138,9 @@ ATTEMPTS = "{attempts}"
 class Window:
     """At most `limit` attempts within any `seconds`. `key` names what is counted and is no secret.
 
-    Windows of one call have one `group`, whose braces keep them in one slot of a cluster. One that isn't
-    `exact` holds two numbers however high its limit is, and can give an attempt back while an exact one
-    beside it remembers that.
+    Windows of one call share a `group`, whose braces keep them in one slot of a cluster. One that isn't
+    `exact` holds two numbers however high its limit is, and can release an attempt while an exact one
+    beside it remembers it.
     """
 
     key: str
@@ -152,8 +152,8 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Full:
-    """Nothing was counted: for how long each window waits, 0 where there is room; `now` is the limiter's
-    clock."""
+    """Nothing was counted. `waits` are the seconds until each window has room, 0 where it has; `now`
+    is the limiter's clock."""
 
     waits: tuple[float, ...]
     now: datetime
@@ -168,10 +168,10 @@ class Full:
 
 
 class Limiter(Protocol):
-    """Every method raises DependencyError, within 300 ms, when it can't tell."""
+    """Every method raises DependencyError, within 300 ms, when the result is unknown."""
 
     async def acquire(self, attempt_id: UUID, windows: Sequence[Window]) -> Full | None:
-        """Count an attempt in every window and return None, or in none. The same id counts once."""
+        """Count an attempt in all windows (None) or in none. The same id counts once."""
         ...
 
     async def release(self, attempt_id: UUID, windows: Sequence[Window]) -> None:

@@ -1,5 +1,5 @@
-"""Sessions that are over, with the tokens they hold; and the notes of accounts that are gone, once
-nothing is left of them."""
+"""Ended sessions, with the tokens they hold; and records of deleted accounts, once all their data is
+gone."""
 
 from __future__ import annotations
 

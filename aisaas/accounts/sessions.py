@@ -35,12 +35,12 @@ def new_token() -> str:
 
 
 def hash_token(token: str) -> bytes:
-    # The token is random, so a plain fast hash gives nothing away.
+    # The token is random, so a plain fast hash is safe.
     return hashlib.sha256(token.encode()).digest()
 
 
 def token_from(cookie_header: str | None, name: str) -> str | None:
-    """The value of one cookie in a raw `Cookie:` header, or None; rubbish is no cookie."""
+    """The value of one cookie in a raw `Cookie:` header, or None; also None if it is malformed."""
     if not cookie_header or len(cookie_header) > MAX_COOKIE_HEADER:
         return None
     for part in cookie_header.split(";"):

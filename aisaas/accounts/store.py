@@ -91,8 +91,8 @@ def _live(found: Row, controls: ControlsNow) -> LiveSession:
 
 
 def granting(row: dict[str, Any]) -> GrantingSubscription | None:
-    """The subscription behind a plan that holds; None on the free plan, or for one that was given.
-    Takes its columns out of the row."""
+    """The subscription behind the current plan; None on the free plan, or for a plan granted without
+    one. Removes its columns from the row."""
     given, start, end = (row.pop(name) for name in ("subscription_id", *_PERIOD))
     tokens, spent = row.pop("period_tokens"), row.pop("period_spent_usd")
     following = row.pop("next_plan")
@@ -293,8 +293,8 @@ async def put_picture(
     content_type: str,
     address: str,
 ) -> None:
-    """In place of whatever was there."""
-    # First, because it locks the profile's row: of two at once one stays, and is the one named.
+    """Store a picture, replacing any earlier one."""
+    # First, because it locks the profile's row: of two at once, the one that stays is the one named.
     await _set_picture_address(session, user_id, address)
     await session.execute(
         text("delete from public.profile_pictures where user_id = :id"), {"id": user_id}
@@ -364,8 +364,8 @@ async def make_first_admin(session: AsyncSession, user_id: UUID) -> bool:
 
 
 async def lock_user(session: AsyncSession, user_id: UUID) -> datetime | None:
-    """The database's present, or None without such a user; they are there until the transaction
-    ends."""
+    """Lock a user until the transaction ends. Returns the database's time, or None without such a
+    user."""
     rows = await session.execute(
         text("select now() from public.profiles where id = :id for key share"), {"id": user_id}
     )
@@ -407,7 +407,7 @@ _COUNTED = text(f"select count(*) from ({_BY_ADDRESS}) p")  # noqa: S608  # a fr
 
 
 def ids_by_address(words: str, *, most: int) -> tuple[str, Mapping[str, object]]:
-    """A statement that finds the accounts whose address has these words, and its values."""
+    """A query for accounts whose address contains these words, and its values."""
     return _BY_ADDRESS, address_pattern(words) | {"people": most}
 
 

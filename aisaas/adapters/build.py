@@ -35,9 +35,9 @@ class Adapters:
     model: LiteLLMModel
     # The models that a provider lists, by its id.
     discover: Callable[[str], Awaitable[Discovery]]
-    # None: nothing is sold here, and nothing metered.
+    # None: payments are off, and nothing is metered.
     payments: StripePayments | None
-    # None: no mail server is set.
+    # None: no mail server is configured.
     mailer: SmtpMail | None
     # None: alerts are only mailed.
     alerts: AlertWebhook | None

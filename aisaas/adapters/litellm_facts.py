@@ -1,4 +1,4 @@
-"""What LiteLLM's map says of a model besides its price: its window, its longest reply, what it can do."""
+"""What LiteLLM's map says about a model besides its price: context window, longest reply, abilities."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 # No model has a window as large as that.
 MAX_TOKENS = 10_000_000
-# As a provider names it; anything else is none.
+# A provider's name of a region; anything else is ignored.
 REGION = re.compile(r"[a-z0-9_-]{1,40}")
 # LiteLLM names errors by words of their text, so the status decides about these.
 _OPERATORS: Mapping[object, str] = {401: KEY_REFUSED[0], 403: KEY_REFUSED[1], 404: MODEL_GONE}
@@ -224,7 +224,7 @@ def _effort(admitted: Admitted, model: Model, max_tokens: int) -> dict[str, Any]
     if admitted.effort is None or admitted.effort not in model.reasoning.efforts:
         return {}
     effort = effort_for(model.upstream, entry_of(model.known_as), admitted.effort, max_tokens)
-    # The catalogue says that the model takes it; LiteLLM's map may not know the model.
+    # The catalogue says that the model supports it; LiteLLM's map may not know the model.
     return {"reasoning_effort": effort, "allowed_openai_params": ["reasoning_effort"]}
 
 
@@ -243,7 +243,7 @@ def _provider_usage(upstream: Any, reported: Usage | None) -> Usage | None:
             getattr(prompt, "cached_tokens", 0) or 0,
             getattr(completion, "reasoning_tokens", 0) or 0,
         )
-        # Nonsense is as good as nothing: settling puts our own count in its place.
+        # Nonsense counts as no report: settling uses our own count instead.
         counts = [min(n, MAX_TOKENS) if isinstance(n, int) and n > 0 else 0 for n in counts]
         cached = min(counts[2], counts[0])
         write, write_1h = _cache_writes(prompt, counts[0] - cached)

@@ -1,10 +1,10 @@
 """Prices from the map inside the installed LiteLLM, read without importing it: they change with a pinned
 version, never over the network.
 
-The standard prices count: batch, flex and priority aren't used. Off-peak discounts are left out as
-well, so such a call is booked at no less than its cost. A model has no price here when tokens alone
-don't decide what it costs, when its map entry has a table of tiers by provider (`tiered_pricing`), or
-when it says 0: the operator sets one.
+The standard prices count: batch, flex and priority aren't used. Off-peak discounts are ignored too,
+so such a call is booked at no less than its cost. A model has no price here when its cost depends on
+more than tokens, when its map entry has a table of tiers by provider (`tiered_pricing`), or when the
+price is 0: the operator sets one.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _SOLD_BY_TOKENS = ("chat", "responses", "completion")
 # Fees besides tokens that every call pays.
 _OTHER_FEES = ("input_cost_per_request", "citation_cost_per_token", "tiered_pricing")
 _SEARCHES_ALWAYS = re.compile(r"perplexity/|-search-(?:preview|api)|deep-research")
-# Factors of `provider_specific_entry` that only a call gets that asks for them.
+# Factors of `provider_specific_entry` that apply only to calls that request them.
 _ASKED_FOR = frozenset({"fast"})
-# They price a prompt of exactly so many tokens by the higher tier.
+# These price a prompt of exactly the threshold by the higher tier.
 _INCLUSIVE = frozenset({"xai"})
 # What a read from the cache costs where the map is silent, as a share of the input's price.
 _CACHED_SHARE = {"fireworks_ai": Decimal("0.5")}
@@ -79,7 +79,7 @@ def find_entry(upstream: str) -> tuple[str, Mapping[str, Any]] | None:
 
 
 def entry_of(upstream: str) -> Mapping[str, Any]:
-    """What the map says of a model; nothing where it doesn't know it."""
+    """The map's entry for a model; empty if it doesn't know it."""
     found = find_entry(upstream)
     return {} if found is None else found[1]
 

@@ -1,7 +1,7 @@
-"""How models think, by LiteLLM's map, and what of `reasoning_effort` a request may carry.
+"""How models think, by LiteLLM's map, and which `reasoning_effort` a request may carry.
 
-The map says whether a model thinks, and of some which efforts it takes; the rest follows its provider, as
-LiteLLM translates it. What isn't known to be taken isn't offered: a provider would refuse the call.
+The map says whether a model thinks, and for some which efforts it supports; the rest follows from the
+provider, as LiteLLM translates it. An effort not known to work isn't offered: the call would fail.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from aisaas.language_models import Effort, Reasoning
 # OpenAI's models of the map that think and take no effort are chat models and computer use.
 _TAKES_EFFORT = re.compile(r"(?:o\d|gpt-\d)(?!.*\bchat\b)")
 LEVELS: tuple[Effort, ...] = ("low", "medium", "high")
-# What LiteLLM asks Claude for where it takes a budget; the API wants less than `max_tokens`.
+# The thinking budgets LiteLLM sends to Claude; the API requires less than `max_tokens`.
 CLAUDE_BUDGETS: Mapping[Effort, int] = {"none": 0, "low": 1024, "medium": 2048, "high": 4096}
 # Providers where LiteLLM passes an effort to every model that thinks; a test checks this list against
 # it. Whether a model accepts `none` is known only from the map.
@@ -56,7 +56,7 @@ def reasoning_of(upstream: str, entry: Mapping[str, Any]) -> Reasoning:
 
 
 def _listed(entry: Mapping[str, Any]) -> tuple[Effort, ...]:
-    """Those of ours that the map names; none where it names none."""
+    """Our efforts that the map names, if any."""
     levels = entry.get("reasoning_effort_levels")
     every: tuple[Effort, ...] = ("none", *LEVELS)
     return tuple(effort for effort in every if isinstance(levels, list) and effort in levels)
@@ -65,7 +65,7 @@ def _listed(entry: Mapping[str, Any]) -> tuple[Effort, ...]:
 def effort_for(
     upstream: str, entry: Mapping[str, Any], effort: Effort, max_tokens: int
 ) -> Effort | None:
-    """What to ask for so that it fits what was granted; None to name no effort."""
+    """The effort to request so that it fits the grant; None to send none."""
     has_budget = _vendor(upstream, entry) == "anthropic" and not entry.get(
         "supports_adaptive_thinking"
     )

@@ -1,8 +1,8 @@
 """What LiteLLM's clients receive, seen before LiteLLM does.
 
-Three things are known only here: that a provider is alive while it sends nothing that becomes a chunk
-(comments, pings), that a refusal is one (LiteLLM drops OpenAI's `delta.refusal`, and calls Anthropic's
-`refusal` a content filter), and how long an answer is before it is parsed.
+Three things are known only here: that a provider is alive while it sends only comments or pings, which
+make no chunk; that a refusal is one (LiteLLM drops OpenAI's `delta.refusal`, and reports Anthropic's
+`refusal` as a content filter); and how long an answer is before it is parsed.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Reading:
         self._timer = self._loop.call_later(FINISH_SECONDS, self._look)
 
     async def next(self, chunk: Awaitable[T]) -> T | None:
-        """The next chunk; None when none comes any more."""
+        """The next chunk; None at the end."""
         self._limit = limit = asyncio.timeout(None)
         try:
             async with limit:

@@ -1,7 +1,7 @@
-"""Which models a key can reach: each provider's own list, asked for by us, with prices from the map.
+"""Which models a key can reach: each provider's own list, fetched by us, with prices from the map.
 
-LiteLLM's own way is synchronous, and for most providers a fixed list whatever the key. Each provider is
-asked at once, bounded in time and size; what one of them does wrong is a sentence in its own answer.
+LiteLLM's own function is synchronous, and for most providers a fixed list whatever the key. All
+providers are asked at once, bounded in time and size; an error of one is a message in its own result.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def _entries(content: Any) -> list[Mapping[str, Any]]:
 
 
 def _model(provider: ModelProvider, listed: Mapping[str, Any]) -> FoundModel | None:
-    """None for what isn't for chats."""
+    """None for a model that isn't for chat."""
     name = next(
         (
             listed[key]
@@ -215,7 +215,7 @@ def _model(provider: ModelProvider, listed: Mapping[str, Any]) -> FoundModel | N
 
 
 def _writes_text(listed: Mapping[str, Any]) -> bool:
-    """By what Gemini, OpenRouter and Azure say of a model; true where nothing is said."""
+    """By what Gemini, OpenRouter and Azure say about a model; true if they say nothing."""
     methods = listed.get("supportedGenerationMethods")
     if isinstance(methods, list) and "generateContent" not in methods:
         return False

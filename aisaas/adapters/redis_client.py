@@ -32,7 +32,7 @@ def make_redis(url: str) -> Redis:
         max_connections=MAX_CONNECTIONS,
         timeout=COMMAND_SECONDS,
         socket_connect_timeout=COMMAND_SECONDS,
-        # The deadline of `bounded` is the one that counts: it knows of our own lateness.
+        # The deadline that counts is `bounded`'s: it allows for our own delays.
         socket_timeout=2 * COMMAND_SECONDS,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,

@@ -1,7 +1,7 @@
 # pyright: standard
 """When jobs last succeeded, in one hash for all processes.
 
-Nothing is decided by it. Flushing Redis forgets it, and the next round of each job fills it again.
+No decision depends on it. Flushing Redis clears it, and the next run of each job fills it again.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 """Sliding windows of any kind, all of them in one atomic round trip.
 
 An attempt counts in every window or in none, by Redis' own clock, and an id counts once, so a retry is
-safe. What is refused leaves nothing, so asking again too early costs no time.
+safe. A refused attempt isn't counted, so retrying too early costs no time.
 
-An exact window is a log: it knows each attempt, and holds at most its limit of entries. A window that
-isn't is a counter a period: what the period before had counts for as much of it as still lies within
-the window.
+An exact window is a log: it knows each attempt, and holds at most its limit of entries. Any other
+window is a counter per period: the previous period's count is weighted by the share of it that still
+lies within the window.
 """
 
 from __future__ import annotations

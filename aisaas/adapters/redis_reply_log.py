@@ -38,7 +38,7 @@ class RedisReplyLog:
         stream = self._stream(message_id)
         async with bounded(), self._redis.pipeline(transaction=True) as pipe:
             for entry in entries:
-                # What begins the reply has all of it so far: whatever is before it is superseded.
+                # An entry at the start has the whole reply so far: it replaces all earlier ones.
                 begins = 1 if entry.offset == 0 else None
                 pipe.xadd(
                     stream,
@@ -52,7 +52,7 @@ class RedisReplyLog:
             pipe.xrange(stream, count=1)
             answers: Any = await pipe.execute()
         *_, facts, first = answers
-        # Nothing else cuts a stream at its beginning: without it, all that came before is gone.
+        # Nothing else trims the start of a stream: if it is missing, all earlier data is gone.
         return bool(facts) and bool(first) and first[0][1].get(b"o") == b"0"
 
     async def note(
@@ -111,7 +111,7 @@ class RedisReplyLog:
             except (RedisError, OSError, TimeoutError) as error:
                 raise DependencyError("redis") from error
             if not answer:
-                # Nothing for a while: the follower decides whether the reply still runs.
+                # No data for a while: the follower checks whether the reply still runs.
                 return
             for entry_id, fields in answer[0][1]:
                 last = entry_id

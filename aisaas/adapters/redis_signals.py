@@ -1,5 +1,5 @@
 # pyright: standard
-"""Signals over Redis publish/subscribe: lossy by design, so nothing that must happen hangs on one."""
+"""Signals over Redis publish/subscribe: lossy by design, so nothing essential depends on one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RedisSignals:
             await self._redis.publish(f"{self._prefix}:signal:{topic}", subject)
 
     async def receive(self, topic: str) -> AsyncIterator[str]:
-        """Subjects as they come; survives Redis being away, without what was sent meanwhile."""
+        """Subjects as they arrive; survives a Redis outage, but misses what was sent during it."""
         while True:
             try:
                 async with self._listening.pubsub() as pubsub:
@@ -43,6 +43,6 @@ class RedisSignals:
                         if message is not None:
                             yield message["data"].decode(errors="replace")
             except (RedisError, OSError, TimeoutError) as error:
-                # Commands tell of the outage; this only waits for its end.
+                # Commands report the outage; this only waits for its end.
                 log.debug("signals interrupted: %s", type(error).__name__)
                 await asyncio.sleep(RECONNECT_SECONDS)

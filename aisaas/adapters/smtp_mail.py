@@ -34,7 +34,7 @@ FOR_GOOD = 500
 
 @dataclass(frozen=True, slots=True)
 class SmtpServer:
-    """Where a mail is handed in; `user` and `password` are there together or not at all."""
+    """The server that accepts mail; `user` and `password` are both set or neither."""
 
     host: str
     port: int
@@ -82,10 +82,10 @@ class SmtpMail:
             raise MailError("no answer in time") from error
 
     def reach(self) -> None:
-        """Connect as for a mail, and hand nothing in. Blocks; for an operator who wants to know.
+        """Connect as for a mail, without sending one. Blocks; for an operator's check.
 
         Raises:
-            MailError: the server is away, or doesn't let us in.
+            MailError: the server is down, or rejects our sign-in.
         """
         _goodbye(self._connected())
 

@@ -1,9 +1,9 @@
 """Brings a Stripe account in step with the plans: meter, products, prices, portal.
 
-Nothing of an account is believed to be as it was left: each object is looked up (products by their
-id, prices by lookup key, the rest by a mark in its metadata), compared, and made or changed only
-where it differs. Running it twice, or again after it was cut short, ends the same. A price can't be
-changed at Stripe: a new one takes over its lookup key, and who has subscribed keeps the old one.
+The account may have changed since the last run: each object is looked up (products by their id, prices
+by lookup key, the rest by a mark in its metadata), compared, and created or changed only where it
+differs. Running it twice, or again after an interruption, ends the same. A price can't be changed at
+Stripe: a new one takes over its lookup key, and existing subscribers keep the old one.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class StripeCatalogue:
         )
 
     async def _price(self, key: str, wanted: PriceCreateParams, detail: str) -> str | None:
-        """Its id, or None where it would be made."""
+        """Its id, or None if it would be created."""
         prices = self._client.v1.prices
         async with translated():
             page = await prices.list_async(
@@ -353,8 +353,8 @@ def _base_price(plan: Plan) -> PriceCreateParams:
 
 
 def _extra_usage_price(meter: str) -> PriceCreateParams:
-    """A millionth of a dollar for each one that the ledger has charged: what Stripe bills is what the
-    ledger says, whatever plan it was on."""
+    """A millionth of a dollar for each one the ledger charged: Stripe bills what the ledger says, on
+    any plan."""
     return {
         "product": _product_id(EXTRA_USAGE_PRICE),
         "currency": CURRENCY,

@@ -1,6 +1,6 @@
 """The SDK's client, set up for every use here, and its errors as ours.
 
-The SDK asks again by itself after 409, 5xx and lost connections, with the same idempotency key.
+The SDK retries by itself after 409, 5xx and lost connections, with the same idempotency key.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _translate(error: stripe.StripeError) -> PaymentsError | PaymentsRefused:
     if isinstance(error, stripe.RateLimitError):
         return PaymentsError("rate_limited", retry_after=wait, undone=True)
     if status in NOT_ALLOWED:
-        # Against us, not against what was asked: once the key is mended, the same goes through.
+        # Our key was rejected, not the request: once the key is fixed, the same request works.
         return PaymentsError("not_allowed", undone=True)
     if status == CONFLICT:
         return PaymentsError("conflict", retry_after=wait)
@@ -102,7 +102,7 @@ async def read_all(page: ListObject[Any], shape: type[Shape]) -> list[Shape]:
 
 
 def _listed(page: ListObject[Any]) -> ListObject[Any]:
-    """The SDK makes an object of whatever comes, so what should be a list need not be one."""
+    """Check that it is a list: the SDK makes an object of any response."""
     if not isinstance(page, ListObject):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise PaymentsError("unreadable")
     return page

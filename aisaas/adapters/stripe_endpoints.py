@@ -41,15 +41,15 @@ class _Destination(BaseModel):
     enabled_events: frozenset[str]
     event_payload: str
     status: str
-    # An event bus has none.
+    # None for an event bus.
     webhook_endpoint: _Address | None = None
 
 
 async def endpoints(config: Settings) -> Sequence[Endpoint]:
-    """All of the account of the current key.
+    """All endpoints of the current key's account.
 
     Raises:
-        PaymentsError, PaymentsRefused: Stripe didn't tell.
+        PaymentsError, PaymentsRefused: Stripe didn't answer, or refused.
     """
     assert config.stripe_secret_key is not None
     client, http = connect(config.stripe_secret_key.get_secret_value(), config.stripe_api_base)

@@ -1,7 +1,7 @@
 """Stripe's objects, as far as they are read here, and what they mean to the product.
 
-Invariant: nothing is believed unseen. An answer that doesn't have these shapes is no answer of
-Stripe's; what an event of another API version lacks is None.
+Invariant: every response is validated. One without these shapes doesn't count as Stripe's; fields
+that an event of another API version lacks are None.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ class MaybeDeleted(BaseModel):
 
 
 class Page(BaseModel):
-    """A page of theirs that a browser is sent to; closed ones have no address. Of Checkout, it says
-    whose it is and what became of it."""
+    """A Stripe page that a browser is sent to; closed ones have no address. A Checkout page also has
+    its user and its outcome."""
 
     id: str
     url: str | None
@@ -129,13 +129,13 @@ class StripePrice(BaseModel):
 
     @property
     def bills_money(self) -> bool:
-        """Whether it is the one metered price of all plans, by its own word or its key."""
+        """Whether it is the one metered price of all plans, by its metadata or its key."""
         said = self.metadata.meter if self.metadata else None
         return said == EXTRA_USAGE_METER or self.lookup_key == EXTRA_USAGE_PRICE
 
     @property
     def plan(self) -> str | None:
-        """What the price itself says of the plan it was made for."""
+        """The plan this price was made for, by the price itself."""
         return self.metadata.plan if self.metadata else None
 
     @property
@@ -174,7 +174,7 @@ class Phase(BaseModel):
 
 
 class Schedule(BaseModel):
-    """What changes a subscription when its period ends. `plan` of its metadata is the one to come."""
+    """What changes a subscription when its period ends. `plan` in its metadata is the next one."""
 
     id: str
     metadata: OurMetadata | None = None
@@ -407,9 +407,9 @@ class StripeMeterProblem(BaseModel):
     """A thin event, once it has been fetched."""
 
     id: str
-    # The API's thin events are of many types; one of another isn't what was asked for.
+    # Thin events have many types; another type isn't the requested one.
     type: Literal["v1.billing.meter.error_report_triggered"]
-    # ISO 8601 with its zone, unlike everything else of Stripe's.
+    # ISO 8601 with its zone, unlike all other times from Stripe.
     created: AwareDatetime
     related_object: RelatedObject
     data: MeterReport
@@ -426,7 +426,7 @@ class EventObject(BaseModel):
     customer: Id | None = None
     # Of a Checkout session or a schedule; of an invoice in versions before `parent`.
     subscription: Id | None = None
-    # Of a schedule that holds none any more.
+    # A schedule's former subscription, once it is released.
     released_subscription: Id | None = None
     parent: Parent | None = None
     client_reference_id: UserId = None

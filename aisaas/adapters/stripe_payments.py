@@ -163,7 +163,7 @@ class StripePayments:
         wanted: SessionCreateParams = {
             "mode": "subscription",
             "customer": customer_id,
-            # Tax needs an address, which Checkout asks for and keeps.
+            # Tax needs an address, which Checkout collects and stores.
             "customer_update": {"address": "auto"},
             "client_reference_id": str(user_id),
             # A metered price takes no quantity: the meter has it.
@@ -457,7 +457,7 @@ class StripePayments:
                     "type": "cancel",
                     "cancel": {"identifier": identifier},
                 },
-                # Asked again after silence, it must not be refused as taken back before.
+                # A retry after no response must not fail because the event is canceled already.
                 {"idempotency_key": f"cancel-{identifier}"},
             )
 
@@ -517,7 +517,7 @@ class StripePayments:
         return self._prices[plan]
 
     async def _portal_configuration(self) -> str | None:
-        """Ours; None before it was made, and then the account's default counts."""
+        """Our configuration; None before it exists, and then the account's default applies."""
         if self._configuration is None:
             async with translated():
                 page = await self._client.v1.billing_portal.configurations.list_async(

@@ -122,7 +122,7 @@ class Case:
     plan: Plan = field(init=False)
     ledger: Ledger = field(init=False)
     started: int = field(init=False)
-    # The number of the invoice whose payment fails; 0 without one.
+    # The number of the invoice whose payment fails; 0 for none.
     unpaid: int = 0
     sent: int = 0
     events: int = 0
@@ -133,7 +133,7 @@ class Case:
         self.ledger = Ledger(plan.tokens_per_month)
         self.started = self.customer.now
         self.expected.append({BASE: 0 if trial_days else _base(plan)})
-        # Whatever happens next happens at another second, so the invoices have an order.
+        # The next step happens at another second, so the invoices have an order.
         await self.customer.advance(self.customer.now + DAY)
 
     async def use(self, tokens: int) -> None:
@@ -247,7 +247,7 @@ class Case:
         return base
 
 
-# The sequences: each is what a customer may do, and what is expected stands where it is done.
+# The sequences: each is what a customer may do, with the expected result beside each step.
 
 
 async def _included_and_extra(case: Case) -> None:
@@ -347,7 +347,7 @@ async def _refund(case: Case) -> None:
 
 
 async def _duplicate(case: Case) -> None:
-    """The same usage isn't on two invoices: the second subscription's has none, and is refunded."""
+    """Usage is never on two invoices: the second subscription's has none, and is refunded."""
     await case.subscribe(case.small)
     await case.use_extra()
     second = await case.customer.subscribe(case.large.id)
@@ -382,10 +382,10 @@ SEQUENCES: Mapping[str, Callable[[Case], Awaitable[None]]] = {
 
 
 async def verify(config: Settings, *, progress: Callable[[str], None]) -> Sequence[Outcome]:
-    """Go through all sequences in the account of the current key, which has to be a test key.
+    """Run all sequences in the current key's account, which has to be a test key.
 
     Raises:
-        PaymentsError, PaymentsRefused: nothing was begun.
+        PaymentsError, PaymentsRefused: nothing was started.
     """
     assert config.stripe_secret_key is not None
     key = config.stripe_secret_key.get_secret_value()

@@ -1,7 +1,7 @@
-"""What Stripe sends by itself: verified, read, and where it is only a notice, fetched.
+"""Stripe's webhooks: verified, read, and fetched where the delivery is only a notice.
 
-Invariant: nothing is read that wasn't signed with a secret of ours within the last minutes; without
-a secret nothing is valid.
+Invariant: only a body signed with one of our secrets within the last minutes is read; without a
+secret nothing is valid.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def verify(body: bytes, signature: str, secrets: Sequence[str]) -> None:
                 body, signature, secret, SIGNATURE_SECONDS
             )
         except (stripe.SignatureVerificationError, ValueError, TypeError):
-            # Another secret's; or no text at all, or a signature in letters that no digest has.
+            # Signed with another secret; or the body isn't text, or the signature isn't a digest.
             continue
         if _signed_at(signature) <= time.time() + SIGNATURE_SECONDS:
             return
@@ -56,10 +56,10 @@ def read_event(body: bytes) -> PaymentEvent:
 
 
 def read_meter_notice(client: StripeClient, body: bytes) -> str | None:
-    """The id of a verified body's thin event; None for one of another type.
+    """The id of a verified body's thin event; None for another type.
 
     Raises:
-        WebhookInvalid: it is no thin event.
+        WebhookInvalid: it isn't a thin event.
     """
     try:
         thin = client.parse_event_notification_without_verification(body)

@@ -81,7 +81,7 @@ class SupabaseIdentity:
         await self._http.aclose()
 
     async def reach(self) -> None:
-        """Returns when the auth server says that it is well. Raises DependencyError."""
+        """Returns when the auth server reports that it is healthy. Raises DependencyError."""
         async with _translated():
             answer = await self._http.get(
                 f"{self._url}/auth/v1/health", headers={"apikey": self._key}
@@ -281,10 +281,10 @@ def _options(captcha: str | None, **others: object) -> Any:
 
 @asynccontextmanager
 async def _translated(*, busy_is_outage: bool = False) -> AsyncGenerator[None]:
-    """The vendor's errors as ours. No answer, or trouble on their side, is an outage, not a no.
+    """The vendor's errors as ours. No response, or trouble on their side, is an outage, not a no.
 
-    With `busy_is_outage`, being asked to slow down is one as well: it says nothing of the session
-    that was asked about, and must not end it.
+    With `busy_is_outage`, a rate limit is one as well: it says nothing about the session in question,
+    and must not end it.
     """
     try:
         yield

@@ -16,7 +16,7 @@ from aisaas.db.paging import Moment
 from aisaas.db.service import ServiceDatabase
 
 PAGE_ENTRIES = 50
-# Accounts whose entries a search looks for; beyond that, more of the address has to be typed.
+# Most accounts whose entries a search includes; beyond that, the admin types more of the address.
 MOST_PEOPLE = 1_000
 
 
@@ -49,7 +49,7 @@ class AuditLog:
         """`search` is looked for in actor, action, subject, reason, and the accounts' addresses.
 
         Raises:
-            NotFound: no admin.
+            NotFound: not an admin.
             Unavailable: the database does not answer.
         """
         async with admin_read(self._database, principal) as session:

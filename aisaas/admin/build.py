@@ -55,7 +55,7 @@ def build(
     source: ModelSource,
     map_price: Callable[[str], Price | None],
 ) -> AdminServices:
-    """Args: `map_price` is what the pinned price map says of a model."""
+    """Args: `map_price` gives a model's price in the pinned map."""
     service = databases.service
     return AdminServices(
         audit=AuditLog(service),

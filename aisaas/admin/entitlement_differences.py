@@ -55,8 +55,8 @@ NOBODY = "There is no such account."
 
 @dataclass(frozen=True, slots=True)
 class PlanCompared:
-    """What a user has here, and what follows from what the provider says. `note` names what it
-    doesn't show though it counts here."""
+    """What a user has here, and what follows from the provider's data. `note` names a subscription
+    that it doesn't show although it counts here."""
 
     user_id: UUID
     ours: Entitlement
@@ -113,7 +113,7 @@ class Entitlements:
         customer ID.
 
         Raises:
-            NotFound: no admin.
+            NotFound: not an admin.
             Unavailable: the database does not answer.
         """
         async with admin_read(self._database, actor) as session:
@@ -152,11 +152,11 @@ class Entitlements:
                     case PlanCompared():
                         differing += outcome.differs
                     case NotFound():
-                        pass  # The account was deleted meanwhile.
+                        pass  # The account was deleted in the meantime.
                     case DependencyError():
                         raise Unavailable(f"Not everybody was compared: {outcome}.") from outcome
                     case Exception():
-                        # Whatever it is about this one, the others have their turn.
+                        # A failure of this user must not block the others.
                         unclear += 1
                         with context.entered(user=user_id):
                             log.error("a user's plan could not be compared", exc_info=outcome)
@@ -167,11 +167,11 @@ class Entitlements:
         )
 
     async def compare_one(self, actor: Actor, user_id: UUID) -> PlanCompared:
-        """Ask about one user, and note it if they differ.
+        """Compare one user, and record a difference.
 
         Raises:
-            NotFound: no admin, or no such account.
-            ActionInvalid: the provider refuses to tell.
+            NotFound: not an admin, or no such account.
+            ActionInvalid: the provider refuses the request.
             Unavailable: the provider or the database does not answer.
         """
         require_admin(actor)
@@ -187,9 +187,9 @@ class Entitlements:
         """Look at all of a user's subscriptions, as their webhooks do, and write the plan that follows.
 
         Raises:
-            NotFound: no admin (any more), or no such account.
-            ActionInvalid: no reason; nothing differs; a subscription isn't shown to us, or the provider
-                refuses what is asked.
+            NotFound: not an admin (any longer), or no such account.
+            ActionInvalid: no reason; nothing differs; the provider doesn't show a subscription, or
+                refuses the request.
             Unavailable: the provider or the database does not answer; what was looked at until then is
                 written, with its line in the audit log.
         """
@@ -278,9 +278,9 @@ class Entitlements:
                 seen[subscription_id] = found
         async with self._database.transaction() as session:
             strange = await store.of_others(session, user_id, sorted(seen))
-        # What has ended for good stays ended, whatever is said of it.
+        # A subscription that has ended for good stays ended, whatever the provider says.
         counted = {id_: each for id_, each in here.items() if id_ not in live} | {
-            # What the provider doesn't know: whether its payment went back.
+            # Known only here: whether its payment was refunded.
             id_: replace(each, suspended=id_ in here and here[id_].suspended)
             for id_, each in seen.items()
             if id_ not in strange and (id_ not in here or id_ in live)

@@ -1,6 +1,6 @@
-"""What jobs have set aside: items that failed as often as a job tries. Admins see them and retry them.
+"""Items that jobs set aside after their last retry failed. Admins see them and retry them.
 
-A retry only makes an item due again; the job does it in its turn, and sets it aside again if it must.
+A retry only makes an item due again; the job processes it, and sets it aside again if it still fails.
 
 Outage: without the database nothing is shown or retried.
 """
@@ -42,7 +42,7 @@ class FailedJobs:
         """Make an item due again.
 
         Raises:
-            NotFound: no admin.
+            NotFound: not an admin.
             ActionInvalid: no reason, or the item isn't set aside.
             Unavailable: the database does not answer.
         """

@@ -1,4 +1,4 @@
-"""What providers may bill beyond what was charged, for admins. It is written where calls are settled
+"""What providers may bill beyond what was charged, for admins. Settling a call records it
 (billing/ledger/losses.py); nothing changes it.
 
 Outage: without the database nothing is shown.

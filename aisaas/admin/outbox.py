@@ -44,7 +44,7 @@ class Resent:
 
 class OutboxAdmin:
     def __init__(self, database: ServiceDatabase, reconciliation: Reconciliation | None) -> None:
-        """Without a payment provider there is nothing to compare with, and `reconciliation` is None."""
+        """`reconciliation` is None without a payment provider."""
         self._database = database
         self._reconciliation = reconciliation
 
@@ -65,7 +65,7 @@ class OutboxAdmin:
         """The newest usage first. `search` is how an identifier, a customer's id or an address begins.
 
         Raises:
-            NotFound: no admin.
+            NotFound: not an admin.
             Unavailable: the database does not answer.
         """
         async with admin_read(self._database, actor) as session:
@@ -112,12 +112,12 @@ class OutboxAdmin:
     async def resolve(
         self, actor: Actor, ids: Sequence[UUID], resolution: Resolution, *, reason: str
     ) -> int:
-        """Decide what became of rows: the meter has counted them (parked ones only), or they are
-        waived and never billed. How many were still to be decided.
+        """Decide rows by hand: the meter counted them (parked ones only), or they are waived and never
+        billed. Returns how many were still undecided.
 
         Raises:
-            NotFound: no admin.
-            ActionInvalid: no reason, or nothing of it is to be decided (any more).
+            NotFound: not an admin.
+            ActionInvalid: no reason, or none of the rows is undecided (any longer).
             Unavailable: the database does not answer.
         """
         _check(ids)

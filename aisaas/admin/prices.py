@@ -1,5 +1,5 @@
-"""Prices for admins: which versions there were, where what is sold differs from LiteLLM's pinned map, and
-whether each line of the ledger still comes to what it says."""
+"""Prices for admins: their versions, where prices differ from LiteLLM's pinned map, and whether each
+ledger line still adds up."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class PriceDifference:
-    """A model that is sold at another price than LiteLLM's map has for it. `since` is when the map's
-    price was first seen here; None before the job has."""
+    """A model whose price differs from the one in LiteLLM's map. `since` is when the map's price was
+    first seen here; None before the job has run."""
 
     model: str
     sold: Price
@@ -54,7 +54,7 @@ class Prices:
         """Every price that was ever seen or booked, by model, the newest first.
 
         Raises:
-            NotFound: no admin.
+            NotFound: not an admin.
             Unavailable: the database does not answer.
         """
         async with admin_read(self._database, reader) as session:
@@ -90,7 +90,7 @@ class Prices:
             after = lines[-1].created_at, lines[-1].id
 
     async def record(self) -> Sequence[PriceDifference]:
-        """For the job: keep what is sold and what the map says, and say in the log what differs, once.
+        """For the job: record our prices and the map's, and log each difference once.
 
         Raises DependencyError without the database.
         """

@@ -1,5 +1,5 @@
-"""How providers do, over all processes, for admins: it is counted where calls are made
-(billing/providers/health.py), and nothing is decided by it.
+"""Provider health across all processes, for admins. It is counted where calls are made
+(billing/providers/health.py); no decision depends on it.
 
 Outage: without the database nothing is shown.
 """
@@ -49,8 +49,8 @@ class LastFailure:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Of a span: `stopped` attempts are ours to end and no errors. Figures that nothing is known of
-    are None."""
+    """Provider health in a span. We ended the `stopped` attempts, so they aren't errors. Unknown
+    figures are None."""
 
     attempts: int
     stopped: int

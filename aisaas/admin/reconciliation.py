@@ -1,14 +1,14 @@
 """Ledger and meter, by customer and day: where they differ, and what admins do about it.
 
-What the meter lacks goes out through the outbox as one more event, under an identifier that follows from
-customer, day and number, so two admins send it once. What it has too much is taken back by cancelling an
-event that the provider received within the last day (it cancels none that is older), and what that takes
-too much goes out again; else it has to be credited by hand, and the drift is marked as settled.
+What the meter lacks is sent through the outbox as one more event, under an identifier derived from
+customer, day and number, so two admins send it once. An excess is taken back by canceling an event the
+provider received within the last day (it can't cancel older ones), and what that takes too much is sent
+again; otherwise it has to be credited by hand, and the drift is marked as settled.
 
 Invariants: nothing is corrected while rows of the day are on their way, parked or sent so lately that
-the meter may not show them, nor within an hour of another correction; dead rows are no drift to be
-corrected, because they can still be sent. A cancelling whose answer is lost leaves a drift that the
-next comparison shows, whichever way it went.
+the meter may not show them, nor within an hour of another correction; dead rows are not a drift to
+correct, because they can still be sent. A cancellation whose response is lost leaves a drift that the
+next comparison shows, whether it succeeded or not.
 
 Outages: without the provider or the database nothing is compared or corrected.
 """
@@ -37,8 +37,8 @@ Remedy = Literal["sent", "cancelled", "to_credit"]
 
 @dataclass(frozen=True, slots=True)
 class Corrected:
-    """What was done about `drift`, in what the day's meter counts. `late` when the period they belong to is over: then the
-    meter's correction reaches no invoice that was made, and has to be invoiced by hand."""
+    """What was done about `drift`, in the units of the day's meter. `late` when its period is over:
+    then the correction reaches no existing invoice, and has to be invoiced by hand."""
 
     customer: str
     day: date
@@ -55,7 +55,7 @@ class ReconciliationAdmin:
         payments: Payments | None,
         reconciliation: Reconciliation | None,
     ) -> None:
-        """Without a payment provider there is nothing to compare with."""
+        """Without a payment provider nothing can be compared."""
         self._database = database
         self._payments = payments
         self._reconciliation = reconciliation
@@ -78,7 +78,7 @@ class ReconciliationAdmin:
         address begins.
 
         Raises:
-            NotFound: no admin.
+            NotFound: not an admin.
             Unavailable: the database does not answer.
         """
         async with admin_read(self._database, actor) as session:
@@ -90,7 +90,7 @@ class ReconciliationAdmin:
         """Ask the meter now.
 
         Raises:
-            NotFound: no admin.
+            NotFound: not an admin.
             ActionInvalid: the day can't be compared (yet).
             Unavailable: the provider or the database does not answer.
         """
@@ -110,7 +110,7 @@ class ReconciliationAdmin:
         return [await self.compare(actor, customer, day) for customer in customers]
 
     async def compare_due(self, actor: Actor) -> int:
-        """What the job does in its time: compare every day whose turn it is; how many."""
+        """As the job does: compare every due day; returns how many."""
         require_admin(actor)
         try:
             return await self._meter().run_once()
@@ -140,10 +140,10 @@ class ReconciliationAdmin:
             ) from error
 
     async def settle(self, actor: Actor, customer: str, day: date, *, reason: str) -> int:
-        """Mark what differs as settled elsewhere, like by a credit note; the tokens.
+        """Mark the difference as settled elsewhere, such as by a credit note; returns its size.
 
         Raises:
-            NotFound: no admin.
+            NotFound: not an admin.
             ActionInvalid: no reason, or nothing differs.
             Unavailable: the database does not answer.
         """

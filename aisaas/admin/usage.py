@@ -96,7 +96,7 @@ class UsageReports:
         """
         if step == "hour" and span.days > MOST_HOURLY_DAYS:
             raise ValueError(f"By the hour, a range can have at most {MOST_HOURLY_DAYS} days.")
-        # What takes longest goes side by side; none of it needs the same moment as the others.
+        # The slowest queries run concurrently; they needn't see the same moment.
         (summed, earned, errors, burn), active, refusals = await asyncio.gather(
             self._totals(reader, span, step),
             self._active_users(reader, span),
@@ -212,7 +212,7 @@ class UsageReports:
     # Checking
 
     async def first_day(self, reader: Actor) -> date | None:
-        """Of the ledger; None while it is empty."""
+        """The ledger's first day; None while it is empty."""
         async with self._reading(reader) as session:
             return await store.first_day(session)
 

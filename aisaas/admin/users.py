@@ -58,7 +58,7 @@ from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, AuthError, DependencyError, NotFound, Unavailable
 
 NO_SUCH_USER = "That user doesn't exist."
-# A slip of the finger beyond these is no limit at all.
+# Catch typos: a limit beyond these would be no limit at all.
 MOST_REQUESTS_PER_MINUTE = 100_000
 MOST_REQUESTS_PER_DAY = 10_000_000
 MOST_TOKENS = 1_000_000_000_000
@@ -74,7 +74,7 @@ class UsersParts:
     live: LiveSessions
     identity: Identity
     quota: Quota
-    # None: nothing is sold here.
+    # None: payments are off.
     stripe: StripePages | None
     # The address of this site, for the links in mails.
     url: str
@@ -93,7 +93,7 @@ class Users:
         """A page of those who fit; one beyond the last is the last.
 
         Raises:
-            NotFound: no admin.
+            NotFound: not an admin.
             Unavailable.
         """
         async with self._reading(actor) as session:
@@ -153,14 +153,14 @@ class Users:
             raise NotFound("No account has that email address or ID.")
         return found
 
-    # Acting. All of it raises NotFound (no admin, or no such user), ActionInvalid and Unavailable,
-    # and then has changed nothing.
+    # Actions. All of them may raise NotFound (not an admin, or no such user), ActionInvalid and
+    # Unavailable; then nothing has changed.
 
     async def suspend(self, actor: Actor, user_id: UUID, *, reason: str) -> SignedOut:
-        """Nothing more is admitted from them, and what runs ends within a minute (jobs/end_replies).
+        """Refuse their new calls; running ones end within a minute (jobs/end_replies).
 
-        They are signed out everywhere. They may sign in again, to see their bills and conversations;
-        what they send then is refused. The reason is for admins only.
+        They are signed out everywhere. They may sign in again to see their bills and conversations,
+        but can't send anything. Only admins see the reason.
         """
         async with self._acting(actor, user_id, "user.suspend", reason, roles=True) as act:
             if _is(actor, user_id):
@@ -194,7 +194,7 @@ class Users:
     async def set_limits(
         self, actor: Actor, user_id: UUID, limits: OwnLimits, *, reason: str
     ) -> None:
-        """Limits of this account in place of its plan's. Own tokens leave nothing beyond them."""
+        """Limits of this account in place of its plan's. With own tokens there is no extra usage."""
         _check(limits)
         if limits.highest_cap_usd is not None:
             limits = replace(limits, highest_cap_usd=cents(limits.highest_cap_usd))
@@ -255,8 +255,8 @@ class Users:
     async def mail(self, actor: Actor, user_id: UUID, mail: AccountMail, *, reason: str) -> None:
         """Have the auth server mail them a link: to choose a new password, or to confirm a sign-up.
 
-        It is written down before it is asked for: no transaction waits for another server. Whether a
-        sign-up still waits to be confirmed only the auth server knows, and it doesn't tell.
+        It is recorded before the request: no transaction waits for another server. Only the auth
+        server knows whether a sign-up is still unconfirmed, and it doesn't say.
         """
         async with self._acting(actor, user_id, "user.mail", reason) as act:
             await act.note(None, {"mail": mail})
@@ -277,7 +277,7 @@ class Users:
     async def mail_notice_again(
         self, actor: Actor, user_id: UUID, notice_id: UUID, *, reason: str
     ) -> SentMail:
-        """Have a mail about billing sent once more, with what it said then; the new one."""
+        """Resend a billing mail with its original values; returns the new one."""
         async with self._acting(actor, user_id, "user.mail", reason) as act:
             if not self._parts.mails_go_out:
                 raise ActionInvalid("No mail server is set up, so billing emails can't be sent.")
@@ -297,7 +297,7 @@ class Users:
     # Their parts
 
     def _reading(self, actor: Actor) -> AbstractAsyncContextManager[AsyncSession]:
-        # Whatever a tab still holds proves nothing.
+        # A role that a tab still holds proves nothing.
         return admin_read(self._service, actor, held=True)
 
     @asynccontextmanager
@@ -358,7 +358,7 @@ class _Act:
 
 
 async def _ranking(session: AsyncSession, search: Search) -> Ranking | None:
-    """What orders a list by what they used lately; None for an order that accounts have themselves."""
+    """The ranking for a sort by recent usage; None for a sort by the account's own columns."""
     by: UserAmount | None = next((it for it in get_args(UserAmount) if it == search.sort), None)
     if by is None:
         return None

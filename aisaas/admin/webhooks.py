@@ -52,7 +52,7 @@ class WebhookEvents:
         begins.
 
         Raises:
-            NotFound: no admin.
+            NotFound: not an admin.
             Unavailable: the database does not answer.
         """
         async with admin_read(self._database, actor) as session:
@@ -61,12 +61,12 @@ class WebhookEvents:
             )
 
     async def replay(self, actor: Actor, event_id: str, *, reason: str) -> str:
-        """Ask the provider for an event that failed, or never came, and handle it; the outcome.
+        """Fetch an event that failed, or never came, and handle it; returns the outcome.
 
         Raises:
-            NotFound: no admin.
+            NotFound: not an admin.
             ActionInvalid: no reason; it was handled already; or the provider doesn't show it (any
-                more), or refuses what its handling asks.
+                longer), or refuses a request of its handling.
             Unavailable: the provider or the database does not answer; the event stays failed.
         """
         intent = Intent.of(actor, reason)

@@ -126,7 +126,7 @@ async def picture(request: Request) -> Response:
         headers={
             "cache-control": f"private, max-age={YEAR}, immutable",
             "x-content-type-options": "nosniff",
-            # Whatever else it may be, opened by itself it does nothing.
+            # Even a file that is also something else does nothing when opened by itself.
             "content-security-policy": "default-src 'none'; sandbox",
         },
     )

@@ -1,4 +1,4 @@
-"""Where a request comes from, for limits: the connection, or what trusted proxies say of it.
+"""Where a request comes from, for limits: the connection, or what trusted proxies say about it.
 
 Each proxy appends the address it was reached from to X-Forwarded-For, so with N trusted proxies the
 N-th entry from the right is the one that the outermost of them saw. Everything left of it was
@@ -37,7 +37,7 @@ def client_address(request: HTTPConnection, trusted_proxies: int) -> str:
 
 
 def counted(text: str) -> str:
-    """What counts as one address, from what a connection or a header says."""
+    """The form of a connection's or header's address that limits are counted by."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

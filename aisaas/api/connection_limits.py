@@ -1,10 +1,10 @@
-"""Connections that say nothing have a share for each address, too: the oldest are closed.
+"""Limits quiet connections per address too: the oldest are closed.
 
-Granian accepts connections without asking, and shows us one only when the headers of a request are
-there. So once a second the process looks at its own descriptors: those connected to our port with
-neither a request being answered nor a web socket are quiet (silent, slow with their headers, kept for
-another request, or slow to take an answer). Behind a proxy of ours all connections are the proxy's,
-which has limits of its own (`deploy/`), and nothing is closed here.
+Granian accepts all connections, and shows us one only once it has a request's headers. So once a
+second the process looks at its own descriptors: those connected to our port with neither a request
+being answered nor a web socket are quiet (silent, slow with their headers, kept for another request,
+or slow to read a response). Behind a proxy of ours all connections are the proxy's, which has limits
+of its own (`deploy/`), and nothing is closed here.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def _connections(port: int) -> list[Peer]:
 def _close(port: int, peers: set[Peer]) -> int:
     closed = 0
     for connection, peer in _sockets(port):
-        # It may have begun to ask meanwhile.
+        # It may have sent a request in the meantime.
         if peer in peers and not BUSY.now(peer):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

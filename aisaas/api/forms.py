@@ -1,9 +1,9 @@
-"""What all forms have in common: whose they are, how large, what is in them, how they are answered.
+"""What all forms share: origin and size checks, validation, responses.
 
 Invariants: a form from another origin is refused, so no foreign page acts for a user; no body is read
-beyond its limit, whatever its headers say; nothing the user typed is in an address.
+beyond its limit, whatever its headers say; nothing the user typed is in a URL.
 
-Answers are JSON for the pages' own scripts; without JavaScript the same form works by redirects.
+Responses are JSON for the pages' own scripts; without JavaScript the same form works by redirects.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def to_page(page: str, **query: str) -> RedirectResponse:
 async def read(request: Request, form_type: type[Form]) -> Form:
     """The fields of a form. Raises NotAnsweredError with a sentence for each that is wrong."""
     async with limited(request, MAX_BODY).form(max_files=0, max_fields=MAX_FIELDS) as form:
-        # Kept for the answer, whatever becomes of the form.
+        # Kept for the response, even if the form is refused.
         request.scope[_TARGET] = _target_in(form, services_of(request).settings.origins)
         return validated(form_type, dict(form))
 
@@ -247,11 +247,11 @@ def _require_own_origin(request: Request) -> None:
         raise HTTPException(403, "That form was sent from another site.")
 
 
-# Who asks, from where, and where they go
+# The caller, their address, and where they go next
 
 
 async def who(request: Request, *, also_suspended: bool = False) -> Principal:
-    """Raises Unauthenticated, and Suspended unless what is asked for is theirs to do, too."""
+    """Raises Unauthenticated, and Suspended unless suspended users may do this too."""
     principal = await services_of(request).accounts.principal(request.headers.get("cookie"))
     if principal.suspended and not also_suspended:
         raise Suspended
@@ -278,7 +278,7 @@ def origin_of(request: Request) -> str:
 
 
 def target_of(request: Request) -> str:
-    """Where a form that was read wants to go on: a page of ours, whatever it said."""
+    """The page a form continues to: always one of ours, whatever the form said."""
     return request.scope.get(_TARGET, CHAT)
 
 

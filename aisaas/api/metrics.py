@@ -184,7 +184,7 @@ async def _from_database(these: Services) -> list[Reading]:
 
 
 def _share(cap: CapToday) -> float:
-    """A cap of nothing is used up."""
+    """A cap of zero counts as used up."""
     used = cap.spent_usd + cap.reserved_usd
     return float(used / cap.usd) if cap.usd else 1.0
 

@@ -29,7 +29,7 @@ from aisaas.settings import PROJECT_ROOT
 BUILT_PAGES = PROJECT_ROOT / ".web" / "build" / "client"
 ROOT = '<html lang="en"'
 NOT_FOUND_STATUS = 404
-# What stands in the built pages for values of the site; `site.js` has the same.
+# Placeholders in the built pages for the site's values; `site.js` has the same.
 PLACEHOLDERS = {
     "https://terms.invalid/": "terms_url",
     "https://privacy.invalid/": "privacy_url",
@@ -96,7 +96,7 @@ class Pages:
 
 
 def built_pages(folder: Path) -> dict[str, str]:
-    """The HTML of each page by its address; nothing where nothing is built."""
+    """The HTML of each page by its address; empty without a build."""
     return {
         HOME + "/".join(page.relative_to(folder).parts[:-1]): page.read_text("utf-8")
         for page in folder.rglob("index.html")
@@ -104,7 +104,7 @@ def built_pages(folder: Path) -> dict[str, str]:
 
 
 def page_of(path: str, built: Mapping[str, str]) -> str | None:
-    """Where the page that answers `path` is built; None for what is no page."""
+    """The address of the built page for `path`; None if there is no such page."""
     path = path.rstrip("/") or HOME
     parent = path.rpartition("/")[0]
     found = path if path in built else BY_ID.get(parent)

@@ -35,7 +35,7 @@ BY_ID = {CHAT: CHAT, ADMIN_USERS: f"{ADMIN_USERS}/_"}
 API = "/api/"
 
 MAX_PATH = 512
-# A path, a query, nothing that a browser could read as another host or a control character.
+# A path and a query that a browser can't read as another host, without control characters.
 _OWN_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x1f\x7f]*\Z")
 
 

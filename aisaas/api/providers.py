@@ -23,7 +23,7 @@ CALLBACK = "/api/session/callback"
 # As long as the auth server keeps what it remembers of a visit, and a little.
 VISIT_SECONDS = 600
 MAX_CODE = 512
-# What a provider or the auth server may say of a visit that came to nothing, as our codes.
+# Our codes for failed visits, as a provider or the auth server reports them.
 CANCELLED = "access_denied"
 LOST = "visit_lost"
 FAILED = "provider_failed"
@@ -91,7 +91,7 @@ def _cookie(these: Services) -> str:
 
 
 def _path(these: Services) -> str:
-    # The `__Host-` prefix of the name stands for the whole host.
+    # The `__Host-` prefix requires the path of the whole host.
     return "/" if these.cookie.startswith("__Host-") else CALLBACK
 
 

@@ -55,7 +55,7 @@ HEADERS_TOO_LARGE = "The headers of that request are too large."
 
 
 class _AnswerNotTakenError(Exception):
-    """The client doesn't read what it asked for."""
+    """The client doesn't read its response."""
 
 
 class _Unfinished:
@@ -69,9 +69,9 @@ class RequestLimits:
     """ASGI middleware around everything.
 
     Args:
-        trusted_proxies: of ours, which say whose requests they bring.
+        trusted_proxies: our proxies, trusted to name the client's address.
         requests: the rate of each address.
-        unfinished_per_address: bodies of one address that may be on their way at once.
+        unfinished_per_address: request bodies one address may be sending at once.
         body_seconds: for a form; larger bodies get more.
     """
 
@@ -124,7 +124,7 @@ class RequestLimits:
             REFUSED_EARLY.labels("answer_not_taken").inc()
 
     async def _body(self, scope: Scope, address: str, receive: Receive) -> bytes | Response | None:
-        """The whole body, or why not; None when the client has gone."""
+        """The whole body, or the refusal; None when the client is gone."""
         limit = body_limit(scope["path"])
         length = Headers(scope=scope).get("content-length")
         # Python converts no number of thousands of digits.
@@ -164,7 +164,7 @@ class RequestLimits:
 
 
 class _BodyTooLargeError(Exception):
-    """Its header said less, or nothing."""
+    """Its header declared less, or nothing."""
 
 
 async def _collect(receive: Receive, limit: int) -> bytes | None:
@@ -181,7 +181,7 @@ async def _collect(receive: Receive, limit: int) -> bytes | None:
 
 
 def body_limit(path: str) -> int:
-    """Bytes that a body sent to `path` may have; most paths take none."""
+    """Most bytes a body sent to `path` may have; most paths accept none."""
     return next((limit for start, limit in BODIES.items() if path.startswith(start)), 0)
 
 

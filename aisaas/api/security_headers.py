@@ -122,8 +122,8 @@ def inline_scripts(pages: Path) -> list[str]:
 
 
 def caching(path: str, status: int, content_type: str) -> str:
-    """Files with a hash or a version in their names for ever, others only after asking, pages and
-    answers not at all."""
+    """Cache files with a hash or a version in their names forever, others after revalidation, pages
+    and API responses not at all."""
     if status == 200 and path.startswith((BUILT_FILES, FONTS)):  # noqa: PLR2004
         return f"public, max-age={YEAR}, immutable"
     if content_type.startswith(("text/html", "application/json")) or path.startswith("/api/"):

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from aisaas.wiring import Services
 
-# Called when something comes that needs them: an app is imported also where nothing can be built.
+# Called by the first request that needs them: an app must be importable where they can't be built.
 Provide = Callable[[], Services]
 
 

@@ -166,7 +166,7 @@ async def sign_out(request: Request) -> Response:
     try:
         await services_of(request).accounts.sign_out(request.headers.get("cookie"), form.scope)
     except (DependencyError, TooSlow, Unavailable):
-        # The browser forgets the session now, but the server could not be told.
+        # The browser forgets the session now, but the server could not end it.
         log.warning("sign-out while the database was away")
         message = "You're signed out in this browser, but we couldn't reach the server to end the session."
         response: Response = (

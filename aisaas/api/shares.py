@@ -66,7 +66,7 @@ class Rate:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it remembers nothing that a new one wouldn't."""
+        """Whether it is in the same state as a new one."""
         self._refill()
         return self._left == self._burst
 

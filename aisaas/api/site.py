@@ -31,7 +31,7 @@ def site(services: Services) -> dict[str, object]:
 
 
 def _plans(services: Services) -> list[dict[str, object]]:
-    """What is sold, the cheapest first; nothing where nothing is. Amounts as they are to be read."""
+    """The plans on sale, the cheapest first, if any. Amounts are formatted."""
     if services.payments is None:
         return []
     sold = list(plans(services.settings).values())

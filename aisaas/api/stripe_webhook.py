@@ -1,11 +1,11 @@
-"""Where the payment provider tells what happened.
+"""The payment provider's webhook endpoint.
 
-No session, cookie or origin means anything here: only the signature over the raw body does. Invariants:
-no body is read beyond its limit, nothing in it is believed before its signature is, and an endpoint
-without a secret is off (503), never open. Where payments aren't set up there is no endpoint (404).
+Sessions, cookies and origins mean nothing here: only the signature over the raw body does. Invariants:
+no body is read beyond its limit, nothing in it is trusted before its signature is verified, and an
+endpoint without a secret is off (503), never open. Where payments are off there is no endpoint (404).
 
-Outages: what fails for want of the database or of the provider is answered with 500, so that the
-event is sent again; what can never be handled (foreign, malformed, of another mode) with 400.
+Outages: if the database or the provider is down, the response is 500, so that the event is sent again;
+an event that can never be handled (foreign, malformed, of another mode) gets 400.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ async def _take_snapshot(
     try:
         await events.process(event)
     except Exception as error:
-        # What it was about is where admins look; the log says which.
+        # Admins find the details among the failed events; the log says which one.
         _log_failure(f"event {event.id} ({event.type})", error)
         raise HTTPException(500, "not handled: send it again") from error
 
@@ -118,7 +118,7 @@ async def _body(request: Request) -> bytes:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > MAX_BYTES:
-                    # The header said less, or nothing.
+                    # The header declared less, or nothing.
                     raise HTTPException(413, "too large")
     except TimeoutError as error:
         raise HTTPException(408, "too slow") from error
@@ -128,11 +128,11 @@ async def _body(request: Request) -> bytes:
 
 
 def _require_storable(body: bytes, *ids: str) -> None:
-    """No database takes NUL, nor half of a surrogate pair, however often the event is sent.
+    """The database can't store NUL or half of a surrogate pair, however often the event is sent.
 
-    A name with such a half is nothing that we store, so only the identifiers are looked at for it.
+    We don't store names, which may have such a half, so only the identifiers are checked for it.
     """
-    # A backslash that stands for itself is written as two.
+    # A literal backslash is escaped as two.
     if _NUL.search(body.replace(rb"\\", b"")):
         raise WebhookInvalid("its text has NUL in it")
     if not all(each.isascii() for each in ids):

@@ -50,9 +50,8 @@ _NEWEST, _BEFORE = _PAGED.page, _PAGED.behind
 # Same expression as the index. Searches don't contain the separator, so a match is within one column.
 _WORDS = "(a.actor || chr(10) || a.action || chr(10) || a.subject || chr(10) || a.reason)"
 _ALL_ENTRIES = text(f"select {_ENTRY} from public.audit_log a where {_BEFORE} {_NEWEST}")  # noqa: S608  # fragments of this module
-# Each way to find entries is answered by an index of its own, and yields no more than a page.
-# One's entries are found first and ordered then: reading all from the newest on, as if some of one's
-# had to come soon, takes long where there are none.
+# Each search uses an index of its own, and yields at most a page. A user's entries are found first and
+# then ordered: scanning all from the newest on takes long for a user who has none.
 _ENTRIES_BY = f"""
     select * from (
       select {_ENTRY} from public.audit_log a where a.{{side}} = people.name and {_BEFORE} offset 0

@@ -52,12 +52,12 @@ class BillingServices:
     usage: Usage
     refusals: Refusals
     provider_health: ProviderHealth
-    # None: nothing is sold here, and nothing metered.
+    # None: payments are off, and nothing is metered.
     subscriptions: Subscriptions | None
     subscription_tasks: SubscriptionTasks | None
     stripe_events: StripeEvents | None
     metering: Metering | None
-    # None: no mail server is set.
+    # None: no mail server is configured.
     notice_mails: NoticeMails | None
     loss_alerts: AlertDelivery
     provider_alerts: ProviderAlerts
@@ -76,7 +76,7 @@ def build(
     circuits: Callable[[], Sequence[CircuitState]],
     titles_of: TitlesOf,
 ) -> BillingServices:
-    """Args: `circuits` are those of this process that aren't closed."""
+    """Args: `circuits` returns this process's circuits that aren't closed."""
     service, user = databases.service, databases.user
     free_cap, total_cap = config.free_tier_daily_usd, config.total_daily_usd
     quota = Quota(service, user, sold, free_cap=free_cap, total_cap=total_cap)

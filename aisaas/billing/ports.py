@@ -26,8 +26,8 @@ class PeriodAllowance:
 class PaidSubscription:
     """A subscription as the payment provider has it at this moment.
 
-    `plan` is what its base price was made for (a plan's id), or None for a price that isn't ours.
-    The period is the base item's. `unpaid_since` is when the invoice that is still open was made.
+    `plan` is the plan id of its base price, or None for a price that isn't ours. The period is the
+    base item's. `unpaid_since` is when the open invoice was created.
     """
 
     id: str
@@ -47,7 +47,7 @@ class PaidSubscription:
     # The tokens that the running period includes, where an upgrade has made it another number than
     # the plan's.
     period_tokens: int | None = None
-    # What was paid for the running period went back: it grants nothing. Ours, not the provider's.
+    # The current period's payment was refunded: it grants nothing. Ours, not the provider's.
     suspended: bool = False
     # The plan that it is going to be on when the period ends, where it is another one. `schedule_done`
     # when what saw to that at the provider has done so, and still holds the subscription.
@@ -99,7 +99,7 @@ class PaymentEvent:
 
 @dataclass(frozen=True, slots=True)
 class MeterProblem:
-    """What the provider says of meter events it had accepted and could not count."""
+    """A provider's report of meter events it accepted but could not count."""
 
     event_id: str
     meter_id: str
@@ -148,7 +148,7 @@ class InvoiceLine:
 
 @dataclass(frozen=True, slots=True)
 class InvoicePreview:
-    """What the next invoice would be if nothing else happened; `due_at` is when it is made."""
+    """The next invoice if nothing else happens; `due_at` is when it is created."""
 
     currency: str
     total: int
@@ -189,13 +189,13 @@ class Payments(Protocol):
     async def switch(
         self, subscription_id: str, plan: str, *, allowance: PeriodAllowance | None
     ) -> None:
-        """Put a subscription on another plan now. The difference for the rest of its period is charged
-        at once, and nothing changes if that fails. `allowance` is kept with the subscription."""
+        """Switch a subscription to another plan now. The difference for the rest of its period is
+        charged at once; if that fails, nothing changes. `allowance` is stored with the subscription."""
         ...
 
     async def switch_later(self, subscription_id: str, plan: str) -> None:
-        """Put a subscription on another plan when its period ends, and on none before. A switch that
-        was to come is replaced."""
+        """Switch a subscription to another plan when its period ends, not before. It replaces a
+        pending switch."""
         ...
 
     async def keep_plan(self, subscription_id: str) -> None:
@@ -203,12 +203,12 @@ class Payments(Protocol):
         ...
 
     async def paid_for(self, charge_id: str) -> PaidInvoice | None:
-        """The subscription's invoice that a charge has paid; None for one of anything else."""
+        """The subscription invoice that a charge paid; None if it paid for anything else."""
         ...
 
     async def end_subscription(self, subscription_id: str, *, refund: bool) -> EndedSubscription:
-        """End it now. With `refund` all that was paid for it goes back and nothing more is billed;
-        otherwise what was used is. Doing it again changes nothing."""
+        """End it now. With `refund` everything paid is refunded and nothing more is billed; otherwise
+        usage still is. Doing it again changes nothing."""
         ...
 
     async def portal(self, customer_id: str, *, return_url: str) -> str:
@@ -216,11 +216,11 @@ class Payments(Protocol):
         ...
 
     async def subscription(self, subscription_id: str) -> PaidSubscription | None:
-        """As it is now; None when there is none by that id."""
+        """Its current state; None if there is none with that id."""
         ...
 
     async def subscriptions(self, customer_id: str) -> Sequence[PaidSubscription]:
-        """All of a customer, ended ones included; none for a customer that doesn't exist."""
+        """All of a customer's, ended ones included; empty for a customer that doesn't exist."""
         ...
 
     async def invoices(self, customer_id: str, limit: int) -> Sequence[Invoice]:
@@ -251,17 +251,17 @@ class Payments(Protocol):
         ...
 
     def meter_notice(self, body: bytes, signature: str) -> str | None:
-        """Verify a thin event; its id if it tells of a meter's problem, None for one of another
-        type. Raises WebhookInvalid."""
+        """Verify a thin event; returns its id if it reports a meter's problem, None for another type.
+        Raises WebhookInvalid."""
         ...
 
     async def meter_problem(self, event_id: str) -> MeterProblem:
-        """What a thin event is about. PaymentsRefused when there is none by that id (any more)."""
+        """What a thin event is about. PaymentsRefused when none with that id exists (any longer)."""
         ...
 
     async def recall(self, event_id: str) -> PaymentEvent:
-        """An event that was delivered, or should have been. PaymentsRefused when there is none by
-        that id (any more): events are kept for 30 days."""
+        """An event that was delivered, or should have been. PaymentsRefused when none with that id
+        exists (any longer): events are kept for 30 days."""
         ...
 
 

@@ -50,7 +50,7 @@ class Conversations:
     async def find(self, principal: Principal, conversation_id: UUID) -> Conversation:
         """
         Raises:
-            NotFound: there is none, it is deleted, or it is somebody else's: the same answer.
+            NotFound: it doesn't exist, is deleted, or belongs to another user: the same error.
         """
         async with self._as(principal) as session:
             found = await store.find_conversation(session, principal.user_id, conversation_id)
@@ -69,7 +69,7 @@ class Conversations:
         """The newest messages, or those before a message.
 
         Raises:
-            NotFound: there is none, it is deleted, or it is somebody else's: the same answer.
+            NotFound: it doesn't exist, is deleted, or belongs to another user: the same error.
         """
         limit = min(limit, PAGE_LIMIT)
         async with self._as(principal) as session:

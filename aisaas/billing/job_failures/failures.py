@@ -59,10 +59,10 @@ class JobFailures:
         self._service = service
 
     async def failed(self, job: str, item: str, error: BaseException) -> bool:
-        """Note a try that failed; whether the item is set aside now.
+        """Record a failed try; returns whether the item is now set aside.
 
         Raises:
-            DependencyError: the database is away, and nothing is noted.
+            DependencyError: the database is down, and nothing is recorded.
         """
         JOB_ITEMS_FAILED.labels(job).inc()
         parameters = {

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import LiteralString
 
-# Whatever has failed, and is not done since.
+# Items that failed and haven't succeeded since.
 FAILED: LiteralString = "(select job, item from private.job_failures)"
-# Of these, what isn't due: its next try is later, or it is set aside.
+# Those that aren't due: their next try is later, or they are set aside.
 NOT_DUE: LiteralString = """(
   select job, item from private.job_failures
   where next_attempt_at is null or next_attempt_at > now()

@@ -18,7 +18,7 @@ from aisaas.db.engine import PipelinedQuery, Row
 
 @dataclass(frozen=True, slots=True)
 class FailedItem:
-    """`about` says what it is where the item is only an id."""
+    """`about` describes the item if it is only an id."""
 
     job: str
     item: str

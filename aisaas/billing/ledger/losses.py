@@ -1,4 +1,4 @@
-"""The house's losses: what a provider produced, or says it produced, beyond what its user is charged.
+"""The operator's losses: what a provider produced, or says it did, beyond what its user is charged.
 
 They are recorded in the transaction that settles the call. The admins are alerted once a day for each
 model and reason, by mail and by the webhook if one is set, except about calls that failed: those are
@@ -35,10 +35,10 @@ class Loss:
 async def record(
     session: AsyncSession, booked: Booked, bill: ProviderBill, *, to_webhook: bool
 ) -> Loss | None:
-    """Write down what `bill` has beyond what was charged for it; None when that is nothing.
+    """Record what `bill` has beyond what was charged for it; None when there is no difference.
 
     Args:
-        to_webhook: there is a webhook, so an alert is recorded for it, too.
+        to_webhook: there is a webhook, so record an alert for it too.
     """
     charge = _charged_for(booked.charge, bill)
     tokens = max(bill.prompt_tokens - charge.prompt_tokens, 0) + max(

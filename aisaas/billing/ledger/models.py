@@ -20,8 +20,8 @@ LossReason = Literal["report", "overrun", "reservation", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class ProviderBill:
-    """What a provider may bill for an attempt, whatever its user is charged. `reported` is None where it
-    reported nothing; `reason` is why it may be more than the charge."""
+    """What a provider may bill for an attempt, regardless of the user's charge. `reported` is None if
+    it reported nothing; `reason` is why it may be more than the charge."""
 
     model: Model
     reason: LossReason
@@ -59,7 +59,7 @@ class Charge:
     purpose: Purpose
     plan: str
     model: Model
-    # Quota tokens per token: never more than the model that was asked for weighs.
+    # Quota tokens per token: never more than the requested model's weight.
     weight: Decimal
     prompt_tokens: int
     cached_prompt_tokens: int
@@ -68,11 +68,11 @@ class Charge:
     outcome: Outcome
     # The Stripe customer whose meter this goes to; None for the free tier.
     metered_customer: str | None
-    # USD per million quota tokens beyond what is included, by the plan's price of now.
+    # USD per million quota tokens beyond the included ones, by the plan's current price.
     overage_usd_per_million: Decimal = Decimal(0)
     # The plan's default cap on extra usage per period. None: no cap.
     default_cap_usd: Decimal | None = None
-    # Why the provider's report wasn't believed.
+    # Why the provider's report was rejected.
     report_issue: str | None = None
     thinking_tokens: int = 0
     cache_write_tokens: int = 0

@@ -27,8 +27,8 @@ class PriceVersion:
 
 @dataclass(frozen=True, slots=True)
 class PricedLine:
-    """Of a line of the ledger, what its cost is computed from. `price` is None where the line names no
-    price that is stored."""
+    """What a ledger line's cost is computed from. `price` is None if the line names no stored
+    price."""
 
     id: UUID
     created_at: datetime
@@ -51,7 +51,7 @@ class PricedLine:
 
 # Where it is known already, nothing changes.
 async def add_versions(session: AsyncSession, prices: Sequence[tuple[str, Price]]) -> int:
-    """Keep what the prices of these models say; how many are new."""
+    """Store these models' prices; returns how many are new."""
     added = 0
     for model, price in prices:
         rows = await session.execute(

@@ -1,5 +1,5 @@
-"""Receipts computed again, from nothing but what is stored: the counts of a line of the ledger, its weight,
-and the price that it names."""
+"""Receipts recomputed from stored values only: a ledger line's counts, its weight, and the price it
+names."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ class WrittenOff:
 async def write_off(
     session: AsyncSession, user_id: UUID, period_key: str | None, *, subscription_id: str
 ) -> WrittenOff | None:
-    """Write off what was charged in a period; None when that is nothing, or was done before."""
+    """Write off a period's charges; None when there are none, or they already were."""
     rows = await session.execute(
         text(
             """
@@ -239,8 +239,8 @@ _OVERVIEW = text(_WHOLE_PAGE.format(newest=_NEWEST, refusals=REFUSALS))
 async def overview(
     session: AsyncSession, user_id: UUID, period: Period | None, limits: Limits
 ) -> Overview:
-    """Two round trips: whichever period the allowance is of, the rest follows it. Receipts are without
-    the titles of their conversations."""
+    """Two round trips: the allowance's period determines the rest. Receipts come without their
+    conversations' titles."""
     left = await allowance(session, user_id, period, limits)
     row = await session.execute(
         _OVERVIEW,
@@ -270,7 +270,7 @@ async def newer_calls(session: AsyncSession, user_id: UUID, place: Moment) -> Ca
     calls, newer = first(found, CALLS)
     if newer:
         return CallPage(calls[::-1], older=True, newer=True)
-    # The newest page is a whole one, whatever was added while others were being read.
+    # The newest page is full, even if rows were added while others were being read.
     values = {"user_id": user_id, "calls": CALLS + 1}
     newest = _calls.validate_python((await session.execute(text(_NEWEST), values)).scalar_one())
     calls, older = first(newest, CALLS)

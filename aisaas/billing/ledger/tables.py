@@ -81,7 +81,7 @@ class UsageRecord(Table, table=True):
         sa_column_args=[sa.Computed("prompt_tokens + completion_tokens", persisted=True)]
     )
     counted_by: str
-    # Why the provider's report wasn't believed; None where it was, or where none came.
+    # Why the provider's report was rejected; None if it was accepted, or none arrived.
     report_issue: str | None = None
     weight: Decimal = Field(sa_type=sa.Numeric(10, 4))
     quota_tokens: int = Field(sa_type=sa.BigInteger)
@@ -129,7 +129,7 @@ class UsageDay(Table, table=True):
 
 
 class UsageLoss(Table, table=True):
-    """What a provider produced, or says it produced, beyond what its user is charged. Append-only."""
+    """What a provider produced, or says it did, beyond what its user is charged. Append-only."""
 
     __tablename__ = "usage_losses"
     __table_args__ = (
@@ -161,7 +161,7 @@ class UsageLoss(Table, table=True):
     model: str
     provider: str
     reason: str
-    # None where the provider reported nothing.
+    # None if the provider reported nothing.
     reported_prompt_tokens: int | None = Field(default=None, sa_type=sa.BigInteger)
     reported_completion_tokens: int | None = Field(default=None, sa_type=sa.BigInteger)
     counted_prompt_tokens: int = Field(sa_type=sa.BigInteger)
@@ -178,7 +178,7 @@ class UsageLoss(Table, table=True):
 
 
 class WriteOff(Table, table=True):
-    """Extra usage of a subscription's last period that no invoice asks for. Append-only."""
+    """Extra usage of a subscription's last period that is never invoiced. Append-only."""
 
     __tablename__ = "write_offs"
     __table_args__ = (

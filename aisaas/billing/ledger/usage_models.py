@@ -152,9 +152,9 @@ class Span:
 class Figures:
     """Lines of the ledger, summed.
 
-    `interrupted` and `failed` are among the `requests`, and cost something; a call that came to
-    nothing has no line, and is found in ProviderErrors. `cached_prompt_tokens` are among the
-    `prompt_tokens`. `overage_usd` is what the lines cost their users beyond what is included.
+    `requests` include `interrupted` and `failed`, which cost something; a call without any output
+    has no line, and is counted in ProviderErrors. `prompt_tokens` include `cached_prompt_tokens`.
+    `overage_usd` is what the lines cost their users beyond what is included.
     """
 
     requests: int = 0
@@ -285,7 +285,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class UserUsage:
-    """One user in a span. `email` and `plan` (the one of now) are None once the account is gone."""
+    """One user in a span. `email` and `plan` (the current one) are None once the account is gone."""
 
     user_id: UUID
     email: str | None

@@ -279,7 +279,7 @@ async def _by_address(
     offset: int,
     limit: int,
 ) -> tuple[int, Sequence[UUID]]:
-    """In the order of addresses, which an index has; those whose account is gone come last."""
+    """Ordered by email address, through an index; users whose account is gone come last."""
     counted = await session.execute(
         text(
             f"select count(*) from (select 1 from private.usage_by_user b where {condition}"  # noqa: S608
@@ -549,7 +549,7 @@ def _told(
 
 
 async def first_day(session: AsyncSession) -> date | None:
-    """Of the ledger; None while it is empty."""
+    """The ledger's first day; None while it is empty."""
     rows = await session.execute(
         text("select (min(created_at) at time zone 'UTC')::date from public.usage_records")
     )

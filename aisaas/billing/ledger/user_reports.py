@@ -45,7 +45,7 @@ class UsedLately:
 
 
 async def lately(session: AsyncSession, user_ids: Sequence[UUID]) -> Mapping[UUID, UsedLately]:
-    """What each of them used in the last DAYS days, those who used nothing too."""
+    """What each user used in the last DAYS days, including those who used nothing."""
     rows = await session.execute(
         text(
             """

@@ -51,7 +51,7 @@ SURPRISES = 8
 
 
 class Outbox:
-    """Sends what is due; says how far behind it is."""
+    """Sends due rows; reports how far behind it is."""
 
     def __init__(self, service: ServiceDatabase, payments: Payments) -> None:
         self._service = service
@@ -74,10 +74,10 @@ class Outbox:
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def deliver_due(self) -> float:
-        """Send until nothing is due; seconds until there may be more.
+        """Send until nothing is due; returns the seconds until more may be.
 
         Raises:
-            DependencyError: the database is away. What was in flight is left to its claim's end.
+            DependencyError: the database is down. Rows in flight wait until their claim ends.
         """
         flying: set[asyncio.Task[None]] = set()
         room_in = 0.0
@@ -153,7 +153,7 @@ class Outbox:
             return
         try:
             result = await self._send(row)
-            # Not durable: if this is lost, the row is sent once more and counts for nothing.
+            # Not durable: if this is lost, the row is sent again, which doesn't count twice.
             if not await self._service.ask(result, durable=False):
                 log.info("usage %s was taken over by another sender", row.identifier)
         except DependencyError:
@@ -179,7 +179,7 @@ class Outbox:
         except DependencyError:
             log.warning("what became of usage %s could not be written", row.identifier)
         except Exception:
-            # Its claim runs out, and the others have their turn meanwhile.
+            # Its claim runs out; the others are sent in the meantime.
             log.exception("usage %s could not be put aside", row.identifier)
 
     async def _send(self, row: ClaimedUsage) -> PipelinedQuery[bool]:
@@ -207,7 +207,7 @@ class Outbox:
         return store.sent(row)
 
     async def _slow_down(self, error: PaymentsError) -> None:
-        """All senders rest when the provider asks for it, or seems to be away."""
+        """Pause all senders when the provider asks for it, or seems to be down."""
         self._failures += 1
         away = self._failures - AWAY_AFTER
         if error.kind == "rate_limited":

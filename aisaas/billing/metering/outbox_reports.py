@@ -33,8 +33,8 @@ class OutboxHealth:
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """A row of the outbox. `email` is None when the account is gone; a correction is in no ledger;
-    `final` when it can't be sent any more: too old for the meter, or its customer was deleted."""
+    """A row of the outbox. `email` is None when the account is gone; a correction has no ledger line;
+    `final` when it can no longer be sent: too old for the meter, or its customer was deleted."""
 
     id: UUID
     identifier: str
@@ -76,7 +76,7 @@ async def outbox_health(session: AsyncSession) -> OutboxHealth:
     return OutboxHealth(**rows.mappings().one())
 
 
-# The meter takes nothing older; a customer who is gone is asked for nothing.
+# The meter accepts nothing older; a deleted customer can't be billed.
 _FINAL = "(o.event_at <= now() - interval '35 days' or o.last_error = 'customer_deleted')"
 _ENTRY = f"""
     select o.id, o.identifier, o.stripe_customer_id as customer, o.user_id, p.email, o.tokens,
@@ -132,7 +132,7 @@ async def outbox_rows(session: AsyncSession, ids: Sequence[UUID]) -> Sequence[Ou
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A row whose state an admin has changed, and what it was before."""
+    """A row whose state an admin changed, and its previous state."""
 
     id: UUID
     customer: str

@@ -142,7 +142,7 @@ def _ended(query: LiteralString, row: ClaimedUsage, **more: object) -> Pipelined
 
 
 def pause(seconds: float) -> PipelinedQuery[None]:
-    """Nothing is claimed for so long, in any process."""
+    """Stop all processes from claiming for `seconds`."""
     query: LiteralString = """
         update private.metering set paused_until =
           greatest(paused_until, clock_timestamp() + make_interval(secs => %(seconds)s))
@@ -180,13 +180,12 @@ async def add_outbox(
 ) -> None:
     """The identifier is the ledger line's id, so that sending twice counts once.
 
-    What goes to the meter is what the ledger charges, in money. A subscription that was made before
-    that has a price for `tokens` (all that no credits paid); they go to its meter until its price for
-    money is there.
+    The meter receives what the ledger charges, in money. An older subscription has a price for
+    `tokens` (all not paid by credits); those go to its token meter until it has a price for money.
 
-    The time is that of the call's beginning, whenever it settles: it decides which invoice it is on,
-    as the reservation decided which allowance. A subscription that began by another clock a moment
-    after the call it pays for would not be asked for it; so the period's beginning is the earliest.
+    The time is the call's start, whenever it settles: it decides the invoice, as the reservation
+    decided the allowance. By the provider's clock a subscription may start just after the call it
+    pays for, which would then not be billed; so the time is never before the period's start.
     """
     await session.execute(
         text(

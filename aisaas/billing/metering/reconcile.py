@@ -1,14 +1,15 @@
 """Reconciliation: every customer's day in the ledger against the same day in the meter.
 
 A day is compared an hour after its end, and again while the two differ or rows of it are on their
-way. It never corrects the ledger, which is right by definition; what it decides is what became of
-parked rows: the provider has forgotten their identifiers, so only the meter's sum can tell. If it
-has exactly the sent rows and the parked ones, those were counted. If it has exactly the sent ones,
-they are missing and go out again, under their own identifiers: should the provider still know one,
-it refuses to count it twice, which a fresh one would throw away. Anything else is an admin's.
+way. It never corrects the ledger, which is right by definition; it decides the outcome of parked
+rows: the provider has forgotten their identifiers, so only the meter's sum can tell. If the sum is
+exactly the sent and the parked rows, the parked ones were counted. If it is exactly the sent ones,
+the parked ones are missing and are resent under their own identifiers: if the provider still knows
+one, it refuses to count it twice, a protection that a new identifier would lose. An admin decides
+anything else.
 
 Invariant: nothing is decided while it could still change: with a row in flight, with one sent so
-lately that the meter may not show it, or when the ledger has moved during the call.
+lately that the meter may not show it, or when the ledger changed during the call.
 
 Outages: without the provider or the database a day's claim runs out and it is compared later.
 """
@@ -38,8 +39,8 @@ LATER_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A customer's day on both sides. `drift` is what the meter has in excess, or is missing when it is
-    below zero; nothing can be concluded from it while rows are `moving`."""
+    """A customer's day on both sides. `drift` is the meter's excess, or what it lacks when negative;
+    it means nothing while rows are `moving`."""
 
     customer: str
     day: date
@@ -67,10 +68,10 @@ class Reconciliation:
         self._failures = JobFailures(service)
 
     async def run_once(self) -> int:
-        """Compare every day whose turn it is; how many that were.
+        """Compare every due day; returns how many.
 
         Raises:
-            DependencyError: the provider or the database is away; the rest is compared later.
+            DependencyError: the provider or the database is down; the rest is compared later.
         """
         async with self._service.transaction() as session:
             await store.enter_days(session)
@@ -120,7 +121,7 @@ class Reconciliation:
         except DependencyError:
             raise
         except Exception as error:
-            # Whatever it is about this one, the others have their turn.
+            # A failure of this day must not block the others.
             log.exception("%s of %s could not be compared", day.day, day.customer)
             await self._failures.failed(JOB, item, error)
             return False
@@ -132,7 +133,7 @@ class Reconciliation:
         try:
             compared = await self._look(day)
         except PaymentsRefused as refused:
-            # No such customer or meter any more: their other days are none the worse for it.
+            # The customer or meter is gone; this doesn't affect other days.
             log.warning("%s of %s can't be compared: %s", day.day, day.customer, refused.code)
             await self._service.ask(store.put_off(day, LATER_SECONDS))
             return
@@ -146,7 +147,7 @@ class Reconciliation:
             )
 
     async def _look(self, day: CustomerDay) -> Compared | None:
-        """Compare, resolve what is parked, and write down both; None when it changed meanwhile."""
+        """Compare, resolve parked rows, and record both; None when it changed in between."""
         before = await self._service.ask(store.ledger_day(day))
         meter = sum(
             [
@@ -164,7 +165,7 @@ class Reconciliation:
         return Compared(day.customer, day.day, ledger, meter, drift, moving)
 
     async def _resolve(self, ledger: LedgerDay, meter: int) -> int:
-        """What became of the parked rows, where the sums tell; how many rows were resolved."""
+        """Resolve parked rows where the sums decide; returns how many."""
         if not ledger.parked_ids or ledger.unsure or ledger.recent:
             return 0
         # A correction was for sent tokens that the meter lacks, as long as it lacks the correction.

@@ -19,7 +19,7 @@ from aisaas.db.engine import PipelinedQuery, Row
 LEASE_SECONDS = 600.0
 # The meter sums up behind the scenes: what is younger may not be in it yet.
 SETTLING: LiteralString = "interval '1 hour'"
-# The meter takes nothing that is older, so nothing could be mended.
+# The meter accepts nothing older, so nothing could be corrected.
 COMPARED: LiteralString = "interval '35 days'"
 
 _ENTERED_UNTIL = text(
@@ -122,7 +122,7 @@ _AGAIN_SOON = text(
 
 
 def claim_days(limit: int) -> PipelinedQuery[Sequence[CustomerDay]]:
-    """Days whose turn it is; they are ours until the lease runs out."""
+    """Claim due days; they are ours until the lease runs out."""
     query: LiteralString = f"""
         update public.meter_reconciliations r
         set next_check_at = now() + make_interval(secs => %(lease)s)
@@ -216,7 +216,7 @@ def ledger_day(of: CustomerDay) -> PipelinedQuery[LedgerDay]:
 
 
 def resolve_parked(ids: Sequence[UUID], *, counted: bool) -> PipelinedQuery[int]:
-    """The meter has them all, or none of them; how many rows were still parked."""
+    """Resolve rows as all counted by the meter, or none; returns how many were still parked."""
     query: LiteralString = """
         update public.usage_outbox
         set state = case when %(counted)s then 'sent' else 'pending' end,

@@ -23,8 +23,8 @@ from aisaas.db.columns import (
 
 class OutboxRow(Table, table=True):
     """The intent to report a ledger line to a meter, made in the same transaction. Without a line
-    it is a correction: what the meter lacked of a day. What counts is `micro_usd`, or `tokens` where
-    there is none."""
+    it is a correction: what the meter lacked of a day. The amount is `micro_usd`, or `tokens` if that
+    is None."""
 
     __tablename__ = "usage_outbox"
     __table_args__ = (
@@ -72,7 +72,7 @@ class OutboxRow(Table, table=True):
     # Held by a sender until then, at most one row of a customer at a time.
     claim: UUID | None = None
     claimed_until: datetime | None = None
-    # When it may have reached the meter for the first time; None when it surely has not.
+    # When it may first have reached the meter; None when it surely has not.
     first_sent_at: datetime | None = None
     failures: int = 0
     sent_at: datetime | None = None
@@ -95,8 +95,8 @@ class Metering(Table, table=True):
 
 class MeterReconciliation(Table, table=True):
     """A customer's day (UTC) in the ledger and in its meter: millionths of a dollar, or tokens.
-    `drift` is what the meter has too much, or lacks when it is below zero; `next_check_at` is None
-    once it is settled."""
+    `drift` is the meter's excess, or what it lacks when negative; `next_check_at` is None once it is
+    settled."""
 
     __tablename__ = "meter_reconciliations"
     __table_args__ = (

@@ -31,7 +31,7 @@ class DueAlert:
 
 
 async def claim(session: AsyncSession, queue: Queue, lease_seconds: float) -> DueAlert | None:
-    """The alert that has been due for the longest, or None; other processes skip it."""
+    """Claim the alert that has been due the longest, or None; other processes skip it."""
     rows = await session.execute(
         text(
             f"""

@@ -75,7 +75,7 @@ class NoticeMails:
         except DependencyError:
             raise
         except Exception as error:
-            # Whatever it is about this one, the others are mailed; it waits like a refused one.
+            # A failure of this one must not block the others; it waits like a refused one.
             log.exception("notice %s could not be mailed", notice.id)
             JOB_ITEMS_FAILED.labels("deliver_notices").inc()
             await self._put_off(notice, name_of(error), refused=True)

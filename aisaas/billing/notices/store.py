@@ -31,7 +31,7 @@ class Claimed:
 
 
 async def claim(session: AsyncSession, lease_seconds: float) -> Claimed | None:
-    """The notice that has been due for the longest, or None; other processes skip it."""
+    """Claim the notice that has been due the longest, or None; other processes skip it."""
     rows = await session.execute(
         text(
             f"""

@@ -1,8 +1,8 @@
 """What the mails about billing say: kind -> subject and paragraphs, as data.
 
 The values in braces come from `notice_words.py`; one that ends in `_page` is an address. Invariant: a
-missing value fails the whole mail, so no mail has a hole in a sentence. A sentence about a value that
-may be unknown stands in a `When`.
+missing value fails the whole mail, so no sentence has a gap. A sentence about a value that may be
+unknown goes in a `When`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class NoticeText:
-    """The mail has the first of `links` whose page is known."""
+    """The mail links to the first of `links` whose page is known."""
 
     subject: str
     paragraphs: tuple[Paragraph, ...]

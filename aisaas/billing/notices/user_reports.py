@@ -44,10 +44,10 @@ async def mails(session: AsyncSession, user_id: UUID) -> Sequence[SentMail]:
 
 
 async def mail_again(session: AsyncSession, user_id: UUID, notice_id: UUID) -> SentMail | None:
-    """Write down that a mail shall go out once more; the new one, or None without an old one.
+    """Record that a mail is to be sent again; returns the new one, or None without an old one.
 
-    It is a notice of its own, so what became of the first stays, and mail programs don't take it
-    for the same mail.
+    It is a separate notice, so the first one's outcome stays, and mail programs don't treat it as
+    the same mail.
     """
     rows = await session.execute(
         text(

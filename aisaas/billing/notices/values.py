@@ -17,7 +17,7 @@ from aisaas.billing.plans.terms import FREE, Plan
 from aisaas.errors import NoticeUnwritable
 from aisaas.formats import count, moment, money, usd
 
-# None is a word that isn't known.
+# None: the word is unknown.
 Words = Mapping[str, str | None]
 Plans = Mapping[str, Plan]
 

@@ -1,4 +1,4 @@
-"""What a plan allows, and how a subscription stands."""
+"""What a plan allows, and a subscription's status."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ SubscriptionStatus = Literal["free", "active", "past_due", "cancelled", "trialin
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Quota tokens of a period: what is included, and what may be used beyond it at a price.
+    """Quota tokens of a period: the included ones, and those that may be used beyond at a price.
 
-    `capped` when it is a spending cap that ends it, be it one of nothing.
+    `capped` when a spending cap ends it, even a cap of zero.
     """
 
     included: int
@@ -40,7 +40,7 @@ class Entitlement:
     """What a user has because of all of their subscriptions.
 
     From `ends_at` on the plan is free, without any further event. The period is that of
-    `subscription_id`, which grants the plan; `customer_id` is whose meter usage goes to.
+    `subscription_id`, which grants the plan; usage goes to the meter of `customer_id`.
     """
 
     plan: str

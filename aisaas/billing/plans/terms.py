@@ -90,7 +90,7 @@ class ExtraUsage:
 
 
 def extra_usage(sold: Mapping[str, Plan], plan: str) -> ExtraUsage:
-    """Of a plan; nothing where nothing costs extra."""
+    """A plan's extra usage; zero if nothing costs extra."""
     found = sold.get(plan)
     if found is None or found.price is None:
         return ExtraUsage(Decimal(0), Decimal(0))

@@ -83,9 +83,9 @@ class ProviderAlerts:
         return made
 
     async def deliver_once(self) -> int:
-        """Tell the webhook what waits; how much it took.
+        """Send waiting alerts to the webhook; returns how many it accepted.
 
-        Raises AlertError while its server is away: the rest waits.
+        Raises AlertError while its server is down: the rest waits.
         """
         sent = 0
         while self._sink is not None and self._waiting:

@@ -1,4 +1,4 @@
-"""How providers do: how each attempt ended, how soon and how fast it wrote, and which circuits are open.
+"""Provider health: how each attempt ended, its latency and speed, and which circuits are open.
 
 No attempt waits: `record` only counts in memory, and a job writes the counts of its process every few
 seconds, summed by minute and hour. Invariant: memory and rows are bounded. A crash loses what isn't written
@@ -79,7 +79,7 @@ class ProviderHealth:
         *,
         buffered: int = BUFFERED,
     ) -> None:
-        """Args: `circuits` are those of this process that aren't closed."""
+        """Args: `circuits` returns this process's circuits that aren't closed."""
         self._service = service
         self._circuits = circuits
         self._bound = buffered
@@ -148,7 +148,7 @@ class ProviderHealth:
 
 
 def _by_minute(sums: dict[_Key, _Sum]) -> Sequence[Sequence[Counted]]:
-    """Those of one minute together: none of them is for the same row as another."""
+    """Counts grouped by minute: within a group no two are for the same row."""
     now = time.monotonic()
     minutes: dict[int, list[Counted]] = {}
     for (minute, provider, model, kind), each in sums.items():
@@ -175,7 +175,7 @@ def range_of(seconds: float) -> int:
 
 
 def quantile(counts: Sequence[int], share: float) -> float | None:
-    """Seconds within which that share of first tokens came; None without any."""
+    """Seconds within which that share of first tokens arrived; None without any."""
     total = sum(counts)
     if not total:
         return None

@@ -1,4 +1,4 @@
-"""The values of admission: what is asked for, what is held, what remains."""
+"""The values of admission: what is requested, held and remaining."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def quota_tokens(weight: Decimal, tokens: int) -> int:
 
 
 def charged_weight(asked: Model, answered: Model) -> Decimal:
-    """A fallback is our decision: it never costs the user more than what they asked for."""
+    """A fallback is our decision: it never costs the user more than the requested model."""
     return min(asked.weight, answered.weight)
 
 
@@ -123,8 +123,8 @@ class Quota:
     def limits_of(self, principal: Entitled) -> Limits:
         """What may be used in a period.
 
-        An account's own limit stands instead of the plan's, with nothing beyond it. Nothing costs
-        extra in a trial, while a payment is due, or without a customer who could be billed for it.
+        An account's own limit replaces the plan's, without extra usage. There is no extra usage in a
+        trial, while a payment is due, or without a customer to bill.
         """
         plan = self.plan_of(principal)
         if principal.tokens_per_month is not None:
@@ -160,7 +160,7 @@ class Quota:
 
         Raises:
             Busy, QuotaExceeded, SpendingPaused: nothing is held.
-            ModelsChanged: nothing is held; the claim's models aren't as they are sold now.
+            ModelsChanged: nothing is held; the claim's models are out of date.
             Unavailable: the database did not answer.
         """
         try:
@@ -189,7 +189,7 @@ class Quota:
             raise Unavailable from error
 
     async def release(self, request_id: UUID) -> None:
-        """Give everything back; nothing was used."""
+        """Release everything; nothing was used."""
         # Not durable: if this is lost, its lease runs out, and the recovery releases it.
         await self._service.ask(reservations_store.release(request_id), durable=False)
 
@@ -293,8 +293,8 @@ def beyond_included(used: int, billed: int, included: int) -> int:
 
 
 def _charged(beyond: int, charge: Charge, most: reservations_store.Chargeable) -> int:
-    """Of the quota tokens beyond what is included, those that may be charged: the cap bounds what is
-    invoiced, whatever a call came to, and nothing is charged where nothing was allowed to cost extra."""
+    """The quota tokens beyond the included ones that may be charged: the cap bounds the invoice
+    whatever a call used, and nothing is charged if extra usage wasn't allowed."""
     tokens = min(beyond, most.tokens)
     each = charge.overage_usd_per_million
     if most.usd is not None and each > 0:

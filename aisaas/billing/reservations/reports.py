@@ -64,7 +64,7 @@ class Now:
 
 
 async def now(session: AsyncSession) -> Now:
-    """One round trip, over what indexes find at once. Refusals are those of the last whole minute."""
+    """One round trip, using indexes only. Refusals are those of the last whole minute."""
     rows = await session.execute(
         text(
             """

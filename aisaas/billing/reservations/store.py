@@ -47,7 +47,7 @@ class Reserved:
 def reserve(
     claim: ReservationRequest, *, free_cap: Decimal, total_cap: Decimal
 ) -> PipelinedQuery[Reserved]:
-    # A fallback may be dearer for us than what was asked for: hold for the dearest.
+    # A fallback may cost us more than the requested model: hold for the most expensive.
     worst = [model.price.worst(claim.prompt_estimate) for model in claim.models]
     parameters = {
         "id": claim.request_id,
@@ -191,7 +191,7 @@ class Abandoned:
     prompt_count: int
     max_tokens: int
     metered_customer: str | None
-    # As they were when it was reserved; None where the release before has reserved it.
+    # As they were when it was reserved; None if the previous release of the product reserved it.
     models: Sequence[Mapping[str, Any]] | None
     failed_before: bool
 
@@ -199,12 +199,12 @@ class Abandoned:
 async def claim_abandoned(
     session: AsyncSession, limit: int, *, until: datetime | None = None
 ) -> Sequence[Abandoned]:
-    """Take over reservations whose lease ran out. Their lease is renewed for the taker, so that
-    several recoveries share the work and a recovery that dies leaves it to the next. One that could
-    not be recovered waits for its next try.
+    """Take over reservations whose lease ran out. This renews their lease, so that several recoveries
+    share the work and another one continues if a recovery dies. One that could not be recovered
+    waits for a retry.
 
     Args:
-        until: by the database's clock; nothing is taken later than that.
+        until: by the database's clock; nothing is taken over later than that.
     """
     rows = await session.execute(
         text(
@@ -240,8 +240,8 @@ async def claim_abandoned(
 
 @dataclass(frozen=True, slots=True)
 class Chargeable:
-    """What may still be charged in a period: tokens by its limits as they were last reserved by, USD by
-    the cap as it is now (None: no bound)."""
+    """What may still be charged in a period: tokens by the limits of its last reservation, USD by the
+    current cap (None: no bound)."""
 
     tokens: int
     usd: Decimal | None

@@ -1,4 +1,4 @@
-"""Says once in a period that 80, 90 and 100 % of what is included, or of the cap, are used.
+"""Notifies once per period when 80, 90 and 100 % of the included tokens, or of the cap, are used.
 
 Recorded in the transaction that books the call which crossed the line; mailed later.
 """

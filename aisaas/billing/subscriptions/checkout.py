@@ -49,7 +49,7 @@ INVOICES = 12
 QUESTIONS, QUESTION_SECONDS = 120, 600
 OFF = "Paid plans aren't available here."
 AWAY = "Stripe isn't responding, so nothing changed. Try again in a moment."
-# What a bank says to a card, as Stripe passes it on.
+# A bank's decline codes, as Stripe passes them on.
 DECLINED = frozenset(
     {
         "authentication_required",
@@ -67,8 +67,7 @@ LIVE = frozenset({"trialing", "active", "past_due", "unpaid", "paused"})
 class Estimate:
     """The next invoice by our own ledger, before tax and discounts. USD, whole cents.
 
-    `base_usd` is for `plan`, the one of the next period; it is 0 when nothing follows: the plan ends with
-    the period.
+    `base_usd` is for `plan`, the next period's; it is 0 if the plan ends with the period.
     """
 
     plan: Plan
@@ -84,10 +83,10 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Billing:
-    """What the page shows of one's own account without asking the provider.
+    """What the page shows of the user's account without asking the provider.
 
-    `spent_usd` is what was used beyond what is included, in this period; `cap_usd` bounds it.
-    `offers` are the plans that may be subscribed to, none where payments are off.
+    `spent_usd` is this period's extra usage; `cap_usd` bounds it. `offers` are the plans the user may
+    subscribe to, none where payments are off.
     """
 
     plan: Plan
@@ -191,11 +190,11 @@ class Checkout:
                 return await payments.portal(customer, return_url=self._page)
 
     async def switch(self, principal: Principal, plan_id: str) -> bool:
-        """Put a subscriber on another plan: on a dearer one now, paid for at once, or nothing changes;
-        on a cheaper one when the period ends. In a trial either begins now: nothing is paid. Whether it
-        begins now.
+        """Switch a subscriber to another plan: to a more expensive one now, paid at once, or nothing
+        changes; to a cheaper one when the period ends. In a trial either starts now, without a
+        payment. Returns whether it starts now.
 
-        The portal can't do this: it changes no subscription that has usage in it.
+        The portal can't do this: it changes no subscription with metered usage.
 
         Raises:
             BillingInvalid: nothing to switch, no such plan, or the payment was declined.
@@ -279,10 +278,10 @@ class Checkout:
             return await payments.portal(principal.metered_customer, return_url=self._page)
 
     async def set_cap(self, principal: Principal, usd: Decimal | None) -> None:
-        """Bound what is spent beyond the base price in a period; None for the plan's own bound.
+        """Cap the spending beyond the base price in a period; None for the plan's own cap.
 
         Raises:
-            BillingInvalid: no amount of money.
+            BillingInvalid: not an amount of money.
         """
         if usd is not None and not (usd.is_finite() and 0 <= usd <= HIGHEST_CAP_USD):
             raise BillingInvalid(f"Enter an amount from $0 to {formats.price(HIGHEST_CAP_USD)}.")
@@ -348,7 +347,7 @@ class Checkout:
             ) from error
 
     async def _count(self, principal: Principal) -> None:
-        """Raises RateLimitedMinute. Nothing is spent here: what can't be counted goes through."""
+        """Raises RateLimitedMinute. No money is spent here: requests pass if they can't be counted."""
         window = Window(f"billing:{principal.user_id}", QUESTIONS, QUESTION_SECONDS)
         try:
             full = await self._limiter.acquire(uuid4(), [window])

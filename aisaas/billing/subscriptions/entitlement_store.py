@@ -52,7 +52,7 @@ class EntitlementSources:
 
 
 async def written(session: AsyncSession, user_id: UUID) -> Entitlement | None:
-    """A user's plan as the profile has it, its end not considered; None without a user."""
+    """A user's plan as the profile has it, even if it has ended; None without a user."""
     rows = await session.execute(
         text(
             f"""
@@ -163,7 +163,7 @@ async def correct(
 
 
 async def agreed(session: AsyncSession, user_id: UUID) -> bool:
-    """What was open is over; False when nothing was."""
+    """Close the open difference; False if there was none."""
     rows = await session.execute(
         text(
             "update public.entitlement_differences set corrected_at = now()"

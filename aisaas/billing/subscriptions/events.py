@@ -1,16 +1,16 @@
-"""What a webhook's event leads to, once.
+"""Handles each webhook event once.
 
 An event is a hint to look, never the truth: events come late, twice and in any order. Invariant: the
-event's id, the state that was seen, the plan that follows and the mails to be written are one
-transaction. A crash before its end leaves nothing, and the event comes again; after it, the event is
-known. One fact may come under several event ids, so effects have a key of their own, too.
+event's id, the state seen, the plan that follows and the mails to send are one transaction. A crash
+before its end leaves nothing, and the event comes again; after it, the event is known. One fact may
+come under several event ids, so effects have keys of their own too.
 
     the id is new? ─► the subscription's lock ─► look at the provider ─► write ─► commit ─► signal
 
 Outages: without the database or the provider the delivery fails as a whole, and the provider repeats
-it (live ones for three days); what is lost even so, `jobs/synchronise_subscriptions.py` finds. A
-failure is noted where admins see it, if the database can be reached. Deliveries wait for each other
-rather than take every connection, and not for long.
+it (live ones for three days); `jobs/synchronise_subscriptions.py` finds what is still missed. A
+failure is recorded for admins if the database can be reached. Deliveries wait briefly for each other
+rather than take every connection.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ METER_PROBLEM = "v1.billing.meter.error_report_triggered"
 # Of this process's connections to the database, most are for users.
 AT_ONCE = 8
 WAIT_SECONDS = 8.0
-# Of an invoice that has to be confirmed: nothing else is asked of the user.
+# Statuses with an invoice to confirm: the user need do nothing else.
 UNCONFIRMED = OWING | {"incomplete"}
 
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """What became of an event, and whose billing may have changed."""
+    """The outcome of an event, and the user whose billing may have changed."""
 
     outcome: WebhookOutcome = "done"
     user_id: UUID | None = None
@@ -368,7 +368,7 @@ HANDLERS: Mapping[str, Handler] = {
     "subscription_schedule.updated": _synchronise,
     "subscription_schedule.released": _synchronise,
     "customer.subscription.trial_will_end": _trial_will_end,
-    # Both come for one payment; to look twice changes nothing.
+    # Both come for one payment; looking twice changes nothing.
     "invoice.paid": _synchronise,
     "invoice.payment_succeeded": _synchronise,
     "invoice.payment_failed": _payment_failed,
@@ -400,7 +400,7 @@ def _handled(synced: Synced) -> Handled:
     return Handled(synced.outcome, synced.user_id, synced.note)
 
 
-# Events may be written in another version of the provider's API: nothing in them is certain.
+# Events may use another version of the provider's API, so no field is guaranteed.
 
 
 def _invoice(event: PaymentEvent) -> dict[str, object]:

@@ -24,9 +24,9 @@ class Change:
 async def subscription_changes(
     session: AsyncSession, span: Span, plans: Sequence[str]
 ) -> Sequence[Change]:
-    """How the number of subscriptions in good standing changes in a span; what was before counts
-    from its first day on. A subscription counts from the day its trial ends to before the day it was
-    seen ended, or began to owe; its plan is the one of now."""
+    """Changes in the number of subscriptions in good standing in a span; earlier ones count from its
+    first day. A subscription counts from the day its trial ends until the day before it was seen
+    ended, or began to owe; its plan is the current one."""
     rows = await session.execute(
         text(
             """

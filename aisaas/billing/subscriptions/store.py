@@ -27,8 +27,8 @@ from aisaas.db.engine import PipelinedQuery, Row
 
 FINAL = sorted(FINAL_STATUSES)
 LOOK_JOB: Final = "synchronise_subscriptions"
-# Relations: users with a subscription that may change, users with any, and those whose look isn't due
-# because it failed, as the job names them.
+# Relations: users with a subscription that may change, users with any, and those whose failed look
+# isn't due again, named as the job does.
 _CHANGING: LiteralString = f"(select user_id from {SUBSCRIPTIONS} s where s.live)"  # noqa: S608
 _KNOWN: LiteralString = f"(select user_id from {SUBSCRIPTIONS} s)"  # noqa: S608
 _LOOKS_NOT_DUE: LiteralString = f"(select item from {NOT_DUE} f where f.job = '{LOOK_JOB}')"  # noqa: S608
@@ -52,7 +52,7 @@ async def lock(session: AsyncSession, of: str) -> None:
 
 
 async def status_of(session: AsyncSession, subscription_id: str) -> str | None:
-    """As last seen; None when it never was."""
+    """Its status as last seen; None if it never was."""
     row = await session.execute(
         text("select status from public.subscriptions where id = :id"), {"id": subscription_id}
     )
@@ -66,7 +66,7 @@ async def owner(
     customer_id: str | None = None,
     user_id: UUID | None = None,
 ) -> UUID | None:
-    """Whose it is: what is stored counts first, then what Checkout carried through (`user_id`)."""
+    """Its owner: the stored one, else the one Checkout passed along (`user_id`)."""
     row = await session.execute(
         text(
             f"""
@@ -157,7 +157,7 @@ async def suspend(session: AsyncSession, subscription_id: str, paid_at: datetime
 
 
 async def end(session: AsyncSession, subscription_ids: Sequence[str]) -> None:
-    """For those that the payment provider says are gone and doesn't show any more."""
+    """End subscriptions that the payment provider reports as gone and no longer shows."""
     await session.execute(
         text(
             "update public.subscriptions set status = 'canceled'"
@@ -337,7 +337,7 @@ async def close_event(
 
 
 async def add_failure(session: AsyncSession, event_id: str, kind: str, code: str) -> None:
-    """Note a try that was rolled back. Another delivery of the event may have succeeded meanwhile."""
+    """Record a try that was rolled back. Another delivery of the event may have succeeded since."""
     await session.execute(
         text(
             """
@@ -358,7 +358,7 @@ async def add_failure(session: AsyncSession, event_id: str, kind: str, code: str
 
 
 def count_on_token_meter() -> PipelinedQuery[int]:
-    """Live subscriptions whose usage still goes to the meter of tokens."""
+    """Live subscriptions whose usage still goes to the token meter."""
     query: LiteralString = """
         select count(*) as found from public.subscriptions
         where tokens_until > now() and status not in ('canceled', 'incomplete_expired')

@@ -72,8 +72,8 @@ def entitlement(
     The best plan counts, then the one that lasts longest. A price of no plan grants nothing.
 
     Args:
-        plans: ids of those that can be paid for, the cheapest first.
-        grace: how long a plan goes on after a payment failed.
+        plans: ids of the paid plans, the cheapest first.
+        grace: how long a plan continues after a failed payment.
     """
     granting = [
         each
@@ -140,10 +140,10 @@ def ends_at(subscription: PaidSubscription, grace: timedelta) -> datetime | None
 
 
 def differs(ours: Entitlement, theirs: Entitlement, *, now: datetime) -> bool:
-    """Whether a user has something else than what follows from their subscriptions at `now`.
+    """Whether a user's plan isn't what follows from their subscriptions at `now`.
 
-    A plan whose end has come is free to every reader, whatever else is still written of it. A customer
-    is never unlinked by a look.
+    Every reader takes an ended plan as free, whatever else is still stored. A look never unlinks a
+    customer.
     """
     if ours.ends_at is not None and ours.ends_at <= now:
         return theirs.plan != FREE
@@ -151,7 +151,7 @@ def differs(ours: Entitlement, theirs: Entitlement, *, now: datetime) -> bool:
 
 
 def _period(of: PaidSubscription) -> tuple[datetime, datetime] | tuple[None, None]:
-    """Whole or not at all: without one the calendar month counts."""
+    """Both ends or neither: without them the calendar month counts."""
     if of.period_start is None or of.period_end is None or of.period_end <= of.period_start:
         return None, None
     return of.period_start, of.period_end
@@ -177,7 +177,7 @@ def _payer(subscriptions: Sequence[PaidSubscription]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """What a look at a subscription led to. `seen` is None when nothing new was seen."""
+    """The result of a look at a subscription. `seen` is None when nothing new was seen."""
 
     outcome: WebhookOutcome
     user_id: UUID | None = None
@@ -317,7 +317,7 @@ class Subscriptions:
         except DependencyError:
             raise
         except Exception as error:
-            # Whatever it is about this one, the others have their turn.
+            # A failure of this user must not block the others.
             with context.entered(user=look.user_id):
                 log.exception("the subscriptions of a user could not be looked at")
             await self._failures.failed(store.LOOK_JOB, str(look.user_id), error)
@@ -328,9 +328,8 @@ class Subscriptions:
     async def take_back(
         self, session: AsyncSession, charge_id: str
     ) -> tuple[AfterRefund, UUID | None]:
-        """The payment of a charge went back, all of it: do with the plan what the settings say, in the
-        caller's transaction. What was done, which is nothing where it was for no running period, and
-        whose plan it is.
+        """A charge was refunded in full: apply the setting to the plan, in the caller's transaction.
+        Returns what was done (nothing unless it paid for a current period) and the plan's owner.
 
         Raises:
             PaymentsError, PaymentsRefused: nothing was written.

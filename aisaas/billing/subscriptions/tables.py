@@ -48,7 +48,7 @@ class Subscription(Table, table=True):
     user_id: UUID = Field(foreign_key="profiles.id", ondelete="CASCADE")
     stripe_customer_id: str
     status: str
-    # None: its price was made for no plan of ours.
+    # None: its price belongs to none of our plans.
     plan: str | None = None
     price_id: str | None = None
     item_id: str | None = None
@@ -61,9 +61,9 @@ class Subscription(Table, table=True):
     # Of the running period, where an upgrade has made it another number than the plan's.
     period_tokens: int | None = Field(default=None, sa_type=sa.BigInteger)
     next_plan: str | None = None
-    # The period whose payment went back: it grants nothing in it.
+    # The period whose payment was refunded: the subscription grants nothing in it.
     suspended_period: datetime | None = None
-    # Calls that began before are billed by the meter of tokens; None: none are.
+    # Calls that began before this are billed by the token meter; None: none are.
     tokens_until: datetime | None = None
     created_at: datetime = Field(sa_column_kwargs=NOW)
     updated_at: datetime = Field(sa_column_kwargs=NOW)

@@ -1,10 +1,11 @@
-"""What is done about subscriptions at the payment provider, apart from looking at them.
+"""Changes to subscriptions at the payment provider.
 
-A customer has one live subscription. A second one that was paid all the same (two tabs, an old page) is
-ended and refunded; one whose payment went back is ended where the settings say so; a schedule that has
-done its work is released, so that the portal offers to cancel again.
+A customer has one live subscription. A second one that was paid anyway (two tabs, an old page) is
+ended and refunded; one whose payment was refunded is ended if the settings say so; a schedule that
+has done its work is released, so that the portal offers to cancel again.
 
-A task is noted in the transaction that finds the fact, and done by a job, with no transaction open:
+A task is recorded in the transaction that finds the fact, and done by a job, without an open
+transaction:
 
     a look or an event ─► subscription_tasks ─► the provider ─► mails, and the task is gone
 
@@ -37,7 +38,7 @@ from aisaas.errors import DependencyError
 log = logging.getLogger(__name__)
 
 JOB = "subscription_tasks"
-# Longer than the provider is asked for one.
+# Longer than a task's calls to the provider can take.
 CLAIM_SECONDS = 120.0
 
 
@@ -77,7 +78,7 @@ class SubscriptionTasks:
                 # Its claim runs out, and it is done then.
                 patience.unanswered(error)
             except Exception as error:
-                # Whatever it is about this one, the others have their turn.
+                # A failure of this task must not block the others.
                 log.exception("%s of %s could not be done", task.kind, task.subscription_id)
                 await self._failures.failed(JOB, task.item, error)
         patience.end()

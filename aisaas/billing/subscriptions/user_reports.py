@@ -18,8 +18,8 @@ LINES = 30
 
 @dataclass(frozen=True, slots=True)
 class HeldSubscription:
-    """A subscription as last seen; `page` is where the payment provider shows it. `written_off_usd` is
-    extra usage that no invoice asks for, because the subscription was given up."""
+    """A subscription as last seen; `page` is its page at the payment provider. `written_off_usd` is
+    extra usage that is never invoiced, because the subscription ended after failed payments."""
 
     id: str
     customer_id: str

@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 
 async def record(session: AsyncSession, user_id: UUID, ended: PaidSubscription) -> None:
-    """Write off what a subscription that was given up owes for its last period, in the transaction that
-    finds its end; once, and nothing where nothing was used."""
+    """Write off what a subscription owes for its last period after failed payments, in the transaction
+    that finds its end; once, and only if there was usage."""
     found = await ledger_store.write_off(
         session, user_id, key_of(ended.id, ended.period_start), subscription_id=ended.id
     )
