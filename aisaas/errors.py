@@ -161,7 +161,7 @@ class AlertError(DependencyError):
 
 
 class ModelsChanged(AisaasError):
-    """An admin changed a model meanwhile: whoever wanted to call one looks again first."""
+    """An admin changed a model meanwhile: the caller has to load the models again first."""
 
 
 class NoticeUnwritable(AisaasError):

@@ -153,7 +153,7 @@ def configure(
     form: LogFormat = "text",
     filters: Iterable[logging.Filter] = (),
 ) -> None:
-    """Send everything to stderr through a safe formatter, also what nobody has caught."""
+    """Send everything to stderr through a safe formatter, including uncaught exceptions."""
     handler = logging.StreamHandler(sys.stderr)
     formatter = JsonFormatter if form == "json" else SafeFormatter
     handler.setFormatter(formatter(secrets))

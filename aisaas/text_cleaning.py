@@ -11,7 +11,7 @@ import re
 import unicodedata
 
 REPLACEMENT = "\ufffd"
-# Letters and symbols by their category that nobody sees.
+# Letters and symbols by category, but invisible.
 BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")

@@ -33,7 +33,7 @@ ROUNDS = 200
 BACK, SEARCHED = 0.3, 0.2
 HOURLY_DAYS = 7
 SORTS: tuple[UserSort, ...] = ("requests", "tokens", "cost", "overage", "errors", "email")
-# How far back, and how often somebody looks so far.
+# Spans in days, repeated by how often users choose them.
 SPANS = (1, 7, 7, 30, 30, 30, 30, 90, 90, DAYS)
 
 _TABLES = (
@@ -121,7 +121,7 @@ def _fill(url: str, rows: int, users: int, first: date) -> None:
 
 
 async def _load(services: Services, cookie: str, whole: Span, dice: random.Random) -> float:
-    """Milliseconds of one look at the page, at a span, an order and a search that somebody chose."""
+    """Milliseconds to load the page once, with a chosen span, order and search."""
     days = dice.choice(SPANS)
     back = dice.randrange(0, DAYS - days + 1) if dice.random() < BACK else 0
     last = whole.last - timedelta(days=back)

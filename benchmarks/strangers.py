@@ -1,10 +1,9 @@
 """What other people notice while a stranger holds thousands of unfinished connections.
 
-Four kinds, each by itself: forms of which two bytes come, connections that say nothing, headers that
-never end, and web sockets that never open anything. All from one address, and from a process of its own.
-Meanwhile a visitor elsewhere and somebody who is signed in behind the stranger's own address each load
-a page, ask the API, and open a tab, again and again; each time is compared with the same without the
-stranger.
+Four kinds, one at a time: forms that stop after two bytes, silent connections, headers that never
+end, and web sockets that never open a namespace. All come from one address and a separate process.
+Meanwhile a visitor elsewhere and a signed-in user behind the stranger's own address each repeatedly
+load a page, call the API, and open a tab; the times are compared with those without the stranger.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ Figures = dict[str, float]
 
 @dataclass
 class Noticed:
-    """What somebody noticed: how long each round took, and how many failed."""
+    """What a visitor noticed: how long each round took, and how many failed."""
 
     seconds: list[float] = field(default_factory=list[float])
     failed: int = 0
@@ -71,8 +70,8 @@ class Noticed:
 
 
 def measure(connections: int, seconds: float) -> dict[str, Mapping[str, Figures | float]]:
-    """By kind, and `nobody` for without: what the two noticed, and how many connections the stranger
-    still held at the end."""
+    """By kind, with `nobody` for the run without a stranger: what the two noticed, and how many
+    connections the stranger still held at the end."""
     with (
         tempfile.TemporaryDirectory() as folder,
         instance(Path(folder), workers=1, TAB_STATES="memory") as running,
@@ -160,7 +159,7 @@ async def _rounds(round_: Callable[[], Awaitable[None]], seconds: float) -> Noti
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await round_()
-        except Exception:  # noqa: BLE001 - whatever it was, it is what somebody noticed
+        except Exception:  # noqa: BLE001 - any failure counts
             noticed.failed += 1
         else:
             noticed.seconds.append(time.monotonic() - began)

@@ -1,9 +1,10 @@
-"""How many replies of 50 tokens a second stream at once, each to a tab of its own, without lagging.
+"""How many replies of 50 tokens a second stream at once without lagging, each to its own tab.
 
-The whole path: the demo model over HTTP, LiteLLM, the reply log in Redis, the tabs' states there as
-well unless it is told otherwise, the socket. Each token is the provider's clock when it was sent, so a tab knows by how much it is late.
-Each tab asks again when its reply has ended, so replies begin and settle all the while. The number
-of replies is doubled while 95 % of the tokens arrive within the limit, and then narrowed.
+The whole path: the demo model over HTTP, LiteLLM, the reply log in Redis, the tabs' states (also in
+Redis by default), the socket. Each token is the provider's clock when it was sent, so a tab knows
+how late it is. Each tab sends again when its reply has ended, so replies keep starting and
+settling. The number of replies is doubled while 95 % of the tokens arrive within the limit, and
+then narrowed.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ async def _measured(running: Instance, events: int) -> dict[str, float]:
     repeated = random.sample(wanted, round(events * TWICE))
     deliveries = [*wanted, *repeated]
     random.shuffle(deliveries)
-    # Refunds of customers whom nobody here knows yet would change nothing.
+    # Refunds for customers not known here yet would change nothing.
     known = [_event(each, 1) for each in subscribers]
     secret = settings.webhook_secrets[0]
     async with httpx.AsyncClient(base_url=running.addresses[0], timeout=30) as http:
@@ -97,7 +97,7 @@ async def _subscriber(
     user_id = uuid4()
     url = running.stack.env["MIGRATION_DATABASE_URL"]
     async with await psycopg.AsyncConnection.connect(url) as connection:
-        # Nobody signs in; the profile comes by its trigger.
+        # No sign-in is needed; a trigger creates the profile.
         await connection.execute(
             "insert into auth.users (id, email) values (%s, %s)",
             [user_id, f"{user_id}@example.com"],

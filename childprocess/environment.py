@@ -38,7 +38,7 @@ NPM = (
 
 
 def for_server() -> dict[str, str]:
-    """For a program that isn't ours and reaches nobody: Postgres and its tools, Valkey."""
+    """For a third-party program that calls no other host: Postgres and its tools, Valkey."""
     return _allowed(MACHINE)
 
 

@@ -79,7 +79,7 @@ class DataFolder:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._lock = descriptor
-        # Whoever wrote it held the lock we now hold, so it is gone.
+        # The process that wrote it held the lock we now hold, so it is gone.
         self.forget_description()
 
     def _already_running(self, holder: str) -> str:

@@ -5,11 +5,11 @@ a `preexec_fn`, because Python code between fork and exec is not safe in a proce
 
 MODE `become`, for servers: turns into the program, and Linux delivers SIGNAL to it when its parent
 ends, however it ends, kill -9 included. MODE `watch`, for builds and the like, which start programs
-of their own that would survive: stays as their parent, looks whether its own is still there, and
-ends the whole process group when it isn't. Where the kernel offers no parent-death signal (macOS)
-servers are watched too; a kill -9 of such a watcher leaves its program running.
+of their own that would survive: stays as their parent, checks that its own parent is still there,
+and ends the whole process group when it isn't. Where the kernel offers no parent-death signal
+(macOS) servers are watched too; a kill -9 of such a watcher leaves its program running.
 
-IDENTITY says as whom: `same`; `userns` (root only: a user namespace in which root's files look
+IDENTITY selects the user: `same`; `userns` (root only: a user namespace in which root's files look
 owned by an ordinary user, for programs which refuse root, without adding a user to the system);
 `nobody` (root only: really become uid 65534, where namespaces are forbidden).
 """
@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
     if mode == WATCH or sys.platform != "linux":
         return _watch(int(parent), int(stop), argv)
     die_with_parent(int(stop))
-    # A parent that died before the signal was armed leaves nobody to tell us any more.
+    # If the parent died before the signal was armed, the signal never comes.
     if os.getppid() == int(parent):
         os.execvp(argv[0], argv)  # noqa: S606  # no shell is the point
     return 1

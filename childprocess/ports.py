@@ -20,7 +20,7 @@ PORTS = range(20_000, 32_000)
 
 
 def free_port(avoid: Collection[int] = (), prefer: int | None = None) -> int:
-    """A port of 127.0.0.1 that nobody listens on; `prefer` if it is one."""
+    """A free port of 127.0.0.1; `prefer` if it is free."""
     if prefer is not None and prefer not in avoid and is_free(prefer):
         return prefer
     for _ in range(len(PORTS)):

@@ -47,7 +47,7 @@ class Service:
     stop_seconds: float = STOP_SECONDS
     start_seconds: float = 30.0
     identity: str = "same"
-    # What has to be put right before each start, for instance after a crash.
+    # Cleanup before each start, for instance after a crash.
     prepare: Callable[[], None] = lambda: None
 
 

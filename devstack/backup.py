@@ -297,7 +297,7 @@ def _is_ours(name: str) -> bool:
 def _rebuild(scratch: Path, manifest: Manifest) -> Path:
     """A new folder's content beside the old: a cluster of this machine's Postgres, filled."""
     if os.geteuid() == 0:
-        # The database may run as nobody, who has to get there.
+        # The database may run as the user `nobody`, which needs access.
         scratch.chmod(0o711)
         scratch.parent.chmod(0o711)
     made = DataFolder(scratch / "made")

@@ -202,10 +202,10 @@ class Postgres:
             os.chown(path, owner, owner, follow_symlinks=False)
 
     def _clear_stale_pid(self) -> None:
-        """Let a Postgres that is still going down finish; forget one that is gone.
+        """Let a Postgres that is still shutting down finish; forget one that is gone.
 
         Postgres itself refuses to start when the pid in the file belongs to any living process,
-        which after a crash may be somebody else's.
+        which after a crash may be an unrelated one.
         """
         pid_file = self._data / "postmaster.pid"
         if sys.platform != "linux":
@@ -302,7 +302,8 @@ def _major(binaries: Path) -> int:
 
 
 def _identity(binaries: Path) -> str:
-    """As whom to run: Postgres refuses root, so root steps into a user namespace or becomes nobody."""
+    """Which user to run as: Postgres refuses root, so root enters a user namespace or becomes
+    `nobody`."""
     if os.geteuid() != 0:
         return "same"
     probe = run([str(binaries / "postgres"), "--version"], identity="userns", log=Path(os.devnull))

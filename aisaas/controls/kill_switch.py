@@ -110,7 +110,7 @@ class KillSwitches:
             raise Unavailable from error
 
     async def engaged(self) -> Sequence[KillSwitch]:
-        """The same for whoever has the database anyhow. Raises DependencyError without it."""
+        """The same for an operator with database access. Raises DependencyError without it."""
         async with self._database.transaction() as session:
             return await controls_store.engaged(session)
 

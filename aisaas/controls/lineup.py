@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ListedModel:
-    """A line of the catalogue. `price` is None where nobody knows one; then it is off."""
+    """A line of the catalogue. `price` is None when it isn't known; then the model is off."""
 
     id: str
     label: str

@@ -228,7 +228,7 @@ class ModelOffers:
             raise Unavailable from error
 
     async def all(self) -> Sequence[OfferShown]:
-        """The same for whoever has the database anyhow. Raises DependencyError without it."""
+        """The same for an operator with database access. Raises DependencyError without it."""
         async with self._database.transaction() as session:
             lineup = await self._source.read(session)
         offers = offers_of(lineup.present, lineup.words).values()

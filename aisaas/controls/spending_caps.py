@@ -30,8 +30,9 @@ SMALLEST_USD = Decimal("0.000001")
 
 @dataclass(frozen=True, slots=True)
 class CapToday:
-    """A cap and today's spending (UTC), in USD. `changed_at` and `changed_by` are None where the
-    settings hold. `refusing` when it has refused somebody since the day or the cap began."""
+    """A cap and today's spending (UTC), in USD. `changed_at` and `changed_by` are None when the cap
+    comes from the settings. `refusing` when it has refused a request since the day or the cap
+    began."""
 
     scope: CapScope
     usd: Decimal
@@ -65,7 +66,7 @@ class Caps:
         return await self.of_operator()
 
     async def of_operator(self) -> Sequence[CapToday]:
-        """The same for whoever has the database anyhow."""
+        """The same for an operator with database access."""
         try:
             async with self._database.transaction() as session:
                 caps = {cap.scope: cap for cap in await controls_store.spending_caps(session)}

@@ -80,7 +80,7 @@ def now() -> PipelinedQuery[ControlsNow]:
 
 
 def counts() -> PipelinedQuery[Row]:
-    """For whoever watches all users and processes."""
+    """For monitoring across all users and processes."""
     query: LiteralString = "select count(*) as switches_engaged from private.kill_switches"
     return PipelinedQuery(((query, {}),), lambda answers: answers[0][0])
 
@@ -146,7 +146,7 @@ async def model_overrides(session: AsyncSession) -> dict[str, ModelOverride]:
 
 
 async def lock_model_overrides(session: AsyncSession) -> None:
-    """Nobody else changes any until the transaction ends; everybody reads."""
+    """Block other writers until the transaction ends; reads continue."""
     await session.execute(text("lock table private.model_overrides in share row exclusive mode"))
 
 

@@ -66,8 +66,8 @@ def include_object(connection: sa.Connection) -> Callable[..., bool]:
 
 
 class ComparedByPostgres(PostgresqlImpl):
-    """Rules and expressions have many spellings. Those of a class are given to Postgres, for a table that
-    nobody keeps, and are equal if it prints them as it prints those that are there."""
+    """Constraints and expressions have many spellings. Those of the models are given to Postgres
+    for a throwaway table, and are equal if it prints them like the existing ones."""
 
     __dialect__ = "postgresql"
 
@@ -255,7 +255,7 @@ def write_migration(url: str, message: str) -> tuple[Path, ...]:
 
 
 def _access_files(upgrade: list[ops.MigrateOperation]) -> list[Path]:
-    """A file for each new table, in which nobody may do anything."""
+    """Write a file for each new table that grants no access."""
     written: list[Path] = []
     for operation in upgrade:
         if isinstance(operation, ops.CreateTableOp):

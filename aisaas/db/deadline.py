@@ -1,8 +1,8 @@
-"""A deadline for somebody else's answer, that our own standing still doesn't eat up.
+"""A deadline for another service's answer that isn't used up by our own event loop stalling.
 
-On a machine that is busy the event loop comes late. An answer that has arrived meanwhile is read only
-after the deadline is looked at, and a part that is well would be called away. So what was lost to our
-own lateness is given once more.
+On a busy machine the event loop runs late. An answer that arrived meanwhile is read only after the
+deadline is checked, so a healthy service would be reported as down. Therefore the time lost to our
+own delay is added to the deadline once.
 """
 
 from __future__ import annotations

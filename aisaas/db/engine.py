@@ -54,7 +54,7 @@ V = TypeVar("V")
 POOL_SIZE = 10
 POOL_OVERFLOW = 20
 ASKING_POOL_SIZE = 8
-# A caller that can't get a connection by then is told `unavailable` instead of being kept waiting.
+# A caller that can't get a connection by then gets `unavailable` instead of waiting on.
 POOL_WAIT_SECONDS = 5.0
 CONNECT_SECONDS = 2
 STATEMENT_SECONDS = 5.0
@@ -190,8 +190,8 @@ class DatabasePool:
     ) -> T:
         """One transaction in one round trip; arguments and errors as for `transaction`.
 
-        A server that hangs is told within ASK_SECONDS. The driver then goes on for seconds trying
-        to cancel what it sent, so that is left behind in a task of its own.
+        A hanging server is reported within ASK_SECONDS. The driver then spends seconds trying to
+        cancel what it sent, so that is left to a separate task.
         """
         asked = asyncio.Event()
         task = asyncio.create_task(self._ask(role, question, claims, asked, durable=durable))
@@ -243,7 +243,7 @@ class DatabasePool:
                 yield driver
             except BaseException as error:
                 lost = driver.closed
-                # Whatever state a failure left it in, nobody shall inherit it.
+                # The failure may have left any state; don't reuse this connection.
                 await pooled.invalidate()
                 if lost and isinstance(error, psycopg.Error) and error.sqlstate not in _CANCELED:
                     raise _away(error) from error
@@ -274,7 +274,7 @@ async def _done_in_time(task: asyncio.Task[Any]) -> bool:
 
 
 def _looked_at(task: asyncio.Task[Any]) -> None:
-    """Nobody waits for its end any more, so nobody else would look at how it ended."""
+    """Retrieve the outcome of a task that is no longer awaited."""
     if not task.cancelled():
         task.exception()
 
@@ -427,7 +427,7 @@ def _away(error: BaseException) -> DependencyError:
 
 
 def _too_slow(what: str, error: BaseException) -> TooSlow:
-    # Here and not where it is shown: whoever catches it may show nothing. The trace names the query.
+    # Logged here, because a caller that catches this may show nothing. The trace names the query.
     log.error("the database answers, but canceled what was asked: %s", what, exc_info=error)
     return TooSlow()
 

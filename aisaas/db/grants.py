@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# What happens when somebody touches a row that belongs to Ada. A letter: the verb works
-# (s select, i insert, u update, d delete). 0: it runs and reaches nothing. -: it is refused.
-# An insert by somebody else is one that names Ada as the owner.
+# What happens when each role touches a row that belongs to Ada. A letter: the verb works (s select,
+# i insert, u update, d delete). 0: it runs and reaches nothing. -: it is refused. An insert by
+# another user is one that names Ada as the owner.
 MATRIX = """
 table                            anonymous  stranger  owner  service
 private.added_models             ----       ----      ----   siu-

@@ -32,17 +32,18 @@ TABLE_LOCK_PAUSE_SECONDS = 2.0
 
 
 def upgrade(url: str, *, wait_seconds: float = WAIT_SECONDS) -> None:
-    """Run the migrations that are missing, each whole or not at all.
+    """Run the missing migrations, each completely or not at all.
 
-    One that can't have a table within TABLE_LOCK_SECONDS is tried again for a while; those before it stay.
+    One that can't lock a table within TABLE_LOCK_SECONDS is retried for a while; earlier ones stay
+    applied.
 
     Args:
         url: a direct or session connection as the owner of schema public.
-        wait_seconds: how long to wait for somebody else who migrates.
+        wait_seconds: how long to wait for another process that is migrating.
 
     Raises:
         ConfigurationError: the database isn't a Supabase database.
-        DependencyError: it did not answer, refused a statement, or somebody else didn't finish.
+        DependencyError: it did not answer, refused a statement, or another migration didn't finish.
     """
     from alembic import command  # noqa: PLC0415  # slow to import
 

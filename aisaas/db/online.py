@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from alembic import op
 
-# For transactions that began before; nobody waits behind it meanwhile.
+# Time for older transactions to finish; no query is blocked behind it meanwhile.
 PATIENCE = "15min"
 
 

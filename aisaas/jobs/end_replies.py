@@ -1,9 +1,10 @@
-"""Stops the replies of whoever was signed out, suspended, banned or deleted, also without a tab.
+"""Stops the replies of users who were signed out, suspended, banned or deleted, even with no tab
+open.
 
-Each process looks after its own replies: EVERY_SECONDS and the age at which a session is looked at
-again (accounts/live.py) together stay below a minute.
+Each process checks its own replies: EVERY_SECONDS plus the age at which a session is rechecked
+(accounts/live.py) stays below a minute.
 
-Outages: without the database or the auth server replies go on; neither is a reason to end anything.
+Outages: without the database or the auth server replies continue; neither outage ends a reply.
 """
 
 from __future__ import annotations

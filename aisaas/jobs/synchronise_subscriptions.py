@@ -1,8 +1,8 @@
-"""Looks at every subscription that can still change once a day, in case its webhooks were lost, and
-at plans that have just ended while another subscription may go on.
+"""Checks every subscription that can still change once a day, in case its webhooks were lost, and
+plans that just ended while another subscription may continue.
 
-Outages: without the provider or the database the round ends, and the next one goes on; whoever was
-being looked at has their turn again after some minutes.
+Outages: without the provider or the database the round ends and the next one continues; the user
+being checked is retried after a few minutes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a log line and a span belong to: a request, a user, a reply.
+"""The request, user and reply that a log line or span belongs to.
 
-It travels with the task and into the tasks that it starts, so a reply's last line still names the
-click that it came from. Invariant: a user is named by a pseudonym only, which nobody without
-SESSION_SECRET can turn back or make for a user they know.
+It follows a task into the tasks it starts, so a reply's last line still names the click that
+started it. Invariant: a user is named only by a pseudonym, which can't be reversed, or computed for
+a known user, without SESSION_SECRET.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""When each job last did its work, over all processes: a job that nobody runs any more is silent, and
-only its last success tells.
+"""When each job last succeeded, across all processes: a job that no longer runs is silent, and only
+its last success shows it.
 
-Jobs note it here; `share_job_runs` brings it to where every process reads it.
+Jobs record it here; `share_job_runs` copies it to where every process reads it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Says where an event loop stands still, and ends the process where nobody else would.
+"""Logs where an event loop is blocked, and ends the process where nothing else would.
 
-A thread looks whether the loop still comes round. It can't unblock anything, but it can tell which line
-of ours everybody waits for.
+A thread checks that the loop still turns. It can't unblock it, but it can name the line that blocks
+it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Watch(threading.Thread):
 
 @asynccontextmanager
 async def loop_watched(*, exit_after: float | None = None) -> AsyncGenerator[None]:
-    """Inside the block. Args: exit_after: seconds, where nobody else watches this process."""
+    """Inside the block. Args: exit_after: seconds, where nothing else watches this process."""
     watch = _Watch(exit_after)
 
     async def come_round() -> None:

@@ -131,8 +131,8 @@ LOOP_LAG_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
     registry=REGISTRY,
 )
-# Of those who live only: what a process that is gone had is nobody's any more. Where several answer behind
-# one address, the library gives each its own series with the label `pid`.
+# Living processes only: a dead process's values no longer apply. With several workers behind one
+# address, the library gives each its own series with the label `pid`.
 REPLIES_HERE = Gauge(
     "aisaas_replies_here",
     "Replies in progress in a process.",

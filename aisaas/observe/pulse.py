@@ -27,7 +27,7 @@ async def answered(path: str | None) -> AsyncGenerator[None]:
         return
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Whoever asked may have gone.
+        # The client may have disconnected.
         with suppress(OSError):
             writer.write(ANSWER)
             await writer.drain()
@@ -37,7 +37,7 @@ async def answered(path: str | None) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        # Not `wait_closed`: it waits for whoever asks last.
+        # Not `wait_closed`: it waits for the last client.
         server.close()
 
 
@@ -79,7 +79,7 @@ class Pulse:
         asked = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         asked.setblocking(False)
         try:
-            # The kernel answers for the process, so this waits for nobody.
+            # The kernel accepts for the process, so this doesn't block.
             asked.connect(self.path)
         except OSError:
             asked.close()

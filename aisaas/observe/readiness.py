@@ -1,8 +1,8 @@
-"""Can this process do its work? Each part it stands on is asked, all at once, each within its time.
+"""Can this process do its work? All its dependencies are probed at once, each with a deadline.
 
-Invariants: asking often costs the parts nothing more, since an answer counts for a moment and those
-who ask meanwhile share it; an error is told by its name, never by its text, which may carry an
-address or a password.
+Invariants: frequent checks add no load, since an answer is cached for a moment and concurrent
+callers share it; an error is reported by its name, never its text, which may contain an address or
+a password.
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ class Dependencies:
     async def look(self) -> Readiness:
         """Ask all of them, or take what they answered a moment ago."""
         tasks = [self._ask(part) for part in self._parts]
-        # Shielded: whoever shares an answer must not lose it when somebody else goes away.
+        # Shielded: callers share an answer and must not lose it when one of them is canceled.
         answers = await asyncio.gather(*(asyncio.shield(task) for task in tasks))
         return Readiness(self._draining.begun, tuple(answers))
 
     def as_json(self, found: Readiness) -> Mapping[str, object]:
-        """What may be shown to whoever asks."""
+        """What may be shown to any caller."""
         status = "ready" if found.ready else ("draining" if found.draining else "failed")
         return {
             "status": status,

@@ -1,6 +1,6 @@
-"""What the supervisor of this process counts: it serves nobody itself, so its workers tell.
+"""What this process's supervisor counts: it serves no requests, so its workers report it.
 
-It writes a small file, and whichever worker is asked for figures adds what stands there.
+It writes a small file, and a worker that is scraped adds the file's contents.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def write(path: Path, found: Supervision) -> None:
 
 
 def figures() -> bytes:
-    """For Prometheus; nothing where nobody supervises this process."""
+    """For Prometheus; empty when this process has no supervisor."""
     path = os.environ.get(VARIABLE)
     if path is None or not Path(path).is_file():
         return b""

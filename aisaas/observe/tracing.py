@@ -1,8 +1,8 @@
 """Traces: from a browser's event to the guards, the reservation, the provider and the settling.
 
-Off, and next to free, until `start` was called. Invariants: a span carries names, numbers and codes,
-never a text: not even an exception's, only its type. Only our own spans are sent: the library's global
-provider is left alone, so that nobody else's library begins to tell what it sees.
+Off, and next to free, until `start` was called. Invariants: a span carries names, numbers and
+codes, never text: of an exception only the type. Only our own spans are sent: the library's global
+provider is left alone, so that no third-party library starts exporting.
 """
 
 from __future__ import annotations

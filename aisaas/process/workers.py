@@ -1,10 +1,10 @@
-"""Several processes of the app behind one address, and how they follow each other.
+"""Several processes of the app behind one address, and how they replace each other.
 
-The kernel spreads connections over whoever listens on the port (SO_REUSEPORT), so a worker that
-dies takes only its own connections along, and one that is replaced goes when its successor listens.
-Invariants: all workers are of one generation: the old ones are asked to go when every new one serves,
-and when one doesn't come up all new ones go again; a worker whose event loop has stood still for
-HUNG_SECONDS is killed and started again.
+The kernel spreads connections over the processes listening on the port (SO_REUSEPORT), so a worker
+that dies loses only its own connections, and a replaced one exits once its successor listens.
+Invariants: all workers are of one generation: the old ones are stopped once every new one serves,
+and if one doesn't come up all new ones are stopped; a worker whose event loop has been blocked for
+HUNG_SECONDS is killed and restarted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from childprocess.tree import is_stopped
 
 Say = Callable[[str], None]
 HUNG_SECONDS = 10.0
-# For so long none of them can be brought up: whoever started us may have better luck from the beginning.
+# If no worker comes up for this long, exit: our parent may succeed by restarting us.
 GIVE_UP_SECONDS = 120.0
 
 

@@ -38,7 +38,7 @@ class Settings(Fields):
         for name in type(self).model_fields:
             value = getattr(self, name)
             if isinstance(value, SecretStr) and name != "supabase_publishable_key":
-                # Whoever finds one of several finds it without its neighbours.
+                # A leaked list item appears without its neighbors, so match each one.
                 each = listed(value) if name in LISTS_OF_SECRETS else (value.get_secret_value(),)
                 found += [(name.upper(), secret) for secret in each]
         return (*found, *providers.secrets_of(self.file_providers))

@@ -1,10 +1,10 @@
-"""A process on its way out lets its tabs go, so that they come to another one by themselves.
+"""A stopping process closes its tabs' connections, so that they reconnect to another process.
 
-From SIGTERM on: a tab whose reply runs here stays until that has ended; every other connection is
-closed as "service restart", which a page takes for a lost connection and makes anew; and no new
-connection is taken, so the page asks again until somebody else answers it. What a page asks for
-meanwhile waits in it. Connections that HTTP keeps for the next request end with their answer, since
-that request would come here again.
+From SIGTERM on: a tab whose reply runs here stays until the reply ends; every other connection is
+closed as "service restart", which a page treats as a lost connection and reopens; and no new
+connection is accepted, so the page retries until another process answers. Its requests wait in the
+page meanwhile. HTTP keep-alive connections are closed after their response, since the next request
+would come here again.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Connection:
         finally:
             message.cancel()
             end.cancel()
-        # Whoever has gone meanwhile need not be sent away.
+        # The client may have disconnected already.
         with suppress(RuntimeError, OSError):
             await self._send({"type": "websocket.close", "code": SERVICE_RESTART})
         return {"type": "websocket.disconnect", "code": SERVICE_RESTART}

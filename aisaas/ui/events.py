@@ -52,7 +52,7 @@ _SETTER = "setvar"
 
 
 class FrameRefused(Exception):
-    """`reason` is one of a few words of ours. `closes` when nobody honest sends such a frame."""
+    """`reason` is one of a few fixed words. `closes` when no honest client sends such a frame."""
 
     def __init__(self, reason: str, *, closes: bool = False) -> None:
         self.reason = reason

@@ -36,7 +36,7 @@ Text = rx.Var[str] | str
 ACCOUNT_MENU = "account-menu"
 
 
-# The pages of somebody who is signed in, in the order of the bar and the menu.
+# The pages for signed-in users, in the order of the bar and the menu.
 PAGES = (
     ("Chat", routes.CHAT),
     ("Usage", routes.DASHBOARD),
@@ -184,7 +184,7 @@ def _link(name: str, href: str, at: str) -> rx.Component:
 
 
 def app_bar(at: str) -> rx.Component:
-    """The bar of the page at `at`, for somebody who is signed in."""
+    """The bar of the page at `at`, for a signed-in user."""
     return rx.fragment(
         rx.el.header(
             *_bar_start(at),
@@ -218,7 +218,7 @@ def _bar_start(at: str) -> tuple[rx.Component, rx.Component]:
 
 
 def payment_due() -> rx.Component:
-    """On every page of somebody whose payment failed."""
+    """On every page of a user whose payment failed."""
     return rx.cond(
         Session.due.before,
         rx.el.aside(

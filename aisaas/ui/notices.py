@@ -153,7 +153,7 @@ def _event(handler: Callable[..., Any]) -> Generator[None]:
 
 def _as_refusal(error: Exception, handler: Callable[..., Any]) -> Refusal:
     if isinstance(error, Unavailable):
-        # Nothing is wrong with the user's side of it, so somebody should know what was away.
+        # The user did nothing wrong, so log what was unavailable.
         log.warning("%s: unavailable: %s", handler.__qualname__, error.__cause__ or error)
     if isinstance(error, Refusal):
         return error

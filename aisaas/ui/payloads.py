@@ -116,7 +116,7 @@ def plan_id(value: object) -> str:
 
 
 def usd(value: object) -> Decimal:
-    """What somebody typed as an amount of money."""
+    """A typed amount of money."""
     typed = value.strip().removeprefix("$").strip() if isinstance(value, str) else ""
     if not _USD.fullmatch(typed):
         raise BillingInvalid("Enter an amount in USD, like 25 or 12.50.")

@@ -82,7 +82,7 @@ class Session(rx.State):
 
     @rx.event
     async def leave_if_signed_in(self) -> EventSpec | None:
-        """An auth page has nothing for somebody who is signed in."""
+        """Auth pages are not for signed-in users."""
         try:
             await principal_of(self)
         except Suspended:
@@ -93,7 +93,7 @@ class Session(rx.State):
 
     @rx.event
     async def leave_unless_suspended(self) -> EventSpec | None:
-        """The page that says an account is suspended is for nobody else."""
+        """Only suspended users see the "account suspended" page."""
         try:
             await principal_of(self)
         except Suspended:
@@ -107,14 +107,14 @@ class Session(rx.State):
 
 
 async def principal_of(state: rx.State, *, also_suspended: bool = False) -> Principal:
-    """Who is asking, from the cookie of this tab's connection.
+    """The user making the request, from the cookie of this tab's connection.
 
     Args:
         state: of the tab that asks.
-        also_suspended: what is asked for is theirs to do, too: to see and to pay their bills.
+        also_suspended: allow suspended users, too, who may still see and pay their bills.
 
     Raises:
-        Unauthenticated: nobody, or somebody other than this tab's state belongs to.
+        Unauthenticated: not signed in, or this tab's state belongs to another user.
         Suspended: their account is suspended.
     """
     principal = await services().accounts.principal(state.router.headers.cookie)
@@ -160,7 +160,7 @@ async def show_account(
 
 
 class OwnerOnly(Middleware):
-    """Empties a tab's state when the cookie names somebody else, before anything is sent of it."""
+    """Empties a tab's state when the cookie names another user, before any of it is sent."""
 
     async def preprocess(self, app: rx.App, state: BaseState, event: Event) -> StateUpdate | None:
         if event.name.rsplit(".", 1)[-1] in _HYDRATES:

@@ -1,12 +1,13 @@
 """The web sockets of pages: how many, how large, how fast, and whose.
 
-A socket that doesn't open our namespace soon is closed. One that isn't signed in counts for its
-address, one that is counts for its account, and in each share the oldest gives way; so a stranger
-closes sockets of strangers only, and nobody is locked out. Frames are checked by `events.py`; who
-sends them faster than people and pages do is read more slowly, and in the end not at all.
+A socket that doesn't open our namespace soon is closed. One that isn't signed in counts toward its
+address, one that is counts toward its account, and in each share the oldest gives way; so a
+stranger closes only strangers' sockets, and no user is locked out. Frames are checked by
+`events.py`; a client that sends them faster than people and pages do is read more slowly, and
+finally closed.
 
-A tab is signed in once a handler has found out who it is (`signed_in`). What the server keeps of a
-tab that isn't is dropped with its socket.
+A tab is signed in once a handler has identified its user (`signed_in`). The state of any other tab
+is dropped with its socket.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ Forget = Callable[[str], Awaitable[None]]
 # The opening comes in the round trip after the connection.
 OPENING_SECONDS = 10.0
 SEND_SECONDS = 15.0
-# A page sends a handful at once and then what somebody clicks or types.
+# A page sends a handful at once, and then one for each click or keystroke.
 EVENTS_PER_SECOND, EVENTS_AT_ONCE = 30.0, 150.0
 # Together, those of one address that aren't signed in.
 EVENTS_PER_SECOND_OF_ADDRESS, EVENTS_AT_ONCE_OF_ADDRESS = 200.0, 2_000.0
@@ -43,10 +44,10 @@ MOST_WAITED_SECONDS = 5.0
 SOCKETS_PER_SECOND, SOCKETS_AT_ONCE, SOCKETS_WAITING = 50.0, 100.0, 500
 # Sessions that a tab was signed in with; theirs don't wait behind a stranger's.
 MOST_KNOWN = 10_000
-# A page of an earlier release may name a handler that is gone; nobody else has a reason to.
+# A page of an earlier release may name a removed handler; no other client has a reason to.
 MOST_REFUSED = 20
 MAX_QUERY = 512
-# Of whoever has no session.
+# For clients without a session.
 MAX_FRAME = 16_384
 # What an event needs around its text.
 ENVELOPE = 65_536
@@ -157,7 +158,7 @@ class Sockets:
         return await self._turns.take(address)
 
     def enter(self, socket: _Socket) -> bool:
-        """False when there is no place, and nobody who would have to give way."""
+        """False when there is no room and no socket may be closed to make some."""
         if len(self._open) >= self._most:
             stranger = next((each for each in self._open if not each.user), None)
             if stranger is None:
@@ -281,7 +282,7 @@ class SocketGate:
                 return await self._next(socket)
             except _Closed as end:
                 REFUSED_EARLY.labels(end.reason).inc()
-                # Whoever has gone meanwhile need not be sent away.
+                # The client may have disconnected already.
                 with suppress(RuntimeError, OSError, TimeoutError):
                     async with asyncio.timeout(self._send_seconds):
                         await socket.send({"type": "websocket.close", "code": end.code})

@@ -48,7 +48,7 @@ def color_mode_button() -> rx.Component:
         rx.el.span(class_name="icon icon-contrast", aria_hidden="true"),
         type="button",
         class_name="icon-button",
-        # Not which of them: before scripts run nobody knows which there are.
+        # Doesn't name the current mode: it isn't known before scripts run.
         aria_label="Switch between light and dark",
         on_click=toggle_color_mode,
     )

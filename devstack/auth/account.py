@@ -86,7 +86,7 @@ async def sign_up(services: Services, call: Call) -> Response:
             await mail_confirmation(services, connection, user, call.wanted_redirect, challenge)
             return JSONResponse(await users.reload_shown(connection, user.id))
     except UniqueViolation as error:
-        # Somebody signed up with the same address since we looked.
+        # Another user signed up with this address since we checked.
         if error.diag.constraint_name != users.EMAIL_INDEX:
             raise
         if services.config.autoconfirm:
@@ -134,7 +134,7 @@ async def mail_confirmation(
 
 
 def check_open(services: Services) -> None:
-    """Raises `AuthError` 422 when nobody may make an account; invitations are not asked."""
+    """Raises `AuthError` 422 when sign-up is disabled; invitations skip this check."""
     if services.config.disable_signup:
         raise AuthError(HTTPStatus.UNPROCESSABLE_ENTITY, *SIGNUP_DISABLED)
 
@@ -156,7 +156,7 @@ def _own_metadata(
 
 
 def _made_up(email: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Looks like a new account, so that nobody learns from it who has one."""
+    """Looks like a new account, so that the answer doesn't reveal who has one."""
     now = datetime.now(UTC)
     user_id = uuid.uuid4()
     user = User(

@@ -1,6 +1,6 @@
-"""A captcha's answer, verified as Supabase does it: before anything else is looked at.
+"""A captcha's answer, verified as Supabase does it: before any other check.
 
-Invariant: without the vendor's clear yes nobody gets through; a vendor that is away is a no.
+Invariant: without the vendor's clear yes a request is refused, also when the vendor is unavailable.
 """
 
 from http import HTTPStatus

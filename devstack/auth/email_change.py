@@ -63,9 +63,9 @@ async def begin(
 async def confirm(
     services: Services, connection: Connection, user: User, redeemed: Redeemed
 ) -> bool:
-    """Whether the new address is in force now; if not, the other mailbox has yet to confirm.
+    """Whether the new address is now in effect; if not, the other mailbox has yet to confirm.
 
-    Raises `AuthError` 422 when somebody else has the address meanwhile.
+    Raises `AuthError` 422 when another user has taken the address meanwhile.
     """
     new = user.email_change
     if not new or (redeemed.purpose == "email_change_new" and redeemed.relates_to != new):

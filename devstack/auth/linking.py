@@ -1,8 +1,8 @@
-"""Which account a provider's profile belongs to, decided as Supabase does.
+"""Decides, as Supabase does, which account a provider's profile belongs to.
 
 Invariant: only an address which the provider has verified leads to an existing account; and what an
 account held before its address was verified (a password, other identities, data) doesn't outlive
-the verification, since it may have been put there by somebody else.
+the verification, since another person may have put it there.
 """
 
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ async def account_for(
         if await users.by_email(connection, profile.email):
             return _unverified(profile, mailed=False)
         user_id = await _create(connection, profile)
-    # The user first, then the identities, as whoever opens a session does.
+    # Lock the user first, then the identities, the same order as opening a session.
     user = await users.by_id(connection, user_id, lock=True)
     assert user
     if user.banned:

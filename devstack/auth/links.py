@@ -54,7 +54,7 @@ async def _work_for_nobody(
     services: Services, call: Call, connection: Connection, email: str
 ) -> None:
     """As much as a mail takes, and then undone, so that the time taken tells nothing either."""
-    # Whoever signs up with that address meanwhile is no reason to answer differently.
+    # Answer the same even if another user signs up with this address meanwhile.
     with suppress(UniqueViolation):
         await _work_and_undo(services, call, connection, email)
 
@@ -81,7 +81,7 @@ async def one_time_password(services: Services, call: Call) -> Response:
     except UniqueViolation as error:
         if error.diag.constraint_name != users.EMAIL_INDEX:
             raise
-        # Somebody made that account since we looked. Now it is there to write to.
+        # The account was created since we checked, so it can get the email now.
         await _send_one_time_password(services, call, body, email, challenge)
     return JSONResponse({})
 
@@ -114,7 +114,8 @@ async def _send_one_time_password(
                 services, call, connection, user, kind="magiclink", challenge=challenge
             )
         else:
-            # Whoever hasn't finished signing up is asked to, as on hosted; it signs in just so.
+            # A user who hasn't finished signing up gets the confirmation, as on hosted; its link
+            # also signs them in.
             check_open(services)
             await mail_confirmation(services, connection, user, call.wanted_redirect, challenge)
 

@@ -31,7 +31,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """A mail of somebody else's; `text` or `html` may be empty, not both."""
+    """An email from outside this server; `text` or `html` may be empty, not both."""
 
     sender: str
     subject: str
@@ -127,7 +127,7 @@ async def send(
 
 
 async def keep(connection: Connection, to: str, mail: Received) -> None:
-    """Put somebody else's mail into the mailbox: it has no link and no code of ours."""
+    """Put an outside email into the mailbox: it has none of our links or codes."""
     await connection.execute(
         """
         insert into auth.mailbox

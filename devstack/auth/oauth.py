@@ -1,8 +1,8 @@
-"""Signing in with a third party, whose own page is stood in for by one of this server.
+"""Signing in with a third party, whose consent page this server fakes.
 
-The flow as on hosted: `authorize` leads to the provider, the provider leads back with a yes or a
-no, and the site gets a code which only the asker's verifier turns into a session. What is asked for
-travels in a signed state, so nothing is kept until somebody consents.
+The flow as on hosted: `authorize` redirects to the provider, the provider redirects back with a yes
+or a no, and the site gets a code that only the requester's verifier turns into a session. The
+request travels in a signed state, so nothing is stored until the user consents.
 """
 
 import hashlib
@@ -100,7 +100,8 @@ async def decide(services: Services, call: Call) -> Response:
     try:
         return await _sign_in(services, call, asked, profile)
     except UniqueViolation:
-        # Somebody signed up with that address since we looked. Now the account is there to link.
+        # Another user signed up with this address since we checked. Now there is an account to
+        # link.
         return await _sign_in(services, call, asked, profile)
 
 

@@ -15,8 +15,8 @@ from devstack.serving import log
 
 EVERY_SECONDS = 900.0
 BATCH = 1000
-# By table: what may go. Tokens before their sessions, so that no row takes many along. The app's own
-# sessions last 30 days, so nobody comes back to one that was not renewed for 60.
+# By table: which rows to delete. Tokens before their sessions, so that no delete cascades to many
+# rows. The app's own sessions last 30 days, so one not renewed for 60 is never used again.
 OLD: tuple[tuple[LiteralString, LiteralString], ...] = (
     ("auth.one_time_tokens", "created_at < now() - interval '1 day'"),
     ("auth.flow_state", "created_at < now() - interval '1 day'"),

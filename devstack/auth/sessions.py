@@ -55,7 +55,7 @@ async def _renew(
     services: Services, connection: Connection, presented: str
 ) -> dict[str, Any] | AuthError:
     presented_hash = digest(presented)
-    # The session's row is the lock: whoever comes second sees what the first one did.
+    # The session's row is the lock: the second request sees what the first one did.
     cursor = await connection.execute(
         """
         select * from auth.sessions where id =

@@ -1,10 +1,10 @@
-"""The mailbox's own entrance: mails of the product come in by SMTP, and stay in the mailbox.
+"""The mailbox's SMTP server: it receives the product's emails and keeps them in the mailbox.
 
-Invariant: what was answered with 250 is in the database, once for each recipient; anything else was
-refused with a code that says whether trying again helps. Like on the internet, nobody reads mail at
-a name below `.invalid`: such a recipient is refused for good, which is how a bounce is tried out.
+Invariant: an email answered with 250 is in the database, once for each recipient; any other was
+refused with a code that says whether a retry helps. As on the internet, no mailbox exists below
+`.invalid`: such a recipient is refused permanently, which is how to test a bounce.
 
-Outage: without the database a mail is put off with 451.
+Outage: without the database an email is deferred with 451.
 """
 
 import asyncio
@@ -110,14 +110,14 @@ class _Handler:
 
 
 def _read(content: bytes, *, sender: str) -> mail.Received | None:
-    """None for what is no mail that somebody could read."""
+    """None if this isn't a readable email."""
     try:
         message = message_from_bytes(content, policy=policy.default)
         text, html = (_part(message, kind) for kind in ("plain", "html"))
         subject = str(message["subject"] or "").strip()
         message_id = str(message["message-id"] or "").strip()
     except (LookupError, ValueError):
-        # A charset nobody knows, a header that can't be taken apart.
+        # An unknown charset, or a header that can't be parsed.
         return None
     if not subject or not (text or html) or "\0" in f"{subject}{text}{html}{message_id}":
         return None

@@ -99,7 +99,7 @@ class Keyring:
         )
 
     def read_state(self, state: str) -> dict[str, Any] | None:
-        """None for a state that was made by somebody else, changed, or is too old."""
+        """None for a state that another server made, that was changed, or that is too old."""
         try:
             key = self._keys[jwt.get_unverified_header(state).get("kid", "")]
             return jwt.decode(

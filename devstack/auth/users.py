@@ -279,7 +279,7 @@ async def set_email(connection: Connection, user_id: UUID, email: str) -> None:
 
 
 async def announce_email_change(connection: Connection, user: User, email: str) -> None:
-    """Nobody has confirmed it yet. What was sent for another new address counts no more."""
+    """The change is not confirmed yet. Links sent for an earlier new address become invalid."""
     if user.email_change != email:
         await connection.execute(
             "delete from auth.one_time_tokens where user_id = %s and purpose like 'email_change_%%'",

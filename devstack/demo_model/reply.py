@@ -51,7 +51,7 @@ class Plan:
     speed: float
     silence: float
     ending: Ending
-    # Each token is the time at which it is sent, so that whoever reads it can tell its lag.
+    # Each token is the time at which it is sent, so that a reader can compute its lag.
     ticks: bool
     finish_reason: str
     stream: bool

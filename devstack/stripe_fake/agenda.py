@@ -1,7 +1,7 @@
-"""Objects that wait for an instant: which comes next, and what then happens to it.
+"""Objects that wait for a point in time: which comes next, and what then happens to it.
 
 Invariant: an object waits under its own key `_due`, in the time of its test clock or else the books';
-whoever acts on it at that instant sets the key to a later one, or to None.
+the code that acts on it then sets the key to a later time, or to None.
 """
 
 from collections.abc import Callable

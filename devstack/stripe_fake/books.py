@@ -229,7 +229,7 @@ class Books:
 
     def _deliver(self, event: Object) -> Object:
         thin = event["object"] == "v2.core.event"
-        # How many endpoints wait for it is told when somebody looks.
+        # The number of waiting endpoints is filled in when the event is read.
         whole = event if thin else event | {"pending_webhooks": 0}
         answers.check(whole, strict=self.strict)
         wanted = [

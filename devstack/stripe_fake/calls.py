@@ -152,7 +152,7 @@ def _json(encoded: str) -> dict[str, Any]:
 
 @contextmanager
 def _alone(services: Services, what: str | None, refusal: PaymentsError) -> Generator[None]:
-    """Hold `what` for as long as it takes; raise the refusal if somebody does already."""
+    """Hold `what` for as long as it takes; raise the refusal if another call holds it already."""
     if what is None:
         yield
         return

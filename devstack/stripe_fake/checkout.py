@@ -123,9 +123,9 @@ def create(call: Call) -> Object:
 
 
 def apply_code(books: Books, session: Object, code: str) -> None:
-    """Take a promotion code that was typed, or take it back with an empty text.
+    """Apply a typed promotion code, or remove it if the text is empty.
 
-    Raises `PaymentsError` with a sentence for whoever typed it.
+    Raises `PaymentsError` with a message for the customer.
     """
     promotion = discounts.named(books, code) if code else None
     if code and not session["allow_promotion_codes"]:

@@ -1,4 +1,4 @@
-"""What the server is told, read once from the environment."""
+"""The server's settings, read once from the environment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

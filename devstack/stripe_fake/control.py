@@ -59,7 +59,7 @@ class _MeterErrors(_Body):
 
 
 class _Card(_Body):
-    """What somebody types on the page of a session. Whoever may authenticates when asked to."""
+    """What a customer types on a session's page. `authenticated`: they pass 3-D Secure if asked."""
 
     number: str
     exp_month: int = 12

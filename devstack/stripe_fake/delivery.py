@@ -1,8 +1,8 @@
 """Delivers events, signed, until they are taken.
 
 Invariant: an event is undelivered until its receiver answered 2xx and that was written down; a
-crash in between delivers it again. Away: an event that is refused comes again, ever more rarely; an
-endpoint where nobody answers is looked for every second, and the others don't wait for it.
+crash in between delivers it again. Outages: a refused event is retried less and less often; an
+endpoint that doesn't answer is probed every second, and the others don't wait for it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from devstack.stripe_fake.webhook_endpoints import KIND
 
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 ANSWER_SECONDS = 20.0
-# Whoever isn't there is looked for again soon: a single attempt is enough to see it.
+# An absent endpoint is probed again soon: a single attempt is enough to notice it.
 AWAY_SECONDS = 1.0
 AT_ONCE = 4
 SUCCESS = range(200, 300)
@@ -86,7 +86,7 @@ class Deliverer:
         return sum(outcomes), len(outcomes) - sum(outcomes)
 
     def _begin(self, until: float | None) -> list[asyncio.Task[list[bool]]]:
-        """Set out to every endpoint that awaits something and to which nobody is on the way."""
+        """Start a delivery to every endpoint with due events and no delivery in progress."""
         due = [each for each in self._due(until) if each.endpoint not in self._working]
         begun: list[asyncio.Task[list[bool]]] = []
         for endpoint in {each.endpoint for each in due}:
@@ -115,7 +115,7 @@ class Deliverer:
             try:
                 outcomes.append(await self._deliver(delivery))
             except AwayError:
-                # The others would meet nobody either.
+                # The other events wouldn't get through either.
                 self._postpone(endpoint)
                 break
         return outcomes + [False] * (len(deliveries) - len(outcomes))

@@ -1,7 +1,7 @@
 """A subscription's life: begun, renewed month by month, cancelled.
 
 Each period begins with an invoice: base prices in advance for the period that begins, usage in arrears
-for the one that has ended (which price bills it is told in `switching`). The usage of a trial costs
+for the one that has ended (`switching` explains which price bills it). The usage of a trial costs
 nothing. Cancelling bills what was used until then.
 
 Invariant: a subscription's items share one period, and its boundaries are counted from the anchor.
@@ -125,7 +125,7 @@ def set_cancel_at(
 
 
 def delete_all(books: Books, customer: Object) -> None:
-    """Its customer is being deleted: nothing is billed any more, for nobody is left to pay it."""
+    """Its customer is being deleted: nothing more is billed, since no one would pay it."""
     for subscription in books.all(KIND, customer=customer["id"]):
         invoices.stop(books, subscription["id"], "open", "draft")
         if subscription["status"] not in standing.FINAL:

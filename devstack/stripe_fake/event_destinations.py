@@ -39,7 +39,7 @@ def list_all(call: Call) -> Object:
 
 
 def _shown(endpoint: Object, include: tuple[str, ...] | list[str]) -> Object:
-    """The address is told only to who asks for it."""
+    """The address is included only on request."""
     created = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(endpoint["created"]))
     return {
         "id": endpoint["id"],

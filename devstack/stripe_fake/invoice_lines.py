@@ -1,7 +1,7 @@
-"""What an invoice's lines are and cost: base prices, usage in tiers, and parts of a period.
+"""An invoice's lines and amounts: base prices, tiered usage, and prorations.
 
-An invoice keeps what it bills as parts, from which its lines are worked out anew as long as it is a
-draft: usage still comes in. A part has `kind` (licensed, metered or proration), `item`, `price`,
+An invoice keeps what it bills as parts, from which its lines are recalculated while it is a draft,
+since usage still comes in. A part has `kind` (licensed, metered or proration), `item`, `price`,
 `start`, `end`, and either `quantity` or (a proration) `amount` and `description`.
 
 Invariant: amounts are exact until a line's end, where they are rounded to cents, half up.
@@ -108,7 +108,7 @@ def _by_tiers(price: Object, quantity: int) -> Iterator[Charge]:
     for index, tier in enumerate(tiers, start=1):
         bound = tier["up_to"]
         used = quantity - below if bound is None else min(quantity, bound) - below
-        # The first tier is told of even if nothing was used.
+        # The first tier is listed even if nothing was used.
         if used > 0 or (index == 1 and quantity == 0):
             yield Charge(used, Decimal(tier["unit_amount_decimal"]), index)
         below = bound if bound is not None else quantity

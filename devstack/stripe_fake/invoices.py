@@ -201,7 +201,7 @@ def stop(books: Books, subscription: str, *statuses: str) -> None:
 
 
 def method_of(books: Books, invoice: Object) -> Object | None:
-    """What it is paid with unless somebody says otherwise."""
+    """What it is paid with by default."""
     subscription = books.get(standing.KIND, invoice["_subscription"])
     customer = books.need("customer", invoice["customer"])
     chosen = (subscription or {}).get("default_payment_method")

@@ -1,9 +1,9 @@
-"""Usage as it is reported: taken at once, checked for its customer a little later.
+"""Reported usage: accepted immediately, its customer checked a little later.
 
-Invariant: an identifier counts once within a day. The window for timestamps and that day go by the
-machine's clock, for that is the clock of whoever reports; what period usage falls into goes by the
-books' time. Of a customer on a test clock, a timestamp is the clock's, and has to be in the window of
-both: Stripe's documentation doesn't say which of them counts.
+Invariant: an identifier counts once within a day. The window for timestamps and that day use the
+machine's clock, because the reporting app does; the period that usage falls into uses the books'
+time. For a customer on a test clock, the timestamp is in that clock's time and must be in the
+window of both: Stripe's documentation doesn't say which of them counts.
 """
 
 import re
@@ -25,7 +25,7 @@ OLDEST_SECONDS = 35 * DAY
 MOST_AHEAD_SECONDS = 5 * 60
 LONGEST_NAME = 100
 VALUE = re.compile(r"-?\d{1,15}")
-# Problems of a second are told of together, as Stripe does it for longer.
+# Problems are reported together once a second; Stripe collects them for longer.
 REPORT_SECONDS = 1
 PROBLEM = "meter_problem"
 REPORTED = "v1.billing.meter.error_report_triggered"

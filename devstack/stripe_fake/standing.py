@@ -1,6 +1,7 @@
-"""A subscription's standing: its status, what payments make of it, and when it next needs a look.
+"""A subscription's standing: its status, how payments change it, and when it is next due.
 
-Invariant: canceled and incomplete_expired are final. Each change is told of with what was there before.
+Invariant: canceled and incomplete_expired are final. Each change's event includes the previous
+values.
 """
 
 from collections.abc import Mapping

@@ -1,5 +1,5 @@
-"""The launch checklist: `check --production`. Every item is a line, and has its fix.
+"""The launch checklist: `check --production`. Each item prints one line, with its fix.
 
-Nothing is changed by looking. What can't be reached is said and fails; what nobody can be asked is
-skipped, with the place to look at.
+Checking changes nothing. A part that can't be reached fails with a message; what can't be queried
+is skipped, with a note where to look.
 """

@@ -54,7 +54,7 @@ class Connections:
 
     @property
     def catalog(self) -> Connection:
-        """Whoever may be asked what isn't secret."""
+        """The connection for reading what isn't secret."""
         return self.owner or self.requests
 
 

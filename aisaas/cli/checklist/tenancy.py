@@ -1,8 +1,8 @@
-"""That the database keeps tenants apart: what is granted, what the policies are, and a try.
+"""Checks that the database isolates tenants: its grants, its policies, and a live attempt.
 
-The try is made as the login of requests, with the id of a user who doesn't exist, in a transaction that
-is rolled back. It aims at one row of a table at most, so that even where a policy is missing it
-holds up nobody.
+The attempt runs with the requests login and the id of a user who doesn't exist, in a transaction
+that is rolled back. It touches at most one row per table, so even where a policy is missing it
+blocks no other transaction.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ def _filled(to: Connections, tables: Mapping[str, Table]) -> list[str]:
 
 
 def _breaches(connection: Connection, role: str, nobody: UUID, table: Table) -> Generator[str]:
-    """What somebody who owns nothing gets at."""
+    """What a user who owns nothing can reach."""
     name, key = table.identifier, table.key or table.columns[:1]
     one = sql.SQL("({key}) in (select {key} from {name} limit 1)").format(
         key=sql.SQL(", ").join(map(sql.Identifier, key)), name=name
@@ -261,7 +261,7 @@ def _breaches(connection: Connection, role: str, nobody: UUID, table: Table) -> 
         "deletes from": sql.SQL("delete from {} where {}").format(name, one),
     }
     with connection.transaction(force_rollback=True):
-        # Never `set session`: the next transaction of a pooler's connection is somebody else's.
+        # Never `set session`: a pooler gives the connection's next transaction to another client.
         connection.execute(
             "select set_config('role', %s, true), set_config('request.jwt.claims', %s, true),"
             " set_config('lock_timeout', '2s', true), set_config('statement_timeout', '5s', true)",
@@ -272,7 +272,7 @@ def _breaches(connection: Connection, role: str, nobody: UUID, table: Table) -> 
                 name, sql.Identifier(may[0]), one
             )
         if may := _may(connection, table, "insert"):
-            # In somebody else's name, if it has one: that is refused before anything else is looked at.
+            # As another owner, if the table has one: that is refused before any other check.
             column = table.owner_column if table.owner_column in may else may[0]
             tries["adds to"] = sql.SQL("insert into {} ({}) values ({})").format(
                 name,
@@ -299,7 +299,7 @@ def _may(connection: Connection, table: Table, verb: str) -> list[str]:
 
 
 def _reaches(connection: Connection, statement: sql.Composed) -> bool:
-    """Whether it does anything. That a row didn't fit means that nobody had refused it."""
+    """Whether it takes effect. A row that violates a constraint got past the access checks."""
     try:
         with connection.transaction(force_rollback=True):
             return connection.execute(statement).rowcount > 0

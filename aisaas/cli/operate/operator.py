@@ -42,8 +42,8 @@ def agreed(question: str, *, yes: bool) -> bool:
 
 
 def acted(act: Callable[[Services], Awaitable[int]], *, as_json: bool) -> int:
-    """Run `act` with the services of the running instance, or of the settings; its exit code, or that
-    of a refusal, which is told."""
+    """Run `act` with the services of the running instance, or of the settings; returns its exit
+    code, or that of a refusal, which is printed."""
     adopt(running())
     try:
         return asyncio.run(_with_services(act))

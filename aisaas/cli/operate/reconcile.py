@@ -1,4 +1,4 @@
-"""`reconcile`: compares our side with Stripe's, the usage of days or users' plans, and puts right what
+"""`reconcile`: compares our usage by day, or users' plans, with Stripe's and corrects what
 differs."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A believable month of users and usage, made up: the same for the same seed, day and prices.
+"""A believable, made-up month of users and usage: the same for the same seed, day and prices.
 
-Invariant: the rules that bind users bind these, too. Nobody uses more than their allowance has, what
-a call costs follows from its tokens and its model's price, and who was refused has no call for it.
+Invariant: the rules for real users apply here, too. No user exceeds their allowance, a call's cost
+follows from its tokens and its model's price, and a refused request has no call.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class _Maker:
         self._plans = plans
         self._models = {plan: [model for model in models if plan in model.plans] for plan in plans}
         self._month = Month()
-        # Until when somebody's allowance is used up.
+        # When each user's used-up allowance renews.
         self._spent_until: dict[UUID, datetime] = {}
         self._ill_day = (now - timedelta(days=DAYS // 3)).date()
 
@@ -189,7 +189,7 @@ class _Maker:
     def _id(self) -> UUID:
         return UUID(int=self._dice.getrandbits(128), version=4)
 
-    # Somebody
+    # The users
 
     def _person(self, name: str, plan: str, *, suspended: bool) -> Person:
         joined = self._now - timedelta(days=self._dice.uniform(1, 75))

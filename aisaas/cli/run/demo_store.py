@@ -108,7 +108,7 @@ def _people(connection: Connection, month: Month) -> None:
         for person in month.people:
             held = person.subscription
             cursor.execute(
-                # Nobody is asked about them: the payment provider knows none of them.
+                # No job looks these up: the payment provider doesn't know them.
                 "update public.profiles set full_name = %s, plan = %s, subscription_status = %s,"
                 " subscription_id = %s, period_start = %s, period_end = %s, plan_ends_at = %s,"
                 " suspended_at = %s, suspended_reason = %s, created_at = %s,"

@@ -1,4 +1,4 @@
-"""What the people of the demo month talk about: harmless, and nobody's."""
+"""What the users of the demo month chat about: harmless, and not from real people."""
 
 from __future__ import annotations
 

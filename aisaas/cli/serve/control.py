@@ -19,7 +19,7 @@ from pathlib import Path
 from childprocess.errors import StartError
 
 RELOAD = b"reload\n"
-# Whoever connects asks at once.
+# A client that connects sends its request immediately.
 ASK_SECONDS = 1.0
 
 
@@ -38,11 +38,11 @@ class Control:
 
     @property
     def asked(self) -> bool:
-        """Whether somebody waits for an answer."""
+        """Whether a client is waiting for an answer."""
         return bool(self._asked)
 
     def wait(self, seconds: float) -> None:
-        """Until somebody asks, or for so long."""
+        """Wait until a client asks, or until the time is up."""
         if self._listening is None:
             time.sleep(seconds)
             return
@@ -55,7 +55,7 @@ class Control:
 
         def answer(outcome: Outcome) -> None:
             for connection in asked:
-                # Whoever asked may have gone.
+                # The client may have disconnected.
                 with connection, suppress(OSError):
                     connection.sendall(json.dumps(asdict(outcome)).encode())
 
@@ -90,10 +90,10 @@ def listening(folder: Path, port: int, warn: Callable[[str], None]) -> Generator
 
 
 def reload(folder: Path, port: int) -> Outcome:
-    """Have all workers replaced; returns when that was done, or given up.
+    """Have all workers replaced; returns once that succeeded or was given up.
 
     Raises:
-        StartError: nobody is there to do it, or it ended meanwhile.
+        StartError: no supervisor is running, or it exited meanwhile.
     """
     try:
         with _reachable(folder, port) as path, socket.socket(socket.AF_UNIX) as connection:
@@ -133,7 +133,7 @@ def _reachable(folder: Path, port: int, *, make: bool = False) -> Generator[str]
 def _bind(path: str) -> socket.socket:
     made = socket.socket(socket.AF_UNIX)
     try:
-        # The port is ours, so what is there was left by somebody who is gone.
+        # We hold the port, so an existing socket was left by a process that is gone.
         Path(path).unlink(missing_ok=True)
         before = os.umask(0o177)
         try:

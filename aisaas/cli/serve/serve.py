@@ -40,7 +40,7 @@ from childprocess.ports import HOST, is_free, listens, port_holder
 from childprocess.processes import Process
 from childprocess.supervisor import LOOK_SECONDS, interruptible
 
-# What a worker is told by its supervisor rather than by the operator.
+# Variables that a worker's supervisor sets, not the operator.
 _PORT, _JOBS = "PORT", "RUN_JOBS"
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 # Where the supervisor writes what it counts.
@@ -200,9 +200,9 @@ def _serve_in(
 
 
 def _observed(folder: Path, workers: int) -> dict[str, str]:
-    """What workers are told besides: lines for machines unless it is said otherwise, the server's own,
-    too; where to read what the supervisor counts; and, as Prometheus comes to any of them, a folder in
-    which each finds what the others have counted."""
+    """More variables for workers: JSON log lines by default, the server's own included; where to
+    read the supervisor's counts; and, since Prometheus may scrape any worker, a folder where each
+    finds the others' counts."""
     env: dict[str, str] = {"LOG_FORMAT": log_form("serve")}
     env[SUPERVISION] = str(folder / COUNTED)
     if env["LOG_FORMAT"] == "json":

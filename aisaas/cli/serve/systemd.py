@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 READY = "READY=1"
 STOPPING = "STOPPING=1"
-# systemd reads at once; a queue that is full is nobody's who listens.
+# systemd reads immediately; if the queue is full, no one is listening.
 SECONDS = 1.0
 
 
@@ -28,7 +28,7 @@ def notify(*lines: str) -> None:
             to.connect(address)
             to.sendall("\n".join(lines).encode())
     except OSError as error:
-        # Who serves goes on serving, whether or not somebody hears of it.
+        # Keep serving whether or not systemd gets the message.
         log.warning("systemd was not told %s: %s", lines[0], error)
 
 

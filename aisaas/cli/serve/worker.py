@@ -28,7 +28,7 @@ from aisaas.settings import Settings, settings
 from aisaas.wiring import Services, build
 from childprocess.ports import HOST, is_free
 
-# Nobody else watches this process where systemd doesn't; whoever started it starts it again.
+# Without systemd nothing else watches this process; its parent restarts it.
 BLOCKED_SECONDS = 15.0
 BEAT_SECONDS = 1.0
 CLOSE_SECONDS = 2.0

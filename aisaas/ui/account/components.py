@@ -255,7 +255,7 @@ def ask_for_reset(*, over: bool = False, class_name: Any = "") -> rx.Component:
 
 
 def choose_password(*, knows: bool) -> rx.Component:
-    """Asks for the current password, too, of somebody who `knows` it: without a mail's link."""
+    """Also asks for the current password if the user `knows` it, meaning without an email link."""
     shown = card(
         "Choose a new password",
         form(

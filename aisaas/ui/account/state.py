@@ -1,6 +1,6 @@
-"""Whether somebody may choose a password without the current one: after a mail's link, for a while.
+"""Whether a user may set a password without the current one: for a while after an email link.
 
-This is what the page shows; what may be done, `Accounts.change_password` decides.
+This decides only what the page shows; `Accounts.change_password` decides what is allowed.
 """
 
 from __future__ import annotations

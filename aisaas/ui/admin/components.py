@@ -83,7 +83,7 @@ def pager(view: PagerView, on_earlier: Any, on_later: Any, label: str) -> rx.Com
 
 
 def turns(page: Any, older: Any, on_newer: Any, on_older: Any, label: str) -> rx.Component:
-    """Pages of what nobody counts; the first is the newest."""
+    """Paging without a total count; the first page is the newest."""
     return rx.el.nav(
         layout.turn("Newer", page > 1, on_newer),
         rx.el.span("Page ", page, class_name="quiet", aria_live="polite"),

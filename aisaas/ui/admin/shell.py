@@ -1,8 +1,8 @@
 """What the pages for admins share: the frame around them, and who may see them.
 
 Hiding a link protects nothing. Each handler calls `admin_of`, which reads the role again, and the domain
-checks it once more: a revoked role is gone with the next click. To whoever is no admin every page of the
-area looks like an address that leads nowhere.
+checks it once more: a revoked role is gone with the next click. For a user who isn't an admin every
+page of the area looks like "not found".
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ AREAS = (
 class Area(rx.State):
     """What the pages of the area have in common in one tab."""
 
-    # Whether there is nothing here, as far as whoever is looking may know.
+    # Whether this user sees "not found".
     nowhere: bool = False
     # Counts what was done, so that the dialog that asked for it knows; and says it.
     acted: int = 0
@@ -36,11 +36,11 @@ class Area(rx.State):
 
 
 async def admin_of(state: rx.State) -> Principal:
-    """Who is asking. For everybody but an admin it turns the page into one that leads nowhere.
+    """The user making the request. For anyone but an admin the page turns into "not found".
 
     Raises:
-        Unauthenticated: nobody.
-        NotFound: somebody who is no admin.
+        Unauthenticated: the user isn't signed in.
+        NotFound: the user isn't an admin.
     """
     principal = await principal_of(state)
     area = await state.get_state(Area)
@@ -50,7 +50,7 @@ async def admin_of(state: rx.State) -> Principal:
 
 
 async def entered(state: rx.State) -> Principal:
-    """The same for the handler that loads a page: it begins anew, under their name."""
+    """The same for a handler that loads a page; also clears old notices and shows their account."""
     principal = await admin_of(state)
     await show_account(state, principal)
     await notices.clear(state)

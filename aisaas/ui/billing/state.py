@@ -25,8 +25,8 @@ from aisaas.wiring import services
 
 T = TypeVar("T")
 
-# How long an open page waits for changes. In case nobody tells of them it looks by itself: soon
-# after it was shown, then ever more seldom.
+# How long an open page waits for changes. In case no signal arrives it also polls: soon after it
+# was shown, then less and less often.
 WATCH_SECONDS = 120.0
 LOOK_SECONDS = 1.0
 LONGEST_LOOK_SECONDS = 15.0
@@ -184,7 +184,7 @@ async def watch_for_change(page: Billing, user_id: UUID, mine: str) -> bool:
             try:
                 await show_billing(page, await principal_of(page, also_suspended=True))
             except Unavailable:
-                # Nobody asked for this look; the next may be luckier.
+                # A background refresh; the next one may succeed.
                 continue
             if page.plan != before:
                 return True

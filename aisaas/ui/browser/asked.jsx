@@ -3,7 +3,8 @@ import { useEffect, useState } from "react";
 
 const GIVE_UP_MS = 20000;
 
-// [name, setName]: the name of what was asked for, until a refusal comes or nobody answers.
+// [name, setName]: the name of what was requested, until a refusal arrives or the request times
+// out.
 export function useAsked(refusal) {
   const [asked, setAsked] = useState("");
   useEffect(() => setAsked(""), [refusal]);

@@ -1,6 +1,6 @@
-// The check that a visitor is human, by the vendor whose site key is set; nothing of it is loaded
-// without one. Its answer travels as the form's field `captcha`. An answer is good for one form, so a
-// new `attempt` asks anew, and so does one that has grown too old.
+// Checks that a visitor is human, through the vendor whose site key is set; without a key nothing
+// is loaded. The answer is sent as the form field `captcha`. It is valid for one submission, so a
+// new `attempt` asks again, and so does an expired answer.
 import { useEffect, useRef, useState } from "react";
 import { useSending } from "$/components/own/forms.jsx";
 import { useSite } from "$/components/own/site.js";

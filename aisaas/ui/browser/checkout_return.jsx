@@ -28,7 +28,7 @@ export function CheckoutReturn({ stage, plan, onDone }) {
     window.history.replaceState(window.history.state, "", address.pathname + address.search);
     setBack(said);
   }, []);
-  // The server may have forgotten it meanwhile: then it is told again.
+  // The server may have forgotten it meanwhile: then send it again.
   const ask = back === "done" && !stage;
   useEffect(() => {
     if (ask) onDone();

@@ -123,7 +123,7 @@ export function Composer(props) {
   const { thread: conversation = "" } = useParams();
   const box = useRef(null);
   const pending = useRef(null);
-  // What nobody has answered. Sent again it keeps its name, by which the server knows it.
+  // The message without an answer. A retry keeps its nonce, so the server recognizes it.
   const unanswered = useRef(null);
   const [sending, setSending] = useState(false);
   const [empty, setEmpty] = useState(true);

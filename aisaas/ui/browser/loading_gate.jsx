@@ -1,11 +1,11 @@
-// Nothing of a protected page before the server knows who is asking; and once it is shown, it stays.
+// Hides a protected page until the server knows the user; once shown, the page stays.
 //
-// A tab that is loaded anew is first told the state of the page before, `ready` and all: it is of this
-// page once that has been loaded, which is when it is `hydrated`.
+// A reloaded tab first receives the previous page's state, including `ready`. The state belongs to
+// this page once the page has loaded, that is, once it is `hydrated`.
 //
 // A server that has forgotten this tab (it was restarted, or another one answers) sends an empty
-// state first and the full one a moment later. Between the two, what is behind the gate goes on
-// seeing the last full state. What is asked for meanwhile works: every handler names what it means.
+// state first and the full one a moment later. In between, the page behind the gate keeps the last
+// full state. Requests made meanwhile work, since every handler names what it acts on.
 import { useContext, useEffect, useMemo, useState } from "react";
 import { StateStoreContext } from "$/utils/context-registry";
 
@@ -68,9 +68,8 @@ export function LoadingGate({ ready, hydrated, session, readyVar, live, refusal,
     if (ready && hydrated) setOpened(true);
     held.refreshSoon();
   }, [ready, hydrated, held]);
-  // What is away comes back, and nobody has to reload for it.
-  // Nothing else could load a page that hasn't opened yet: also not when its event failed before any
-  // handler, whose refusal doesn't know that.
+  // Recover from an outage without a reload. Nothing else would load a page that hasn't opened yet,
+  // even when its event failed before any handler ran and the refusal doesn't say so.
   const waiting = refusal?.again === true || (!opened && refusal?.code === "unavailable");
   useEffect(() => {
     if (!waiting) return undefined;

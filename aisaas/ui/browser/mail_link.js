@@ -1,4 +1,4 @@
-// The link of a mail, by which somebody came here. Its secret leaves the address as soon as it is read.
+// The email link that the visitor followed. Its secret is removed from the address once it is read.
 import { useLayoutEffect, useState } from "react";
 
 // For this page load: the address doesn't have it any more.

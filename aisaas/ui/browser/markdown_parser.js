@@ -9,7 +9,7 @@ import { formulas } from "./formulas.js";
 
 const MAX_DEPTH = 40;
 const MAX_NODES = 20_000;
-// More text than this without a line between is no paragraph that somebody reads.
+// A longer run of text without a blank line isn't a paragraph a person reads.
 const MAX_INLINE_LENGTH = 20_000;
 const MAX_COLUMNS = 100;
 const MIN_CELLS = 2_000;

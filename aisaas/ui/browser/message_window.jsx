@@ -140,7 +140,7 @@ export function useMessageWindow(messages, conversation) {
   const settle = useCallback(() => {
     const box = frame.current;
     const was = place.current;
-    // A frame that got higher has moved its content down by itself: nobody scrolled.
+    // A taller frame moved its content down by itself: the user didn't scroll.
     if (was.height === box.clientHeight) look();
     if (was.pinned) {
       box.scrollTop = box.scrollHeight;

@@ -104,8 +104,8 @@ class Chat(rx.State):
     question: view.MessageView | None = None
     reply: view.MessageView | None = None
     accepted: str = ""
-    # The conversation that `send` has just made, and the connection it is moving there: a page
-    # that was loaded anew has to be filled anew.
+    # The conversation that `send` just created, and the connection it moves there: a reloaded page
+    # has to be filled again.
     _arriving: tuple[str, str] = ("", "")
 
     @rx.event

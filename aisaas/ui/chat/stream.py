@@ -74,7 +74,7 @@ class Outbox:
 
     def put(self, segment: Segment, now: float) -> None:
         if segment.offset > self.end:
-            # A hole on our side: start anew behind it; the browser will ask for what is between.
+            # A gap on our side: restart after it; the browser will request the missing part.
             self._start, self._pending = segment.offset, ""
         fresh = segment.text[self.end - segment.offset :]
         if fresh and not self._pending:
@@ -234,6 +234,6 @@ async def relay_to_tab(
 
 
 def has_socket(token: str) -> bool:
-    """A tab that went away comes back with `load`, which follows anew."""
+    """A tab that went away comes back with `load`, which follows again."""
     namespace = RegistrationContext.get().app.event_namespace
     return namespace is None or token in namespace.token_to_sid

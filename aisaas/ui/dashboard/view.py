@@ -282,6 +282,6 @@ def _share(part: int, whole: int) -> str:
 
 
 def reason(code: str) -> str:
-    """Why somebody was refused, in the past tense, by the code of the refusal."""
+    """Why a request was refused, in the past tense, by the refusal's code."""
     defaults = {kind.code: kind.default for kind in Refusal.__subclasses__()}
     return REASONS.get(code) or defaults.get(code, code).rstrip(".")

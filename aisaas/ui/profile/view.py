@@ -1,4 +1,4 @@
-"""What accounts say about somebody, to what their settings show. Pure functions."""
+"""From a user's account data to what their settings show. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,22 +1,22 @@
 """Everything we change in Reflex, and why. Nothing else in the product relies on its private names.
 
-Each has a test in `tests/ui/test_reflex_patches.py` that fails once Reflex does by itself what is wanted: then
-the patch goes.
+Each has a test in `tests/ui/test_reflex_patches.py` that fails once Reflex itself does what we need:
+then remove the patch.
 
 `server`, in the running app:
-- Cross-origin answers. Reflex allows cookies from its configured origins, and says so to every page, also
-  when no other origin is allowed. Our pages talk to their own origin and need no such header. No upstream
-  issue is known.
-- How long a tab's state is kept (`tab_states`). Reflex keeps each for as long after its last word, whoever
-  it was: strangers cost memory, and a member who reads for a while loses the tab. Expiry by time came with
-  reflex-dev/reflex#6201; nothing there looks at who is connected.
-- Emptying a tab's state before anything of it is sent. Only the root of the state tree can, and Reflex has
-  no public way to it.
+- Cross-origin answers. Reflex allows cookies from its configured origins, and says so to every
+  page, even when no other origin is allowed. Our pages talk to their own origin and need no such
+  header. No upstream issue is known.
+- How long a tab's state is kept (`tab_states`). Reflex keeps every state equally long after its last
+  event: strangers cost memory, and a member who reads for a while loses the tab. Expiry by time
+  came with reflex-dev/reflex#6201; nothing there checks who is connected.
+- Emptying a tab's state before any of it is sent. Only the root of the state tree can, and Reflex
+  has no public API for it.
 
 In the pages that are built:
-- `reconnecting`: how soon a page is connected again. Upstream: reflex-dev/reflex#5099 and #2728.
-- `one_origin`: the back end's address. Reflex writes an absolute one into the pages, so a build would belong
-  to one address. No upstream issue is known.
-- `prerendering`: pages whose address has an ID are built as HTML, too. Reflex has the router find out which
-  pages there are, and the router skips these. No upstream issue is known.
+- `reconnecting`: how soon a page reconnects. Upstream: reflex-dev/reflex#5099 and #2728.
+- `one_origin`: the back end's address. Reflex writes an absolute one into the pages, so a build
+  would be tied to one address. No upstream issue is known.
+- `prerendering`: pages whose address has an ID are built as HTML, too. Reflex lets the router find
+  the pages, and the router skips these. No upstream issue is known.
 """

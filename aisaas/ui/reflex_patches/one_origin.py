@@ -2,7 +2,7 @@
 
 Reflex writes the back end's absolute address into one file of the build. This plugin puts the
 page's own origin in its place, so that another PORT, APP_URL or a proxy needs no new build.
-Invariant: a build in which nothing was replaced is a failed build, never a page that calls nobody.
+Invariant: a build in which nothing was replaced is a failed build, never a page without a back end.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How soon a page is connected again: Reflex's own client, with our waits.
+"""How soon a page reconnects: Reflex's own client, with our delays.
 
-Reflex waits up to 2 s between two attempts and up to 20 s for one that nobody answers, and Chromium
+Reflex waits up to 2 s between two attempts and up to 20 s for one without an answer, and Chromium
 delays the attempts of a page whose web sockets keep failing by up to 5 s. This plugin changes its
-client's source: after a failure the server is asked over HTTP whether it is there, shortly and
-often, and only then a socket is tried. When the browser says that the network is back, the
-connection is renewed: one from before may be dead without anybody having noticed.
-Invariant: a client in which a place to change was not found is a failed build.
+client's source: after a failure it first polls the server over HTTP, briefly and often, and opens a
+socket only once that answers. When the browser says that the network is back, the connection is
+renewed: the old one may be dead unnoticed.
+Invariant: if a place to change isn't found in the client, the build fails.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reflex.plugins import Plugin
 from reflex_base.plugins import CommonContext
 
 CLIENT = Path("utils/state.js")
-# What nobody answers is given up after this long; slow networks need about a second.
+# An attempt without an answer is given up after this long; slow networks need about a second.
 ATTEMPT_MS = 2500
 # Between two questions, at random so that the tabs of a restarted server don't come as one.
 LEAST_WAIT_MS, SPREAD_MS = 150, 350

@@ -63,7 +63,7 @@ def read(fields: Fields) -> Card | dict[str, str]:
 
 
 def method_of(books: Books, card: Card, email: str | None = None) -> Object:
-    """The card as a payment method, nobody's yet. Raises `CardDeclined`."""
+    """The card as a payment method, not attached to a customer yet. Raises `CardDeclined`."""
     method = payment_methods.from_card(
         books,
         card.number,

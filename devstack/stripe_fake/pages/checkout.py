@@ -105,7 +105,7 @@ def _offer(sale: Sale, typed: Fields, wrong: Mapping[str, str]) -> Response:
 
 
 def _over(sale: Sale) -> Response:
-    """What is said to whoever comes back to a page that has served."""
+    """The response for a customer who returns to a finished session's page."""
     if sale.session["status"] == "complete":
         return message("This is done", DONE, way=(sale.success, "Go on"))
     way = (sale.session["cancel_url"], "Back")

@@ -44,7 +44,7 @@ def page(
         status_code=HTTPStatus.UNPROCESSABLE_ENTITY if wrong else status,
         headers={
             "content-security-policy": policy,
-            # Its own forms have to say where they come from; nobody else learns an address.
+            # Its own forms have to send their origin; no other site gets the address.
             "referrer-policy": "same-origin",
             "cache-control": "no-store",
             "x-content-type-options": "nosniff",

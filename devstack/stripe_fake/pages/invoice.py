@@ -92,7 +92,7 @@ def confirm_address(invoice: Object, visited: str, method: Object | None) -> str
 
 
 def _visited(request: Request) -> str:
-    """The portal's session from which somebody came, if they did."""
+    """The portal session that the customer came from, if any."""
     given = request.query_params.get("portal", "")
     return given if PORTAL.fullmatch(given) else ""
 

@@ -1,6 +1,6 @@
-"""A page's way in and out: a form is read, a refusal is told on a page.
+"""A page's input and output: reads a form, shows a refusal on a page.
 
-Invariant: nothing is changed by a request that a page of another site had a browser make.
+Invariant: a request that another site's page triggers changes nothing.
 """
 
 from collections.abc import Awaitable, Callable, Mapping

@@ -79,7 +79,7 @@ class Sale:
         return f"{self.path}/confirm?method={method['id']}"
 
     def method(self, request: Request) -> Object:
-        """The card that was typed in before: nobody's yet, or the customer's already."""
+        """The card typed in before: not attached yet, or already the customer's."""
         given = request.query_params.get("method", "")
         found = self.books.need(payment_methods.KIND, given, "payment_method")
         if found["customer"] not in (None, self.session["customer"]):

@@ -1,7 +1,7 @@
 """One request within a session of the portal: whose it is, and what it may touch.
 
-Invariant: what isn't offered isn't done either, whoever sends its form; nobody reaches what is
-another's.
+Invariant: an action that isn't offered is refused even if its form is sent; no customer reaches
+another's data.
 """
 
 from http import HTTPStatus
@@ -54,7 +54,7 @@ class Visit:
         return found
 
     def unconfirmed_card(self) -> Object:
-        """A card that somebody typed in here; it becomes the customer's once it is confirmed."""
+        """A card typed in here; it becomes the customer's once it is confirmed."""
         self.require("payment_method_update")
         found = self.books.need(payment_methods.KIND, self._named["method"])
         if found["customer"] not in (None, self.customer["id"]):

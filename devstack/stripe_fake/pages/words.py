@@ -12,7 +12,7 @@ from devstack.stripe_fake.subscription_items import metered
 
 CENTS = Decimal(100)
 MILLION = 1_000_000
-# Below this a price for one says nothing; it is told by the million.
+# Below this a price for one isn't meaningful; it is shown per million.
 SMALLEST_TOLD = Decimal(1)
 SIGNS = {"usd": "$", "eur": "€", "gbp": "£"}
 

@@ -1,7 +1,6 @@
-"""The providers page: looked at again and again while it is open, and not a moment longer.
+"""The providers page: refreshed while it is open, and no longer.
 
-Invariant: each look asks anew who is looking; from somebody who stopped being an admin the page is taken
-away.
+Invariant: each refresh checks the user again; a user who is no longer an admin loses the page.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ class ProviderStatuses(rx.State):
                 try:
                     await _show(self, await admin_of(self))
                 except (TooSlow, Unavailable):
-                    # Nobody asked for this look; the next may be luckier.
+                    # A background refresh; the next one may succeed.
                     continue
 
 

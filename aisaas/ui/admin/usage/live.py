@@ -1,7 +1,7 @@
-"""What is going on now: looked at again and again while the page is open, and not a moment longer.
+"""Current activity: refreshed while the page is open, and no longer.
 
-A state of its own, so that a look sends these few figures and nothing else. Invariant: each look asks
-anew who is looking; from somebody who stopped being an admin the page is taken away.
+A separate state, so that a refresh sends only these few figures. Invariant: each refresh checks the
+user again; a user who is no longer an admin loses the page.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class LiveFigures(rx.State):
                 try:
                     await show_live(self, await admin_of(self))
                 except (TooSlow, Unavailable):
-                    # Nobody asked for this look; the next may be luckier.
+                    # A background refresh; the next one may succeed.
                     continue
 
 

@@ -34,7 +34,7 @@ class OneUser(rx.State):
             user_id = payloads.identifier(routes.admin_user_in(self.router.url.path))
             await _show(self, principal, user_id)
         except NotFound:
-            # Nobody has this id: an address that leads nowhere.
+            # No user has this id: show "not found".
             (await self.get_state(Area)).nowhere = True
             return
         self.ready = True
@@ -92,7 +92,7 @@ class OneUser(rx.State):
         principal, user_id = await admin_of(self), forms.user(form)
         users, why = services().users, forms.reason(form)
         await users.set_role(principal, user_id, "user", reason=why, even_own=forms.own(form))
-        # To whoever gave up their own role the page leads nowhere from here on.
+        # An admin who gave up their own role sees "not found" from here on.
         await _done(self, await admin_of(self), user_id, "They're no longer an admin.")
 
     @rx.event
