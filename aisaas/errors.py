@@ -49,7 +49,7 @@ from aisaas.text_cleaning import clean
 
 
 class AisaasError(Exception):
-    """The root of what this product raises itself."""
+    """The root of this product's own exceptions."""
 
 
 class ConfigurationError(AisaasError):
@@ -90,11 +90,11 @@ class ProviderError(DependencyError):
 
 
 class PaymentsError(DependencyError):
-    """The payment provider gave no answer, failed, had too much to do, or doesn't take our key.
+    """The payment provider gave no answer, failed, was overloaded, or refused our key.
 
-    What was asked for may have happened or not, unless `undone`: then it surely has not.
-    `answered` when the failure is the provider's own answer, which it may give again to the same
-    idempotency key. `retry_after` are seconds, where it said so.
+    The request may have taken effect or not, unless `undone`: then it certainly has not. `answered`
+    when the failure is the provider's own answer, which it may give again to the same idempotency
+    key. `retry_after` are seconds, where it said so.
     """
 
     def __init__(
@@ -127,10 +127,10 @@ class PaymentsRefused(AisaasError):
 
 
 class MailError(DependencyError):
-    """A mail isn't known to be accepted, and may be tried again.
+    """An email isn't known to be accepted, and may be retried.
 
-    `refused` when the server looked at this very mail and put it off; else it is the server that
-    is away, or not set up as it should be.
+    `refused` when the server deferred this particular email; otherwise the server is unavailable or
+    misconfigured.
     """
 
     def __init__(self, kind: str, *, refused: bool = False) -> None:
@@ -148,10 +148,10 @@ class MailRefused(AisaasError):
 
 
 class AlertError(DependencyError):
-    """An alert isn't known to be taken, and may be sent again.
+    """An alert isn't known to be accepted, and may be sent again.
 
-    `refused` when the server looked at it and said no; else it is the server that is away. `kind` is
-    for the log and admins.
+    `refused` when the server rejected it; otherwise the server is unavailable. `kind` is for the
+    log and admins.
     """
 
     def __init__(self, kind: str, *, refused: bool = False) -> None:
@@ -169,7 +169,7 @@ class NoticeUnwritable(AisaasError):
 
 
 class WebhookInvalid(AisaasError):
-    """A body that the payment provider didn't sign, or that isn't what it sends."""
+    """A body that the payment provider didn't sign, or that isn't in its format."""
 
 
 class AuthError(AisaasError):

@@ -38,7 +38,7 @@ def count(number: int, one: str, many: str = "") -> str:
 
 
 def usd(amount: Decimal) -> str:
-    """To the cent: $1,234.50. For what is charged or capped."""
+    """To the cent: $1,234.50. For charges and caps."""
     return _dollars(amount.quantize(CENT, ROUND_HALF_UP), 2)
 
 

@@ -1,4 +1,4 @@
-"""Language models as values: what is known of one, and what a call of one used."""
+"""Language models as values: the facts about one, and what a call used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from aisaas.prices import Price
 
-# How much a model is asked to think before it answers.
+# How much a model should think before it answers.
 Effort = Literal["none", "low", "medium", "high"]
 
 
@@ -76,7 +76,7 @@ class Usage:
     completion_tokens: int
     cached_prompt_tokens: int = 0
     thinking_tokens: int = 0
-    # Those that are kept for an hour are part of them.
+    # Includes those that are kept for an hour.
     cache_write_tokens: int = 0
     cache_write_1h_tokens: int = 0
     # Where the provider says that it answered; empty if it doesn't.

@@ -1,12 +1,12 @@
-"""Logging: one line an event, stack traces in full, and nothing that must not be read.
+"""Logging: one line per event, full stack traces, and no secrets or user text.
 
 Secrets' values are replaced wherever they turn up. Postgres' DETAIL and CONTEXT lines quote rows,
-and so what users wrote; pydantic's errors quote what they were given; both are left out. DEBUG is for
-our own lines only: at that level other people's libraries print prompts and headers.
+and so users' text; pydantic's errors quote their input; both are left out. DEBUG is for our own
+lines only: at that level libraries print prompts and headers.
 
-What a line says may come from outside, so nothing in it can begin another line or move the terminal:
-control characters are written as escapes, and a stack trace is indented. Libraries that strangers can
-make talk say the same thing only so often a minute.
+A line's text may come from outside, so it can't start another line or control the terminal: control
+characters are escaped, and a stack trace is indented. Libraries that strangers can trigger repeat a
+message only a limited number of times a minute.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ _CONTROLS = re.compile(
 # Of a place in a library that strangers can make talk.
 LINES_PER_WINDOW = 10
 WINDOW_SECONDS = 60.0
-# The server, the framework and what is under it: what they say of a connection, anybody can have said.
+# The server, the framework and its libraries: their messages about a connection may contain any
+# client's text.
 STRANGERS_SPEAK = (
     "_granian",
     "reflex",
@@ -52,7 +53,7 @@ STRANGERS_SPEAK = (
     "asyncio",
     "python_multipart",
 )
-# JSON writes these as escapes by itself.
+# JSON already escapes these.
 _JSON_ESCAPES = "\n\t"
 
 
@@ -121,7 +122,7 @@ def _indented(trace: str) -> str:
 
 
 class JsonFormatter(SafeFormatter):
-    """One JSON object a line, with what the line belongs to; times are UTC."""
+    """One JSON object per line, with its context; times are UTC."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
         return escaped(logging.Formatter.formatException(self, ei), keep=_JSON_ESCAPES)
@@ -168,7 +169,7 @@ def configure(
     for noisy in ("httpx", "httpcore", "granian.access", "engineio", "socketio", "stripe"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     if form == "json":
-        # The server has a handler of its own, which would go on in its own form.
+        # The server has its own handler, which would keep its own format.
         for server in ("_granian", "granian.access"):
             logging.getLogger(server).handlers.clear()
             logging.getLogger(server).propagate = True

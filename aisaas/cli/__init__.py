@@ -1,7 +1,7 @@
 """The commands. Each module has `configure(parser)` and `execute(arguments) -> exit code`.
 
 Invariant: only the chosen command's module is imported, so that `--help` and `status` are instant;
-what goes wrong is one paragraph on stderr, and its stack trace goes to a log.
+an error is one paragraph on stderr, and its stack trace goes to a log.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ FAILED = 1
 
 def main(argv: Sequence[str]) -> int:
     """Run one command and return the exit code."""
-    # What went wrong is one sentence below. Lines of the log are for what serves, which sets it up.
+    # The error is printed as one sentence below. Log lines are for services, which set logging up.
     logging.getLogger("aisaas").addHandler(logging.NullHandler())
     try:
         arguments = parse(argv)
@@ -130,7 +130,7 @@ def _guarded(command: ModuleType, arguments: argparse.Namespace) -> int:
 
 
 def _not_in_the_image(error: Exception) -> str | None:
-    """A sentence if what is missing is one of those packages."""
+    """A message if the missing module is one of those packages."""
     if not isinstance(error, ModuleNotFoundError):
         return None
     needed = NOT_IN_THE_IMAGE.get((error.name or "").partition(".")[0])

@@ -20,7 +20,7 @@ class Running:
     model_base: str | None
     data_dir: str
     pids: dict[str, int] = field(default_factory=dict[str, int])
-    # What the embedded parts told the app, so that other commands can act beside it.
+    # The variables that the embedded parts gave the app, so that other commands can work beside it.
     env: dict[str, str] = field(default_factory=dict[str, str])
     payments_url: str | None = None
 

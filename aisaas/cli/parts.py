@@ -9,7 +9,7 @@ from aisaas.errors import ConfigurationError
 from aisaas.providers import SWITCHES
 from aisaas.settings import Settings, load
 
-# The parts, in the order in which they start, and what they are called.
+# The parts, in the order in which they start, and their names.
 POSTGRES = "postgres"
 VALKEY = "valkey"
 AUTH = "auth"

@@ -22,7 +22,7 @@ def complain(text: str) -> None:
 
 @contextmanager
 def step(title: str) -> Generator[None]:
-    """Show what is being done, then how long it took."""
+    """Show the step in progress, then how long it took."""
     sys.stdout.write(f"  {title} ".ljust(STEP_WIDTH, "."))
     sys.stdout.flush()
     began = time.monotonic()

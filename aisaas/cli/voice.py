@@ -1,4 +1,5 @@
-"""How a command that runs as a service speaks: to people, or in lines for machines where that is asked for."""
+"""How a service command writes its output: for people, or as machine-readable lines if
+requested."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from aisaas.cli.screen import complain, say
 from aisaas.errors import AisaasError, ConfigurationError
 from childprocess.errors import StartError
 
-# What runs without anybody who watches its terminal. `serve` is for machines unless it is said otherwise.
+# Commands that run without a user at a terminal. `serve` writes for machines by default.
 SERVICES = ("serve", "worker", "migrate")
 
 Say = Callable[[str], None]
@@ -27,7 +28,8 @@ class Voice:
 
 
 def log_form(command: str) -> logs.LogFormat:
-    """What is asked for, known before any other setting is; text for all commands that aren't services."""
+    """The requested format, known before any other setting; text for commands that aren't
+    services."""
     asked, development = configured().get("LOG_FORMAT"), "APP_ENV" not in configured()
     development = development or configured()["APP_ENV"] == "development"
     if command not in SERVICES:

@@ -40,7 +40,7 @@ def build(
     alerts: AlertSink | None,
     scopes: Callable[[], Collection[str]],
 ) -> ControlServices:
-    """Args: `scopes` are what a kill switch can be for besides everything and plans."""
+    """Args: `scopes` are the kill switch's scopes besides everything and plans."""
     service = databases.service
     caps: dict[CapScope, Decimal] = {
         "free": config.free_tier_daily_usd,

@@ -1,8 +1,8 @@
-"""Models that providers list for our keys, and what an admin adds of them to those on sale.
+"""Models that providers list for our keys, and those that an admin puts on sale.
 
-A provider is asked when an admin asks for it, and never while a transaction is open. What is added goes
-through the rules of the catalogue file, costs LiteLLM's price or the admin's, and applies to the next call
-in every process, as every change of a model does (see model_overrides.py).
+A provider is queried when an admin requests it, and never while a transaction is open. An added
+model must meet the rules of the catalogue file, costs LiteLLM's price or the admin's, and applies
+to the next call in every process, like any change of a model (see model_overrides.py).
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class NewModel:
 
 
 class FoundModels:
-    """Args: where the models come from, the plans by id, the configured providers, and what asks one of
-    them by its id, bounded in time and size."""
+    """Args: the source of the models, the plans by id, the configured providers, and the function
+    that queries one of them by its id, bounded in time and size."""
 
     def __init__(
         self,
@@ -132,11 +132,11 @@ class FoundModels:
         return FoundList(tuple(found), len(fitting), None)
 
     async def add(self, wanted: NewModel, *, actor: Actor, reason: str) -> str:
-        """Put a model on sale; its id.
+        """Put a model on sale; returns its id.
 
         Raises:
-            ActionInvalid: it is there already, has no price, or can't be sold like that; or there is no
-                reason.
+            ActionInvalid: it exists already, has no price, or can't be sold like that; or the
+            reason is missing.
             NotFound: no admin.
             Unavailable: the database does not answer.
         """

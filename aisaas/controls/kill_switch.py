@@ -1,9 +1,9 @@
-"""The kill switch: stops new calls for everything, a plan, a model or a provider; and, if asked for,
-those that run.
+"""The kill switch: stops new calls for everything, a plan, a model or a provider; and, on request,
+running calls.
 
-Guards read it with the principal, from the database, on every call: it takes effect at once, over
-all processes, and losing Redis does not lift it. What runs is stopped by the process in which it
-runs (jobs/heed_switches.py): a signal wakes it, and it looks by itself every second in any case.
+Guards read it with the principal, from the database, on every call: it takes effect at once in all
+processes, and losing Redis does not lift it. A running call is stopped by its own process
+(jobs/enforce_kill_switches.py): a signal wakes it, and it also checks every second.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ SWITCHED = "kill-switches"
 
 
 def scopes_of(*, plan: str, model: str, provider: str) -> frozenset[str]:
-    """The switches any of which stops this call."""
+    """The switches that each stop this call."""
     return frozenset({EVERYTHING, f"plan:{plan}", f"model:{model}", f"provider:{provider}"})
 
 
 @dataclass(frozen=True, slots=True)
 class EngagedScopes:
-    """What no new call may be for, and which of that may not go on either."""
+    """The scopes blocked for new calls, and those where running calls stop, too."""
 
     barred: frozenset[str]
     stopping: frozenset[str]
@@ -97,7 +97,7 @@ class KillSwitches:
         return True
 
     async def seen_by(self, principal: Principal) -> Sequence[KillSwitch]:
-        """Those that are engaged, for an admin.
+        """The engaged switches, for an admin.
 
         Raises:
             NotFound: no admin.

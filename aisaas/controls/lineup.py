@@ -1,7 +1,7 @@
-"""The models there are: those of the catalogue file, then those that admins added.
+"""All models: those of the catalogue file, then those that admins added.
 
-A row of an added model that can't be sold is left out, logged and shown to admins; the others go on. A
-removed one stays as a name, for the conversations and receipts that have it.
+An added model that can't be sold is left out, logged and shown to admins; the others stay on. A
+removed model's name is kept for the conversations and receipts that use it.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ class ModelSource:
         self._logged: frozenset[LeftOut] = frozenset()
 
     async def read(self, session: AsyncSession) -> Lineup:
-        # In this order: a change that commits in between has a higher number than what is read here.
+        # In this order: a change that commits in between has a higher number than the one read
+        # here.
         words = await controls_store.model_overrides(session)
         lines = list(self._listed)
         left_out: list[LeftOut] = []

@@ -1,10 +1,10 @@
-"""The models on sale: what the catalogue says, and an admin's word over it: on or off, the plans, the
-weight, the price, whether it is retired; and the margin that this leaves on each plan.
+"""The models on sale: the catalogue with the admins' overrides (on or off, the plans, the weight,
+the price, whether it is retired), and the resulting margin on each plan.
 
-A change is a row with the next number of all changes. Every reservation says which number its caller
-knows, and the database refuses the rest (see chat/live_catalogue.py): so the next call in any process
-goes by it, without a restart. Invariants: what has no price isn't on; every plan has a model for new
-conversations.
+A change is a row with the next revision number. Every reservation names the revision its caller
+knows, and the database refuses outdated ones (see chat/live_catalogue.py): so the next call in any
+process applies the change without a restart. Invariants: a model without a price isn't on; every
+plan has a model for new conversations.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class ModelChange:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model as it is sold. `own` is the admin's word, if there is one."""
+    """A model as it is sold. `own` is the admin's override, if any."""
 
     listed: ListedModel
     own: ModelOverride | None
@@ -93,11 +93,11 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Margin:
-    """What a plan leaves when this model is used, in USD per million of the model's tokens.
+    """A plan's margin when this model is used, in USD per million of the model's tokens.
 
-    `included_usd` is what the plan's price comes to when all of it is used on this model, None where
-    the plan is free; `overage_usd` what is paid beyond it. `whole_usd` is the cost of a month in
-    which everything included is used on it.
+    `included_usd` is the plan's price per million if the whole allowance goes to this model, None
+    where the plan is free; `overage_usd` is the price beyond it. `whole_usd` is the cost of a month
+    in which the whole allowance goes to it.
     """
 
     plan: str
@@ -108,7 +108,7 @@ class Margin:
 
     @property
     def included(self) -> Decimal | None:
-        """As a share of what is paid; below 0 it costs more than it brings."""
+        """As a share of the price; below 0 the model costs more than it earns."""
         return _share(self.included_usd, self.cost_usd)
 
     @property
@@ -205,7 +205,7 @@ def check_plans(chosen: frozenset[str], plans: Mapping[str, Plan]) -> None:
 
 
 class ModelOffers:
-    """Args: where the models come from, and the plans by id."""
+    """Args: the source of the models, and the plans by id."""
 
     def __init__(
         self, database: ServiceDatabase, source: ModelSource, plans: Mapping[str, Plan]
@@ -255,7 +255,7 @@ class ModelOffers:
         """
         self._check(wanted)
         async with admin_write(self._database, actor, reason) as act:
-            # One change after the other: what is left on each plan depends on all of them.
+            # One change at a time: the models left on each plan depend on all changes.
             await controls_store.lock_model_overrides(act.session)
             lineup = await self._source.read(act.session)
             listed = _find(lineup, model_id)

@@ -61,8 +61,8 @@ sa.Sequence("model_revisions", schema="private", metadata=Table.metadata)
 
 
 class ModelOverride(Table, table=True):
-    """An admin's word over the catalogue; None: as the catalogue has it. USD per million tokens.
-    `revision` is the number of its last change, over all models."""
+    """An admin's override of the catalogue; None keeps the catalogue's value. USD per million
+    tokens. `revision` is the number of its last change, over all models."""
 
     __tablename__ = "model_overrides"
     __table_args__ = (
@@ -95,14 +95,15 @@ class ModelOverride(Table, table=True):
         sa_type=sa.BigInteger,
         sa_column_kwargs=filled("nextval('private.model_revisions')"),
     )
-    # An admin's word on whether new calls may name it, and what its conversations are offered instead.
+    # The override for whether new calls may name it, and the model offered to its conversations
+    # instead.
     retired: bool | None = None
     successor: str | None = None
 
 
 class AddedModel(Table, table=True):
     """A model that an admin added to those of the catalogue file. Its price is LiteLLM's, or that of its
-    override. Once removed it is only a name for what there is of it."""
+    override. Once removed, only its name is kept, for existing records."""
 
     __tablename__ = "added_models"
     __table_args__ = (

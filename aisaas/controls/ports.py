@@ -10,7 +10,7 @@ from aisaas.prices import Price
 
 @dataclass(frozen=True, slots=True)
 class FoundModel:
-    """A model that a provider lists for our key; what isn't known of it is None."""
+    """A model that a provider lists for our key; unknown values are None."""
 
     provider: str
     upstream: str

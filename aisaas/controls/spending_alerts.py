@@ -33,7 +33,7 @@ NAMES = {"free": "Free accounts have", "total": "All accounts together have"}
 def line_reached(use: CapUse) -> int | None:
     """The highest of PERCENTS, or None.
 
-    A cap that refuses calls counts as reached, although what is reserved for running calls may be
+    A cap that refuses calls counts as reached, although amounts reserved for running calls may be
     released later. A cap of $0 is reached only when it refuses a call.
     """
     if use.refusing:
@@ -61,9 +61,10 @@ class SpendingAlerts:
         self._delivery = AlertDelivery(service, sink, SPENDING, lambda due: _alert(due, page))
 
     async def look_once(self) -> int:
-        """Record what was crossed since the last look, anybody's; how many alerts that made.
+        """Record the lines crossed since the last check, by any process; returns how many alerts
+        that made.
 
-        Raises DependencyError without the database: the next look finds it.
+        Raises DependencyError without the database: the next check finds them.
         """
         async with self._service.transaction() as session:
             uses = await controls_store.cap_uses(session, self._caps)
@@ -83,10 +84,10 @@ class SpendingAlerts:
         return made
 
     async def deliver_once(self) -> int:
-        """Send the webhook everything that is due; how many it took.
+        """Send the webhook everything that is due; returns how many alerts it accepted.
 
         Raises:
-            DependencyError: the database or the webhook's server is away; the rest waits.
+            DependencyError: the database or the webhook's server is unavailable; the rest waits.
         """
         return await self._delivery.deliver_once()
 
@@ -95,7 +96,7 @@ class SpendingAlerts:
         async with self._service.transaction() as session:
             added = await add_spending(session, use, lines, to_webhook=self._to_webhook)
             if percent not in added:
-                # Another process looked at the same moment.
+                # Another process checked at the same moment.
                 return False
             await add_notice(
                 session,

@@ -23,7 +23,7 @@ from aisaas.db.engine import PipelinedQuery, Row
 async def engage(
     session: AsyncSession, scope: str, reason: str, *, by: str, stop_running: bool
 ) -> Literal["engaged", "widened", "as before"]:
-    """An engaged switch is widened by what runs, never narrowed."""
+    """An engaged switch can be widened to running calls, never narrowed."""
     rows = await session.execute(
         text(
             """
@@ -65,7 +65,7 @@ def engaged_scopes() -> PipelinedQuery[dict[str, bool]]:
 
 
 def now() -> PipelinedQuery[ControlsNow]:
-    """What is read along with every session."""
+    """The controls that are read along with every session."""
     query: LiteralString = """
         select
           coalesce((select array_agg(k.scope) from private.kill_switches k), '{}') as switches,
@@ -93,7 +93,7 @@ async def spending_caps(session: AsyncSession) -> Sequence[SpendingCap]:
 
 
 async def cap_uses(session: AsyncSession, caps: Mapping[str, Decimal]) -> Sequence[CapUse]:
-    """Today's, and for a while yesterday's: what is spent in a day's last moment counts, too."""
+    """Today's uses, and for a while yesterday's: spending in a day's last moment counts, too."""
     rows = await session.execute(
         text(
             f"""
@@ -187,7 +187,7 @@ async def added_models(session: AsyncSession) -> Sequence[AddedModel]:
 
 
 async def put_added_model(session: AsyncSession, row: AddedModel) -> None:
-    """A model that was removed before is there again."""
+    """Re-adds a model that was removed before."""
     await session.execute(
         text(
             """

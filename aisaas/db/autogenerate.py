@@ -1,4 +1,4 @@
-"""How Alembic compares the classes of tables with a database, and what it writes into a migration."""
+"""How Alembic compares the table classes with a database, and what it writes into a migration."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class ComparedByPostgres(PostgresqlImpl):
         return str(self.connection.execute(sa.text(query), parameters).scalar_one())
 
 
-# What Alembic doesn't know by itself
+# What Alembic doesn't know
 
 
 class ApplyFiles(ops.MigrateOperation):
@@ -136,7 +136,7 @@ class ApplyFiles(ops.MigrateOperation):
         self.files = files
 
     def reverse(self) -> ApplyFiles:
-        """The text before isn't there any more."""
+        """The previous text no longer exists."""
         return ApplyFiles({})
 
     def to_diff_tuple(self) -> tuple[str, ...]:
@@ -204,7 +204,7 @@ def render_item(kind: str, item: object, _: AutogenContext) -> str | Literal[Fal
 
 # Writing a migration
 
-# What Alembic puts around what it has written.
+# Alembic's markers around generated code.
 MARKS = re.compile(r"^ *# ### .*\n", re.MULTILINE)
 
 ACCESS = """-- Nobody has access yet. Grant what is needed, as in the files beside this one, and say the same in
@@ -215,10 +215,10 @@ revoke all on {table} from public, anon, authenticated, service_role;
 
 
 def write_migration(url: str, message: str) -> tuple[Path, ...]:
-    """Write the migration that brings a database, which is at the newest one, to what the classes say.
+    """Write the migration that brings a database at the newest revision to what the classes define.
 
     Returns:
-        the migration and what else was written; nothing where the two are the same.
+        the migration and any other files written; empty where the two already match.
     """
     config = migrate.alembic_config()
     config.attributes["url"] = url
@@ -268,7 +268,7 @@ def _access_files(upgrade: list[ops.MigrateOperation]) -> list[Path]:
 
 
 def _online(operation: ops.MigrateOperation) -> ops.MigrateOperation:
-    """Indexes of a table that was there before, without blocking who writes to it."""
+    """Create indexes on an existing table without blocking writes."""
     if isinstance(operation, ops.ModifyTableOps):
         operation.ops = [
             CreateIndexOnline(each.to_index())

@@ -1,4 +1,4 @@
-"""What the classes of tables need besides Python's types, in the words of SQL.
+"""What table classes need besides Python's types, in SQL terms.
 
 A string is `text`, a datetime `timestamptz`. A default in Python is also the column's default in the
 database. Constraints have the names that Postgres itself would give them.

@@ -11,12 +11,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-# By more than this the loop is late.
+# The loop counts as late beyond this.
 LATE_SECONDS = 0.05
 
 
 def given_again(late: float, seconds: float) -> float:
-    """Of a deadline of `seconds` that was looked at `late` seconds after it: 0, or as many more."""
+    """Seconds to add to a deadline of `seconds` that was checked `late` seconds after it; may be
+    0."""
     return min(late, seconds) if late > LATE_SECONDS else 0.0
 
 

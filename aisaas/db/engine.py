@@ -1,8 +1,8 @@
-"""Connections of one login, and what is common to every transaction.
+"""Connections of one login, and the parts common to every transaction.
 
 The role is set per transaction and ends with it, so the same code works through a
-transaction-mode pooler and nothing is left on a pooled connection. A transaction which was given
-no identity runs as `anon`.
+transaction-mode pooler and nothing is left on a pooled connection. A transaction without an
+identity runs as `anon`.
 
 A server that doesn't answer is an outage (DependencyError). One that answers, and cancels a statement
 that takes too long or collides with another, is not: that is TooSlow, and logged as an error of ours.
@@ -10,7 +10,7 @@ So is a transaction that runs out of its time while the server answers. Statemen
 raise what the driver raises.
 
 There are two ways in. `transaction` is for everything that needs more than one step. `ask` is one
-round trip, for the door, where every call passes: through the ORM's session the same statement
+round trip, for the guards that every call passes: through the ORM's session the same statement
 takes several times as long.
 """
 
@@ -67,8 +67,8 @@ ASKED_STATEMENT_SECONDS = 2.0
 # What a server that is alive says when it cancels a statement or ends an idle transaction: our own
 # timeouts (57014, 25P03, 25P04), locks that others hold (55P03), and collisions (40001, 40P01).
 _CANCELED = frozenset({"57014", "25P03", "25P04", "55P03", "40001", "40P01"})
-# What a server says that is about to be away: connections (08), resources (53), shutdown (57),
-# the system underneath (58). A failover leaves a server that only reads (25006).
+# Error classes of a server that is going down: connections (08), resources (53), shutdown (57), the
+# system underneath (58). A failover leaves a read-only server (25006).
 _AWAY = ("08", "53", "57", "58", "25006")
 
 _IDENTITY: LiteralString = (
@@ -222,8 +222,8 @@ class DatabasePool:
             asked.set()
             cursors: list[psycopg.AsyncCursor[Row]] = []
             identity = _identity(role, claims, durable=durable, seconds=ASKED_STATEMENT_SECONDS)
-            # What is sent in a pipeline is one transaction, and nothing waits before its end. The
-            # identity goes first, so row level security holds for everything behind it.
+            # A pipeline is one transaction, and nothing waits before its end. The identity goes
+            # first, so row level security applies to everything after it.
             async with connection.pipeline():
                 await connection.execute(_IDENTITY, identity)
                 for query, parameters in question.statements:
@@ -339,7 +339,8 @@ def _identity(
 
 
 class _Asked:
-    """For how long the server has owed an answer: first a connection, then what was sent last."""
+    """How long the server has owed an answer: first for the connection, then for the last
+    statement."""
 
     def __init__(self) -> None:
         self._since: float | None = time.monotonic()
@@ -402,11 +403,11 @@ async def _translated(asked: _Asked | None = None) -> AsyncGenerator[None]:
 
 
 def _meaning_of(error: BaseException | None, caught: Exception, *, lost: bool) -> Exception | None:
-    """What an error of the driver means; None when it is a statement that was wrong.
+    """What an error of the driver means; None when the statement was wrong.
 
     Args:
-        caught: what it arrived as, for the log.
-        lost: the connection is of no use any more.
+        caught: the exception as it arrived, for the log.
+        lost: the connection is no longer usable.
     """
     if not isinstance(error, psycopg.Error):
         return None

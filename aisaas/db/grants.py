@@ -1,8 +1,8 @@
-"""Who may do what to which table: the whole of it, as data.
+"""Who may do what to which table, in full, as data.
 
 The migrations grant; this says what they should have granted. The tests compare it with the catalog
-and try all of it out, and `check --production` holds a real database against it. A table that isn't
-here fails both.
+and exercise all of it, and `check --production` compares a real database with it. A table that
+isn't here fails both.
 """
 
 from __future__ import annotations

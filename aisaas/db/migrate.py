@@ -1,4 +1,4 @@
-"""Bring a database to the newest schema, and tell whether it has it.
+"""Bring a database to the newest schema, and check whether it has it.
 
 Safe to start from several places at once: one migrates, the others wait and find nothing to do.
 """

@@ -26,7 +26,7 @@ class Cursor(Generic[At, Id]):
     id: Id
 
 
-# What most lists are in the order of. A type only: what is made is a `Cursor`, since Python 3.11 can't make
+# The order of most lists. Only a type: create a `Cursor` instead, since Python 3.11 can't create
 # frozen values with slots through an alias.
 Moment = Cursor[datetime, UUID]
 
@@ -73,7 +73,8 @@ class Keyset(Generic[T, At, Id]):
         return f"order by {self.at} desc, {self.id} {'asc' if self.ids_up else 'desc'} limit :limit"
 
     def values(self, before: Cursor[At, Id] | None, limit: int) -> dict[str, object]:
-        """For `behind` and `page`: one row more than a page has tells whether there are others."""
+        """For `behind` and `page`: one row more than a page holds shows whether there are
+        others."""
         return {
             "at": before.at if before else None,
             "id": before.id if before else None,
@@ -87,7 +88,7 @@ class Keyset(Generic[T, At, Id]):
 
 
 def first(rows: Sequence[T], limit: int) -> tuple[Sequence[T], bool]:
-    """The first of one row more than are wanted, and whether there are others."""
+    """The first `limit` of up to `limit + 1` rows, and whether there are more."""
     return rows[:limit], len(rows) > limit
 
 

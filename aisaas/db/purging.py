@@ -1,9 +1,9 @@
-"""Removes rows that are of no use any more, a batch at a time.
+"""Removes rows that are no longer needed, a batch at a time.
 
-Each batch is a transaction of its own and far below the statement timeout, whatever hangs on a row:
-what refers to others goes before them. So removing can be interrupted at any time, goes on where it
-was, and any number of processes may do it at once. How long a table keeps what, and why, is said in
-docs/operations/retention.md.
+Each batch is its own transaction and far below the statement timeout, even if other rows refer to a
+row: the referring rows go first. So a purge can be interrupted at any time and resumes where it
+stopped, and any number of processes may run it at once. docs/operations/retention.md says how long
+each table keeps its rows, and why.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 # Rows of one transaction, so that none holds its locks for long.
 BATCH = 2000
-# A batch that was canceled is tried again with as many rows as this share of it.
+# A canceled batch is retried with its size divided by this.
 SMALLER = 8
 # Others want the disk, too.
 PAUSE_SECONDS = 0.01
@@ -31,7 +31,7 @@ PAUSE_SECONDS = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What of a table goes.
+    """Which rows of a table are removed.
 
     `find` selects the `ctid` of at most `:batch` rows, locked (where the service may lock them) and
     skipping those that others hold. `keep` names the setting that its `:days` are.
@@ -72,10 +72,10 @@ class Purge:
         self._days = days
 
     async def run(self) -> Mapping[str, int]:
-        """By table, how many rows that removed.
+        """The number of rows removed, by table.
 
         Raises:
-            DependencyError: the database is away; what was removed by then stays so.
+            DependencyError: the database is unavailable; rows removed by then stay removed.
             PurgeFailed: some tables could not be purged. The others were.
         """
         removed: dict[str, int] = {}

@@ -1,10 +1,9 @@
-"""What the classes of tables can't say, each in a file of its own in `alembic`: functions, and for each
-table its triggers, policies, and grants.
+"""What table classes can't express, in separate files in `alembic`: functions, and each table's
+triggers, policies and grants.
 
-A migration applies files by the digest of their text. A file whose text has changed since then is left to
-the later migration that names the new digest, and that knows what the new text needs. So each file is
-applied once, in the transaction of its migration, and the version of the schema says which text a
-database has.
+A migration applies files by the digest of their text. A file that changed since is left to the
+later migration that names the new digest and knows what the new text needs. So each file is applied
+once, in the transaction of its migration, and the schema version says which text a database has.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Looks for providers that refuse our key, or don't know a model any more. Any process may, for all.
+"""Detects providers that refuse our key or no longer know a model. Any process may run it, for all.
 
-Outages: without the database nothing is looked at, and the next look finds what failed; without the
-webhook's server its alerts wait here, and mails go out all the same.
+Outages: without the database nothing is checked, and the next check finds the failures; without the
+webhook's server its alerts wait here, and emails still go out.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Looks at what is spent against the caps, and sends the webhook what is due: alerts about spending and
-about losses, which settling records. Any process may, for all of them.
+"""Checks spending against the caps, and sends the webhook the alerts that are due: about spending,
+and about losses, which settling records. Any process may run it, for all.
 
-Outages: without the database nothing is looked at, and the next look finds what was crossed; without
-the webhook's server alerts wait, and mails go out all the same.
+Outages: without the database nothing is checked, and the next check finds the crossed lines;
+without the webhook's server alerts wait, and emails still go out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Mails the notices about billing. What is due in any process is mailed by the first that looks.
+"""Emails the notices about billing. The first process that checks sends what is due.
 
-Outages: without the database or the mail server notices stay where they are, and are mailed after.
+Outages: without the database or the mail server notices wait, and are emailed afterwards.
 """
 
 from __future__ import annotations

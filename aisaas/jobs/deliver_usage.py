@@ -31,7 +31,7 @@ async def deliver_usage(outbox: Outbox) -> None:
 
 
 async def watch_usage(outbox: Outbox, *, every: float = WATCH_EVERY_SECONDS) -> None:
-    """Runs until cancelled. Apart from the delivery, which may be what is stuck."""
+    """Runs until cancelled. Separate from the delivery, which may be stuck itself."""
     watch = Job(
         name="watch_usage",
         every=every,

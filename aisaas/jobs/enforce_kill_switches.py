@@ -1,9 +1,9 @@
-"""Replies that run here obey the kill switches that are engaged meanwhile.
+"""Stops this process's running replies when a kill switch is engaged.
 
-A signal wakes this process at once; without one it looks every LOOK_SECONDS while replies run, so
-nothing hangs on Redis. Which switch says what is read from the database each time.
+A signal wakes this process at once; without one it checks every LOOK_SECONDS while replies run, so
+nothing depends on Redis. The switches are read from the database each time.
 
-Outages: without the database replies go on; new calls are refused then anyhow.
+Outages: without the database replies continue; new calls are refused then anyway.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ async def lifespan(services: Callable[[], Services]) -> AsyncGenerator[None]:
 def _end_gently(these: Services) -> None:
     """On SIGTERM replies finish while their tabs still watch; then the server ends as on SIGINT.
 
-    The server itself stops serving its sockets first and only then runs what is below: to a tab
-    that would look like a connection which is silent for as long as the grace takes.
+    The server itself would stop serving its sockets before running the shutdown below: to a tab
+    that looks like a connection that is silent for the whole grace period.
     """
     ending: list[asyncio.Task[None]] = []
 
@@ -101,7 +101,8 @@ async def running(these: Services) -> AsyncGenerator[None]:
         yield
     finally:
         if these.metering is not None:
-            # What was just sent can be written down meanwhile; the rest waits for another process.
+            # Rows that were just sent can be recorded meanwhile; the rest waits for another
+            # process.
             these.metering.outbox.stop()
         these.draining.begin()
         # Leases are renewed until the last reply has settled.
@@ -115,8 +116,8 @@ async def running(these: Services) -> AsyncGenerator[None]:
 async def end(
     tasks: Collection[asyncio.Task[None]], *, again: float = CANCEL_AGAIN_SECONDS
 ) -> None:
-    """Cancel, until it is heard: a client library loses a cancellation now and then, in the middle of
-    a command, and its listener would go on listening."""
+    """Cancel until it takes effect: a client library sometimes loses a cancellation in the middle
+    of a command, and its listener would keep listening."""
     pending = set(tasks)
     while pending:
         for task in pending:

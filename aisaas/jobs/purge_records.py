@@ -1,5 +1,5 @@
-"""Removes what is too old to be of use, what users deleted, and what accounts that are gone left
-behind. Any process may, for all of them.
+"""Removes records that are too old, that users deleted, or that belonged to deleted accounts. Any
+process may run it, for all.
 
 Outage: without the database nothing is removed until the next round.
 """

@@ -29,7 +29,7 @@ async def record_provider_health(health: ProviderHealth, *, every: float = EVERY
 
 
 async def leave_provider_health(health: ProviderHealth) -> None:
-    """At the end of the process: once more, and then no more."""
+    """At the end of the process: record one last time."""
     try:
         await health.leave()
     except (DependencyError, TooSlow) as error:

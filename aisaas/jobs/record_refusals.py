@@ -28,7 +28,7 @@ async def record_refusals(refusals: Refusals, *, every: float = EVERY_SECONDS) -
 
 
 async def record_the_last(refusals: Refusals) -> None:
-    """At the end of the process: once more, and then no more."""
+    """At the end of the process: record one last time."""
     try:
         await refusals.flush()
     except DependencyError as error:

@@ -9,7 +9,8 @@ EVERY_SECONDS = 2.0
 
 
 async def recover_replies(recovery: Recovery, *, every: float = EVERY_SECONDS) -> None:
-    """Runs until cancelled. An outage is waited out: what is abandoned now still is then."""
+    """Runs until cancelled. Waits out an outage: replies abandoned now can be recovered
+    afterwards."""
     await run(
         Job(
             name="recover_replies",

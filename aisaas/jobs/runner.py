@@ -1,7 +1,7 @@
-"""Runs a job in rounds, one after the other, for as long as the process does its jobs.
+"""Runs a job in rounds, one after another, while the process runs jobs.
 
-A round that fails stops none of the later ones. Metrics learn how each ended, and the log says why: a
-part that is away is a warning, anything else an error with its trace.
+A round that fails stops none of the later ones. Metrics count how each ended, and the log says why:
+an unavailable part is a warning, anything else an error with its trace.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def _never() -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What is done, and how often.
+    """A job's work, and how often it runs.
 
-    `name` is the one in `observe/jobs.py`. `waits` and `failed` are for the log: what has to wait while
-    a part is away (`outages`), and what an unexpected error was in the way of.
+    `name` is the one in `observe/jobs.py`. `waits` and `failed` are for the log: what has to wait
+    while a part is unavailable (`outages`), and what an unexpected error prevented.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Job:
     waits: str
     failed: str
     outages: tuple[type[Exception], ...] = (DependencyError,)
-    # How to wait for the next round, and whether there is none any more.
+    # How to wait for the next round, and whether there are no more rounds.
     rest: Callable[[float], Awaitable[object]] = asyncio.sleep
     over: Callable[[], bool] = _never
     rests_first: bool = False

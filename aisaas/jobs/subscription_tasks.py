@@ -1,6 +1,6 @@
-"""Does what is noted about subscriptions: ends duplicates, releases schedules that have done their work.
+"""Runs recorded subscription tasks: ends duplicates, releases finished schedules.
 
-Outages: without the provider or the database the round ends, and the next one goes on.
+Outages: without the provider or the database the round ends, and the next one continues.
 """
 
 from __future__ import annotations

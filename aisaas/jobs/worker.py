@@ -32,6 +32,6 @@ async def work(these: Services, stopping: asyncio.Event) -> None:
     await stopping.wait()
     if these.metering is not None:
         these.metering.outbox.stop()
-        # The delivery is the only one of them that ends by itself.
+        # Only the delivery ends on its own.
         await asyncio.wait(payments, timeout=LAST_CALLS_SECONDS, return_when="FIRST_COMPLETED")
     await end(jobs)

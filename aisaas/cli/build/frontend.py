@@ -27,17 +27,17 @@ from childprocess.processes import run
 
 BUILD = PROJECT_ROOT / ".web" / "build"
 CLIENT = BUILD / "client"
-# Beside what is served, and inside the folder which Reflex empties when it begins.
+# Beside the served files, inside the folder that Reflex empties when it starts.
 STAMP = BUILD / "stamp.json"
 LOCK = PROJECT_ROOT / "reflex.lock"
-# Pages are Python: they render plans, prices and sentences of other packages too. What cannot
-# reach a page is left out, so that work on it needs no new build.
+# Pages are Python: they render plans, prices and messages from other packages too. Code that can't
+# reach a page is left out, so that changing it needs no new build.
 SERVER_ONLY = {"adapters", "api", "cli", "db", "jobs", "process"}
 OTHER_SOURCES = ("rxconfig.py", "requirements.txt")
 
 
 def is_current(settings: Settings) -> bool:
-    """Whether the finished build was made of what is there now."""
+    """Whether the finished build matches the current sources."""
     if not STAMP.is_file() or not (CLIENT / "index.html").is_file():
         return False
     return json.loads(STAMP.read_text()) == _stamp(_sources(settings))

@@ -1,5 +1,5 @@
-"""The database's side: reached encrypted, through the right pooler, at the newest schema, by logins
-that can do no more than they need.
+"""The database: reached over TLS, through the right pooler, at the newest schema, with logins that
+have no more rights than they need.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from aisaas.settings import Settings
 
 CONNECT_SECONDS = 5
 TRANSACTION_POOLER = 6543
-# More often than a driver asks before it prepares a statement by itself.
+# More repetitions than a driver needs before it prepares a statement automatically.
 REPETITIONS = 8
 # What each login may become; everything else is more than it needs.
 REQUESTS_MAY_BE = frozenset({"anon", "authenticated"})

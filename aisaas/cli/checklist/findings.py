@@ -13,7 +13,8 @@ State = Literal["ok", "warning", "failed", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`skipped` means that it could not be looked at: `fix` says where to look, or what lets us."""
+    """`skipped` means that it couldn't be checked: `fix` says where to look, or how to enable the
+    check."""
 
     item: str
     state: State
@@ -38,6 +39,6 @@ def skipped(item: str, said: str, fix: str) -> Finding:
 
 
 def first(words: list[str], limit: int = 5) -> str:
-    """A few of what may be many."""
+    """The first few items of a list that may be long."""
     more = f" and {len(words) - limit} more" if len(words) > limit else ""
     return ", ".join(words[:limit]) + more

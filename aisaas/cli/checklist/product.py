@@ -56,7 +56,7 @@ def _services(config: Settings) -> Generator[Finding]:
 
 
 def _models(services: Services) -> Finding:
-    """The models on sale, by the catalog and by what admins have changed. Building the services has
+    """The models on sale, from the catalog and the admins' changes. Building the services has
     already checked that each enabled model has a price."""
     demo = "demo" in services.settings.providers()
     if demo:

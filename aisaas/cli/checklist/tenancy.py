@@ -234,7 +234,7 @@ def _proof(to: Connections, tables: Mapping[str, Table]) -> Finding:
 
 
 def _filled(to: Connections, tables: Mapping[str, Table]) -> list[str]:
-    """Tables with rows in them of which a policy, not a grant, decides who sees which."""
+    """Tables that have rows, where a policy, not a grant, decides who sees which row."""
     asked = to.owner or to.service
     with asked.transaction(force_rollback=True):
         if to.owner is None:

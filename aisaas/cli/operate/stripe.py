@@ -82,7 +82,7 @@ def _verify(settings: Settings, *, as_json: bool) -> int:
 
 
 async def _interruptible(settings: Settings, *, quiet: bool) -> Sequence[Outcome]:
-    """SIGTERM, as Ctrl-C, ends it after what was made at Stripe is deleted."""
+    """SIGTERM, like Ctrl-C, ends it after the objects made at Stripe are deleted."""
     this = asyncio.current_task()
     assert this is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)

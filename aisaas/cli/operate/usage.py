@@ -1,5 +1,5 @@
-"""`usage export`: what was used, as CSV or JSON. `usage check`: whether the dashboard's sums are the ledger.
-`usage recompute`: whether each line of the ledger comes to what it says."""
+"""`usage export`: usage as CSV or JSON. `usage check`: whether the dashboard's sums match the
+ledger. `usage recompute`: whether each ledger line's amount is correct."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def execute(arguments: argparse.Namespace) -> int:
             )
         if output is None:
             return _acted(act, arguments, sys.stdout)
-        # What is there stays as it is until the new one is whole.
+        # Keep an existing file until the new one is complete.
         part = output.with_name(f"{output.name}.part")
         try:
             with part.open("w", encoding="utf-8", newline="") as file:
@@ -91,7 +91,7 @@ _Act = Callable[[UsageReports, argparse.Namespace, str, TextIO], Awaitable[int]]
 def _acted(act: _Act, arguments: argparse.Namespace, to: TextIO) -> int:
     return acted(
         lambda services: act(services.usage_reports, arguments, operator(), to),
-        # What is refused has no place in the file that may be asked for.
+        # A refusal must not end up in the output file.
         as_json=False,
     )
 

@@ -23,7 +23,7 @@ from devstack.postgres import find_binaries
 
 USAGE = 2
 OWNER = "MIGRATION_DATABASE_URL"
-# What a person's psql reads besides what any program needs.
+# Variables that an interactive psql reads beyond those of any program.
 PSQL_READS = ("PAGER", "PSQL_PAGER", "EDITOR", "PSQL_EDITOR", "PSQLRC", "PSQL_HISTORY", "PGOPTIONS")
 
 

@@ -42,7 +42,7 @@ REFUSALS = (
     "model_unavailable",
     "unavailable",
 )
-# Whose allowance is used up hardly tries any more.
+# How often users whose allowance is used up still try.
 STUBBORN = 0.08
 STATUSES = ("active", "active", "active", "active", "active", "trialing", "past_due", "cancelled")
 

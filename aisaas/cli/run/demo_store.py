@@ -39,10 +39,10 @@ def is_seeded(url: str) -> bool:
 def accounts(
     auth_url: str, secret_key: str, people: Sequence[Person], password: str
 ) -> Generator[None]:
-    """They are there inside the block and after it, unless it fails.
+    """They exist inside the block and after it, unless it fails.
 
     Raises:
-        DependencyError: the sign-in server can't be reached, or doesn't want them.
+        DependencyError: the sign-in server can't be reached, or refuses them.
     """
     # One hash for all: it is one password, and each hash takes a while on purpose.
     hashed = PasswordHasher().hash(password)
@@ -74,7 +74,7 @@ def _account(person: Person, hashed: str) -> dict[str, object]:
 
 
 def write(url: str, month: Month, plans: dict[str, Plan], *, actor: str, seed: int) -> None:
-    """Everything but the accounts, which must be there.
+    """Write everything but the accounts, which must exist.
 
     Raises:
         DependencyError: nothing was written.
@@ -275,7 +275,7 @@ def _refusals(connection: Connection, month: Month) -> None:
         "public.refusals (user_id, code, minute, times, model)",
         (
             (user_id, code, minute, times, model)
-            # A minute has one row for a code, whichever model was asked for.
+            # A minute has one row per code, whichever model was requested.
             for (user_id, code, minute), (times, model) in _by_minute(month).items()
         ),
     )

@@ -74,7 +74,7 @@ def _run(*, reload: bool) -> int:
 
 
 def stack_for(planned: Plan) -> Stack:
-    """The embedded parts of a plan, set to what the operator decided."""
+    """The embedded parts of a plan, with the operator's settings."""
     settings = planned.settings
     return Stack(
         data_dir(),
@@ -135,7 +135,8 @@ def _stop(started: list[Process]) -> None:
 
 
 def _environment(stack: Stack) -> dict[str, str]:
-    """What every child gets, and this process too: the operator's word first, then the parts'."""
+    """The environment of every child and of this process: the operator's values win over the
+    parts'."""
     added = {name: v for name, v in stack.env.items() if name not in configured()}
     os.environ.update(added)
     os.environ["EMBEDDED_PARTS"] = ",".join(stack.parts)
@@ -157,7 +158,7 @@ def _migrate(folder: DataFolder, env: Mapping[str, str]) -> None:
 
 
 def _sell(settings: Settings, stack: Stack) -> None:
-    """Put the plans on sale at the stand-in; a real account is only touched when it is asked for."""
+    """Put the plans on sale at the Stripe fake; a real account is only touched on request."""
     if PAYMENTS in stack.parts:
         with step("Plans on sale"):
             asyncio.run(sync(settings))

@@ -25,7 +25,7 @@ def execute(_: argparse.Namespace) -> int:
     if pid is None:
         say("Nothing is running.")
         return 0
-    # It may end by itself between our look and the signal; that is what was wanted.
+    # It may exit between our check and the signal; that is fine.
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + PATIENCE_SECONDS

@@ -50,7 +50,8 @@ class Control:
             self._accept(self._listening)
 
     def take(self) -> Callable[[Outcome], None]:
-        """Those who ask by now, as a way to answer them; who asks later wants another restart."""
+        """The clients waiting now, as a function that answers them; a later request means another
+        restart."""
         asked, self._asked = self._asked, []
 
         def answer(outcome: Outcome) -> None:

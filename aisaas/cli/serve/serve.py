@@ -1,6 +1,6 @@
-"""`serve`: the app in production. Nothing is embedded, built or migrated unless that is asked for.
+"""`serve`: the app in production. Nothing is embedded, built or migrated unless requested.
 
-Invariants: whatever would fail later is refused before anything starts, and before a restart
+Invariants: anything that would fail later is refused before the start, and before a restart
 replaces anything; SIGTERM ends with 0 once replies are finished or booked as interrupted.
 """
 
@@ -43,9 +43,9 @@ from childprocess.supervisor import LOOK_SECONDS, interruptible
 # Variables that a worker's supervisor sets, not the operator.
 _PORT, _JOBS = "PORT", "RUN_JOBS"
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
-# Where the supervisor writes what it counts.
+# Where the supervisor writes its counts.
 COUNTED = "supervision.json"
-# Of what a check that failed has said.
+# Characters quoted from a failed check's output.
 QUOTED = 800
 
 
@@ -161,7 +161,7 @@ def _serve(arguments: argparse.Namespace, settings: Settings, asked: list[int]) 
 def _serve_in(
     folder: Path, arguments: argparse.Namespace, settings: Settings, asked: list[int]
 ) -> int:
-    """`folder` is for what supervisor and workers tell each other."""
+    """`folder` is for files shared by supervisor and workers."""
     observed = _observed(folder, arguments.workers)
     secrets = (value for _, value in settings.secrets())
     heard = voice("serve", level=settings.log_level, secrets=secrets)
@@ -245,9 +245,9 @@ def _restart(workers: Workers, heard: Voice) -> Outcome:
 
 
 def _unfit(workers: Workers) -> str:
-    """Why the code, pages, settings and schema that are there now can't serve; nothing if they can.
+    """Why the current code, pages, settings and schema can't serve; empty if they can.
 
-    By processes of their own: what is looked at is the code that is there now, not what we run.
+    Uses separate processes, to check the code on disk now, not the code we run.
     """
     again = sys.argv[1:]
     steps = [["migrate"]] if "--migrate" in again else []
@@ -288,7 +288,7 @@ def _worker(
         env={**os.environ, **observed, PULSE: pulse.path},
         log=None,
     )
-    # Any of them would answer a question on their port, so each is looked at by itself.
+    # Any of them could answer a request on the shared port, so each is checked separately.
     process = Process(
         replace(
             service,

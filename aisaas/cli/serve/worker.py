@@ -1,7 +1,7 @@
-"""`worker`: the jobs that need no users, in a process of their own.
+"""`worker`: the jobs that need no users, in a separate process.
 
-The app does them too; a worker goes on with them while the app is down, and takes them off its
-hands. Any number of both is safe. Its figures and its health are at WORKER_PORT.
+The app runs them too; a worker takes them over, and keeps running them while the app is down. Any
+number of both is safe. Its metrics and health are at WORKER_PORT.
 """
 
 from __future__ import annotations
