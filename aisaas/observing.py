@@ -29,5 +29,5 @@ def begin(config: Settings) -> None:
 
 
 async def end() -> None:
-    """What it does last: spans that wait are sent, for some seconds at most."""
+    """The last step: send waiting spans, for a few seconds at most."""
     await asyncio.to_thread(tracing.stop)

@@ -62,7 +62,7 @@ def this_platform() -> Platform:
 
 
 def why_unsupported(found: Platform) -> str:
-    """What is not supported and what to do about it, or "" where everything is."""
+    """What isn't supported and how to fix it, or "" if everything is."""
     python = "{} {}.{}".format(found.implementation, *found.python)
     if found.implementation != "CPython" or found.python not in PYTHONS:
         return f"{python} is not supported. {_ANOTHER_PYTHON}"

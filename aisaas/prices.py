@@ -1,7 +1,7 @@
 """What a model costs its operator: USD per million tokens, by the kind of token and the prompt's size.
 
-A tier follows the whole prompt (what was read from a cache and written to it included) and prices
-every token of the call, the completion's too.
+A tier follows the whole prompt (including tokens read from and written to a cache) and prices every
+token of the call, the completion's too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 MILLION = Decimal(1_000_000)
 MICRO_USD = Decimal("0.000001")
 ONE = Decimal(1)
-# Tokens of the prompt among those of a call: about what conversations have.
+# The prompt's share of a call's tokens, roughly as in real conversations.
 PROMPT_SHARE = Decimal("0.75")
 # What a quota token is worth, in USD per million: a model's weight makes its tokens cost no more.
 QUOTA_TOKEN_USD = Decimal("0.30")
@@ -25,8 +25,8 @@ QUOTA_TOKEN_USD = Decimal("0.30")
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The tokens of a call. What was read from a cache, written to it, or is audio is part of the
-    prompt; thinking and audio are part of the completion. `region` is where the provider says that it
+    """The tokens of a call. Cache reads, cache writes and audio are part of the prompt; thinking
+    and audio are part of the completion. `region` is where the provider reports that it
     answered."""
 
     prompt: int
@@ -102,9 +102,9 @@ class Tier:
 class Price:
     """A model's price; `version` names where it comes from.
 
-    The rates here are those of a short prompt; a kind of token without a rate of its own costs what
-    others of its direction cost. `tiers` are in ascending order. `regions` are factors on everything,
-    by where the provider says that it answered.
+    The rates here are those of a short prompt; a kind of token without its own rate costs the same
+    as others of its direction. `tiers` are in ascending order. `regions` are factors on everything,
+    by where the provider reports that it answered.
     """
 
     input_usd: Decimal
@@ -135,7 +135,7 @@ class Price:
         )
 
     def rates(self, prompt_tokens: int) -> Rates:
-        """Those of a call with such a prompt."""
+        """The rates of a call with such a prompt."""
         reached = [tier.rates for tier in self.tiers if prompt_tokens > tier.above]
         return reached[-1] if reached else self.base
 
@@ -198,7 +198,7 @@ class Price:
 
     @property
     def digest(self) -> str:
-        """Names the price by what it says: two that cost the same have the same."""
+        """Identifies the price by its content: equal prices have equal digests."""
         return _digest(self.base, self.tiers, self.regions)
 
     def to_dict(self) -> dict[str, Any]:

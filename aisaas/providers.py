@@ -22,8 +22,8 @@ Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,79}$")]
 
 # A value of the file that starts so is the variable's, and secret.
 FROM_VARIABLE = "env:"
-# What a call is, is decided by its guards and by the adapter: none of these may come from a file. `n`
-# would multiply the cost, and retries and fallbacks would be calls that no guard has seen.
+# The guards and the adapter define a call: none of these may come from a file. `n` would multiply
+# the cost, and retries and fallbacks would be calls that bypass the guards.
 RESERVED = frozenset(
     {
         *("model", "messages", "prompt", "stream", "stream_options", "timeout", "stream_timeout"),
@@ -209,7 +209,7 @@ class ModelProvider:
 
 
 def _default_base(provider: ModelProvider) -> str | None:
-    """OpenAI's own is said, so that no variable of LiteLLM's decides it; the others know theirs."""
+    """OpenAI's is explicit, so that no LiteLLM variable overrides it; LiteLLM knows the others'."""
     known = BY_PREFIX.get(provider.prefix)
     return known.base if known is not None and known.prefix == "openai" else None
 
@@ -237,7 +237,7 @@ class ProviderEntry(BaseModel):
 
 
 class ProvidersFileError(ValueError):
-    """What is wrong with the file, a line each."""
+    """The file's problems, one per line."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
@@ -411,7 +411,7 @@ def missing_variables(value_of: Callable[[str], object]) -> list[str]:
 
 
 def by_id(providers: Iterable[ModelProvider]) -> dict[str, ModelProvider]:
-    """Later ones replace earlier ones: the file has the last word."""
+    """Later ones replace earlier ones, so the file wins."""
     return {provider.id: provider for provider in providers}
 
 

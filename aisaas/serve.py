@@ -33,7 +33,7 @@ def app() -> ASGIApp:
         from aisaas.ui import strangers  # noqa: PLC0415
         from aisaas.wiring import services  # noqa: PLC0415
 
-        # Around everything, so that what is refused costs next to nothing.
+        # Wraps everything, so that a refusal costs next to nothing.
         return strangers.limited(pages, pages(), cookie=services().cookie)
     except Exception:
         logging.getLogger(__name__).critical("the app could not be loaded", exc_info=True)

@@ -42,7 +42,7 @@ class StreamCleaner:
         self._held = ""
 
     def feed(self, piece: str) -> str:
-        """What is certain by now; the first half of a pair waits for the second."""
+        """The text that is final by now; the first half of a pair waits for the second."""
         text, self._held = self._held + piece, ""
         if not _UNSTORABLE.search(text):
             return text
@@ -52,7 +52,7 @@ class StreamCleaner:
         return _LONE.sub(REPLACEMENT, text)
 
     def end(self) -> str:
-        """What is left when no more comes."""
+        """The rest, when no more text follows."""
         held, self._held = self._held, ""
         return REPLACEMENT if held else ""
 

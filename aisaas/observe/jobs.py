@@ -16,7 +16,7 @@ from aisaas.observe.metrics import JOB_ITEMS_FAILED, JOB_RUNS
 class JobTimes(Protocol):
     """When each job last succeeded, over all processes; seconds since the epoch.
 
-    Both raise DependencyError when it can't be told.
+    Both raise DependencyError when the times can't be read or written.
     """
 
     async def note(self, begun: Mapping[str, float], succeeded: Mapping[str, float]) -> None:

@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 1.0
-# Told once each time it stands still for so long.
+# Logged once each time the loop is blocked this long.
 TOLD_AFTER_SECONDS = 5.0
 
 

@@ -1,7 +1,7 @@
-"""The figures of this process, for Prometheus.
+"""The metrics of this process, for Prometheus.
 
-Counters begin at zero with the process. With PROMETHEUS_MULTIPROC_DIR set, the library keeps them in
-files of that folder, and whichever worker is asked answers for all workers of this machine.
+Counters begin at zero with the process. With PROMETHEUS_MULTIPROC_DIR set, the library keeps them
+in files of that folder, and any worker answers for all workers of this machine.
 
 Invariant: every label has few values, which we choose ourselves: models and providers of the
 catalogue, codes of refusals, names of jobs. No user, no address, no text.
@@ -181,7 +181,7 @@ REFUSED_EARLY = Counter(
 PAGE_ERRORS = Counter(
     "aisaas_page_errors", "Errors reported by pages, by kind.", ("kind",), registry=REGISTRY
 )
-# What is rare is there from the beginning: the first time would otherwise be no increase.
+# Rare series exist from the start: otherwise their first event would be no increase.
 for _refusal in Refusal.__subclasses__():
     REFUSALS.labels(_refusal.code)
 for _result in ("taken", "invalid", "failed"):
@@ -213,7 +213,7 @@ def of_this_process() -> bytes:
 
 
 def of_all(readings: Iterable[Reading]) -> bytes:
-    """Readings as gauges; those of one name have the same labels."""
+    """Readings as gauges; readings with one name have the same labels."""
     families: dict[str, GaugeMetricFamily] = {}
     for reading in readings:
         family = families.get(reading.name)

@@ -1,9 +1,9 @@
-"""One line when a part goes away, one when it is back, and counts between.
+"""One line when a part becomes unavailable, one when it is back, and counts in between.
 
-An outage fails everything that asks, in every job and for every user. Each of them would say so, many
-times a second. `QuietWhileAway` leaves such lines out while the outage they come from is already told.
+An outage fails every call, in every job and for every user, and each would log it, many times a
+second. `QuietWhileAway` drops such lines while their outage is already logged.
 
-Invariant: nothing is silent that isn't counted, and no line is left out that says anything else.
+Invariant: every dropped line is counted, and no other line is dropped.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from aisaas.observe.metrics import DEPENDENCY_FAILURES
 
 log = logging.getLogger(__name__)
 
-# While it lasts, how often it is said again.
+# How often a lasting outage is logged again.
 AGAIN_SECONDS = 30.0
-# So many in a row are no coincidence of a busy moment.
+# This many in a row aren't just a busy moment.
 LATE_IN_A_ROW = 3
 # A part that still fails now and then isn't back.
 QUIET_SECONDS = 2.0
-# Whose errors, by the package that raised them, are of which part.
+# By the package that raised an error, the part it belongs to.
 PACKAGES = {"redis": "redis", "psycopg": "database", "sqlalchemy": "database"}
 
 
@@ -92,7 +92,7 @@ OUTAGES = Outages()
 
 
 class QuietWhileAway(logging.Filter):
-    """Leaves out what is said because of a part that is away.
+    """Drops lines caused by an unavailable part.
 
     Such a line is written where the part's error is handled, or carries it.
     """
@@ -109,7 +109,7 @@ class QuietWhileAway(logging.Filter):
 
 
 def is_late(error: BaseException | None) -> bool:
-    """Whether an error says no more than that time was up."""
+    """Whether an error only says that time was up."""
     seen = 0
     while error is not None and seen < 10:  # noqa: PLR2004  # a chain may be a ring
         if isinstance(error, TimeoutError) or "timeout" in type(error).__name__.lower():
@@ -119,7 +119,7 @@ def is_late(error: BaseException | None) -> bool:
 
 
 def _part_of(error: BaseException | None) -> str | None:
-    """Which part an error tells of; None when it tells of something else."""
+    """Which part an error is about; None when it is about something else."""
     seen = 0
     while error is not None and seen < 10:  # noqa: PLR2004  # a chain may be a ring
         if type(error) is DependencyError:

@@ -31,7 +31,7 @@ class Dependency:
     reach: Callable[[], Awaitable[object]]
     seconds: float
     required: bool = True
-    # Parts that charge by the request, or limit them, are asked more seldom.
+    # Parts that charge for requests, or limit them, are probed less often.
     fresh_seconds: float = FRESH_SECONDS
 
 
@@ -73,7 +73,7 @@ class Dependencies:
         self._asked_at: dict[str, float] = {}
 
     async def look(self) -> Readiness:
-        """Ask all of them, or take what they answered a moment ago."""
+        """Probe all of them, or reuse their answers of a moment ago."""
         tasks = [self._ask(part) for part in self._parts]
         # Shielded: callers share an answer and must not lose it when one of them is canceled.
         answers = await asyncio.gather(*(asyncio.shield(task) for task in tasks))

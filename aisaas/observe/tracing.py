@@ -132,7 +132,7 @@ def begin(processor: SpanProcessor, *, share: float = 1.0, environment: str) -> 
 
 
 def stop() -> None:
-    """Send what is left, and trace no more. Blocks for EXPORT_SECONDS at most."""
+    """Send the remaining spans and stop tracing. Blocks for EXPORT_SECONDS at most."""
     provider, _Tracing.provider, _Tracing.tracer = _Tracing.provider, None, None
     if provider is not None:
         provider.force_flush(int(EXPORT_SECONDS * 1000))

@@ -1,7 +1,8 @@
 """How many connections a process may hold: every one costs a file descriptor.
 
-Granian stops accepting for good when there is no descriptor left, so what it accepts and the web
-sockets together stay below the limit; the rest is for the database, Redis, providers and files.
+Granian stops accepting for good when there is no descriptor left, so its accepted connections and
+the web sockets together stay below the limit; the rest is for the database, Redis, providers and
+files.
 """
 
 from __future__ import annotations

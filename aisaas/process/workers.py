@@ -28,7 +28,7 @@ GIVE_UP_SECONDS = 120.0
 
 @dataclass(eq=False)
 class Worker:
-    """A process, and the pulse by which it is known to be alive; None where it has none."""
+    """A process, and the pulse that shows it is alive; None where it has none."""
 
     process: Process
     pulse: Pulse | None = None
@@ -62,7 +62,7 @@ class Workers:
         self._beat = beat
         self.supervision = Supervision()
         self._serving = [make(number) for number in range(count)]
-        # Those that are on their way in or out, too: none may be left behind.
+        # Includes workers that are starting or stopping: none may be left behind.
         self._started = list(self._serving)
         self._well_since = time.monotonic()
         # Since when a process is stopped by a signal; those that were killed for hanging; those whose
@@ -105,10 +105,10 @@ class Workers:
             raise StartError(f"No worker could be started for {GIVE_UP_SECONDS:.0f} s.")
 
     def roll(self) -> bool:
-        """Replace all workers by new ones, with the code and the settings that are there now.
+        """Replace all workers with new ones, with the current code and settings.
 
-        For a while there are twice as many: the old ones go when every new one serves, one at a time,
-        so that no worker is run over by all the tabs of the others at once.
+        For a while there are twice as many: once every new one serves, the old ones stop one at a
+        time, so that their tabs don't all hit one worker at once.
         """
         made = [self._make(number) for number in range(len(self._serving))]
         for worker in made:

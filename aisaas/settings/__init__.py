@@ -1,8 +1,9 @@
-"""The only reader of the environment: one frozen object, valid or not there at all.
+"""The only reader of the environment: one frozen object that is valid or doesn't exist.
 
 `load()` reads the process environment and `.env`, and reports everything that is missing or
 malformed together, by variable. Secrets are `SecretStr`; `browser_values()` is the allow-list of
-what may reach a browser. Fields are in a module per subject, plans are a table in `plans.py`.
+values that may reach a browser. Each subject's fields have a module; plans are a table in
+`plans.py`.
 """
 
 from __future__ import annotations

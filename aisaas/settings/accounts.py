@@ -38,7 +38,7 @@ class AccountFields(FieldGroup):
     captcha_site_key: Annotated[str, Field(max_length=200)] | None = None
     # Whether the embedded sign-in server wants addresses confirmed by mail.
     embedded_confirm_email: bool = False
-    # What one address, or one account, may hold open in a process; the oldest gives way.
+    # Open connections per process, by address or account; at the limit the oldest is closed.
     connections_per_address: Annotated[int, Field(ge=8)] = 512
     sockets_per_address: Annotated[int, Field(ge=8)] = 300
     sockets_per_user: Annotated[int, Field(ge=2)] = 100

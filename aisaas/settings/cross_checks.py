@@ -1,4 +1,4 @@
-"""What is wrong with several values together: one line a problem, the variable first."""
+"""Problems between several values: one line each, the variable first."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _unencrypted(config: Fields) -> Iterator[str]:
 
 
 def _local(config: Fields) -> Iterator[str]:
-    """What production looks for on its own machine, where an embedded part may be meant."""
+    """Local addresses in production, which may be meant for an embedded part."""
     addresses = {"app_url": config.app_url, "supabase_url": config.supabase_url}
     datastores = {
         "redis_url": config.redis_url,

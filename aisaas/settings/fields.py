@@ -21,4 +21,4 @@ class Fields(
     PaymentFields,
     RetentionFields,
 ):
-    """What the operator decided, each value sound by itself."""
+    """The operator's settings, each value valid by itself."""

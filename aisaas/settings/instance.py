@@ -1,4 +1,4 @@
-"""The instance itself: its name, its address, its processes, and what it tells about itself."""
+"""The instance itself: its name, its address, its processes, and its metrics and traces."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class InstanceFields(NameFields):
     run_jobs: bool = True
     shutdown_grace_seconds: Annotated[float, Field(ge=0, le=600)] = 10
     session_secret: Annotated[SecretStr | None, LONG_SECRET] = None
-    # What it was before, or will be: opens what it sealed, and seals nothing.
+    # The previous or next secret: only opens what it sealed, and seals nothing.
     session_secret_previous: Annotated[SecretStr | None, LONG_SECRETS] = None
 
     @property
@@ -84,7 +84,7 @@ class InstanceFields(NameFields):
 
     @property
     def trace_headers(self) -> dict[str, str]:
-        """What the collector wants besides the spans, by name."""
+        """Extra headers for the collector, by name."""
         pairs = (pair.partition("=") for pair in listed(self.otel_exporter_otlp_headers))
         return {name.strip(): value.strip() for name, _, value in pairs}
 
@@ -94,6 +94,6 @@ class InstanceFields(NameFields):
 
     @property
     def session_secrets(self) -> tuple[str, ...]:
-        """The one that seals, then those that only open."""
+        """The secret that seals, then those that only open."""
         assert self.session_secret is not None
         return (self.session_secret.get_secret_value(), *listed(self.session_secret_previous))

@@ -48,7 +48,7 @@ class ModelFields(FieldGroup):
     demo_api_key: SecretStr | None = None
     default_model: str | None = None
     model_catalogue: Path | None = None
-    # What answers when a provider is in trouble, in this order, instead of what the catalogue says.
+    # Models that answer when a provider fails, in this order, overriding the catalogue.
     fallback_models: Listed = ()
     first_token_timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 30
     thinking_timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 300
@@ -59,7 +59,7 @@ class ModelFields(FieldGroup):
     _file_providers: tuple[ModelProvider, ...] = PrivateAttr(default=())
 
     def read_providers_file(self) -> list[str]:
-        """Take in the file that `model_providers` names; what is wrong with it."""
+        """Read the file that `model_providers` names; returns its problems."""
         if self.model_providers is None:
             return []
         try:

@@ -51,8 +51,8 @@ def _problems(error: ValidationError, overrides: Mapping[str, object]) -> list[s
     details = _details(error)
     lines = [line for detail in details for line in _lines(detail)]
     if malformed := {str(detail["loc"][0]) for detail in details if detail["loc"]}:
-        # What spans several variables is only looked at when each is sound. So look once more as
-        # if the malformed ones weren't set, to report everything together.
+        # Checks across variables only run when each is valid. So check again as if the malformed
+        # ones weren't set, to report everything together.
         unset = {name: Settings.model_fields[name].get_default() for name in malformed}
         try:
             Settings(**{**overrides, **unset})  # pyright: ignore[reportArgumentType]

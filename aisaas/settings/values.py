@@ -161,7 +161,7 @@ def _is_mailbox(text: str) -> bool:
         validate_email(address, check_deliverability=False, test_environment=True)
     except EmailNotValidError:
         return False
-    # What was taken apart and put together again is what was written: not one of several.
+    # Parsed and reassembled it must equal the input, so it's a single address.
     return text.replace('"', "") in {address, f"<{address}>", f"{name} <{address}>"}
 
 

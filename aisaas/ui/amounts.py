@@ -47,7 +47,8 @@ def without_extra(allowance: Allowance) -> int:
 
 
 def included(allowance: Allowance) -> GaugeView:
-    """How much of what costs nothing extra is used. At its end it goes on where more may be used."""
+    """How much of the usage at no extra cost is used. Past its end, usage continues if more is
+    allowed."""
     found = gauge(allowance.used, without_extra(allowance))
     if found.line == FULL and allowance.overage > 0:
         return dataclasses.replace(found, level="near", words="Used up. Extra usage is charged.")

@@ -57,7 +57,7 @@ def _target() -> rx.Component:
 
 
 def mailbox(again: Any) -> rx.Component:
-    """A mail is on its way to whom a form named; the route `again` sends it once more."""
+    """Says that an email is on its way to the form's address; the route `again` resends it."""
     waits = forms.seconds_left > 0
     return card(
         "Check your email",

@@ -25,7 +25,7 @@ class Recovery(rx.State):
             principal = await principal_of(self)
             await show_account(self, principal)
         except Refusal:
-            # A new link is the way on for a visitor, and also when it can't be told who is asking.
+            # Offer a new link to a visitor, and also when the user can't be identified.
             self.standing = "nobody"
             return
         self.standing = "chooses" if principal.recovered else "signed_in"

@@ -112,7 +112,7 @@ def search_box(label: str, event: rx.event.EventCallback[dict[str, str]]) -> rx.
 
 
 def badge(text: layout.Text, tone: layout.Text = "") -> rx.Component:
-    """A word about something; `tone` is good, near, bad or nothing."""
+    """A one-word status; `tone` is good, near, bad or empty."""
     return rx.el.span(text, class_name="badge", custom_attrs={"data-level": tone})
 
 
@@ -163,12 +163,12 @@ def ask_first(
     """A button, and a dialog that asks for `fields` and always for a reason, which the audit log keeps.
 
     Fields are `{name, label, type, value, options, hint, required, min, max, step}`; all but the first two
-    may be missing. `on_confirm` is a handler that takes the form as a dictionary; when it has done what was
-    asked it calls `shell.done`, which closes the dialog. A refusal is shown in it.
+    may be missing. `on_confirm` is a handler that takes the form as a dictionary; when it succeeds
+    it calls `shell.done`, which closes the dialog. A refusal is shown in it.
     """
     shown = fields if isinstance(fields, rx.Var) else rx.Var.create(list(fields))
     button = "button button-small" if small else "button"
-    # A handler and what it is about are one dialog of a page.
+    # A handler and its subject identify one dialog of a page.
     handler: Any = rx.Var.create(f"{on_confirm.fn.__qualname__}-")
     own = handler + subject
     return ConfirmDialog.create(
@@ -189,7 +189,7 @@ def ask_first(
 
 def _field(field: Any, dialog: Any) -> rx.Component:
     own = dialog + "-" + field["name"].to(str)
-    # Another value makes it another field: what was typed into the one before is gone.
+    # A new value makes it a new field, which discards what was typed before.
     key = field["name"].to(str) + " " + field["value"].to_string()
     check = rx.el.label(
         rx.el.input(

@@ -30,7 +30,7 @@ class Area(rx.State):
 
     # Whether this user sees "not found".
     nowhere: bool = False
-    # Counts what was done, so that the dialog that asked for it knows; and says it.
+    # Counts finished actions, so that the dialog knows its action is done; and the message.
     acted: int = 0
     said: str = ""
 
@@ -59,7 +59,7 @@ async def entered(state: rx.State) -> Principal:
 
 
 async def done(state: rx.State, said: str) -> None:
-    """An action is done: its dialog closes, what was refused before is forgotten, `said` is shown and
+    """An action is done: its dialog closes, an earlier refusal is cleared, and `said` is shown and
     announced."""
     await notices.clear(state)
     area = await state.get_state(Area)

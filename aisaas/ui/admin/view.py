@@ -25,7 +25,7 @@ class PagerView:
 
 @dataclasses.dataclass(frozen=True)
 class TileView:
-    """A figure; `change` tells in words how it compares, `hint` what it is made of."""
+    """A figure; `change` says how it compares, `hint` what it consists of."""
 
     name: str
     figure: str

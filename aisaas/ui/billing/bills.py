@@ -1,4 +1,4 @@
-"""Bills to come and bills there are, to what the page shows of them. Pure functions."""
+"""From upcoming and existing bills to what the page shows. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aisaas.errors import Unavailable
 from aisaas.formats import count, money, usd
 from aisaas.ui.billing.offers import PAST_DUE
 
-# Stages of what is asked of the payment provider after the page is there; WAITS for a payment.
+# Stages of a request to the payment provider after the page is shown; WAITS: for a payment.
 LOADING, SHOWN, NONE, AWAY, WAITS = "loading", "shown", "none", "away", "waits"
 INVOICE_STATUSES = {
     "draft": "Draft",
@@ -58,7 +58,7 @@ class InvoicesView:
 def estimate_view(found: Billing) -> BillView:
     estimate, plan = found.estimate, found.plan
     if found.status == PAST_DUE:
-        # What follows depends on whether what is open will be paid.
+        # The next bill depends on whether the open one is paid.
         return BillView(stage=WAITS)
     if estimate is None:
         return BillView()

@@ -132,7 +132,7 @@ def _choice(plan: Plan, found: Billing, principal: Principal, *, trial: bool) ->
 
 
 def _question(plan: Plan, found: Billing) -> tuple[str, str]:
-    """What is asked before a switch. Prices are in proportion to the rest of the period."""
+    """The question before a switch. Prices are in proportion to the rest of the period."""
     assert plan.price is not None
     if found.status == TRIALING:
         said = "Your trial continues. You'll pay the new price when it ends."

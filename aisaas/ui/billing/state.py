@@ -55,7 +55,7 @@ class Billing(rx.State):
     @notices.handle_load_errors
     async def load(self) -> list[EventType[()]]:
         principal = await principal_of(self, also_suspended=True)
-        # What had arrived was said; what is waited for still is.
+        # Clear the message about an arrived plan; keep waiting for a pending one.
         self.arriving = WAITING if self.arriving == WAITING else ""
         self.cap_problem, self.cap_saved = "", 0
         await show_billing(self, principal)
@@ -166,7 +166,7 @@ async def show_billing(page: Billing, principal: Principal) -> None:
 
 
 async def expect_plan(page: Billing, principal: Principal, plan: str = "") -> None:
-    """Say that a plan was paid for, until it is there. Without `plan` it is any that costs."""
+    """Show that a plan was paid for until it is active. Without `plan`: any paid plan."""
     page.arriving, page._awaited = WAITING, plan
     await show_billing(page, principal)
 

@@ -1,4 +1,5 @@
-"""What billing says, to what its page, the banner and the notices show of plan and period. Pure functions."""
+"""From billing data to what its page, the banner and the notices show of plan and period. Pure
+functions."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ class PlanView:
 
 @dataclasses.dataclass(frozen=True)
 class UsageView:
-    """The period. What is beyond is shown where more may be used than is included."""
+    """The period. Usage beyond the allowance is shown where it is allowed."""
 
     used: str = ""
     limit: str = ""

@@ -26,7 +26,8 @@ def _library(name: str) -> str:
 
 
 class Sending(rx.Component):
-    """How far the sending of the forms inside it is. Who isn't signed in any more goes to `leave`."""
+    """The sending state of the forms inside it. A user who is no longer signed in is sent to
+    `leave`."""
 
     library = _library("forms")
     tag = "Sending"
@@ -60,7 +61,7 @@ class OtherRoute(rx.Component):
 
 
 class FollowingHeading(rx.Component):
-    """The first heading of what takes the place of something else; it has the focus."""
+    """The first heading of content that replaces other content; it takes the focus."""
 
     library = _library("forms")
     tag = "FollowingHeading"
@@ -99,7 +100,7 @@ class Dialog(rx.Component):
 
 
 class SavedInput(rx.Component):
-    """A text input for what the server has as `value`; `saved` counts how often it was saved."""
+    """A text input for the server's `value`; `saved` counts how often it was saved."""
 
     library = _library("saved_input")
     tag = "SavedInput"
@@ -254,7 +255,7 @@ class LoadingGate(rx.Component):
 
 
 class Offline(rx.Component):
-    """A banner while the connection is gone."""
+    """A banner while the connection is lost."""
 
     library = _library("offline")
     tag = "Offline"
@@ -278,7 +279,7 @@ class PayButton(rx.Component):
 
 
 class ConfirmDialog(rx.Component):
-    """A button of an admin: asks what is to be done exactly, and why, before it is done.
+    """A button of an admin: asks for the details and the reason before it acts.
 
     `on_confirm` gets the text of every field inside it by its name, and `subject` as it is. The dialog
     stays, with what was typed, until `acted` has grown.
@@ -299,7 +300,7 @@ class ConfirmDialog(rx.Component):
 
 
 class CheckoutReturn(rx.Component):
-    """What is said after the way back from paying, or while a plan is being changed."""
+    """The message after returning from payment, or while a plan is being changed."""
 
     library = _library("checkout_return")
     tag = "CheckoutReturn"

@@ -35,7 +35,7 @@ class AuditView:
     rows: list[EntryView] = dataclasses.field(default_factory=list)
     page: int = 1
     older: bool = False
-    # Said above the entries; blank when all that fit were looked for.
+    # Shown above the entries; blank when the search covered everything.
     narrow: str = ""
 
 

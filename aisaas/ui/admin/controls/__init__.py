@@ -1,1 +1,1 @@
-"""What may be spent, what is stopped, and which models are sold how."""
+"""Spending caps, kill switches, and how models are sold."""

@@ -1,4 +1,4 @@
-"""What providers list for our keys, asked when an admin asks, and what is added of it."""
+"""Models that providers list for our keys, loaded on request, and adding one of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aisaas.wiring import services
 
 class FoundModels(rx.State):
     rows: list[view.FoundView] = []  # noqa: RUF012
-    # What is going on, or how much was found.
+    # The progress, or how many models were found.
     said: str = ""
     asking: bool = False
 

@@ -1,4 +1,5 @@
-"""The controls page: each action is asked for with a reason, done by the domain, and shown as it is then."""
+"""The controls page: each action needs a reason, is done by the domain, and then the page is
+reloaded."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ class Controls(rx.State):
     retire_fields: list[dict[str, Any]] = []  # noqa: RUF012
     # Models that admins added and that can't be sold.
     left_out: list[view.LeftOutView] = []  # noqa: RUF012
-    # Those that can be asked for their models.
+    # Providers that can list their models.
     providers: list[view.ProviderView] = []  # noqa: RUF012
     switch_fields: list[dict[str, Any]] = []  # noqa: RUF012
     alert_channels: str = ""

@@ -84,7 +84,7 @@ class ProviderView:
 
 @dataclasses.dataclass(frozen=True)
 class FoundView:
-    """A model in a provider's list. `listed` is what it is called here, if it is here."""
+    """A model in a provider's list. `listed` is its name in our catalogue, if it is in there."""
 
     subject: str = ""
     name: str = ""

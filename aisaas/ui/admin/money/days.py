@@ -59,7 +59,7 @@ class Days(Listed, rx.State):
     @rx.event(background=True)
     @notices.handle_background_errors
     async def compare_day(self) -> None:
-        """The provider is asked about one customer after the other: the page is free meanwhile."""
+        """Queries the provider one customer at a time, without blocking the page."""
         async with self:
             principal = await admin_of(self)
             if self.comparing or self._day is None:

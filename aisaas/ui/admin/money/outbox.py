@@ -1,4 +1,4 @@
-"""Rows of the outbox: looked at, sent again, resolved."""
+"""Rows of the outbox: view, resend and resolve them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether what was used reaches the payment provider, and what it says reaches us."""
+"""Whether usage reaches the payment provider, and its events reach us."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Plans(Listed, rx.State):
     @rx.event(background=True)
     @notices.handle_background_errors
     async def compare_all(self) -> None:
-        """The provider is asked about one user after the other: the page is free meanwhile."""
+        """Queries the provider one user at a time, without blocking the page."""
         async with self:
             principal = await admin_of(self)
             if self.comparing:

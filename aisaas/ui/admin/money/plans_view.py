@@ -1,4 +1,4 @@
-"""Plans that differ from what Stripe says, as the page shows them. Pure functions."""
+"""Plans that differ from Stripe's, as the page shows them. Pure functions."""
 
 from __future__ import annotations
 

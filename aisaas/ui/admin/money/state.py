@@ -1,4 +1,4 @@
-"""The page's beginning: who may see it, and its parts as they are now."""
+"""Loading the page: checks who may see it, and loads its parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aisaas.wiring import services
 
 class Money(rx.State):
     ready: bool = False
-    # Whether there is a payment provider. Without one, what was recorded when there was is shown.
+    # Whether there is a payment provider. Without one, the page shows earlier records.
     sold: bool = False
 
     @rx.event

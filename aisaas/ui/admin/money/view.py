@@ -38,7 +38,7 @@ STATES_SHOWN: dict[str, Sequence[OutboxState]] = {
     "pending": ("pending",),
     "waived": ("waived",),
 }
-# A row's state, in a word and its tone.
+# A row's state: its label and tone.
 STATES: dict[OutboxState, tuple[str, str]] = {
     "pending": ("Waiting", ""),
     "sent": ("Sent", "good"),
@@ -191,7 +191,7 @@ def _stuck(entry: OutboxEntry) -> StuckView:
         tone=tone,
         error=", ".join(filter(None, errors)) or "–",
         tries=times(entry.attempts, "try", "tries"),
-        # What is parked is compared first, which may decide about it however old it is.
+        # A parked row is compared first, which may resolve it however old it is.
         resend=entry.state == "parked" or (entry.state == "dead" and not entry.final),
         resolve=entry.state in TROUBLE,
         fields=[
@@ -292,7 +292,7 @@ def _day(entry: DayEntry) -> DayView:
 
 
 def corrected(done: Corrected) -> str:
-    """What was done, and what is left to do by hand."""
+    """What was done, and what remains to be done by hand."""
     usage = f"{amount(abs(done.drift), done.meter)}{_unit(done.meter)} of usage"
     match done.remedy:
         case "sent":
@@ -336,7 +336,7 @@ def _micro_usd(value: int) -> str:
 
 
 def _both(tokens: int, micro_usd: int) -> tuple[str, str]:
-    """A figure and what is said below it: dollars, and tokens of subscriptions from before."""
+    """A figure and the text below it: dollars, and tokens of subscriptions from before."""
     return _micro_usd(micro_usd), f"and {tokens:,} quota tokens" if tokens else ""
 
 

@@ -55,7 +55,7 @@ class ErrorView:
 
 @dataclasses.dataclass(frozen=True)
 class HealthView:
-    """`at` is when it was looked at, ISO 8601."""
+    """`at` is the time of the check, ISO 8601."""
 
     at: str = ""
     providers: list[StatusView] = dataclasses.field(default_factory=list[StatusView])

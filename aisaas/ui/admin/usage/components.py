@@ -260,7 +260,7 @@ def _export(by: rx.Var[str] | str, label: str) -> rx.Component:
         href=f"{EXPORT}?from={days.first}&to={days.last}&by={by}",
         download=True,
         class_name="button button-small",
-        # It begins with what is seen, so that it can be called by that.
+        # It starts with the visible text, so that voice control can name it.
         aria_label=f"CSV: {label}",
         # The browser's own: it leads to a file, not to a page of ours.
         custom_attrs={"reloadDocument": True},

@@ -1,4 +1,4 @@
-"""What the reports say, to what the page shows. Pure functions.
+"""From reports to what the page shows. Pure functions.
 
 Days and hours are UTC; an admin anywhere sees the days that the caps are counted by.
 """

@@ -1,4 +1,4 @@
-"""One user's page: what there is to see, and what is done to them."""
+"""One user's page: what it shows, and the admins' actions."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def _show(shown: OneUser, principal: Principal, user_id: UUID) -> None:
 
 
 async def _done(shown: OneUser, principal: Principal, user_id: UUID, said: str) -> None:
-    """First told, then shown: what was done stays done, even if it can't be read again now."""
+    """Confirm first, then reload: the action is done even if the reload fails."""
     await shell.done(shown, said)
     await _show(shown, principal, user_id)
 
