@@ -2,8 +2,8 @@
 ledger's to the last token.
 
 The ledger is filled a day at a time, with its triggers as they are: the sums are made by what makes
-them in the product. A load is what the page asks for: the span's report, a page of users, and what goes
-on now, one after the other, through the service and with an admin's cookie.
+them in the product. A load is what the page requests: the span's report, a page of users, and the
+current activity, one after another, through the service and with an admin's cookie.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _fill(url: str, rows: int, users: int, first: date) -> None:
         connection.execute("set synchronous_commit = off")
         connection.execute("set work_mem = '256MB'")
         fill_usage(connection, users, rows, rows // 100, first)
-        # What the database does by itself, sooner or later.
+        # As autovacuum would do sooner or later.
         connection.execute(f"vacuum analyze {_TABLES}")  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 

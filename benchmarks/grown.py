@@ -1,4 +1,4 @@
-"""A database as it is after years: every table that grows, filled in the database itself.
+"""A database as after years of use: every growing table, filled inside the database.
 
 The ledger is filled a day at a time, with its triggers as they are: the sums are made by what makes
 them in the product. All else is a statement for each table. Everything follows from the sizes.
@@ -190,7 +190,7 @@ _REST = f"""
         subscription_status = 'active', created_at = s.created_at
       from public.subscriptions s where s.user_id = p.id
     """
-# What is there to be removed: one long conversation, and one account with a long history.
+# Deleted records to purge: one long conversation, and one account with a long history.
 _DELETED = f"""
     insert into public.conversations (id, user_id, model, deleted_at)
       values ('00000000-0000-4000-b000-000000000001', {_USER.format("2")}, 'model-1',
@@ -228,7 +228,7 @@ def fill(url: str, sizes: Sizes, last: date) -> None:
         run(connection, _REST, values)
         if sizes.deleted_messages:
             run(connection, _DELETED, values)
-        # What the database does by itself, sooner or later.
+        # As autovacuum would do sooner or later.
         connection.execute("vacuum analyze")
 
 
@@ -241,7 +241,7 @@ def fill_usage(
     *,
     days: int = DAYS,
 ) -> None:
-    """Users, subscriptions and the ledger of so many days, with what stands beside it."""
+    """Users, subscriptions and the ledger of so many days, with its related rows."""
     connection.execute(PEOPLE, {"users": users})
     connection.execute(SUBSCRIPTIONS, {"paying": users // 5})
     done = 0

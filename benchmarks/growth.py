@@ -1,9 +1,9 @@
-"""How soon pages and jobs are done with their questions on a database that has grown for years, and
-how long it takes to remove what is over.
+"""How fast pages and jobs run their queries on a database that has grown for years, and how long a
+purge takes.
 
-Each page is what its handler asks for, through the services and as an admin or a user; without the
-framework and the wire. The deleted history is one conversation and one account, each with as many
-messages as are asked for.
+Each page is what its handler requests, through the services and as an admin or a user; without the
+framework and the network. The deleted history is one conversation and one account, each with the
+requested number of messages.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def measure(sizes: Sizes, rounds: int = ROUNDS) -> dict[str, object]:
 
     Args:
         sizes: rows of each table.
-        rounds: how often each page is asked for.
+        rounds: how often each page is loaded.
     """
     with tempfile.TemporaryDirectory() as folder, Stack(Path(folder)) as stack:
         url = stack.env["MIGRATION_DATABASE_URL"]
@@ -108,7 +108,7 @@ async def sign_in(services: Services, url: str) -> Principal:
 
 
 def pages(services: Services, person: Principal) -> Mapping[str, Page]:
-    """What pages, downloads, figures and jobs ask the database for; all of it may be repeated.
+    """The queries of pages, downloads, metrics and jobs; all are repeatable.
 
     Args:
         person: an admin, who has many conversations.

@@ -66,7 +66,7 @@ async def measured_on(stack: Stack, rounds: int, seconds: float) -> dict[str, di
     async with running(services):
         await services.model.warm()
         callers = [await _caller(services, stack) for _ in range(USERS)]
-        # As `serve` does once everything is loaded: what is there now is there to stay.
+        # As `serve` does once everything is loaded: the objects that exist now are permanent.
         gc.collect()
         gc.freeze()
         await _one_by_one(services, callers, WARM_UP_CALLS)

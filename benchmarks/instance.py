@@ -104,7 +104,7 @@ def instance(
 def environment(
     folder: Path, stack: Stack, url: str, origins: Sequence[str] = ()
 ) -> dict[str, str]:
-    """The settings of a preview at `url` whose parts are those of `stack`; generous ones."""
+    """The settings of a preview at `url` with the parts of `stack`; its limits are generous."""
     catalogue = folder / "catalogue.json"
     catalogue.write_text(json.dumps(CATALOGUE))
     return {

@@ -98,7 +98,8 @@ async def measured_at(
 
 
 def _hold(url: str, request: str, connections: int, seconds: float) -> int:
-    """Open connections and keep what is let; returns how many are still open after `seconds`."""
+    """Open connections and keep those that are accepted; returns how many are open after
+    `seconds`."""
     return asyncio.run(_held(url, request, connections, seconds))
 
 
@@ -109,7 +110,7 @@ async def _held(url: str, request: str, connections: int, seconds: float) -> int
 
     async def one() -> None:
         nonlocal still_open
-        # What the server turns away is what is measured.
+        # Connections that the server refuses are part of the measurement.
         with suppress(OSError, TimeoutError):
             async with gate, asyncio.timeout(PATIENCE_SECONDS):
                 reader, writer = await _connect(url, STRANGER)

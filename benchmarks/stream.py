@@ -47,7 +47,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What was seen with so many replies."""
+    """The measurements with so many replies."""
 
     replies: int
     complete: bool
@@ -112,7 +112,7 @@ async def _highest(running: Instance, seconds: int) -> Level:
 
 async def _level(running: Instance, cookies: Sequence[str], seconds: int) -> Level:
     """Each tab asks for two replies, one after the other; the tabs begin evenly spread over the
-    length of a reply. While the second ones begin, all of them stream: that is what is measured."""
+    length of a reply. While the second ones begin, all of them stream: that phase is measured."""
     async with AsyncExitStack() as tabs:
         opened = [
             await tabs.enter_async_context(
@@ -151,7 +151,7 @@ def _received(tabs: Sequence[Tab]) -> int:
 
 
 async def _greet(tab: Tab) -> None:
-    """Begin the conversation, so that what is measured makes no title: most messages don't."""
+    """Begin the conversation, so that measured messages make no title: most messages don't."""
     await tab.until(lambda: tab.var(CHAT, "models"))
     await tab.send("long 5 speed 0")
     await tab.until(lambda: tab.status() not in {"", "streaming"})

@@ -1,9 +1,9 @@
-"""How fast webhooks are taken in, over HTTP, with 30 % of them delivered twice, and whether each led to
-what it should exactly once.
+"""How fast webhooks are accepted over HTTP, with 30 % of them delivered twice, and whether each
+took effect exactly once.
 
-One process of the app, the stand-in for Stripe behind it: each event about a subscription costs a look
-there, under the subscription's lock. Events are signed here and sent by several deliverers at once, in
-no order. Two thirds are about subscriptions, a third are refunds that are noted once each.
+One process of the app, with the Stripe fake behind it: each event about a subscription costs a
+query there, under the subscription's lock. Events are signed here and sent by several deliverers at
+once, in no order. Two thirds are about subscriptions, a third are refunds, each recorded once.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ def for_python(*names: str) -> dict[str, str]:
 
 
 def for_node(*names: str) -> dict[str, str]:
-    """For the build and npm, which fetch packages; `names` are what the build reads besides."""
+    """For the build and npm, which fetch packages; `names` are other variables that the build
+    reads."""
     return _allowed((*MACHINE, *PYTHON, *CERTIFICATES, *PROXIES, *NPM, *names))
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong while starting the embedded parts, said in words an operator can act on."""
+"""Errors while starting the embedded parts, in words an operator can act on."""
 
 from __future__ import annotations
 

@@ -16,11 +16,11 @@ TAIL_BYTES = 16_384
 
 
 def rotate_log(path: Path, limit: int = LOG_LIMIT_BYTES) -> bool:
-    """Put a log that has grown beyond `limit` bytes aside, in the place of the one before.
+    """Move a log that has grown beyond `limit` bytes aside, replacing the previous one.
 
-    Its writer goes on at the beginning of the same file, which it has open for appending: what it writes
-    in the moment between the copy and the cut is lost. Together they stay below twice the limit and what
-    is written between two looks.
+    Its writer, which has the same file open for appending, continues at its start: lines written
+    between the copy and the truncation are lost. Both files together stay below twice the limit
+    plus the output between two checks.
     """
     try:
         if path.stat().st_size <= limit:
@@ -28,7 +28,7 @@ def rotate_log(path: Path, limit: int = LOG_LIMIT_BYTES) -> bool:
         shutil.copyfile(path, path.with_suffix(".log.1"))
         os.truncate(path, 0)
     except OSError:
-        # The disk is full, or the file is gone: nothing that a part should end for.
+        # The disk is full, or the file is gone: no reason to stop a part.
         return False
     return True
 

@@ -83,7 +83,7 @@ def _watch(parent: int, stop: int, argv: list[str]) -> int:
             child.send_signal(stop)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(GRACE_SECONDS)
-            # What it left behind, or itself if it did not listen; and this watcher.
+            # Kill its leftover processes, or itself if it ignored the signal; and this watcher.
             os.killpg(0, signal.SIGKILL)
         time.sleep(LOOK_SECONDS)
     return child.wait()

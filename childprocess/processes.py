@@ -1,4 +1,4 @@
-"""Child processes which answer on a port, and none of which outlives us.
+"""Child processes that answer on a port and never outlive us.
 
 Invariant: every child is started through `launch.py`, in a process group of its own, from one
 thread that never ends. The group keeps the terminal's Ctrl-C for us alone, so that things stop in
@@ -38,7 +38,7 @@ class Service:
     title: str
     port: int
     argv: Sequence[str]
-    # None: it says what it has to say where we do.
+    # None: it writes to our own output.
     log: Path | None
     answers: Callable[[], bool]
     env: Mapping[str, str] = field(default_factory=for_server)

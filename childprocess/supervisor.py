@@ -1,7 +1,7 @@
-"""Keeps a set of processes running until told to stop.
+"""Keeps a set of processes running until stopped.
 
-Invariants: a process that dies is started again on its own port; the first signal stops everything
-in order, the last started first; a second signal stops waiting.
+Invariants: a process that dies is restarted on its own port; the first signal stops everything in
+order, the last started first; a second signal stops waiting.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Supervisor:
         """Restart what has died since the last look."""
         for process in self._processes:
             process.rotate_log()
-            # One that was ended for not answering in time is to be there all the same.
+            # Also restart one that was killed for not answering in time.
             if (process.wanted or id(process) in self._failed) and not process.alive:
                 self._revive(process)
 

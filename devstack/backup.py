@@ -84,7 +84,7 @@ def backup(folder: DataFolder, target: Path, *, replace: bool = False) -> Manife
         with _database_of(folder) as url:
             version, schema = _about(url)
             _dump(url, scratch / DUMP)
-        # After the database: what was paid meanwhile, the product asks about again.
+        # After the database: the product asks again about payments made meanwhile.
         _copy_books(folder.path / PAYMENTS, scratch / PAYMENTS)
         for name in (SECRETS, PORTS):
             if (folder.path / name).exists():
@@ -212,7 +212,7 @@ def look_into(source: Path) -> Manifest:
 
 
 def restore(source: Path, folder: DataFolder) -> Path | None:
-    """Put the data of `folder` in place of what is there now; where that was put, if there was any.
+    """Restore `source` into `folder`; returns where the previous data was moved, if there was any.
 
     Raises:
         StartError: the backup is damaged or not for this machine, or an instance runs. Nothing was
@@ -306,7 +306,7 @@ def _rebuild(scratch: Path, manifest: Manifest) -> Path:
         if (scratch / name).exists():
             (scratch / name).replace(made.path / name)
     (made.path / SECRETS).chmod(0o600)
-    # Those that a later release has added are made as they are missed.
+    # Secrets that a later release has added are created when missing.
     secrets = folder_secrets(made, kept=True)
     port = free_port()
     server = Postgres(made, secrets, port)
@@ -333,7 +333,7 @@ def _rebuild(scratch: Path, manifest: Manifest) -> Path:
 
 
 def _swap(made: Path, folder: DataFolder) -> Path | None:
-    """What is there goes aside, what was made comes in; if that fails half-way, back again."""
+    """Move the current data aside and the restored data in; undo it if that fails halfway."""
     aside = folder.path / f"replaced-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     moved: list[tuple[Path, Path]] = []
     there = [name for name in REPLACED if (folder.path / name).exists()]

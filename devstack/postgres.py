@@ -103,7 +103,7 @@ class Postgres:
         return f"postgresql://{role}:{password}@{HOST}:{self._port}/{DATABASE}"
 
     def prepare(self) -> None:
-        """Make the cluster if there is none, and look whether the one that is there is fit.
+        """Create the cluster if there is none, and check that an existing one is usable.
 
         Raises:
             StartError: it is damaged, of another version or someone else's.
@@ -119,7 +119,7 @@ class Postgres:
             self._own()
 
     def start(self) -> None:
-        """Start it on its port and bring roles and schemas to what hosted has."""
+        """Start it on its port and bring roles and schemas to match hosted Supabase."""
         self.process.start()
         self._bootstrap()
 

@@ -46,8 +46,8 @@ MAIL_LINK = "{site_url}/confirm?token_hash={token_hash}&type={type}&redirectTo={
 # Where the product takes events, and thin events about its meter.
 WEBHOOK = "/api/webhooks/stripe"
 METER_WEBHOOK = "/api/webhooks/stripe/meters"
-# What each part may be told by our environment besides what the stack tells it. APP_ENV, because none of
-# them starts outside development.
+# Variables that each part may get from our environment besides the stack's. APP_ENV, because none
+# of them starts outside development.
 AUTH_VARIABLES = (
     *("APP_ENV", "AUTH_MAIL_INTERVAL", "AUTH_JWT_TTL", "AUTH_SECURE_EMAIL_CHANGE"),
     "AUTH_PASSWORD_KIB",
@@ -137,7 +137,7 @@ class Stack:
         """Start everything, or one part again on the port it had.
 
         Raises:
-            StartError: it could not be done; what was started meanwhile is stopped.
+            StartError: it failed; parts started meanwhile are stopped.
         """
         if part is not None:
             self.processes[part].start()

@@ -57,7 +57,7 @@ def report(chart: Any) -> rx.Component:
 
 
 def _once(known: Any, chart: Any) -> Any:
-    """Room for the chart before it is there."""
+    """Reserves room for the chart before it loads."""
     return rx.cond(known, chart, rx.el.div(class_name="chart-frame"))
 
 

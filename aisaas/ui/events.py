@@ -1,9 +1,9 @@
-"""What a page's web socket may bring, checked before Reflex sees it.
+"""What a page's web socket may send, checked before Reflex sees it.
 
 A frame is one of four: an answer to a ping, the opening of our one namespace, its closing, or an event.
 An event names a handler that the pages can call, and has arguments that it knows; where the page is, is
-bounded text. Whatever else comes is dropped and counted. The frames that pass are written again from
-what was checked, so nothing unknown rides along.
+bounded text. Any other frame is dropped and counted. Accepted frames are rebuilt from the checked
+values, so nothing unknown gets through.
 
 Errors that pages report end here too (`page_errors.py`): Reflex would write their text into the log.
 """

@@ -1,4 +1,4 @@
-"""Forms that post to our routes: what is in one, and how far its sending is.
+"""Forms that post to our routes: their fields, and their sending state.
 
 `Sending` (in `browser`) goes around one or more of them, and around whatever shows the vars of this module.
 """
@@ -41,7 +41,7 @@ first_problem: Any = browser_var(
 answer: Any = browser_var("sending.answer", Answer, _HOOK)
 # How many answers there were.
 taken: Any = browser_var("sending.taken", int, _HOOK)
-# An answer's words, while nothing else is to be said.
+# An answer's message, while there is nothing else to show.
 said: Any = browser_var(
     "sending.busy || sending.problem ? '' : (sending.answer?.message ?? '')", str, _HOOK
 )

@@ -116,7 +116,7 @@ def _picture(scheme: str) -> rx.Component:
             src=f"/images/{name}-{scheme}.webp",
             alt="A conversation: a question, and a reply with a table and code.",
             loading="lazy",
-            # Room for it before it is there; as props they would become styles.
+            # Reserves its room before it loads; as props they would become styles.
             custom_attrs={"width": width, "height": height},
         ),
         class_name=f"product-{scheme}",

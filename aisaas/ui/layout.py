@@ -69,7 +69,7 @@ def offline_banner() -> rx.Component:
 
 
 def public_page(*children: rx.Component, with_links: bool = True) -> rx.Component:
-    """A page for anybody. The stylesheet knows whether the page was asked for with a session."""
+    """A page for anybody. The stylesheet knows whether the page was requested with a session."""
     links = (
         rx.el.a("Sign in", href=routes.LOGIN, class_name="bar-link for-visitors"),
         rx.el.a("Open chat", href=routes.CHAT, class_name="bar-link for-members"),
@@ -97,7 +97,7 @@ def public_page(*children: rx.Component, with_links: bool = True) -> rx.Componen
 
 
 def _legal() -> rx.Component:
-    """The stylesheet hides the links that lead nowhere, also before scripts run."""
+    """The stylesheet hides links without a target, even before scripts run."""
     contact = rx.cond(site.contact_email, "mailto:" + site.contact_email, "")
     return rx.el.div(
         A.create("Terms", href=site.terms_url),
@@ -202,7 +202,7 @@ def app_bar(at: str) -> rx.Component:
 
 
 def bar_outline(at: str) -> rx.Component:
-    """The bar before it is known who is asking."""
+    """The bar until the user is known."""
     return rx.el.header(
         *_bar_start(at),
         rx.el.div(theme.color_mode_button(), class_name="bar-links"),
@@ -251,8 +251,8 @@ def gate(
     *,
     of: type[Any] = Session,
 ) -> rx.Component:
-    """Nothing of a protected page before the server knows who is asking, and what `of` shows is
-    there (it has a var `ready`); then it stays in view."""
+    """Hides a protected page until the server knows the user and `of` (which has a var `ready`) has
+    loaded; then it stays in view."""
     return rx.fragment(
         skip_link(),
         LoadingGate.create(
@@ -339,7 +339,7 @@ def row(
 def turn(
     name: str, possible: rx.Var[bool] | bool, event: rx.event.EventCallback[()]
 ) -> rx.Component:
-    """Stays where it is when there is nowhere to turn: what has the focus must not vanish."""
+    """Stays in place when there is no further page: the focused element must not vanish."""
     return rx.el.button(
         name,
         type="button",
@@ -350,7 +350,7 @@ def turn(
 
 
 def skeleton(title: rx.Var[Any] | str, at: str, class_name: str = "dashboard-main") -> rx.Component:
-    """A page's outline while it is not known who is asking: also what shows before scripts run."""
+    """A page's outline until the user is known; it also shows before scripts run."""
     line = rx.el.div(class_name="skeleton", aria_hidden="true")
     return rx.el.div(
         bar_outline(at),

@@ -1,4 +1,4 @@
-"""For addresses that lead nowhere."""
+"""The page for unknown addresses."""
 
 from __future__ import annotations
 

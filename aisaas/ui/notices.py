@@ -42,7 +42,7 @@ SIGN_IN = "Sign in"
 # Of a refusal that doesn't know which attempt it is the answer to; the composer knows it too.
 ANY_ATTEMPT = "*"
 _telling: set[asyncio.Task[None]] = set()
-# Of a page that is being loaded: the browser asks again by itself.
+# While a page loads, the browser retries these automatically.
 PASSING = (Unavailable, TooSlow, InternalError)
 # A link out of some refusals: code to address and label.
 WAYS_OUT = {
@@ -62,7 +62,7 @@ class RefusalView:
     nonce: str = ""
     href: str = ""
     action: str = ""
-    # The page is not loaded yet; the browser asks again by itself.
+    # The page is not loaded yet; the browser retries automatically.
     again: bool = False
 
 
@@ -98,12 +98,12 @@ async def show(
 
 async def clear(state: rx.State) -> None:
     notices = await state.get_state(Notices)
-    # Also when there is none here: the browser may show one that no state could be told of.
+    # Even when there is none here: the browser may show one that no state received.
     notices.refusal = RefusalView()
 
 
 async def clear_of(state: rx.State, code: str) -> None:
-    """What was refused for this reason isn't in the way anymore."""
+    """Clear a refusal whose reason no longer applies."""
     if (await state.get_state(Notices)).refusal.code == code:
         await clear(state)
 

@@ -31,7 +31,7 @@ OTHER = "Error"
 WINDOW_SECONDS = 60.0
 PER_ADDRESS = 5
 PER_WINDOW = 20
-# Enough for a stack trace; the rest is not looked at.
+# Enough for a stack trace; the rest is ignored.
 MAX_LOOKED_AT = 4_096
 _KIND = re.compile(r"(?:Uncaught )?([A-Za-z]{3,30})\b")
 _PLACE = re.compile(r"/assets/([\w.-]{1,120}\.js):(\d{1,7}):(\d{1,7})", re.ASCII)

@@ -73,7 +73,7 @@ def message_text(value: object) -> str:
 
 
 def title(value: object) -> str:
-    """What it may be made of, `Conversations.rename` decides."""
+    """`Conversations.rename` decides which text is allowed."""
     if not isinstance(value, str) or not 1 <= len(value.strip()) <= MAX_TITLE:
         raise MessageInvalid("Enter a title of 1 to 120 characters.")
     return value.strip()
@@ -100,7 +100,7 @@ def effort(value: object) -> Effort | None:
 
 
 def full_name(value: object) -> str:
-    """How long it may be, and of what, `Accounts.rename` decides."""
+    """`Accounts.rename` decides which length and characters are allowed."""
     try:
         return _text.validate_python(value, strict=True)
     except ValidationError:

@@ -42,7 +42,7 @@ class MeterView:
 
 
 def meter_view(allowance: Allowance, price: PlanPrice | None = None) -> MeterView:
-    """What is left without paying extra; once that is used, how much of the cap is."""
+    """The allowance that remains at no extra cost; once that is used, how much of the cap is."""
     if price is not None and amounts.costs_extra(allowance):
         spent, cap = amounts.spent(allowance), amounts.cap(allowance, price)
         shown = _meter(allowance, allowance.beyond, allowance.overage)
@@ -101,7 +101,7 @@ class Session(rx.State):
         except Unauthenticated:
             return rx.redirect(routes.login_for(routes.SUSPENDED), replace=True)
         except Refusal:
-            # It can't be told now; what the page offers answers for itself.
+            # Unknown right now; the page's own actions report the outage.
             return None
         return rx.redirect(routes.CHAT, replace=True)
 
@@ -128,7 +128,8 @@ async def principal_of(state: rx.State, *, also_suspended: bool = False) -> Prin
 
 
 def own_picture(principal: Principal) -> str:
-    """Pictures of elsewhere aren't shown: asking for one would tell its host who is here, and when."""
+    """Pictures from other hosts aren't shown: loading one would tell its host who is here, and
+    when."""
     address = principal.avatar_url or ""
     return address if address.startswith(f"{pictures.ADDRESS}/") else ""
 

@@ -1,5 +1,5 @@
-"""The settings that pages are built with: the name. The rest of what a browser may know is asked of
-the running server (`api.site`), so that one build serves every install.
+"""The settings that pages are built with: the name. All other public values come from the running
+server (`api.site`), so that one build serves every install.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+", re.ASCII)
 DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)", re.ASCII)
 ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 PASSWORD_KINDS = ("signup",)
-# What a link of each kind is redeemed as, and what it proves.
+# How a link of each kind is redeemed, and what it proves.
 LINK_KINDS: dict[str, tuple[str, Purpose]] = {
     "signup": ("signup", "confirmation"),
     "invite": ("invite", "confirmation"),

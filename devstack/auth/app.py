@@ -1,4 +1,4 @@
-"""The HTTP face: which address leads where, who may call it, and how a refusal is written."""
+"""The HTTP interface: the routes, who may call them, and the format of a refusal."""
 
 import time
 from collections.abc import Awaitable, Callable

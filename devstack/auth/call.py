@@ -1,4 +1,4 @@
-"""One request: who makes it, and what it carries, checked before anything is done with it."""
+"""One request: its caller and its content, checked before use."""
 
 import json
 import math
@@ -43,10 +43,10 @@ class Call:
         self._services = services
         self._content: bytes | None = None
 
-    # What it carries
+    # Its content
 
     async def content(self) -> bytes:
-        """The body, as often as it is asked for. Raises `AuthError` 413."""
+        """The body; can be called repeatedly. Raises `AuthError` 413."""
         if self._content is None:
             content = bytearray()
             async for chunk in self.request.stream():
@@ -80,7 +80,7 @@ class Call:
 
     @property
     def wanted_redirect(self) -> str | None:
-        """Where the caller wants a link to lead; None when it may not, or when nothing is said."""
+        """Where the caller wants a link to lead; None if that isn't allowed, or not given."""
         wanted = self.query("redirect_to") or self.request.headers.get("redirect_to", "")
         return wanted if redirects.is_allowed(self._services.config, wanted) else None
 
@@ -122,7 +122,7 @@ class Call:
 
     @property
     def is_admin(self) -> bool:
-        """Whether the bearer token is the secret key: for what is only spared an administrator."""
+        """Whether the bearer token is the secret key: for checks that only an admin may skip."""
         _, _, token = self.request.headers.get("authorization", "").partition(" ")
         return same(token.strip(), self._services.config.secret_key)
 
@@ -179,7 +179,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _check_storable(value: object) -> None:
-    """Raises `ValueError` for what JSON may say and Postgres can't keep."""
+    """Raises `ValueError` for values that JSON allows and Postgres can't store."""
     for leaf in _leaves(value):
         if isinstance(leaf, str):
             leaf.encode()  # a lone surrogate raises

@@ -26,7 +26,7 @@ PLACEHOLDERS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captcha:
-    """Whose captcha is asked for, and where its answers are verified."""
+    """The captcha's vendor, and where its answers are verified."""
 
     provider: str
     secret: str = field(repr=False)

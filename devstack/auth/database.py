@@ -21,7 +21,7 @@ Connection = AsyncConnection[Row]
 CONNECTIONS = 8
 WAIT_SECONDS = 10.0
 CONNECT_SECONDS = 5
-# A connection that lay idle for longer is asked whether it still lives.
+# A connection that was idle for longer is tested before use.
 FRESH_SECONDS = 0.1
 SCHEMA_LOCK = 7_411_906_325_118_402
 

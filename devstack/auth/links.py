@@ -70,7 +70,7 @@ async def _work_and_undo(
 
 
 async def one_time_password(services: Services, call: Call) -> Response:
-    """A link or code to sign in with; makes the account unless told not to."""
+    """A link or code to sign in with; creates the account unless the request forbids it."""
     body = await call.read(Ask)
     if body.phone and not body.email:
         raise phones_refused("Unsupported phone provider")

@@ -81,7 +81,7 @@ async def show_provider(services: Services, call: Call) -> Response:
 
 
 async def decide(services: Services, call: Call) -> Response:
-    """The provider's answer: back to the site with a code, or with what went wrong."""
+    """The provider's answer: back to the site with a code or an error."""
     form = parse_qs((await call.content()).decode(errors="replace").replace("\x00", ""))
     state = form.get("state", [""])[0]
     asked = _asked(services, call, state)

@@ -55,7 +55,7 @@ def to(
 def failed(
     target: str, code: str | None, message: str, *, error: str = "access_denied"
 ) -> RedirectResponse:
-    """Back to the site with what went wrong, in the query and in the fragment."""
+    """Back to the site with the error, in the query and in the fragment."""
     why = {"error": error, "error_code": code, "error_description": message}
     why = {name: value for name, value in why.items() if value}
     return to(target, query=why, fragment=why)

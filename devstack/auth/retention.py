@@ -1,7 +1,8 @@
-"""Removes what is over: codes and links that have lapsed, used refresh tokens, forgotten sessions, old
-mail. A batch at a time, each in a transaction of its own.
+"""Removes old records: expired codes and links, used refresh tokens, abandoned sessions, old mail.
+A batch at a time, each in its own transaction.
 
-Used refresh tokens are kept for a while, because one that comes back was stolen, and ends its session.
+Used refresh tokens are kept for a while, because one that is used again was stolen, and ends its
+session.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ async def remove_old(database: Database) -> dict[str, int]:
 
 
 async def keep_removing(database: Database) -> None:
-    """Runs until cancelled; without the database it goes on in the next round."""
+    """Runs until cancelled; without the database it continues in the next round."""
     while True:
         try:
             removed = await remove_old(database)

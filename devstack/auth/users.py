@@ -257,7 +257,7 @@ async def confirm(connection: Connection, user_id: UUID) -> None:
 async def set_email(connection: Connection, user_id: UUID, email: str) -> None:
     """A confirmed new address. Raises psycopg's `UniqueViolation` when it is taken.
 
-    Mail that went to the old address proves nothing any more.
+    Links sent to the old address no longer prove anything.
     """
     await connection.execute("delete from auth.one_time_tokens where user_id = %s", [user_id])
     data = Jsonb({"email": email})

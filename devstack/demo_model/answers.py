@@ -31,7 +31,7 @@ QUOTED_CHARACTERS = 160
 TITLE_WORDS = 6
 TITLE_WORD_CHARACTERS = 24
 SHORTEST_TITLE = 2
-# Enough text for an ending that comes after a while, when no length was asked for.
+# Enough text for a delayed ending when no length was requested.
 SPARE_TOKENS = 200
 GREETING_WORDS = 4
 PREFIX_CHARACTERS = 5
@@ -133,7 +133,7 @@ def title(messages: Messages, *, most_tokens: int | None) -> str:
 
 
 def said_so_far(messages: Messages) -> str | None:
-    """Of an answer that is to be continued, what was said; None when a new one is asked for."""
+    """The text so far of an answer to continue; None when a new one is requested."""
     *_, before, last = ({"role": ""}, *messages)
     if before["role"] != "assistant" or not CONTINUES.search(content_text(last.get("content"))):
         return None

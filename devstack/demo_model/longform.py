@@ -1,4 +1,4 @@
-"""A markdown answer of exactly the length that was asked for."""
+"""A markdown answer of exactly the requested length."""
 
 from collections.abc import Callable, Iterator
 from itertools import count, cycle, islice

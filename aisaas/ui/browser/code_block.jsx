@@ -1,5 +1,5 @@
-// Code as it was written: colored once its lines are whole, folded when it is long, wrapped on
-// demand. Its lines are drawn in pieces, so that a growing block costs what is new in it.
+// Code as written: colored once its lines are complete, folded when long, wrapped on demand. Lines
+// render in chunks, so that a growing block costs only its new part.
 import { memo, useEffect, useId, useMemo, useState } from "react";
 import { CopyButton } from "$/components/own/copy_button.jsx";
 import { Diagram } from "$/components/own/diagram.jsx";

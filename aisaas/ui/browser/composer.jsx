@@ -36,7 +36,7 @@ function useDraft(box, owner, conversation, begun) {
   const shown = useRef(null);
   useLayoutEffect(() => {
     if (!owner) return;
-    // It got its address: what was typed meanwhile moves with it.
+    // The conversation got its address: text typed meanwhile moves with it.
     const typed = begun.current && shown.current === draftKey(owner, "") ? box.current.value : "";
     if (shown.current && shown.current !== key && typed) {
       saveDraft(shown.current, "");
@@ -55,7 +55,7 @@ function useDraft(box, owner, conversation, begun) {
   );
 }
 
-// What was chosen here counts at once, also before the server has heard of it.
+// A choice made here applies at once, even before the server knows it.
 function useChosen(value, conversation) {
   const [chosen, setChosen] = useState(null);
   useEffect(() => setChosen(null), [conversation]);
@@ -138,7 +138,7 @@ export function Composer(props) {
   const here = reply?.conversation === conversation || (!conversation && starting);
   const streaming = reply?.status === "streaming" && here;
   const [model, chooseModel] = useChosen(props.model, conversation);
-  // A model that can't be asked for an effort thinks as it does by itself.
+  // A model without effort levels uses its default.
   const efforts = models?.find((each) => each.id === model)?.efforts ?? [];
   const [wanted, chooseEffort] = useChosen(props.effort, conversation);
   const effort = efforts.includes(wanted) ? wanted : "";
@@ -174,7 +174,7 @@ export function Composer(props) {
     [owner, conversation, measure],
   );
 
-  // Accepted: take out what was sent, keep what was typed after it.
+  // Accepted: remove the sent text, keep the text typed after it.
   useLayoutEffect(() => {
     const sent = [pending.current, unanswered.current].find((each) => each?.nonce === accepted);
     if (!sent) return;
@@ -200,7 +200,7 @@ export function Composer(props) {
   }, [refusal]);
 
   useEffect(() => {
-    // Without a connection what was sent waits in the page.
+    // Without a connection the message waits in the page.
     if (!sending || !connected) return undefined;
     const timer = setTimeout(() => {
       unanswered.current = pending.current;

@@ -161,7 +161,7 @@ class List {
   }
 }
 
-// Sorts as the server does, and is what it wants to hear to go on after a row.
+// Sorts as the server does, and is the cursor it expects for the page after a row.
 const cursor = (item) => `${item.at}/${item.id}`;
 
 let kept = null;

@@ -72,12 +72,12 @@ function useAnswer(acted, refusal, onDone) {
   return { busy: asked !== null, refused, ask, forget };
 }
 
-// Before an admin changes something: what exactly, and why. What was typed stays through a refusal, which
-// is shown where one looks.
+// Asks an admin for the details and the reason of a change. Typed text survives a refusal, which is
+// shown in the dialog.
 export function ConfirmDialog({ label, title, className, confirm, danger, subject, refusal, acted, onConfirm, children }) {
   const dialog = useRef(null);
   const form = useRef(null);
-  // A table has one of these in each row: the fields are there once they are asked for.
+  // A table has one of these per row, so the fields render only once it is opened.
   const [opened, setOpened] = useState(false);
   const { busy, refused, ask, forget } = useAnswer(acted, refusal, () => {
     dialog.current.close();
@@ -93,7 +93,7 @@ export function ConfirmDialog({ label, title, className, confirm, danger, subjec
   };
   const onOpen = () => {
     forget();
-    // What is to get the focus has to be there.
+    // The element that gets the focus has to exist.
     flushSync(() => setOpened(true));
   };
   return (

@@ -39,7 +39,7 @@ export function saveDraft(key, text) {
   if (text || read("localStorage", key) === before) write("localStorage", key, text);
 }
 
-// What remains of a text once `sent` was sent: what was typed after it.
+// The rest of a text once `sent` was sent: the part typed after it.
 export const without = (text, sent) =>
   text.startsWith(sent) ? text.slice(sent.length).trimStart() : text;
 

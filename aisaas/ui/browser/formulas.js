@@ -15,8 +15,8 @@ function find(text, closer, from) {
   return -1;
 }
 
-// The same for what is parsed now. A failure is remembered: thousands of openers without an end must
-// not each look through the rest.
+// The same for the text being parsed. A failure is remembered: thousands of openers without an end
+// must not each look through the rest.
 const hopeless = new WeakMap();
 function findOnce(state, closer, from) {
   if (!hopeless.has(state)) hopeless.set(state, new Set());
@@ -53,14 +53,15 @@ function readsAsProse(inner, bare) {
   return words.includes(true) && !SIGNS.test(inner);
 }
 
-// Of what is still being written: whether it can be a formula when it ends.
+// Whether unfinished text can still become a formula.
 function mayBecomeFormula(inner) {
   if (inner.length > MAX_INLINE || inner.includes("\n") || CANT_BEGIN.test(inner)) return false;
   const bare = inner.replace(COMMAND, " ");
   return AMOUNT.test(inner) ? !readsAsAmount(inner, bare) : !readsAsProse(inner, bare);
 }
 
-// What stands between two dollars, which `before` and `after` touch from outside.
+// Whether the text between two dollars is a formula; `before` and `after` are the characters
+// outside.
 export function isFormula(inner, before = "", after = "") {
   if (BEFORE_DOLLAR.test(before) || AFTER_DOLLAR.test(after)) return false;
   if (after === "/" && AMOUNT.test(inner)) return false;

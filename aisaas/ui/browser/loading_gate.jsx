@@ -39,7 +39,7 @@ class HeldStore {
     };
   }
 
-  // An update changes several parts, one after the other: looked at when all of them are there.
+  // An update changes several parts one by one: check once all have arrived.
   refreshSoon() {
     if (this.due) return;
     this.due = true;

@@ -1,7 +1,7 @@
 // The email link that the visitor followed. Its secret is removed from the address once it is read.
 import { useLayoutEffect, useState } from "react";
 
-// For this page load: the address doesn't have it any more.
+// Kept for this page load: the address no longer has it.
 let link;
 
 function read() {

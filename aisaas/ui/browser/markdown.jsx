@@ -1,5 +1,5 @@
-// A reply's text as it grows. A model wrote it, so it is as untrusted as text from a user: only what
-// is listed here is drawn, nothing is fetched, and what can't be drawn is shown as it was written.
+// A reply's text as it grows. A model wrote it, so it is as untrusted as text from a user: only the
+// kinds listed here are rendered, nothing is fetched, and the rest is shown as plain text.
 import { Component, createElement, memo, useDeferredValue, useId, useMemo, useRef } from "react";
 import { CodeBlock } from "$/components/own/code_block.jsx";
 import { CopyButton } from "$/components/own/copy_button.jsx";
@@ -13,7 +13,7 @@ const plain = (nodes = []) =>
 const RIGHT_TO_LEFT =
   /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
 
-// Of what holds paragraphs and cells with directions of their own, which `dir="auto"` would skip.
+// The direction of a container whose parts have their own, which `dir="auto"` would skip.
 function directionOf(nodes) {
   const [letter] = /\p{L}/u.exec(plain(nodes)) ?? [""];
   return RIGHT_TO_LEFT.test(letter) ? "rtl" : "ltr";
@@ -203,7 +203,7 @@ const NODES = {
   ),
 };
 
-// A line's end behind each, so that what is read as text has words apart that are shown apart.
+// A line break after each, so that words shown apart stay apart in the plain text.
 const STANDS_APART = new Set([
   ...["paragraph", "heading", "blockquote", "bullet_list", "ordered_list", "list_item", "hr", "fence"],
   ...["code_block", "plain", "table", "thead", "tbody", "tr", "th", "td", "footnote_block", "footnote"],

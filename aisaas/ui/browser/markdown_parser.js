@@ -1,7 +1,7 @@
 // The language of replies: CommonMark with tables, strikethrough, footnotes, bare addresses and
-// formulas; no HTML but four harmless tags. `parse` makes trees of plain nodes; what is drawn is
-// decided where they are drawn. A tree is never deeper or larger than a page can bear: a block that
-// would be stays the text it is.
+// formulas; no HTML but four harmless tags. `parse` makes trees of plain nodes; the renderer
+// decides what to draw. A tree is never too deep or large for a page: a block that would be stays
+// plain text.
 import MarkdownIt from "markdown-it";
 import cjkFriendly from "markdown-it-cjk-friendly";
 import footnote from "markdown-it-footnote";
@@ -136,8 +136,8 @@ function endOf(state, closing, from) {
   return end;
 }
 
-// What was opened and not closed yet, at the end of what has come: code is code already, a link is
-// its text, and a picture waits.
+// Unclosed markup at the end of the text so far: code already shows as code, a link as its text,
+// and an image waits.
 function unfinished(state, silent) {
   const { src, pos, posMax } = state;
   if (!state.env.open || silent || posMax !== src.length) return false;
@@ -170,7 +170,7 @@ function unfinished(state, silent) {
   return true;
 }
 
-// Emphasis that was opened and not closed yet reaches to the end of what has come.
+// Unclosed emphasis extends to the end of the text so far.
 function unfinishedEmphasis(state) {
   if (!state.env.open) return false;
   const { delimiters } = state;
@@ -249,7 +249,7 @@ class TooMuch extends Error {}
 
 const attribute = (token, name) => token.attrGet?.(name) ?? undefined;
 
-// One node for a token: what drawing needs to know, and nothing of the parser's.
+// One node per token: only what the renderer needs.
 function nodeOf(token, lines) {
   const type = token.type.replace(/_open$/, "");
   const node = { type };
@@ -351,8 +351,8 @@ function openFence(blocks) {
   return { node, block, code: block.start + opening.length, ending };
 }
 
-// The blocks of a reply that has grown since `before`: what this returned for less of it. Only what
-// isn't settled is parsed again. A block is settled when another has begun on a line that is whole.
+// The blocks of a reply that has grown since `before`, the result for its earlier text. Only
+// unsettled blocks are parsed again. A block is settled when another has begun on a complete line.
 export function blocksOf(written, streaming, before = NOTHING) {
   // The parser counts lines by each kind of end.
   const text = written.replace(/\r\n?/g, "\n");

@@ -1,8 +1,8 @@
 // Which messages of a conversation are rendered, and where the reader is.
 //
-// A long conversation renders the messages in view and some on either side; gaps of their height stand
-// for the others. The view stays at the end while the reader is there, lets go as soon as they scroll
-// up, and otherwise keeps what they read where it is, whatever changes above it.
+// A long conversation renders the messages in view and some on either side; gaps of equal height
+// replace the others. The view follows the end while the reader is there, stops as soon as they
+// scroll up, and otherwise keeps the text they read in place, whatever changes above it.
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "react";
 
 // Messages rendered at the end of a conversation.
@@ -15,7 +15,8 @@ const LINE_PX = 24;
 const STILL_PX = 1;
 const UP = ["ArrowUp", "PageUp", "Home"];
 
-// A part of the transcript that scrolls by itself, like a wide table or folded code, and still can.
+// A part of the transcript with its own scrolling, like a wide table or folded code, that can still
+// scroll.
 function scrollsInside(target, box) {
   for (let part = target; part && part !== box; part = part.parentElement) {
     if (part.scrollTop > 0 && /auto|scroll/.test(getComputedStyle(part).overflowY)) return true;
@@ -156,7 +157,7 @@ export function useMessageWindow(messages, conversation) {
     remember();
   }, [look, remember]);
 
-  // Render what is in view and some more, when little of it is left on one side.
+  // Render the view and some more, when little rendered content remains on one side.
   const move = useCallback(() => {
     const box = frame.current;
     if (place.current.pinned || count === 0) return;
@@ -166,7 +167,7 @@ export function useMessageWindow(messages, conversation) {
     if (enough) return;
     let low = Math.max(0, first - BESIDE);
     let high = Math.min(count, last + 1 + BESIDE);
-    // What is selected stays, so that it can be copied.
+    // Keep selected messages rendered, so that they can be copied.
     if (selects(box)) [low, high] = [Math.min(low, start), Math.max(high, end)];
     heights.current.measure(content.current);
     const focused = document.activeElement?.closest("article[data-id]");
@@ -229,7 +230,7 @@ export function useMessageWindow(messages, conversation) {
         remember();
         move();
       },
-      // What is meant is known before anything has moved, which a growing reply could undo.
+      // Read the user's intent before anything moves, since a growing reply could undo the scroll.
       onWheel: (event) => {
         if (event.ctrlKey) return;
         const box = frame.current;

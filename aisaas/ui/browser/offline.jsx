@@ -1,4 +1,4 @@
-// Says that the connection is gone, once it has been gone long enough to matter.
+// Shows that the connection is lost, once that has lasted long enough to matter.
 import { useEffect, useState } from "react";
 
 const PATIENCE_MS = 1200;

@@ -86,7 +86,7 @@ class Desk {
   giveUp() {
     this.worker.terminate();
     this.worker = null;
-    // A worker that couldn't be loaded says nothing of the text.
+    // A worker that failed to load says nothing about the text.
     if (this.ready) this.keep(null);
     else this.finish(null);
   }
@@ -103,7 +103,7 @@ class Desk {
 const desks = {};
 const desk = (kind) => (desks[kind] ??= new Desk(kind));
 
-// What came of it before; undefined where it has to be asked for.
+// The earlier result; undefined if it has to be requested.
 export function known(kind, ...input) {
   const { kept } = desk(kind);
   const key = desk(kind).keyOf(input);

@@ -1,4 +1,4 @@
-// What is wrong with a new password, said by the field before the form is sent. The server has the same
+// Shows a new password's problems at the field before the form is sent. The server has the same
 // rules (accounts/passwords.py) and decides.
 import { useEffect, useRef } from "react";
 

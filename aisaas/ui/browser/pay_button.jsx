@@ -1,6 +1,6 @@
-// A button that leads to where one pays, or asks its question (`title`, `children`) before it does what it says.
-// Pressed twice it goes once; its name says that something is happening until the page is left, or until a
-// refusal or the way back (`arriving`) brings it back.
+// A button that leads to the payment page, or asks for confirmation (`title`, `children`) before it
+// acts. A double press acts once; its label shows progress until the page is left, or until a
+// refusal or a return (`arriving`) resets it.
 import { useEffect, useRef, useState } from "react";
 import { closeDialog, Dialog } from "$/components/own/dialog.jsx";
 

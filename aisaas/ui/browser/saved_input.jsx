@@ -1,5 +1,6 @@
-// A text that the server has. What is typed stays until the server has another `value`, or has saved it once
-// more (`saved` counts). The stylesheet hides what was said of the last time while something else is typed.
+// An input for a value saved on the server. Typed text stays until the server has another `value`,
+// or has saved again (`saved` counts). The stylesheet hides the last message while something else
+// is typed.
 import { useEffect, useRef } from "react";
 
 export function SavedInput({ value, saved, ...props }) {

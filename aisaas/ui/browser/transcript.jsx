@@ -1,6 +1,6 @@
 // The messages of one conversation. The whole text of each lives here; the server sends a page of
 // stored messages, then short overlapping segments of the running reply, which are merged by their
-// offset. What is missing is asked for: React may skip a segment, a network may lose some.
+// offset. Missing text is requested: React may skip a segment, a network may lose some.
 import { memo, useCallback, useEffect, useMemo, useReducer, useRef, useState } from "react";
 import { useAsked } from "$/components/own/asked.jsx";
 import { Markdown } from "$/components/own/markdown.jsx";
@@ -30,13 +30,14 @@ class Store {
     this.older = false;
   }
 
-  // A message grows and ends; what is older than what we hold, changes neither text nor ending.
+  // A message grows and ends; an older version than the one held changes neither its text nor its
+  // ending.
   add(view) {
     if (!view?.id || this.added.has(view)) return;
     this.added.add(view);
     const held = this.messages.get(view.id);
     const { text, thinking, ...rest } = view;
-    // A reply that goes on has more text before it than when it ended.
+    // A continued reply has more text before it than when it ended.
     const older = held && view.since < held.since;
     const ended = held && view.since === held.since && held.status !== "streaming";
     const stale = older || (ended && view.status === "streaming");

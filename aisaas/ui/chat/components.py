@@ -121,7 +121,7 @@ def composer() -> rx.Component:
 
 
 def retired() -> rx.Component:
-    """That the conversation's model is retired, and what to go on with."""
+    """Says that the conversation's model is retired, and which one to continue with."""
     return rx.el.div(
         rx.cond(
             Chat.retired.sentence,
@@ -147,7 +147,7 @@ def retired() -> rx.Component:
 
 
 def skeleton() -> rx.Component:
-    """The page's outline while it is not known who is asking."""
+    """The page's outline until the user is known."""
     line = rx.el.div(class_name="skeleton", aria_hidden="true")
     return rx.el.div(
         rx.el.div(*([line] * 5), class_name="sidebar skeleton-column"),

@@ -2,7 +2,7 @@
 
 The transcript is not a list that grows here. `page` holds what was loaded, `question` and `reply`
 the turn in progress, and the text of a running reply passes through `stream.Tail`; the browser
-puts them together, so nothing that it has is sent again.
+puts them together, so text it already has isn't sent again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from aisaas.ui.chat.stream import Source, relay_to_tab
 from aisaas.ui.session import principal_of, show_account
 from aisaas.wiring import services
 
-# A reply's last word is followed shortly by its receipt.
+# A reply's receipt follows shortly after its end.
 SETTLE_POLL_SECONDS = 0.1
 SETTLE_POLLS = 100
 LISTED = 50
@@ -88,13 +88,13 @@ class Sidebar(rx.State):
 class Chat(rx.State):
     """The open conversation and the turn in progress."""
 
-    # What is sent before this is known would name no model.
+    # A message sent before this is known would name no model.
     ready: bool = False
     current: str = ""
     # Of the open conversation; empty until it has one of its own.
     title: str = ""
     model: str = ""
-    # How much the model is asked to think; empty leaves it to the model.
+    # How much the model should think; empty leaves it to the model.
     effort: str = ""
     models: list[view.ModelView] = []  # noqa: RUF012
     retired: view.RetiredView = view.RetiredView()

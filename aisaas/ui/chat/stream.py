@@ -1,8 +1,8 @@
 """A running reply on its way to one tab.
 
 A state delta carries the whole of a changed var. So the var `s` holds a short window of the text,
-the newest flush, with its offset; the browser keeps the whole and merges by offset. What it misses
-it asks for (`fill_gap`). Wire bytes are linear in the reply.
+the newest flush, with its offset; the browser keeps the whole and merges by offset. It requests
+missing text (`fill_gap`). Wire bytes are linear in the reply.
 
 A reader fills the outbox, and what is in it goes out at its own pace: awaiting the wire for each
 token collapses under load. Frames go out by `EventContext.emit_delta`, without the state's lock;
@@ -52,7 +52,7 @@ class Pace:
 
 
 PACE = Pace()
-# How often a follower without news looks whether its tab is still there.
+# How often an idle follower checks that its tab is still there.
 IDLE_SECONDS = 1.0
 
 
@@ -112,7 +112,7 @@ class Outbox:
         return window
 
     def _left(self) -> float:
-        """Bytes of the budget that remain when what is pending has been sent."""
+        """Bytes of the budget that remain after sending the pending text."""
         return self._saved + (self._pace.budget - 1) * len(self._pending) - self._pace.frame
 
     @property

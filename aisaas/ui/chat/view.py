@@ -79,7 +79,7 @@ class MessageView:
     # Of a reply that runs: whether its model may be thinking, and for how many seconds it has run.
     thinks: bool = False
     waited: int = 0
-    # Characters that were there when its last call began: more than before tells that it goes on.
+    # Characters present when its last call began: an increase means that it was continued.
     since: int = 0
     # Whether it can be continued.
     go_on: bool = False
@@ -149,8 +149,8 @@ class ModelView:
 
 @dataclasses.dataclass(frozen=True)
 class RetiredView:
-    """That the conversation's model is retired; `action` goes on with `successor`, and both are empty
-    where there is none to offer. `plans` when another plan has it."""
+    """Says that the conversation's model is retired; `action` continues with `successor`, and both
+    are empty if there is none. `plans` when another plan has it."""
 
     sentence: str = ""
     successor: str = ""
@@ -285,7 +285,7 @@ def _has_text(message: Message) -> bool:
 
 
 def _is_lacking(message: Message) -> bool:
-    """A reply that ended before its end, or without a word that can be seen."""
+    """A reply that was cut off, or has no visible text."""
     if message.role != "assistant" or message.status == "streaming":
         return False
     return message.status != "done" or message.ending == "limit" or not _has_text(message)
@@ -322,7 +322,7 @@ def _seconds_since(at: datetime) -> int:
 
 
 def _tokens(message: Message) -> str:
-    """What was generated and, where the model's weight makes a difference, what it counts as."""
+    """The generated tokens and, if the model's weight changes it, the number they count as."""
     prompt, completion = message.prompt_tokens, message.completion_tokens
     if not prompt and not completion:
         return ""

@@ -1,4 +1,4 @@
-"""The dashboard's state: asks once for the whole page, and sends what differs from what is shown."""
+"""The dashboard's state: loads the whole page once, and sends only the changes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def show_overview(shown: Dashboard, found: Overview, plan: Plan, *, admin: bool)
 
 def show_calls(shown: Dashboard, page: CallPage, number: int, *, admin: bool) -> None:
     if not page.calls and number > 1:
-        # The page emptied meanwhile; keep what is in view.
+        # The page emptied meanwhile; keep the current view.
         return
     ends = [Cursor(call.at, call.id) for call in page.calls]
     shown._ends = (ends[0], ends[-1]) if ends else None

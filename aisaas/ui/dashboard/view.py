@@ -1,4 +1,4 @@
-"""What the database says about use, to what the page shows. Pure functions."""
+"""From usage in the database to what the page shows. Pure functions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OUTCOMES = {
     "interrupted": "Interrupted",
     "failed": "Failed",
 }
-# In the past tense; a code that isn't here says what it said when it refused.
+# In the past tense; a code that isn't here keeps its refusal's text.
 REASONS = {
     "billing_invalid": "The plan or spending cap couldn't be changed",
     "busy": "Too many replies were running",

@@ -17,7 +17,7 @@ ACCOUNT = "/api/account/"
 END_SESSION = "/api/session/end"
 SIGN_OUT = "/api/session/sign-out"
 SIGNED_OUT_EVERYWHERE = f"{routes.LOGIN}?notice=signed_out_everywhere"
-# Who is signed out meanwhile signs in and comes back.
+# A user who was signed out meanwhile signs in and comes back.
 LEAVE = f"{routes.LOGIN}?error=unauthenticated&redirectTo={routes.SETTINGS}"
 THEMES = (("system", "System"), ("light", "Light"), ("dark", "Dark"))
 

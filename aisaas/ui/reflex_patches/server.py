@@ -19,7 +19,7 @@ REFLEX_ADD_CORS = rx.App._add_cors
 
 
 def allow_foreign_origins(found: Callable[[], Collection[str]]) -> None:
-    """Before the app is made: `found` tells the origins besides our own."""
+    """Call before the app is created: `found` returns the origins besides our own."""
 
     def add_cors(api: Starlette) -> None:
         if origins := found():

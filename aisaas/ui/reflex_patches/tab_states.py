@@ -1,9 +1,9 @@
-"""What the server keeps of tabs, and for how long.
+"""Which tab states the server keeps, and for how long.
 
 Every connection begins with a load that rebuilds a tab from the cookie and the database, and Reflex does
-the same when a tab whose state is gone sends something. So nothing is lost by forgetting: a tab that
-isn't signed in is forgotten with its socket, or after a while without a word; a signed-in one is kept as
-long as it is connected, and a moment longer, for the reload that finds its running reply.
+the same when a tab whose state is gone sends something. So forgetting loses nothing: a tab that
+isn't signed in is forgotten with its socket, or after a while without events; a signed-in one is
+kept while it is connected, and a moment longer, so that a reload finds its running reply.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reflex.state import BaseState, State
 
 from aisaas.ui.session import Session
 
-# Without a word from a tab that isn't signed in, or after a signed-in one has gone.
+# Without events from a tab that isn't signed in, or after a signed-in one has disconnected.
 KEPT_SECONDS = 120
 LOOK_SECONDS = 5.0
 # Tabs that have gone, which their users may come back to.
