@@ -20,13 +20,13 @@ from aisaas.errors import ActionInvalid, DependencyError, NotFound, Unavailable
 NOTHING_HERE = "There is nothing at this address."
 LONGEST_REASON = 500
 
-# An admin who is signed in, or an operator at the command line, like `operator:ada`. Who has that has
-# the database as well.
+# A signed-in admin, or an operator at the command line, like `operator:ada`, who has database access
+# anyway.
 Actor = Principal | str
 
 
 def require_admin(actor: Actor) -> None:
-    """For looking without a transaction of one's own: a principal was read for this very request.
+    """For reads without their own transaction: the principal was read for this very request.
 
     Raises:
         NotFound: not an admin.
@@ -69,7 +69,7 @@ async def _hold(session: AsyncSession, actor: Actor) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One act in its transaction."""
+    """An action in its transaction."""
 
     session: AsyncSession
     actor: str
@@ -90,14 +90,14 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """An act to come, with its reason as the audit log keeps it: one line."""
+    """A planned action, with its reason as the audit log stores it: one line."""
 
     actor: Actor
     reason: str
 
     @classmethod
     def of(cls, actor: Actor, reason: str) -> Intent:
-        """Raises ActionInvalid: there is no reason, it is a novel, or no text."""
+        """Raises ActionInvalid when the reason is missing, too long, or not text."""
         line = " ".join(reason.split())
         if not line:
             raise ActionInvalid("Enter a reason. It's saved in the audit log.")

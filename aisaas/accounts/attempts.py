@@ -26,7 +26,7 @@ Subject = Literal["account", "address"]
 
 QUARTER = 15 * 60
 HOUR = 3600
-# One account is guessed at from everywhere this much more often than from one address.
+# An account may be tried this many times more often from all addresses than from one.
 EVERYWHERE = 10
 
 SENTENCE = "Too many attempts. Try again in {wait}."

@@ -1,4 +1,4 @@
-"""Builds what accounts offer."""
+"""Builds the services of accounts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class AccountServices:
     accounts: Accounts
     live_sessions: LiveSessions
     pictures: Pictures
-    # Seals what a browser keeps during a visit to a sign-in provider.
+    # Seals the cookie a browser holds during a visit to a sign-in provider.
     visits: Sealer
 
 
@@ -34,7 +34,7 @@ def build(
     limiter: Limiter,
     controls: PipelinedQuery[ControlsNow],
 ) -> AccountServices:
-    """Args: `controls` reads what operators have set, along with each session."""
+    """Args: `controls` reads the operators' settings along with each session."""
     cookie = cookie_name(app_env=config.app_env, secure=config.secure_cookies)
     cipher = TokenCipher(*config.session_secrets)
     live = LiveSessions(databases.service, identity, cipher, controls, cookie=cookie)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 UNKNOWN = "Unknown device"
-# The first that is found counts: most browsers also claim to be the ones further down.
+# The first match counts: most browsers also claim to be the ones further down.
 BROWSERS = (
     ("Edg", "Edge"),
     ("OPR/", "Opera"),

@@ -79,7 +79,7 @@ class AccountRules:
     sign_up_mode: SignUpMode = "open"
     oauth_providers: tuple[str, ...] = ()
     first_account_is_admin: bool = False
-    # What the product is called here.
+    # The product's name in this install.
     product: str = ""
 
 
@@ -119,7 +119,7 @@ class Accounts:
         self._late: set[asyncio.Task[Any]] = set()
 
     async def close(self) -> None:
-        """Wait for what was answered before it was done."""
+        """Wait for work that was answered before it was done."""
         if self._late:
             await asyncio.wait(self._late)
 
@@ -171,14 +171,14 @@ class Accounts:
         return await self._opened(session, user_agent, OPENED_BY[kind]) if session else None
 
     async def visit_provider(self, provider: str, *, redirect_to: str) -> ProviderVisit:
-        """Where to sign in elsewhere. Raises NotFound for a provider that isn't set up."""
+        """Start a sign-in at a provider. Raises NotFound if the provider isn't set up."""
         if provider not in self._rules.oauth_providers:
             raise NotFound("That sign-in method isn't available.")
         return await self._identity.visit_provider(provider, redirect_to=redirect_to)
 
     async def return_from_provider(self, code: str, verifier: str, *, user_agent: str) -> SignedIn:
-        """The end of a visit. Who may sign up this way is the auth server's own setting: by now it
-        has made the account."""
+        """Finish a visit. The auth server's own setting decides who may sign up this way: it has
+        created the account by now."""
         session = await self._identity.exchange(code, verifier)
         return await self._opened(session, user_agent, "provider")
 
@@ -196,7 +196,7 @@ class Accounts:
         captcha: str | None = None,
         redirect_to: str | None = None,
     ) -> None:
-        """Mail a link to choose a new password by, if there is such an account."""
+        """Mail a link to choose a new password, if there is such an account."""
         await self._mail(
             lambda: self._identity.mail_reset(email, captcha=captcha, redirect_to=redirect_to),
             email,
@@ -250,7 +250,7 @@ class Accounts:
         return await self._live.principal(cookie_header)
 
     def ended(self, session_ids: Collection[UUID]) -> AsyncGenerator[UUID]:
-        """Those of the sessions that are over; see `LiveSessions.ended`."""
+        """The sessions among these that have ended; see `LiveSessions.ended`."""
         return self._live.ended(session_ids)
 
     # Change
@@ -281,8 +281,8 @@ class Accounts:
             await self._prove(principal, current_password, address=address, captcha=captcha)
         access_token = await self._live.access_token(principal)
         await self._identity.change_password(access_token, new_password)
-        # If the database is away now, the caller hears of an outage although the password is
-        # changed; the auth server has ended the others, and a recheck finds that out.
+        # If the database is down now, the caller gets an error although the password is changed;
+        # the auth server has ended the other sessions, and a recheck detects that.
         async with self._service.transaction() as db:
             await store.revoke_of(db, principal.user_id, but=principal.session_id)
             await store.forget_recovery(db, principal.session_id)
@@ -312,7 +312,7 @@ class Accounts:
         return user.email.lower() == email.lower()
 
     async def rename(self, principal: Principal, name: str) -> str:
-        """Change the name that is shown; what became of it.
+        """Change the displayed name; returns it as stored.
 
         Raises:
             NameInvalid: too long, or with characters that can't be shown.
@@ -331,7 +331,7 @@ class Accounts:
     # Out
 
     async def sessions(self, principal: Principal) -> tuple[OwnSession, ...]:
-        """The user's live sessions, the one used last first."""
+        """The user's live sessions, most recently used first."""
         try:
             async with self._service.transaction() as db:
                 rows = await store.sessions_of(db, principal.user_id)
@@ -415,7 +415,7 @@ class Accounts:
         try:
             await self._attempts.release(attempt)
         except DependencyError:
-            # Redis went away in between; the attempt leaves its windows by itself.
+            # Redis went down in between; the attempt expires by itself.
             log.warning("an attempt was not given back")
 
     async def _prove(
@@ -437,7 +437,7 @@ class Accounts:
             if error.code == "invalid_credentials":
                 raise AuthError("current_password_wrong", WRONG_PASSWORD) from error
             raise
-        # The auth server knows no other way to ask, so this opened a session there.
+        # The auth server has no other way to check, so this opened a session there.
         await self._quietly(self._identity.sign_out(session.access_token, "local"))
         if session.user.id != principal.user_id:
             raise AuthError("current_password_wrong", WRONG_PASSWORD)
@@ -472,7 +472,7 @@ class Accounts:
     async def _sign_up_evenly(
         self, sign_up: Coroutine[Any, Any, AuthSession | None]
     ) -> AuthSession | None:
-        """The same time for a new and a taken address, where both are answered with a mail."""
+        """Takes the same time for a new and a taken address, if both get a mail."""
         begun = asyncio.get_running_loop().time()
         task = self._spawn(sign_up)
         limit = FLOOR_SECONDS if self._confirms_by_mail else None
@@ -497,7 +497,7 @@ class Accounts:
     def _spawn(
         self, work: Coroutine[Any, Any, Answer]
     ) -> asyncio.Task[Answer | AuthError | DependencyError]:
-        """Work that goes on when its caller has been answered or has gone away."""
+        """Work that continues after its caller got a response or went away."""
 
         async def outcome() -> Answer | AuthError | DependencyError:
             begun = asyncio.get_running_loop().time()

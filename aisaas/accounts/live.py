@@ -41,9 +41,9 @@ SEEN_SECONDS = 60
 REFRESH_AHEAD_SECONDS = 30
 REFRESH_CLAIM_SECONDS = 10.0
 REFRESH_POLL_SECONDS = 0.1
-# How many sessions a job has the auth server look at at once.
+# How many sessions a job has the auth server check at once.
 CHECKS_AT_ONCE = 8
-# For how long a session from a recovery or an invitation may choose a password.
+# How long a session from a recovery or an invitation may choose a password.
 RECOVERED_SECONDS = 15 * 60
 RECOVERS: frozenset[OpenedBy] = frozenset({"recovery", "invite"})
 
@@ -60,7 +60,7 @@ class LiveSessions:
         *,
         cookie: str,
     ) -> None:
-        """Args: `controls`: reads what operators have set, along with each session."""
+        """Args: `controls` reads the operators' settings along with each session."""
         self._database = database
         self._identity = identity
         self._cipher = cipher
@@ -128,7 +128,7 @@ class LiveSessions:
         return live
 
     async def access_token(self, principal: Principal) -> str:
-        """A token of this session that will still be good in a moment."""
+        """A token of this session that isn't about to expire."""
         live = await self._by_id(principal.session_id)
         if live.access_expires_in < REFRESH_AHEAD_SECONDS:
             await self._check_once(live)
@@ -139,7 +139,7 @@ class LiveSessions:
         return token
 
     async def ended(self, session_ids: Collection[UUID]) -> AsyncGenerator[UUID]:
-        """Those of the sessions that are over or whose account is suspended.
+        """The sessions among these that have ended or whose account is suspended.
 
         Our own database comes first; then the auth server checks users it has not vouched for
         lately. While either is down its part is skipped: an outage ends no session.
@@ -205,8 +205,8 @@ class LiveSessions:
         await self._end_there(live, "others" if but_this else "global")
 
     async def end_everywhere_there(self, held: Sequence[HeldTokens]) -> bool:
-        """End all sessions of a user at the auth server, where those that held these tokens have been
-        revoked here; whether it confirmed that. Any one of the tokens ends all."""
+        """End all sessions of a user at the auth server, after the sessions of these tokens were
+        revoked here; returns whether it confirmed. Any one of the tokens ends all."""
         for each in held:
             if await self._end_there(each, "global"):
                 return True
@@ -253,7 +253,7 @@ class LiveSessions:
             async with self._database.transaction(durable=False) as db:
                 await store.mark_seen(db, session_id)
         except (DependencyError, TooSlow):
-            # It is for a list that people look at, and no reason to refuse anything.
+            # Only shown in a list, so no reason to refuse a call.
             log.warning("last use of a session not noted")
 
     async def _check_once(self, live: LiveSession) -> None:

@@ -39,7 +39,7 @@ OpenedBy = Literal[
 
 
 class Profile(Table, table=True):
-    """An account. Only `full_name` and `avatar_url` are the user's to write."""
+    """An account. Users may write only `full_name` and `avatar_url`."""
 
     __tablename__ = "profiles"
     __table_args__ = (
@@ -92,8 +92,8 @@ class Profile(Table, table=True):
     period_end: datetime | None = None
     plan_ends_at: datetime | None = None
     overage_cap_usd: Decimal | None = Field(default=None, sa_type=sa.Numeric(8, 2))
-    # Of the running period, once it was upgraded: what it includes, and what was charged before. Then
-    # the plan that begins when it ends, where it is another one.
+    # For the current period after an upgrade: its included tokens, and what was charged before. Then
+    # the next period's plan, if it differs.
     period_tokens: int | None = Field(default=None, sa_type=sa.BigInteger)
     period_spent_usd: Decimal = Field(default=Decimal(0), sa_type=Usd)
     next_plan: str | None = None
@@ -142,7 +142,7 @@ class SessionRow(Table, table=True):
 
 
 class RemovedAccount(Table, table=True):
-    """An account that is gone, as long as anything of it is left to be removed."""
+    """A deleted account, until all of its data is removed."""
 
     __tablename__ = "removed_accounts"
     __table_args__ = ({"schema": "private"},)
@@ -152,7 +152,7 @@ class RemovedAccount(Table, table=True):
 
 
 class ProfilePicture(Table, table=True):
-    """A picture that a user put here. `version` is its hash, and part of its address."""
+    """A picture that a user uploaded. `version` is its hash, and part of its address."""
 
     __tablename__ = "profile_pictures"
     __table_args__ = (
@@ -175,11 +175,11 @@ class GrantingSubscription:
     id: str
     period_start: datetime
     period_end: datetime
-    # Of this period: the tokens that it includes, where an upgrade has made it another number than
-    # the plan's, and what was charged as extra usage before the upgrade.
+    # For this period: its included tokens, if an upgrade made them differ from the plan's, and what
+    # was charged as extra usage before the upgrade.
     period_tokens: int | None = None
     spent_usd: Decimal = Decimal(0)
-    # The plan that begins when the period ends, where it is another one.
+    # The plan that starts when the period ends, if it differs.
     next_plan: str | None = None
 
 
@@ -206,7 +206,7 @@ class Entitled(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ControlsNow:
-    """What operators have set: scopes of engaged kill switches, and the newest change of any model."""
+    """The operators' settings: scopes of engaged kill switches, and the newest model change."""
 
     switches: frozenset[str]
     models_revision: int
@@ -214,9 +214,9 @@ class ControlsNow:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking, freshly resolved from the session cookie. Ids from the browser are no proof.
+    """The caller, freshly resolved from the session cookie. Ids from the browser are no proof.
 
-    `plan` is what holds at this moment; `read_at` is this moment by the database's clock.
+    `plan` is the one in effect at `read_at`, by the database's clock.
     """
 
     user_id: UUID
@@ -244,10 +244,10 @@ class Principal:
     # Scopes of engaged kill switches, read in the same round trip.
     switches: frozenset[str]
     read_at: datetime
-    # Set for this account; None means the plan's.
+    # Limits of this account; None means the plan's.
     parallel_replies: int | None = None
     highest_cap_usd: Decimal | None = None
-    # The newest change of any model, read in the same round trip.
+    # The newest model change, read in the same round trip.
     models_revision: int = 0
 
     @property
@@ -257,7 +257,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class OwnSession:
-    """A sign-in of the user, as the list of them shows it."""
+    """A user's sign-in, as their list of sessions shows it."""
 
     id: UUID
     device: str

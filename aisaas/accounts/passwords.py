@@ -15,7 +15,7 @@ from aisaas.settings import PROJECT_ROOT
 LEAST_CHARS = 8
 # The auth server's bcrypt reads no further, so the auth server refuses longer ones.
 MOST_BYTES = 72
-# Fewer different characters than these are a repetition.
+# Fewer different characters than this count as a repetition.
 LEAST_DIFFERENT = 3
 COMMON = PROJECT_ROOT / "assets" / "common-passwords.txt"
 

@@ -34,11 +34,11 @@ MOST_COUNTED = 10_000
 _PLAN = "case when p.plan_ends_at <= now() then 'free' else p.plan end"
 _ENDED = "p.plan_ends_at <= now()"
 _HOLDS = "(p.plan_ends_at is null or p.plan_ends_at > now())"
-# What a list is ordered by, where it is the profile's own: with the id, an index's columns.
+# Sort orders by the profile's own columns: with the id, each is an index.
 _OWN: dict[Sort, str] = {"joined": "p.created_at", "email": "lower(p.email)"}
 # With or without its dashes.
 _ID_START = re.compile(r"[0-9a-f]{4,32}", re.ASCII)
-# In an index's order, of each user the newest alone: what a page needs ends the reading.
+# In an index's order, only each user's newest: reading stops when the page is full.
 _SEEN = Ranking(
     """(
       select s.user_id, s.last_seen_at as amount from private.sessions s
@@ -65,10 +65,10 @@ class Fitting:
 
 
 async def find(session: AsyncSession, search: Search, ranking: Ranking | None = None) -> PeoplePage:
-    """A page of those who fit, and how many there are.
+    """A page of the matching users, and their number.
 
     Args:
-        ranking: for the orders that are RANKED_BY what others know.
+        ranking: for sorts RANKED_BY another module's data.
     """
     who = fitting(search)
     if search.sort == "seen":
@@ -95,7 +95,7 @@ async def find(session: AsyncSession, search: Search, ranking: Ranking | None = 
 
 
 async def _count(session: AsyncSession, query: str, who: Fitting, **more: object) -> int:
-    """Up to MOST_COUNTED; in the order of an index, so that it ends there."""
+    """Counts up to MOST_COUNTED, in an index's order, so that it can stop there."""
     rows = await session.execute(
         text(f"select count(*) from ({query} order by 1 limit :most) c"),  # noqa: S608  # fragments of this module
         {**who.values, **more, "most": MOST_COUNTED},

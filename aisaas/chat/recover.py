@@ -63,13 +63,13 @@ class Recovery:
         self._settler = settler
         self._running_here = running_here
         self._failures = JobFailures(service)
-        # When the database began to answer every look, and the last one; None when it didn't.
+        # Since when the database has answered every check, None if it didn't; and the last check.
         self._steady_since: float | None = None
         self._looked_at = 0.0
 
     async def run_when_steady(self) -> int:
-        """As `run_once`, for a job that asks every few seconds; nothing until the database has been
-        there for a while."""
+        """As `run_once`, for a job that runs every few seconds; does nothing until the database has
+        been up for a while."""
         began = time.monotonic()
         steady, self._steady_since = self._steady_since, None
         now = await self._service.ask(reservations_store.clock())
@@ -87,7 +87,7 @@ class Recovery:
         return settled
 
     async def run_once(self, *, until: datetime | None = None) -> int:
-        """Settle what was abandoned; how many reservations were closed.
+        """Settle abandoned calls; returns how many reservations were closed.
 
         Args:
             until: by the database's clock; nothing is taken over later than that.
@@ -108,7 +108,7 @@ class Recovery:
         settled, patience = 0, Patience()
         for item in abandoned:
             if item.message_id is not None and self._running_here(item.message_id):
-                # This process still has it: it was only late to renew.
+                # This process still runs it: it was only late to renew.
                 continue
             with context.entered(user=item.user_id, reply=item.message_id):
                 try:
@@ -125,7 +125,7 @@ class Recovery:
         except DependencyError:
             raise
         except Exception as error:
-            # Whatever it is about this one, the others have their turn.
+            # A failure of this call must not block the others.
             log.exception("call %s could not be recovered", item.request_id)
             await self._failures.failed(JOB, str(item.request_id), error)
             return False
@@ -151,7 +151,7 @@ class Recovery:
     async def _settle(self, item: Abandoned) -> bool:
         held = _as_held(item)
         asked = held.get(item.model) or self._catalogue.get(item.model) or _retired(item)
-        # What has no message, like a title, is logged by its request.
+        # A call without a message, like a title's, is logged by its request.
         logged = await self._log.read(item.message_id or item.request_id)
         unsettled = await self._settler.unsettled(item.message_id)
         if logged is None and unsettled.text:
@@ -209,8 +209,8 @@ class Recovery:
             text=text,
             answered=answered or (asked if text else None),
             usage=logged.usage if logged is not None else None,
-            # The process may have died between the provider's last word and the settling; without
-            # knowing, its prompt count is used and the text is counted.
+            # The process may have died between the end of the stream and the settling; in doubt, use
+            # the provider's prompt count and count the text.
             complete=False,
             started=True,
             error_code="process_lost",
@@ -219,7 +219,7 @@ class Recovery:
 
 
 def _as_held(item: Abandoned) -> dict[str, Model]:
-    """The models of the call, by id, at the weights and prices that it was reserved with."""
+    """The call's models, by id, at the weights and prices it was reserved with."""
     found: dict[str, Model] = {}
     for held in item.models or ():
         try:
@@ -227,7 +227,7 @@ def _as_held(item: Abandoned) -> dict[str, Model]:
                 held["id"], held["provider"], Decimal(held["weight"]), Price.from_dict(held)
             )
         except (KeyError, TypeError, AttributeError, ArithmeticError):
-            # Then it is settled as the catalogue has it now.
+            # Settle it as the catalogue has it now.
             log.exception("a model of call %s can't be read", item.request_id)
     return found
 
@@ -249,10 +249,10 @@ def _settled_at(model_id: str, provider: str, weight: Decimal, price: Price) -> 
 
 
 def _retired(item: Abandoned) -> Model:
-    """A model that left the catalogue between the call and now, and took its price along.
+    """A model that was removed from the catalogue after the call, together with its price.
 
-    Its tokens are booked and counted by the weight they were reserved with; the ledger says
-    `unknown` for the price, and the log asks for an operator.
+    Its tokens are booked at the weight they were reserved with; the ledger says `unknown` for the
+    price, and an error is logged for the operator.
     """
     log.error("call %s was to %s, which has no price any more", item.request_id, item.model)
     nothing = Decimal(0)

@@ -44,11 +44,11 @@ log = logging.getLogger(__name__)
 
 # Text is made visible this often; shorter is smoother and costs a round trip to Redis each time.
 FLUSH_SECONDS = 0.065
-# While no text comes, how often the log is asked whether it still has what was written.
+# While no text arrives, how often to check that the log still has what was written.
 LOOK_SECONDS = 1.0
-# However few tokens it is: what is stored is bounded.
+# Bounds the stored text, however few tokens it has.
 MAX_CHARS = 1_000_000
-# A timer of this process that fires later than this says that the process was held up.
+# A timer that fires later than this shows that the process was held up.
 LATE_SECONDS = 0.25
 SWITCHED_OFF = "switched_off"
 
@@ -88,7 +88,7 @@ class _Stop:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What there is of a reply that goes on."""
+    """The existing part of a continued reply."""
 
     text: str = ""
     thinking: str = ""
@@ -152,7 +152,7 @@ class RunningReply:
         return self.said.visible_from(offset)
 
     def stop(self, outcome: Outcome = "stopped", reason: str | None = None) -> None:
-        """Abort the upstream call now; what came so far is kept and settled."""
+        """Abort the upstream call now; the text so far is kept and settled."""
         if self._stop is not None or self._over:
             return
         self._stop = _Stop(outcome, reason)
@@ -161,8 +161,8 @@ class RunningReply:
         self._queue.put_nowait(self._stop)
 
     def apply_kill_switches(self, switches: EngagedScopes) -> None:
-        """Kill switches: no other model that they name is turned to, and the one that is asked now
-        is stopped if they say so."""
+        """Don't fall back to a model these kill switches name, and stop the current one if they say
+        so."""
         self._barred = switches.barred
         if switches.stopping & self._scopes(self._answering or self.admitted.models[0]):
             self.stop("stopped", SWITCHED_OFF)
@@ -218,7 +218,7 @@ class RunningReply:
                 message_id=self.message_id,
             )
         except Exception:
-            # The recovery books it from the log, as often as it takes.
+            # The recovery books it from the log, retrying as needed.
             log.exception("reply %s could not be settled", self.message_id)
             with suppress(DependencyError):
                 await settler.end_unbooked(self.message_id, produced.before + produced.text)
@@ -274,7 +274,7 @@ class RunningReply:
                 self._take_unread()
 
     def _take_unread(self) -> None:
-        """Text that came before the call was cut is counted, although it isn't shown."""
+        """Count text that arrived before the call was cut, although it isn't shown."""
         while not self._queue.empty():
             match self._queue.get_nowait():
                 case Text(text) | Thinking(text):
@@ -332,7 +332,7 @@ class RunningReply:
                 return ProviderError("overrun")
 
     def _deadline(self) -> float:
-        """When the wait is over, by the loop's clock, if nothing comes."""
+        """When the wait ends, by the loop's clock, if nothing arrives."""
         parts = self._parts
         if self.said.grew:
             silence = parts.token_gap_seconds
@@ -343,13 +343,13 @@ class RunningReply:
         return min(self._heard_at + silence, self._word_at + parts.thinking_seconds)
 
     def _what_was_missed(self) -> str:
-        """Of a wait that is over: any sign of life, or a word after signs of it."""
+        """What an expired wait was for: any sign of life, or the first word after one."""
         too_long = asyncio.get_running_loop().time() >= self._word_at + self._parts.thinking_seconds
         thinking = self._heard_at > self._word_at or self._thinks_in_silence()
         return "thinking_timeout" if too_long and thinking else "timeout"
 
     def _thinks_in_silence(self) -> bool:
-        """Whether no word may mean that it thinks: some providers send nothing until they have."""
+        """Whether silence may mean thinking: some providers send nothing until it is done."""
         return not self.said.grew and self._model_thinks()
 
     def _model_thinks(self) -> bool:
@@ -382,14 +382,14 @@ class RunningReply:
         return self.said.grew or self.thought.grew
 
     def _fitting(self, text: str) -> str:
-        """What of a text the grant has room for; thinking and saying share it."""
+        """The part of a text that fits the grant, which thinking and answer share."""
         fits = self._grant.take(text)
         self._beyond += text[len(fits) :]
         self._more.set()
         return fits
 
     def _end_thinking(self, now: float) -> None:
-        """It thought as long as its reader waited: since its last word, or since it was asked."""
+        """The thinking time is the reader's wait: since the last word, or since the call."""
         since = now - self._word_at
         if self._waited is None:
             self._waited = since
@@ -408,7 +408,7 @@ class RunningReply:
         return scopes_of(plan=self.admitted.plan, model=model.id, provider=model.provider)
 
     def _finished(self) -> Produced:
-        """The provider says that this is all. Nothing that could be read is no answer."""
+        """The result when the provider has finished. Without visible text there is no answer."""
         assert self._finish is not None
         usage = self._usage
         unseen = usage is not None and usage.completion_tokens > 0 and self._finish == LENGTH
@@ -428,14 +428,14 @@ class RunningReply:
         self._end_thinking(asyncio.get_running_loop().time())
         thought_seconds = self._thought_seconds
         if not thought_seconds and self._usage is not None and self._usage.thinking_tokens:
-            # The provider doesn't say when it thought, so it's the time until its first word.
+            # The provider doesn't say when it thought, so use the time until its first word.
             thought_seconds = self._waited or 0.0
         return Produced(
             outcome=end.outcome,
             text=self.said.fresh,
             answered=self._answering,
             usage=self._usage,
-            # One that was cut where its grant ended has reported no more than what came until then.
+            # A reply cut at the end of its grant has only reported usage until then.
             complete=self._finish is not None and not self._grant.spent,
             started=self._started,
             error_code=end.error_code,

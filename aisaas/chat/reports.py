@@ -1,8 +1,7 @@
-"""Whether what a provider reports can be true. What can't be is replaced by our own count.
+"""Whether a provider's report can be true. Impossible counts are replaced by our own.
 
-The bounds are what every honest provider keeps: no tokenizer needs more tokens than a text has bytes, and
-nothing is thought beyond what was granted. So a report within them is believed, whatever our own
-tokenizer says.
+Every honest provider stays within the bounds: no tokenizer needs more tokens than a text has bytes, and
+no thinking exceeds the grant. So a report within them is accepted, whatever our own tokenizer says.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ Issue = Literal[
     "prompt_missing", "prompt_excessive", "completion_missing", "completion_excessive", "unbookable"
 ]
 
-# What a provider may count around a completion: its beginning, its end, its role.
+# Tokens a provider may add to a completion: its start, its end, its role.
 FRAME_TOKENS = 64
-# Other vendors' tokenizers need up to thrice as many tokens; some send a system prompt of their own.
+# Other vendors' tokenizers need up to three times as many tokens; some add their own system prompt.
 PROMPT_FACTOR = 3
 PROMPT_EXTRA = 1000
 
@@ -30,13 +29,13 @@ def issues_of(
     thinking_granted: int,
     complete: bool,
 ) -> frozenset[Issue]:
-    """What can't be in a report.
+    """What is impossible in a report.
 
     Args:
-        received: all of the text that came, also what was beyond the grant.
+        received: all the text that arrived, including any beyond the grant.
         prompt_count: our own count of the prompt.
         thinking_granted: how many tokens the model may have thought before it answered.
-        complete: the provider was finished, so that its report has the whole completion.
+        complete: the provider finished, so its report covers the whole completion.
     """
     found: set[Issue] = set()
     if reported.prompt_tokens == 0 and (received or reported.completion_tokens):

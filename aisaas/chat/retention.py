@@ -1,4 +1,4 @@
-"""What users deleted, and what accounts left behind that are gone: messages first, then their
+"""What users deleted, and the remaining data of deleted accounts: messages first, then their
 conversations."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DUE: LiteralString = f"""
 KEEP = "retention_deleted_conversations_days"
 
 RULES = (
-    # The newest first: an answer goes before its question, so that no row takes others along.
+    # The newest first: an answer goes before its question, so that no delete cascades.
     Rule(
         "public.messages",
         f"""
@@ -43,5 +43,5 @@ RULES = (
     ),
 )
 
-# What of an account that is gone, `r`, has to go before its note.
+# Data of a deleted account, `r`, that must be deleted before its record.
 LEFT: LiteralString = "select from public.conversations c where c.user_id = r.user_id"

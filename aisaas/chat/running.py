@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 
 STOP_TOPIC = "stop-reply"
 RENEW_SECONDS = LEASE_SECONDS / 3
-# While the database is away; see recover.STEADY_SECONDS.
+# While the database is down; see recover.STEADY_SECONDS.
 RENEW_AGAIN_SECONDS = 0.5
-# Of the grace of a shutdown, the last moments are for settling what is cut: seconds, and at most this share.
+# The end of a shutdown's grace is for settling cut replies: this many seconds, at most this share.
 SETTLE_SECONDS = 2.0
 SETTLE_SHARE = 0.25
-# Also where less grace is given, there is time to settle.
+# The shortest shutdown, so that replies can settle even with less grace.
 LEAST_SECONDS = 3.0
 
 
@@ -41,11 +41,11 @@ class RunningReplies:
         self._quota = quota
         self._signals = signals
         self._replies: dict[UUID, RunningReply] = {}
-        # Reservations of calls that are no replies.
+        # Reservations of calls that aren't replies.
         self._leased: set[UUID] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._draining = draining
-        # Set as the shutdown begins.
+        # Set when the shutdown begins.
         self._ends_by: float | None = None
 
     @property
@@ -67,7 +67,7 @@ class RunningReplies:
         return reply
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run something that must outlive the tab which caused it; waited for at shutdown."""
+        """Run a task that must outlive the tab that caused it; a shutdown waits for it."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
@@ -75,7 +75,7 @@ class RunningReplies:
 
     @contextmanager
     def keep_lease(self, request_id: UUID) -> Generator[None]:
-        """Renew the lease of a call that is no reply for as long as the block takes."""
+        """Keep renewing the lease of a call that isn't a reply during the block."""
         self._leased.add(request_id)
         try:
             yield
@@ -90,11 +90,11 @@ class RunningReplies:
         return len(self._replies)
 
     def sessions(self) -> frozenset[UUID]:
-        """The sessions that the replies in this process were asked from."""
+        """The sessions that this process's replies belong to."""
         return frozenset(reply.admitted.session_id for reply in self._replies.values())
 
     def stop_of_session(self, session_id: UUID) -> None:
-        """Stop what a session that is over still has running here; what came is kept and paid."""
+        """Stop an ended session's replies here; their text so far is kept and charged."""
         for reply in list(self._replies.values()):
             if reply.admitted.session_id == session_id:
                 log.info("reply %s is stopped: its session is over", reply.message_id)
@@ -106,8 +106,8 @@ class RunningReplies:
         return not self._replies
 
     def apply_kill_switches(self, switches: EngagedScopes) -> None:
-        """Tell every reply here which kill switches are engaged; those that must end are settled
-        with what came so far."""
+        """Apply the engaged kill switches to every reply here; those that must end are settled with
+        their text so far."""
         for reply in list(self._replies.values()):
             reply.apply_kill_switches(switches)
 
@@ -120,7 +120,7 @@ class RunningReplies:
         await self._signals.send(STOP_TOPIC, str(message_id))
 
     async def listen_for_stops(self) -> None:
-        """Stops asked for in other processes. Runs until cancelled."""
+        """Apply stops requested in other processes. Runs until canceled."""
         async for subject in self._signals.receive(STOP_TOPIC):
             try:
                 reply = self._replies.get(UUID(subject))
@@ -139,7 +139,7 @@ class RunningReplies:
                 failed = False
             except DependencyError:
                 if not failed:
-                    # Settling goes on trying too; if another process takes one over, one books.
+                    # Settling keeps retrying too; if another process takes one over, only one books.
                     log.warning("leases are not renewed: the database does not answer")
                 failed = True
             except Exception:
@@ -185,6 +185,6 @@ class RunningReplies:
         self._tasks.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return
-        # A refusal is the caller's to show; only surprises are the log's.
+        # The caller shows a refusal; only surprises are logged.
         if not isinstance(error, Refusal):
             log.error("a task of a reply failed", exc_info=error)

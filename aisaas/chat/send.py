@@ -1,11 +1,11 @@
 """Sending a message, from the click to the last word: admit, start, follow, settle.
 
-    admit    every guard says yes, and the worst case is reserved      (guards.py)
+    admit    every guard passes, and the worst case is reserved        (guards.py)
     start    the question and an empty reply are stored; the reply runs (reply.py)
     follow   any tab reads it, from wherever it is                     (here)
     settle   text, ledger, outbox and reservation in one transaction   (settle.py)
 
-Then the conversation gets a title, through the same door (titles.py).
+Then the conversation gets a title, through the same guards (titles.py).
 """
 
 from __future__ import annotations
@@ -47,10 +47,9 @@ from aisaas.text_cleaning import is_blank
 
 log = logging.getLogger(__name__)
 
-# How long a follower of a reply that runs elsewhere waits between two looks at the database.
+# How often a follower of a reply in another process polls the database.
 ELSEWHERE_POLL_SECONDS = 0.5
-# A burst waits its turn here instead of in the pools behind, whose deadlines tell an outage from a
-# busy moment.
+# A burst queues here and not in the connection pools, whose deadlines would take it for an outage.
 ADMISSIONS_AT_ONCE = 16
 
 
@@ -94,7 +93,7 @@ class ChatParts:
     # The same that replies have.
     circuits: Circuits
     attempted: Callable[[Attempt], None]
-    # Those of some sessions that are over; see `Accounts.ended`.
+    # Returns those of the given sessions that have ended; see `Accounts.ended`.
     ended: Callable[[Collection[UUID]], AsyncGenerator[UUID]]
 
 
@@ -114,7 +113,7 @@ class Chat:
         )
         self._titles: dict[UUID, asyncio.Task[str | None]] = {}
         self._admissions = asyncio.Semaphore(ADMISSIONS_AT_ONCE)
-        # Named attempts under way, by the id of their reply.
+        # Named attempts in progress, by the id of their reply.
         self._sending: dict[UUID, asyncio.Task[Started]] = {}
 
     async def send(
@@ -162,7 +161,7 @@ class Chat:
     async def retry(
         self, principal: Principal, message_id: UUID, *, model: str | None = None
     ) -> Started:
-        """Answer the same question once more; the earlier reply stays, and stays paid for."""
+        """Answer the same question again; the earlier reply stays, and stays charged."""
         earlier = await self.message(principal, message_id)
         if earlier.role != "assistant" or earlier.reply_to is None:
             raise NotFound("That message can't be retried.")
@@ -180,8 +179,8 @@ class Chat:
         return await self._shielded(self._admit_or_count(call, _Names()))
 
     async def go_on(self, principal: Principal, message_id: UUID) -> Started:
-        """Let a reply that reached its limit go on in the same message: a call of its own, reserved and
-        paid for beside the first. A reply that runs already is what it returns.
+        """Continue a reply that reached its limit in the same message: a separate call, reserved and
+        charged in addition to the first. Returns the reply if it is running already.
 
         Raises:
             Refusal: nothing was consumed, and the reply is as it was.
@@ -226,7 +225,7 @@ class Chat:
     async def follow_thinking(
         self, principal: Principal, message_id: UUID, offset: int = 0
     ) -> AsyncIterator[Segment]:
-        """What its model thinks, in the same way."""
+        """As `follow`, for the model's thinking."""
         async for segment in self._follow(principal, message_id, offset, THOUGHT):
             yield segment
 
@@ -252,7 +251,7 @@ class Chat:
             yield Segment(offset, kind.stored(message)[offset:])
 
     async def text_from(self, principal: Principal, message_id: UUID, offset: int) -> Segment:
-        """What a tab missed: the text from `offset` as it stands now."""
+        """What a tab missed: the current text from `offset` on."""
         return await self._from(principal, message_id, offset, SAID)
 
     async def thinking_from(self, principal: Principal, message_id: UUID, offset: int) -> Segment:
@@ -286,7 +285,7 @@ class Chat:
         return message
 
     async def stop(self, principal: Principal, message_id: UUID) -> None:
-        """Stop a running reply; what came so far is kept and paid for."""
+        """Stop a running reply; the text so far is kept and charged."""
         message = await self.message(principal, message_id)
         if message.status != "streaming":
             return
@@ -329,14 +328,14 @@ class Chat:
         try:
             return await self._admit_or_count(call, names)
         except store.StoredMeanwhileError:
-            # It arrived at another process, too.
+            # It arrived at another process too.
             started = await self._started_before(call, names)
             if started is None:
                 raise Unavailable from None
             return started
 
     async def _started_before(self, call: ReplyRequest, names: _Names) -> Started | None:
-        """What an attempt of the same name has started. Only the user's own can be found."""
+        """What an attempt with the same name started. Only finds the user's own."""
         user_id = call.principal.user_id
         try:
             async with self._parts.user.as_user(user_id) as session:
@@ -362,7 +361,7 @@ class Chat:
                 return await self._admit_and_start(call, names, resumed)
         except Refusal as refusal:
             REFUSALS.labels(refusal.code).inc()
-            # The browser may name any model; what it made up is not kept.
+            # The browser may send any model name; unknown ones are not stored.
             asked = self._parts.context.catalogue.get(call.model_id)
             self._parts.refusals.record(
                 call.principal.user_id, refusal.code, asked.id if asked is not None else None
@@ -380,7 +379,7 @@ class Chat:
     async def _admit_in_turn(
         self, call: ReplyRequest, names: _Names, resumed: Started | None
     ) -> Started:
-        """Args: `resumed` is the reply that goes on; None for a new one."""
+        """Args: `resumed` is the reply to continue; None for a new one."""
         with ADMISSION_SECONDS.time(), span("chat.admit"):
             call, admitted = await admit(self._parts.context, call)
         try:
@@ -404,12 +403,12 @@ class Chat:
         return started
 
     async def _resume(self, call: ReplyRequest, resumed: Started) -> Started:
-        """Raises NotFound when the reply goes on already, or is another by now."""
+        """Raises NotFound when the reply was continued already, or has changed."""
         reply = resumed.reply
         if not await self._parts.settler.resume(call.principal.user_id, reply.id, reply.content):
             raise NotFound("That reply goes on already.")
         try:
-            # What its first call left there would be taken for what this one did.
+            # The first call's remaining entries would be taken for this one's.
             for log_id in (reply.id, thinking_id(reply.id)):
                 await self._parts.log.forget(log_id)
         except DependencyError:

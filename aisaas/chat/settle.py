@@ -48,19 +48,19 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = (0.1, 0.3, 1.0, 3.0, 5.0)
 # The column's bound.
 STORED_CHARS = 2_000_000
-# Counting more than this takes so long that other replies would wait for it.
+# Counting more than this would block other replies.
 COUNTED_AT_ONCE = 20_000
 CHARS_PER_TOKEN = 4
-# How a message is marked whose text isn't what came, or isn't there.
+# Marks a message whose text was altered, or could not be stored.
 ALTERED, UNSTORABLE = "text_altered", "unstorable"
-# A message that ended although its call isn't booked yet.
+# Marks a message that ended before its call was booked.
 UNBOOKED = "unbooked"
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderFailure:
-    """A model's provider failed in this call; another may have answered instead. `usage` is what it
-    reported of an attempt that is free."""
+    """A model's provider failed in this call; another may have answered instead. `usage` is its report
+    for this free attempt."""
 
     model: Model
     kind: str
@@ -69,7 +69,7 @@ class ProviderFailure:
 
 @dataclass(frozen=True, slots=True)
 class Produced:
-    """What came of a call. `answered` is None when no model sent anything."""
+    """The result of a call. `answered` is None when no model sent anything."""
 
     outcome: Outcome
     text: str
@@ -83,19 +83,19 @@ class Produced:
     failures: tuple[ProviderFailure, ...] = ()
     # Text beyond the grant, which isn't shown.
     beyond: str = ""
-    # What it thought: counted like text, and shown apart from it.
+    # Its thinking: counted like text, and shown separately.
     thinking: str = ""
     thinking_seconds: float | None = None
-    # Whether it may have thought without a word.
+    # Whether it may have thought without sending text.
     thinks: bool = False
     ending: Ending | None = None
-    # What there was of the reply before this call: stored with the rest, and paid for already.
+    # The reply before this call: stored with the rest, and charged already.
     before: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """`issues` are what of the provider's report was replaced."""
+    """`issues` are the replaced parts of the provider's report."""
 
     prompt_tokens: int
     cached_prompt_tokens: int
@@ -155,7 +155,7 @@ def counts(
         )
     completion, thought = count_tokens(came), 0
     if usage.thinking_tokens and not issues & {"completion_excessive"}:
-        # What it thought without a word is known from reports only.
+        # Hidden thinking is known only from reports.
         completion = max(completion, usage.completion_tokens)
         thought = min(usage.thinking_tokens, completion)
     return replace(prompt, completion_tokens=completion, thinking_tokens=thought)
@@ -173,7 +173,7 @@ def bills(
 
     Args:
         charged: what the user is charged, if the reservation covers it.
-        received_count: our own count of all the text that came.
+        received_count: our own count of all the text that arrived.
     """
     usage = produced.usage
     found = [
@@ -192,7 +192,7 @@ def bills(
     ]
     free = not charged.prompt_tokens and not charged.completion_tokens
     if not produced.started or (free and produced.answered is None):
-        # Each attempt there was has failed, and is among those above.
+        # Every attempt failed, and is among those above.
         return tuple(found)
     prompt, cached = charged.prompt_tokens, charged.cached_prompt_tokens
     completion = charged.completion_tokens
@@ -201,7 +201,7 @@ def bills(
     if produced.complete and not charged.issues & {"completion_missing", "completion_excessive"}:
         most = reported
     else:
-        # Of a reply that was cut, either may be more: what was reported by then, or what came.
+        # For a cut reply either may be larger: the usage reported by then, or the received text.
         most = max(reported, received_count)
     if usage is not None and charged.issues & {"prompt_excessive", "completion_excessive"}:
         reason = "report"
@@ -255,8 +255,8 @@ class Owed:
 
 @dataclass(frozen=True, slots=True)
 class Unsettled:
-    """Of a reply that isn't booked: tokens of its question, None when they are known already; the text
-    that was paid for before, and what is stored besides; what was thought before."""
+    """A reply that isn't booked: its question's tokens, None if already known; the text charged
+    before, and the other stored text; the earlier thinking."""
 
     question_tokens: int | None
     before: str
@@ -312,7 +312,7 @@ class Settler:
             max_tokens=admitted.max_tokens,
             metered_customer=admitted.metered_customer,
             history_cut=admitted.history_cut,
-            # What is continued ends with an instruction of ours.
+            # The prompt of a continuation ends with our own instruction.
             question_tokens=None if produced.before else admitted.prompt[-1].tokens,
         )
         attempt = 0
@@ -326,10 +326,10 @@ class Settler:
                 attempt += 1
 
     async def settle_once(self, owed: Owed, produced: Produced) -> bool:
-        """One try, in one transaction; it falls back to a plainer text, and to none.
+        """One try, in one transaction; it falls back to a simplified text, and to none.
 
         Raises:
-            DependencyError, TooSlow: it is not known to be done.
+            DependencyError, TooSlow: the outcome is unknown.
             Exception: not even the ledger's line could be written.
         """
         with span("reply.settle", purpose=owed.purpose, outcome=produced.outcome) as traced:
@@ -347,7 +347,7 @@ class Settler:
         said = await self._count(produced.text)
         thought = await self._count(produced.thinking) if produced.thinking else 0
         counted = said + thought
-        # The message has also what was paid for before.
+        # The message also has the text charged before.
         stored = said + (await self._count(produced.before) if produced.before else 0)
         received = counted + (await self._count(produced.beyond) if produced.beyond else 0)
 
@@ -355,7 +355,7 @@ class Settler:
             return counts(what, owed.prompt_count, lambda _: counted, max_tokens=owed.max_tokens)
 
         as_reported = counted_of(produced)
-        # What the provider reported may be what can't be booked.
+        # The provider's report may be the part that can't be booked.
         own = counted_of(replace(produced, usage=None))
         if produced.usage is not None:
             own = replace(own, issues=frozenset[Issue]({"unbookable"}))
@@ -416,7 +416,7 @@ class Settler:
                 return
 
     async def unsettled(self, message_id: UUID | None) -> Unsettled:
-        """Of a reply that another process began."""
+        """The state of a reply that another process began."""
         if message_id is None:
             return Unsettled(None, "", "")
         async with self._database.transaction() as session:
@@ -432,7 +432,7 @@ class Settler:
         )
 
     async def resume(self, user_id: UUID, message_id: UUID, text: str) -> bool:
-        """Let a reply that reached its limit stream again; False when it doesn't end with that any more.
+        """Let a reply that reached its limit stream again; False if that is no longer its ending.
 
         Args:
             text: the text so far, from the process that continues it.
@@ -520,7 +520,7 @@ class Settler:
 
 @dataclass(frozen=True, slots=True)
 class _Try:
-    """What is written in one try of settling a call."""
+    """What one try of settling a call writes."""
 
     produced: Produced
     tokens: Counts
@@ -531,7 +531,7 @@ class _Try:
 
 
 def _end_of(produced: Produced) -> tuple[Outcome, Ending]:
-    """What its reader sees: a reply that didn't go on, ends where it ended before."""
+    """What its reader sees: a continuation without output keeps the previous ending."""
     came = produced.text or produced.thinking
     if produced.before and not came and produced.outcome in {"failed", "interrupted"}:
         return "done", "limit"

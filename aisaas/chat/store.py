@@ -33,7 +33,7 @@ _LISTED: Keyset[Conversation, datetime, UUID] = Keyset(
 async def list_conversations(
     session: AsyncSession, user_id: UUID, *, before: Moment | None, limit: int
 ) -> Page[Conversation, datetime, UUID]:
-    """The most recently used first; those behind `before` when it is given."""
+    """The most recently used first; those after `before` if given."""
     query = (
         select(Conversation)
         .where(col(Conversation.user_id) == user_id, col(Conversation.deleted_at).is_(None))
@@ -51,7 +51,7 @@ async def list_conversations(
 async def find_conversation(
     session: AsyncSession, user_id: UUID, conversation_id: UUID
 ) -> Conversation | None:
-    """Theirs and not deleted. The user id is asked for besides row level security, not instead."""
+    """The user's own, not deleted. The user id check is in addition to row level security."""
     query = select(Conversation).where(
         col(Conversation.id) == conversation_id,
         col(Conversation.user_id) == user_id,
@@ -61,7 +61,7 @@ async def find_conversation(
 
 
 async def titles_of(session: AsyncSession, conversation_ids: Collection[UUID]) -> dict[UUID, str]:
-    """Of those of them that the user still has."""
+    """Titles of those conversations the user still has."""
     query = select(Conversation.id, Conversation.title).where(
         col(Conversation.id).in_(conversation_ids), col(Conversation.deleted_at).is_(None)
     )
@@ -165,7 +165,7 @@ _SAID: LiteralString = """
 def read_thread(
     user_id: UUID, conversation_id: UUID, question_id: UUID | None, *, limit: int
 ) -> PipelinedQuery[Thread | None]:
-    """The newest `limit` messages of their conversation; None when it isn't theirs, or deleted."""
+    """The newest `limit` messages of a conversation; None when it isn't the user's, or is deleted."""
     ids = {"id": conversation_id, "user_id": user_id, "question_id": question_id}
 
     def read(answers: Sequence[Sequence[Row]]) -> Thread | None:
@@ -180,7 +180,7 @@ def read_thread(
 def count_thread(
     user_id: UUID, conversation_id: UUID, question_id: UUID | None
 ) -> PipelinedQuery[int]:
-    """How many messages their conversation has, up to a question."""
+    """How many messages a conversation has, up to a question."""
     query: LiteralString = """
         select count(*) as messages from public.messages
         where conversation_id = %(id)s and user_id = %(user_id)s
@@ -199,7 +199,7 @@ async def find_message(session: AsyncSession, user_id: UUID, message_id: UUID) -
 
 
 class StoredMeanwhileError(Exception):
-    """Messages of these ids are there already: of two arrivals of a call, this is the second."""
+    """Messages with these ids exist already: the call arrived twice, and this is the second."""
 
 
 async def start_reply(
@@ -216,7 +216,7 @@ async def start_reply(
 ) -> tuple[Message, Message]:
     """The user's message and the empty reply, in one transaction under the user's identity.
 
-    `question` is None when an existing message is answered once more.
+    `question` is None when an existing message is answered again.
 
     Raises:
         StoredMeanwhileError: nothing was stored by this call.
@@ -314,8 +314,8 @@ class Ending:
 
 
 async def end_reply(session: AsyncSession, ending: Ending) -> None:
-    """Only a reply that is still streaming ends, or one that ended without being booked: the first
-    ending is the one that counts. What a continued reply used is added to what it had used before."""
+    """End a reply that is still streaming, or that ended without being booked: the first ending
+    counts. A continued reply's usage is added to its earlier usage."""
     await session.execute(
         text(
             """
@@ -372,7 +372,7 @@ async def find_orphans(
 
 
 async def end_orphan(session: AsyncSession, message_id: UUID) -> bool:
-    """False when it has ended meanwhile."""
+    """End an orphan; False when it has ended in the meantime."""
     row = await session.execute(
         text(
             "update public.messages"
@@ -387,7 +387,7 @@ async def end_orphan(session: AsyncSession, message_id: UUID) -> bool:
 async def end_unbooked(
     session: AsyncSession, message_id: UUID, content: str, *, token_count: int, error_code: str
 ) -> None:
-    """A reply whose money can't be booked ends for its readers; the money is booked later."""
+    """End a reply for its readers that can't be booked yet; it is booked later."""
     await session.execute(
         text(
             "update public.messages set content = :content, status = 'interrupted', ending = 'cut',"
@@ -398,7 +398,7 @@ async def end_unbooked(
 
 
 async def resume_reply(session: AsyncSession, user_id: UUID, message_id: UUID, length: int) -> bool:
-    """Only a reply that reached its limit with `length` characters streams again."""
+    """Let a reply stream again only if it reached its limit with `length` characters."""
     row = await session.execute(
         text(
             """
@@ -444,7 +444,7 @@ async def unsettled(session: AsyncSession, message_id: UUID) -> Unbooked | None:
 async def set_title(
     session: AsyncSession, conversation_id: UUID, title: str, *, instead_of: str
 ) -> bool:
-    """False when the user named it meanwhile: theirs stays."""
+    """Set a title; False when the user set one in the meantime, which stays."""
     row = await session.execute(
         text(
             "update public.conversations set title = :title"

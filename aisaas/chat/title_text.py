@@ -1,8 +1,8 @@
 """A title out of what a model answered, or out of a message's first words.
 
-Models think aloud, quote, label, mark up and explain. What is kept is one line of what can be seen.
+Models think aloud, quote, label, mark up and explain. Only one line of visible text is kept.
 Invariant: the result has no control, format or zero-width character, fits TITLE_CHARS, and is empty
-when nothing a person could read is left.
+without readable text.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import unicodedata
 from aisaas.text_cleaning import BLANKS, REPLACEMENT, clean, is_blank, is_hidden
 
 TITLE_CHARS = 80
-# More than this isn't an answer to the question for a title, and a line that long is none.
+# A longer answer isn't an answer to the title prompt, and a longer line isn't a title.
 READ_CHARS = 20_000
 LINE_CHARS = 400
 
 _REASONING_TAGS = "think|thinking|thought|thoughts|reasoning|reflection|analysis|scratchpad"
-# Until its end; without one, all that follows is reasoning.
+# Up to its closing tag; without one, all the rest is reasoning.
 _REASONING = re.compile(
     rf"<({_REASONING_TAGS})\b[^<>]{{0,100}}>.*?(?:</\1\s*>|\Z)"
     r"|◁think▷.*?(?:◁/think▷|\Z)"
@@ -60,7 +60,7 @@ def title_of(answer: str) -> str:
 
 
 def first_words(message: str, *, most: int = TITLE_CHARS // 2) -> str:
-    """How a message begins, whole words of it, or nothing."""
+    """A message's first whole words, or nothing."""
     line = _one_line(clean(message[:READ_CHARS]))
     return _cut(line, "…", most) if is_visible(line) else ""
 
@@ -73,7 +73,7 @@ def typed_title(typed: str) -> str:
 
 
 def is_visible(text: str) -> bool:
-    """Whether there is anything in it that says something to a reader."""
+    """Whether it has any readable character."""
     return any(
         unicodedata.category(char)[0] in "LNS" and char not in BLANKS and char != REPLACEMENT
         for char in text
@@ -106,7 +106,7 @@ def _unquoted(line: str) -> str:
 
 
 def _one_line(text: str, *, keep: str = "") -> str:
-    """Spaces for whatever separates; nothing for what can't be seen, but for what is in `keep`."""
+    """Replaces separators with spaces, and removes invisible characters except those in `keep`."""
     shown = (
         " " if char.isspace() or unicodedata.category(char) in {"Zl", "Zp"} else char
         for char in text

@@ -1,4 +1,4 @@
-"""A conversation's title: one single call through the same door as everything else."""
+"""A conversation's title: a single call through the same guards as any other."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _least_effort(model: Model) -> Effort | None:
 
 
 class _Answer:
-    """What comes of a title's call; all of it is logged as it comes."""
+    """The answer of a title's call; all of it is logged as it arrives."""
 
     def __init__(self, parts: TitleParts, admitted: Admitted, model: Model) -> None:
         self.model = model
@@ -153,7 +153,7 @@ class _Answer:
         return self.said.grew or self.thought.grew
 
     async def read(self) -> None:
-        """Until it is finished, cut, or what the grant allows.
+        """Read until it is finished, cut, or the grant is used up.
 
         Raises ProviderError, TimeoutError.
         """
@@ -191,7 +191,7 @@ class _Answer:
         await track.flush()
 
     async def _note(self) -> None:
-        """Keep who answers and its usage where the recovery finds it, should this process die."""
+        """Log the answering model and its usage, for the recovery in case this process dies."""
         try:
             await self._parts.log.note(
                 self._admitted.request_id, model=self.model.id, usage=self.usage
@@ -220,7 +220,7 @@ async def _complete(parts: TitleParts, admitted: Admitted) -> Produced:
     if error is None:
         parts.circuits.succeeded(model)
     else:
-        # One that answers, but takes longer than a title may, is in no trouble.
+        # A provider that answers, but too slowly for a title, is not in trouble.
         if error != "timeout" or not answer.came:
             parts.circuits.failed(model, error)
         PROVIDER_ERRORS.labels(model.provider, error).inc()

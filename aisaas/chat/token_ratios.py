@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 FRESH_SECONDS = 5.0
 # Before a model's first report.
 FIRST_RATIO = 1.5
-# Other vendors' tokenizers need up to three times as many tokens. Beyond, it is no honest count.
+# Other vendors' tokenizers need up to three times as many tokens; a higher count isn't honest.
 MOST, LEAST = 3.0, 0.25
 # How far a report below the highest ratio pulls it down, and any report the typical one.
 FORGET, SHARE = 0.05, 0.2
@@ -65,7 +65,7 @@ class TokenRatios:
         return self._read_at is None or time.monotonic() - self._read_at > FRESH_SECONDS
 
     async def learn(self, model: str, *, reported: int, counted: int) -> None:
-        """Note what a provider counted for a prompt that we counted, too."""
+        """Learn from a provider's count of a prompt that we counted too."""
         if reported <= 0 or counted <= 0:
             return
         ratio = reported / counted
@@ -90,8 +90,8 @@ class TokenRatios:
 def prompt_estimate(
     prompt: Prompt, models: Sequence[Model], ratios: Mapping[str, TokenRatio]
 ) -> int:
-    """What to reserve for a prompt, whichever of the models answers. Never less than the estimate that
-    is made without them, and no more than a window holds."""
+    """What to reserve for a prompt, for any of the models. Never less than the estimate made without
+    the ratios, and no more than a window holds."""
     return max(_estimate(prompt, model, ratios.get(model.id)) for model in models)
 
 

@@ -1,4 +1,4 @@
-"""What is kept of how models count: SQL."""
+"""The SQL of models' token ratios."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _READ: LiteralString = """
     select model, highest::float8 as highest, typical::float8 as typical, reports
     from private.token_ratios
     """
-# Up at once, and down by a share of the way.
+# Rises at once, and falls by a share of the difference.
 _LEARN: LiteralString = """
     insert into private.token_ratios as r (model, highest, typical, reports)
     values (%(model)s, %(ratio)s, %(ratio)s, 1)
@@ -34,8 +34,8 @@ _DISBELIEVE: LiteralString = """
 
 @dataclass(frozen=True, slots=True)
 class TokenRatio:
-    """A provider's tokens to one of ours, as a model's reports had them: the highest, which is
-    forgotten slowly, and the typical. `reports` are those that were learned from."""
+    """A provider's tokens per token of ours, from a model's reports: the highest, which decays slowly,
+    and the typical. `reports` is how many were learned from."""
 
     model: str
     highest: float

@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 
 
 def thinking_id(message_id: UUID) -> UUID:
-    """Under which what a reply thinks is logged, beside what it says."""
+    """The log id of a reply's thinking, beside that of its text."""
     return uuid5(message_id, "thinking")
 
 
 class Track:
-    """Everything before `text[:visible]` may be seen."""
+    """Followers may see `text[:visible]`."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Track:
     ) -> None:
         """Args:
         facts: the model that answers and its usage so far, for a log that lost them.
-        before: what there is already; followers may see it, and it is logged with what comes.
+        before: the existing text; followers may see it, and it is logged with the new text.
         """
         self.text = before
         self._before = len(before)
@@ -51,7 +51,7 @@ class Track:
 
     @property
     def fresh(self) -> str:
-        """What this call has added."""
+        """The text this call added."""
         return self.text[self._before :]
 
     @property
@@ -81,7 +81,7 @@ class Track:
             return
         if await self._write([LogEntry(self._logged, self.text[self._logged : end])], end):
             self._logged = end
-        # What is missing in the log goes there with the next flush that gets through.
+        # Text missing from the log is added by the next flush that succeeds.
         self._visible = end
         self._wake()
 
@@ -91,7 +91,7 @@ class Track:
             await self._write([], self._logged)
 
     def end(self) -> None:
-        """No more comes: its followers end."""
+        """No more text: end the followers."""
         self._over = True
         self._wake()
 
@@ -104,10 +104,10 @@ class Track:
             log.exception("log %s could not be closed", self._log_id)
 
     async def _write(self, entries: Sequence[LogEntry], end: int) -> bool:
-        """Add to the log; whether all of the text up to `end` is there now.
+        """Add to the log; returns whether it now has all of the text up to `end`.
 
-        Redis may have lost what was there: then everything that this process still has goes there
-        once more, and with it the facts beside it.
+        Redis may have lost earlier data: then this process writes all of its text again, with the
+        facts beside it.
         """
         try:
             if not await self._log.append(self._log_id, entries):
