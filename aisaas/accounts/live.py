@@ -287,7 +287,7 @@ class LiveSessions:
                 return
             user = await self._identity.get_user(access_token)
             if user.id != live.principal.user_id:
-                raise AuthError("bad_jwt", "the token is somebody else's")
+                raise AuthError("bad_jwt", "the token belongs to another user")
         except AuthError as error:
             log.info("session ended by the auth server: %s", error.code)
             async with self._database.transaction() as db:
@@ -323,7 +323,7 @@ class LiveSessions:
                 await store.drop_claim(db, session_id)
             raise
         if renewed.user.id != current.principal.user_id:
-            raise AuthError("bad_jwt", "the token is somebody else's")
+            raise AuthError("bad_jwt", "the token belongs to another user")
         async with self._database.transaction() as db:
             await store.store_tokens(
                 db,

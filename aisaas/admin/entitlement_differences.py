@@ -154,7 +154,7 @@ class Entitlements:
                     case NotFound():
                         pass  # The account was deleted in the meantime.
                     case DependencyError():
-                        raise Unavailable(f"Not everybody was compared: {outcome}.") from outcome
+                        raise Unavailable(f"Not all users were compared: {outcome}.") from outcome
                     case Exception():
                         # A failure of this user must not block the others.
                         unclear += 1
@@ -289,7 +289,7 @@ class Entitlements:
 
     def _asks(self) -> tuple[Payments, Subscriptions]:
         if self._payments is None or self._subscriptions is None:
-            raise Unavailable("Stripe isn't set up, so there is nobody to ask.")
+            raise Unavailable("Stripe isn't set up, so plans can't be compared.")
         return self._payments, self._subscriptions
 
 

@@ -133,7 +133,7 @@ class OutboxAdmin:
 
     async def _compare(self, parked: Sequence[OutboxEntry]) -> None:
         if parked and self._reconciliation is None:
-            raise Unavailable("Stripe isn't set up, so nobody can tell what it has counted.")
+            raise Unavailable("Stripe isn't set up, so we can't check what it has counted.")
         for customer, day in sorted({(row.customer, row.day) for row in parked}):
             assert self._reconciliation is not None
             compared = await self._reconciliation.compare(customer, day)

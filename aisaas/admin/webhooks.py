@@ -71,7 +71,7 @@ class WebhookEvents:
         """
         intent = Intent.of(actor, reason)
         if self._payments is None or self._events is None:
-            raise Unavailable("Stripe isn't set up, so there is nobody to ask for the event.")
+            raise Unavailable("Stripe isn't set up, so the event can't be fetched.")
         failure = "no failure was noted"
 
         async def witness(session: AsyncSession) -> None:
