@@ -61,8 +61,8 @@ class SpendingAlerts:
         self._delivery = AlertDelivery(service, sink, SPENDING, lambda due: _alert(due, page))
 
     async def look_once(self) -> int:
-        """Record the lines crossed since the last check, by any process; returns how many alerts
-        that made.
+        """Record the lines that all users' spending crossed since the last check; returns how many
+        alerts that made.
 
         Raises DependencyError without the database: the next check finds them.
         """

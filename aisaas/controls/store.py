@@ -187,7 +187,7 @@ async def added_models(session: AsyncSession) -> Sequence[AddedModel]:
 
 
 async def put_added_model(session: AsyncSession, row: AddedModel) -> None:
-    """Re-adds a model that was removed before."""
+    """Adds a model, or re-adds one that was removed before."""
     await session.execute(
         text(
             """

@@ -118,7 +118,7 @@ def handle_errors(
         with _event(handler):
             try:
                 return await handler(self, *args, **kwargs)
-            except Exception as error:  # noqa: BLE001 - the user is told, the log has the rest
+            except Exception as error:  # noqa: BLE001 - the user sees a message, the log has the rest
                 await show(self, _as_refusal(error, handler), kwargs.get("nonce"))
             return None
 
@@ -135,7 +135,7 @@ def handle_background_errors(
         with _event(handler):
             try:
                 return await handler(self, *args, **kwargs)
-            except Exception as error:  # noqa: BLE001 - the user is told, the log has the rest
+            except Exception as error:  # noqa: BLE001 - the user sees a message, the log has the rest
                 refusal = _as_refusal(error, handler)
                 async with self:
                     await show(self, refusal)
@@ -178,7 +178,7 @@ def handle_load_errors(
                 return rx.redirect(routes.login_for(self.router.url.path), replace=True)
             except Suspended:
                 return rx.redirect(routes.SUSPENDED, replace=True)
-            except Exception as error:  # noqa: BLE001 - the user is told, the log has the rest
+            except Exception as error:  # noqa: BLE001 - the user sees a message, the log has the rest
                 refusal = _as_refusal(error, handler)
                 await show(self, refusal, again=isinstance(refusal, PASSING))
             return None

@@ -44,7 +44,7 @@ async def _tick(books: Books) -> None:
     while True:
         try:
             books.run_due()
-        except Exception:  # noqa: BLE001  # logged; what is due stays due and is tried again
+        except Exception:  # noqa: BLE001  # logged; due work stays due and is retried
             log("what was due could not be done", failed=True)
         await asyncio.sleep(TICK_SECONDS)
 

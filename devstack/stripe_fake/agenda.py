@@ -12,7 +12,7 @@ DUE = "_due"
 
 
 def waiting(kind: str, act: Callable[[Books, Object, int], None]) -> Due:
-    """What happens by itself to objects of a kind, to each in its turn."""
+    """Scheduled work on objects of a kind, one after another."""
 
     def following(books: Books) -> int | None:
         (at,) = books.database.execute(

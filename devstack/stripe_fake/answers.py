@@ -1,9 +1,9 @@
-"""Checks answers and events against the SDK's own types, as `params` does with what comes in.
+"""Checks answers and events against the SDK's own types, as `params` does with requests.
 
 A difference is a bug of the fake, and the log names the field. Under test (PAYMENTS_STRICT) the call
 fails with 500 and changes nothing; elsewhere it is answered, because objects of an earlier version
-may lack what came later. In the SDK `Optional` means nullable or absent, and lists of values are open
-for those of tomorrow. Here an unknown value is wrong, as an unknown field is.
+may lack newer fields. In the SDK `Optional` means nullable or absent, and lists of values are open
+for future ones. Here an unknown value is wrong, as an unknown field is.
 """
 
 import ast
@@ -24,7 +24,7 @@ from devstack.serving import log
 
 # All that is answered for a deleted object; the SDK has no class of it.
 DELETED = frozenset({"id", "object", "deleted"})
-# A page of the v2 API doesn't say what it is.
+# A page of the v2 API doesn't name its type.
 V2_PAGE = "list"
 
 Check = Callable[[Any, str], Iterator[str]]
@@ -45,7 +45,7 @@ def check(answer: Mapping[str, Any], *, strict: bool) -> None:
 
 
 def _check_object(value: Any, path: str) -> Iterator[str]:
-    """One whose type is what it says of itself."""
+    """Check an object by the type that it declares."""
     if not isinstance(value, Mapping):
         yield _not(dict, value, path)
         return
@@ -64,7 +64,7 @@ def _check_object(value: Any, path: str) -> Iterator[str]:
 
 
 def _check_former(data: Mapping[str, Any], path: str) -> Iterator[str]:
-    """Fields as they were before an event; what was absent then is null."""
+    """Fields as they were before an event; fields absent then are null."""
     kind = _class_of(data["object"])
     former: Mapping[str, Any] = data.get("previous_attributes") or {}
     fields: Mapping[str, tuple[Check, bool]] = _fields(kind) if kind else {}
@@ -121,7 +121,7 @@ def _object(kind: Any) -> Check:
 
 @cache
 def _fields(kind: Any) -> Mapping[str, tuple[Check, bool]]:
-    """Name to check, and whether it has to be there. A list says what its objects are."""
+    """Name to check, and whether it has to be there. A list names its objects' type."""
     bare, of = get_origin(kind) or kind, get_args(kind)
     hints = get_type_hints(bare, localns=_imports_for_types(bare))
     fields = {
@@ -154,7 +154,7 @@ def _imports_for_types(kind: type) -> dict[str, Any]:
 
 
 def _guarded(module: types.ModuleType) -> ast.Module:
-    """What is below `if TYPE_CHECKING:`."""
+    """The code below `if TYPE_CHECKING:`."""
     tree = ast.parse(inspect.getsource(module))
     return ast.Module([node for node in tree.body if isinstance(node, ast.If)], [])
 

@@ -68,7 +68,7 @@ PAGES: tuple[Routes, ...] = (
     portal.routes,
     invoice.routes,
 )
-# What happens by itself as time passes.
+# Work that becomes due as time passes.
 DUE: tuple[Due, ...] = (
     meter_events.DUE,
     invoices.WAITING,

@@ -36,10 +36,10 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What happens by itself: when next, if at all, and how.
+    """Scheduled work: when it is next due, if at all, and how to run it.
 
-    `run(books, at)` does everything that is due at the instant, which has then to be due no more;
-    it has a transaction of its own, and `books.now()` is `at` meanwhile.
+    `run(books, at)` does everything due at that time, which must then no longer be due; it has its
+    own transaction, and `books.now()` is `at` meanwhile.
     """
 
     next: Callable[[Books], int | None]
@@ -47,7 +47,7 @@ class Due:
 
 
 class Books:
-    """The objects, the clock and what is to be told about them."""
+    """The objects, the clock and the events about them."""
 
     def __init__(self, path: Path, *, strict: bool = True) -> None:
         """`strict` refuses to emit what has not the types of the SDK."""
@@ -66,7 +66,7 @@ class Books:
         self.at_customer_deleted: list[Callable[[Books, Object], None]] = []
         # Whose doing an event is: the request's id and its idempotency key.
         self.request: tuple[str | None, str | None] = (None, None)
-        # The test clock by whose time things happen; None for the books' own.
+        # The test clock in effect; None for the books' own.
         self.clocked: str | None = None
         # Where this is served, for the addresses of pages.
         self.base_url = ""
@@ -93,7 +93,7 @@ class Books:
         return f"{prefix}_{''.join(secrets.choice(ID_CHARACTERS) for _ in range(ID_LENGTH))}"
 
     def add(self, obj: Object, event: str | None = None) -> Object:
-        """Keep a new object, and tell of it if an event is named."""
+        """Store a new object, and emit the event if one is named."""
         self.database.execute(
             "insert into objects (kind, id, body) values (?, ?, ?)",
             (obj["object"], obj["id"], json.dumps(obj)),
@@ -129,7 +129,7 @@ class Books:
         return found
 
     def all(self, kind: str, **equal: object) -> list[Object]:
-        """In the order in which they were added, those whose fields equal what is given."""
+        """The objects whose fields equal the given values, in the order they were added."""
         conditions = "".join(f" and {_field(name)} is ?" for name in equal)
         rows = self.database.execute(
             f"select body from objects where kind = ?{conditions} order by seq",  # noqa: S608
@@ -150,8 +150,8 @@ class Books:
     async def advance(self, seconds: int) -> None:
         """Let time pass, and do what falls due in it.
 
-        It passes at the machine's next whole second, for which this waits: what is stamped with a
-        second belongs clearly before or after.
+        It waits for the machine's next whole second, so that every timestamp is clearly before or
+        after.
         """
         wall, ahead = int(time.time()) + 1, self.clock.ahead + seconds
         with self.transaction():
@@ -161,7 +161,7 @@ class Books:
         self.run_due()
 
     def run_due(self) -> None:
-        """Do what is due by now, in the order in which it falls due, each at its own time."""
+        """Do everything due by now, in the order it falls due, each at its own time."""
         until = self.now()
         while upcoming := self._upcoming(until):
             at, due = upcoming
@@ -247,7 +247,7 @@ class Books:
 
 
 def shown(value: Any) -> Any:
-    """A value without what is the fake's own."""
+    """A value without the fake's private fields."""
     if isinstance(value, dict):
         pairs = cast("dict[str, Any]", value)
         return {name: shown(each) for name, each in pairs.items() if not name.startswith("_")}

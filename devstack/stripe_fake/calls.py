@@ -1,6 +1,7 @@
-"""A call's way from the wire and back: who, what, whether it was done already; then it is done.
+"""A call from request to response: checks the caller, the operation and whether it was done
+already; then does it.
 
-Invariant: nothing is awaited between the begin and the end of what is done.
+Invariant: nothing is awaited between the start and the end of an operation.
 """
 
 import asyncio

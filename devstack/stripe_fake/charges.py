@@ -1,4 +1,4 @@
-"""Charges of cards, what is given back, and what a customer disputes."""
+"""Card charges, refunds and disputes."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ from devstack.stripe_fake.errors import PaymentsError, missing_param, missing_re
 from devstack.stripe_fake.operations import Call, Operation, listing, only, retrieving
 
 KIND = "charge"
-# What a charge tells of its card.
+# The card fields that a charge shows.
 CARD = (
     *("brand", "checks", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4"),
     *("regulated_status", "wallet"),
@@ -67,7 +67,7 @@ def charge(books: Books, invoice: Object, method: Object, amount: int) -> bool:
 
 
 def refund(call: Call) -> Object:
-    """All that is left of a charge, or a part of it."""
+    """Refunds the rest of a charge, or a part of it."""
     params, books = only(call, "amount", "charge", "payment_intent"), call.books
     charged = _charged(call)
     left = charged["amount_captured"] - charged["amount_refunded"]

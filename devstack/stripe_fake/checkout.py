@@ -150,7 +150,7 @@ def complete(
     *,
     authenticated: bool = False,
 ) -> Literal["complete", "action"]:
-    """Begin the subscription with this card. Told of in Stripe's order, the session last.
+    """Begin the subscription with this card. Emits events in Stripe's order, the session's last.
 
     `action`: nothing was done yet; the card's owner has to authenticate, and then it is called again
     with `authenticated`. Raises `CardDeclined`, and `PaymentsError` if the session has expired.
@@ -288,7 +288,7 @@ def _said(value: Any) -> bool:
 
 
 def _asked(prices: Sequence[Object], items: Sequence[Object]) -> int:
-    """What is to be paid at once, in cents."""
+    """The amount due immediately, in cents."""
     return sum(
         invoice_lines.costs(price, item["quantity"])
         for price, item in zip(prices, items, strict=True)

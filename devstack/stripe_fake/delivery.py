@@ -56,7 +56,7 @@ class Deliverer:
         self.unreliability = Unreliability()
         self._books = books
         self._something = asyncio.Event()
-        # What is on its way, by endpoint.
+        # Deliveries in progress, by endpoint.
         self._working: dict[str, asyncio.Task[list[bool]]] = {}
         # Loopback only, so never through a proxy of the environment.
         self._http = httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False)
@@ -66,7 +66,7 @@ class Deliverer:
         self._something.set()
 
     async def run(self) -> None:
-        """Deliver what is due for as long as this is not cancelled."""
+        """Deliver due events until cancelled."""
         try:
             while True:
                 self._something.clear()
@@ -101,7 +101,7 @@ class Deliverer:
             if self.unreliability.shuffle:
                 return await self._in_any_order(deliveries)
             return await self._in_order(endpoint, deliveries)
-        except Exception:  # noqa: BLE001  # logged; what is undelivered stays so and is tried again
+        except Exception:  # noqa: BLE001  # logged; undelivered events are retried
             log("events could not be delivered", failed=True)
             await asyncio.sleep(BACKOFF_SECONDS[0])
             return []
@@ -192,7 +192,7 @@ class Deliverer:
         )
 
     async def _wait(self) -> None:
-        """Until something new is there, or something falls due."""
+        """Wait until an event is new or due."""
         rows = self._books.database.execute(
             "select endpoint, min(due) from deliveries where not delivered group by endpoint"
         )

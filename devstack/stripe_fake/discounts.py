@@ -1,7 +1,7 @@
-"""Coupons and promotion codes, and what they take off an invoice.
+"""Coupons and promotion codes, and the discounts they give on an invoice.
 
-A coupon for once is used up by the first invoice that is finalised with something taken off. Parts of a
-period count like anything else: what a switch credits is discounted as what it charges is.
+A `once` coupon is used up by the first finalised invoice that it discounts. Prorations count like
+other lines: a switch's credits are discounted like its charges.
 """
 
 import secrets
@@ -108,7 +108,7 @@ def create_code(call: Call) -> Object:
 
 
 def named(books: Books, code: str) -> Object | None:
-    """An active code by what people type, in any case."""
+    """An active code by its text, ignoring case."""
     active = books.all("promotion_code", active=True)
     return next((each for each in active if each["code"].lower() == code.lower()), None)
 
@@ -153,7 +153,7 @@ def coupon_of(books: Books, promotion: Object) -> Object:
 
 
 def _give(books: Books, customer: str, coupon: Object, promotion: Object | None) -> Object:
-    """A discount for a customer's subscription, made of a coupon that is used once more."""
+    """A discount for a customer's subscription; counts one more use of the coupon."""
     for used in filter(None, (coupon, promotion)):
         books.save(used | {"times_redeemed": used["times_redeemed"] + 1})
     discount: Object = {
@@ -173,7 +173,7 @@ def _give(books: Books, customer: str, coupon: Object, promotion: Object | None)
 
 
 def amounts(books: Books, invoice: Object, subtotal: int) -> list[Object]:
-    """What each discount takes off an invoice, the next one from what is left."""
+    """What each discount takes off an invoice; each applies to the remainder."""
     left, found = max(subtotal, 0), list[Object]()
     for given in invoice["discounts"]:
         discount = books.need(KIND, given)
@@ -193,7 +193,7 @@ def taken(coupon: Object, subtotal: int) -> int:
 
 
 def use_up(books: Books, invoice: Object) -> None:
-    """Those for once, of which this invoice has had something, end with it."""
+    """End the `once` discounts that this invoice has used."""
     used: list[str] = []
     for each in invoice["total_discount_amounts"]:
         discount = books.need(KIND, each["discount"])

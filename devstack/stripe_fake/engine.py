@@ -85,7 +85,7 @@ def subscribe(
 
 
 def cancel_now(books: Books, subscription: Object) -> None:
-    """End it, and bill what was used so far. Raises `PaymentsError` if it has ended already."""
+    """End it, and bill the usage so far. Raises `PaymentsError` if it has ended already."""
     refuse_ended(subscription)
     incomplete = subscription["status"] == "incomplete"
     invoices.stop(books, subscription["id"], "open")
@@ -200,7 +200,7 @@ def _renew(books: Books, subscription: Object) -> None:
 
 
 def _end(books: Books, subscription: Object) -> None:
-    """Cancel it now, with an invoice for what isn't billed yet, if there is anything to bill."""
+    """Cancel it now, with an invoice for unbilled usage, if any."""
     start, _ = standing.period(subscription)
     now, invoice = books.now(), None
     parts = _parts(books, subscription, now, None)
@@ -231,7 +231,7 @@ def _following(subscription: Object, end: int) -> int:
 
 
 def _act(books: Books, subscription: Object, at: int) -> None:
-    """The first of what is due; for the rest it is looked at again."""
+    """Do the first due step; the rest follow in later runs."""
     if subscription["status"] == "incomplete":
         _expire(books, subscription)
         return

@@ -1,4 +1,4 @@
-"""What is refused, in the shape in which Stripe refuses it."""
+"""Errors in the format of Stripe's."""
 
 from http import HTTPStatus
 from typing import Any

@@ -23,7 +23,7 @@ def list_all(call: Call) -> Object:
 
 
 def payload(books: Books, event: Object) -> str:
-    """What is delivered: a snapshot whole, a thin event without its data."""
+    """The delivered body: a snapshot in full, a thin event without its data."""
     if event["object"] == SNAPSHOT:
         return json.dumps(shown(_told(books, event)), indent=2)
     return json.dumps({name: value for name, value in event.items() if name != "data"})

@@ -22,7 +22,7 @@ KINDS = {
     "promo": "promotion_code",
     "sub": "subscription",
 }
-# What is left out unless asked for, by kind and field, and how it is found.
+# Fields left out unless requested, by kind and name, and how to look them up.
 INCLUDABLE: dict[tuple[str, str], Callable[[Books, Object], Any]] = {}
 
 

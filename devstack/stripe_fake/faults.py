@@ -1,4 +1,4 @@
-"""What goes wrong between the product and Stripe, made to happen on demand.
+"""Faults between the product and Stripe, triggered on demand.
 
 Invariant: a fault strikes before anything is done, or after it is done and written down; never
 halfway.

@@ -1,7 +1,7 @@
-"""Test clocks: a time of its own for a few customers and for everything that is theirs.
+"""Test clocks: a separate time for a few customers and all their objects.
 
-Invariant: what belongs to a clock happens at the clock's frozen time, and nothing of it becomes due by
-any other clock; `books.clocked` says which one counts. While a clock advances, nothing of it changes.
+Invariant: a clock's objects act at its frozen time, and never become due by another clock;
+`books.clocked` says which one applies. While a clock advances, its objects can't be changed.
 """
 
 from collections.abc import Generator
@@ -96,7 +96,7 @@ def delete(call: Call) -> Object:
 
 
 def of_call(call: Call) -> Object | None:
-    """The clock that counts for a call, by what it is about."""
+    """The clock that applies to a call, by its parameters or path."""
     if given := call.params.get("test_clock"):
         return call.books.get(KIND, given)
     named = [call.params.get(name) for name in NAMES]
@@ -108,7 +108,7 @@ def of_call(call: Call) -> Object | None:
 
 @contextmanager
 def at_its_time(call: Call, *, changes: bool) -> Generator[None]:
-    """What is done inside happens at the time of the clock that counts for the call."""
+    """The block runs at the time of the clock that applies to the call."""
     clock, books = of_call(call), call.books
     if clock is None:
         yield

@@ -1,6 +1,6 @@
-"""Keys that make a call repeatable: the first answer is kept, and given again.
+"""Keys that make a call repeatable: the first answer is stored and returned again.
 
-Invariant: the answer is stored in the transaction whose effect it tells of.
+Invariant: the answer is stored in the same transaction as the call's effect.
 """
 
 import json

@@ -73,7 +73,7 @@ def void(call: Call) -> Object:
 
 
 def create_preview(call: Call) -> Object:
-    """The next invoice of a subscription: its next base price, and what was used so far."""
+    """The next invoice of a subscription: its next base price, and the usage so far."""
     given = only(call, "subscription").get("subscription")
     if not given:
         raise missing_param("subscription")

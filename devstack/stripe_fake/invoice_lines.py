@@ -36,7 +36,7 @@ class Charge:
 
 
 def rounded(amount: Fraction) -> int:
-    """Half a cent counts as a whole one, in both directions: what is undone costs what it cost."""
+    """Rounds half a cent up, in both directions, so that a reversal equals the original."""
     whole = int(abs(amount) + HALF)
     return whole if amount >= 0 else -whole
 

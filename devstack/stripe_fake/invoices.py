@@ -1,7 +1,7 @@
-"""An invoice's life: drafted, finalised, paid or tried again, voided.
+"""An invoice's life: drafted, finalised, paid or retried, voided.
 
-Invariant: a draft's lines follow its parts and the usage until it is finalised; from then on nothing of
-it changes but how it was paid. A number is given once, when it is finalised, and without gaps.
+Invariant: a draft's lines follow its parts and the usage until it is finalised; after that only its
+payment changes. Its number is assigned when it is finalised, without gaps.
 """
 
 from typing import Literal
@@ -30,7 +30,7 @@ def draft(
     parts: list[Part],
     period: tuple[int, int],
 ) -> Object:
-    """A new one, kept and not told of yet: see `announce`. `reason` as in Stripe's list."""
+    """A new one, stored but without an event yet: see `announce`. `reason` as in Stripe's list."""
     invoice = sketch(books, subscription, reason, parts, period)
     finalizes = books.now() + DRAFT_SECONDS
     invoice |= {"automatically_finalizes_at": finalizes, DUE: finalizes}
@@ -48,7 +48,7 @@ def sketch(
     parts: list[Part],
     period: tuple[int, int],
 ) -> Object:
-    """What an invoice would be now: one that is kept nowhere."""
+    """The invoice as it would be now, without storing it."""
     customer = books.need("customer", subscription["customer"])
     invoice: Object = {
         "id": books.new_id("in"),
@@ -137,9 +137,9 @@ def pay(
     *,
     authenticated: bool = False,
 ) -> Outcome:
-    """Charge what is due, now; by default the method of the subscription, or else the customer's.
+    """Charge the amount due now; by default with the subscription's method, or else the customer's.
 
-    `action`: its owner has to authenticate first, and is asked again with `authenticated`.
+    `action`: the card's owner has to authenticate first; then call again with `authenticated`.
     """
     if invoice["status"] == "draft":
         finalize(books, invoice)
@@ -162,7 +162,7 @@ def pay(
 
 
 def collect(books: Books, invoice: Object) -> Outcome:
-    """A try by itself: what fails is tried again, and given up in the end."""
+    """An automatic attempt: a failure is retried, and finally given up."""
     if invoice["status"] == "draft":
         finalize(books, invoice)
     outcome = pay(books, invoice)
@@ -193,7 +193,7 @@ def void(books: Books, invoice: Object) -> None:
 
 
 def stop(books: Books, subscription: str, *statuses: str) -> None:
-    """Nothing more happens by itself to its invoices of a status."""
+    """Stop automatic collection of its invoices of a status."""
     for status in statuses:
         for invoice in books.all(KIND, _subscription=subscription, status=status):
             idle = {"auto_advance": False, "next_payment_attempt": None, DUE: None}
@@ -249,7 +249,7 @@ def _work_out(books: Books, invoice: Object) -> Object:
 
 
 def _settle(books: Books, invoice: Object) -> str:
-    """Write to the customer's account what it changes there; the number for the invoice."""
+    """Book its changes to the customer's balance; returns the invoice's number."""
     customer = books.need("customer", invoice["customer"])
     ending = min(invoice["total"] + invoice["starting_balance"], 0)
     invoice["ending_balance"] = ending

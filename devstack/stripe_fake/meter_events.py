@@ -124,7 +124,7 @@ def note_problem(books: Books, meter: str, code: str, identifier: str) -> None:
 
 
 def report_problems(books: Books, at: int) -> int:
-    """Tell of what was noted until `at`, in an event for each meter; how many those are."""
+    """Report the problems recorded until `at`, in one event per meter; returns how many events."""
     noted = [problem for problem in books.all(PROBLEM) if problem["created"] <= at]
     for meter in sorted({problem["meter"] for problem in noted}):
         _report(books, meter, [problem for problem in noted if problem["meter"] == meter], at)

@@ -1,4 +1,4 @@
-"""Meters, and what was used by each customer as they have counted it."""
+"""Meters, and each customer's usage as counted by them."""
 
 from stripe.params.billing._meter_create_params import MeterCreateParams
 from stripe.params.billing._meter_deactivate_params import MeterDeactivateParams
@@ -68,7 +68,7 @@ def _switched(call: Call, status: str, deactivated_at: int | None, event: str) -
 
 
 def list_summaries(call: Call) -> Object:
-    """What was used between two instants of the machine, as the events were stamped."""
+    """Usage between two points in machine time, by the events' timestamps."""
     params = only(call, "customer", "start_time", "end_time", *PAGING)
     meter, start, end = call.path["id"], params["start_time"], params["end_time"]
     call.books.need(KIND, meter)

@@ -1,4 +1,4 @@
-"""What an operation of the API is: where it is reached, what it takes, and who does it."""
+"""An operation of the API: its path, its parameters and its handler."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,8 +29,8 @@ Handler = Callable[[Call], Object]
 class Operation:
     """`params` is a TypedDict of the SDK, `path` as in its source.
 
-    `handler` runs inside a transaction, and what it raises undoes it. Of the calls with the same
-    `lane` only one is admitted at a time, and the others are refused with 429.
+    `handler` runs inside a transaction, and an exception rolls it back. Only one call per `lane` is
+    admitted at a time; the others are refused with 429.
     """
 
     method: str
@@ -62,7 +62,7 @@ def listing(path: str, params: Any, kind: str, *fields: str) -> Operation:
 
 
 def page(call: Call, found: Sequence[Object], url: str) -> Object:
-    """One page of what was found, newest first, by `limit` and `starting_after`.
+    """One page of the results, newest first, by `limit` and `starting_after`.
 
     `found` is in the order of creation, as `Books.all` gives it.
     """
@@ -100,7 +100,7 @@ def merged_metadata(
 
 
 def change(call: Call, obj: Object, values: Mapping[str, Any], event: str | None = None) -> Object:
-    """Put `values` into a stored object, and tell of it if that changes anything."""
+    """Put `values` into a stored object, and emit an event if that changes anything."""
     previous = {name: obj.get(name) for name, value in values.items() if obj.get(name) != value}
     obj |= values
     call.books.save(obj)
@@ -116,7 +116,8 @@ def only(call: Call, *names: str) -> Mapping[str, Any]:
 
 
 def check_known(given: Mapping[str, Any], names: Collection[str], param: str = "") -> None:
-    """Stripe takes more than the product needs; what is not done here must not look as if it were."""
+    """Stripe accepts more than the product needs; refuse parameters that aren't implemented
+    here."""
     for name in given:
         if name not in names:
             raise not_done(f"{param}[{name}]" if param else name)

@@ -35,7 +35,7 @@ BEHAVIOURS: Mapping[str, Behaviour] = {
     "4000000000000341": "fails_when_charged",
     "4000000000009995": "insufficient_funds",
     "4000000000000002": "generic_decline",
-    # Once it was authenticated, it can be charged while its owner is away.
+    # Once authenticated, it can be charged off-session.
     "4000002500003155": "authenticate_once",
     "4000002760003184": "authenticate_always",
 }

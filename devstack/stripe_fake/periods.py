@@ -26,7 +26,7 @@ def boundary(anchor: int, steps: int, interval: str, count: int) -> int:
 
 def next_boundary(anchor: int, after: int, interval: str, count: int) -> int:
     """The first boundary later than `after`."""
-    # No interval is longer than this, so the estimate is never beyond what is looked for.
+    # No interval is longer than this, so the estimate never overshoots the boundary.
     longest = 366 * DAY if interval in MONTHS else SECONDS[interval]
     steps = (after - anchor) // (longest * count)
     while (at := boundary(anchor, steps, interval, count)) <= after:

@@ -1,7 +1,7 @@
-"""The billing portal as the API has it: what it offers, and a session of it for a customer.
+"""The billing portal in the API: its configurations, and sessions for a customer.
 
-Invariant: of all configurations exactly one is the default, the first that was made. The pages are
-served elsewhere; `configuration_of` says what they may offer.
+Invariant: exactly one configuration is the default, the first one created. The pages are served
+elsewhere; `configuration_of` says what they may offer.
 """
 
 from typing import Any, cast
@@ -147,7 +147,7 @@ def _changes(call: Call, former: Object) -> Object:
 
 
 def _laid_over(former: Any, given: Any) -> Any:
-    """What was there, with what is given put in its place, part by part."""
+    """The former value, with the given values merged in recursively."""
     if not isinstance(former, dict) or not isinstance(given, dict):
         # An empty text unsets a list.
         return [] if isinstance(former, list) and given is None else given

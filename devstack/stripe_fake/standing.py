@@ -28,13 +28,13 @@ def period(subscription: Object) -> tuple[int, int]:
 
 def save(books: Books, subscription: Object) -> None:
     look = _next_look(subscription)
-    # What should have been looked at before is looked at now: time doesn't go back.
+    # Overdue checks run now: time doesn't go back.
     subscription[DUE] = None if look is None else max(look, books.now())
     books.save(subscription)
 
 
 def change(books: Books, subscription: Object, values: Mapping[str, Any]) -> None:
-    """Change a subscription and tell of it, if anything shown has changed."""
+    """Change a subscription and emit an event, if anything visible has changed."""
     previous = {
         name: subscription.get(name)
         for name, value in values.items()

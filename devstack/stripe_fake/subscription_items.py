@@ -57,7 +57,7 @@ def new(
     quantity: int | None,
     period: tuple[int, int],
 ) -> Object:
-    """From now on: usage before it was there is not its own."""
+    """A new item from now on: earlier usage doesn't belong to it."""
     return {
         "id": books.new_id("si"),
         "object": "subscription_item",
@@ -131,7 +131,7 @@ def in_advance(items: Sequence[Object], period: tuple[int, int], *, trial: bool)
 
 
 def in_arrears(items: Sequence[Object], until: int, *, free: bool) -> list[Part]:
-    """What was used in the current period, up to an instant."""
+    """Usage in the current period, up to a point in time."""
     return [
         {
             "kind": "metered",

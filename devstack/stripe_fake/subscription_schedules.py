@@ -1,10 +1,11 @@
-"""Schedules: a subscription that is going to be made of something else when its period ends.
+"""Schedules: a subscription whose items change when its period ends.
 
-As much of them as this product uses: made from a subscription, a second phase that begins with a period,
-released at the end or before. While one is attached, the subscription's own end can't be set.
+Covers what this product uses: created from a subscription, a second phase that begins with a
+period, released at the end or before. While one is attached, the subscription's own end can't be
+set.
 
-Invariant: a boundary between phases is a boundary between periods, so what was used is billed by the
-items that it was used under, on the invoice on which the next ones are paid in advance.
+Invariant: a boundary between phases is a boundary between periods, so usage is billed by the items
+in effect at the time, on the invoice that bills the next items in advance.
 """
 
 from collections.abc import Mapping, Sequence
@@ -150,7 +151,7 @@ def begin_period(books: Books, subscription: Object, at: int) -> Object:
 
 
 def end(books: Books, subscription: Object) -> None:
-    """The subscription has ended, and what was to come of it."""
+    """The subscription has ended: cancel its schedule, too."""
     if subscription["schedule"]:
         schedule = books.need(KIND, subscription["schedule"])
         schedule |= {"status": "canceled", "canceled_at": books.now()}

@@ -111,7 +111,7 @@ def cancel(call: Call) -> Object:
 
 
 def list_all(call: Call) -> Object:
-    """Those that have not ended; of a status, or `all` of them, if it is asked for."""
+    """Subscriptions that have not ended; or those of a status, or `all`, on request."""
     params = only(call, "customer", "status", "test_clock", *PAGING)
     books, status = call.books, params.get("status")
     # What belongs to a test clock is only listed for it, or for its customer.
@@ -137,7 +137,7 @@ def migrate(call: Call) -> Object:
 
 
 def mode_of(params: Mapping[str, Any]) -> str:
-    """The billing mode that a call asks for; flexible by itself."""
+    """The billing mode that a call asks for; flexible by default."""
     given: Object | None = params.get("billing_mode")
     return given["type"] if given else "flexible"
 

@@ -1,11 +1,11 @@
-"""Changing what a subscription is made of, in the middle of a period.
+"""Changing a subscription's items in the middle of a period.
 
-What was paid for a licensed price and is not used up is credited, and what the new one costs for the
-rest of the period is charged, by the second. Usage is never prorated. Where a metered item gets another
-price, flexible billing bills what was used until then at the former one, and begins its tiers again;
-classic billing never bills that. A metered item that is taken out is billed up to then, but in flexible
-billing not with `proration_behavior=none`. By the time of usage; Stripe doesn't say whether it goes by
-that or by when it was told.
+The unused part of a licensed price is credited, and the new one is charged for the rest of the
+period, by the second. Usage is never prorated. Where a metered item gets another price, flexible
+billing bills the usage until then at the former one, and restarts its tiers; classic billing never
+bills that. A metered item that is taken out is billed up to then, but in flexible billing not with
+`proration_behavior=none`. This uses the time of usage; Stripe doesn't say whether that or the time
+of the report counts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -96,7 +96,7 @@ def _changed(
 def _used(
     before: Sequence[Object], after: Sequence[Object], now: int, *, flexible: bool, proration: str
 ) -> list[Part]:
-    """Usage of metered items that are no more, or no more at their price."""
+    """Usage of metered items that were removed or got another price."""
     kept = {item["id"]: item["price"]["id"] for item in after if items_of.metered(item["price"])}
     billed: list[Object] = []
     for item in before:

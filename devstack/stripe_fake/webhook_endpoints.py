@@ -1,6 +1,6 @@
-"""Where events are delivered: endpoints made through the API, and those preset at the start.
+"""Where events are delivered: endpoints created through the API, and those preset at the start.
 
-A preset one for thin events stands in for what is an event destination at Stripe.
+A preset one for thin events represents an event destination at Stripe.
 """
 
 from urllib.parse import urlsplit
@@ -39,7 +39,7 @@ def list_all(call: Call) -> Object:
 
 
 def preset(books: Books, config: Config) -> None:
-    """Make the endpoints of the configuration what it says, whatever they were before."""
+    """Reset the configured endpoints to the configuration."""
     wanted = (
         (PRESET, config.webhook_url, config.webhook_secret, False),
         (PRESET_THIN, config.thin_webhook_url, config.thin_webhook_secret, True),

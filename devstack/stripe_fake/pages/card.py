@@ -44,7 +44,7 @@ class Card:
 
 
 def read(fields: Fields) -> Card | dict[str, str]:
-    """The card that was typed in; or what is wrong, by field."""
+    """The card that was typed in, or the errors by field."""
     number = re.sub(r"[\s-]", "", fields.get("number", ""))
     cvc, name = fields.get("cvc", ""), fields.get("name", "")
     expires = EXPIRES.fullmatch(fields.get("expires", ""))
@@ -77,7 +77,7 @@ def method_of(books: Books, card: Card, email: str | None = None) -> Object:
 
 
 def on_file(books: Books, customer: Object) -> Object | None:
-    """What is charged next: the card of what runs, else the customer's."""
+    """The card charged next: the running subscription's, else the customer's."""
     chosen: list[str | None] = [
         each["default_payment_method"] for each in _running(books, customer)
     ]

@@ -1,4 +1,4 @@
-"""Checkout: what is bought, a card for it, and the way back.
+"""Checkout: the purchase, the card, and the way back.
 
 Invariant: a session is completed once, however often its form is sent; a card that is refused leaves
 it open.

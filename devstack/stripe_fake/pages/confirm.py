@@ -15,7 +15,7 @@ def question(what: str, action: str, *, leads_to: tuple[str, ...] = ()) -> Respo
 
 
 def confirmed(fields: Fields) -> bool:
-    """Whether it was; raises `PaymentsError` if neither was said."""
+    """Whether the action was confirmed; raises `PaymentsError` without a decision."""
     decision = fields.get("decision")
     if decision not in ("complete", "fail"):
         raise PaymentsError("Say whether the payment is confirmed or not.")

@@ -17,7 +17,7 @@ from devstack.stripe_fake.pages import words
 TEMPLATES = Path(__file__).with_name("templates")
 STYLE = (TEMPLATES / "style.css").read_text()
 STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-# What may stand in the policy: a name or an address with a port, and nothing that would end it.
+# Allowed in the policy: a name or an address with a port, and nothing that would end it.
 PLACE = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?")
 
 
@@ -29,9 +29,9 @@ def page(
     wrong: Mapping[str, str] | None = None,
     **values: Any,
 ) -> HTMLResponse:
-    """`wrong` is what is wrong with a form, by field. `leads_to` are addresses elsewhere at which the
+    """`wrong` holds a form's errors, by field. `leads_to` are addresses elsewhere at which the
     answer to a form may end."""
-    # A browser minds where a form's answer leads, too.
+    # Browsers also check where a form's response redirects.
     targets = " ".join(
         ["'self'", *sorted({origin for each in leads_to if (origin := _origin(each))})]
     )
@@ -55,7 +55,7 @@ def page(
 def message(
     title: str, sentence: str, *, way: tuple[str, str] | None = None, status: int = HTTPStatus.OK
 ) -> HTMLResponse:
-    """`way` is the address and the text of the link to go on by."""
+    """`way` is the address and the text of the link to continue."""
     return page("message", status=status, title=title, sentence=sentence, way=way)
 
 

@@ -1,4 +1,4 @@
-"""What the start page tells of: customers with what they have and use, and the latest events."""
+"""The start page's data: customers with their subscriptions and usage, and the latest events."""
 
 from devstack.stripe_fake import meters
 from devstack.stripe_fake.books import Books, Object

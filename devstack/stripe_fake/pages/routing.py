@@ -33,7 +33,7 @@ class Notice:
 
 
 class RefusedFormError(Exception):
-    """The sentence says what was wrong with it."""
+    """The message says what was wrong with the form."""
 
     def __init__(self, status: HTTPStatus, sentence: str) -> None:
         super().__init__(sentence)

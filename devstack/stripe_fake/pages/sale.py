@@ -1,4 +1,4 @@
-"""A session of Checkout, and what is to be said of it."""
+"""A Checkout session, and the texts about it."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ class Sale:
 
     @property
     def open(self) -> bool:
-        # It is put down as expired by itself, a moment after it has.
+        # It is marked as expired a moment after it expires.
         return self.session["status"] == "open" and self.session["expires_at"] > self.books.now()
 
     @property
@@ -88,7 +88,7 @@ class Sale:
 
     @property
     def promotion(self) -> dict[str, str] | None:
-        """The code that was taken, and what it is good for."""
+        """The applied code, and its discount."""
         if self.session["_promotion"] is None:
             return None
         code = self.books.need("promotion_code", self.session["_promotion"])

@@ -1,4 +1,4 @@
-"""The start page: what there is, and what can be made to happen. What it tells of is in `overview`."""
+"""The start page: its contents (see `overview`), and actions to trigger."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from devstack.stripe_fake.services import Services
 
 HOUR, DAY, WEEK = 3600, 86_400, 7 * 86_400
 STEPS = {"hour": HOUR, "day": DAY, "week": WEEK}
-# What can be made to go wrong with each call of the API, and what is then so.
+# The faults to trigger for each API call, and their effects.
 FAULTS: dict[str, tuple[Fault, str, str]] = {
     "rate_limit": (
         Fault(operation=EVERY_OPERATION, kind="rate_limit", times=None),
@@ -103,7 +103,7 @@ def _seconds_ahead(books: Books, wanted: str) -> int:
     if wanted == "month":
         return boundary(now, 1, "month", 1) - now
     if wanted == "renewal" and (at := overview.next_renewal(books)) is not None:
-        # What is overdue is done by moving time not at all.
+        # Overdue work runs by advancing zero seconds.
         return max(0, at - now)
     raise PaymentsError("There is nothing there to move the time to.")
 

@@ -1,4 +1,4 @@
-"""One request within a session of the portal: whose it is, and what it may touch.
+"""One request within a portal session: its customer, and what it may change.
 
 Invariant: an action that isn't offered is refused even if its form is sent; no customer reaches
 another's data.
@@ -32,7 +32,7 @@ class Visit:
             raise PaymentsError("This is not offered here.", status=HTTPStatus.FORBIDDEN)
 
     def subscriptions(self) -> list[Object]:
-        """Those that still run; else the last that did."""
+        """The subscriptions that still run; else the last one that did."""
         found = self.books.all(standing.KIND, customer=self.customer["id"])
         return [each for each in reversed(found) if each["status"] not in standing.FINAL] or found[
             -1:

@@ -74,7 +74,7 @@ def interval(price: Object) -> str:
 
 
 def unit(books: Books, price: Object) -> str:
-    """What is counted, in the singular: `token`."""
+    """The unit, in the singular: `token`."""
     product = books.get("product", price["product"])
     return product["unit_label"] or "unit" if product else "unit"
 
@@ -102,7 +102,7 @@ def usage_terms(books: Books, price: Object) -> list[str]:
 
 
 def each(cents: Decimal | int | str | None, noun: str, currency: str) -> str:
-    """`$10 per million tokens`, or `$2 per seat` where one costs enough to be told."""
+    """`$10 per million tokens`, or `$2 per seat` where the price of one is large enough to show."""
     cost = Decimal(cents or 0)
     if 0 < cost < SMALLEST_TOLD:
         return f"{round_money(cost * MILLION, currency)} per million {noun}s"
