@@ -297,7 +297,7 @@ def _major(binaries: Path) -> int:
     )
     found = re.search(r"(\d+)", shown.stdout)
     if found is None:
-        raise StartError(f"{binaries / 'postgres'} told no version: {shown.stdout!r}.")
+        raise StartError(f"{binaries / 'postgres'} reported no version: {shown.stdout!r}.")
     return int(found[1])
 
 

@@ -140,7 +140,7 @@ class KillSwitches:
         try:
             await self._signals.send(SWITCHED, scope)
         except DependencyError:
-            log.warning("the switch for %s is seen when processes look: Redis is away", scope)
+            log.warning("the switch for %s applies at the next check: Redis is away", scope)
 
     def _listed(self) -> str:
         return ", ".join(self.scopes)

@@ -77,7 +77,7 @@ async def share_job_runs_once(times: JobTimes) -> None:
     try:
         await times.note(RUNS.begun, RUNS.successes)
     except DependencyError as error:
-        log.info("when jobs succeeded is told later: %s", error)
+        log.info("the last runs of jobs are shared later: %s", error)
     except Exception:
         # An unexpected error in one round must not stop the later ones.
-        log.exception("when jobs succeeded could not be told")
+        log.exception("the last runs of jobs could not be shared")

@@ -49,7 +49,7 @@ class _Watch(threading.Thread):
         # The documented way, underscore and all.
         frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
         frame = frames.get(self._loop_thread)
-        return "".join(traceback.format_stack(frame)) if frame else "nobody knows"
+        return "".join(traceback.format_stack(frame)) if frame else "unknown"
 
 
 @asynccontextmanager

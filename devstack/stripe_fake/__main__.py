@@ -45,7 +45,7 @@ async def _tick(books: Books) -> None:
         try:
             books.run_due()
         except Exception:  # noqa: BLE001  # logged; due work stays due and is retried
-            log("what was due could not be done", failed=True)
+            log("due work could not be done", failed=True)
         await asyncio.sleep(TICK_SECONDS)
 
 

@@ -29,7 +29,7 @@ def notify(*lines: str) -> None:
             to.sendall("\n".join(lines).encode())
     except OSError as error:
         # Keep serving whether or not systemd gets the message.
-        log.warning("systemd was not told %s: %s", lines[0], error)
+        log.warning("systemd did not get %s: %s", lines[0], error)
 
 
 def reloading() -> None:
