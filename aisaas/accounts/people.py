@@ -188,7 +188,7 @@ async def _unranked(
 
 
 def fitting(search: Search) -> Fitting:
-    """Which accounts a search means."""
+    """The condition for accounts that match a search."""
     wanted: dict[str, tuple[str, object]] = {
         "plan": (_plan_is(search.plan), search.plan),
         "status": ("p.subscription_status = :status", search.status),
@@ -246,7 +246,7 @@ async def summary(session: AsyncSession, user_id: UUID) -> AccountSummary | None
 
 
 async def admins(session: AsyncSession) -> Sequence[AccountSummary]:
-    """Those who have the role, suspended ones too, in the order of their addresses."""
+    """Users with the admin role, including suspended ones, by address."""
     rows = await session.execute(
         text(f"{_STANDING} where p.role = 'admin' order by lower(p.email), p.id")
     )
@@ -310,7 +310,7 @@ async def set_limits(session: AsyncSession, user_id: UUID, limits: OwnLimits) ->
 
 
 async def lock(session: AsyncSession, user_ids: Sequence[UUID]) -> None:
-    """Always in one order: two admins who act on each other wait instead of failing."""
+    """Lock in a fixed order: two admins who act on each other wait instead of failing."""
     await session.execute(
         text("select id from public.profiles where id = any(:ids) order by id for no key update"),
         {"ids": list(user_ids)},
@@ -323,7 +323,7 @@ async def lock_roles(session: AsyncSession) -> None:
 
 
 async def other_admins(session: AsyncSession, user_id: UUID) -> int:
-    """How many admins there are besides, who can act."""
+    """The number of other active admins."""
     rows = await session.execute(
         text(
             "select count(*) from public.profiles"

@@ -128,7 +128,7 @@ class Pictures:
         self._service = service
 
     async def put(self, principal: Principal, content: bytes) -> str:
-        """Store a picture in place of an earlier one; its address. Raises AuthError."""
+        """Store a picture, replacing an earlier one; returns its address. Raises AuthError."""
         picture = recognise(content)
         address = address_of(principal.user_id, picture.version)
         async with self._user.as_user(principal.user_id) as db:

@@ -1,7 +1,7 @@
-"""The SQL of the plan that an account holds, and of who pays for it.
+"""The SQL of an account's plan, and of its paying customer.
 
-Accounts keep it, because every call reads it with the session; billing decides it, and is the only one
-that calls what writes here.
+Accounts store it, because every call reads it with the session; billing decides it, and is the only
+caller of the writes here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 @dataclass(frozen=True, slots=True)
 class HeldPlan:
-    """A plan, and what it follows from. `period_spent_usd` was charged in the period before this plan."""
+    """A plan and its source. `period_spent_usd` was charged in this period before the plan began."""
 
     plan: str
     status: str
@@ -66,7 +66,7 @@ async def held(session: AsyncSession, user_id: UUID) -> HeldPlan | None:
 
 
 async def write(session: AsyncSession, user_id: UUID, has: HeldPlan) -> None:
-    """A customer is never unlinked by this."""
+    """Write a plan. This never unlinks a customer."""
     await session.execute(
         text(
             """

@@ -1,4 +1,4 @@
-"""What accounts need from outside: the auth server, and a limit of attempts of any kind, which others use too."""
+"""The ports of accounts: the auth server, and a limiter of attempts, which other domains use too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal, Protocol
 from uuid import UUID
 
-# What a mail's link is for, and how many of a user's sessions a sign-out ends.
+# The purpose of a mail's link, and which of a user's sessions a sign-out ends.
 LinkKind = Literal["signup", "invite", "magiclink", "recovery", "email_change", "email"]
 SignOutScope = Literal["local", "others", "global"]
 
@@ -35,8 +35,8 @@ class AuthSession:
 
 @dataclass(frozen=True, slots=True)
 class ProviderVisit:
-    """Where a browser goes to sign in elsewhere, and the secret that proves it was the one that
-    went (PKCE)."""
+    """Where a browser goes to sign in at a provider, and the secret that proves that the same browser
+    comes back (PKCE)."""
 
     url: str
     verifier: str
@@ -70,7 +70,7 @@ class Identity(Protocol):
     async def refresh(self, refresh_token: str) -> AuthSession: ...
 
     async def get_user(self, access_token: str) -> AuthUser:
-        """Ask the server: sees revocation, bans and deletion, which a decoded token never does."""
+        """Ask the server: it knows of revocation, bans and deletion, which a decoded token doesn't."""
         ...
 
     async def sign_out(self, access_token: str, scope: SignOutScope = "local") -> None:
@@ -123,7 +123,7 @@ class Identity(Protocol):
     async def visit_provider(self, provider: str, *, redirect_to: str) -> ProviderVisit: ...
 
     async def exchange(self, code: str, verifier: str) -> AuthSession:
-        """The code that a visit to a provider came back with, for a session."""
+        """Exchange the code from a visit to a provider for a session."""
         ...
 
     async def invite(self, email: str, *, redirect_to: str | None = None) -> AuthUser:
@@ -160,7 +160,7 @@ class Full:
 
     @property
     def seconds(self) -> float:
-        """Until all of them have room."""
+        """Seconds until all windows have room."""
         return max(self.waits)
 
     def after(self, seconds: float) -> datetime:
@@ -175,5 +175,5 @@ class Limiter(Protocol):
         ...
 
     async def release(self, attempt_id: UUID, windows: Sequence[Window]) -> None:
-        """Take an attempt out of the count again."""
+        """Remove an attempt from the count."""
         ...

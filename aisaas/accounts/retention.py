@@ -27,7 +27,7 @@ RULES = (
 
 
 def removed_accounts(*left: LiteralString) -> Rule:
-    """Args: `left`: statements that find what others still have of a removed account `r`."""
+    """Args: `left`: queries for what other domains still have of a removed account `r`."""
     gone = " and ".join(f"not exists ({each})" for each in left)
     return Rule(
         "private.removed_accounts",

@@ -23,7 +23,7 @@ MAX_COOKIE_HEADER = 16_384
 
 
 def cookie_name(*, app_env: str, secure: bool) -> str:
-    """The cookie's name carries its environment: one of another environment is simply not found.
+    """The cookie's name includes its environment, so another environment's cookie isn't found.
 
     `__Host-` makes browsers insist on Secure, Path=/ and no Domain; it needs https.
     """

@@ -1,10 +1,10 @@
-"""Alerts as JSON, posted to the address an operator has set: a chat's incoming webhook, or a pager's.
+"""Alerts as JSON, posted to the operator's URL: a chat's incoming webhook, or a pager's.
 
-The body has a sentence as `text`, which is what chats show, and what it is made of. With a secret it
-is signed like the payment provider signs: `t=<seconds>,v1=<hex of HMAC-SHA256 of "t.body">`.
+The body has a message as `text`, which chats show, and the values it is made of. With a secret it is
+signed as the payment provider signs: `t=<seconds>,v1=<hex of HMAC-SHA256 of "t.body">`.
 
-Outage: an answer has SECONDS; redirects are not followed. The address may carry a token, so it is in
-no error and no log.
+Outage: the server has SECONDS to respond; redirects are not followed. The URL may contain a token, so
+it never appears in an error or a log.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from aisaas.errors import AlertError
 
 SECONDS = 10.0
 SIGNATURE = "X-Alert-Signature"
-# Of the answers that say no, these are worth another try as they are.
+# Refusals that are worth a retry.
 BUSY = frozenset({408, 425, 429})
 CLIENT_ERRORS = range(300, 500)
 
@@ -46,7 +46,7 @@ class AlertWebhook:
             }
         ).encode()
         try:
-            # A connection of its own each time: alerts are few.
+            # A new connection each time: alerts are few.
             async with (
                 asyncio.timeout(SECONDS),
                 httpx.AsyncClient(timeout=SECONDS) as client,

@@ -1,4 +1,4 @@
-"""Chooses the adapters: one of each vendor, and how to let go of them."""
+"""Chooses the adapters, one per vendor, and how to close them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Adapters:
     job_times: RedisJobRuns
     identity: SupabaseIdentity
     model: LiteLLMModel
-    # The models that a provider lists, by its id.
+    # Finds the models a provider lists, by its id.
     discover: Callable[[str], Awaitable[Discovery]]
     # None: payments are off, and nothing is metered.
     payments: StripePayments | None
@@ -46,7 +46,7 @@ class Adapters:
 
 
 def build(config: Settings) -> Adapters:
-    """Connects to nothing."""
+    """Makes no connection."""
     redis_url = _required(config.redis_url)
     redis = make_redis(redis_url)
     listening = make_listening_redis(redis_url, block_seconds=BLOCK_MS / 1000)
@@ -115,7 +115,7 @@ def _payments(config: Settings) -> StripePayments | None:
 
 
 def _optional(payments: StripePayments | None) -> tuple[Dependency, ...]:
-    """Chat goes on without it: usage waits in the outbox."""
+    """Optional, because chat works without it: usage waits in the outbox."""
     if payments is None:
         return ()
     return (

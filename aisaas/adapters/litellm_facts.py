@@ -27,5 +27,5 @@ def facts_of(upstream: str) -> ModelFacts:
 
 
 def _tokens(value: Any) -> int | None:
-    # Of a few models the map has text here.
+    # For a few models the map has text here.
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -1,11 +1,11 @@
-"""The one door to model providers, through LiteLLM.
+"""The only access to model providers, through LiteLLM.
 
 LiteLLM takes seconds and 170 MB to import, so it is imported in a thread, once, when it is first
 needed or warmed. Prices come without it (litellm_prices.py).
 
-Measured on LiteLLM 1.106.2: a stream which its upstream closes without a finish reason is reported
-as finished, with invented usage. So finish reasons and usage are taken from what the provider
-really sent (`received_finish_reason`, `chunks`), not from the synthetic closing chunk.
+Measured on LiteLLM 1.106.2: if the upstream closes a stream without a finish reason, LiteLLM reports
+it as finished, with invented usage. So finish reasons and usage come from what the provider really
+sent (`received_finish_reason`, `chunks`), not from the synthetic closing chunk.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from aisaas.text_cleaning import StreamCleaner
 
 log = logging.getLogger(__name__)
 
-# No model has a window as large as that.
+# No model has a window this large.
 MAX_TOKENS = 10_000_000
 # A provider's name of a region; anything else is ignored.
 REGION = re.compile(r"[a-z0-9_-]{1,40}")
-# LiteLLM names errors by words of their text, so the status decides about these.
+# LiteLLM classifies errors by words in their text, so the status decides for these.
 _OPERATORS: Mapping[object, str] = {401: KEY_REFUSED[0], 403: KEY_REFUSED[1], 404: MODEL_GONE}
 TOKEN_ENCODING = "o200k_base"  # noqa: S105
 
@@ -111,7 +111,7 @@ class LiteLLMModel:
     def __init__(self, settings: Settings) -> None:
         self._loading: Future[Any] | None = None
         self._providers = settings.provider_access()
-        # Of the calls that run, by their requests.
+        # Of running calls, by request id.
         self._wires: dict[UUID, Wire] = {}
 
     async def warm(self) -> None:
@@ -151,7 +151,7 @@ class LiteLLMModel:
                             call.text_came()
                         yield chunk
         finally:
-            # A fallback of the same request may have begun.
+            # A fallback of the same request may have started.
             if self._wires.get(admitted.request_id) is heard:
                 del self._wires[admitted.request_id]
 
@@ -173,8 +173,8 @@ class LiteLLMModel:
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except Exception as error:  # noqa: BLE001
-            # The vendor raises dozens of types, some with the prompt in their text: only the type
-            # and the status go on.
+            # The vendor raises dozens of types, some with the prompt in their text: pass on only the
+            # type and the status.
             status: object = getattr(error, "status_code", None)
             kind = _OPERATORS.get(status, type(error).__name__)
             raise ProviderError(kind, f"status {status}") from None
@@ -191,7 +191,7 @@ async def _read(upstream: Any, heard: Wire) -> AsyncGenerator[Chunk]:
             if isinstance(thought, str) and (piece := thinking_cleaner.feed(thought)):
                 yield Thinking(piece)
             elif getattr(delta, "thinking_blocks", None):
-                # Redacted, or a signature.
+                # Redacted thinking, or a signature.
                 yield Thinking("")
             content = getattr(delta, "content", None)
             if isinstance(content, str) and (piece := text_cleaner.feed(content)):
@@ -262,7 +262,7 @@ def _provider_usage(upstream: Any, reported: Usage | None) -> Usage | None:
 
 
 def _cache_writes(details: Any, most: int) -> tuple[int, int]:
-    """Tokens of a prompt that were written to a cache, and those of them that are kept for an hour."""
+    """Prompt tokens written to a cache, and those among them that are kept for an hour."""
     write = getattr(details, "cache_write_tokens", 0) or getattr(
         details, "cache_creation_tokens", 0
     )

@@ -33,7 +33,7 @@ _SEARCHES_ALWAYS = re.compile(r"perplexity/|-search-(?:preview|api)|deep-researc
 _ASKED_FOR = frozenset({"fast"})
 # These price a prompt of exactly the threshold by the higher tier.
 _INCLUSIVE = frozenset({"xai"})
-# What a read from the cache costs where the map is silent, as a share of the input's price.
+# The price of a cache read where the map has none, as a share of the input's price.
 _CACHED_SHARE = {"fireworks_ai": Decimal("0.5")}
 # As LiteLLM does it: providers whose models are in the map under several names.
 _FAMILIES = ("vertex_ai", "bedrock", "fireworks_ai")
@@ -63,8 +63,8 @@ def price_of(upstream: str) -> Price | None:
 def find_entry(upstream: str) -> tuple[str, Mapping[str, Any]] | None:
     """A model's key and entry in the map.
 
-    An entry without the provider's prefix counts when it is that provider's. Behind `openai/` may be
-    any server that speaks OpenAI's protocol, so there the model's name alone decides.
+    An entry without the provider's prefix counts if it is that provider's. `openai/` may be any server
+    that speaks OpenAI's protocol, so there only the model's name decides.
     """
     prices = price_map()
     if (entry := prices.get(upstream)) is not None:
@@ -85,7 +85,7 @@ def entry_of(upstream: str) -> Mapping[str, Any]:
 
 
 def price_of_entry(name: str, entry: Mapping[str, Any]) -> Price | None:
-    """The price that an entry of the map comes to."""
+    """The price by an entry of the map."""
     if entry.get("mode") not in _SOLD_BY_TOKENS:
         return None
     into, out = _usd(entry, "input_cost_per_token"), _usd(entry, "output_cost_per_token")
@@ -122,7 +122,7 @@ def _regions(entry: Mapping[str, Any]) -> tuple[tuple[str, Decimal], ...]:
 
 
 def _tiers(entry: Mapping[str, Any], provider: str) -> tuple[Tier, ...]:
-    """Each tier with all of its rates: one that it doesn't name is that of the tier below."""
+    """Each tier with all its rates: a missing one is that of the tier below."""
     names: dict[int, str] = {}
     for key, value in entry.items():
         found = _ABOVE.fullmatch(key)
@@ -153,7 +153,7 @@ class _Entry:
         write = self._first("cache_creation_input_token_cost", suffixes)
         write = into if write is None else write
         hour = self._first("cache_creation_input_token_cost_above_1hr", suffixes)
-        # These have one rate for prompts of any length.
+        # These have one rate for any prompt length.
         thinking = _usd(self._entry, "output_cost_per_reasoning_token")
         audio_in = _usd(self._entry, "input_cost_per_audio_token")
         audio_out = _usd(self._entry, "output_cost_per_audio_token")

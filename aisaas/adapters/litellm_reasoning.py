@@ -12,7 +12,7 @@ from typing import Any
 
 from aisaas.language_models import Effort, Reasoning
 
-# OpenAI's models of the map that think and take no effort are chat models and computer use.
+# OpenAI's thinking models without effort support are chat models and computer use.
 _TAKES_EFFORT = re.compile(r"(?:o\d|gpt-\d)(?!.*\bchat\b)")
 LEVELS: tuple[Effort, ...] = ("low", "medium", "high")
 # The thinking budgets LiteLLM sends to Claude; the API requires less than `max_tokens`.
@@ -27,7 +27,7 @@ PASSED_ON = frozenset(
         *("together_ai", "wandb", "xai", "xiaomi_mimo"),
     }
 )
-# They only think or don't, and LiteLLM turns any effort into that.
+# Their thinking is only on or off, and LiteLLM maps any effort to that.
 ON_OR_OFF = frozenset({"deepseek"})
 
 

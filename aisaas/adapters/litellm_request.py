@@ -37,17 +37,17 @@ def request(
         _limit_name(model.upstream, entry): max_tokens,
         "stream": True,
         "stream_options": {"include_usage": True},
-        # What a provider doesn't know is left out, rather than refused.
+        # Drop parameters a provider doesn't know instead of failing.
         "drop_params": True,
         "timeout": CONNECT_AND_READ_SECONDS,
-        # Retries would be calls that no guard saw; falling back is the reply's decision.
+        # Retries would bypass the guards; falling back is the reply's decision.
         "max_retries": 0,
         "num_retries": 0,
     }
 
 
 def _limit_name(upstream: str, entry: Mapping[str, Any]) -> str:
-    """OpenAI's thinking models refuse `max_tokens`; a compatible server may know nothing else."""
+    """OpenAI's thinking models refuse `max_tokens`; a compatible server may know only that."""
     thinks = bool(entry.get("supports_reasoning"))
     ours = entry.get("litellm_provider") in OPENAI and upstream.partition("/")[0] in OPENAI
     return "max_completion_tokens" if thinks and ours else "max_tokens"
@@ -63,7 +63,7 @@ def _messages(prompt: Sequence[Turn], entry: Mapping[str, Any]) -> list[dict[str
     messages = [{"role": turn.speaker, "content": turn.text} for turn in prompt]
     if entry.get("supports_system_messages") is not False:
         return messages
-    # Its instructions open the first question instead.
+    # Put its instructions at the start of the first question instead.
     system = "\n\n".join(each["content"] for each in messages if each["role"] == "system")
     rest = [each for each in messages if each["role"] != "system"]
     if system and rest:

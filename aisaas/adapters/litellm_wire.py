@@ -21,26 +21,26 @@ T = TypeVar("T")
 # A completion of 128,000 tokens, each in a chunk of its own, is 40 MB.
 MAX_BODY_BYTES = 64_000_000
 MAX_LINE_BYTES = 1_000_000
-# After its finish reason a provider sends the usage at once, and closes. One that does neither has
-# said what it had to say.
+# After its finish reason a provider sends the usage at once, and closes. If it does neither by then,
+# the answer is complete.
 FINISH_SECONDS = 3.0
 
 
 class Wire:
-    """What came for one call."""
+    """What arrived for one call."""
 
     def __init__(self) -> None:
         # By the event loop's clock; None before the first byte.
         self.heard_at: float | None = None
         self.refused = False
         self._refusal = ""
-        # Of the line that isn't whole yet.
+        # Parts of the incomplete line.
         self._parts: list[bytes] = []
         self._length = 0
 
     def feed(self, part: bytes) -> None:
-        """Raises httpx.ReadError for a line longer than any: what parses it would keep all of it in
-        memory, and search it again with each part that comes."""
+        """Raises httpx.ReadError for a line that is too long: its parser would keep all of it in
+        memory, and search it again with each new part."""
         self.heard_at = asyncio.get_running_loop().time()
         whole, newline, rest = part.rpartition(b"\n")
         if newline:
@@ -58,7 +58,7 @@ class Wire:
                 self._look_for_refusal(line)
 
     def refusal(self) -> str:
-        """The part of a provider's refusal that wasn't read before."""
+        """The unread part of a provider's refusal."""
         said, self._refusal = self._refusal, ""
         return said
 
@@ -77,7 +77,7 @@ class Wire:
 
 
 def _deltas(event: Any) -> list[dict[str, Any]]:
-    """Anthropic's, and OpenAI's of the first choice."""
+    """Anthropic's deltas, or OpenAI's of the first choice."""
     if not isinstance(event, dict):
         return []
     found = cast("dict[str, Any]", event)
@@ -88,12 +88,12 @@ def _deltas(event: Any) -> list[dict[str, Any]]:
     return [cast("dict[str, Any]", delta) for delta in deltas if isinstance(delta, dict)]
 
 
-# Of the call that this task makes: LiteLLM has no way to hand it to a transport.
+# The wire of this task's call: LiteLLM has no way to pass it to a transport.
 wire: ContextVar[Wire | None] = ContextVar("wire", default=None)
 
 
 class Reading:
-    """Reads a stream, and ends it when the provider has said why it ended and is then silent."""
+    """Reads a stream, and ends it when the provider is silent after its finish reason."""
 
     def __init__(self, of: Wire, finished: Callable[[], bool]) -> None:
         self._wire = of
@@ -132,7 +132,7 @@ class Reading:
 
 
 class _Watched(httpx.AsyncByteStream):
-    """A body that tells its call what came, and fails when it is longer than any answer."""
+    """A body that reports to its call what arrived, and fails when it is longer than any answer."""
 
     def __init__(self, body: httpx.AsyncByteStream, of: Wire) -> None:
         self._body = body
@@ -166,7 +166,7 @@ class _WatchedTransport(httpx.AsyncBaseTransport):
 
 
 def watch_every_answer() -> None:
-    """All of LiteLLM's clients get their transport from one place; a test holds it to that."""
+    """All of LiteLLM's clients get their transport from one place; a test checks that."""
     handlers: Any = importlib.import_module("litellm.llms.custom_httpx.http_handler")
     made = handlers.AsyncHTTPHandler.create_async_transport
 

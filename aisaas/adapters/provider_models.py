@@ -34,7 +34,7 @@ MOST_TOKENS = 100_000_000
 ANTHROPIC_VERSION = "2023-06-01"
 AZURE_VERSION = "2024-10-21"
 CHAT = frozenset({"chat", "responses", "completion"})
-# Where the map doesn't know a model, its name has to do.
+# For models the map doesn't know, the name decides.
 NOT_CHAT = re.compile(
     r"embed|whisper|tts|transcri|dall-e|image|imagen|veo|sora|moderation|rerank|realtime|speech"
     r"|audio|guard|ocr|lyria|babbage|davinci|aqa|live",
@@ -44,7 +44,7 @@ NAME = re.compile(r"[\x21-\x7e]+")
 
 
 class _TroubleError(Exception):
-    """Why a provider's list can't be had, in words for the operator."""
+    """Why a provider's list isn't available, in words for the operator."""
 
 
 async def discover(providers: Iterable[ModelProvider]) -> Sequence[Discovery]:
@@ -63,7 +63,7 @@ async def _discover(provider: ModelProvider) -> Discovery:
             provider.id, provider.label, (), f"doesn't answer within {SECONDS:.0f} seconds"
         )
     except httpx.HTTPError as error:
-        # Its text may carry an address; its type is enough.
+        # Its text may contain an address; its type is enough.
         reason = f"can't be reached ({type(error).__name__})"
         return Discovery(provider.id, provider.label, (), reason)
     found = {model.upstream: model for each in listed if (model := _model(provider, each))}

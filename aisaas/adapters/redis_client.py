@@ -1,8 +1,8 @@
 # pyright: standard
 """Redis connections, bounded: redis-py's own defaults let a call hang for 10 s and more.
 
-Policy for an outage: what guards a call raises DependencyError within COMMAND_SECONDS, and the
-caller refuses; what only carries text or signals is logged and retried.
+Policy for an outage: checks that guard a call raise DependencyError within COMMAND_SECONDS, and the
+caller refuses; operations that only carry text or signals are logged and retried.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aisaas.observe.outages import OUTAGES, is_late
 
 COMMAND_SECONDS = 0.25
 MAX_CONNECTIONS = 64
-# Signals of a few topics, and replies that are followed from another process, one each.
+# One per signal topic, and one per reply followed from another process.
 LISTENING_CONNECTIONS = 64
 
 
@@ -41,8 +41,8 @@ def make_redis(url: str) -> Redis:
 
 
 def make_listening_redis(url: str, *, block_seconds: float) -> Redis:
-    """A client for commands that wait for something to happen, `block_seconds` at most. Where more wait
-    than it has connections for, they take turns."""
+    """A client for blocking commands, which wait at most `block_seconds`. If there are more than its
+    connections, they take turns."""
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=LISTENING_CONNECTIONS,
@@ -57,7 +57,7 @@ def make_listening_redis(url: str, *, block_seconds: float) -> Redis:
 
 @asynccontextmanager
 async def bounded() -> AsyncGenerator[None]:
-    """Redis' errors as ours, and one deadline for connecting and answering together."""
+    """Redis' errors as ours, and one deadline for connecting and responding together."""
     try:
         async with within(COMMAND_SECONDS):
             yield

@@ -22,8 +22,8 @@ from aisaas.adapters.redis_client import bounded
 
 # KEYS: a log or a counter for each window. ARGV: the attempt's id, then limit, seconds, and 1 (a log) or
 # 0 (a counter) for each.
-# Returns {}, or what each window waits for, 0 where there is room, and the time; as strings, since Lua
-# numbers lose their fraction on the way out.
+# Returns {}, or each window's wait (0 if it has room) and the time; as strings, since Lua numbers lose
+# their fraction when returned.
 ACQUIRE = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000

@@ -1,8 +1,8 @@
 # pyright: standard
 """Running replies in Redis streams: an entry is (offset, text), facts are in a hash beside it.
 
-The log is what a settling process has when the one that ran the reply is gone, and what followers
-in other processes read. It holds text for an hour at most.
+Another process settles a reply from the log when the one that ran it is gone, and followers in other
+processes read it. It holds text for at most an hour.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class RedisReplyLog:
                     approximate=False,
                 )
             pipe.expire(stream, KEEP_RUNNING_SECONDS)
-            # Says whether it is there.
+            # Its result shows whether the facts exist.
             pipe.expire(self._facts(message_id), KEEP_RUNNING_SECONDS)
             pipe.xrange(stream, count=1)
             answers: Any = await pipe.execute()
@@ -119,7 +119,7 @@ class RedisReplyLog:
                     return
                 entry = _entry(fields)
                 end = entry.offset + len(entry.text)
-                # What is behind a gap comes again with what was lost, see `append`.
+                # Text after a gap is sent again with the lost text, see `append`.
                 if entry.offset <= offset < end:
                     start = max(entry.offset, offset)
                     yield LogEntry(start, entry.text[start - entry.offset :])

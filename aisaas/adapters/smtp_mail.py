@@ -1,9 +1,9 @@
 """Mails by SMTP, with the standard library in a thread.
 
-Invariant: what isn't known to have been accepted counts as not sent, so a mail may arrive twice; both
-have the same Message-ID. Passwords and addresses travel by TLS, except on this machine itself.
+Invariant: a mail not known to be accepted counts as not sent, so it may arrive twice; both have the
+same Message-ID. Passwords and addresses are sent over TLS, except on this machine itself.
 
-Outage: each step has STEP_SECONDS to be answered, a mail MAIL_SECONDS in all.
+Outage: each step has STEP_SECONDS for a response, a mail MAIL_SECONDS in all.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from aisaas.errors import MailError, MailRefused
 STEP_SECONDS = 10.0
 MAIL_SECONDS = 60.0
 PORTS = {"smtp": 587, "smtps": 465}
-# A mail server's replies: from here on it has said no for good.
+# A mail server's reply codes from here on are permanent refusals.
 FOR_GOOD = 500
 
 
@@ -38,14 +38,14 @@ class SmtpServer:
 
     host: str
     port: int
-    # From the first byte; else by STARTTLS, which is insisted on beyond this machine.
+    # From the first byte; otherwise by STARTTLS, which is required except on this machine.
     tls: bool
     user: str | None
     password: str | None
 
     @classmethod
     def at(cls, url: str) -> Self:
-        """Read `smtp://user:password@host:port`, as `Settings` has let it through."""
+        """Parse `smtp://user:password@host:port`, as validated by `Settings`."""
         parts = urlsplit(url)
         return cls(
             host=parts.hostname or "",
@@ -66,7 +66,7 @@ class SmtpServer:
 
 
 class SmtpMail:
-    """Hands mails in at one server, each over a connection of its own: they are few."""
+    """Sends mails through one server, each over its own connection: they are few."""
 
     def __init__(self, url: str, sender: str) -> None:
         self._server = SmtpServer.at(url)
@@ -97,11 +97,11 @@ class SmtpMail:
             message["Subject"] = mail.subject
             message["Message-ID"] = mail.message_id
         except (ValueError, IndexError, MessageError) as error:
-            # An address or a subject that fits in no header, today and tomorrow. (The parser of
-            # addresses runs off the end of some.)
+            # An address or a subject that can't be a header, so retrying won't help. (The address
+            # parser raises IndexError for some.)
             raise MailRefused("unwritable header") from error
         message["Date"] = datetime.now(UTC)
-        # No holiday answers, please.
+        # Suppress vacation replies.
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(mail.text)
         message.add_alternative(mail.html, subtype="html")
@@ -117,7 +117,7 @@ class SmtpMail:
         except smtplib.SMTPDataError as error:
             raise _no(error.smtp_code) from error
         except smtplib.SMTPNotSupportedError as error:
-            # The address has letters that this server can't carry.
+            # This server doesn't support the address's characters.
             raise MailRefused("address not supported") from error
         except (smtplib.SMTPException, OSError) as error:
             raise MailError(_reason(error)) from error
@@ -136,7 +136,7 @@ class SmtpMail:
                 connection.close()
                 raise
         except (smtplib.SMTPException, OSError, UnicodeError) as error:
-            # The last: a password or a host's name that the protocol can't carry.
+            # UnicodeError: a password or a host name that the protocol can't carry.
             raise MailError(_reason(error)) from error
         return connection
 

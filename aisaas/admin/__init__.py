@@ -1,1 +1,1 @@
-"""What admins see and do over all domains. It owns no table."""
+"""What admins see and do across all domains. It owns no table."""

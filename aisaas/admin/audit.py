@@ -22,9 +22,8 @@ MOST_PEOPLE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """Newest first. `names` are the addresses of the accounts that the entries mention, as far as
-    those accounts exist. With `narrow`, more accounts fit the search than it looked for: only the
-    entries of some of them are here."""
+    """Newest first. `names` are the addresses of the mentioned accounts that exist. With `narrow`, more
+    accounts match than the search covers: the page has the entries of only some of them."""
 
     entries: Sequence[AuditEntry]
     names: Mapping[UUID, str]
@@ -34,7 +33,7 @@ class AuditPage:
 
 
 def user_in(name: str) -> UUID | None:
-    """The account that an actor or a subject like `user:<id>` is."""
+    """The account of an actor or a subject like `user:<id>`."""
     kind, _, user_id = name.partition(":")
     return UUID(user_id) if kind == "user" else None
 

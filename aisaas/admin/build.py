@@ -1,4 +1,4 @@
-"""Builds what admins see and do, over what the domains offer."""
+"""Builds the admin services on top of the domains' services."""
 
 from __future__ import annotations
 

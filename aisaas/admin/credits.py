@@ -17,7 +17,7 @@ from aisaas.billing.reservations import store as reservations_store
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import NotFound
 
-# No slip of the finger gives away more.
+# Bounds what a typo can give away.
 MOST_TOKENS = 1_000_000_000
 
 
@@ -34,7 +34,7 @@ class Credits:
         reason: str,
         expires_at: datetime | None = None,
     ) -> UUID:
-        """Give quota tokens; the grant's id. They are used once what is included is used up.
+        """Give quota tokens; returns the grant's id. They are used after the included ones.
 
         Raises:
             NotFound, ValueError: as for `grant_in`.
@@ -62,7 +62,8 @@ async def grant_in(
     reason: str,
     expires_at: datetime | None,
 ) -> UUID:
-    """Give quota tokens in the caller's transaction, which knows that `actor` may; the grant's id.
+    """Give quota tokens in the caller's transaction, which has authorized `actor`; returns the grant's
+    id.
 
     Raises:
         NotFound: no such user.

@@ -45,7 +45,7 @@ from aisaas.observe import context
 log = logging.getLogger(__name__)
 
 PAGE_ENTRIES = 50
-# Users that are compared by one call, and how many of them at a time.
+# Users compared per call, and how many of them at a time.
 BATCH = 100
 AT_ONCE = 5
 # How often a comparison is restarted because a webhook came in between.
@@ -221,7 +221,7 @@ class Entitlements:
                 await subscriptions.synchronise_customer(
                     customer_id, user_id=user_id, witness=witness
                 )
-            # Also for a plan that comes from no subscription at all.
+            # Also covers a plan without any subscription.
             async with self._database.transaction() as session:
                 await subscriptions.derive(session, user_id, witness=witness)
             if not changes:
@@ -262,7 +262,7 @@ class Entitlements:
     async def _shown(
         self, user_id: UUID, known: EntitlementSources
     ) -> tuple[Sequence[PaidSubscription], str | None]:
-        """A user's subscriptions as a look would leave them, and which of them aren't shown."""
+        """A user's subscriptions as a look would leave them, and a note on those not shown."""
         payments, _ = self._asks()
         here = {each.id: each for each in known.subscriptions}
         live = {each.id for each in known.subscriptions if each.status not in FINAL_STATUSES}

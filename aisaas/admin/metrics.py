@@ -1,4 +1,4 @@
-"""What pages an operator and no single process knows: it is read from the database.
+"""Metrics that page an operator and that no single process knows: they are read from the database.
 
 Each owner counts its own, and each count reads a partial index, however long the tables are.
 

@@ -36,7 +36,7 @@ Resolution = Literal["counted", "waived"]
 
 @dataclass(frozen=True, slots=True)
 class Resent:
-    """How many rows go out again, and how many the meter turned out to have."""
+    """How many rows are sent again, and how many the meter already had."""
 
     resent: int
     counted: int
@@ -62,7 +62,7 @@ class OutboxAdmin:
         before: Moment | None = None,
         limit: int = PAGE_ENTRIES,
     ) -> Page[OutboxEntry, datetime, UUID]:
-        """The newest usage first. `search` is how an identifier, a customer's id or an address begins.
+        """The newest usage first. `search` is the start of an identifier, a customer ID or an address.
 
         Raises:
             NotFound: not an admin.
@@ -98,7 +98,7 @@ class OutboxAdmin:
                 now = await store.outbox_rows(session, [row.id for row in parked])
         except DependencyError as error:
             raise Unavailable from error
-        # The comparison may have decided about parked rows by itself, either way.
+        # The comparison may have resolved parked rows by itself, either way.
         counted = sum(row.state == "sent" for row in now)
         by_itself = sum(row.state == "pending" for row in now) - sum(
             m.was == "parked" for m in moved
@@ -149,7 +149,7 @@ def _check(ids: Sequence[UUID]) -> None:
 
 
 async def _enter(act: Act, moved: Sequence[Moved], action: str, state: OutboxState) -> None:
-    """The audit's lines, and another comparison of the days."""
+    """Write the audit lines, and schedule another comparison of the days."""
     for row in moved:
         await act.note(
             action,

@@ -21,7 +21,7 @@ from aisaas.prices import Price, Rates, Tier
 
 log = logging.getLogger(__name__)
 
-# Lines of the ledger that are computed in one transaction.
+# Ledger lines recomputed per transaction.
 BATCH = 1000
 
 
@@ -37,7 +37,7 @@ class PriceDifference:
 
 
 class Prices:
-    """Args: where the models come from, and the pinned map's price of one of them."""
+    """Args: the source of the models, and the lookup of a model's price in the pinned map."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Prices:
         self._told: frozenset[tuple[str, str, str]] = frozenset()
 
     async def versions(self, reader: Actor) -> Sequence[PriceVersion]:
-        """Every price that was ever seen or booked, by model, the newest first.
+        """Every price ever seen or booked, by model, the newest first.
 
         Raises:
             NotFound: not an admin.
@@ -76,7 +76,7 @@ class Prices:
         return found
 
     async def receipts(self, reader: Actor, first: date, last: date) -> AsyncGenerator[Receipt]:
-        """Each line of these days (UTC, inclusive), computed again. Raises as `versions`."""
+        """Each line of these days (UTC, inclusive), recomputed. Raises as `versions`."""
         after: tuple[datetime, UUID] | None = None
         while True:
             async with admin_read(self._database, reader) as session:
@@ -117,8 +117,8 @@ class Prices:
 
 
 def price_lines(price: Price) -> list[str]:
-    """A price in words: the plain rates, the other kinds where they cost something else, and a line for
-    each tier. USD per million tokens."""
+    """A price in words: the basic rates, other kinds if they cost something else, and a line per tier.
+    USD per million tokens."""
     kinds = _other_kinds(price.base)
     return [
         f"{_plain_rates(price.base)} per 1M tokens",

@@ -21,7 +21,7 @@ from aisaas.errors import MODEL_GONE
 from aisaas.providers import ModelProvider
 
 HealthSpan = Literal["15m", "1h", "24h"]
-# How far back, and whether minutes or hours are summed.
+# The length of each span, and whether minutes or hours are summed.
 SPANS: Mapping[HealthSpan, tuple[Literal["minute", "hour"], timedelta]] = {
     "15m": ("minute", timedelta(minutes=15)),
     "1h": ("minute", timedelta(hours=1)),
@@ -29,7 +29,7 @@ SPANS: Mapping[HealthSpan, tuple[Literal["minute", "hour"], timedelta]] = {
 }
 
 
-# What to look at after a failure, where that isn't the provider's own variable.
+# The variable to check after a failure, where it isn't the provider's own.
 VARIABLES = {
     MODEL_GONE: "MODEL_CATALOGUE",
     "timeout": "FIRST_TOKEN_TIMEOUT_SECONDS",
@@ -39,7 +39,7 @@ VARIABLES = {
 
 @dataclass(frozen=True, slots=True)
 class LastFailure:
-    """`variable` is what to look at."""
+    """`variable` is the setting to check."""
 
     model: str
     kind: str
@@ -87,7 +87,7 @@ class ProviderReports:
     """Reads only."""
 
     def __init__(self, database: ServiceDatabase, providers: Mapping[str, ModelProvider]) -> None:
-        """Args: `providers`: the configured ones, by ID. They are shown before their first call, too."""
+        """Args: `providers`: the configured ones, by ID. They are shown before their first call too."""
         self._database = database
         self._providers = providers
 
@@ -102,7 +102,7 @@ class ProviderReports:
             circuits = await store.circuits(session)
 
         def status(provider: str, model: str) -> ProviderStatus:
-            """Of one model, or of all of the provider's where that is empty."""
+            """The status of one model, or of all the provider's models if `model` is empty."""
 
             def about(its: str, name: str) -> bool:
                 return its == provider and model in ("", name)

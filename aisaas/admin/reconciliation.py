@@ -74,8 +74,8 @@ class ReconciliationAdmin:
         before: Cursor[date, str] | None = None,
         limit: int = PAGE_ENTRIES,
     ) -> Page[DayEntry, date, str]:
-        """Days that were compared, or only those that differ. `search` is how a customer's id or an
-        address begins.
+        """Compared days, or only those that differ. `search` is the start of a customer ID or an
+        address.
 
         Raises:
             NotFound: not an admin.
@@ -160,7 +160,7 @@ class ReconciliationAdmin:
         return tokens
 
     async def _send(self, intent: Intent, compared: Compared, missing: int) -> Corrected:
-        """What the meter lacks goes out with the next usage of that customer."""
+        """Send what the meter lacks with the customer's next usage."""
         async with self._database.transaction() as session:
             act = await intent.within(session)
             await _claim(session, compared)
@@ -193,7 +193,7 @@ class ReconciliationAdmin:
         try:
             await self._payments.cancel_usage(event.identifier, meter=event.meter)
         except PaymentsRefused as refused:
-            # Not within the day any more, by the provider's clock.
+            # By the provider's clock, the day to cancel it is over.
             async with self._database.transaction() as session:
                 # What was done is recorded even if its actor is no longer an admin.
                 await replace(act, session=session).note(
@@ -216,7 +216,7 @@ class ReconciliationAdmin:
 
 
 def _correctable(compared: Compared) -> int:
-    """What of the drift no row explains. Raises ActionInvalid."""
+    """The part of the drift that no row explains. Raises ActionInvalid."""
     if compared.moving:
         raise ActionInvalid(
             "Some usage of that day is waiting or parked. Compare it again in an hour."
@@ -235,7 +235,7 @@ def _correctable(compared: Compared) -> int:
 
 
 async def _claim(session: AsyncSession, of: Compared) -> None:
-    """Of several admins one corrects; the others compare again when the meter shows it."""
+    """Let only one admin correct a day; others compare again once the meter shows it."""
     if not await store.claim_day(session, of.customer, of.day):
         raise ActionInvalid(
             "It was corrected within the last hour. Wait an hour, then compare it again."

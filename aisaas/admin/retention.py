@@ -12,7 +12,7 @@ from aisaas.billing.retention import ACCOUNTING, RECORDS
 from aisaas.billing.subscriptions import retention as subscriptions
 from aisaas.chat import retention as chat
 
-# Settings that say how many days something is kept, and what no setting says.
+# Retention in days: by setting, and fixed.
 SETTINGS = (chat.KEEP, RECORDS, ACCOUNTING)
 DAYS = accounts.DAYS
 BILLING_RULES = (

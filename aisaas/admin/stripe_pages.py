@@ -1,4 +1,4 @@
-"""Where the payment provider shows what we only know the ids of."""
+"""Links to the payment provider's pages for the ids we store."""
 
 from __future__ import annotations
 

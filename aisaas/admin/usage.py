@@ -1,7 +1,7 @@
 """What all users use, earn and cost, as admins and operators see it.
 
-Read from sums that the ledger keeps itself (docs/decisions/0014): a page costs the same however long the
-ledger is, and is never late. `compare` looks whether the sums are the ledger.
+Read from sums that the ledger maintains itself (docs/decisions/0014): a page costs the same however long
+the ledger is, and is always current. `compare` checks the sums against the ledger.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ _Totals = tuple[Sequence[store.Summed], _ByDay, Sequence[ProviderErrors], Sequen
 
 
 class UsageReports:
-    """Reads only. Every method raises NotFound for who is no admin, and Unavailable while the
-    database does not answer."""
+    """Reads only. Every method raises NotFound for a user who isn't an admin, and Unavailable while
+    the database does not answer."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class UsageReports:
             return await store.today(session)
 
     async def report(self, reader: Actor, span: Span, *, step: Step = "day") -> Report:
-        """Everything about a span but its users.
+        """Everything about a span except its users.
 
         Raises:
             ValueError: too long to be shown by the hour.
@@ -131,8 +131,8 @@ class UsageReports:
         direction: Direction = "down",
         page: int = 1,
     ) -> UserPage:
-        """Who used anything. `search` is part of an address, or a whole user id. A page behind the
-        last is the last."""
+        """Users with any usage. `search` is part of an address, or a whole user id. A page number
+        beyond the last shows the last."""
         if sort not in get_args(UserSort) or direction not in get_args(Direction):
             raise ValueError("That sort order doesn't exist.")
         page = max(page, 1)
@@ -157,7 +157,7 @@ class UsageReports:
         return UserPage(found, page, pages, total)
 
     async def live(self, reader: Actor) -> Live:
-        """What is going on now."""
+        """Current activity."""
         async with self._reading(reader) as session:
             now = await reservation_reports.now(session)
             requests = await store.settled_lately(session)
@@ -285,7 +285,7 @@ class UsageReports:
 def _shares(
     summed: Sequence[store.Summed], name: _Name, earned: Mapping[str, Decimal] | None = None
 ) -> Sequence[Share]:
-    """The dearest first. A plan that earns without being used is there too."""
+    """The most expensive first. Includes plans with revenue but no usage."""
     figures = {found: each.figures for each in summed if (found := name(each)) is not None}
     based = earned or {}
     names = {*figures, *(plan for plan, usd in based.items() if usd)}

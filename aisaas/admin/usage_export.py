@@ -25,9 +25,9 @@ _NAMED: Mapping[By, tuple[str, ...]] = {
     "day": ("day",),
     "hour": ("hour",),
 }
-# What makes a spreadsheet take a cell for a formula.
+# A cell that starts with one of these is a formula to a spreadsheet.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-# Lines that are written at once.
+# Lines written at once.
 _TOGETHER = 500
 
 

@@ -63,13 +63,13 @@ MOST_REQUESTS_PER_MINUTE = 100_000
 MOST_REQUESTS_PER_DAY = 10_000_000
 MOST_TOKENS = 1_000_000_000_000
 MOST_PARALLEL_REPLIES = 1_000
-# Of the audit log, about one user.
+# Audit log lines shown for a user.
 LINES = 30
 
 
 @dataclass(frozen=True, slots=True)
 class UsersParts:
-    """What acting on users needs besides the database."""
+    """What actions on users need besides the database."""
 
     live: LiveSessions
     identity: Identity
@@ -78,7 +78,7 @@ class UsersParts:
     stripe: StripePages | None
     # The address of this site, for the links in mails.
     url: str
-    # Whether a mail server is set, so that mails about billing go out.
+    # Whether a mail server is configured, so that billing mails are sent.
     mails_go_out: bool
 
 
@@ -90,7 +90,7 @@ class Users:
     # Looking
 
     async def find(self, actor: Actor, search: Search) -> FoundPage:
-        """A page of those who fit; one beyond the last is the last.
+        """A page of matching users; a page number beyond the last shows the last.
 
         Raises:
             NotFound: not an admin.
@@ -107,7 +107,7 @@ class Users:
         """Everything about one user.
 
         Raises:
-            NotFound: no such user, or no admin.
+            NotFound: no such user, or not an admin.
             Unavailable.
         """
         async with self._reading(actor) as session:
@@ -214,7 +214,7 @@ class Users:
         reason: str,
         expires_at: datetime | None = None,
     ) -> UUID:
-        """Give quota tokens beyond what their plan includes; the grant's id. See `admin.credits`."""
+        """Give quota tokens beyond those in their plan; returns the grant's id. See `admin.credits`."""
         async with self._acting(actor, user_id, "credits.grant", reason) as act:
             try:
                 return await grant_in(
@@ -365,7 +365,7 @@ async def _ranking(session: AsyncSession, search: Search) -> Ranking | None:
     today = await usage_reports.today(session)
     span = Span(today - timedelta(days=user_reports.DAYS - 1), today)
     who = people.fitting(search)
-    # A search finds few, so that only those are summed.
+    # A search finds few users, so sum only theirs.
     among = who.ids if search.text.strip() else None
     relation, values = usage_reports.ranking(
         by, span, direction="down" if search.down else "up", among=among
@@ -374,7 +374,7 @@ async def _ranking(session: AsyncSession, search: Search) -> Ranking | None:
 
 
 async def _done(session: AsyncSession, user_id: UUID) -> Sequence[Done]:
-    """What admins did to them, with the addresses of those admins who have an account."""
+    """What admins did to this user, with the addresses of admins who still have an account."""
     entries = await audit_store.entries_about(session, subject_of(user_id), limit=LINES)
     actors = {entry.actor: found for entry in entries if (found := user_in(entry.actor))}
     names = await names_of(session, set(actors.values()))
@@ -394,7 +394,7 @@ async def _done(session: AsyncSession, user_id: UUID) -> Sequence[Done]:
 
 
 def subject_of(user_id: UUID) -> str:
-    """How the audit log calls a user something is done to."""
+    """The audit log's name for a user as the subject of an action."""
     return f"user:{user_id}"
 
 
@@ -427,7 +427,7 @@ def _limits_of(user: AccountSummary) -> OwnLimits:
 
 
 def _to_dict(limits: OwnLimits) -> dict[str, Any]:
-    """As JSON can hold it."""
+    """As JSON values."""
     highest = limits.highest_cap_usd
     return asdict(limits) | {"highest_cap_usd": None if highest is None else f"{highest:.2f}"}
 

@@ -51,10 +51,10 @@ class FoundPage:
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """The running period in USD, before tax, discounts and fees, by our own books.
+    """The current period in USD, before tax, discounts and fees, by our own ledger.
 
-    `base_usd` is the price of the subscription that is running; `owed` when its payment failed.
-    `overage_usd` is what was used beyond what is included and credits. Neither counts in a trial.
+    `base_usd` is the price of the current subscription; `owed` when its payment failed. `overage_usd`
+    is usage beyond the included tokens and credits. Neither counts in a trial.
     """
 
     base_usd: Decimal
