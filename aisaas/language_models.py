@@ -27,7 +27,7 @@ Ability = Literal["thinking", "vision", "files", "tools"]
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What LiteLLM's map says of a model besides its price; None where it doesn't."""
+    """A model's facts in LiteLLM's map besides its price; None where it has none."""
 
     context_window: int | None = None
     max_output: int | None = None

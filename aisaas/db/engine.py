@@ -59,7 +59,7 @@ POOL_WAIT_SECONDS = 5.0
 CONNECT_SECONDS = 2
 STATEMENT_SECONDS = 5.0
 TRANSACTION_SECONDS = 6.0
-# A server that has not answered for so long is taken for one that hangs.
+# A server that has not answered for this long counts as hanging.
 ASK_SECONDS = 2.5
 # Shorter, so that a server which is only slow says so before it is given up.
 ASKED_STATEMENT_SECONDS = 2.0

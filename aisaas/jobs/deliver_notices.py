@@ -16,7 +16,7 @@ EVERY_SECONDS = 10.0
 
 
 async def deliver_notices(mails: NoticeMails | None, *, every: float = EVERY_SECONDS) -> None:
-    """Runs until cancelled; without a mail server it says so and ends."""
+    """Runs until cancelled; without a mail server it logs that and returns."""
     if mails is None:
         log.warning("SMTP_URL is not set: mails about billing are off, and notices wait")
         return

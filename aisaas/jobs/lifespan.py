@@ -1,4 +1,5 @@
-"""The process's life: warm up, run the jobs; at the end let replies finish, then let go."""
+"""The process's life: warm up, run the jobs; at the end let replies finish, then release
+connections."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 CANCEL_AGAIN_SECONDS = 6.0
 # A listener has nothing in flight.
 INTERRUPT_AGAIN_SECONDS = 0.25
-# What has not let go of its connections by then, the end of the process does.
+# Connections not released by then close with the process.
 CLOSE_SECONDS = 2.0
 
 
@@ -126,7 +127,7 @@ async def end(
 
 
 async def close(these: Services) -> None:
-    """Let go of every connection, but wait for no server that says nothing."""
+    """Release every connection, but don't wait for a silent server."""
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
             await these.close()

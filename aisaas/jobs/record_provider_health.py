@@ -35,5 +35,5 @@ async def leave_provider_health(health: ProviderHealth) -> None:
     except (DependencyError, TooSlow) as error:
         log.warning("the last attempts at providers are not recorded: %s", error)
     except Exception:
-        # Whatever it is, the process has more to let go of.
+        # Whatever the error is, the shutdown has to continue.
         log.exception("recording the last attempts at providers failed")

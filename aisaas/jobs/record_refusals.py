@@ -34,5 +34,5 @@ async def record_the_last(refusals: Refusals) -> None:
     except DependencyError as error:
         log.warning("the last refusals are not recorded: %s", error)
     except Exception:
-        # Whatever it is, the process has more to let go of.
+        # Whatever the error is, the shutdown has to continue.
         log.exception("recording the last refusals failed")

@@ -153,7 +153,7 @@ POOL_LIMIT = Gauge(
     multiprocess_mode="liveall",
     registry=REGISTRY,
 )
-# What `process_…` says of a process that is asked itself; of each of several behind one address.
+# Like the `process_…` metrics, but for each of several workers behind one address.
 MEMORY_HERE = Gauge(
     "aisaas_process_resident_memory_bytes",
     "Resident memory of a process.",

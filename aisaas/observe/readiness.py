@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from aisaas.errors import DependencyError
 from aisaas.observe.draining import Draining
 
-# An answer counts for so long.
+# How long an answer is cached.
 FRESH_SECONDS = 1.0
 
 

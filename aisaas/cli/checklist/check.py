@@ -141,7 +141,7 @@ def _probes(settings: Settings) -> list[_Probe]:
         _Probe("Usage totals", "postgres", lambda: _sums(settings), needs_schema=True),
         _Probe("Prices", "postgres", lambda: _prices(settings), needs_schema=True),
     ]
-    # The embedded sign-in server takes mails too, and then says where.
+    # The embedded sign-in server accepts email too, and then says where.
     by = AUTH if settings.smtp_url is None else "smtp"
     probes.append(_Probe("Mails", by, lambda: _mails(settings)))
     if demo := settings.demo_api_base:

@@ -1,4 +1,4 @@
-"""`invite`: mails an invitation to create an account, through the auth server's admin API."""
+"""`invite`: emails an invitation to create an account, through the auth server's admin API."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Getting in: sign in, sign up, a forgotten password, a mail's link."""
+"""Signing in: sign in, sign up, reset a password, follow an email link."""

@@ -208,7 +208,7 @@ def _to_sign_in() -> rx.Component:
 
 
 def reset() -> rx.Component:
-    """Asks for a mail, or, after its link, for a new password."""
+    """Requests an email, or, after its link, a new password."""
     chooses = address.chooses
     return rx.fragment(
         rx.cond(built | ~chooses, ask_for_reset(class_name=rx.cond(built, "unless-choosing", ""))),
@@ -279,7 +279,7 @@ def choose_password(*, knows: bool) -> rx.Component:
     )
     if knows:
         return Sending.create(shown)
-    # The time in which a mail's link is enough has run out meanwhile.
+    # The period in which an email link suffices has expired meanwhile.
     late = forms.problem.code == "current_password_wrong"
     return Sending.create(rx.cond(late, ask_for_reset(over=True), shown))
 
@@ -351,8 +351,7 @@ KINDS = {
 
 
 def confirm() -> Any:
-    """A mail's link leads here, and does nothing by being opened: programs that look through mail open
-    links too."""
+    """An email link leads here, and opening it changes nothing: mail scanners open links too."""
     return rx.match(
         mail_link.type,
         ("…", card("One moment…")),

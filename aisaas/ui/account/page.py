@@ -1,4 +1,4 @@
-"""Getting in: sign in, sign up, a forgotten password, a mail's link."""
+"""Signing in: sign in, sign up, reset a password, follow an email link."""
 
 from __future__ import annotations
 
