@@ -9,7 +9,6 @@ from functools import lru_cache
 from aisaas.accounts import build as accounts
 from aisaas.adapters import build as adapters
 from aisaas.admin import build as admin
-from aisaas.admin import retention
 from aisaas.billing import build as billing
 from aisaas.billing.plans.terms import plans
 from aisaas.billing.ports import Payments
@@ -21,14 +20,14 @@ from aisaas.controls import build as controls
 from aisaas.controls import store as controls_store
 from aisaas.db import build as db
 from aisaas.db.engine import PoolUse
-from aisaas.db.purging import Purge
 from aisaas.observe.draining import Draining
 from aisaas.observe.jobs import JobTimes
 from aisaas.observe.readiness import Dependencies
 from aisaas.settings import Settings, settings
 
 
-@dataclass(frozen=True)
+# Without a repr of all that is in it, which a trace would print: settings, and texts of running replies.
+@dataclass(frozen=True, repr=False)
 class Services(
     accounts.AccountServices,
     billing.BillingServices,
@@ -46,11 +45,12 @@ class Services(
     # Begun on SIGTERM; from then on this process isn't ready.
     draining: Draining
     dependencies: Dependencies
-    purge: Purge
     job_times: JobTimes
     # How much of each login's pools is in use.
     pools: Callable[[], Mapping[str, Mapping[str, PoolUse]]]
     _closers: tuple[adapters.Closer, ...]
+
+    __repr__ = object.__repr__
 
     async def close(self) -> None:
         """Let go of every connection."""
@@ -131,16 +131,10 @@ def build(config: Settings) -> Services:
         payments=outside.payments,
         draining=draining,
         dependencies=Dependencies((*databases.dependencies(), *outside.dependencies), draining),
-        purge=_purge(config, databases),
         job_times=outside.job_times,
         pools=databases.pools,
         _closers=(people.accounts.close, databases.close, *outside.closers),
     )
-
-
-def _purge(config: Settings, databases: db.Databases) -> Purge:
-    days = {name: getattr(config, name) for name in retention.SETTINGS}
-    return Purge(databases.service, retention.RULES, days | retention.DAYS)
 
 
 @lru_cache(maxsize=1)

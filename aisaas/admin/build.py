@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from aisaas.accounts.live import LiveSessions
 from aisaas.accounts.ports import Identity
+from aisaas.admin import retention
 from aisaas.admin.audit import AuditLog
 from aisaas.admin.billing_ops import MoneyHealth
 from aisaas.admin.credits import Credits
@@ -27,6 +28,7 @@ from aisaas.billing.plans.terms import Plan
 from aisaas.billing.ports import Payments
 from aisaas.controls.lineup import ModelSource
 from aisaas.db.build import Databases
+from aisaas.db.purging import Purge
 from aisaas.prices import Price
 from aisaas.settings import Settings
 
@@ -39,6 +41,7 @@ class AdminServices:
     money: MoneyHealth
     prices: Prices
     provider_reports: ProviderReports
+    purge: Purge
     usage_reports: UsageReports
     users: Users
 
@@ -64,6 +67,7 @@ def build(
         money=_money(databases, billing, payments),
         prices=Prices(service, source, lambda line: map_price(line.map_name or line.upstream)),
         provider_reports=ProviderReports(service, config.provider_access()),
+        purge=_purge(config, databases),
         usage_reports=UsageReports(
             service,
             base_usd={plan.id: plan.price.base_usd for plan in sold.values() if plan.price},
@@ -102,3 +106,8 @@ def _stripe(config: Settings) -> StripePages | None:
     if config.stripe_secret_key is None:
         return None
     return StripePages(live=config.stripe_is_live, stand_in=config.payments_url)
+
+
+def _purge(config: Settings, databases: Databases) -> Purge:
+    days = {name: getattr(config, name) for name in retention.SETTINGS}
+    return Purge(databases.service, retention.RULES, days | retention.DAYS)

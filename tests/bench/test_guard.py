@@ -31,4 +31,9 @@ async def test_every_measured_call_passed_the_whole_door_and_was_given_back(
         assert 0 < figures["p50_ms"] <= figures["p99_ms"]
     calls = guard.WARM_UP_CALLS + 10 + int(guard.RATE * (guard.WARM_UP_SECONDS + 0.1))
     assert isinstance(before, int)
-    assert database(counted) == [(before + calls, open_before)]
+    [[after, open_after]] = database(counted)
+    assert after == before + calls
+    # A reply of another test may have ended meanwhile.
+    assert isinstance(open_before, int)
+    assert isinstance(open_after, int)
+    assert open_after <= open_before
