@@ -19,6 +19,7 @@ import asyncio, json, os, sys
 # Whatever the caller's machine has cached must not hide a call.
 seen = []
 LOCAL = ("127.", "::1", "localhost", "/")
+UNSEALED = "unsealed" in sys.argv
 
 
 def watch(event, arguments):
@@ -32,6 +33,10 @@ def watch(event, arguments):
     where = where.decode() if isinstance(where, bytes) else str(where)
     if not where.startswith(LOCAL):
         seen.append(where)
+        if UNSEALED:
+            # The first call is enough; the library would try for most of a minute.
+            print("RESULT " + json.dumps({"seen": seen}), flush=True)
+            os._exit(0)
         raise OSError(f"the network is sealed: {where}")
 
 
@@ -48,7 +53,6 @@ from tests.adapters.providers import provider
 from tests.adapters.test_litellm_model import admitted_for, model_of
 
 MODELS = json.loads(sys.argv[1])
-UNSEALED = "unsealed" in sys.argv
 
 
 async def main():
