@@ -248,6 +248,7 @@ def test_the_draft_of_a_new_chat_survives_visits_and_sends_elsewhere(sign_up: Si
     box.fill("a draft of something new")
     listed(page).first.click()
     expect(box).to_have_value("")
+    expect(page.locator("article[data-role=assistant]")).to_have_count(1)
     ends(say(page, "long 8 speed 0"), "done")
     new_chat(page)
     expect(box).to_have_value("a draft of something new")
