@@ -317,7 +317,7 @@ def test_a_button_that_leads_to_paying_goes_once(sign_up: SignUp, instance: Runn
     page.on("websocket", listen)
     billing(page)
     with provider(instance) as control:
-        control.post("/faults", json={"kind": "delay", "seconds": 1})
+        control.post("/faults", json={"kind": "delay", "seconds": 5})
         page.get_by_role("button", name="Manage plan, card, and invoices").dblclick()
         expect(page.get_by_role("button", name="Opening…")).to_have_attribute(
             "aria-disabled", "true"
