@@ -84,7 +84,8 @@ class _Closed(Exception):
 
 
 class _Socket:
-    """One open socket. `user` is the account it is signed in to, `sid` what Socket.IO calls it."""
+    """One open socket. `user` is the account it is signed in to, `expected` the known session it came
+    with, `sid` what Socket.IO calls it."""
 
     def __init__(
         self,
@@ -101,6 +102,7 @@ class _Socket:
         self.token = token
         self.session = session
         self.user = ""
+        self.expected = ""
         self.sid = ""
         # When it has to have opened our namespace, by the loop's clock; 0 before it is connected.
         self.open_by = 0.0
@@ -144,6 +146,8 @@ class Sockets:
     def __init__(self, *, per_address: int, per_user: int, most: int) -> None:
         self._most = most
         self._strangers: Shares[_Socket] = Shares(per_address)
+        # Not signed in yet, but with a session that was: strangers of their address can't end these.
+        self._expected: Shares[_Socket] = Shares(per_user)
         self._users: Shares[_Socket] = Shares(per_user)
         self._open: dict[_Socket, None] = {}
         self._rates: dict[str, Rate] = {}
@@ -153,9 +157,14 @@ class Sockets:
     async def turn(self, address: str, session: str | None) -> bool:
         """Wait until that address may open another one, unless the session was seen signed in. False
         when too many have come since."""
-        if session and hash_token(session) in self._known:
+        if self._known_session(session):
             return True
         return await self._turns.take(address)
+
+    def _known_session(self, session: str | None) -> str:
+        """A key for a session that was seen signed in here; empty for any other."""
+        known = hash_token(session) if session else b""
+        return known.hex() if known in self._known else ""
 
     def enter(self, socket: _Socket) -> bool:
         """False when there is no room and no socket may be closed to make some."""
@@ -165,7 +174,11 @@ class Sockets:
                 return False
             self._end(stranger)
         self._open[socket] = None
-        self._end(self._strangers.take(socket.address, socket))
+        if expected := self._known_session(socket.session):
+            socket.expected = expected
+            self._end(self._expected.take(expected, socket))
+        else:
+            self._end(self._strangers.take(socket.address, socket))
         SOCKETS_HERE.inc()
         return True
 
@@ -173,6 +186,7 @@ class Sockets:
         self._open.pop(socket, None)
         _BY_SID.pop(socket.sid, None)
         self._strangers.release(socket.address, socket)
+        self._expected.release(socket.expected, socket)
         self._users.release(socket.user, socket)
         if not self._strangers.count(socket.address):
             self._rates.pop(socket.address, None)
@@ -182,6 +196,7 @@ class Sockets:
         if socket.user == user:
             return
         self._strangers.release(socket.address, socket)
+        self._expected.release(socket.expected, socket)
         self._users.release(socket.user, socket)
         socket.user = user
         if socket.session:

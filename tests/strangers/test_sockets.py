@@ -332,6 +332,22 @@ async def test_strangers_close_nobody_who_is_signed_in_behind_the_same_address()
         assert len(at.sockets) == 3
 
 
+async def test_strangers_do_not_close_a_new_tab_of_a_session_that_was_signed_in() -> None:
+    cookie = f"{COOKIE}={'s' * 43}"
+    async with world(per_address=2, per_user=2) as at:
+        _, sid = await at.opened(cookie=cookie)
+        signed_in(sid, UUID(int=1))
+        tabs = [(await at.opened(cookie=cookie))[0] for _ in range(2)]
+        for _ in range(6):
+            await at.opened()
+        assert [tab.code for tab in tabs] == [None, None]
+        # Such a session has a share too, in which its own oldest tab gives way.
+        newest, _ = await at.opened(cookie=cookie)
+        await tabs[0].ended()
+        assert tabs[0].code == TRY_AGAIN_LATER
+        assert (tabs[1].code, newest.code) == (None, None)
+
+
 async def test_the_oldest_tab_of_an_account_gives_way() -> None:
     async with world(per_address=10, per_user=2) as at:
         tabs: list[Page] = []
