@@ -70,8 +70,8 @@ class Noticed:
 
 
 def measure(connections: int, seconds: float) -> dict[str, Mapping[str, Figures | float]]:
-    """By kind, with `nobody` for the run without a stranger: what the two noticed, and how many
-    connections the stranger still held at the end."""
+    """Return, by kind of stranger, what the two users noticed and how many connections the stranger
+    still held at the end; the key `nobody` is the run without a stranger."""
     with (
         tempfile.TemporaryDirectory() as folder,
         instance(Path(folder), workers=1, TAB_STATES="memory") as running,

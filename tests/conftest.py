@@ -77,7 +77,7 @@ def _own_environment() -> Generator[None]:
         for name in Settings.model_fields:
             patch.delenv(name.upper(), raising=False)
         patch.setitem(Settings.model_config, "env_file", None)
-        # Thousands of accounts are made, and nobody attacks their hashes.
+        # Tests make thousands of accounts, whose hashes need no protection.
         patch.setenv("AUTH_PASSWORD_KIB", "64")
         yield
 

@@ -1,4 +1,4 @@
-"""Checkout at the Stripe fake: who subscribes on its page, and what is told of it."""
+"""Checkout at the Stripe fake: subscribing on its page, and the events that follow."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

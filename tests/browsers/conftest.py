@@ -31,7 +31,7 @@ def sign_up(screen: Screen, url: str) -> None:
 
 @pytest.fixture
 def member(screen: Screen, url: str) -> Generator[Screen]:
-    """Somebody new, on the chat page."""
+    """A new user on the chat page."""
     sign_up(screen, url)
     yield screen
     assert screen.complaints() == []

@@ -1,7 +1,7 @@
 """A page in Firefox or WebKitGTK, as the flows use it: found and clicked by XPath, read and waited for.
 
-Playwright drives Firefox, which it has only in a version that Mozilla's own Firefox understands; WebKitGTK
-has a driver of its own, which Selenium speaks to.
+Playwright drives Firefox, in a version that works with Mozilla's own builds. Selenium drives WebKitGTK through
+its own driver.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class WebKitScreen:
                 if each.is_displayed():
                     found.append(each)
             except WebDriverException:
-                # The page drew it anew meanwhile.
+                # The page has replaced it.
                 continue
         return found
 
@@ -260,7 +260,7 @@ def _mini_browser() -> str:
 
 @contextmanager
 def _display() -> Generator[str]:
-    """A screen that nobody looks at."""
+    """A virtual display."""
     read, write = os.pipe()
     size = f"{SIZE[0]}x{SIZE[1]}x24"
     server = subprocess.Popen(
