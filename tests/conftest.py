@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
@@ -151,11 +152,23 @@ def build_services(stack: Stack, catalogue: Path) -> Build:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def services(build_services: Build) -> AsyncGenerator[Services]:
+async def shared_services(build_services: Build) -> AsyncGenerator[Services]:
     # Without jobs: its names in Redis are those of development, and it would recover the replies of
     # processes that tests start as another environment, without finding their text.
     async with build_services(run_jobs=False) as made:
         yield made
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def services(shared_services: Services) -> AsyncGenerator[Services]:
+    """Of this process. What a test leaves running holds no lock afterwards: a test without an event loop
+    may follow, and all of it would stand still within its transactions."""
+    yield shared_services
+    async with asyncio.timeout(60):
+        while any(
+            use.in_use for pools in shared_services.pools().values() for use in pools.values()
+        ):
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

@@ -59,6 +59,9 @@ POOL_WAIT_SECONDS = 5.0
 CONNECT_SECONDS = 2
 STATEMENT_SECONDS = 5.0
 TRANSACTION_SECONDS = 6.0
+# A process that hangs within a transaction would keep its locks, and everyone would wait for them.
+# Longer than it may take, so that a process which doesn't hang ends it itself.
+IDLE_SECONDS = 10.0
 # A server that has not answered for this long counts as hanging.
 ASK_SECONDS = 2.5
 # Shorter, so that a server which is only slow says so before it is given up.
@@ -75,6 +78,7 @@ _IDENTITY: LiteralString = (
     "select set_config('role', %(role)s, true),"
     " set_config('request.jwt.claims', %(claims)s, true),"
     " set_config('statement_timeout', %(timeout)s, true),"
+    " set_config('idle_in_transaction_session_timeout', %(idle)s, true),"
     " set_config('synchronous_commit', %(sync)s, true)"
 )
 _SET_IDENTITY = text(re.sub(r"%\((\w+)\)s", r":\1", _IDENTITY))
@@ -334,6 +338,7 @@ def _identity(
         "role": role,
         "claims": claims,
         "timeout": f"{(seconds or STATEMENT_SECONDS) * 1000:.0f}ms",
+        "idle": f"{IDLE_SECONDS * 1000:.0f}ms",
         "sync": "on" if durable else "off",
     }
 

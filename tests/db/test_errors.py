@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import LiteralString, cast
 
@@ -73,6 +74,36 @@ async def test_a_block_of_ours_that_takes_too_long_is_no_outage(
 
     with pytest.raises(TooSlow):
         await dawdle()
+
+
+async def test_a_process_that_hangs_within_a_transaction_loses_its_locks(
+    service: ServiceDatabase, spare_stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "IDLE_SECONDS", 0.5)
+    lock = text("select pg_advisory_xact_lock(83)")
+    locked, goes_on = threading.Event(), threading.Event()
+
+    async def hang() -> None:
+        login = DatabasePool(spare_stack.env["SERVICE_DATABASE_URL"])
+        try:
+            async with ServiceDatabase(login).transaction() as session:
+                await session.execute(lock)
+                locked.set()
+                # Its whole event loop stands still.
+                goes_on.wait()
+                await session.execute(text("select 1"))
+        finally:
+            await login.close()
+
+    hanging = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(hang())))
+    try:
+        await asyncio.to_thread(locked.wait)
+        async with service.transaction() as session:
+            await session.execute(lock)
+    finally:
+        goes_on.set()
+    with pytest.raises(TooSlow):
+        await hanging
 
 
 async def test_two_that_block_each_other_are_no_outage(

@@ -241,6 +241,8 @@ def signed_up(context: BrowserContext) -> Page:
             "email": f"ada-{uuid4().hex[:10]}@example.com",
             "password": PASSWORD,
         },
+        # The server may be closing the connection that an earlier request left open.
+        max_retries=3,
     )
     expect(answer).to_be_ok()
     page.goto(routes.CHAT)

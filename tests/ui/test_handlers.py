@@ -100,13 +100,13 @@ async def who_talked(services: Services) -> Person:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def ada(services: Services) -> Person:
-    return await who_talked(services)
+async def ada(shared_services: Services) -> Person:
+    return await who_talked(shared_services)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def eve(services: Services) -> Person:
-    return await who_talked(services)
+async def eve(shared_services: Services) -> Person:
+    return await who_talked(shared_services)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
