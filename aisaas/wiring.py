@@ -12,12 +12,12 @@ from aisaas.admin import build as admin
 from aisaas.billing import build as billing
 from aisaas.billing.plans.terms import plans
 from aisaas.billing.ports import Payments
+from aisaas.callers import Callers
 from aisaas.chat import build as chat
 from aisaas.chat import store as chat_store
 from aisaas.chat.circuits import Circuits
 from aisaas.chat.ports import LanguageModel
 from aisaas.controls import build as controls
-from aisaas.controls import store as controls_store
 from aisaas.db import build as db
 from aisaas.db.engine import PoolUse
 from aisaas.observe.draining import Draining
@@ -39,6 +39,7 @@ class Services(
     """Everything the user interface, the routes and the jobs call: what the domains offer, and this."""
 
     settings: Settings
+    callers: Callers
     model: LanguageModel
     # None: nothing is sold here, and nothing metered.
     payments: Payments | None
@@ -69,9 +70,7 @@ def build(config: Settings) -> Services:
     sold = plans(config)
     circuits, draining = Circuits(), Draining()
     on_sale = chat.models(config, sold, databases, outside.model)
-    people = accounts.build(
-        config, databases, outside.identity, outside.limiter, controls_store.now()
-    )
+    people = accounts.build(config, databases, outside.identity, outside.limiter)
     money = billing.build(
         config,
         sold,
@@ -127,6 +126,7 @@ def build(config: Settings) -> Services:
         **vars(replies),
         **vars(operated),
         settings=config,
+        callers=Callers(people.live_sessions),
         model=outside.model,
         payments=outside.payments,
         draining=draining,

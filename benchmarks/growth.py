@@ -27,6 +27,7 @@ from aisaas.accounts.people_models import Sort as UsersSort
 from aisaas.accounts.sessions import hash_token, new_token
 from aisaas.admin.provider_reports import SPANS, HealthSpan
 from aisaas.billing.ledger.usage_models import Span, UserSort
+from aisaas.callers import Caller
 from aisaas.db.migrate import upgrade
 from aisaas.settings import load
 from aisaas.wiring import Services, build
@@ -93,7 +94,7 @@ async def _purge(services: Services) -> tuple[Mapping[str, int], float]:
     return {table: rows for table, rows in removed.items() if rows}, round(took, 1)
 
 
-async def sign_in(services: Services, url: str) -> Principal:
+async def sign_in(services: Services, url: str) -> Caller:
     """The user with most of the conversations, as an admin. Needs no sign-in server."""
     token = new_token()
     with psycopg.connect(url, autocommit=True) as connection:
@@ -104,10 +105,10 @@ async def sign_in(services: Services, url: str) -> Principal:
             " now() + interval '1 hour')",
             [hash_token(token), HEAVY_USER],
         )
-    return await services.accounts.principal(f"{services.cookie}={token}")
+    return await services.callers.resolve(f"{services.cookie}={token}")
 
 
-def pages(services: Services, person: Principal) -> Mapping[str, Page]:
+def pages(services: Services, person: Caller) -> Mapping[str, Page]:
     """The queries of pages, downloads, metrics and jobs; all are repeatable.
 
     Args:
@@ -121,12 +122,12 @@ def pages(services: Services, person: Principal) -> Mapping[str, Page]:
     }
 
 
-def _of_users(services: Services, person: Principal) -> Mapping[str, Page]:
+def _of_users(services: Services, person: Caller) -> Mapping[str, Page]:
     conversation = UUID("00000000-0000-4000-a000-000000000001")
     return {
         "conversations": lambda: services.conversations.list(person),
         "conversation": lambda: services.conversations.open(person, conversation),
-        "own usage": lambda: services.usage.overview(person),
+        "own usage": lambda: services.usage.overview(person.billing),
         "own sessions": lambda: services.accounts.sessions(person),
     }
 

@@ -128,9 +128,9 @@ async def _at_rate(services: Services, callers: Sequence[Caller], calls: int) ->
 
 async def _pass(services: Services, caller: Caller, due: float) -> float:
     """Milliseconds from `due` until the call is admitted."""
-    principal = await services.accounts.principal(caller.cookie)
+    resolved = await services.callers.resolve(caller.cookie)
     call = ReplyRequest(
-        principal=principal,
+        caller=resolved,
         purpose="reply",
         text=QUESTION,
         model_id="demo",

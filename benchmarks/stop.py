@@ -56,7 +56,7 @@ async def _stop_one(services: Services, client: httpx.AsyncClient, health: str) 
         f"{uuid4().hex}@example.com", "a password for a measurement", "", user_agent="bench"
     )
     assert signed_in is not None
-    who = await services.accounts.principal(f"{services.cookie}={signed_in.token}")
+    who = await services.callers.resolve(f"{services.cookie}={signed_in.token}")
     before = await _aborted(client, health)
     started = await services.chat.send(who, REPLY, conversation_id=None, model="demo")
     async for segment in services.chat.follow(who, started.reply.id):

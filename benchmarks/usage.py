@@ -109,8 +109,8 @@ def _seed(url: str, seeds: list[tuple[UUID, int]]) -> None:
 async def _load(services: Services, cookie: str) -> float:
     """What the page's handler asks for."""
     begin = time.perf_counter()
-    principal = await services.accounts.principal(cookie)
-    shown = await services.usage.overview(principal)
+    caller = await services.callers.resolve(cookie)
+    shown = await services.usage.overview(caller.billing)
     elapsed = (time.perf_counter() - begin) * 1000
     assert len(shown.calls.calls) > 0
     assert len(shown.days) > 0

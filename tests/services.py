@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
 from aisaas.accounts.models import Principal
+from aisaas.callers import Caller
 from aisaas.chat.catalogue import BUNDLED
 from aisaas.chat.models import Message, Started
 from aisaas.wiring import Services
@@ -47,7 +48,7 @@ CATALOGUE = [
 ]
 
 Build = Callable[..., AbstractAsyncContextManager[Services]]
-Account = Callable[..., Awaitable[Principal]]
+Account = Callable[..., Awaitable[Caller]]
 Database = Callable[..., list[tuple[object, ...]]]
 
 
@@ -55,7 +56,7 @@ Database = Callable[..., list[tuple[object, ...]]]
 class Member:
     """Somebody who signed up; `cookie` is what their browser sends."""
 
-    principal: Principal
+    principal: Caller
     cookie: str
 
 
@@ -71,11 +72,16 @@ async def new_member(services: Services) -> Member:
     )
     assert signed_in is not None
     cookie = f"{services.cookie}={signed_in.token}"
-    return Member(await services.accounts.principal(cookie), cookie)
+    return Member(await services.callers.resolve(cookie), cookie)
 
 
-async def new_principal(services: Services) -> Principal:
+async def new_principal(services: Services) -> Caller:
     return (await new_member(services)).principal
+
+
+def limited(caller: Caller, **limits: int) -> Caller:
+    """The same with limits of their own, by the names of `BillingAccount`."""
+    return replace(caller, billing=replace(caller.billing, **limits))
 
 
 async def whole(services: Services, principal: Principal, started: Started) -> tuple[str, Message]:

@@ -8,12 +8,10 @@ from aisaas.accounts import attempts
 from aisaas.accounts.attempts import Attempts
 from aisaas.accounts.identity import AccountRules, Accounts
 from aisaas.accounts.live import LiveSessions
-from aisaas.accounts.models import ControlsNow
 from aisaas.accounts.pictures import Pictures
 from aisaas.accounts.ports import Identity, Limiter
 from aisaas.accounts.sessions import Sealer, TokenCipher, cookie_name
 from aisaas.db.build import Databases
-from aisaas.db.engine import PipelinedQuery
 from aisaas.settings import Settings
 
 
@@ -32,12 +30,10 @@ def build(
     databases: Databases,
     identity: Identity,
     limiter: Limiter,
-    controls: PipelinedQuery[ControlsNow],
 ) -> AccountServices:
-    """Args: `controls` reads the operators' settings along with each session."""
     cookie = cookie_name(app_env=config.app_env, secure=config.secure_cookies)
     cipher = TokenCipher(*config.session_secrets)
-    live = LiveSessions(databases.service, identity, cipher, controls, cookie=cookie)
+    live = LiveSessions(databases.service, identity, cipher, cookie=cookie)
     rules = AccountRules(
         sign_up_mode=config.sign_up_mode,
         oauth_providers=config.oauth_providers,

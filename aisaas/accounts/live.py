@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from typing import TypeVar
 from uuid import UUID
 
 from aisaas.accounts import store
-from aisaas.accounts.models import ControlsNow, OpenedBy, Principal
+from aisaas.accounts.models import OpenedBy, Principal
 from aisaas.accounts.ports import AuthSession, Identity, SignOutScope
 from aisaas.accounts.sessions import (
     SESSION_LIFETIME_SECONDS,
@@ -27,12 +28,16 @@ from aisaas.accounts.sessions import (
     token_from,
 )
 from aisaas.accounts.store import HeldTokens, LiveSession, NewSession
-from aisaas.db.engine import PipelinedQuery
+from aisaas.db.engine import PipelinedQuery, both
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import AuthError, DependencyError, TooSlow, Unauthenticated, Unavailable
 from aisaas.observe import context
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+# What another domain asks of the user whose session has a token with this hash.
+AskedAlong = Callable[[bytes], PipelinedQuery[T]]
 
 RECHECK_SECONDS = 30
 TRUST_SECONDS = 60
@@ -56,15 +61,12 @@ class LiveSessions:
         database: ServiceDatabase,
         identity: Identity,
         cipher: TokenCipher,
-        controls: PipelinedQuery[ControlsNow],
         *,
         cookie: str,
     ) -> None:
-        """Args: `controls` reads the operators' settings along with each session."""
         self._database = database
         self._identity = identity
         self._cipher = cipher
-        self._controls = controls
         self._cookie = cookie
         # Verifications under way, by session: callers of one session share one.
         self._checks: dict[UUID, asyncio.Task[None]] = {}
@@ -103,28 +105,30 @@ class LiveSessions:
             Unauthenticated: no session, or one that is over.
             Unavailable: it can't be determined.
         """
-        live = await self.by_cookie(cookie_header)
+        principal, _ = await self.principal_and(cookie_header, _nothing)
+        return principal
+
+    async def principal_and(
+        self, cookie_header: str | None, along: AskedAlong[T]
+    ) -> tuple[Principal, T]:
+        """Who is asking, and what `along` reads of them in the same round trip.
+
+        Raises:
+            Unauthenticated, Unavailable: as for `principal`.
+        """
+        token_hash = self._token_hash(cookie_header)
+        live, more = await self._by_token(token_hash, along)
         context.add(user=live.principal.user_id)
         if live.verified_seconds_ago >= RECHECK_SECONDS:
             await self._check_once(live)
-            live = await self._by_id(live.principal.session_id)
+            live, more = await self._by_token(token_hash, along)
         if live.seen_seconds_ago >= SEEN_SECONDS:
             await self._note_seen(live.principal.session_id)
-        return live.principal
+        return live.principal, more
 
     async def by_cookie(self, cookie_header: str | None) -> LiveSession:
         """The session as the database knows it, without asking the auth server."""
-        token = token_from(cookie_header, self._cookie)
-        if token is None:
-            raise Unauthenticated
-        try:
-            live = await self._database.ask(
-                store.find_session(hash_token(token), self._controls), durable=False
-            )
-        except DependencyError as error:
-            raise Unavailable from error
-        if live is None:
-            raise Unauthenticated
+        live, _ = await self._by_token(self._token_hash(cookie_header), _nothing)
         return live
 
     async def access_token(self, principal: Principal) -> str:
@@ -235,9 +239,25 @@ class LiveSessions:
     # Looking after them
 
     async def _find(self, session_ids: Collection[UUID]) -> Sequence[LiveSession]:
-        return await self._database.ask(
-            store.find_sessions(session_ids, self._controls), durable=False
+        return await self._database.ask(store.find_sessions(session_ids), durable=False)
+
+    def _token_hash(self, cookie_header: str | None) -> bytes:
+        token = token_from(cookie_header, self._cookie)
+        if token is None:
+            raise Unauthenticated
+        return hash_token(token)
+
+    async def _by_token(self, token_hash: bytes, along: AskedAlong[T]) -> tuple[LiveSession, T]:
+        question = both(
+            store.find_session(token_hash), along(token_hash), lambda live, more: (live, more)
         )
+        try:
+            live, more = await self._database.ask(question, durable=False)
+        except DependencyError as error:
+            raise Unavailable from error
+        if live is None:
+            raise Unauthenticated
+        return live, more
 
     async def _by_id(self, session_id: UUID) -> LiveSession:
         try:
@@ -332,3 +352,7 @@ class LiveSessions:
                 refresh_token=self._cipher.seal(renewed.refresh_token),
                 access_expires_at=renewed.expires_at,
             )
+
+
+def _nothing(_: bytes) -> PipelinedQuery[None]:
+    return PipelinedQuery((), lambda _: None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, Protocol
+from typing import Literal
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -183,40 +183,13 @@ class GrantingSubscription:
     next_plan: str | None = None
 
 
-class Entitled(Protocol):
-    """What decides how much a user may use: a `Principal`, or a user an admin looks at."""
-
-    @property
-    def plan(self) -> str: ...
-    @property
-    def subscription_status(self) -> str: ...
-    @property
-    def subscription(self) -> GrantingSubscription | None: ...
-    @property
-    def overage_cap_usd(self) -> Decimal | None: ...
-    @property
-    def tokens_per_month(self) -> int | None: ...
-    @property
-    def highest_cap_usd(self) -> Decimal | None: ...
-    @property
-    def metered_customer(self) -> str | None: ...
-    @property
-    def read_at(self) -> datetime: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ControlsNow:
-    """The operators' settings: scopes of engaged kill switches, and the newest model change."""
-
-    switches: frozenset[str]
-    models_revision: int
-
-
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The caller, freshly resolved from the session cookie. Ids from the browser are no proof.
+    """Who is asking, freshly resolved from the session cookie, and what authorizes them. Ids from the
+    browser are no proof.
 
-    `plan` is the one in effect at `read_at`, by the database's clock.
+    What other domains know of them is read in the same round trip, by those domains
+    (`aisaas.callers.Caller`).
     """
 
     user_id: UUID
@@ -225,30 +198,10 @@ class Principal:
     full_name: str
     avatar_url: str | None
     role: Literal["user", "admin"]
-    plan: str
-    subscription_status: str
-    # None on the free plan, and for a plan granted without a subscription.
-    subscription: GrantingSubscription | None
-    # When the plan ends, if it was canceled or isn't paid for.
-    plan_ends_at: datetime | None
-    # The user's own spending cap; None for the plan's.
-    overage_cap_usd: Decimal | None
     suspended: bool
-    requests_per_minute: int | None
-    requests_per_day: int | None
-    tokens_per_month: int | None
-    metered_customer: str | None
     # The session was just opened by a recovery or an invitation: its user reads the account's mail,
     # and may choose a password without knowing the current one.
     recovered: bool
-    # Scopes of engaged kill switches, read in the same round trip.
-    switches: frozenset[str]
-    read_at: datetime
-    # Limits of this account; None means the plan's.
-    parallel_replies: int | None = None
-    highest_cap_usd: Decimal | None = None
-    # The newest model change, read in the same round trip.
-    models_revision: int = 0
 
     @property
     def is_admin(self) -> bool:

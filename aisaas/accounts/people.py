@@ -23,7 +23,8 @@ from aisaas.accounts.people_models import (
     SignedInAt,
     Sort,
 )
-from aisaas.accounts.store import granting, sessions_of
+from aisaas.accounts.plans import granting
+from aisaas.accounts.store import sessions_of
 from aisaas.db.paging import pages_of
 from aisaas.db.search import address_has, address_pattern
 

@@ -72,7 +72,7 @@ class Ranking:
 class AccountSummary:
     """A user as of `read_at`, by the database's clock; `plan` is the one in effect then.
 
-    It has what decides how much they may use (`accounts.models.Entitled`), and grants no permission
+    It has what decides how much they may use (`billing.plans.models.Entitled`), and grants no permission
     to do anything.
     """
 

@@ -1,6 +1,6 @@
 """The SQL of an account's plan, and of its paying customer.
 
-Accounts store it, because every call reads it with the session; billing decides it, and is the only
+Accounts store it; billing decides it, reads it along with the session of every call, and is the only
 caller of the writes here.
 """
 
@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import LiteralString
+from typing import Any, LiteralString
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from aisaas.accounts.models import GrantingSubscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,19 @@ class HeldPlan:
     period_tokens: int | None
     period_spent_usd: Decimal
     next_plan: str | None
+
+
+def granting(row: dict[str, Any]) -> GrantingSubscription | None:
+    """The subscription behind the current plan; None on the free plan, or for a plan granted without
+    one. Removes its columns from the row."""
+    given, start, end = (
+        row.pop(name) for name in ("subscription_id", "period_start", "period_end")
+    )
+    tokens, spent = row.pop("period_tokens"), row.pop("period_spent_usd")
+    following = row.pop("next_plan")
+    if row["plan"] == "free" or given is None or start is None or end is None:
+        return None
+    return GrantingSubscription(given, start, end, tokens, spent, following)
 
 
 async def lock(session: AsyncSession, user_id: UUID) -> datetime | None:

@@ -11,9 +11,9 @@ from uuid import UUID
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aisaas.accounts.models import ControlsNow, GrantingSubscription, OpenedBy, Principal
+from aisaas.accounts.models import OpenedBy, Principal
 from aisaas.audit import store as audit_store
-from aisaas.db.engine import PipelinedQuery, Row, both
+from aisaas.db.engine import PipelinedQuery, Row
 from aisaas.db.search import address_has, address_pattern
 
 FIRST_ACCOUNT = "first account of an embedded install"
@@ -38,19 +38,11 @@ _LIVE: LiteralString = """
       extract(epoch from clock_timestamp() - s.last_seen_at)::float8 as seen_seconds_ago,
       extract(epoch from s.access_expires_at - clock_timestamp())::float8 as access_expires_in,
       coalesce(s.recovered_until > clock_timestamp(), false) as recovered,
-      p.id as user_id, p.email, p.full_name, p.avatar_url, p.role, p.subscription_status,
-      case when p.plan_ends_at <= clock_timestamp() then 'free' else p.plan end as plan,
-      p.plan_ends_at, p.overage_cap_usd, p.subscription_id, p.period_start, p.period_end,
-      p.period_tokens, p.period_spent_usd, p.next_plan,
-      clock_timestamp() as read_at,
-      p.suspended_at is not null as suspended,
-      p.requests_per_minute, p.requests_per_day, p.tokens_per_month,
-      p.parallel_replies, p.highest_cap_usd,
-      p.stripe_customer_id as metered_customer
+      p.id as user_id, p.email, p.full_name, p.avatar_url, p.role,
+      p.suspended_at is not null as suspended
     from private.sessions s join public.profiles p on p.id = s.user_id
     where s.revoked_at is null and s.expires_at > now()
     """
-_PERIOD = ("period_start", "period_end")
 _SESSION_ONLY = (
     "access_token",
     "refresh_token",
@@ -60,45 +52,26 @@ _SESSION_ONLY = (
 )
 
 
-def find_session(
-    token_hash: bytes, controls: PipelinedQuery[ControlsNow]
-) -> PipelinedQuery[LiveSession | None]:
-    """Args: `controls`: what operators have set; its owner reads it in the same round trip."""
+def find_session(token_hash: bytes) -> PipelinedQuery[LiveSession | None]:
     query: LiteralString = _LIVE + " and s.token_hash = %(token_hash)s"
-    found = _rows(query, {"token_hash": token_hash})
-    return both(found, controls, lambda rows, now: _live(rows[0], now) if rows else None)
+    return PipelinedQuery(
+        ((query, {"token_hash": token_hash}),),
+        lambda answers: _live(answers[0][0]) if answers[0] else None,
+    )
 
 
-def find_sessions(
-    ids: Collection[UUID], controls: PipelinedQuery[ControlsNow]
-) -> PipelinedQuery[list[LiveSession]]:
+def find_sessions(ids: Collection[UUID]) -> PipelinedQuery[list[LiveSession]]:
     """Those of the sessions that are live."""
     query: LiteralString = _LIVE + " and s.id = any(%(ids)s)"
-    found = _rows(query, {"ids": list(ids)})
-    return both(found, controls, lambda rows, now: [_live(row, now) for row in rows])
+    return PipelinedQuery(
+        ((query, {"ids": list(ids)}),), lambda answers: [_live(row) for row in answers[0]]
+    )
 
 
-def _rows(query: LiteralString, values: Mapping[str, object]) -> PipelinedQuery[Sequence[Row]]:
-    return PipelinedQuery(((query, values),), lambda answers: answers[0])
-
-
-def _live(found: Row, controls: ControlsNow) -> LiveSession:
+def _live(found: Row) -> LiveSession:
     row: dict[str, Any] = dict(found)
     own = {name: row.pop(name) for name in _SESSION_ONLY}
-    row |= {"switches": controls.switches, "models_revision": controls.models_revision}
-    row["subscription"] = granting(row)
     return LiveSession(Principal(**row), **own)
-
-
-def granting(row: dict[str, Any]) -> GrantingSubscription | None:
-    """The subscription behind the current plan; None on the free plan, or for a plan granted without
-    one. Removes its columns from the row."""
-    given, start, end = (row.pop(name) for name in ("subscription_id", *_PERIOD))
-    tokens, spent = row.pop("period_tokens"), row.pop("period_spent_usd")
-    following = row.pop("next_plan")
-    if row["plan"] == "free" or given is None or start is None or end is None:
-        return None
-    return GrantingSubscription(given, start, end, tokens, spent, following)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from aisaas.accounts.models import Principal
+from aisaas.callers import Caller
 from aisaas.db.user import UserDatabase
 from aisaas.errors import DependencyError, Unavailable
 
@@ -27,20 +27,20 @@ class Export:
     def __init__(self, user: UserDatabase) -> None:
         self._user = user
 
-    async def lines(self, principal: Principal) -> AsyncIterator[str]:
+    async def lines(self, caller: Caller) -> AsyncIterator[str]:
         """May raise Unavailable midway: then the export ends without its last line."""
         yield _line(
             "account",
-            id=principal.user_id,
-            email=principal.email,
-            full_name=principal.full_name,
-            plan=principal.plan,
+            id=caller.user_id,
+            email=caller.email,
+            full_name=caller.full_name,
+            plan=caller.billing.plan,
         )
         after = _FIRST
-        while conversations := await self._conversations(principal.user_id, after):
+        while conversations := await self._conversations(caller.user_id, after):
             for conversation in conversations:
                 yield _line("conversation", **conversation)
-                async for message in self._messages(principal.user_id, conversation["id"]):
+                async for message in self._messages(caller.user_id, conversation["id"]):
                     yield message
             after = conversations[-1]["id"]
         yield _line("end")

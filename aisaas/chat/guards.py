@@ -14,11 +14,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
-from aisaas.accounts.models import Principal
 from aisaas.billing.plans.models import RateLimits
 from aisaas.billing.plans.periods import running
 from aisaas.billing.reservations.models import Purpose, ReservationRequest
 from aisaas.billing.reservations.quota import Quota
+from aisaas.callers import Caller
 from aisaas.chat import prompt as prompts
 from aisaas.chat import store
 from aisaas.chat.catalogue import Catalogue
@@ -84,7 +84,7 @@ class AdmissionContext:
 class ReplyRequest:
     """A call on its way through the guards. The later fields are filled by them."""
 
-    principal: Principal
+    caller: Caller
     purpose: Purpose
     text: str
     model_id: str
@@ -129,7 +129,7 @@ async def message_is_valid(context: AdmissionContext, call: ReplyRequest) -> Rep
 async def conversation_is_theirs(context: AdmissionContext, call: ReplyRequest) -> ReplyRequest:
     if call.conversation_id is None:
         return call
-    user_id = call.principal.user_id
+    user_id = call.caller.user_id
     conversation_id, question_id = call.conversation_id, call.question_id
     # One more than needed shows whether there are others.
     wanted = store.read_thread(user_id, conversation_id, question_id, limit=HISTORY_MESSAGES + 1)
@@ -154,14 +154,14 @@ async def conversation_is_theirs(context: AdmissionContext, call: ReplyRequest) 
 
 
 async def account_in_good_standing(_: AdmissionContext, call: ReplyRequest) -> ReplyRequest:
-    if call.principal.suspended:
+    if call.caller.suspended:
         raise Suspended
     return call
 
 
 async def model_allowed_and_priced(context: AdmissionContext, call: ReplyRequest) -> ReplyRequest:
-    plan = context.quota.plan_of(call.principal)
-    await context.live.up_to(call.principal.models_revision)
+    plan = context.quota.plan_of(call.caller.billing)
+    await context.live.up_to(call.caller.controls.models_revision)
     if (succession := context.catalogue.succession(call.model_id)) is not None:
         # The page offers the successor; users are never moved to another model by themselves.
         raise ModelRetired(
@@ -179,11 +179,11 @@ async def model_allowed_and_priced(context: AdmissionContext, call: ReplyRequest
 
 
 async def spending_not_paused(context: AdmissionContext, call: ReplyRequest) -> ReplyRequest:
-    """The kill switches, as they were when the principal was read: milliseconds ago."""
-    engaged = call.principal.switches
+    """The kill switches, as they were when the caller was read: milliseconds ago."""
+    engaged = call.caller.controls.switches
     if not engaged:
         return call
-    plan = context.quota.plan_of(call.principal).id
+    plan = context.quota.plan_of(call.caller.billing).id
     open_models = tuple(
         model
         for model in call.models
@@ -261,14 +261,14 @@ async def within_rates(context: AdmissionContext, call: ReplyRequest) -> ReplyRe
     if call.purpose != "reply":
         # Users don't request titles: there is at most one per conversation.
         return call
-    plan, principal = context.quota.plan_of(call.principal), call.principal
-    own_minute, own_day = principal.requests_per_minute, principal.requests_per_day
+    plan, account = context.quota.plan_of(call.caller.billing), call.caller.billing
+    own_minute, own_day = account.requests_per_minute, account.requests_per_day
     limits = RateLimits(
         plan.rates.per_minute if own_minute is None else own_minute,
         plan.rates.per_day if own_day is None else own_day,
     )
     try:
-        decision = await context.rates.acquire(principal.user_id, call.request_id, limits)
+        decision = await context.rates.acquire(account.user_id, call.request_id, limits)
     except DependencyError as error:
         raise Unavailable from error
     if decision.limited_by is not None:
@@ -317,10 +317,10 @@ async def _admit(context: AdmissionContext, call: ReplyRequest) -> tuple[ReplyRe
             call = await guard(context, call)
     assert call.prompt is not None
     assert call.max_tokens is not None
-    plan = context.quota.plan_of(call.principal)
+    plan = context.quota.plan_of(call.caller.billing)
     claim = ReservationRequest(
         request_id=call.request_id,
-        user_id=call.principal.user_id,
+        user_id=call.caller.user_id,
         conversation_id=call.conversation_id,
         message_id=call.message_id,
         purpose=call.purpose,
@@ -330,14 +330,14 @@ async def _admit(context: AdmissionContext, call: ReplyRequest) -> tuple[ReplyRe
         prompt_count=call.prompt.count,
         max_tokens=call.max_tokens,
         min_tokens=MIN_REPLY_TOKENS if call.purpose == "reply" else MIN_TITLE_TOKENS,
-        period=running(call.principal),
-        limits=context.quota.limits_of(call.principal),
+        period=running(call.caller.billing),
+        limits=context.quota.limits_of(call.caller.billing),
         # A title is short, and there is at most one per conversation.
-        parallel=(call.principal.parallel_replies or plan.parallel_replies)
+        parallel=(call.caller.billing.parallel_replies or plan.parallel_replies)
         if call.purpose == "reply"
         else None,
         free_tier=not plan.metered,
-        # Checked again here: the principal may be minutes old when a title is made.
+        # Checked again here: the caller may have been read minutes before a title is made.
         switches=scopes_of(plan=plan.id, model=call.models[0].id, provider=call.models[0].provider),
         models_revision=call.models_revision,
     )
@@ -350,8 +350,8 @@ async def _admit(context: AdmissionContext, call: ReplyRequest) -> tuple[ReplyRe
         raise
     return call, Admitted(
         request_id=call.request_id,
-        user_id=call.principal.user_id,
-        session_id=call.principal.session_id,
+        user_id=call.caller.user_id,
+        session_id=call.caller.session_id,
         purpose=call.purpose,
         plan=plan.id,
         models=call.models,
@@ -359,7 +359,7 @@ async def _admit(context: AdmissionContext, call: ReplyRequest) -> tuple[ReplyRe
         prompt_count=call.prompt.count,
         max_tokens=granted,
         history_cut=call.prompt.history_cut,
-        metered_customer=call.principal.metered_customer if plan.metered else None,
+        metered_customer=call.caller.billing.metered_customer if plan.metered else None,
         effort=call.effort,
     )
 
@@ -378,7 +378,7 @@ async def _give_back_rate(context: AdmissionContext, call: ReplyRequest) -> None
     if call.purpose != "reply":
         return
     try:
-        await context.rates.release(call.principal.user_id, call.request_id)
+        await context.rates.release(call.caller.user_id, call.request_id)
     except DependencyError:
         # Redis went away in between; the entry leaves the minute's window by itself.
         log.warning("rate of request %s not given back", call.request_id)

@@ -1,6 +1,6 @@
 """Keeps this process's catalogue in step with the admins' changes, made in any process.
 
-Each change has a number. A principal carries the newest (read in the same round trip), and the
+Each change has a number. A caller carries the newest (`aisaas.callers`), and the
 database refuses a reservation whose caller doesn't know the newest: so no call uses an older price,
 and nothing is read again while nothing changes.
 

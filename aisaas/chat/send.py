@@ -20,6 +20,7 @@ from uuid import UUID, uuid4, uuid5
 from aisaas.accounts.models import Principal
 from aisaas.billing.providers.health import Attempt
 from aisaas.billing.reservations.refusals import Refusals
+from aisaas.callers import Caller
 from aisaas.chat import store
 from aisaas.chat.circuits import Circuits
 from aisaas.chat.guards import AdmissionContext, ReplyRequest, admit, release
@@ -118,7 +119,7 @@ class Chat:
 
     async def send(
         self,
-        principal: Principal,
+        caller: Caller,
         text: str,
         *,
         conversation_id: UUID | None,
@@ -136,9 +137,9 @@ class Chat:
         Raises:
             Refusal: nothing was stored and nothing was consumed.
         """
-        names = _Names.of(principal.user_id, attempt) if attempt else _Names()
+        names = _Names.of(caller.user_id, attempt) if attempt else _Names()
         call = ReplyRequest(
-            principal=principal,
+            caller=caller,
             purpose="reply",
             text=text,
             model_id=model,
@@ -158,16 +159,14 @@ class Chat:
             raise MessageInvalid("Your message changed after it was sent. Send it again.")
         return started
 
-    async def retry(
-        self, principal: Principal, message_id: UUID, *, model: str | None = None
-    ) -> Started:
+    async def retry(self, caller: Caller, message_id: UUID, *, model: str | None = None) -> Started:
         """Answer the same question again; the earlier reply stays, and stays charged."""
-        earlier = await self.message(principal, message_id)
+        earlier = await self.message(caller, message_id)
         if earlier.role != "assistant" or earlier.reply_to is None:
             raise NotFound("That message can't be retried.")
-        question = await self.message(principal, earlier.reply_to)
+        question = await self.message(caller, earlier.reply_to)
         call = ReplyRequest(
-            principal=principal,
+            caller=caller,
             purpose="reply",
             text=question.content,
             model_id=model or earlier.model or "",
@@ -178,20 +177,20 @@ class Chat:
         )
         return await self._shielded(self._admit_or_count(call, _Names()))
 
-    async def go_on(self, principal: Principal, message_id: UUID) -> Started:
+    async def go_on(self, caller: Caller, message_id: UUID) -> Started:
         """Continue a reply that reached its limit in the same message: a separate call, reserved and
         charged in addition to the first. Returns the reply if it is running already.
 
         Raises:
             Refusal: nothing was consumed, and the reply is as it was.
         """
-        return await self._shielded(self._go_on(principal, message_id))
+        return await self._shielded(self._go_on(caller, message_id))
 
-    async def _go_on(self, principal: Principal, message_id: UUID) -> Started:
-        reply = await self.message(principal, message_id)
+    async def _go_on(self, caller: Caller, message_id: UUID) -> Started:
+        reply = await self.message(caller, message_id)
         if reply.role != "assistant" or reply.reply_to is None:
             raise NotFound("That message can't be continued.")
-        question = await self.message(principal, reply.reply_to)
+        question = await self.message(caller, reply.reply_to)
         started = Started(
             conversation_id=reply.conversation_id,
             new_conversation=False,
@@ -203,7 +202,7 @@ class Chat:
         if reply.ending != "limit":
             raise NotFound("That reply is complete. Send a message to go on.")
         call = ReplyRequest(
-            principal=principal,
+            caller=caller,
             purpose="reply",
             text=question.content,
             model_id=reply.model or "",
@@ -336,7 +335,7 @@ class Chat:
 
     async def _started_before(self, call: ReplyRequest, names: _Names) -> Started | None:
         """What an attempt with the same name started. Only finds the user's own."""
-        user_id = call.principal.user_id
+        user_id = call.caller.user_id
         try:
             async with self._parts.user.as_user(user_id) as session:
                 question = await store.find_message(session, user_id, names.question)
@@ -364,7 +363,7 @@ class Chat:
             # The browser may send any model name; unknown ones are not stored.
             asked = self._parts.context.catalogue.get(call.model_id)
             self._parts.refusals.record(
-                call.principal.user_id, refusal.code, asked.id if asked is not None else None
+                call.caller.user_id, refusal.code, asked.id if asked is not None else None
             )
             raise
 
@@ -405,7 +404,7 @@ class Chat:
     async def _resume(self, call: ReplyRequest, resumed: Started) -> Started:
         """Raises NotFound when the reply was continued already, or has changed."""
         reply = resumed.reply
-        if not await self._parts.settler.resume(call.principal.user_id, reply.id, reply.content):
+        if not await self._parts.settler.resume(call.caller.user_id, reply.id, reply.content):
             raise NotFound("That reply goes on already.")
         try:
             # The first call's remaining entries would be taken for this one's.
@@ -413,15 +412,15 @@ class Chat:
                 await self._parts.log.forget(log_id)
         except DependencyError:
             log.warning("reply %s goes on with the log of its first part", reply.id)
-        return replace(resumed, reply=await self.message(call.principal, reply.id))
+        return replace(resumed, reply=await self.message(call.caller, reply.id))
 
     async def _store(self, call: ReplyRequest, names: _Names) -> Started:
         assert call.message_id is not None
         conversation_id = call.conversation_id or names.conversation
-        async with self._parts.user.as_user(call.principal.user_id) as session:
+        async with self._parts.user.as_user(call.caller.user_id) as session:
             question, reply = await store.start_reply(
                 session,
-                user_id=call.principal.user_id,
+                user_id=call.caller.user_id,
                 conversation_id=conversation_id,
                 new_conversation=call.conversation_id is None,
                 model=call.models[0].id,
@@ -452,11 +451,11 @@ class Chat:
             if produced is None or produced.outcome == "failed" or is_blank(produced.text):
                 # A user without an answer isn't charged for a title; the next answer makes one.
                 return None
-            async with aclosing(self._parts.ended([call.principal.session_id])) as ended:
+            async with aclosing(self._parts.ended([call.caller.session_id])) as ended:
                 async for _ in ended:
                     # A user who was signed out or suspended by now causes no more calls.
                     return None
-            return await make_title(self._title_parts, call.principal, conversation_id, call.text)
+            return await make_title(self._title_parts, call.caller, conversation_id, call.text)
 
         task = self._parts.running.spawn(title())
         self._titles[conversation_id] = task

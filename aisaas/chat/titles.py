@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID, uuid4
 
-from aisaas.accounts.models import Principal
 from aisaas.billing.providers.health import ANSWERED, Attempt
 from aisaas.billing.reservations.quota import cost_usd
+from aisaas.callers import Caller
 from aisaas.chat import store
 from aisaas.chat.circuits import Circuits
 from aisaas.chat.grant import Grant
@@ -57,7 +57,7 @@ class TitleParts:
 
 
 async def make_title(
-    parts: TitleParts, principal: Principal, conversation_id: UUID, question: str
+    parts: TitleParts, caller: Caller, conversation_id: UUID, question: str
 ) -> str | None:
     """Name a conversation; the new title, or None when it has one by now.
 
@@ -65,15 +65,15 @@ async def make_title(
     first words.
     """
     with span("title"):
-        answer = await _ask_model(parts, principal, conversation_id, question)
+        answer = await _ask_model(parts, caller, conversation_id, question)
     title = title_of(answer) or first_words(question) or UNTITLED
-    async with parts.context.user.as_user(principal.user_id) as session:
+    async with parts.context.user.as_user(caller.user_id) as session:
         changed = await store.set_title(session, conversation_id, title, instead_of=UNTITLED)
     return title if changed else None
 
 
 async def _ask_model(
-    parts: TitleParts, principal: Principal, conversation_id: UUID, question: str
+    parts: TitleParts, caller: Caller, conversation_id: UUID, question: str
 ) -> str:
     context = parts.context
     excerpt = question[:QUESTION_CHARS]
@@ -82,9 +82,9 @@ async def _ask_model(
         Turn("user", excerpt, context.count_tokens(excerpt) + MESSAGE_OVERHEAD),
     )
     try:
-        model = _cheapest(context, principal, turns)
+        model = _cheapest(context, caller, turns)
         call = ReplyRequest(
-            principal=principal,
+            caller=caller,
             purpose="title",
             text=excerpt,
             model_id=model.id,
@@ -107,12 +107,12 @@ async def _ask_model(
     return produced.text
 
 
-def _cheapest(context: AdmissionContext, principal: Principal, turns: Sequence[Turn]) -> Model:
+def _cheapest(context: AdmissionContext, caller: Caller, turns: Sequence[Turn]) -> Model:
     """The plan's model for which such a call costs us least, then its owner.
 
     Raises ModelUnavailable when none is on sale.
     """
-    plan = context.quota.plan_of(principal).id
+    plan = context.quota.plan_of(caller.billing).id
     offered = context.catalogue.for_plan(plan)
     if not offered:
         raise ModelUnavailable

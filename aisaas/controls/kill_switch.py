@@ -1,7 +1,7 @@
 """The kill switch: stops new calls for everything, a plan, a model or a provider; and, on request,
 running calls.
 
-Guards read it with the principal, from the database, on every call: it takes effect at once in all
+Guards read it with the caller, from the database, on every call: it takes effect at once in all
 processes, and losing Redis does not lift it. A running call is stopped by its own process
 (jobs/enforce_kill_switches.py): a signal wakes it, and it also checks every second.
 """

@@ -1,7 +1,8 @@
-"""The admin's tables."""
+"""The admin's tables, and what every call reads of them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -21,6 +22,15 @@ from aisaas.db.columns import (
     not_negative,
     positive,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """What operators have set, as every call obeys it: the scopes of engaged kill switches, and the
+    number of the newest model change."""
+
+    switches: frozenset[str]
+    models_revision: int
 
 
 class KillSwitch(Table, table=True):

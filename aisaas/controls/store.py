@@ -12,11 +12,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from aisaas.accounts.models import ControlsNow
 from aisaas.billing.notices.alert_delivery_store import CapUse
 from aisaas.billing.notices.relations import SPENDING_LINES
 from aisaas.billing.reservations.relations import SPEND_DAYS
-from aisaas.controls.models import AddedModel, KillSwitch, ModelOverride, SpendingCap
+from aisaas.controls.models import AddedModel, Controls, KillSwitch, ModelOverride, SpendingCap
 from aisaas.db.engine import PipelinedQuery, Row
 
 
@@ -64,17 +63,17 @@ def engaged_scopes() -> PipelinedQuery[dict[str, bool]]:
     )
 
 
-def now() -> PipelinedQuery[ControlsNow]:
-    """The controls that are read along with every session."""
+def controls() -> PipelinedQuery[Controls]:
+    """What every call obeys."""
     query: LiteralString = """
         select
           coalesce((select array_agg(k.scope) from private.kill_switches k), '{}') as switches,
           coalesce((select max(o.revision) from private.model_overrides o), 0) as models_revision
         """
 
-    def read(answers: Sequence[Sequence[Row]]) -> ControlsNow:
+    def read(answers: Sequence[Sequence[Row]]) -> Controls:
         (row,) = answers[0]
-        return ControlsNow(frozenset(row["switches"]), row["models_revision"])
+        return Controls(frozenset(row["switches"]), row["models_revision"])
 
     return PipelinedQuery(((query, {}),), read)
 

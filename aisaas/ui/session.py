@@ -19,6 +19,7 @@ from aisaas.accounts import pictures
 from aisaas.accounts.models import Principal
 from aisaas.billing.plans.terms import PlanPrice
 from aisaas.billing.reservations.models import Allowance
+from aisaas.callers import Caller
 from aisaas.errors import Refusal, Suspended, Unauthenticated
 from aisaas.ui import amounts, routes, sockets
 from aisaas.ui.billing.view import DatedView, NearView, due_view, near_view
@@ -118,13 +119,25 @@ async def principal_of(state: rx.State, *, also_suspended: bool = False) -> Prin
         Suspended: their account is suspended.
     """
     principal = await services().accounts.principal(state.router.headers.cookie)
+    await _check(state, principal, also_suspended=also_suspended)
+    return principal
+
+
+async def caller_of(state: rx.State, *, also_suspended: bool = False) -> Caller:
+    """The same with their billing account and the operators' controls: for handlers that use models,
+    or show a plan."""
+    caller = await services().callers.resolve(state.router.headers.cookie)
+    await _check(state, caller, also_suspended=also_suspended)
+    return caller
+
+
+async def _check(state: rx.State, principal: Principal, *, also_suspended: bool) -> None:
     session = await state.get_state(Session)
     if session.owner and session.owner != str(principal.user_id):
         raise Unauthenticated
     sockets.signed_in(state.router.session.session_id, principal.user_id)
     if principal.suspended and not also_suspended:
         raise Suspended
-    return principal
 
 
 def own_picture(principal: Principal) -> str:
@@ -140,23 +153,21 @@ def initials(name: str) -> str:
     return "".join(word[0].upper() for word in dict.fromkeys((*words[:1], *words[-1:])))
 
 
-async def show_account(
-    state: rx.State, principal: Principal, allowance: Allowance | None = None
-) -> None:
-    """Bind the state to `principal` and show their name and allowance, which is asked for unless
+async def show_account(state: rx.State, caller: Caller, allowance: Allowance | None = None) -> None:
+    """Bind the state to `caller` and show their name and allowance, which is asked for unless
     it was read already."""
     session = await state.get_state(Session)
-    session.owner = str(principal.user_id)
-    session.name = principal.full_name or principal.email
-    session.email = principal.email
-    session.picture = own_picture(principal)
+    session.owner = str(caller.user_id)
+    session.name = caller.full_name or caller.email
+    session.email = caller.email
+    session.picture = own_picture(caller)
     session.initials = initials(session.name)
-    session.admin = principal.is_admin
-    plan = services().quota.plan_of(principal)
-    found = allowance or await services().quota.allowance(principal)
+    session.admin = caller.is_admin
+    plan = services().quota.plan_of(caller.billing)
+    found = allowance or await services().quota.allowance(caller.billing)
     session.meter = meter_view(found, plan.price)
     session.near = near_view(found, plan)
-    session.due = due_view(principal, plan)
+    session.due = due_view(caller.billing, plan)
     session.ready = True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from aisaas.accounts.models import Principal
 from aisaas.accounts.sessions import TokenCipher, cookie_name
 from aisaas.db.engine import ASK_SECONDS
+from aisaas.db.service import ServiceDatabase
 from aisaas.errors import AuthError, Unauthenticated, Unavailable
 from aisaas.wiring import Services
 from devstack.stack import Stack
@@ -33,7 +35,28 @@ async def _is_signed_out(services: Services, cookie: str | None) -> None:
 async def test_cookie_of_a_sign_up_says_who_is_asking(services: Services, ada: Member) -> None:
     principal = await ask(services, ada)
     assert (principal.user_id, principal.email) == (ada.user_id, ada.email)
-    assert (principal.plan, principal.suspended) == ("free", False)
+    assert not principal.suspended
+
+
+async def test_caller_has_what_billing_and_operators_say_in_the_same_round_trip(
+    services: Services, ada: Member, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql("update profiles set tokens_per_month = 7, plan = 'pro' where id = %s", ada.user_id)
+    trips, ask_all = 0, ServiceDatabase.ask
+
+    async def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal trips
+        trips += 1
+        return await ask_all(*args, **kwargs)
+
+    monkeypatch.setattr(ServiceDatabase, "ask", counted)
+    caller = await services.callers.resolve(ada.cookie)
+    assert trips == 1
+    assert (caller.user_id, caller.billing.user_id) == (ada.user_id, ada.user_id)
+    assert (caller.billing.plan, caller.billing.tokens_per_month) == ("pro", 7)
+    assert caller.controls.switches == frozenset()
+    with pytest.raises(Unauthenticated):
+        await services.callers.resolve(f"{services.cookie}=nobody")
 
 
 async def test_cookie_is_found_among_others_and_rubbish(services: Services, ada: Member) -> None:
@@ -92,8 +115,8 @@ async def test_change_of_role_plan_and_standing_shows_in_the_next_call(
         "update profiles set role = 'admin', plan = 'pro', suspended_at = now() where id = %s",
         ada.user_id,
     )
-    principal = await ask(services, ada)
-    assert (principal.is_admin, principal.plan, principal.suspended) == (True, "pro", True)
+    caller = await services.callers.resolve(ada.cookie)
+    assert (caller.is_admin, caller.billing.plan, caller.suspended) == (True, "pro", True)
 
 
 # What is stored

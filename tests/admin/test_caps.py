@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import pytest
 
-from aisaas.accounts.models import Principal
 from aisaas.billing.reservations import store as reservations_store
 from aisaas.billing.reservations.models import ReservationRequest
 from aisaas.billing.reservations.quota import book
+from aisaas.callers import Caller
 from aisaas.controls.spending_caps import CapScope, CapToday
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, NotFound, SpendingPaused
@@ -148,7 +148,7 @@ async def test_without_a_reason_nothing_changes(services: Services, reason: str)
     assert (await _cap(services, "free")).changed_by is None
 
 
-async def _former(services: Services, database: Database) -> Principal:
+async def _former(services: Services, database: Database) -> Caller:
     former = (await new_admin(services, database)).principal
     database("update profiles set role = 'user' where id = %s", former.user_id)
     return former

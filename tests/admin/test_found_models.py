@@ -14,9 +14,9 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from aisaas.accounts.models import Principal
 from aisaas.adapters.litellm_prices import price_of
 from aisaas.billing.plans.terms import plans
+from aisaas.callers import Caller
 from aisaas.chat.catalogue import BUNDLED
 from aisaas.controls.found_models import MOST_SHOWN, NewModel
 from aisaas.controls.model_overrides import ModelChange, OwnPrice
@@ -95,7 +95,7 @@ async def _remove(services: Services, model: str) -> None:
     await services.found_models.remove(model, actor=OPERATOR, reason=WHY)
 
 
-async def _ask(services: Services, who: Principal, model: str) -> tuple[str, object]:
+async def _ask(services: Services, who: Caller, model: str) -> tuple[str, object]:
     """The text and the id of the reply, once it has settled."""
     started = await services.chat.send(who, "hello", conversation_id=None, model=model)
     _, message = await whole(services, who, started)
@@ -185,9 +185,7 @@ async def test_an_added_model_is_sold_by_every_process_at_the_typed_price(
         await _ask(there, ada.principal, "demo-large")
     assert await _add(here) == "demo-large"
     for process in (there, here):
-        text, message = await _ask(
-            process, await process.accounts.principal(ada.cookie), "demo-large"
-        )
+        text, message = await _ask(process, await process.callers.resolve(ada.cookie), "demo-large")
         assert text
         model, provider, weight, into, out, version = _booked(database, message)
         assert (model, provider, into, out) == ("demo-large", "demo", 2, 8)
@@ -228,19 +226,19 @@ async def test_an_added_model_obeys_switches_fallbacks_and_later_changes(
     gone = replace(LARGE, upstream="openai/gone", label="Gone", fallback="demo")
     await _add(here, gone)
     started = await there.chat.send(
-        await there.accounts.principal(ada.cookie), "hi", conversation_id=None, model="gone"
+        await there.callers.resolve(ada.cookie), "hi", conversation_id=None, model="gone"
     )
     _, message = await whole(there, ada.principal, started)
     assert (message.status, message.answered_by) == ("done", "demo")
     await here.live_catalogue.read()
     await here.switches.engage("model:gone", actor=admin.principal, reason=WHY)
     with pytest.raises(SpendingPaused):
-        await _ask(there, await there.accounts.principal(ada.cookie), "gone")
+        await _ask(there, await there.callers.resolve(ada.cookie), "gone")
     await here.switches.lift("model:gone", actor=admin.principal, reason=WHY)
     change = ModelChange(weight=Decimal(3), plans=frozenset({"business"}))
     await here.offers.change("gone", change, actor=OPERATOR, reason=WHY)
     with pytest.raises(ModelUnavailable):
-        await _ask(there, await there.accounts.principal(ada.cookie), "gone")
+        await _ask(there, await there.callers.resolve(ada.cookie), "gone")
 
 
 async def test_the_cheapest_model_makes_titles_also_an_added_one(
@@ -350,7 +348,7 @@ async def test_a_removed_model_is_sold_by_no_process_and_comes_back(
 ) -> None:
     ada = await new_member(here)
     await _add(here)
-    principal = await there.accounts.principal(ada.cookie)
+    principal = await there.callers.resolve(ada.cookie)
     started = await there.chat.send(
         principal, "long 60 speed 60", conversation_id=None, model="demo-large"
     )
@@ -360,7 +358,7 @@ async def test_a_removed_model_is_sold_by_no_process_and_comes_back(
     assert message.status == "done"
     assert _booked(database, message.id)[3] == 2
     for process in (there, here):
-        now = await process.accounts.principal(ada.cookie)
+        now = await process.callers.resolve(ada.cookie)
         with pytest.raises(ModelRetired):
             await process.chat.send(
                 now, "more", conversation_id=started.conversation_id, model="demo-large"
@@ -375,7 +373,7 @@ async def test_a_removed_model_is_sold_by_no_process_and_comes_back(
             "demo-large", ModelChange(enabled=True), actor=OPERATOR, reason=WHY
         )
     assert await _add(here, replace(LARGE, label="Larger")) == "demo-large"
-    await _ask(there, await there.accounts.principal(ada.cookie), "demo-large")
+    await _ask(there, await there.callers.resolve(ada.cookie), "demo-large")
     assert there.catalogue.labels["demo-large"] == "Larger"
 
 
@@ -450,10 +448,10 @@ async def test_a_model_that_vanished_from_the_map_is_off_until_it_has_a_price(
     )
     await here.offers.change("demo", ModelChange(weight=Decimal(2)), actor=OPERATOR, reason=WHY)
     with pytest.raises(ModelUnavailable):
-        await _ask(there, await there.accounts.principal(ada.cookie), "gpt-6-luna")
-    await _ask(there, await there.accounts.principal(ada.cookie), "demo")
+        await _ask(there, await there.callers.resolve(ada.cookie), "gpt-6-luna")
+    await _ask(there, await there.callers.resolve(ada.cookie), "demo")
     shown = {each.offer.listed.id: each.offer for each in await here.offers.all()}
     assert shown["gpt-6-luna"].price is None
     await here.offers.change("gpt-6-luna", ModelChange(price=PRICE), actor=OPERATOR, reason=WHY)
-    text, _ = await _ask(there, await there.accounts.principal(ada.cookie), "gpt-6-luna")
+    text, _ = await _ask(there, await there.callers.resolve(ada.cookie), "gpt-6-luna")
     assert text == "Hello"

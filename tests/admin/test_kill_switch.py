@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from aisaas.accounts.models import Principal
+from aisaas.callers import Caller
 from aisaas.chat.models import Started
 from aisaas.chat.ports import Admitted, Chunk
 from aisaas.errors import ActionInvalid, DependencyError, NotFound, SpendingPaused
@@ -38,7 +38,7 @@ async def other(build_services: Build) -> AsyncGenerator[Services]:
         yield made
 
 
-async def _running(services: Services, principal: Principal, model: str = "demo") -> Started:
+async def _running(services: Services, principal: Caller, model: str = "demo") -> Started:
     """A reply that has begun to answer and would go on for a minute."""
     started = await services.chat.send(principal, SLOW, conversation_id=None, model=model)
     running = services.running.get(started.reply.id)
@@ -49,7 +49,7 @@ async def _running(services: Services, principal: Principal, model: str = "demo"
 
 
 async def _stopped_and_settled(
-    services: Services, database: Database, principal: Principal, started: Started
+    services: Services, database: Database, principal: Caller, started: Started
 ) -> None:
     async with asyncio.timeout(60):
         shown, stored = await whole(services, principal, started)
@@ -64,7 +64,7 @@ async def _stopped_and_settled(
     assert 0 < completion < 4000  # pyright: ignore[reportOperatorIssue]
 
 
-async def _goes_on(services: Services, principal: Principal, started: Started) -> None:
+async def _goes_on(services: Services, principal: Caller, started: Started) -> None:
     running = services.running.get(started.reply.id)
     assert running is not None
     length = len(running.text_from(0).text)

@@ -13,8 +13,8 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from aisaas.accounts.models import Principal
 from aisaas.billing.plans.terms import plans
+from aisaas.callers import Caller
 from aisaas.controls.model_overrides import ModelChange, OfferShown, OwnPrice
 from aisaas.errors import (
     ActionInvalid,
@@ -74,7 +74,7 @@ async def _shown(services: Services, model: str) -> OfferShown:
     return next(each for each in await services.offers.all() if each.offer.listed.id == model)
 
 
-async def _ask(services: Services, who: Principal, model: str = "demo") -> tuple[object, ...]:
+async def _ask(services: Services, who: Caller, model: str = "demo") -> tuple[object, ...]:
     """The id and the model of the reply, once it has settled."""
     started = await services.chat.send(who, "hello", conversation_id=None, model=model)
     await whole(services, who, started)
@@ -208,7 +208,7 @@ async def test_model_without_a_price_is_not_on_before_it_has_one(
         await _ask(there, ada.principal, "unpriced")
     await _change(here, "unpriced", ModelChange(enabled=True))
     # As each call does, they come with what holds now.
-    message, _ = await _ask(there, await there.accounts.principal(ada.cookie), "unpriced")
+    message, _ = await _ask(there, await there.callers.resolve(ada.cookie), "unpriced")
     assert _booked(database, message)[1] == 100
     # Nor does it lose its price while it is on.
     with pytest.raises(ActionInvalid, match="no price"):

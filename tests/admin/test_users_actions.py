@@ -163,7 +163,7 @@ async def test_suspended_user_is_signed_out_and_refused_until_it_is_lifted(
         await services.accounts.principal(ada.cookie)
     again = await services.accounts.sign_in(ada.principal.email, PASSWORD, user_agent="tests")
     cookie = f"{services.cookie}={again.token}"
-    now = await services.accounts.principal(cookie)
+    now = await services.callers.resolve(cookie)
     assert now.suspended
     with pytest.raises(Suspended) as refused:
         await services.chat.send(now, "hello", conversation_id=None, model="demo")
@@ -173,7 +173,7 @@ async def test_suspended_user_is_signed_out_and_refused_until_it_is_lifted(
     await services.users.lift(admin.principal, user_id, reason=WHY)
     with pytest.raises(ActionInvalid, match="isn't suspended"):
         await services.users.lift(admin.principal, user_id, reason=WHY)
-    now = await services.accounts.principal(cookie)
+    now = await services.callers.resolve(cookie)
     started = await services.chat.send(now, "hello", conversation_id=None, model="demo")
     assert (await whole(services, now, started))[1].status == "done"
     on = {"suspended": True, "reason": "sent spam."}
@@ -275,8 +275,8 @@ async def test_own_limits_stand_in_place_of_the_plans_until_they_are_taken_away(
     user_id, name = ada.principal.user_id, f"user:{admin.principal.user_id}"
     limits = OwnLimits(1, 40, 9_000, 2, Decimal("12.5"))
     await services.users.set_limits(admin.principal, user_id, limits, reason=WHY)
-    now = await services.accounts.principal(ada.cookie)
-    assert (await services.quota.allowance(now)).limit == 9_000
+    now = await services.callers.resolve(ada.cookie)
+    assert (await services.quota.allowance(now.billing)).limit == 9_000
     started = await services.chat.send(now, "hello", conversation_id=None, model="demo")
     await whole(services, now, started)
     with pytest.raises(RateLimitedMinute):
@@ -284,8 +284,8 @@ async def test_own_limits_stand_in_place_of_the_plans_until_they_are_taken_away(
     with pytest.raises(ActionInvalid, match="already"):
         await services.users.set_limits(admin.principal, user_id, limits, reason=WHY)
     await services.users.set_limits(OPERATOR, user_id, OwnLimits(), reason=WHY)
-    now = await services.accounts.principal(ada.cookie)
-    assert (await services.quota.allowance(now)).limit == 1_000_000
+    now = await services.callers.resolve(ada.cookie)
+    assert (await services.quota.allowance(now.billing)).limit == 1_000_000
     own = {
         "requests_per_minute": 1,
         "requests_per_day": 40,
@@ -328,7 +328,7 @@ async def test_own_number_of_replies_at_once_holds_in_place_of_the_plans(
     await services.users.set_limits(
         admin.principal, ada.principal.user_id, OwnLimits(parallel_replies=1), reason=WHY
     )
-    now = await services.accounts.principal(ada.cookie)
+    now = await services.callers.resolve(ada.cookie)
     started = await services.chat.send(now, SLOW, conversation_id=None, model="demo")
     with pytest.raises(Busy):
         await services.chat.send(now, "hello", conversation_id=None, model="demo")
@@ -350,28 +350,28 @@ async def test_nobody_spends_beyond_the_highest_cap_an_admin_allows(
     )
     highest = OwnLimits(highest_cap_usd=Decimal(5))
     await services.users.set_limits(admin.principal, user_id, highest, reason=WHY)
-    now = await services.accounts.principal(ada.cookie)
-    price = services.quota.plan_of(now).price
+    now = await services.callers.resolve(ada.cookie)
+    price = services.quota.plan_of(now.billing).price
     assert price is not None
-    assert services.quota.limits_of(now).overage == price.tokens_for(Decimal(5))
+    assert services.quota.limits_of(now.billing).overage == price.tokens_for(Decimal(5))
     # Nor sets a cap beyond it: below it, yes.
     with pytest.raises(BillingInvalid, match=r"for your account is \$5\."):
-        await services.checkout.set_cap(now, Decimal(6))
-    await services.checkout.set_cap(now, Decimal(4))
-    now = await services.accounts.principal(ada.cookie)
-    assert services.quota.cap_of(now) == Decimal(4)
+        await services.checkout.set_cap(now.billing, Decimal(6))
+    await services.checkout.set_cap(now.billing, Decimal(4))
+    now = await services.callers.resolve(ada.cookie)
+    assert services.quota.cap_of(now.billing) == Decimal(4)
 
 
 async def test_credits_count_at_once_and_say_which_admin_gave_them(
     services: Services, database: Database, admin: Member
 ) -> None:
     ada, name = await new_principal(services), f"user:{admin.principal.user_id}"
-    before = await services.quota.allowance(ada)
+    before = await services.quota.allowance(ada.billing)
     end = datetime.now(UTC) + timedelta(days=3)
     grant = await services.users.grant_credits(
         admin.principal, ada.user_id, 500, reason=WHY, expires_at=end
     )
-    assert (await services.quota.allowance(ada)).left == before.left + 500
+    assert (await services.quota.allowance(ada.billing)).left == before.left + 500
     assert database("select granted_by, reason from credit_grants where id = %s", grant) == [
         (name, WHY)
     ]

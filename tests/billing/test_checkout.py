@@ -12,12 +12,13 @@ from uuid import uuid4
 import pytest
 from stripe import StripeClient, Subscription
 
-from aisaas.accounts.models import GrantingSubscription, Principal
+from aisaas.accounts.models import GrantingSubscription
 from aisaas.accounts.ports import Window
 from aisaas.adapters.redis_client import make_redis
 from aisaas.adapters.redis_limiter import RedisLimiter
 from aisaas.adapters.stripe_catalogue import StripeCatalogue
 from aisaas.adapters.stripe_payments import StripePayments
+from aisaas.billing.plans.models import BillingAccount
 from aisaas.billing.plans.periods import running
 from aisaas.billing.plans.terms import plans
 from aisaas.billing.reservations.quota import Quota, book
@@ -80,15 +81,15 @@ async def ada(services: Services) -> Member:
     return await new_member(services)
 
 
-async def _again(services: Services, ada: Member) -> Principal:
-    return await services.accounts.principal(ada.cookie)
+async def _again(services: Services, ada: Member) -> BillingAccount:
+    return (await services.callers.resolve(ada.cookie)).billing
 
 
 async def _subscribed(
     services: Services, client: StripeClient, database: Database, checkout: Checkout, ada: Member
-) -> Principal:
+) -> BillingAccount:
     """On Pro, as a webhook would leave it."""
-    await checkout.subscribe(ada.principal, "pro")
+    await checkout.subscribe(ada.principal.billing, "pro")
     customer = (await _again(services, ada)).metered_customer
     assert customer is not None
     listed = await client.v1.prices.list_async({"lookup_keys": ["pro_base", "extra_usage"]})
@@ -122,7 +123,9 @@ async def _card(client: StripeClient, customer: str, name: str) -> str:
 async def test_two_tabs_and_double_clicks_make_one_customer_and_one_page(
     checkout: Checkout, client: StripeClient, services: Services, ada: Member
 ) -> None:
-    pages = await asyncio.gather(*(checkout.subscribe(ada.principal, "pro") for _ in range(8)))
+    pages = await asyncio.gather(
+        *(checkout.subscribe(ada.principal.billing, "pro") for _ in range(8))
+    )
     assert len(set(pages)) == 1
     listed = await client.v1.customers.list_async({"email": ada.principal.email})
     (customer,) = listed.data
@@ -134,12 +137,14 @@ async def test_two_tabs_and_double_clicks_make_one_customer_and_one_page(
 async def test_customer_that_was_deleted_at_the_provider_gets_a_successor(
     checkout: Checkout, client: StripeClient, services: Services, database: Database, ada: Member
 ) -> None:
-    page = await checkout.subscribe(ada.principal, "pro")
+    page = await checkout.subscribe(ada.principal.billing, "pro")
     customer = str((await _again(services, ada)).metered_customer)
     await client.v1.customers.delete_async(customer)
     # What the webhook of it does.
     database("update profiles set stripe_customer_id = null where id = %s", ada.principal.user_id)
-    pages = await asyncio.gather(*(checkout.subscribe(ada.principal, "pro") for _ in range(4)))
+    pages = await asyncio.gather(
+        *(checkout.subscribe(ada.principal.billing, "pro") for _ in range(4))
+    )
     assert len(set(pages)) == 1
     assert page not in pages
     assert (await _again(services, ada)).metered_customer not in {None, customer}
@@ -148,7 +153,7 @@ async def test_customer_that_was_deleted_at_the_provider_gets_a_successor(
 async def test_checkout_sells_both_prices_to_the_user_who_asked(
     checkout: Checkout, client: StripeClient, services: Services, ada: Member
 ) -> None:
-    await checkout.subscribe(ada.principal, "pro")
+    await checkout.subscribe(ada.principal.billing, "pro")
     customer = (await _again(services, ada)).metered_customer
     assert customer is not None
     (session,) = (await client.v1.checkout.sessions.list_async({"customer": customer})).data
@@ -189,7 +194,7 @@ async def test_pages_that_are_asked_for_at_once_leave_one_open(
     # Later rounds find pages of both plans.
     for _ in range(3):
         await asyncio.gather(
-            *(checkout.subscribe(ada.principal, plan) for plan in ("pro", "business") * 3)
+            *(checkout.subscribe(ada.principal.billing, plan) for plan in ("pro", "business") * 3)
         )
         customer = str((await _again(services, ada)).metered_customer)
         open_ones = await client.v1.checkout.sessions.list_async(
@@ -201,7 +206,7 @@ async def test_pages_that_are_asked_for_at_once_leave_one_open(
 @pytest.mark.parametrize("plan", ["free", "gold", "", "pro'; --"])
 async def test_plan_that_is_not_sold_is_refused(checkout: Checkout, ada: Member, plan: str) -> None:
     with pytest.raises(BillingInvalid):
-        await checkout.subscribe(ada.principal, plan)
+        await checkout.subscribe(ada.principal.billing, plan)
 
 
 async def test_subscriber_is_sent_to_the_portal_however_stale_our_copy_is(
@@ -220,8 +225,8 @@ async def test_subscriber_is_sent_to_the_portal_however_stale_our_copy_is(
 async def test_there_is_one_trial_for_each_user(
     checkout: Checkout, payments: Counterpart, client: StripeClient, services: Services, ada: Member
 ) -> None:
-    assert (await checkout.billing(ada.principal)).trial_possible
-    first = await _paid(payments, client, await checkout.subscribe(ada.principal, "pro"))
+    assert (await checkout.billing(ada.principal.billing)).trial_possible
+    first = await _paid(payments, client, await checkout.subscribe(ada.principal.billing, "pro"))
     assert first.status == "trialing"
     await client.v1.subscriptions.cancel_async(first.id)
     # Our own copy has never heard of that subscription.
@@ -296,16 +301,16 @@ async def _keys(client: StripeClient, subscription: str) -> set[str]:
 
 
 async def test_trial_is_not_switched_to_a_plan_without_one(checkout: Checkout, ada: Member) -> None:
-    trying = replace(_paying(ada.principal), subscription_status="trialing")
+    trying = replace(_paying(ada.principal.billing), subscription_status="trialing")
     with pytest.raises(BillingInvalid, match="has no trial"):
         await checkout.switch(trying, "business")
 
 
 async def test_who_has_no_subscription_switches_nothing(checkout: Checkout, ada: Member) -> None:
     with pytest.raises(BillingInvalid):
-        await checkout.switch(ada.principal, "business")
+        await checkout.switch(ada.principal.billing, "business")
     with pytest.raises(BillingInvalid, match="Choose a plan"):
-        await checkout.portal(ada.principal)
+        await checkout.portal(ada.principal.billing)
 
 
 # The cap
@@ -315,9 +320,9 @@ async def test_who_has_no_subscription_switches_nothing(checkout: Checkout, ada:
 async def test_cap_is_the_users_to_set(
     checkout: Checkout, services: Services, ada: Member, usd: str
 ) -> None:
-    await checkout.set_cap(ada.principal, Decimal(usd))
+    await checkout.set_cap(ada.principal.billing, Decimal(usd))
     assert (await _again(services, ada)).overage_cap_usd == Decimal(usd)
-    await checkout.set_cap(ada.principal, None)
+    await checkout.set_cap(ada.principal.billing, None)
     assert (await _again(services, ada)).overage_cap_usd is None
 
 
@@ -325,16 +330,16 @@ async def test_cap_is_the_users_to_set(
 async def test_cap_that_is_no_amount_of_money_changes_nothing(
     checkout: Checkout, services: Services, ada: Member, usd: str
 ) -> None:
-    await checkout.set_cap(ada.principal, Decimal(7))
+    await checkout.set_cap(ada.principal.billing, Decimal(7))
     with pytest.raises(BillingInvalid):
-        await checkout.set_cap(ada.principal, Decimal(usd))
+        await checkout.set_cap(ada.principal.billing, Decimal(usd))
     assert (await _again(services, ada)).overage_cap_usd == 7
 
 
 # What the page shows
 
 
-async def _use(billing: Billing, services: Services, who: Principal, tokens: int) -> None:
+async def _use(billing: Billing, services: Services, who: BillingAccount, tokens: int) -> None:
     held = replace(
         claim(who.user_id, prompt=0, max_tokens=tokens, min_tokens=tokens, free=False),
         limits=services.quota.limits_of(who),
@@ -346,7 +351,7 @@ async def _use(billing: Billing, services: Services, who: Principal, tokens: int
         await book(session, replace(used, overage_usd_per_million=Decimal(10)))
 
 
-def _paying(who: Principal) -> Principal:
+def _paying(who: BillingAccount) -> BillingAccount:
     start = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
     return replace(
         who,
@@ -360,7 +365,7 @@ def _paying(who: Principal) -> Principal:
 async def test_page_estimates_the_next_invoice_from_the_ledger(
     checkout: Checkout, billing: Billing, services: Services, ada: Member
 ) -> None:
-    who = _paying(ada.principal)
+    who = _paying(ada.principal.billing)
     before = await checkout.billing(who)
     assert before.estimate is not None
     assert (before.estimate.base_usd, before.estimate.overage_usd) == (20, 0)
@@ -376,7 +381,7 @@ async def test_page_estimates_the_next_invoice_from_the_ledger(
 async def test_plan_that_ends_with_the_period_has_no_base_price_ahead(
     checkout: Checkout, ada: Member
 ) -> None:
-    who = _paying(ada.principal)
+    who = _paying(ada.principal.billing)
     assert who.subscription is not None
     ending = replace(who, plan_ends_at=who.subscription.period_end)
     found = (await checkout.billing(ending)).estimate
@@ -387,7 +392,7 @@ async def test_plan_that_ends_with_the_period_has_no_base_price_ahead(
 async def test_trial_is_free_and_its_end_costs_the_base_price(
     checkout: Checkout, billing: Billing, services: Services, ada: Member
 ) -> None:
-    who = replace(_paying(ada.principal), subscription_status="trialing")
+    who = replace(_paying(ada.principal.billing), subscription_status="trialing")
     await _use(billing, services, who, 200_000)
     found = await checkout.billing(who)
     assert found.estimate is not None
@@ -395,11 +400,11 @@ async def test_trial_is_free_and_its_end_costs_the_base_price(
 
 
 async def test_free_plan_has_nothing_to_estimate(checkout: Checkout, ada: Member) -> None:
-    found = await checkout.billing(ada.principal)
+    found = await checkout.billing(ada.principal.billing)
     assert (found.plan.id, found.estimate, found.has_customer) == ("free", None, False)
     assert [plan.id for plan in found.offers] == ["pro", "business"]
-    assert await checkout.preview(ada.principal) is None
-    assert await checkout.invoices(ada.principal) == ()
+    assert await checkout.preview(ada.principal.billing) is None
+    assert await checkout.invoices(ada.principal.billing) == ()
 
 
 def test_cents_are_rounded_as_invoices_are() -> None:
@@ -420,8 +425,8 @@ async def test_provider_that_fails_leaves_the_page_and_changes_nothing(
         await faults.post("/faults", json={"kind": "server_error", "times": None})
         try:
             with pytest.raises(Unavailable, match="isn't responding"):
-                await checkout.subscribe(ada.principal, "pro")
-            assert (await checkout.billing(ada.principal)).plan.id == "free"
+                await checkout.subscribe(ada.principal.billing, "pro")
+            assert (await checkout.billing(ada.principal.billing)).plan.id == "free"
         finally:
             await faults.delete("/faults")
     assert (await _again(services, ada)).metered_customer is None
@@ -434,15 +439,15 @@ async def test_nobody_asks_the_provider_without_end(
     for _ in range(QUESTIONS):
         assert await limiter.acquire(uuid4(), [window]) is None
     with pytest.raises(RateLimitedMinute) as refused:
-        await checkout.subscribe(ada.principal, "pro")
+        await checkout.subscribe(ada.principal.billing, "pro")
     assert refused.value.retry_at is not None
     # One's own figures are not the provider's.
-    assert (await checkout.billing(ada.principal)).plan.id == "free"
+    assert (await checkout.billing(ada.principal.billing)).plan.id == "free"
 
 
 async def test_without_redis_paying_goes_on(checkout: Checkout, stack: Stack, ada: Member) -> None:
     with outage(stack, "valkey", "stopped"):
-        assert "/checkout/" in await checkout.subscribe(ada.principal, "pro")
+        assert "/checkout/" in await checkout.subscribe(ada.principal.billing, "pro")
 
 
 async def test_answer_that_got_lost_makes_no_second_customer(
@@ -454,9 +459,9 @@ async def test_answer_that_got_lost_makes_no_second_customer(
             json={"operation": "POST /v1/customers", "kind": "lost_answer", "times": 5},
         )
         with pytest.raises(Unavailable):
-            await checkout.subscribe(ada.principal, "pro")
+            await checkout.subscribe(ada.principal.billing, "pro")
         await faults.delete("/faults")
-    await checkout.subscribe(ada.principal, "pro")
+    await checkout.subscribe(ada.principal.billing, "pro")
     assert len((await client.v1.customers.list_async({"email": ada.principal.email})).data) == 1
 
 
@@ -466,7 +471,7 @@ async def test_installation_without_payments_says_so(
     quota = services.quota
     sold = plans(services.settings)
     off = Checkout(billing.service, billing.user, None, limiter, quota, sold, None, page=PAGE)
-    assert (await off.billing(ada.principal)).offers == []
-    for asked in (off.subscribe(ada.principal, "pro"), off.portal(ada.principal)):
+    assert (await off.billing(ada.principal.billing)).offers == []
+    for asked in (off.subscribe(ada.principal.billing, "pro"), off.portal(ada.principal.billing)):
         with pytest.raises(BillingInvalid, match="aren't available"):
             await asked

@@ -16,12 +16,12 @@ async def test_grant_counts_at_once_and_says_who_gave_it_and_why(
     services: Services, database: Database
 ) -> None:
     ada = await new_principal(services)
-    before = await services.quota.allowance(ada)
+    before = await services.quota.allowance(ada.billing)
     end = datetime.now(UTC) + timedelta(days=30)
     grant = await services.credits.grant(
         ada.user_id, 5_000, actor="admin:eve", reason=" an outage ", expires_at=end
     )
-    after = await services.quota.allowance(ada)
+    after = await services.quota.allowance(ada.billing)
     assert (after.credits, after.left) == (5_000, before.left + 5_000)
     assert database(
         "select id, tokens, spent, reason, granted_by, expires_at from credit_grants"

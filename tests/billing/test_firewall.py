@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from redis.asyncio import Redis
 
-from aisaas.accounts.models import Principal
+from aisaas.callers import Caller
 from aisaas.errors import Refusal
 from aisaas.jobs.lifespan import running
 from aisaas.settings import load
@@ -40,15 +40,15 @@ def _services(stack: Stack, **overrides: object) -> Services:
     return build(load(**(values | overrides)))
 
 
-async def _account(services: Services) -> Principal:
+async def _account(services: Services) -> Caller:
     signed_in = await services.accounts.sign_up(
         f"{uuid4().hex}@example.com", "a long enough password", "Ada", user_agent="tests"
     )
     assert signed_in is not None
-    return await services.accounts.principal(f"{services.cookie}={signed_in.token}")
+    return await services.callers.resolve(f"{services.cookie}={signed_in.token}")
 
 
-async def _send(services: Services, principal: Principal) -> str:
+async def _send(services: Services, principal: Caller) -> str:
     try:
         await services.chat.send(principal, QUESTION, conversation_id=None, model="demo")
     except Refusal as refusal:

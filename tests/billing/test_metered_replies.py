@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from aisaas.accounts.models import Principal
+from aisaas.callers import Caller
 from aisaas.wiring import Services
 from tests.services import Database, Member, new_member, whole
 
@@ -19,8 +19,8 @@ async def ada(services: Services) -> Member:
     return await new_member(services)
 
 
-async def _again(services: Services, ada: Member) -> Principal:
-    return await services.accounts.principal(ada.cookie)
+async def _again(services: Services, ada: Member) -> Caller:
+    return await services.callers.resolve(ada.cookie)
 
 
 def _subscribe(database: Database, ada: Member, start: datetime) -> str:
@@ -39,7 +39,7 @@ def _subscribe(database: Database, ada: Member, start: datetime) -> str:
     return f"sub_{user_id.hex}:{int(start.timestamp())}"
 
 
-async def _reply(services: Services, principal: Principal) -> None:
+async def _reply(services: Services, principal: Caller) -> None:
     started = await services.chat.send(principal, ANSWER, conversation_id=None, model="demo")
     await whole(services, principal, started)
 

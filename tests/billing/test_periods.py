@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from aisaas.accounts.models import GrantingSubscription, Principal
+from aisaas.accounts.models import GrantingSubscription
 from aisaas.billing.ledger import store as ledger_store
-from aisaas.billing.plans.models import Limits, RateLimits
+from aisaas.billing.plans.models import BillingAccount, Limits, RateLimits
 from aisaas.billing.plans.periods import Period, running
 from aisaas.billing.plans.terms import Plan, PlanPrice
 from aisaas.billing.reservations.models import Allowance, ReservationRequest
@@ -48,26 +48,22 @@ def subscriber(
     start: datetime = NOV_5,
     end: datetime = DEC_5,
     at: datetime = NOV_5 + timedelta(days=3),
-) -> Principal:
-    return Principal(
+) -> BillingAccount:
+    return BillingAccount(
         user_id=uuid4(),
-        session_id=uuid4(),
         email="ada@example.com",
         full_name="",
-        avatar_url=None,
-        role="user",
         plan=plan,
         subscription_status=status,
         subscription=None if plan == "free" else GrantingSubscription("sub_1", start, end),
         plan_ends_at=None,
         overage_cap_usd=None,
-        suspended=False,
         requests_per_minute=None,
         requests_per_day=None,
         tokens_per_month=None,
+        parallel_replies=None,
+        highest_cap_usd=None,
         metered_customer="cus_1",
-        recovered=False,
-        switches=frozenset(),
         read_at=at,
     )
 
@@ -79,7 +75,7 @@ class Till:
     billing: Billing
     quota: Quota
 
-    async def claim(self, who: Principal, tokens: int) -> ReservationRequest:
+    async def claim(self, who: BillingAccount, tokens: int) -> ReservationRequest:
         held = replace(
             claim(who.user_id, prompt=0, max_tokens=tokens, min_tokens=tokens, free=False),
             period=running(who),
@@ -88,18 +84,18 @@ class Till:
         await self.quota.reserve(held)
         return held
 
-    async def use(self, who: Principal, tokens: int) -> None:
+    async def use(self, who: BillingAccount, tokens: int) -> None:
         held = await self.claim(who, tokens)
         await self.settle(who, held, tokens)
 
-    async def settle(self, who: Principal, held: ReservationRequest, tokens: int) -> None:
+    async def settle(self, who: BillingAccount, held: ReservationRequest, tokens: int) -> None:
         async with self.billing.service.transaction() as session:
             await book(session, charge(held, tokens, customer=who.metered_customer))
 
-    async def allowance(self, who: Principal) -> Allowance:
+    async def allowance(self, who: BillingAccount) -> Allowance:
         return await self.quota.allowance(who)
 
-    def metered(self, who: Principal) -> list[tuple[object, ...]]:
+    def metered(self, who: BillingAccount) -> list[tuple[object, ...]]:
         return self.billing.sql(
             "select micro_usd, event_at from usage_outbox where user_id = %s"
             " and meter = 'ai_extra_usage' order by event_at, micro_usd",
@@ -183,7 +179,7 @@ def test_period_that_begins_on_the_31st_ends_with_a_shorter_month() -> None:
     ],
 )
 def test_limits_are_what_the_plan_and_the_cap_say(
-    till: Till, who: Principal, limits: Limits
+    till: Till, who: BillingAccount, limits: Limits
 ) -> None:
     assert till.quota.limits_of(who) == limits
 

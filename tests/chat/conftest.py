@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aisaas.accounts.models import Principal
+from aisaas.callers import Caller
 from aisaas.wiring import Services
 from tests.services import Account, new_principal
 
@@ -13,7 +13,7 @@ from tests.services import Account, new_principal
 def account(services: Services) -> Account:
     """A fresh account, as whoever asks."""
 
-    async def make(using: Services | None = None) -> Principal:
+    async def make(using: Services | None = None) -> Caller:
         return await new_principal(using or services)
 
     return make

@@ -89,7 +89,7 @@ async def main() -> None:
         # On a busy machine that takes longer than a first word may.
         await services.model.warm()
         pause_at(point, services)
-        ada = await services.accounts.principal(os.environ["TEST_COOKIE"])
+        ada = await services.callers.resolve(os.environ["TEST_COOKIE"])
         started = await services.chat.send(ada, text, conversation_id=None, model="demo")
         if point == "in the transaction":
             replies: Any = services.running

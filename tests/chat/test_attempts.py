@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
-from aisaas.accounts.models import Principal
+from aisaas.callers import Caller
 from aisaas.chat.models import Started
 from aisaas.errors import MessageInvalid
 from aisaas.wiring import Services
-from tests.services import Account, Build, Database, whole
+from tests.services import Account, Build, Database, limited, whole
 
 
-async def _send(services: Services, who: Principal, text: str = "hello", **more: object) -> Started:
+async def _send(services: Services, who: Caller, text: str = "hello", **more: object) -> Started:
     wanted: dict[str, object] = {"conversation_id": None, "model": "demo", "attempt": "one"} | more
     return await services.chat.send(who, text, **wanted)  # pyright: ignore[reportArgumentType]
 
 
-def _rows(database: Database, who: Principal) -> tuple[int, int, int]:
+def _rows(database: Database, who: Caller) -> tuple[int, int, int]:
     """Messages, reservations of replies that were not given back, conversations."""
     [[messages]] = database("select count(*) from messages where user_id = %s", who.user_id)
     [[held]] = database(
@@ -67,7 +66,7 @@ async def test_arrivals_at_the_same_moment_are_one_message(
 async def test_the_last_request_of_a_minute_is_not_refused_to_its_own_repetition(
     build_services: Build, account: Account, database: Database
 ) -> None:
-    ada = replace(await account(), requests_per_minute=1)
+    ada = limited(await account(), requests_per_minute=1)
     async with build_services() as services:
         arrived = await asyncio.gather(*(_send(services, ada) for _ in range(5)))
         assert len({started.reply.id for started in arrived}) == 1

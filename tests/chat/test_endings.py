@@ -251,7 +251,7 @@ async def test_reply_at_its_limit_goes_on_in_the_same_message_under_its_own_rese
         ]
         states = "select state, count(*) from reservations where message_id = %s group by state"
         assert database(states, message.id) == [("settled", 2)]
-        assert (await services.quota.allowance(ada)).reserved == 0
+        assert (await services.quota.allowance(ada.billing)).reserved == 0
         with pytest.raises(NotFound):
             await services.chat.go_on(ada, started.reply.id)
 
@@ -279,7 +279,7 @@ async def test_reply_goes_on_once_however_often_it_is_asked(
         _, message = await whole(services, ada, started)
         assert message.content == "One and two."
         assert len(ledger(database, started.reply.id)) == 2
-        assert (await services.quota.allowance(ada)).reserved == 0
+        assert (await services.quota.allowance(ada.billing)).reserved == 0
 
 
 async def test_continuing_that_is_refused_leaves_the_reply_as_it_was(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aisaas.accounts.models import Principal
+from aisaas.callers import Caller
 from aisaas.chat.models import Started
 from aisaas.chat.ports import Admitted, Chunk, Finish, Text
 from aisaas.errors import ProviderError
@@ -58,7 +58,7 @@ def scripted(services: Services, at: int, *, prompt_first: bool = True) -> Scrip
     return model
 
 
-async def begin(services: Services, model: Scripted) -> tuple[Principal, Started, list[str]]:
+async def begin(services: Services, model: Scripted) -> tuple[Caller, Started, list[str]]:
     """Start a reply with a follower; it has been shown everything before `at` when this returns."""
     ada = await new_principal(services)
     started = await services.chat.send(ada, "count me", conversation_id=None, model="demo")
@@ -74,7 +74,7 @@ async def begin(services: Services, model: Scripted) -> tuple[Principal, Started
 
 
 async def is_settled(
-    services: Services, ada: Principal, started: Started, shown: list[str], database: Database
+    services: Services, ada: Caller, started: Started, shown: list[str], database: Database
 ) -> tuple[str, int, int]:
     """Saved as shown, the reservation closed, the ledger and the quota in step; what was billed."""
     while (stored := await services.chat.message(ada, started.reply.id)).status == "streaming":
@@ -99,21 +99,21 @@ async def is_settled(
     # Its title is one more call.
     await services.chat.title_ready(ada, started.conversation_id)
     sums = "select coalesce(sum(quota_tokens), 0)::int from usage_records where user_id = %s"
-    allowance = await services.quota.allowance(ada)
+    allowance = await services.quota.allowance(ada.billing)
     assert [(allowance.used,)] == database(sums, ada.user_id)
     assert (allowance.used >= quota, allowance.reserved) == (True, 0)  # pyright: ignore[reportOperatorIssue]
     return stored.status, int(prompt), int(completion)  # pyright: ignore[reportArgumentType]
 
 
-async def stop(services: Services, ada: Principal, started: Started) -> None:
+async def stop(services: Services, ada: Caller, started: Started) -> None:
     await services.chat.stop(ada, started.reply.id)
 
 
-async def shut_down(services: Services, _: Principal, __: Started) -> None:
+async def shut_down(services: Services, _: Caller, __: Started) -> None:
     await services.running.shut_down(0)
 
 
-Ending = Callable[[Services, Principal, Started], Awaitable[None]]
+Ending = Callable[[Services, Caller, Started], Awaitable[None]]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ async def test_follower_that_leaves_at_any_chunk_changes_nothing(
             )
             started = await sending
 
-            async def follow(ada: Principal = ada, started: Started = started) -> None:
+            async def follow(ada: Caller = ada, started: Started = started) -> None:
                 async for _ in services.chat.follow(ada, started.reply.id):
                     pass
 

@@ -13,12 +13,12 @@ import pytest
 import pytest_asyncio
 
 import aisaas
-from aisaas.accounts.models import Principal
+from aisaas.callers import Caller
 from aisaas.errors import QuotaExceeded, RateLimitedDay, RateLimitedMinute, Refusal, SpendingPaused
 from aisaas.wiring import Services
-from tests.services import Account, Build, Database, new_principal, whole
+from tests.services import Account, Build, Database, limited, new_principal, whole
 
-Make = Callable[[Principal], Principal]
+Make = Callable[[Caller], Caller]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -30,8 +30,12 @@ async def tight(build_services: Build) -> AsyncGenerator[Services]:
         yield services
 
 
-def as_is(principal: Principal) -> Principal:
-    return principal
+def as_is(caller: Caller) -> Caller:
+    return caller
+
+
+def stopped(caller: Caller, scope: str) -> Caller:
+    return replace(caller, controls=replace(caller.controls, switches=frozenset({scope})))
 
 
 @pytest.mark.parametrize(
@@ -46,15 +50,15 @@ def as_is(principal: Principal) -> Principal:
         ("model_unavailable", "hello", "", as_is),
         ("model_unavailable", "hello", "demo-large", as_is),
         ("suspended", "hello", "demo", lambda p: replace(p, suspended=True)),
-        ("quota_exceeded", "hello", "demo", lambda p: replace(p, tokens_per_month=0)),
-        ("rate_limited_minute", "hello", "demo", lambda p: replace(p, requests_per_minute=0)),
-        ("rate_limited_day", "hello", "demo", lambda p: replace(p, requests_per_day=0)),
-        ("spending_paused", "hello", "demo", lambda p: replace(p, switches=frozenset({"all"}))),
+        ("quota_exceeded", "hello", "demo", lambda p: limited(p, tokens_per_month=0)),
+        ("rate_limited_minute", "hello", "demo", lambda p: limited(p, requests_per_minute=0)),
+        ("rate_limited_day", "hello", "demo", lambda p: limited(p, requests_per_day=0)),
+        ("spending_paused", "hello", "demo", lambda p: stopped(p, "all")),
         (
             "spending_paused",
             "hello",
             "demo",
-            lambda p: replace(p, switches=frozenset({"provider:demo"})),
+            lambda p: stopped(p, "provider:demo"),
         ),
     ],
 )
@@ -107,7 +111,7 @@ async def test_eleventh_message_in_a_minute_is_refused_until_the_first_is_a_minu
 
 
 async def test_day_limit_refuses_with_the_time_to_come_back(tight: Services) -> None:
-    ada = replace(await new_principal(tight), requests_per_day=2)
+    ada = limited(await new_principal(tight), requests_per_day=2)
     for _ in range(2):
         started = await tight.chat.send(ada, "long 8", conversation_id=None, model="demo")
         await whole(tight, ada, started)
@@ -119,7 +123,7 @@ async def test_day_limit_refuses_with_the_time_to_come_back(tight: Services) -> 
 
 async def test_request_refused_by_the_quota_gives_its_rate_back(tight: Services) -> None:
     ada = await new_principal(tight)
-    broke = replace(ada, tokens_per_month=0)
+    broke = limited(ada, tokens_per_month=0)
     for _ in range(15):
         with pytest.raises(QuotaExceeded) as caught:
             await tight.chat.send(broke, "hello", conversation_id=None, model="demo")
@@ -136,7 +140,7 @@ async def test_kill_switch_stops_the_next_call_and_lifting_it_lets_it_through(
     for scope in ("all", "plan:free", "model:demo", "provider:demo"):
         assert await tight.switches.engage(scope, actor="test", reason=drill)
         try:
-            # The principal was read before: the reservation asks once more.
+            # The caller was read before: the reservation asks once more.
             with pytest.raises(SpendingPaused):
                 await tight.chat.send(ada, "long 8", conversation_id=None, model="demo")
         finally:
@@ -168,12 +172,12 @@ async def test_daily_cap_refuses_before_the_provider_is_called(
 async def test_reply_is_clamped_to_what_is_left_of_the_allowance(
     services: Services, account: Account
 ) -> None:
-    ada = replace(await account(), tokens_per_month=400)
+    ada = limited(await account(), tokens_per_month=400)
     started = await services.chat.send(ada, "long 2000", conversation_id=None, model="demo")
     _, stored = await whole(services, ada, started)
     assert stored.status == "done"
     await services.chat.title_ready(ada, started.conversation_id)
-    allowance = await services.quota.allowance(ada)
+    allowance = await services.quota.allowance(ada.billing)
     assert 0 < allowance.used <= 400
     assert allowance.reserved == 0
 
@@ -193,6 +197,6 @@ def test_only_the_guards_construct_an_admission() -> None:
 
 
 async def test_refusal_for_too_small_a_rest_says_so(services: Services, account: Account) -> None:
-    ada = replace(await account(), tokens_per_month=60)
+    ada = limited(await account(), tokens_per_month=60)
     with pytest.raises(QuotaExceeded, match="60 tokens you have left"):
         await services.chat.send(ada, "word " * 200, conversation_id=None, model="demo")

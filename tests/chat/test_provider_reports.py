@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from aisaas.accounts.models import Principal
+from aisaas.callers import Caller
 from aisaas.chat.models import Started
 from aisaas.chat.reports import FRAME_TOKENS, PROMPT_EXTRA, PROMPT_FACTOR, issues_of
 from aisaas.language_models import Usage
@@ -29,7 +29,7 @@ COUNTS = {"prompt_tokens": 40, "completion_tokens": 20, "total_tokens": 60}
 WORDS = "Thirty tokens or so, which is what an answer of one sentence has."
 
 
-async def answered(services: Services, model: str = "demo") -> tuple[Principal, Started]:
+async def answered(services: Services, model: str = "demo") -> tuple[Caller, Started]:
     ada = await new_principal(services)
     started = await services.chat.send(ada, "hello", conversation_id=None, model=model)
     await whole(services, ada, started)

@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from aisaas.accounts.models import Principal
+from aisaas.callers import Caller
 from aisaas.errors import ModelUnavailable, NotFound, RateLimitedMinute, Refusal
 from aisaas.wiring import Services
-from tests.services import Account, Build, Database, whole
+from tests.services import Account, Build, Database, limited, whole
 
 # More than the job needs for a round.
 WRITTEN_SECONDS = 90
@@ -31,7 +31,7 @@ async def recorded(database: Database, user_id: UUID, least: int) -> list[tuple[
             await asyncio.sleep(0.05)
 
 
-async def refused(services: Services, who: Principal, text: str, model: str = "demo") -> str:
+async def refused(services: Services, who: Caller, text: str, model: str = "demo") -> str:
     with pytest.raises(Refusal) as caught:
         await services.chat.send(who, text, conversation_id=None, model=model)
     return caught.value.code
@@ -41,7 +41,7 @@ async def test_refused_messages_are_counted_by_reason(
     services: Services, account: Account, database: Database
 ) -> None:
     ada = await account()
-    slow = replace(ada, requests_per_minute=0)
+    slow = limited(ada, requests_per_minute=0)
     for _ in range(3):
         assert await refused(services, slow, "hello") == RateLimitedMinute.code
     assert await refused(services, ada, "hello", "demo-large") == ModelUnavailable.code
@@ -62,7 +62,7 @@ async def test_refused_retry_is_counted_and_an_accepted_message_is_not(
     sent = await services.chat.send(ada, "hello", conversation_id=None, model="demo")
     await whole(services, ada, sent)
     with pytest.raises(RateLimitedMinute):
-        await services.chat.retry(replace(ada, requests_per_minute=0), sent.reply.id)
+        await services.chat.retry(limited(ada, requests_per_minute=0), sent.reply.id)
     assert await recorded(database, ada.user_id, 1) == [("rate_limited_minute", "demo", 1)]
 
 

@@ -68,7 +68,7 @@ async def test_allowance_is_what_the_ledger_sums_to(
     ((total,),) = database(
         "select sum(quota_tokens) from usage_records where user_id = %s", ada.user_id
     )
-    allowance = await services.quota.allowance(ada)
+    allowance = await services.quota.allowance(ada.billing)
     assert (allowance.used, allowance.reserved) == (total, 0)
 
 
@@ -93,7 +93,7 @@ async def test_stopped_reply_keeps_and_bills_what_was_shown(
     assert len(split_tokens(shown)) < 400
     assert stored.completion_tokens == services.model.count_tokens(shown)
     await services.chat.title_ready(ada, started.conversation_id)
-    assert (await services.quota.allowance(ada)).reserved == 0
+    assert (await services.quota.allowance(ada.billing)).reserved == 0
 
 
 async def test_stopping_aborts_the_upstream_call(services: Services, account: Account) -> None:
@@ -348,7 +348,7 @@ async def test_shutdown_settles_running_replies_as_interrupted(
     stored = await services.chat.message(ada, started.reply.id)
     assert (stored.status, stored.error_code) == ("interrupted", "shutdown")
     assert stored.content
-    assert (await services.quota.allowance(ada)).reserved == 0
+    assert (await services.quota.allowance(ada.billing)).reserved == 0
 
 
 def test_prompt_estimate_covers_what_the_demo_model_counts() -> None:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 import pytest_asyncio
 
-from aisaas.accounts.models import Principal
+from aisaas.callers import Caller
 from aisaas.controls.model_overrides import ModelChange
 from aisaas.errors import ActionInvalid, ModelRetired, Refusal
 from aisaas.wiring import Services
@@ -57,7 +57,7 @@ async def _restore(services: Services, model: str) -> None:
     assert await services.offers.change(model, wanted, actor=OPERATOR, reason="a test")
 
 
-def _taken(database: Database, who: Principal) -> list[tuple[object, ...]]:
+def _taken(database: Database, who: Caller) -> list[tuple[object, ...]]:
     """Whatever a call takes."""
     return [
         database(f"select count(*) from {table} where user_id = %s", who.user_id)[0]
@@ -65,8 +65,8 @@ def _taken(database: Database, who: Principal) -> list[tuple[object, ...]]:
     ]
 
 
-async def _now(services: Services, member: Member) -> Principal:
-    return await services.accounts.principal(member.cookie)
+async def _now(services: Services, member: Member) -> Caller:
+    return await services.callers.resolve(member.cookie)
 
 
 async def test_a_conversation_of_a_retired_model_is_refused_and_consumes_nothing(
@@ -105,7 +105,7 @@ async def test_a_conversation_of_a_retired_model_is_refused_and_consumes_nothing
     await whole(there, ada.principal, again)
 
 
-async def _refused(services: Services, who: Principal, conversation: UUID | None) -> str:
+async def _refused(services: Services, who: Caller, conversation: UUID | None) -> str:
     with pytest.raises(Refusal) as caught:
         await services.chat.send(who, "more", conversation_id=conversation, model="small-window")
     assert (

@@ -17,7 +17,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from aisaas.accounts.models import Principal
+from aisaas.callers import Caller
 from aisaas.chat.models import Started
 from aisaas.chat.reports import issues_of
 from aisaas.chat.settle import Owed, Produced, Settler
@@ -203,7 +203,7 @@ def _cut(usage: tuple[Count, Count, Count, Count], *pieces: str) -> Behaviour:
 QUIET = _whole((10, 2, None, None), "A title")
 
 
-async def _customer(services: Services, database: Database, kind: str) -> Principal:
+async def _customer(services: Services, database: Database, kind: str) -> Caller:
     member = await new_member(services)
     user_id = member.principal.user_id
     if kind == "paid":
@@ -221,11 +221,11 @@ async def _customer(services: Services, database: Database, kind: str) -> Princi
             " values (%s, 1500, 'tests', 'tests')",
             user_id,
         )
-    return await services.accounts.principal(member.cookie)
+    return await services.callers.resolve(member.cookie)
 
 
 async def _play(
-    firewall: Firewall, database: Database, ada: Principal, number: int, model: str, how: Behaviour
+    firewall: Firewall, database: Database, ada: Caller, number: int, model: str, how: Behaviour
 ) -> Started | None:
     services = firewall.services
     try:

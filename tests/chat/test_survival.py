@@ -23,6 +23,7 @@ from tests.services import (
     Account,
     Build,
     Database,
+    limited,
     new_member,
     whole,
 )
@@ -162,11 +163,10 @@ async def test_without_the_database_nothing_is_called_and_a_running_reply_settle
 async def test_flushing_redis_lets_nobody_spend_more(
     services: Services, account: Account, database: Database
 ) -> None:
-    import dataclasses
 
     import redis.asyncio
 
-    ada = dataclasses.replace(await account(), tokens_per_month=3000)
+    ada = limited(await account(), tokens_per_month=3000)
     client = redis.asyncio.Redis.from_url(services.settings.redis_url.get_secret_value())  # pyright: ignore[reportOptionalMemberAccess]
     refused = 0
 
@@ -182,14 +182,14 @@ async def test_flushing_redis_lets_nobody_spend_more(
 
     await asyncio.gather(*(one(number) for number in range(100)))
     await client.aclose()
-    while (await services.quota.allowance(ada)).reserved:
+    while (await services.quota.allowance(ada.billing)).reserved:
         await asyncio.sleep(0.05)
     ((used,),) = database(
         "select sum(quota_tokens) from usage_records where user_id = %s", ada.user_id
     )
     assert 0 < used <= 3000  # pyright: ignore[reportOperatorIssue]
     assert refused > 0
-    assert (await services.quota.allowance(ada)).used == used
+    assert (await services.quota.allowance(ada.billing)).used == used
 
 
 async def test_lost_reply_of_a_model_that_is_sold_no_more_is_still_counted(
@@ -277,4 +277,4 @@ async def test_process_whose_clock_is_wrong_keeps_order_leases_periods_and_limit
     await whole(services, ada, again)
     page = await services.conversations.open(ada, stored.conversation_id)
     assert [message.id for message in page.messages][1::2] == [reply_id, again.reply.id]
-    assert (await services.quota.allowance(ada)).used > 0
+    assert (await services.quota.allowance(ada.billing)).used > 0

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from aisaas.accounts.models import Principal
+from aisaas.callers import Caller
 from aisaas.chat.guards import THINKING_TOKENS
 from aisaas.chat.models import Started
 from aisaas.chat.titles import TITLE_TOKENS
@@ -91,7 +91,7 @@ async def product(
             yield services, told
 
 
-async def thinking_of(services: Services, ada: Principal, started: Started) -> str:
+async def thinking_of(services: Services, ada: Caller, started: Started) -> str:
     shown = ""
     async for segment in services.chat.follow_thinking(ada, started.reply.id):
         assert segment.offset == len(shown)

@@ -291,7 +291,7 @@ async def test_reply_that_cannot_be_stored_still_ends_and_is_booked(
             assert prompt > 0
             # Its title is one more call.
             await services.chat.title_ready(ada, started.conversation_id)
-            assert (await services.quota.allowance(ada)).reserved == 0
+            assert (await services.quota.allowance(ada.billing)).reserved == 0
         database("delete from messages where id = %s and status = 'streaming'", reply_id)
 
 

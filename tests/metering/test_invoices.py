@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from stripe import StripeClient, StripeError
 
 from aisaas.accounts import people
-from aisaas.accounts.models import Principal
 from aisaas.adapters.redis_client import make_listening_redis, make_redis
 from aisaas.adapters.redis_limiter import RedisLimiter
 from aisaas.adapters.redis_signals import RedisSignals
@@ -29,7 +28,7 @@ from aisaas.adapters.stripe_payments import StripePayments
 from aisaas.adapters.stripe_webhooks import read_event
 from aisaas.billing.ledger.models import Charge
 from aisaas.billing.metering.outbox import Outbox
-from aisaas.billing.plans.models import RateLimits
+from aisaas.billing.plans.models import BillingAccount, RateLimits
 from aisaas.billing.plans.periods import running
 from aisaas.billing.plans.terms import Plan, PlanPrice
 from aisaas.billing.reservations.quota import Quota, book
@@ -137,35 +136,31 @@ class Life:
         email = f"{self.user_id}@example.com"
         self.sql("insert into auth.users (id, email) values (%s, %s)", self.user_id, email)
 
-    async def principal(self) -> Principal:
+    async def account(self) -> BillingAccount:
         async with self.service.transaction() as session:
             found = await people.summary(session, self.user_id)
         assert found is not None
-        return Principal(
+        return BillingAccount(
             user_id=self.user_id,
-            session_id=uuid4(),
             email=found.email,
             full_name="",
-            avatar_url=None,
-            role="user",
             plan=found.plan,
             subscription_status=found.subscription_status,
             subscription=found.subscription,
             plan_ends_at=found.plan_ends_at,
             overage_cap_usd=found.overage_cap_usd,
-            suspended=False,
             requests_per_minute=None,
             requests_per_day=None,
             tokens_per_month=None,
+            parallel_replies=None,
+            highest_cap_usd=None,
             metered_customer=found.metered_customer,
-            recovered=False,
-            switches=frozenset(),
             read_at=found.read_at,
         )
 
     async def live(self) -> Any:
         """The subscription at Stripe, or None."""
-        customer = (await self.principal()).metered_customer
+        customer = (await self.account()).metered_customer
         if customer is None:
             return None
         listed = await self.client.v1.subscriptions.list_async({"customer": customer})
@@ -200,7 +195,7 @@ class Life:
 
     async def subscribe_beside(self, plan: str) -> None:
         """As another tab that nobody knows of, or a page that was open since yesterday."""
-        customer = (await self.principal()).metered_customer
+        customer = (await self.account()).metered_customer
         if customer is None:
             return
         # Which of two is the older is told by whole seconds.
@@ -217,7 +212,7 @@ class Life:
         )
 
     async def subscribe(self, plan: str) -> None:
-        page = await self.checkout.subscribe(await self.principal(), plan)
+        page = await self.checkout.subscribe(await self.account(), plan)
         if "/checkout/" in page:
             given = page.rsplit("/", 1)[-1]
             await self.control.post(
@@ -230,7 +225,7 @@ class Life:
 
     async def begin(self, tokens: str) -> None:
         """A reply that settles later, at the plan that it was admitted on."""
-        who = await self.principal()
+        who = await self.account()
         plan = self.quota.plan_of(who)
         held = claim(who.user_id, prompt=0, max_tokens=int(tokens), min_tokens=1, free=False)
         held = replace(held, limits=self.quota.limits_of(who), period=running(who), plan=who.plan)
@@ -255,14 +250,14 @@ class Life:
             int(tokens),
         )
 
-    def _customer(self, who: Principal, plan: Plan) -> str | None:
+    def _customer(self, who: BillingAccount, plan: Plan) -> str | None:
         return who.metered_customer if plan.metered else None
 
     async def switch(self, plan: str) -> None:
-        await self.checkout.switch(await self.principal(), plan)
+        await self.checkout.switch(await self.account(), plan)
 
     async def keep(self, _: str) -> None:
-        await self.checkout.keep_plan(await self.principal())
+        await self.checkout.keep_plan(await self.account())
 
     async def cancel(self, _: str) -> None:
         await self._change(cancel_at_period_end=True)
@@ -271,7 +266,7 @@ class Life:
         await self._change(cancel_at_period_end=False)
 
     async def card(self, which: str) -> None:
-        customer = (await self.principal()).metered_customer
+        customer = (await self.account()).metered_customer
         if customer is not None:
             method = await self.client.v1.payment_methods.attach_async(
                 which, {"customer": customer}
@@ -286,7 +281,7 @@ class Life:
 
     async def refund(self, how_much: str) -> None:
         """A part of the newest payment: the plan goes on. Or all of it, which suspends or ends it."""
-        customer = (await self.principal()).metered_customer
+        customer = (await self.account()).metered_customer
         if customer is not None:
             await self.next_second()
             listed = await self.client.v1.charges.list_async({"customer": customer})
@@ -304,7 +299,7 @@ class Life:
 
     async def release(self, how: str, *, won: bool = False, which: int = 0) -> None:
         """All of a payment, the newest or another; in a dispute that is `won` nothing goes back."""
-        customer = (await self.principal()).metered_customer
+        customer = (await self.account()).metered_customer
         listed = await self.client.v1.charges.list_async({"customer": str(customer)})
         charge = listed.data[which].id
         if how == "refund":
@@ -319,7 +314,7 @@ class Life:
         await self.catch_up()
 
     async def look(self) -> None:
-        customer = str((await self.principal()).metered_customer)
+        customer = str((await self.account()).metered_customer)
         await self.subscriptions.synchronise_customer(customer, user_id=self.user_id)
 
     async def wait(self, _: str) -> None:
@@ -360,7 +355,7 @@ class Life:
             await self.client.v1.subscriptions.update_async(found.id, values)  # pyright: ignore[reportArgumentType]
 
     async def invoices(self) -> list[Any]:
-        customer = (await self.principal()).metered_customer
+        customer = (await self.account()).metered_customer
         if customer is None:
             return []
         page = await self.client.v1.invoices.list_async({"customer": customer, "limit": 100})
@@ -539,7 +534,7 @@ async def _live(
 
 async def _given_up(life: Life) -> set[str]:
     """Periods in which a subscription was given up because nobody paid: Stripe writes no invoice then."""
-    customer = (await life.principal()).metered_customer
+    customer = (await life.account()).metered_customer
     if customer is None:
         return set()
     page = await life.client.v1.subscriptions.list_async({"customer": customer, "status": "all"})
@@ -650,7 +645,7 @@ async def test_cap_that_is_lowered_while_a_reply_is_written_bounds_its_invoice(
     async with living(stack, payments, sql) as life:
         await life.step("subscribe pro")
         await life.step("begin 1500")
-        await life.checkout.set_cap(await life.principal(), cap)
+        await life.checkout.set_cap(await life.account(), cap)
         await life.step("finish")
         assert list(life.spent().values()) == [charged]
         ((used,),) = sql("select used from quota_periods where user_id = %s", life.user_id)
@@ -672,7 +667,7 @@ async def test_second_subscription_is_ended_and_refunded_and_both_are_told(
         assert life.did[-1] == "beside business"
         found = await life.live()
         assert found.id == first.id
-        assert (await life.principal()).plan == "pro"
+        assert (await life.account()).plan == "pro"
         listed = await life.client.v1.charges.list_async({"customer": found.customer})
         assert [(each.amount, each.amount_refunded) for each in listed.data] == [
             (10_000, 10_000),
@@ -698,10 +693,10 @@ async def test_upgrade_keeps_what_is_included_and_counts_nothing_twice(
     async with living(stack, payments, sql) as life:
         await life.step("subscribe pro")
         await life.step("use 1500")
-        before = await life.quota.allowance(await life.principal())
+        before = await life.quota.allowance(await life.account())
         assert (before.included, before.billed_tokens) == (1_000, 500)
         await life.step("switch business")
-        who = await life.principal()
+        who = await life.account()
         after = await life.quota.allowance(who)
         # The whole difference: the period has just begun. What was charged isn't used of it.
         assert (who.plan, after.included, after.used) == (
@@ -716,11 +711,11 @@ async def test_upgrade_keeps_what_is_included_and_counts_nothing_twice(
         assert limits.overage == BUSINESS.price.tokens_for(left)
         # A smaller plan begins with the next period.
         await life.step("switch pro")
-        who = await life.principal()
+        who = await life.account()
         assert who.subscription is not None
         assert (who.plan, who.subscription.next_plan) == ("business", "pro")
         await life.step("renew")
-        who = await life.principal()
+        who = await life.account()
         assert who.subscription is not None
         assert (who.plan, who.subscription.next_plan) == ("pro", None)
         assert life.quota.limits_of(who).included == 1_000
@@ -738,7 +733,7 @@ async def test_payment_that_went_back_suspends_what_it_paid_for_until_the_next_i
     async with living(stack, payments, sql) as life:
         await life.step("subscribe pro")
         await life.release(how)
-        assert (await life.principal()).plan == "free"
+        assert (await life.account()).plan == "free"
         ((told,),) = sql(
             "select values ->> 'plan_change' from billing_notices where values ->> 'user_id' = %s"
             " and kind in ('refunded', 'dispute_closed') order by created_at desc limit 1",
@@ -747,9 +742,9 @@ async def test_payment_that_went_back_suspends_what_it_paid_for_until_the_next_i
         assert told == "suspend"
         # The daily look doesn't bring it back, the next paid period does.
         await life.look()
-        assert (await life.principal()).plan == "free"
+        assert (await life.account()).plan == "free"
         await life.step("renew")
-        assert (await life.principal()).plan == "pro"
+        assert (await life.account()).plan == "pro"
 
 
 @pytest.mark.parametrize(("after", "plan", "live"), [("cancel", "free", 0), ("nothing", "pro", 1)])
@@ -759,9 +754,9 @@ async def test_what_a_refund_does_to_the_plan_is_the_operators_choice(
     await _sell(payments)
     async with living(stack, payments, sql, after_refund=after) as life:
         await life.step("subscribe pro")
-        customer = str((await life.principal()).metered_customer)
+        customer = str((await life.account()).metered_customer)
         await life.release("refund")
-        assert (await life.principal()).plan == plan
+        assert (await life.account()).plan == plan
         listed = await life.client.v1.subscriptions.list_async({"customer": customer})
         assert len(listed.data) == live
 
@@ -773,7 +768,7 @@ async def test_refund_of_an_earlier_period_or_a_dispute_that_is_won_ends_nothing
     async with living(stack, payments, sql) as life:
         await life.step("subscribe pro")
         await life.release("dispute", won=True)
-        assert (await life.principal()).plan == "pro"
+        assert (await life.account()).plan == "pro"
         await life.step("renew")
         await life.release("refund", which=-1)
-        assert (await life.principal()).plan == "pro"
+        assert (await life.account()).plan == "pro"

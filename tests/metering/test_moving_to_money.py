@@ -46,8 +46,8 @@ async def _subscribe_as_before(life: Life) -> str:
     v1 = life.client.v1
     with suppress(Unavailable):
         # Makes the customer in any case.
-        await life.checkout.subscribe(await life.principal(), "pro")
-    customer = str((await life.principal()).metered_customer)
+        await life.checkout.subscribe(await life.account(), "pro")
+    customer = str((await life.account()).metered_customer)
     await life.card("pm_card_visa")
     assert PRO.price is not None
     each = PRO.price.overage_usd_per_million * 100 / 1_000_000
@@ -164,7 +164,7 @@ async def test_nothing_is_billed_twice_or_lost_before_sync_has_run(
         await _sell_as_before(life.client)
         # Nobody subscribes to what the account can't bill yet.
         with pytest.raises(Unavailable):
-            await life.checkout.subscribe(await life.principal(), "pro")
+            await life.checkout.subscribe(await life.account(), "pro")
         given = await _subscribe_as_before(life)
         await life.step("use 1500")
         assert life.did == ["use 1500"]

@@ -12,8 +12,8 @@ from uuid import UUID
 import pytest
 
 from aisaas import formats
-from aisaas.accounts.models import GrantingSubscription, Principal
-from aisaas.billing.plans.models import RateLimits
+from aisaas.accounts.models import GrantingSubscription
+from aisaas.billing.plans.models import BillingAccount, RateLimits
 from aisaas.billing.plans.terms import Plan, PlanPrice
 from aisaas.billing.ports import Invoice, InvoiceLine, InvoicePreview
 from aisaas.billing.reservations.models import Allowance
@@ -46,25 +46,21 @@ BUSINESS = Plan(
     PlanPrice(Decimal(100), Decimal("7.50"), Decimal(50), 0, 0),
 )
 PLANS = {plan.id: plan for plan in (FREE, PRO, BUSINESS)}
-NOBODY = Principal(
+NOBODY = BillingAccount(
     user_id=UUID(int=1),
-    session_id=UUID(int=2),
     email="ada@example.com",
     full_name="Ada",
-    avatar_url=None,
-    role="user",
     plan="free",
     subscription_status="free",
     subscription=None,
     plan_ends_at=None,
     overage_cap_usd=None,
-    suspended=False,
     requests_per_minute=None,
     requests_per_day=None,
     tokens_per_month=None,
+    parallel_replies=None,
+    highest_cap_usd=None,
     metered_customer=None,
-    recovered=False,
-    switches=frozenset(),
     read_at=NOW,
 )
 PAYING = replace(
@@ -106,8 +102,8 @@ def billing(plan: Plan = PRO, status: str = "active", **values: Any) -> Billing:
     return Billing(plan=plan, status=status, **(given | values))
 
 
-def status(found: Billing, principal: Principal = PAYING) -> tuple[str, str, str]:
-    shown = view.plan_view(found, principal, models).status
+def status(found: Billing, account: BillingAccount = PAYING) -> tuple[str, str, str]:
+    shown = view.plan_view(found, account, models).status
     return shown.before, shown.at, shown.after
 
 
@@ -364,8 +360,8 @@ def test_an_invoice_says_what_became_of_it() -> None:
 # The plans
 
 
-def buttons(found: Billing, principal: Principal) -> dict[str, tuple[str, str]]:
-    shown = offers.offer_views(found, principal, PLANS, models)
+def buttons(found: Billing, account: BillingAccount) -> dict[str, tuple[str, str]]:
+    shown = offers.offer_views(found, account, PLANS, models)
     return {offer.id: (offer.action, offer.button) for offer in shown}
 
 
@@ -420,30 +416,30 @@ def test_an_upgrade_says_how_much_extra_usage_is_invoiced_later_and_when() -> No
 
 def test_a_switch_to_come_is_said_and_taken_back_here() -> None:
     found = billing(BUSINESS, next_plan=PRO)
-    principal = replace(PAYING, plan="business")
-    assert buttons(found, principal) == {
+    account = replace(PAYING, plan="business")
+    assert buttons(found, account) == {
         "free": ("", ""),
         "pro": ("", ""),
         "business": ("keep", "Keep Business"),
     }
-    assert status(found, principal) == ("You switch from Business to Pro on", AT_END, ".")
+    assert status(found, account) == ("You switch from Business to Pro on", AT_END, ".")
 
 
 def test_a_period_that_was_upgraded_says_what_it_includes() -> None:
     upgraded = GrantingSubscription("sub_1", NOW, END, period_tokens=1_500)
-    principal = replace(PAYING, subscription=upgraded)
-    shown = view.plan_view(billing(allowance=used(0, included=1_500)), principal, models)
+    account = replace(PAYING, subscription=upgraded)
+    shown = view.plan_view(billing(allowance=used(0, included=1_500)), account, models)
     assert shown.includes[0] == "1,500 tokens this period, then 1,000 tokens a month"
 
 
 def test_whoever_owes_pays_first() -> None:
     over = replace(PAYING, plan="free", subscription=None, subscription_status="past_due")
-    for found, principal in (
+    for found, account in (
         (billing(status="past_due"), PAYING),
         (billing(FREE, "past_due"), over),
     ):
-        assert buttons(found, principal)["business"] == ("portal", "Pay your open invoice first")
-        assert buttons(found, principal)["free"] == ("", "")
+        assert buttons(found, account)["business"] == ("portal", "Pay your open invoice first")
+        assert buttons(found, account)["free"] == ("", "")
 
 
 def test_whoever_has_cancelled_resumes_before_anything_else() -> None:

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 import reflex as rx
 
-from aisaas.accounts.models import Principal
+from aisaas.callers import Caller
 from aisaas.chat.models import Message
 from aisaas.ui.account.state import Recovery
 from aisaas.ui.chat.state import Chat, Sidebar
@@ -67,7 +67,7 @@ pytestmark = pytest.mark.usefixtures("app")
 class Person:
     """Somebody with a conversation; `words` stand in nobody else's."""
 
-    principal: Principal
+    principal: Caller
     cookie: str
     words: str
     conversation: str
@@ -268,7 +268,7 @@ async def test_settings_show_ones_own_account_only(domain: Services, eve: Person
         tab.cookie = eve.cookie
         await tab.call(Profile.rename, name="Eve")
         assert tab.refused == "unauthenticated"
-    assert (await domain.accounts.principal(ada.cookie)).full_name == "Augusta King"
+    assert (await domain.callers.resolve(ada.cookie)).full_name == "Augusta King"
 
 
 async def test_a_password_is_chosen_only_with_a_session(domain: Services) -> None:

@@ -23,19 +23,8 @@ NOBODY = Principal(
     full_name="",
     avatar_url=None,
     role="user",
-    plan="free",
-    subscription_status="free",
-    subscription=None,
-    plan_ends_at=None,
-    overage_cap_usd=None,
     suspended=False,
-    requests_per_minute=None,
-    requests_per_day=None,
-    tokens_per_month=None,
-    metered_customer=None,
     recovered=False,
-    switches=frozenset(),
-    read_at=SOME_TIME,
 )
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aisaas.accounts.models import Principal
 from aisaas.billing.ledger import store as ledger_store
 from aisaas.billing.ledger.models import CallPage, Overview
-from aisaas.billing.plans.models import Limits
+from aisaas.billing.plans.models import BillingAccount, Limits
 from aisaas.billing.plans.periods import running
 from aisaas.db.paging import Moment
 from aisaas.db.user import UserDatabase
@@ -32,28 +32,28 @@ class Usage:
     def __init__(
         self,
         user: UserDatabase,
-        limits_of: Callable[[Principal], Limits],
+        limits_of: Callable[[BillingAccount], Limits],
         titles_of: TitlesOf,
     ) -> None:
         self._user = user
         self._limits_of = limits_of
         self._titles_of = titles_of
 
-    async def overview(self, principal: Principal) -> Overview:
+    async def overview(self, account: BillingAccount) -> Overview:
         """The allowance, the last days, the newest receipts and the refusals; one transaction."""
-        async with self._reading(principal) as session:
+        async with self._reading(account.user_id) as session:
             found = await ledger_store.overview(
-                session, principal.user_id, running(principal), self._limits_of(principal)
+                session, account.user_id, running(account), self._limits_of(account)
             )
             return replace(found, calls=await self._titled(session, found.calls))
 
     async def older(self, principal: Principal, than: Moment) -> CallPage:
-        async with self._reading(principal) as session:
+        async with self._reading(principal.user_id) as session:
             page = await ledger_store.older_calls(session, principal.user_id, than)
             return await self._titled(session, page)
 
     async def newer(self, principal: Principal, than: Moment) -> CallPage:
-        async with self._reading(principal) as session:
+        async with self._reading(principal.user_id) as session:
             page = await ledger_store.newer_calls(session, principal.user_id, than)
             return await self._titled(session, page)
 
@@ -69,9 +69,9 @@ class Usage:
         return replace(page, calls=tuple(calls))
 
     @asynccontextmanager
-    async def _reading(self, principal: Principal) -> AsyncGenerator[AsyncSession]:
+    async def _reading(self, user_id: UUID) -> AsyncGenerator[AsyncSession]:
         try:
-            async with self._user.as_user(principal.user_id) as session:
+            async with self._user.as_user(user_id) as session:
                 yield session
         except DependencyError as error:
             raise Unavailable from error

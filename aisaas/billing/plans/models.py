@@ -1,10 +1,14 @@
-"""What a plan allows, and a subscription's status."""
+"""What a plan allows, a subscription's status, and a user as billing knows them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from decimal import Decimal
+from typing import Literal, Protocol
+from uuid import UUID
+
+from aisaas.accounts.models import GrantingSubscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +58,51 @@ class Entitlement:
     period_tokens: int | None = None
     # The plan that begins when the period ends, where it is another one.
     next_plan: str | None = None
+
+
+class Entitled(Protocol):
+    """What decides how much a user may use: a `BillingAccount`, or a user an admin looks at."""
+
+    @property
+    def plan(self) -> str: ...
+    @property
+    def subscription_status(self) -> str: ...
+    @property
+    def subscription(self) -> GrantingSubscription | None: ...
+    @property
+    def overage_cap_usd(self) -> Decimal | None: ...
+    @property
+    def tokens_per_month(self) -> int | None: ...
+    @property
+    def highest_cap_usd(self) -> Decimal | None: ...
+    @property
+    def metered_customer(self) -> str | None: ...
+    @property
+    def read_at(self) -> datetime: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BillingAccount:
+    """A user as billing knows them at `read_at`, by the database's clock. `plan` is the one in effect
+    then."""
+
+    user_id: UUID
+    # To whom bills are addressed.
+    email: str
+    full_name: str
+    plan: str
+    subscription_status: str
+    # None on the free plan, and for a plan granted without a subscription.
+    subscription: GrantingSubscription | None
+    # When the plan ends, if it was canceled or isn't paid for.
+    plan_ends_at: datetime | None
+    metered_customer: str | None
+    # The user's own spending cap; None for the plan's.
+    overage_cap_usd: Decimal | None
+    # Limits of this account; None means the plan's.
+    requests_per_minute: int | None
+    requests_per_day: int | None
+    tokens_per_month: int | None
+    parallel_replies: int | None
+    highest_cap_usd: Decimal | None
+    read_at: datetime

@@ -12,7 +12,7 @@ import calendar
 from dataclasses import dataclass
 from datetime import datetime
 
-from aisaas.accounts.models import Entitled
+from aisaas.billing.plans.models import Entitled
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +24,14 @@ class Period:
     end: datetime
 
 
-def running(principal: Entitled) -> Period | None:
+def running(account: Entitled) -> Period | None:
     """The subscription's running period by the database's clock; None for the calendar month."""
-    found = principal.subscription
+    found = account.subscription
     if found is None:
         return None
     start, end = found.period_start, found.period_end
     months = 0
-    while end <= principal.read_at:
+    while end <= account.read_at:
         # The first next period begins exactly here; those after it are a month apart.
         start, months = end, months + 1
         end = _months_later(found.period_end, months)

@@ -18,11 +18,10 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas import formats
-from aisaas.accounts.models import Entitled, Principal
 from aisaas.billing.ledger import store as ledger_store
 from aisaas.billing.ledger.models import Charge
 from aisaas.billing.metering import outbox_store
-from aisaas.billing.plans.models import Limits
+from aisaas.billing.plans.models import BillingAccount, Entitled, Limits
 from aisaas.billing.plans.periods import running
 from aisaas.billing.plans.terms import FREE, MILLION, Plan
 from aisaas.billing.reservations import store as reservations_store
@@ -116,42 +115,42 @@ class Quota:
         self._free_cap = free_cap
         self._total_cap = total_cap
 
-    def plan_of(self, principal: Entitled) -> Plan:
+    def plan_of(self, account: Entitled) -> Plan:
         """A user's plan; one that is no longer sold counts as free."""
-        return self._plans.get(principal.plan, self._plans[FREE])
+        return self._plans.get(account.plan, self._plans[FREE])
 
-    def limits_of(self, principal: Entitled) -> Limits:
+    def limits_of(self, account: Entitled) -> Limits:
         """What may be used in a period.
 
         An account's own limit replaces the plan's, without extra usage. There is no extra usage in a
         trial, while a payment is due, or without a customer to bill.
         """
-        plan = self.plan_of(principal)
-        if principal.tokens_per_month is not None:
-            return Limits(principal.tokens_per_month)
+        plan = self.plan_of(account)
+        if account.tokens_per_month is not None:
+            return Limits(account.tokens_per_month)
         if plan.price is None:
             return Limits(plan.tokens_per_month)
-        if principal.subscription_status == "trialing":
+        if account.subscription_status == "trialing":
             return Limits(plan.price.trial_tokens)
         included, spent = plan.tokens_per_month, Decimal(0)
-        found, period = principal.subscription, running(principal)
+        found, period = account.subscription, running(account)
         if found is not None and period is not None and period.start == found.period_start:
             # What an upgrade in this very period has made of it.
             included = found.period_tokens if found.period_tokens is not None else included
             spent = found.spent_usd
-        billable = found is not None and principal.metered_customer is not None
-        if not billable or principal.subscription_status == "past_due":
+        billable = found is not None and account.metered_customer is not None
+        if not billable or account.subscription_status == "past_due":
             return Limits(included)
-        left = max(self.cap_of(principal) - spent, Decimal(0))
+        left = max(self.cap_of(account) - spent, Decimal(0))
         return Limits(included, plan.price.tokens_for(left), capped=True)
 
-    def cap_of(self, principal: Entitled) -> Decimal:
+    def cap_of(self, account: Entitled) -> Decimal:
         """USD beyond the base price that may be spent in a period; 0 on the free plan. Never more than
         what an admin has set as the highest for this account."""
-        price = self.plan_of(principal).price
+        price = self.plan_of(account).price
         if price is None:
             return Decimal(0)
-        own, highest = principal.overage_cap_usd, principal.highest_cap_usd
+        own, highest = account.overage_cap_usd, account.highest_cap_usd
         cap = price.default_cap_usd if own is None else own
         return cap if highest is None else min(cap, highest)
 
@@ -179,11 +178,11 @@ class Quota:
             raise ModelsChanged
         raise _refusal(answer, claim)
 
-    async def allowance(self, principal: Principal) -> Allowance:
+    async def allowance(self, account: BillingAccount) -> Allowance:
         try:
-            async with self._user.as_user(principal.user_id) as session:
+            async with self._user.as_user(account.user_id) as session:
                 return await reservations_store.allowance(
-                    session, principal.user_id, running(principal), self.limits_of(principal)
+                    session, account.user_id, running(account), self.limits_of(account)
                 )
         except DependencyError as error:
             raise Unavailable from error

@@ -20,8 +20,8 @@ from uuid import uuid4
 
 from aisaas import formats
 from aisaas.accounts import plans as held_plans
-from aisaas.accounts.models import Principal
 from aisaas.accounts.ports import Limiter, Window
+from aisaas.billing.plans.models import BillingAccount
 from aisaas.billing.plans.terms import Plan
 from aisaas.billing.ports import Invoice, InvoicePreview, Payments, PeriodAllowance
 from aisaas.billing.reservations.models import Allowance
@@ -106,7 +106,7 @@ class Billing:
 
 
 class Checkout:
-    """Ways to pay, of one principal at a time."""
+    """Ways to pay, of one account at a time."""
 
     def __init__(
         self,
@@ -130,30 +130,30 @@ class Checkout:
         self._subscriptions = subscriptions
         self._page = page
 
-    async def billing(self, principal: Principal) -> Billing:
+    async def billing(self, account: BillingAccount) -> Billing:
         """The plan, what is used and what it costs; no request leaves us."""
-        plan = self._quota.plan_of(principal)
-        allowance = await self._quota.allowance(principal)
-        before = await self._subscribed_before(principal)
+        plan = self._quota.plan_of(account)
+        allowance = await self._quota.allowance(account)
+        before = await self._subscribed_before(account)
         price = plan.price
-        found = principal.subscription
+        found = account.subscription
         following = self._plans.get(found.next_plan or "") if found else None
         return Billing(
             plan=plan,
-            status=principal.subscription_status,
-            ends_at=principal.plan_ends_at,
+            status=account.subscription_status,
+            ends_at=account.plan_ends_at,
             allowance=allowance,
-            cap_usd=self._quota.cap_of(principal),
+            cap_usd=self._quota.cap_of(account),
             spent_usd=cents(allowance.billed_usd) if price else Decimal(0),
-            own_cap=principal.overage_cap_usd is not None,
-            estimate=_estimate(principal, following or plan, allowance),
+            own_cap=account.overage_cap_usd is not None,
+            estimate=_estimate(account, following or plan, allowance),
             next_plan=following,
             offers=[each for each in self._plans.values() if each.price and self._payments],
             trial_possible=before == 0,
-            has_customer=principal.metered_customer is not None,
+            has_customer=account.metered_customer is not None,
         )
 
-    async def subscribe(self, principal: Principal, plan_id: str) -> str:
+    async def subscribe(self, account: BillingAccount, plan_id: str) -> str:
         """The address where `plan_id` is subscribed to, or, for a subscriber, the portal's.
 
         Asking twice, in two tabs or by a double click, leads to the same page: it can be paid once.
@@ -169,18 +169,18 @@ class Checkout:
             raise BillingInvalid(
                 "That plan isn't available. Reload the page and choose another one."
             )
-        async with self._asking(principal):
-            customer = await self._customer(principal)
+        async with self._asking(account):
+            customer = await self._customer(account)
             held = await payments.subscriptions(customer)
             if any(each.status in LIVE for each in held):
                 return await payments.portal(customer, return_url=self._page)
             try:
                 return await payments.checkout(
-                    principal.user_id,
+                    account.user_id,
                     customer,
                     plan.id,
                     trial_days=0 if held else plan.price.trial_days,
-                    attempt=_attempt(principal, [each.id for each in held]),
+                    attempt=_attempt(account, [each.id for each in held]),
                     success_url=f"{self._page}?checkout=done",
                     cancel_url=f"{self._page}?checkout=cancelled",
                 )
@@ -189,7 +189,7 @@ class Checkout:
                     raise
                 return await payments.portal(customer, return_url=self._page)
 
-    async def switch(self, principal: Principal, plan_id: str) -> bool:
+    async def switch(self, account: BillingAccount, plan_id: str) -> bool:
         """Switch a subscriber to another plan: to a more expensive one now, paid at once, or nothing
         changes; to a cheaper one when the period ends. In a trial either starts now, without a
         payment. Returns whether it starts now.
@@ -200,29 +200,29 @@ class Checkout:
             BillingInvalid: nothing to switch, no such plan, or the payment was declined.
         """
         payments, plan = self._on(), self._plans.get(plan_id)
-        if plan is None or plan.price is None or principal.subscription is None:
+        if plan is None or plan.price is None or account.subscription is None:
             raise BillingInvalid(
                 "That plan isn't available. Reload the page and choose another one."
             )
-        if principal.subscription_status == "trialing" and not plan.price.trial_tokens:
+        if account.subscription_status == "trialing" and not plan.price.trial_tokens:
             raise BillingInvalid(
                 f"{plan.label} has no trial. You can switch to it when your trial ends."
             )
-        if principal.subscription_status == "past_due":
+        if account.subscription_status == "past_due":
             raise BillingInvalid("Pay your open invoice first. Then you can switch plans.")
-        given, trial = principal.subscription.id, principal.subscription_status == "trialing"
-        async with self._asking(principal):
-            if not trial and not is_dearer(plan, self._quota.plan_of(principal)):
-                if principal.plan_ends_at is not None:
+        given, trial = account.subscription.id, account.subscription_status == "trialing"
+        async with self._asking(account):
+            if not trial and not is_dearer(plan, self._quota.plan_of(account)):
+                if account.plan_ends_at is not None:
                     raise BillingInvalid("Resume your plan first. Then you can switch plans.")
                 await payments.switch_later(given, plan.id)
-                await self._look(principal)
+                await self._look(account)
                 return False
             # A switch that was to come would undo this one.
             await payments.keep_plan(given)
             try:
                 await payments.switch(
-                    given, plan.id, allowance=None if trial else self._upgraded(principal, plan)
+                    given, plan.id, allowance=None if trial else self._upgraded(account, plan)
                 )
             except PaymentsRefused as refused:
                 if refused.code not in DECLINED:
@@ -231,53 +231,53 @@ class Checkout:
                     "Your payment didn't go through, so your plan hasn't changed. Check your card "
                     "in the billing portal and try again."
                 ) from refused
-            await self._look(principal)
+            await self._look(account)
             return True
 
-    async def keep_plan(self, principal: Principal) -> None:
+    async def keep_plan(self, account: BillingAccount) -> None:
         """Take back a switch to a cheaper plan that was to come.
 
         Raises:
             BillingInvalid: there is no subscription.
         """
         payments = self._on()
-        if principal.subscription is None:
+        if account.subscription is None:
             raise BillingInvalid("You don't have a subscription yet. Choose a plan first.")
-        async with self._asking(principal):
-            await payments.keep_plan(principal.subscription.id)
-            await self._look(principal)
+        async with self._asking(account):
+            await payments.keep_plan(account.subscription.id)
+            await self._look(account)
 
-    async def _look(self, principal: Principal) -> None:
+    async def _look(self, account: BillingAccount) -> None:
         """What was just changed is known at once; otherwise by a webhook, or the daily look."""
-        if self._subscriptions is None or principal.metered_customer is None:
+        if self._subscriptions is None or account.metered_customer is None:
             return
         try:
             await self._subscriptions.synchronise_customer(
-                principal.metered_customer, user_id=principal.user_id
+                account.metered_customer, user_id=account.user_id
             )
         except DependencyError as error:
             log.warning("what was changed is looked at later: %s", error)
 
-    def _upgraded(self, principal: Principal, plan: Plan) -> PeriodAllowance:
+    def _upgraded(self, account: BillingAccount, plan: Plan) -> PeriodAllowance:
         """What the running period includes after an upgrade."""
-        found = principal.subscription
+        found = account.subscription
         assert found is not None
-        present = self._quota.plan_of(principal).tokens_per_month
+        present = self._quota.plan_of(account).tokens_per_month
         included = found.period_tokens if found.period_tokens is not None else present
         more = max(plan.tokens_per_month - present, 0)
         return upgraded(
-            found.period_start, found.period_end, principal.read_at, included=included, more=more
+            found.period_start, found.period_end, account.read_at, included=included, more=more
         )
 
-    async def portal(self, principal: Principal) -> str:
+    async def portal(self, account: BillingAccount) -> str:
         """The address where cards, invoices and the subscription are managed."""
         payments = self._on()
-        if principal.metered_customer is None:
+        if account.metered_customer is None:
             raise BillingInvalid("You don't have a subscription yet. Choose a plan first.")
-        async with self._asking(principal):
-            return await payments.portal(principal.metered_customer, return_url=self._page)
+        async with self._asking(account):
+            return await payments.portal(account.metered_customer, return_url=self._page)
 
-    async def set_cap(self, principal: Principal, usd: Decimal | None) -> None:
+    async def set_cap(self, account: BillingAccount, usd: Decimal | None) -> None:
         """Cap the spending beyond the base price in a period; None for the plan's own cap.
 
         Raises:
@@ -285,55 +285,55 @@ class Checkout:
         """
         if usd is not None and not (usd.is_finite() and 0 <= usd <= HIGHEST_CAP_USD):
             raise BillingInvalid(f"Enter an amount from $0 to {formats.price(HIGHEST_CAP_USD)}.")
-        highest = principal.highest_cap_usd
+        highest = account.highest_cap_usd
         if usd is not None and highest is not None and usd > highest:
             raise BillingInvalid(
                 f"The highest cap for your account is {formats.price(highest)}. To raise it, contact "
                 "support."
             )
         try:
-            async with self._user.as_user(principal.user_id) as session:
+            async with self._user.as_user(account.user_id) as session:
                 await held_plans.set_cap(
-                    session, principal.user_id, None if usd is None else cents(usd)
+                    session, account.user_id, None if usd is None else cents(usd)
                 )
         except DependencyError as error:
             raise Unavailable from error
 
-    async def invoices(self, principal: Principal) -> Sequence[Invoice]:
+    async def invoices(self, account: BillingAccount) -> Sequence[Invoice]:
         """The newest, as the provider has them; none for a user who never paid."""
-        if self._payments is None or principal.metered_customer is None:
+        if self._payments is None or account.metered_customer is None:
             return ()
-        async with self._asking(principal):
-            return await self._payments.invoices(principal.metered_customer, INVOICES)
+        async with self._asking(account):
+            return await self._payments.invoices(account.metered_customer, INVOICES)
 
-    async def preview(self, principal: Principal) -> InvoicePreview | None:
+    async def preview(self, account: BillingAccount) -> InvoicePreview | None:
         """The next invoice as the provider would write it now."""
-        if self._payments is None or principal.subscription is None:
+        if self._payments is None or account.subscription is None:
             return None
-        async with self._asking(principal):
-            return await self._payments.preview(principal.subscription.id)
+        async with self._asking(account):
+            return await self._payments.preview(account.subscription.id)
 
-    async def _customer(self, principal: Principal) -> str:
+    async def _customer(self, account: BillingAccount) -> str:
         """The one customer of this user. The first one stored wins, and the provider makes one for
         concurrent requests."""
-        if principal.metered_customer is not None:
-            return principal.metered_customer
+        if account.metered_customer is not None:
+            return account.metered_customer
         made = await self._on().customer(
-            principal.user_id, principal.email, principal.full_name or principal.email
+            account.user_id, account.email, account.full_name or account.email
         )
         async with self._service.transaction() as session:
-            return await held_plans.set_customer(session, principal.user_id, made)
+            return await held_plans.set_customer(session, account.user_id, made)
 
-    async def _subscribed_before(self, principal: Principal) -> int:
+    async def _subscribed_before(self, account: BillingAccount) -> int:
         try:
-            async with self._user.as_user(principal.user_id) as session:
-                return await subscriptions_store.count_subscriptions(session, principal.user_id)
+            async with self._user.as_user(account.user_id) as session:
+                return await subscriptions_store.count_subscriptions(session, account.user_id)
         except DependencyError as error:
             raise Unavailable from error
 
     @asynccontextmanager
-    async def _asking(self, principal: Principal) -> AsyncGenerator[None]:
-        await self._count(principal)
+    async def _asking(self, account: BillingAccount) -> AsyncGenerator[None]:
+        await self._count(account)
         try:
             yield
         except DependencyError as error:
@@ -346,9 +346,9 @@ class Checkout:
                 "Stripe rejected this, so nothing changed. We've been notified. Try again later."
             ) from error
 
-    async def _count(self, principal: Principal) -> None:
+    async def _count(self, account: BillingAccount) -> None:
         """Raises RateLimitedMinute. No money is spent here: requests pass if they can't be counted."""
-        window = Window(f"billing:{principal.user_id}", QUESTIONS, QUESTION_SECONDS)
+        window = Window(f"billing:{account.user_id}", QUESTIONS, QUESTION_SECONDS)
         try:
             full = await self._limiter.acquire(uuid4(), [window])
         except DependencyError:
@@ -357,7 +357,7 @@ class Checkout:
         if full is not None:
             raise RateLimitedMinute(
                 "You've tried this too often.",
-                retry_at=principal.read_at + timedelta(seconds=full.seconds),
+                retry_at=account.read_at + timedelta(seconds=full.seconds),
             )
 
     def _on(self) -> Payments:
@@ -386,10 +386,10 @@ def cents(usd: Decimal) -> Decimal:
     return usd.quantize(CENT, ROUND_HALF_UP)
 
 
-def _estimate(principal: Principal, plan: Plan, allowance: Allowance) -> Estimate | None:
-    if plan.price is None or principal.subscription is None:
+def _estimate(account: BillingAccount, plan: Plan, allowance: Allowance) -> Estimate | None:
+    if plan.price is None or account.subscription is None:
         return None
-    ends = principal.plan_ends_at
+    ends = account.plan_ends_at
     over = ends is not None and ends <= allowance.period_end
     # The meter receives what the ledger charged, so that is what the invoice will say.
     return Estimate(
@@ -401,7 +401,7 @@ def _estimate(principal: Principal, plan: Plan, allowance: Allowance) -> Estimat
     )
 
 
-def _attempt(principal: Principal, held: Sequence[str]) -> str:
+def _attempt(account: BillingAccount, held: Sequence[str]) -> str:
     """The same until a subscription comes of it, or the day is over: a Checkout page lives as long."""
-    said = [str(principal.user_id), *sorted(held), principal.read_at.date().isoformat()]
+    said = [str(account.user_id), *sorted(held), account.read_at.date().isoformat()]
     return hashlib.sha256("\n".join(said).encode()).hexdigest()

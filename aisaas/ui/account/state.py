@@ -9,7 +9,7 @@ import reflex as rx
 
 from aisaas.errors import Refusal
 from aisaas.ui import notices
-from aisaas.ui.session import principal_of, show_account
+from aisaas.ui.session import caller_of, show_account
 
 
 class Recovery(rx.State):
@@ -22,11 +22,11 @@ class Recovery(rx.State):
     @notices.handle_errors
     async def look(self) -> None:
         try:
-            principal = await principal_of(self)
-            await show_account(self, principal)
+            caller = await caller_of(self)
+            await show_account(self, caller)
         except Refusal:
             # Offer a new link to a visitor, and also when the user can't be identified.
             self.standing = "nobody"
             return
-        self.standing = "chooses" if principal.recovered else "signed_in"
-        self.email = principal.email
+        self.standing = "chooses" if caller.recovered else "signed_in"
+        self.email = caller.email

@@ -12,7 +12,7 @@ import reflex as rx
 from aisaas.accounts.admin_access import require_admin
 from aisaas.accounts.models import Principal
 from aisaas.ui import layout, not_found, notices, routes
-from aisaas.ui.session import principal_of, show_account
+from aisaas.ui.session import caller_of, principal_of, show_account
 
 # In the order of the pages' tabs; a page that isn't there has none.
 AREAS = (
@@ -43,19 +43,24 @@ async def admin_of(state: rx.State) -> Principal:
         NotFound: the user isn't an admin.
     """
     principal = await principal_of(state)
-    area = await state.get_state(Area)
-    area.nowhere = not principal.is_admin
-    require_admin(principal)
+    await _check(state, principal)
     return principal
 
 
 async def entered(state: rx.State) -> Principal:
     """The same for a handler that loads a page; also clears old notices and shows their account."""
-    principal = await admin_of(state)
-    await show_account(state, principal)
+    caller = await caller_of(state)
+    await _check(state, caller)
+    await show_account(state, caller)
     await notices.clear(state)
     (await state.get_state(Area)).said = ""
-    return principal
+    return caller
+
+
+async def _check(state: rx.State, principal: Principal) -> None:
+    area = await state.get_state(Area)
+    area.nowhere = not principal.is_admin
+    require_admin(principal)
 
 
 async def done(state: rx.State, said: str) -> None:

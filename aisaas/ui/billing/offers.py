@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from aisaas.accounts.models import Principal
+from aisaas.billing.plans.models import BillingAccount
 from aisaas.billing.plans.terms import FREE, Plan
 from aisaas.billing.subscriptions.checkout import Billing, is_dearer
 from aisaas.formats import count, moment, price, usd
@@ -54,18 +54,18 @@ def includes(plan: Plan, models: Sequence[str]) -> list[str]:
 
 
 def offer_views(
-    found: Billing, principal: Principal, plans: Mapping[str, Plan], models: Models
+    found: Billing, account: BillingAccount, plans: Mapping[str, Plan], models: Models
 ) -> list[OfferView]:
     """Every plan as a card, the free one first; none where nothing is sold."""
     if not found.offers:
         return []
-    return [_offer(plan, found, principal, models) for plan in (plans[FREE], *found.offers)]
+    return [_offer(plan, found, account, models) for plan in (plans[FREE], *found.offers)]
 
 
-def _offer(plan: Plan, found: Billing, principal: Principal, models: Models) -> OfferView:
+def _offer(plan: Plan, found: Billing, account: BillingAccount, models: Models) -> OfferView:
     current = plan.id == found.plan.id
-    trial = _trial(plan) if found.trial_possible and principal.subscription is None else ""
-    choice = _choice(plan, found, principal, trial=bool(trial))
+    trial = _trial(plan) if found.trial_possible and account.subscription is None else ""
+    choice = _choice(plan, found, account, trial=bool(trial))
     title, explanation = _question(plan, found) if choice.action == SWITCH else ("", "")
     return OfferView(
         id=plan.id,
@@ -97,8 +97,8 @@ class _Choice:
     note: str = ""
 
 
-def _choice(plan: Plan, found: Billing, principal: Principal, *, trial: bool) -> _Choice:
-    current, subscribed = plan.id == found.plan.id, principal.subscription is not None
+def _choice(plan: Plan, found: Billing, account: BillingAccount, *, trial: bool) -> _Choice:
+    current, subscribed = plan.id == found.plan.id, account.subscription is not None
     if found.status == PAST_DUE:
         if plan.price is not None and not current:
             return _Choice(PORTAL, "Pay your open invoice first")

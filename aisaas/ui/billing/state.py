@@ -14,13 +14,13 @@ from uuid import UUID, uuid4
 import reflex as rx
 from reflex.event import EventSpec, EventType
 
-from aisaas.accounts.models import Principal
 from aisaas.billing.plans.terms import plans
 from aisaas.billing.subscriptions.checkout import Billing as Found
+from aisaas.callers import Caller
 from aisaas.errors import BillingInvalid, Unavailable
 from aisaas.ui import notices, payloads, routes
 from aisaas.ui.billing import bills, offers, view
-from aisaas.ui.session import principal_of, show_account
+from aisaas.ui.session import caller_of, show_account
 from aisaas.wiring import services
 
 T = TypeVar("T")
@@ -54,11 +54,11 @@ class Billing(rx.State):
     @rx.event
     @notices.handle_load_errors
     async def load(self) -> list[EventType[()]]:
-        principal = await principal_of(self, also_suspended=True)
+        caller = await caller_of(self, also_suspended=True)
         # Clear the message about an arrived plan; keep waiting for a pending one.
         self.arriving = WAITING if self.arriving == WAITING else ""
         self.cap_problem, self.cap_saved = "", 0
-        await show_billing(self, principal)
+        await show_billing(self, caller)
         await notices.clear(self)
         return [Billing.ask_provider, Billing.watch]
 
@@ -66,8 +66,8 @@ class Billing(rx.State):
     @notices.handle_background_errors
     async def ask_provider(self) -> None:
         async with self:
-            principal = await principal_of(self, also_suspended=True)
-        preview, invoices = await _provider_views(principal)
+            caller = await caller_of(self, also_suspended=True)
+        preview, invoices = await _provider_views(caller)
         async with self:
             self.preview, self.invoices = preview, invoices
 
@@ -75,15 +75,15 @@ class Billing(rx.State):
     @notices.handle_background_errors
     async def watch(self) -> list[EventType[()]]:
         async with self:
-            principal = await principal_of(self, also_suspended=True)
+            caller = await caller_of(self, also_suspended=True)
             mine = self._watch = uuid4().hex
-        changed = await watch_for_change(self, principal.user_id, mine)
+        changed = await watch_for_change(self, caller.user_id, mine)
         return [Billing.ask_provider, Billing.watch] if changed else []
 
     @rx.event
     @notices.handle_errors
     async def await_plan(self) -> EventType[()]:
-        await expect_plan(self, await principal_of(self, also_suspended=True))
+        await expect_plan(self, await caller_of(self, also_suspended=True))
         return Billing.watch
 
     @rx.event(background=True)
@@ -91,24 +91,26 @@ class Billing(rx.State):
     async def choose(self, plan: str) -> EventSpec:
         async with self:
             await notices.clear(self)
-            principal = await principal_of(self, also_suspended=True)
-        return rx.redirect(await services().checkout.subscribe(principal, payloads.plan_id(plan)))
+            caller = await caller_of(self, also_suspended=True)
+        return rx.redirect(
+            await services().checkout.subscribe(caller.billing, payloads.plan_id(plan))
+        )
 
     @rx.event(background=True)
     @notices.handle_background_errors
     async def switch(self, plan: str) -> EventType[()]:
         async with self:
             await notices.clear(self)
-            principal = await principal_of(self, also_suspended=True)
+            caller = await caller_of(self, also_suspended=True)
             self.arriving = ""
         wanted = payloads.plan_id(plan)
-        now = await services().checkout.switch(principal, wanted)
+        now = await services().checkout.switch(caller.billing, wanted)
         async with self:
-            principal = await principal_of(self, also_suspended=True)
+            caller = await caller_of(self, also_suspended=True)
             if now:
-                await expect_plan(self, principal, wanted)
+                await expect_plan(self, caller, wanted)
             else:
-                await show_billing(self, principal)
+                await show_billing(self, caller)
         return Billing.watch if now else Billing.ask_provider
 
     @rx.event(background=True)
@@ -116,10 +118,10 @@ class Billing(rx.State):
     async def keep_plan(self) -> EventType[()]:
         async with self:
             await notices.clear(self)
-            principal = await principal_of(self, also_suspended=True)
-        await services().checkout.keep_plan(principal)
+            caller = await caller_of(self, also_suspended=True)
+        await services().checkout.keep_plan(caller.billing)
         async with self:
-            await show_billing(self, await principal_of(self, also_suspended=True))
+            await show_billing(self, await caller_of(self, also_suspended=True))
         return Billing.ask_provider
 
     @rx.event(background=True)
@@ -127,48 +129,48 @@ class Billing(rx.State):
     async def open_portal(self) -> EventSpec:
         async with self:
             await notices.clear(self)
-            principal = await principal_of(self, also_suspended=True)
-        return rx.redirect(await services().checkout.portal(principal))
+            caller = await caller_of(self, also_suspended=True)
+        return rx.redirect(await services().checkout.portal(caller.billing))
 
     @rx.event
     @notices.handle_errors
     async def save_cap(self, usd: str) -> None:
-        principal = await principal_of(self)
+        caller = await caller_of(self)
         try:
-            await set_cap(self, principal, payloads.usd(usd))
+            await set_cap(self, caller, payloads.usd(usd))
         except BillingInvalid as refused:
             self.cap_problem = refused.sentence
 
     @rx.event
     @notices.handle_errors
     async def reset_cap(self) -> None:
-        await set_cap(self, await principal_of(self), None)
+        await set_cap(self, await caller_of(self), None)
 
 
-async def show_billing(page: Billing, principal: Principal) -> None:
-    found = await services().checkout.billing(principal)
-    await services().live_catalogue.up_to(principal.models_revision)
-    await show_account(page, principal, found.allowance)
+async def show_billing(page: Billing, caller: Caller) -> None:
+    found = await services().checkout.billing(caller.billing)
+    await services().live_catalogue.up_to(caller.controls.models_revision)
+    await show_account(page, caller, found.allowance)
     shown = {
-        "plan": view.plan_view(found, principal, _models),
+        "plan": view.plan_view(found, caller.billing, _models),
         "usage": view.usage_view(found),
         "cap": view.cap_view(found),
         "estimate": bills.estimate_view(found),
-        "choices": _choices(found, principal),
+        "choices": _choices(found, caller),
         "ready": True,
     }
     for name, value in shown.items():
         # An equal value is not sent again.
         if getattr(page, name) != value:
             setattr(page, name, value)
-    if page.arriving == WAITING and _has_arrived(page, principal):
+    if page.arriving == WAITING and _has_arrived(page, caller):
         page.arriving = DONE
 
 
-async def expect_plan(page: Billing, principal: Principal, plan: str = "") -> None:
+async def expect_plan(page: Billing, caller: Caller, plan: str = "") -> None:
     """Show that a plan was paid for until it is active. Without `plan`: any paid plan."""
     page.arriving, page._awaited = WAITING, plan
-    await show_billing(page, principal)
+    await show_billing(page, caller)
 
 
 async def watch_for_change(page: Billing, user_id: UUID, mine: str) -> bool:
@@ -182,7 +184,7 @@ async def watch_for_change(page: Billing, user_id: UUID, mine: str) -> bool:
                 return False
             before = page.plan
             try:
-                await show_billing(page, await principal_of(page, also_suspended=True))
+                await show_billing(page, await caller_of(page, also_suspended=True))
             except Unavailable:
                 # A background refresh; the next one may succeed.
                 continue
@@ -194,18 +196,18 @@ async def watch_for_change(page: Billing, user_id: UUID, mine: str) -> bool:
     return False
 
 
-async def set_cap(page: Billing, principal: Principal, usd: Decimal | None) -> None:
-    await services().checkout.set_cap(principal, usd)
+async def set_cap(page: Billing, caller: Caller, usd: Decimal | None) -> None:
+    await services().checkout.set_cap(caller.billing, usd)
     page.cap_problem = ""
     page.cap_saved += 1
     await notices.clear(page)
-    await show_billing(page, await principal_of(page, also_suspended=True))
+    await show_billing(page, await caller_of(page, also_suspended=True))
 
 
-async def _provider_views(principal: Principal) -> tuple[bills.BillView, bills.InvoicesView]:
+async def _provider_views(caller: Caller) -> tuple[bills.BillView, bills.InvoicesView]:
     checkout = services().checkout
     preview, invoices = await asyncio.gather(
-        _or_away(checkout.preview(principal)), _or_away(checkout.invoices(principal))
+        _or_away(checkout.preview(caller.billing)), _or_away(checkout.invoices(caller.billing))
     )
     return bills.preview_view(preview), bills.invoices_view(invoices)
 
@@ -217,13 +219,14 @@ async def _or_away(asked: Awaitable[T]) -> T | Unavailable:
         return away
 
 
-def _has_arrived(page: Billing, principal: Principal) -> bool:
-    paid = principal.subscription is not None and principal.subscription_status != offers.PAST_DUE
-    return paid and page._awaited in ("", principal.plan)
+def _has_arrived(page: Billing, caller: Caller) -> bool:
+    account = caller.billing
+    paid = account.subscription is not None and account.subscription_status != offers.PAST_DUE
+    return paid and page._awaited in ("", account.plan)
 
 
-def _choices(found: Found, principal: Principal) -> list[offers.OfferView]:
-    return offers.offer_views(found, principal, plans(services().settings), _models)
+def _choices(found: Found, caller: Caller) -> list[offers.OfferView]:
+    return offers.offer_views(found, caller.billing, plans(services().settings), _models)
 
 
 def _models(plan: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from aisaas.accounts.models import Principal
+from aisaas.billing.plans.models import BillingAccount
 from aisaas.billing.plans.terms import Plan
 from aisaas.billing.reservations.models import Allowance
 from aisaas.billing.subscriptions.checkout import Billing
@@ -80,22 +80,22 @@ class NearView:
 # The plan
 
 
-def plan_view(found: Billing, principal: Principal, models: Models) -> PlanView:
+def plan_view(found: Billing, account: BillingAccount, models: Models) -> PlanView:
     paid = found.plan.price is not None
     owing = found.status == PAST_DUE
     return PlanView(
         id=found.plan.id,
         label=found.plan.label,
         price=price_of(found.plan),
-        status=_status(found, principal),
+        status=_status(found, account),
         standing="due" if owing else "ending" if paid and found.ends_at else "calm",
-        includes=_present(found, principal, models),
+        includes=_present(found, account, models),
         manageable=found.has_customer,
         paid=paid,
     )
 
 
-def _status(found: Billing, principal: Principal) -> DatedView:
+def _status(found: Billing, account: BillingAccount) -> DatedView:
     label, ends = found.plan.label, found.ends_at.isoformat() if found.ends_at else ""
     renews = found.allowance.period_end.isoformat()
     if found.plan.price is None:
@@ -107,7 +107,7 @@ def _status(found: Billing, principal: Principal) -> DatedView:
         return DatedView(f"{trial} ends on", ends, ".")
     if found.next_plan is not None:
         return DatedView(f"You switch from {label} to {found.next_plan.label} on", renews, ".")
-    if principal.subscription is None:
+    if account.subscription is None:
         return DatedView(f"You have {label} for free.")
     if found.status == TRIALING:
         return DatedView("Trial until", renews, f", then {price_of(found.plan)}.")
@@ -124,12 +124,12 @@ def _status_of_nothing(status: str) -> DatedView:
     return DatedView("You're on the free plan.")
 
 
-def _present(found: Billing, principal: Principal, models: Models) -> list[str]:
+def _present(found: Billing, account: BillingAccount, models: Models) -> list[str]:
     """What the plan includes, as it is for this account now."""
     own, lines = found.allowance.included, includes(found.plan, models(found.plan.id))
     if found.status == TRIALING and found.plan.price:
         return [f"{own:,} tokens during the trial, then {lines[0]}", *lines[1:]]
-    granted = principal.subscription
+    granted = account.subscription
     if granted is not None and own == granted.period_tokens:
         return [f"{own:,} tokens this period, then {lines[0]}", *lines[1:]]
     if own != found.plan.tokens_per_month:
@@ -137,11 +137,11 @@ def _present(found: Billing, principal: Principal, models: Models) -> list[str]:
     return lines
 
 
-def due_view(principal: Principal, plan: Plan) -> DatedView:
+def due_view(account: BillingAccount, plan: Plan) -> DatedView:
     """What the banner says of a payment that failed; empty without one."""
-    if principal.subscription_status != PAST_DUE:
+    if account.subscription_status != PAST_DUE:
         return DatedView()
-    ends = principal.plan_ends_at
+    ends = account.plan_ends_at
     if plan.price is None or ends is None:
         return DatedView("Your last payment failed and your plan has ended.")
     return DatedView(

@@ -16,12 +16,13 @@ from reflex.event import EventSpec, EventType
 
 from aisaas.accounts.models import Principal
 from aisaas.billing.plans.terms import plans
+from aisaas.callers import Caller
 from aisaas.chat.models import ConversationPage, Message, Started
 from aisaas.errors import ModelRetired, NotFound
 from aisaas.ui import connection_draining, notices, payloads, routes
 from aisaas.ui.chat import view
 from aisaas.ui.chat.stream import Source, relay_to_tab
-from aisaas.ui.session import principal_of, show_account
+from aisaas.ui.session import caller_of, principal_of, show_account
 from aisaas.wiring import services
 
 # A reply's receipt follows shortly after its end.
@@ -111,22 +112,22 @@ class Chat(rx.State):
     @rx.event
     @notices.handle_load_errors
     async def load(self) -> list[EventType[()]] | None:
-        principal = await principal_of(self)
-        await show_account(self, principal)
+        caller = await caller_of(self)
+        await show_account(self, caller)
         asked = routes.conversation_in(self.router.url.path)
         here = (asked, self.router.session.session_id)
         # Unless another load came in between, and has shown something else.
         arrived = bool(asked) and asked == self.current and self._arriving == here
         self._arriving = ("", "")
         if arrived:
-            await show_changed(self, principal, UUID(asked))
+            await show_changed(self, caller, UUID(asked))
             return None
-        await list_conversations(self, principal)
+        await list_conversations(self, caller)
         await notices.clear(self)
-        await show_models(self, principal)
+        await show_models(self, caller)
         self.limit = services().settings.max_message_chars
         self.ready = True
-        return await open_conversation(self, principal, payloads.identifier_or_new(asked))
+        return await open_conversation(self, caller, payloads.identifier_or_new(asked))
 
     @rx.event
     @notices.handle_errors
@@ -145,12 +146,12 @@ class Chat(rx.State):
         self, text: str, conversation: str, nonce: str, model: str, effort: str = ""
     ) -> list[EventType[()]]:
         await notices.clear(self)
-        principal = await principal_of(self)
+        caller = await caller_of(self)
         # Named by the browser: the state may be a new one that isn't loaded yet.
         named = payloads.model_id(model)
         try:
             started = await services().chat.send(
-                principal,
+                caller,
                 payloads.message_text(text),
                 conversation_id=payloads.identifier_or_new(conversation),
                 model=named,
@@ -159,7 +160,7 @@ class Chat(rx.State):
             )
         except ModelRetired:
             # Since the page was loaded, perhaps.
-            await show_models(self, principal, named)
+            await show_models(self, caller, named)
             raise
         self.accepted = payloads.nonce(nonce)
         return show_started(self, started)
@@ -171,7 +172,7 @@ class Chat(rx.State):
         earlier = payloads.identifier(message_id)
         # Before the state is loaded no model is selected; keep the previous one.
         model = payloads.model_id(self.model) if self.models else None
-        started = await services().chat.retry(await principal_of(self), earlier, model=model)
+        started = await services().chat.retry(await caller_of(self), earlier, model=model)
         return show_started(self, started)
 
     @rx.event
@@ -179,7 +180,7 @@ class Chat(rx.State):
     async def go_on(self, message_id: str) -> list[EventType[()]]:
         await notices.clear(self)
         wanted = payloads.identifier(message_id)
-        return show_started(self, await services().chat.go_on(await principal_of(self), wanted))
+        return show_started(self, await services().chat.go_on(await caller_of(self), wanted))
 
     @rx.event
     @notices.handle_errors
@@ -191,12 +192,12 @@ class Chat(rx.State):
     @notices.handle_errors
     async def choose_model(self, model: str) -> None:
         chosen = payloads.model_id(model)
-        principal = await principal_of(self)
+        caller = await caller_of(self)
         if self.current:
             conversation = payloads.identifier(self.current)
-            await services().conversations.set_model(principal, conversation, chosen)
+            await services().conversations.set_model(caller, conversation, chosen)
         self.model = chosen
-        await show_models(self, principal, chosen)
+        await show_models(self, caller, chosen)
         if not self.retired.sentence:
             await notices.clear_of(self, ModelRetired.code)
 
@@ -215,11 +216,11 @@ class Chat(rx.State):
     async def follow(self, message_id: str, offset: int, thought: int = 0) -> None:
         wanted = payloads.identifier(message_id)
         async with self:
-            principal = await principal_of(self)
+            caller = await caller_of(self)
         with connection_draining.keep_connected(
             while_it=services().running.get(wanted) is not None
         ):
-            await follow_reply(self, principal, wanted, offset, thought)
+            await follow_reply(self, caller, wanted, offset, thought)
 
 
 async def list_conversations(state: rx.State, principal: Principal) -> None:
@@ -239,15 +240,15 @@ async def show_changed(state: rx.State, principal: Principal, conversation_id: U
     sidebar.changes = [*sidebar.changes, view.change_view(found)][-CHANGES:]
 
 
-async def show_models(chat: Chat, principal: Principal, wanted: str = "") -> None:
+async def show_models(chat: Chat, caller: Caller, wanted: str = "") -> None:
     """What can be chosen; chosen is the model `wanted`, if it is on sale or retired, or the one as before."""
-    await services().live_catalogue.up_to(principal.models_revision)
+    await services().live_catalogue.up_to(caller.controls.models_revision)
     catalogue = services().catalogue
-    models = view.model_views(catalogue.for_plan(principal.plan))
+    models = view.model_views(catalogue.for_plan(caller.billing.plan))
     retired = view.RetiredView()
     if (succession := catalogue.succession(wanted)) is not None:
         models.append(view.ModelView(wanted, succession.label, retired=True))
-        retired = view.retired_view(succession, principal.plan, plans(services().settings))
+        retired = view.retired_view(succession, caller.billing.plan, plans(services().settings))
     # An equal list is not sent again.
     if models != chat.models:
         chat.models = models
@@ -256,19 +257,19 @@ async def show_models(chat: Chat, principal: Principal, wanted: str = "") -> Non
     if wanted in known:
         chat.model = wanted
     elif chat.model not in known:
-        chat.model = catalogue.default_for(principal.plan).id
+        chat.model = catalogue.default_for(caller.billing.plan).id
 
 
 async def open_conversation(
-    chat: Chat, principal: Principal, conversation_id: UUID | None
+    chat: Chat, caller: Caller, conversation_id: UUID | None
 ) -> list[EventType[()]] | None:
     """Show a conversation from the database, and follow the reply that runs in it."""
     chat.current, chat.page, chat.question, chat.reply = "", view.PageView(), None, None
     chat.title = chat.effort = ""
     if conversation_id is None:
         return None
-    page = await services().conversations.open(principal, conversation_id)
-    running, thinking = await _running_texts(principal, page)
+    page = await services().conversations.open(caller, conversation_id)
+    running, thinking = await _running_texts(caller, page)
     chat.current, chat.title = str(conversation_id), page.conversation.title
     labels = services().catalogue.labels
     chat.effort = page.conversation.effort or ""
@@ -277,10 +278,10 @@ async def open_conversation(
         labels,
         running,
         running_thinking=thinking,
-        admin=principal.is_admin,
+        admin=caller.is_admin,
         thinks=_thinks(page.conversation.model, chat.effort),
     )
-    await show_models(chat, principal, page.conversation.model)
+    await show_models(chat, caller, page.conversation.model)
     return [
         _follow(chat, message, len(running[message.id]), len(thinking[message.id]))
         for message in _running(page)[-1:]
@@ -326,27 +327,25 @@ async def _running_texts(
 
 
 async def follow_reply(
-    chat: Chat, principal: Principal, message_id: UUID, offset: object, thought: object
+    chat: Chat, caller: Caller, message_id: UUID, offset: object, thought: object
 ) -> None:
     """Relay a reply to this tab to its end; then its receipt, the allowance and a new title."""
     start, thought_from = payloads.offset(offset), payloads.offset(thought)
-    said = services().chat.follow(principal, message_id, start)
-    thinking = services().chat.follow_thinking(principal, message_id, thought_from)
+    said = services().chat.follow(caller, message_id, start)
+    thinking = services().chat.follow_thinking(caller, message_id, thought_from)
     if not await relay_to_tab(said, message_id, start, Source(thinking, thought_from)):
         return
-    message = await _settled(principal, message_id)
+    message = await _settled(caller, message_id)
     async with chat:
         if chat.reply is not None and chat.reply.id == str(message_id):
             labels = services().catalogue.labels
-            chat.reply = view.message_view(
-                message, labels, admin=principal.is_admin, with_text=False
-            )
-        await show_account(chat, principal)
-    title = await services().chat.title_ready(principal, message.conversation_id)
+            chat.reply = view.message_view(message, labels, admin=caller.is_admin, with_text=False)
+        await show_account(chat, caller)
+    title = await services().chat.title_ready(caller, message.conversation_id)
     if title is not None:
         async with chat:
-            await show_changed(chat, principal, message.conversation_id)
-            await show_account(chat, principal)
+            await show_changed(chat, caller, message.conversation_id)
+            await show_account(chat, caller)
             if chat.current == str(message.conversation_id):
                 chat.title = title
 

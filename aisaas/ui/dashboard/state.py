@@ -9,7 +9,7 @@ from aisaas.billing.plans.terms import Plan
 from aisaas.db.paging import Cursor, Moment
 from aisaas.ui import notices
 from aisaas.ui.dashboard import view
-from aisaas.ui.session import principal_of, show_account
+from aisaas.ui.session import caller_of, principal_of, show_account
 from aisaas.wiring import services
 
 
@@ -26,12 +26,12 @@ class Dashboard(rx.State):
     @rx.event
     @notices.handle_load_errors
     async def load(self) -> None:
-        principal = await principal_of(self)
-        found = await services().usage.overview(principal)
-        await show_account(self, principal, found.allowance)
+        caller = await caller_of(self)
+        found = await services().usage.overview(caller.billing)
+        await show_account(self, caller, found.allowance)
         await notices.clear(self)
-        plan = services().quota.plan_of(principal)
-        show_overview(self, found, plan, admin=principal.is_admin)
+        plan = services().quota.plan_of(caller.billing)
+        show_overview(self, found, plan, admin=caller.is_admin)
 
     @rx.event
     @notices.handle_errors

@@ -6,7 +6,7 @@ import reflex as rx
 
 from aisaas.ui import notices, payloads
 from aisaas.ui.profile import view
-from aisaas.ui.session import principal_of, show_account
+from aisaas.ui.session import caller_of, principal_of, show_account
 from aisaas.wiring import services
 
 
@@ -19,11 +19,11 @@ class Profile(rx.State):
     @rx.event
     @notices.handle_load_errors
     async def load(self) -> None:
-        principal = await principal_of(self)
-        sessions = await services().accounts.sessions(principal)
-        await show_account(self, principal)
+        caller = await caller_of(self)
+        sessions = await services().accounts.sessions(caller)
+        await show_account(self, caller)
         await notices.clear(self)
-        self.full_name, self.saved = principal.full_name, 0
+        self.full_name, self.saved = caller.full_name, 0
         self.sessions = view.session_views(sessions)
 
     @rx.event
@@ -34,4 +34,4 @@ class Profile(rx.State):
         self.full_name = await accounts.rename(principal, payloads.full_name(name))
         self.saved += 1
         await notices.clear(self)
-        await show_account(self, await principal_of(self))
+        await show_account(self, await caller_of(self))

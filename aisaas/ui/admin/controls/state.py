@@ -52,7 +52,7 @@ class Controls(rx.State):
     @notices.handle_errors
     async def engage(self, form: dict[str, str]) -> None:
         principal = await admin_of(self)
-        await services().live_catalogue.up_to(principal.models_revision)
+        await services().live_catalogue.read()
         await services().switches.engage(
             forms.form_field(form, "scope"),
             actor=principal,
