@@ -4,6 +4,7 @@
     ├── ConfigurationError        the environment is not fit to start with
     ├── SchemaBehind              the database lacks migrations of this release
     ├── DependencyError           a part the product stands on did not answer
+    │   ├── PoolExhausted         all of our own connections to it are in use; that isn't its fault
     │   ├── ProviderError         the model's provider failed; `retryable` before the first token
     │   ├── PaymentsError         the payment provider didn't say whether something happened
     │   ├── MailError             a mail isn't known to be accepted; it may be tried again
@@ -27,6 +28,7 @@
         ├── RateLimitedMinute     rate_limited_minute
         ├── RateLimitedDay        rate_limited_day
         ├── Busy                  busy
+        │   └── Overloaded        busy: more is asked of us than we can do
         ├── QuotaExceeded         quota_exceeded
         ├── CapReached            cap_reached
         ├── BillingInvalid        billing_invalid
@@ -42,7 +44,8 @@ logged and shown as `internal_error`.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import ClassVar
 
 from aisaas.text_cleaning import clean
@@ -74,6 +77,11 @@ class SchemaBehind(AisaasError):
 
 class DependencyError(AisaasError):
     """A part the product stands on (database, Redis, auth) did not answer."""
+
+
+class PoolExhausted(DependencyError):
+    """All of our own connections to a part are in use. Like an outage for work that is retried later,
+    but users are told that it is busy (`overload.as_overload`)."""
 
 
 # Kinds of ProviderError that are the operator's matter: nothing gets better by waiting.
@@ -256,6 +264,17 @@ class RateLimitedDay(Refusal):
 class Busy(Refusal):
     code = "busy"
     default = "You have too many replies running. Stop one or wait for it to finish."
+
+
+class Overloaded(Busy):
+    """More is asked of this process than it can do. Nothing was done; `retry_after` is in whole
+    seconds."""
+
+    default = "We're handling more requests than usual. Try again in a moment."
+
+    def __init__(self, seconds: float) -> None:
+        self.retry_after = max(1, ceil(seconds))
+        super().__init__(retry_at=datetime.now(UTC) + timedelta(seconds=self.retry_after))
 
 
 class QuotaExceeded(Refusal):

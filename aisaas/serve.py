@@ -34,7 +34,8 @@ def app() -> ASGIApp:
         from aisaas.wiring import services  # noqa: PLC0415
 
         # Wraps everything, so that a refusal costs next to nothing.
-        return strangers.limited(pages, pages(), cookie=services().cookie)
+        these = services()
+        return strangers.limited(pages, pages(), cookie=these.cookie, tabs=these.bulkheads.tabs)
     except Exception:
         logging.getLogger(__name__).critical("the app could not be loaded", exc_info=True)
         sys.exit(1)

@@ -23,6 +23,7 @@ from aisaas.db.engine import PoolUse
 from aisaas.observe.draining import Draining
 from aisaas.observe.jobs import JobTimes
 from aisaas.observe.readiness import Dependencies
+from aisaas.overload import Bulkheads, bulkheads
 from aisaas.settings import Settings, settings
 
 
@@ -40,6 +41,8 @@ class Services(
 
     settings: Settings
     callers: Callers
+    # What this process takes on at once.
+    bulkheads: Bulkheads
     model: LanguageModel
     # None: nothing is sold here, and nothing metered.
     payments: Payments | None
@@ -127,6 +130,7 @@ def build(config: Settings) -> Services:
         **vars(operated),
         settings=config,
         callers=Callers(people.live_sessions),
+        bulkheads=bulkheads(),
         model=outside.model,
         payments=outside.payments,
         draining=draining,

@@ -15,6 +15,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from aisaas import overload
 from aisaas.adapters import redis_client
 from aisaas.db import engine
 from aisaas.errors import DependencyError
@@ -32,6 +33,7 @@ LIMITS = {
         (engine, "CONNECT_SECONDS"),
         (engine, "POOL_WAIT_SECONDS"),
         (engine, "TRANSACTION_SECONDS"),
+        (overload, "WAIT_SECONDS"),
     )
 }
 PATIENT_SECONDS = 30

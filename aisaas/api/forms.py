@@ -41,12 +41,14 @@ from aisaas.errors import (
     AuthError,
     DependencyError,
     NotFound,
+    Overloaded,
     Refusal,
     Suspended,
     TooSlow,
     Unauthenticated,
     Unavailable,
 )
+from aisaas.overload import as_overload
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ AUTH_STATUS = {
     "email_exists": 409,
     "signup_disabled": 403,
 }
-REFUSAL_STATUS = {NotFound.code: 404, Unavailable.code: 503, TooSlow.code: 503}
+REFUSAL_STATUS = {NotFound.code: 404, TooSlow.code: 503}
 
 FIELD_MESSAGES = {
     "email": NOT_AN_ADDRESS,
@@ -125,7 +127,8 @@ def error_responses(endpoint: Endpoint, *, page: str) -> Endpoint:
     async def with_answers(request: Request) -> Response:
         try:
             _require_own_origin(request)
-            return await endpoint(request)
+            async with services_of(request).bulkheads.forms.place():
+                return await endpoint(request)
         except HTTPException as error:
             if not wants_json(request):
                 raise
@@ -144,12 +147,16 @@ def error_responses(endpoint: Endpoint, *, page: str) -> Endpoint:
             if not wants_json(request):
                 return to_page(LOGIN, error=error.code, redirectTo=own_path(page))
             return refused(request, page, error.code, {"message": error.sentence}, 401)
+        except Overloaded as error:
+            return busy(request, page, error)
+        except (DependencyError, Unavailable) as error:
+            if (overloaded := as_overload(error)) is not None:
+                return busy(request, page, overloaded)
+            sentence = error.sentence if isinstance(error, Unavailable) else Unavailable.default
+            return refused(request, page, Unavailable.code, {"message": sentence}, 503)
         except Refusal as error:
             status = REFUSAL_STATUS.get(error.code, 403)
             return refused(request, page, error.code, {"message": error.sentence}, status)
-        except DependencyError:
-            body = {"message": Unavailable.default}
-            return refused(request, page, Unavailable.code, body, 503)
 
     return with_answers
 
@@ -163,6 +170,12 @@ def refused(
     if page in AUTH_PAGES and _TARGET in request.scope:
         query["redirectTo"] = target_of(request)
     return to_page(page, **query)
+
+
+def busy(request: Request, page: str, overloaded: Overloaded) -> Response:
+    answer = refused(request, page, overloaded.code, {"message": overloaded.sentence}, 503)
+    answer.headers["retry-after"] = str(overloaded.retry_after)
+    return answer
 
 
 def done(request: Request, page: str, notice: str, **body: object) -> Response:

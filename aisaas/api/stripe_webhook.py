@@ -4,7 +4,8 @@ Sessions, cookies and origins mean nothing here: only the signature over the raw
 no body is read beyond its limit, nothing in it is trusted before its signature is verified, and an
 endpoint without a secret is off (503), never open. Where payments are off there is no endpoint (404).
 
-Outages: if the database or the provider is down, the response is 500, so that the event is sent again;
+Outages: if the database or the provider is down, the response is 500, so that the event is sent again,
+and 503 with the time to come back while too many come at once;
 an event that can never be handled (foreign, malformed, of another mode) gets 400.
 """
 
@@ -24,7 +25,7 @@ from starlette.routing import Route
 from aisaas.api.serving import services_of
 from aisaas.billing.ports import Payments
 from aisaas.billing.subscriptions.events import StripeEvents, failure_code
-from aisaas.errors import AisaasError, WebhookInvalid
+from aisaas.errors import AisaasError, Overloaded, WebhookInvalid
 from aisaas.observe.metrics import WEBHOOKS
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,8 @@ async def _take_snapshot(
         raise WebhookInvalid("live and test mode are mixed up")
     try:
         await events.process(event)
+    except Overloaded:
+        raise
     except Exception as error:
         # Admins find the details among the failed events; the log says which one.
         _log_failure(f"event {event.id} ({event.type})", error)
@@ -81,6 +84,8 @@ async def _take_thin(payments: Payments, events: StripeEvents, body: bytes, sign
     _require_storable(body, event_id)
     try:
         await events.process_meter_notice(event_id, payments.meter_problem)
+    except Overloaded:
+        raise
     except Exception as error:
         _log_failure(f"event {event_id}, a meter's problem", error)
         raise HTTPException(500, "not handled: send it again") from error
@@ -99,6 +104,11 @@ async def _answer(request: Request, secrets: tuple[str, ...], take: Take) -> Res
     except WebhookInvalid as error:
         WEBHOOKS.labels("invalid").inc()
         return PlainTextResponse(f"{error}\n", 400)
+    except Overloaded as error:
+        WEBHOOKS.labels("busy").inc()
+        return PlainTextResponse(
+            f"{error.sentence}\n", 503, headers={"retry-after": str(error.retry_after)}
+        )
     except HTTPException as error:
         WEBHOOKS.labels("failed" if error.status_code >= FAILED else "invalid").inc()
         return PlainTextResponse(f"{error.detail}\n", error.status_code)

@@ -50,8 +50,6 @@ log = logging.getLogger(__name__)
 
 # How often a follower of a reply in another process polls the database.
 ELSEWHERE_POLL_SECONDS = 0.5
-# A burst queues here and not in the connection pools, whose deadlines would take it for an outage.
-ADMISSIONS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +111,6 @@ class Chat:
             parts.attempted,
         )
         self._titles: dict[UUID, asyncio.Task[str | None]] = {}
-        self._admissions = asyncio.Semaphore(ADMISSIONS_AT_ONCE)
         # Named attempts in progress, by the id of their reply.
         self._sending: dict[UUID, asyncio.Task[Started]] = {}
 
@@ -370,15 +367,9 @@ class Chat:
     async def _admit_and_start(
         self, call: ReplyRequest, names: _Names, resumed: Started | None
     ) -> Started:
+        """Args: `resumed` is the reply to continue; None for a new one."""
         if self._parts.running.closing:
             raise Restarting
-        async with self._admissions:
-            return await self._admit_in_turn(call, names, resumed)
-
-    async def _admit_in_turn(
-        self, call: ReplyRequest, names: _Names, resumed: Started | None
-    ) -> Started:
-        """Args: `resumed` is the reply to continue; None for a new one."""
         with ADMISSION_SECONDS.time(), span("chat.admit"):
             call, admitted = await admit(self._parts.context, call)
         try:

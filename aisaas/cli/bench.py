@@ -52,6 +52,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--connections", type=int, default=2000, help="connections of each kind (2000)"
     )
     strangers.add_argument("--seconds", type=float, default=20, help="seconds for each kind (20)")
+    overload = kinds.add_parser(
+        "overload", help="what happens when twice as much is asked as a process can do"
+    )
+    overload.add_argument(
+        "--seconds", type=float, default=10, help="seconds for each measurement (10)"
+    )
     growth = kinds.add_parser(
         "growth", help="how quickly pages load and purges finish with years of data"
     )
@@ -75,7 +81,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         kind.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
         "`wire` needs the demo model of a running instance. The others start their own services; "
-        "`stream`, `strangers`, and `webhooks` also need a built front end."
+        "`overload`, `stream`, `strangers`, and `webhooks` also need a built front end."
     )
 
 
@@ -141,6 +147,12 @@ def _strangers(arguments: argparse.Namespace) -> Figures:
     return measure(arguments.connections, arguments.seconds)
 
 
+def _overload(arguments: argparse.Namespace) -> Figures:
+    from benchmarks.overload import measure  # noqa: PLC0415
+
+    return measure(arguments.seconds)
+
+
 def _metering(arguments: argparse.Namespace) -> Figures:
     from benchmarks.metering import measure  # noqa: PLC0415
 
@@ -176,5 +188,6 @@ ALONE: dict[str, Callable[[argparse.Namespace], Figures]] = {
     "metering": _metering,
     "dashboard": _dashboard,
     "strangers": _strangers,
+    "overload": _overload,
     "growth": _growth,
 }

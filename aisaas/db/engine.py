@@ -23,7 +23,7 @@ import re
 import select
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, LiteralString, TypeVar, cast
 from uuid import UUID
@@ -38,7 +38,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import QueuePool
 
 from aisaas.db.deadline import given_again, within
-from aisaas.errors import DependencyError, TooSlow
+from aisaas.errors import DependencyError, PoolExhausted, TooSlow
 from aisaas.observe.outages import OUTAGES, is_late
 
 log = logging.getLogger(__name__)
@@ -54,8 +54,8 @@ V = TypeVar("V")
 POOL_SIZE = 10
 POOL_OVERFLOW = 20
 ASKING_POOL_SIZE = 8
-# A caller that can't get a connection by then gets `unavailable` instead of waiting on.
-POOL_WAIT_SECONDS = 5.0
+# A caller that can't get a connection by then is refused as `busy` instead of waiting on.
+POOL_WAIT_SECONDS = 2.0
 CONNECT_SECONDS = 2
 STATEMENT_SECONDS = 5.0
 TRANSACTION_SECONDS = 6.0
@@ -150,13 +150,15 @@ class DatabasePool:
         }
 
     async def reach(self, role: Role) -> None:
-        """Returns when the database answers a statement as `role`.
+        """Returns when the database answers a statement as `role`, or has to answer so many others that
+        none can be asked: if it doesn't answer those, they say so.
 
         Raises:
             DependencyError: it doesn't, within ASK_SECONDS.
         """
         alive: PipelinedQuery[None] = PipelinedQuery((("select 1", {}),), lambda _: None)
-        await self.ask(role, alive)
+        with suppress(PoolExhausted):
+            await self.ask(role, alive)
 
     @asynccontextmanager
     async def transaction(
@@ -170,6 +172,7 @@ class DatabasePool:
             durable: False trades the last moment before a crash of the database for latency.
 
         Raises:
+            PoolExhausted: there was no free connection in time.
             DependencyError: the database did not answer; nothing was committed as far as is known.
             TooSlow: it answers, but canceled a statement, or the block took too long; nothing was
                 committed.
@@ -386,8 +389,8 @@ async def _translated(asked: _Asked | None = None) -> AsyncGenerator[None]:
             yield
         OUTAGES.answered("database")
     except PoolTimeout as error:
-        # A pool of ours that is used up says nothing about the server.
-        raise DependencyError("database") from error
+        # That says nothing about the server.
+        raise PoolExhausted("database") from error
     except DBAPIError as error:
         # Without a statement it was to connect, or to commit.
         lost = error.connection_invalidated or error.statement is None

@@ -184,7 +184,7 @@ PAGE_ERRORS = Counter(
 # Rare series exist from the start: otherwise their first event would be no increase.
 for _refusal in Refusal.__subclasses__():
     REFUSALS.labels(_refusal.code)
-for _result in ("taken", "invalid", "failed"):
+for _result in ("taken", "invalid", "busy", "failed"):
     WEBHOOKS.labels(_result)
 for _part in ("database", "redis", "auth"):
     DEPENDENCY_FAILURES.labels(_part)

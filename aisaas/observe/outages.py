@@ -48,6 +48,10 @@ class Outages:
     def is_away(self, part: str) -> bool:
         return part in self._away
 
+    @property
+    def any_away(self) -> bool:
+        return bool(self._away)
+
     def failed(self, part: str, *, late: bool) -> None:
         """It didn't answer. `late`: in time; it, or this machine, may only be busy."""
         DEPENDENCY_FAILURES.labels(part).inc()

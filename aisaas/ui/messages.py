@@ -11,6 +11,7 @@ ERRORS = {
     "access_denied": "You canceled the sign-in.",
     "bad_code_verifier": "That sign-in was started in another browser. Start again here.",
     "bad_oauth_state": _START_AGAIN,
+    "busy": "We're handling more requests than usual. Try again in a moment.",
     "captcha_failed": "We couldn't verify that you're human. Try again.",
     "current_password_wrong": "Your current password is incorrect.",
     "email_address_invalid": "We can't use that email address. Try another one.",

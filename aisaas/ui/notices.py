@@ -22,6 +22,7 @@ from aisaas.errors import (
     CapReached,
     DependencyError,
     InternalError,
+    Overloaded,
     QuotaExceeded,
     Refusal,
     Suspended,
@@ -31,7 +32,9 @@ from aisaas.errors import (
 )
 from aisaas.observe import context
 from aisaas.observe.tracing import span
+from aisaas.overload import as_overload
 from aisaas.ui import payloads, routes
+from aisaas.wiring import services
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ SIGN_IN = "Sign in"
 ANY_ATTEMPT = "*"
 _telling: set[asyncio.Task[None]] = set()
 # While a page loads, the browser retries these automatically.
-PASSING = (Unavailable, TooSlow, InternalError)
+PASSING = (Unavailable, Overloaded, TooSlow, InternalError)
 # A link out of some refusals: code to address and label.
 WAYS_OUT = {
     Unauthenticated.code: (routes.LOGIN, SIGN_IN),
@@ -117,7 +120,8 @@ def handle_errors(
     async def with_notices(self: S, *args: P.args, **kwargs: P.kwargs) -> Any:
         with _event(handler):
             try:
-                return await handler(self, *args, **kwargs)
+                async with services().bulkheads.events.place():
+                    return await handler(self, *args, **kwargs)
             except Exception as error:  # noqa: BLE001 - the user sees a message, the log has the rest
                 await show(self, _as_refusal(error, handler), kwargs.get("nonce"))
             return None
@@ -152,6 +156,8 @@ def _event(handler: Callable[..., Any]) -> Generator[None]:
 
 
 def _as_refusal(error: Exception, handler: Callable[..., Any]) -> Refusal:
+    if isinstance(error, DependencyError | Unavailable) and (busy := as_overload(error)):
+        return busy
     if isinstance(error, Unavailable):
         # The user did nothing wrong, so log what was unavailable.
         log.warning("%s: unavailable: %s", handler.__qualname__, error.__cause__ or error)
@@ -173,7 +179,8 @@ def handle_load_errors(
     async def or_sign_in(self: S, *args: P.args, **kwargs: P.kwargs) -> Any:
         with _event(handler):
             try:
-                return await handler(self, *args, **kwargs)
+                async with services().bulkheads.events.place():
+                    return await handler(self, *args, **kwargs)
             except Unauthenticated:
                 return rx.redirect(routes.login_for(self.router.url.path), replace=True)
             except Suspended:

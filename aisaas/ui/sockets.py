@@ -25,7 +25,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aisaas.accounts.sessions import hash_token, token_from
 from aisaas.api.client_address import address_in
 from aisaas.api.shares import Rate, Shares, Turns
+from aisaas.errors import Overloaded, Unavailable
 from aisaas.observe.metrics import REFUSED_EARLY, SOCKETS_HERE
+from aisaas.overload import Bulkhead
 from aisaas.ui import events
 from aisaas.ui.events import FrameRefused
 from aisaas.ui.page_errors import page_errors
@@ -57,6 +59,7 @@ BYTES_A_CHARACTER = 6
 POLICY_VIOLATION, TOO_BIG, TRY_AGAIN_LATER = 1008, 1009, 1013
 TOKEN = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _QUERY_TOKEN = re.compile(r"(?:^|&)token=([^&]*)")
+_UPDATE = f'{events.EVENT}["event",'
 _NEW_TOKEN = f'{events.EVENT}["new_token",'
 # What Reflex may keep of a request's headers, in the state of each tab.
 KEPT_HEADERS = frozenset(
@@ -107,6 +110,8 @@ class _Socket:
         # When it has to have opened our namespace, by the loop's clock; 0 before it is connected.
         self.open_by = 0.0
         self.opened = False
+        # Until its page has its first update it holds a place; this gives it back.
+        self.loaded: Callable[[], None] | None = None
         self.refused = 0
         self.longest = longest
         self.rate = Rate(EVENTS_PER_SECOND, EVENTS_AT_ONCE)
@@ -235,6 +240,7 @@ class SocketGate:
         cookie: the name of the session's cookie, the only one that the pages' handlers see.
         max_message_chars: of the longest message that a user may send.
         forget: drops what the server keeps of a tab, by its token.
+        tabs: how many may load at once. A tab that finds no place in time connects again by itself.
     """
 
     def __init__(
@@ -246,11 +252,13 @@ class SocketGate:
         cookie: str,
         max_message_chars: int,
         forget: Forget,
+        tabs: Bulkhead,
         opening_seconds: float = OPENING_SECONDS,
         send_seconds: float = SEND_SECONDS,
     ) -> None:
         self._app = app
         self._sockets = sockets
+        self._tabs = tabs
         self._trusted_proxies = trusted_proxies
         self._cookie = cookie
         self._longest = max_message_chars * BYTES_A_CHARACTER + ENVELOPE
@@ -288,6 +296,7 @@ class SocketGate:
             await self._connected({**scope, "headers": headers}, socket)
         finally:
             self._sockets.leave(socket)
+            _loaded(socket)
             if not socket.user:
                 await self._forget(socket.token)
 
@@ -342,9 +351,28 @@ class SocketGate:
                 if refused.closes or socket.refused > MOST_REFUSED:
                     raise _Closed("socket_misused", POLICY_VIOLATION) from None
                 continue
-            if frame.startswith(events.OPEN):
+            if frame.startswith(events.OPEN) and not socket.opened:
                 socket.opened = True
+                await self._load(socket)
             return {"type": "websocket.receive", "text": frame}
+
+    async def _load(self, socket: _Socket) -> None:
+        """Take a place until the page has its first update, which is most of the work for a tab.
+        Raises _Closed when there is none in time."""
+        try:
+            await self._tabs.enter()
+        except (Overloaded, Unavailable):
+            raise _Closed("tabs_too_many", TRY_AGAIN_LATER) from None
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+
+        def loaded() -> None:
+            over.cancel()
+            self._tabs.leave(loop.time() - began)
+
+        socket.loaded = loaded
+        # A page that gets none, for whatever reason, holds its place no longer than this.
+        over = loop.call_later(self._opening_seconds, _loaded, socket)
 
     async def _paced(self, socket: _Socket) -> None:
         wait = self._sockets.wait_of(socket)
@@ -359,8 +387,16 @@ class SocketGate:
         if not socket.sid and text.startswith(events.OPEN):
             socket.sid = json.loads(text[len(events.OPEN) :])["sid"]
             _BY_SID[socket.sid] = socket
+        elif text.startswith(_UPDATE):
+            _loaded(socket)
         elif text.startswith(_NEW_TOKEN):
             socket.token = json.loads(text[len(events.EVENT) :])[1]
+
+
+def _loaded(socket: _Socket) -> None:
+    if socket.loaded is not None:
+        loaded, socket.loaded = socket.loaded, None
+        loaded()
 
 
 def _report(address: str, text: object) -> None:

@@ -9,15 +9,20 @@ from starlette.types import ASGIApp
 
 from aisaas.api.connection_limits import QuietConnections
 from aisaas.api.request_limits import RequestLimits
+from aisaas.overload import Bulkhead
 from aisaas.process import descriptors
 from aisaas.settings import settings
 from aisaas.ui.reflex_patches import server
 from aisaas.ui.sockets import SocketGate, Sockets
 
 
-def limited(app: rx.App, inner: ASGIApp, *, cookie: str) -> ASGIApp:
-    """`inner`, which serves `app`, behind the limits on its requests and its sockets. `cookie` is the
-    name of the session's."""
+def limited(app: rx.App, inner: ASGIApp, *, cookie: str, tabs: Bulkhead) -> ASGIApp:
+    """`inner`, which serves `app`, behind the limits on its requests and its sockets.
+
+    Args:
+        cookie: the name of the session's.
+        tabs: how many may load at once.
+    """
     config = settings()
     gate = SocketGate(
         inner,
@@ -30,6 +35,7 @@ def limited(app: rx.App, inner: ASGIApp, *, cookie: str) -> ASGIApp:
         cookie=cookie,
         max_message_chars=config.max_message_chars,
         forget=partial(server.forget, app),
+        tabs=tabs,
     )
     return RequestLimits(gate, trusted_proxies=config.trusted_proxies)
 

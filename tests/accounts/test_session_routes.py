@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from http.cookies import Morsel, SimpleCookie
 from urllib.parse import parse_qs, urljoin, urlsplit
 
@@ -11,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aisaas import overload
 from aisaas.api.paths import CHAT as HOME
 from aisaas.api.paths import own_path
 from aisaas.errors import Unauthenticated
+from aisaas.observe.outages import Outages
 from aisaas.wiring import services
 from devstack.stack import Stack
 from tests.accounts.conftest import PASSWORD, Install, new_email
@@ -329,3 +332,30 @@ def test_own_paths_are_kept(path: str) -> None:
 )
 def test_anything_else_is_the_front_door(path: object) -> None:
     assert own_path(path) == HOME
+
+
+# More at once than this process does
+
+
+async def test_forms_beyond_what_is_done_at_once_are_refused_as_busy(
+    browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    email, forms = new_email(), services().bulkheads.forms
+    await _sign_up(browser, email=email)
+    form = {"email": email, "password": PASSWORD}
+    # An outage of another test may not be over yet.
+    monkeypatch.setattr(overload, "OUTAGES", Outages())
+    monkeypatch.setattr(overload, "WAIT_SECONDS", 0.05)
+    async with AsyncExitStack() as held:
+        for _ in range(16):
+            await held.enter_async_context(forms.place())
+        refused = await browser.post("/api/session/sign-in", data=form, headers=JSON)
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) >= 1
+        assert refused.json()["code"] == "busy"
+        assert "set-cookie" not in refused.headers
+        # Without scripts the page says so.
+        page = await browser.post("/api/session/sign-in", data=form)
+        assert parse_qs(urlsplit(page.headers["location"]).query)["error"] == ["busy"]
+    answer = await browser.post("/api/session/sign-in", data=form, headers=JSON)
+    assert answer.status_code == 200

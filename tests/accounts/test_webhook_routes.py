@@ -15,13 +15,14 @@ import pytest_asyncio
 from starlette.types import Message, Scope
 from stripe import WebhookSignature
 
-from aisaas import wiring
+from aisaas import overload, wiring
 from aisaas.api import stripe_webhook
 from aisaas.api.app import api_routes
 from aisaas.api.security_headers import SecurityHeaders
 from aisaas.api.serving import serving
 from aisaas.api.sign_in_first import SignInFirst
 from aisaas.api.stripe_webhook import MAX_BYTES, METERS, SNAPSHOTS
+from aisaas.observe.outages import Outages
 from childprocess.ports import free_port
 from devstack.stack import Stack
 from tests.accounts.conftest import Install, Sql
@@ -415,3 +416,29 @@ async def test_surprise_is_answered_so_that_the_event_comes_again(
     assert "resolved_at" not in caplog.text
     (code,) = sql("select last_error from webhook_failures where event_id = %s", id_of(body))[0]
     assert code not in {None, "database"}
+
+
+# More at once than this process does
+
+
+async def test_burst_is_taken_or_sent_away_as_busy_and_nothing_of_it_is_lost(
+    stripe: httpx.AsyncClient, known: Sql, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An outage of another test may not be over yet.
+    monkeypatch.setattr(overload, "OUTAGES", Outages())
+    monkeypatch.setattr(overload, "WAIT_SECONDS", 0.05)
+    bodies = [body_of() for _ in range(200)]
+    failed = sql("select count(*) from webhook_failures")
+    answers = await asyncio.gather(*(deliver(stripe, body) for body in bodies))
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    away = [body for body, answer in zip(bodies, answers, strict=True) if answer.status_code == 503]
+    assert away
+    for answer in answers:
+        assert (answer.status_code == 503) == ("retry-after" in answer.headers)
+    assert all(known(id_of(body)) == [] for body in away)
+    # Stripe sends those again.
+    while away:
+        again = [await deliver(stripe, body) for body in away]
+        away = [b for b, answer in zip(away, again, strict=True) if answer.status_code != 200]
+    assert all(known(id_of(body)) == [("ignored",)] for body in bodies)
+    assert sql("select count(*) from webhook_failures") == failed

@@ -15,6 +15,9 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 import aisaas.aisaas  # noqa: F401 - the handlers that the gate lets through are those of the app
+from aisaas import overload
+from aisaas.observe.outages import Outages
+from aisaas.overload import Bulkhead
 from aisaas.ui import events, sockets
 from aisaas.ui.sockets import (
     ENVELOPE,
@@ -85,6 +88,7 @@ class Reflex:
         self.frames: list[str] = []
         self.sids: dict[str, str] = {}
         self.new_token = ""
+        self.updates = True
         self.got = asyncio.Condition()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,6 +100,8 @@ class Reflex:
                 token = scope["query_string"].decode().rpartition("=")[2]
                 sid = self.sids[token] = uuid4().hex
                 await send(_text(f'{events.OPEN}{{"sid":"{sid}"}}'))
+                if self.updates:
+                    await send(_text(f'{events.EVENT}["event",{{}}]'))
                 if self.new_token:
                     await send(_text(f'{events.EVENT}["new_token","{self.new_token}"]'))
             async with self.got:
@@ -115,6 +121,7 @@ class World:
     def __init__(self, undo: AsyncExitStack, **shares: int) -> None:
         self.reflex = Reflex()
         self.sockets = Sockets(**({"per_address": 5, "per_user": 2, "most": 100} | shares))
+        self.tabs = Bulkhead("tabs", places=100)
         self.forgotten: list[str] = []
         self._undo = undo
 
@@ -129,7 +136,8 @@ class World:
         cookie: str = "",
         **gate: Any,
     ) -> Page:
-        values: dict[str, Any] = {"opening_seconds": 30.0, "trusted_proxies": 0} | gate
+        values: dict[str, Any] = {"opening_seconds": 30.0, "trusted_proxies": 0, "tabs": self.tabs}
+        values |= gate
         app = SocketGate(
             self.reflex,
             sockets=self.sockets,
@@ -461,9 +469,39 @@ async def test_a_page_that_reads_nothing_is_given_up() -> None:
             cookie=COOKIE,
             max_message_chars=CHARS,
             forget=at.forget,
+            tabs=at.tabs,
             send_seconds=0.05,
         )
         with pytest.raises(OSError, match="doesn't read"):
             await gate(page.scope, page.receive, never)
         assert len(at.sockets) == 0
         page.task = asyncio.create_task(asyncio.sleep(0))
+
+
+async def test_a_tab_that_finds_no_place_to_load_in_time_is_closed_and_may_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world() as at:
+        at.reflex.updates = False
+        first, _ = await at.opened(tabs=(tabs := Bulkhead("tabs", places=1)))
+        # An outage of another test may not be over yet.
+        monkeypatch.setattr(overload, "OUTAGES", Outages())
+        monkeypatch.setattr(overload, "WAIT_SECONDS", 0.05)
+        second = at.connects(tabs=tabs)
+        second.sends(OPENING)
+        await second.ended()
+        assert second.code == TRY_AGAIN_LATER
+        # Reflex has seen nothing of it.
+        assert len(at.reflex.frames) == 1
+        await _gone(first)
+        await at.opened(tabs=tabs)
+
+
+async def test_a_tab_gives_its_place_back_with_its_first_update_or_after_a_while() -> None:
+    async with world() as at:
+        tabs = Bulkhead("tabs", places=1)
+        for _ in range(3):
+            await at.opened(tabs=tabs)
+        at.reflex.updates = False
+        for _ in range(3):
+            await at.opened(tabs=tabs, opening_seconds=0.05)

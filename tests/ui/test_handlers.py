@@ -7,6 +7,7 @@ services on the real parts.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,8 +17,10 @@ import pytest
 import pytest_asyncio
 import reflex as rx
 
+from aisaas import overload
 from aisaas.callers import Caller
 from aisaas.chat.models import Message
+from aisaas.observe.outages import Outages
 from aisaas.ui.account.state import Recovery
 from aisaas.ui.chat.state import Chat, Sidebar
 from aisaas.ui.chat.stream import Tail
@@ -497,3 +500,29 @@ async def test_only_an_admin_is_sent_what_the_operator_pays(
                 await tab.call(load, path=path)
                 assert f"{ada.reply.completion_tokens:,}" in repr(tab.deltas)
                 assert (cost in repr(tab.deltas)) == admin
+
+
+async def test_events_beyond_what_is_done_at_once_are_refused_as_busy(
+    domain: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = await who_talked(domain)
+    async with open_tab(ada.cookie) as tab:
+        await tab.call(Chat.load)
+        # An outage of another test may not be over yet.
+        monkeypatch.setattr(overload, "OUTAGES", Outages())
+        monkeypatch.setattr(overload, "WAIT_SECONDS", 0.05)
+        async with AsyncExitStack() as held:
+            for _ in range(16):
+                await held.enter_async_context(domain.bulkheads.events.place())
+            await tab.call(Chat.send, text="hello", conversation=ada.conversation, **FIRST)
+            assert tab.refused == "busy"
+            refusal = tab.vars["notices.refusal"]
+            assert refusal.retry_at
+            assert refusal.nonce == FIRST["nonce"]
+            # A page that loads tries again by itself.
+            await tab.call(Chat.load)
+            assert tab.vars["notices.refusal"].again
+        await tab.call(Chat.load)
+        assert not tab.refused
+    page = await domain.conversations.open(ada.principal, UUID(ada.conversation))
+    assert [m.content for m in page.messages if m.role == "user"] == [ada.words]

@@ -9,16 +9,14 @@ come under several event ids, so effects have keys of their own too.
 
 Outages: without the database or the provider the delivery fails as a whole, and the provider repeats
 it (live ones for three days); `jobs/synchronise_subscriptions.py` finds what is still missed. A
-failure is recorded for admins if the database can be reached. Deliveries wait briefly for each other
-rather than take every connection.
+failure is recorded for admins if the database can be reached. Few are handled at once, because most
+connections are for users; the others wait briefly, and when too many come, they have to come again.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -33,13 +31,13 @@ from aisaas.billing.subscriptions.models import WebhookOutcome
 from aisaas.billing.subscriptions.subscriptions import OWING, Subscriptions, Synced
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import DependencyError, PaymentsError, PaymentsRefused, Refusal, TooSlow
+from aisaas.overload import Bulkhead
 
 log = logging.getLogger(__name__)
 
 METER_PROBLEM = "v1.billing.meter.error_report_triggered"
 # Of this process's connections to the database, most are for users.
 AT_ONCE = 8
-WAIT_SECONDS = 8.0
 # Statuses with an invoice to confirm: the user need do nothing else.
 UNCONFIRMED = OWING | {"incomplete"}
 
@@ -63,7 +61,7 @@ class StripeEvents:
     def __init__(self, service: ServiceDatabase, subscriptions: Subscriptions) -> None:
         self._service = service
         self._subscriptions = subscriptions
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._room = Bulkhead("webhooks", places=AT_ONCE)
 
     async def process(self, event: PaymentEvent, *, witness: Witness | None = None) -> bool:
         """Handle the event; False when it was handled before.
@@ -74,6 +72,7 @@ class StripeEvents:
 
         Raises:
             DependencyError, PaymentsRefused: nothing was done; the event has to come again.
+            Overloaded: the same, and that isn't a failure of the event.
         """
         handler = HANDLERS.get(event.type, _ignore)
 
@@ -126,7 +125,7 @@ class StripeEvents:
         subscription_id: str | None = None,
     ) -> bool:
         try:
-            async with self._a_place(), self._service.transaction() as session:
+            async with self._room.place(), self._service.transaction() as session:
                 if not await store.add_event(session, event_id, kind):
                     return False
                 if witness is not None:
@@ -148,18 +147,6 @@ class StripeEvents:
         if handled.user_id is not None:
             await self._subscriptions.tell(handled.user_id)
         return True
-
-    @asynccontextmanager
-    async def _a_place(self) -> AsyncGenerator[None]:
-        try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                await self._room.acquire()
-        except TimeoutError as error:
-            raise DependencyError("webhooks: too many at once") from error
-        try:
-            yield
-        finally:
-            self._room.release()
 
     async def _note_failure(self, event_id: str, kind: str, error: Exception) -> None:
         try:
