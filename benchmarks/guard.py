@@ -3,6 +3,9 @@
 Alone, one after the other; and at a given rate, each call timed from when it was due, so that
 waiting for the calls before it counts. What a call held is given back after it was timed. The
 conversations have a dozen messages; the sessions are checked with the sign-in server when that is due.
+
+The floor is what no way of admission can do without, on this machine at this time: one Lua call and one
+reservation, sent by the drivers alone, in turn with the calls that are measured one by one.
 """
 
 from __future__ import annotations
@@ -11,15 +14,24 @@ import asyncio
 import gc
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import psycopg
 import uvloop
+from redis.asyncio import Redis
 
+from aisaas import callers as resolving
+from aisaas.adapters.redis_limiter import ACQUIRE
+from aisaas.billing.plans.periods import running as running_period
+from aisaas.billing.reservations.models import ReservationRequest
+from aisaas.billing.reservations.store import reserve
 from aisaas.chat.guards import ReplyRequest, admit, release
+from aisaas.controls.kill_switch import scopes_of
 from aisaas.db.migrate import upgrade
 from aisaas.jobs.lifespan import running
 from aisaas.settings import load
@@ -35,6 +47,8 @@ WARM_UP_CALLS = 300
 WARM_UP_SECONDS = 2
 QUESTION = "How does a reservation bound what a parallel call may spend? " * 3
 
+Floor = Callable[[], Awaitable[float]]
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -43,7 +57,8 @@ class Caller:
 
 
 def measure(rounds: int, seconds: float) -> dict[str, dict[str, float]]:
-    """Milliseconds, for `rounds` calls one by one and for `seconds` at RATE calls a second."""
+    """Milliseconds, for `rounds` calls one by one, for `seconds` at RATE calls a second, and for the
+    floor."""
     with tempfile.TemporaryDirectory() as folder, Stack(Path(folder)) as stack:
         upgrade(stack.env["MIGRATION_DATABASE_URL"])
         # On the loop that the server runs on.
@@ -63,17 +78,22 @@ async def measured_on(stack: Stack, rounds: int, seconds: float) -> dict[str, di
         "sign_ups_per_address": 1_000,
     }
     services = build(load(**values))
-    async with running(services):
+    async with AsyncExitStack() as undo, running(services):
         await services.model.warm()
         callers = [await _caller(services, stack) for _ in range(USERS)]
+        floor = await undo.enter_async_context(_bare(services, stack, callers[0]))
         # As `serve` does once everything is loaded: the objects that exist now are permanent.
         gc.collect()
         gc.freeze()
-        await _one_by_one(services, callers, WARM_UP_CALLS)
-        alone = await _one_by_one(services, callers, rounds)
+        await _one_by_one(services, callers, floor, WARM_UP_CALLS)
+        alone, least = await _one_by_one(services, callers, floor, rounds)
         await _at_rate(services, callers, RATE * WARM_UP_SECONDS)
         at_rate = await _at_rate(services, callers, int(RATE * seconds))
-    return {"alone": _percentiles(alone), f"at_{RATE}": _percentiles(at_rate)}
+    return {
+        "alone": _percentiles(alone),
+        f"at_{RATE}": _percentiles(at_rate),
+        "floor": _percentiles(least),
+    }
 
 
 async def _caller(services: Services, stack: Stack) -> Caller:
@@ -100,12 +120,75 @@ async def _caller(services: Services, stack: Stack) -> Caller:
     return Caller(f"{services.cookie}={signed_in.token}", conversation_id)
 
 
-async def _one_by_one(services: Services, callers: Sequence[Caller], rounds: int) -> list[float]:
+async def _one_by_one(
+    services: Services, callers: Sequence[Caller], floor: Floor, rounds: int
+) -> tuple[list[float], list[float]]:
+    """Calls, and floors."""
     found: list[float] = []
+    floors: list[float] = []
     for number in range(rounds):
         due = time.perf_counter()
         found.append(await _pass(services, callers[number % len(callers)], due))
-    return found
+        floors.append(await floor())
+    return found, floors
+
+
+@asynccontextmanager
+async def _bare(services: Services, stack: Stack, caller: Caller) -> AsyncGenerator[Floor]:
+    """Milliseconds of one Lua call and one reservation, on connections of their own."""
+    resolved = await services.callers.resolve(caller.cookie)
+    redis = Redis.from_url(stack.env["REDIS_URL"])
+    acquire = redis.register_script(ACQUIRE)
+    connection = await psycopg.AsyncConnection.connect(
+        stack.env["SERVICE_DATABASE_URL"], autocommit=True, prepare_threshold=None
+    )
+    await connection.execute("set role service_role")
+    await connection.execute("set synchronous_commit to off")
+
+    async def floor() -> float:
+        claim = _claim(services, resolved, caller)
+        ((statement, parameters),) = reserve(
+            claim, free_cap=Decimal(100_000), total_cap=Decimal(100_000)
+        ).statements
+        keys = [f"bench:{window}" for window in ("minute", "day")]
+        windows = [1_000_000, 60, 1, 1_000_000, 86_400, 0]
+        began = time.perf_counter()
+        await acquire(keys=keys, args=[str(claim.request_id), *windows])
+        await (await connection.execute(statement, parameters)).fetchone()
+        elapsed = (time.perf_counter() - began) * 1000
+        await services.quota.release(claim.request_id)
+        return elapsed
+
+    try:
+        yield floor
+    finally:
+        await connection.close()
+        await redis.aclose()
+
+
+def _claim(services: Services, resolved: resolving.Caller, caller: Caller) -> ReservationRequest:
+    """What a measured call reserves."""
+    account, model = resolved.billing, services.catalogue.find("demo", resolved.billing.plan)
+    assert model is not None
+    return ReservationRequest(
+        request_id=uuid4(),
+        user_id=resolved.user_id,
+        conversation_id=caller.conversation_id,
+        message_id=uuid4(),
+        purpose="reply",
+        plan=account.plan,
+        models=(model,),
+        prompt_estimate=2_000,
+        prompt_count=1_500,
+        max_tokens=1_000,
+        min_tokens=16,
+        period=running_period(account),
+        limits=services.quota.limits_of(account),
+        parallel=1_000,
+        free_tier=True,
+        switches=scopes_of(plan=account.plan, model=model.id, provider=model.provider),
+        models_revision=services.catalogue.revision,
+    )
 
 
 async def _at_rate(services: Services, callers: Sequence[Caller], calls: int) -> list[float]:

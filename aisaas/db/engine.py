@@ -20,12 +20,11 @@ import asyncio
 import json
 import logging
 import re
-import select
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, LiteralString, TypeVar, cast
+from typing import Any, Generic, Literal, LiteralString, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -33,10 +32,11 @@ from psycopg.rows import dict_row
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import QueuePool
 
+from aisaas.db.connections import RECYCLE_SECONDS, ConnectionPool, PooledConnection
 from aisaas.db.deadline import given_again, within
 from aisaas.errors import DependencyError, PoolExhausted, TooSlow
 from aisaas.observe.outages import OUTAGES, is_late
@@ -128,25 +128,29 @@ class DatabasePool:
     """The connections of one database login. Connects when it is first used."""
 
     def __init__(self, url: str) -> None:
-        self._engine = _make_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW)
-        # Of their own, because switching a connection between the two ways costs as much as asking.
-        self._asking = _make_engine(
-            url,
-            pool_size=ASKING_POOL_SIZE,
-            max_overflow=0,
-            isolation_level="AUTOCOMMIT",
-            pool_reset_on_return=None,
+        self._engine = create_async_engine(
+            driver_url(url),
+            pool_size=POOL_SIZE,
+            max_overflow=POOL_OVERFLOW,
+            pool_timeout=POOL_WAIT_SECONDS,
+            pool_pre_ping=False,
+            pool_recycle=RECYCLE_SECONDS,
+            # Errors are logged; what users wrote is not.
+            hide_parameters=True,
+            connect_args=_connect_options(),
         )
+        # Of their own, because switching a connection between the two ways costs as much as asking.
+        self._asking = ConnectionPool(url, size=ASKING_POOL_SIZE, **_connect_options())
 
     async def close(self) -> None:
         await self._engine.dispose()
-        await self._asking.dispose()
+        await self._asking.close()
 
     def use(self) -> Mapping[str, PoolUse]:
         """Of each pool."""
         return {
             "transactions": _use(self._engine, POOL_SIZE + POOL_OVERFLOW),
-            "asking": _use(self._asking, ASKING_POOL_SIZE),
+            "asking": PoolUse(self._asking.in_use, ASKING_POOL_SIZE),
         }
 
     async def reach(self, role: Role) -> None:
@@ -200,13 +204,11 @@ class DatabasePool:
         A hanging server is reported within ASK_SECONDS. The driver then spends seconds trying to
         cancel what it sent, so that is left to a separate task.
         """
-        asked = asyncio.Event()
-        task = asyncio.create_task(self._ask(role, question, claims, asked, durable=durable))
+        held = await self._take()
+        # It has begun before we can be canceled, so the connection is always given back.
+        task = asyncio.create_task(self._ask(held, role, question, claims, durable=durable))
         try:
-            # That all connections are in use is our own doing, and has a limit in the pool.
-            await _first_of(task, asked)
-            done = await _done_in_time(task)
-            if not done:
+            if not await _done_in_time(task):
                 OUTAGES.failed("database", late=True)
                 raise DependencyError("database")
             return task.result()
@@ -215,59 +217,62 @@ class DatabasePool:
                 task.add_done_callback(_looked_at)
                 task.cancel()
 
+    async def _take(self) -> PooledConnection:
+        try:
+            return await self._asking.take(wait_seconds=POOL_WAIT_SECONDS)
+        except psycopg.Error as error:
+            if (meaning := _meaning_of(error, error, lost=True)) is not None:
+                raise meaning from error
+            raise
+        except OSError as error:
+            raise _away(error) from error
+
     async def _ask(
         self,
+        held: PooledConnection,
         role: Role,
         question: PipelinedQuery[T],
         claims: str,
-        asked: asyncio.Event,
         *,
         durable: bool,
     ) -> T:
-        """`asked` is set once there is a connection to ask on."""
-        async with _translated(), self._driver_connection() as connection:
-            asked.set()
-            cursors: list[psycopg.AsyncCursor[Row]] = []
-            identity = _identity(role, claims, durable=durable, seconds=ASKED_STATEMENT_SECONDS)
-            # A pipeline is one transaction, and nothing waits before its end. The identity goes
-            # first, so row level security applies to everything after it.
-            async with connection.pipeline():
-                await connection.execute(_IDENTITY, identity)
-                for query, parameters in question.statements:
-                    cursor: psycopg.AsyncCursor[Row] = connection.cursor(row_factory=dict_row)
-                    cursors.append(await cursor.execute(query, parameters))
-            return question.read([await cursor.fetchall() for cursor in cursors])
-
-    @asynccontextmanager
-    async def _driver_connection(self) -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
-        async with self._asking.connect() as pooled:
-            driver = await _driver_of(pooled)
-            # An outage leaves many; the one after the last of them is new.
-            while _is_dead(driver):
-                await pooled.invalidate()
-                driver = await _driver_of(pooled)
+        """Gives the connection back, or drops it."""
+        connection = held.driver
+        cursors: list[psycopg.AsyncCursor[Row]] = []
+        identity = _identity(role, claims, durable=durable, seconds=ASKED_STATEMENT_SECONDS)
+        async with _translated():
             try:
-                yield driver
+                # A pipeline is one transaction, and nothing waits before its end. The identity goes
+                # first, so row level security applies to everything after it.
+                async with connection.pipeline():
+                    await connection.execute(_IDENTITY, identity)
+                    for query, parameters in question.statements:
+                        cursor: psycopg.AsyncCursor[Row] = connection.cursor(row_factory=dict_row)
+                        cursors.append(await cursor.execute(query, parameters))
+                answers = [await cursor.fetchall() for cursor in cursors]
             except BaseException as error:
-                lost = driver.closed
+                lost = connection.closed
                 # The failure may have left any state; don't reuse this connection.
-                await pooled.invalidate()
+                await self._asking.drop(held)
                 if lost and isinstance(error, psycopg.Error) and error.sqlstate not in _CANCELED:
                     raise _away(error) from error
                 raise
+        await self._asking.give_back(held)
+        return question.read(answers)
+
+
+def _connect_options() -> dict[str, Any]:
+    return {
+        # Prepared statements would break behind a transaction-mode pooler.
+        "prepare_threshold": None,
+        "connect_timeout": CONNECT_SECONDS,
+        "application_name": "aisaas",
+    }
 
 
 def _use(engine: AsyncEngine, limit: int) -> PoolUse:
     pool = engine.pool
     return PoolUse(pool.checkedout() if isinstance(pool, QueuePool) else 0, limit)
-
-
-async def _first_of(task: asyncio.Task[Any], event: asyncio.Event) -> None:
-    waiting = asyncio.create_task(event.wait())
-    try:
-        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
 
 
 async def _done_in_time(task: asyncio.Task[Any]) -> bool:
@@ -284,39 +289,6 @@ def _looked_at(task: asyncio.Task[Any]) -> None:
     """Retrieve the outcome of a task that is no longer awaited."""
     if not task.cancelled():
         task.exception()
-
-
-def _make_engine(url: str, **options: Any) -> AsyncEngine:
-    return create_async_engine(
-        driver_url(url),
-        pool_timeout=POOL_WAIT_SECONDS,
-        pool_pre_ping=False,
-        pool_recycle=1800,
-        # Errors are logged; what users wrote is not.
-        hide_parameters=True,
-        connect_args={
-            # Prepared statements would break behind a transaction-mode pooler.
-            "prepare_threshold": None,
-            "connect_timeout": CONNECT_SECONDS,
-            "application_name": "aisaas",
-        },
-        **options,
-    )
-
-
-async def _driver_of(pooled: AsyncConnection) -> psycopg.AsyncConnection[Any]:
-    return cast(
-        "psycopg.AsyncConnection[Any]", (await pooled.get_raw_connection()).driver_connection
-    )
-
-
-def _is_dead(connection: psycopg.AsyncConnection[Any]) -> bool:
-    """On an idle connection only its end can be waiting to be read. Costs no round trip."""
-    if connection.closed:
-        return True
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
 
 
 class _IdentitySession(Session):

@@ -407,9 +407,10 @@ async def test_question_is_asked_under_its_own_identity_and_leaves_none_behind(
 
     try:
         await asyncio.gather(*(several() for _ in range(12)))
-        async with login._asking.connect() as connection:
-            left = (await connection.execute(text(WHAT_IS_LEFT))).one()
-            assert left == ("app_rw", "")
+        held = await login._asking.take(wait_seconds=30)
+        left = await (await held.driver.execute(WHAT_IS_LEFT)).fetchone()
+        await login._asking.give_back(held)
+        assert left == ("app_rw", "")
     finally:
         await login.close()
         gc.collect()
