@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from aisaas.adapters.redis_client import bounded
-from aisaas.chat.ports import LogEntry, LoggedReply
+from aisaas.chat.ports import LogEntry, LoggedReply, LogWrite
 from aisaas.errors import DependencyError
 from aisaas.language_models import Usage
 
@@ -26,6 +26,36 @@ BLOCK_MS = 5000
 PAGE = 500
 
 
+# All texts of a tick in one command. KEYS: a stream and its facts for each log. ARGV: the seconds they
+# are kept; then of each log the text's offset (-1 without text), the text, the number of the parts of
+# its facts, and those.
+# Returns 1 for each log that is whole: it has facts, and its first entry is the text's beginning.
+WRITE = """
+local at, whole = 2, {}
+for index = 1, #KEYS, 2 do
+  local stream, facts = KEYS[index], KEYS[index + 1]
+  local offset, text, parts = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  at = at + 3
+  if parts > 0 then
+    redis.call('HSET', facts, unpack(ARGV, at, at + parts - 1))
+    at = at + parts
+  end
+  if offset == '0' then
+    -- It has all of the text so far and replaces what came earlier.
+    redis.call('XADD', stream, 'MAXLEN', 1, '*', 'o', offset, 't', text)
+  elseif offset ~= '-1' then
+    redis.call('XADD', stream, '*', 'o', offset, 't', text)
+  end
+  redis.call('EXPIRE', stream, ARGV[1])
+  local has_facts = redis.call('EXPIRE', facts, ARGV[1]) == 1
+  -- Nothing else trims the start of a stream: if it is missing, all earlier data is gone.
+  local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+  whole[#whole + 1] = (has_facts and first and first[2][2] == '0') and 1 or 0
+end
+return whole
+"""
+
+
 class RedisReplyLog:
     """Implements `chat.ports.ReplyLog`."""
 
@@ -33,49 +63,19 @@ class RedisReplyLog:
         self._redis = redis
         self._listening = listening
         self._prefix = prefix
+        self._add = redis.register_script(WRITE)
 
-    async def append(self, message_id: UUID, entries: Sequence[LogEntry]) -> bool:
-        stream = self._stream(message_id)
-        async with bounded(), self._redis.pipeline(transaction=True) as pipe:
-            for entry in entries:
-                # An entry at the start has the whole reply so far: it replaces all earlier ones.
-                begins = 1 if entry.offset == 0 else None
-                pipe.xadd(
-                    stream,
-                    {"o": entry.offset, "t": entry.text},
-                    maxlen=begins,
-                    approximate=False,
-                )
-            pipe.expire(stream, KEEP_RUNNING_SECONDS)
-            # Its result shows whether the facts exist.
-            pipe.expire(self._facts(message_id), KEEP_RUNNING_SECONDS)
-            pipe.xrange(stream, count=1)
-            answers: Any = await pipe.execute()
-        *_, facts, first = answers
-        # Nothing else trims the start of a stream: if it is missing, all earlier data is gone.
-        return bool(facts) and bool(first) and first[0][1].get(b"o") == b"0"
-
-    async def note(
-        self, message_id: UUID, *, model: str | None = None, usage: Usage | None = None
-    ) -> None:
-        facts: dict[str, str | int] = {}
-        if model is not None:
-            facts["model"] = model
-        if usage is not None:
-            facts |= {
-                "prompt": usage.prompt_tokens,
-                "completion": usage.completion_tokens,
-                "cached": usage.cached_prompt_tokens,
-                "thinking": usage.thinking_tokens,
-                "cache_write": usage.cache_write_tokens,
-                "cache_write_1h": usage.cache_write_1h_tokens,
-                "region": usage.region,
-            }
-        key = self._facts(message_id)
-        async with bounded(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.hset(key, mapping=facts)
-            pipe.expire(key, KEEP_RUNNING_SECONDS)
-            await pipe.execute()
+    async def write(self, writes: Sequence[LogWrite]) -> Sequence[bool]:
+        keys: list[str] = []
+        args: list[str | int] = []
+        for each in writes:
+            keys += (self._stream(each.log_id), self._facts(each.log_id))
+            facts = [part for pair in _facts(each).items() for part in pair]
+            offset, text = (each.text.offset, each.text.text) if each.text else (-1, "")
+            args += (offset, text, len(facts), *facts)
+        async with bounded():
+            answers: Any = await self._add(keys=keys, args=[KEEP_RUNNING_SECONDS, *args])
+        return [answer == 1 for answer in answers]
 
     async def read(self, message_id: UUID) -> LoggedReply | None:
         async with bounded():
@@ -142,6 +142,23 @@ class RedisReplyLog:
 
     def _facts(self, message_id: UUID) -> str:
         return f"{self._prefix}:reply:{{{message_id}}}:facts"
+
+
+def _facts(write: LogWrite) -> dict[str, str | int]:
+    facts: dict[str, str | int] = {}
+    if write.model is not None:
+        facts["model"] = write.model
+    if (usage := write.usage) is not None:
+        facts |= {
+            "prompt": usage.prompt_tokens,
+            "completion": usage.completion_tokens,
+            "cached": usage.cached_prompt_tokens,
+            "thinking": usage.thinking_tokens,
+            "cache_write": usage.cache_write_tokens,
+            "cache_write_1h": usage.cache_write_1h_tokens,
+            "region": usage.region,
+        }
+    return facts
 
 
 def _entry(fields: dict[bytes, bytes]) -> LogEntry:

@@ -22,6 +22,7 @@ from aisaas.chat.reply import ReplyParts
 from aisaas.chat.running import RunningReplies
 from aisaas.chat.send import Chat, ChatParts
 from aisaas.chat.settle import Settler
+from aisaas.chat.tick import Tick
 from aisaas.chat.token_ratios import TokenRatios
 from aisaas.controls.lineup import ModelSource
 from aisaas.db.build import Databases
@@ -101,6 +102,7 @@ def build(
         settler=settler,
         model=model,
         log=log,
+        tick=Tick(log),
         first_token_seconds=config.first_token_timeout_seconds,
         thinking_seconds=config.thinking_timeout_seconds,
         token_gap_seconds=config.token_gap_timeout_seconds,

@@ -128,8 +128,19 @@ class LogEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class LogWrite:
+    """What to add to a log: text, facts that a settling process would need, or neither, to check it."""
+
+    log_id: UUID
+    text: LogEntry | None = None
+    model: str | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LoggedReply:
-    """What the log holds of a reply: `text` is its beginning without a gap. `model` answered; `usage` is the provider's, if it came."""
+    """What the log holds of a reply: `text` is its beginning without a gap. `model` answered; `usage` is
+    the provider's, if it came."""
 
     text: str
     model: str | None
@@ -140,20 +151,14 @@ class LoggedReply:
 class ReplyLog(Protocol):
     """Text of running replies, outside the process: for other processes and for recovery."""
 
-    async def append(self, message_id: UUID, entries: Sequence[LogEntry]) -> bool:
-        """Add text; False when the log lacks the reply's beginning or its facts: earlier data is lost,
-        and has to be noted and appended again. Without entries it only checks. An entry at offset 0
-        has all of the reply's text so far.
+    async def write(self, writes: Sequence[LogWrite]) -> Sequence[bool]:
+        """Add to several logs. Of each: False when it lacks its text's beginning or its facts; then
+        earlier data is lost, and all of it has to be written again. An entry at offset 0 has all of
+        the text so far.
 
         Raises:
-            DependencyError: it is unknown what was added; it may be appended again.
+            DependencyError: it is unknown what was added; it may be written again.
         """
-        ...
-
-    async def note(
-        self, message_id: UUID, *, model: str | None = None, usage: Usage | None = None
-    ) -> None:
-        """Remember facts that a settling process would need."""
         ...
 
     async def read(self, message_id: UUID) -> LoggedReply | None: ...

@@ -1,8 +1,9 @@
 """One running reply: from the model to the log, to its followers, to its settling.
 
 A reply belongs to this process and to its message, not to a tab. A pump task owns the upstream
-call, so that stopping cancels exactly that. Text becomes visible to followers only after it was
-appended to the reply log: what a user saw survives this process.
+call, so that stopping cancels exactly that. It takes in what arrives; a second task only waits for the
+end, for a stop, or for a deadline. Text becomes visible to followers only after the tick has appended
+it to the reply log (tick.py): what a user saw survives this process.
 
 Thinking is a second text of the reply, logged and followed like the first. It is a sign of life: while
 the model thinks, or anything else arrives, we wait for the first word, up to a separate limit.
@@ -31,7 +32,8 @@ from aisaas.chat.models import Segment
 from aisaas.chat.pace import Pace
 from aisaas.chat.ports import Admitted, Chunk, Finish, LanguageModel, ReplyLog, Text, Thinking
 from aisaas.chat.settle import Produced, ProviderFailure, Settler
-from aisaas.chat.track import Track, thinking_id
+from aisaas.chat.tick import Tick
+from aisaas.chat.track import Track, close, thinking_id
 from aisaas.controls.kill_switch import EngagedScopes, scopes_of
 from aisaas.errors import DependencyError, ProviderError
 from aisaas.language_models import Model, Usage
@@ -42,14 +44,12 @@ from aisaas.text_cleaning import is_blank
 
 log = logging.getLogger(__name__)
 
-# Text is made visible this often; shorter is smoother and costs a round trip to Redis each time.
-FLUSH_SECONDS = 0.065
-# While no text arrives, how often to check that the log still has what was written.
-LOOK_SECONDS = 1.0
 # Bounds the stored text, however few tokens it has.
 MAX_CHARS = 1_000_000
 # A timer that fires later than this shows that the process was held up.
 LATE_SECONDS = 0.25
+# Buffered chunks arrive without waiting: after so many, other tasks run.
+CHUNKS_AT_ONCE = 16
 SWITCHED_OFF = "switched_off"
 
 
@@ -60,6 +60,7 @@ class ReplyParts:
     settler: Settler
     model: LanguageModel
     log: ReplyLog
+    tick: Tick
     # How long to wait for a first sign of life, and then for each next one.
     first_token_seconds: float
     # How long to wait for text while there are signs of life, or a model thinks in silence.
@@ -69,13 +70,6 @@ class ReplyParts:
     circuits: Circuits
     # Called with each attempt at a provider.
     attempted: Callable[[Attempt], None]
-
-
-class _End:
-    """The pump's last word: the upstream call is over, with an error or without."""
-
-    def __init__(self, error: ProviderError | None) -> None:
-        self.error = error
 
 
 class _Stop:
@@ -114,18 +108,15 @@ class RunningReply:
         self.produced: Produced | None = None
         self._parts = parts
         self._before = before
-        self.said = Track(parts.log, message_id, self._facts, before=before.text)
-        self.thought = Track(
-            parts.log, thinking_id(message_id), self._facts, before=before.thinking
-        )
+        self.said = Track(message_id, self._facts, before=before.text)
+        self.thought = Track(thinking_id(message_id), self._facts, before=before.thinking)
         # Text that doesn't fit isn't shown, and ends the call.
         self._grant = Grant(admitted.max_tokens, parts.model.count_tokens)
         self._beyond = ""
         self._over = False
-        self._more = asyncio.Event()
-        self._ending = asyncio.Event()
-        self._queue: asyncio.Queue[Chunk | _End | _Stop] = asyncio.Queue()
-        self._pump: asyncio.Task[None] | None = None
+        self._pump: asyncio.Task[ProviderError | None] | None = None
+        # The upstream call has to be looked at: it ended, is to end, or has a new deadline.
+        self._news = asyncio.Event()
         self._stop: _Stop | None = None
         self._answering: Model | None = None
         self._usage: Usage | None = None
@@ -158,7 +149,7 @@ class RunningReply:
         self._stop = _Stop(outcome, reason)
         if self._pump is not None:
             self._pump.cancel()
-        self._queue.put_nowait(self._stop)
+        self._news.set()
 
     def apply_kill_switches(self, switches: EngagedScopes) -> None:
         """Don't fall back to a model these kill switches name, and stop the current one if they say
@@ -183,7 +174,6 @@ class RunningReply:
             traced.note(outcome=self.produced.outcome, characters=len(self.produced.text))
 
     async def _run(self) -> None:
-        flusher = asyncio.create_task(self._flush_as_text_comes())
         try:
             produced = await self._produce()
         except asyncio.CancelledError:
@@ -192,11 +182,7 @@ class RunningReply:
             log.exception("reply %s failed in our own code", self.message_id)
             produced = self._result("interrupted" if self._came else "failed", "internal")
         await self._abort_pump()
-        # Asked to end, not cancelled: a cancelled write leaves open whether it was written.
-        self._ending.set()
-        self._more.set()
-        await flusher
-        await self._flush()
+        await self._parts.tick.leave(self.thought, self.said)
         self.produced = produced
         try:
             if not self._lost:
@@ -206,7 +192,7 @@ class RunningReply:
             for track in (self.thought, self.said):
                 track.end()
             for track in (self.thought, self.said):
-                await track.close_log()
+                await close(self._parts.log, track.log_id)
 
     async def _settle(self, produced: Produced) -> None:
         settler = self._parts.settler
@@ -260,76 +246,85 @@ class RunningReply:
             self._parts.attempted(self._pace.attempt(model, kind, self._usage))
 
     async def _attempt(self, model: Model) -> ProviderError | None:
-        self._queue = asyncio.Queue()
         if self._stop is not None:
             return None
         self._started = False
         self._pace = Pace()
-        self._pump = asyncio.create_task(self._pump_upstream(model, self._queue))
+        self._heard_at = self._word_at = asyncio.get_running_loop().time()
+        self._thinking, self._thought_seconds, self._waited = False, 0.0, None
+        self._pump = pump = asyncio.create_task(self._pump_upstream(model))
+        pump.add_done_callback(lambda _: self._news.set())
         try:
-            return await self._read_until_end()
+            return await self._until_end(pump)
         finally:
             await self._abort_pump()
-            if self._grant.spent:
-                self._take_unread()
 
-    def _take_unread(self) -> None:
-        """Count text that arrived before the call was cut, although it isn't shown."""
-        while not self._queue.empty():
-            match self._queue.get_nowait():
-                case Text(text) | Thinking(text):
-                    self._beyond += text
-                case Usage() as usage:
-                    self._usage = usage
-                case _:
-                    pass
-
-    async def _read_until_end(self) -> ProviderError | None:
+    async def _until_end(self, pump: asyncio.Task[ProviderError | None]) -> ProviderError | None:
         loop = asyncio.get_running_loop()
-        self._heard_at = self._word_at = loop.time()
-        self._thinking, self._thought_seconds, self._waited = False, 0.0, None
         while True:
             deadline = self._deadline()
+            late = False
             try:
                 async with asyncio.timeout_at(deadline):
-                    item = await self._queue.get()
+                    await self._news.wait()
             except TimeoutError:
-                self._heard_at = max(
-                    self._heard_at,
-                    self._parts.model.heard_at(self.admitted.request_id) or 0.0,
-                )
-                if loop.time() > deadline + LATE_SECONDS:
-                    # This loop ran late: data that arrived may still be unread.
-                    self._heard_at = loop.time()
-                if loop.time() < self._deadline():
-                    continue
-                return ProviderError(self._what_was_missed())
-            self._heard_at = loop.time()
-            match item:
-                case Text(text):
-                    self._end_thinking(self._heard_at)
-                    self._word_at = self._heard_at
-                    self._pace.said(text)
-                    self.said.text += self._fitting(text)
-                case Thinking(text):
-                    self._thinking = True
-                    self._pace.thought(text)
-                    self.thought.text += self._fitting(text)
-                case Usage():
-                    self._started = True
-                    self._usage = item
-                    await self._note(usage=item)
-                case Finish(reason):
-                    self._finish = reason
-                case _End():
-                    return item.error
-                case _Stop():
-                    return None
+                late = True
+            self._news.clear()
             if self._grant.spent:
                 self._finish = LENGTH
                 return None
             if len(self.said.text) + len(self.thought.text) > MAX_CHARS:
                 return ProviderError("overrun")
+            if self._stop is not None:
+                return None
+            if pump.done():
+                return pump.result()
+            if not late:
+                continue
+            self._heard_at = max(
+                self._heard_at, self._parts.model.heard_at(self.admitted.request_id) or 0.0
+            )
+            if loop.time() > deadline + LATE_SECONDS:
+                # This loop ran late: data that arrived may still be unread.
+                self._heard_at = loop.time()
+            if loop.time() >= self._deadline():
+                return ProviderError(self._what_was_missed())
+
+    def _take(self, chunk: Chunk) -> None:
+        """Take in what the provider sent. Text that doesn't fit the grant is only counted."""
+        self._heard_at = now = asyncio.get_running_loop().time()
+        match chunk:
+            case Text(text):
+                first = not self.said.grew
+                self._end_thinking(now)
+                self._word_at = now
+                self._pace.said(text)
+                self._add(self.said, text)
+                if first:
+                    # From here on silence is waited for less long.
+                    self._news.set()
+            case Thinking(text):
+                if not self.thought.grew:
+                    # Which model answers is looked up in the log of what it says.
+                    self._parts.tick.note(self.said)
+                self._thinking = True
+                self._pace.thought(text)
+                self._add(self.thought, text)
+            case Usage():
+                self._usage = chunk
+                self._parts.tick.note(self.said)
+            case Finish(reason):
+                self._finish = reason
+        if self._grant.spent or len(self.said.text) + len(self.thought.text) > MAX_CHARS:
+            self._news.set()
+
+    def _add(self, track: Track, text: str) -> None:
+        fits = self._grant.take(text)
+        if len(fits) < len(text):
+            self._beyond += text[len(fits) :]
+        if fits:
+            track.text += fits
+            self._parts.tick.changed(track)
 
     def _deadline(self) -> float:
         """When the wait ends, by the loop's clock, if nothing arrives."""
@@ -355,38 +350,28 @@ class RunningReply:
     def _model_thinks(self) -> bool:
         return self._answering is not None and self._answering.thinks(self.admitted.effort)
 
-    async def _pump_upstream(
-        self, model: Model, queue: asyncio.Queue[Chunk | _End | _Stop]
-    ) -> None:
-        error: ProviderError | None = None
+    async def _pump_upstream(self, model: Model) -> ProviderError | None:
         # From here on the provider may be working for us, whether or not it has answered.
         self._started = True
+        taken = 0
         try:
             async with aclosing(self._parts.model.stream(self.admitted, model)) as chunks:
                 async for chunk in chunks:
-                    queue.put_nowait(chunk)
-                    # Buffered chunks arrive without waiting: let other tasks run in between.
-                    await asyncio.sleep(0)
+                    self._take(chunk)
+                    taken += 1
+                    if taken % CHUNKS_AT_ONCE == 0:
+                        await asyncio.sleep(0)
         except ProviderError as caught:
-            error = caught
-        except asyncio.CancelledError:
-            raise
+            return caught
         except Exception:
             log.exception("model adapter failed")
-            error = ProviderError("adapter")
-        queue.put_nowait(_End(error))
+            return ProviderError("adapter")
+        return None
 
     @property
     def _came(self) -> bool:
         """Whether anything was shown, so that no other model may answer instead."""
         return self.said.grew or self.thought.grew
-
-    def _fitting(self, text: str) -> str:
-        """The part of a text that fits the grant, which thinking and answer share."""
-        fits = self._grant.take(text)
-        self._beyond += text[len(fits) :]
-        self._more.set()
-        return fits
 
     def _end_thinking(self, now: float) -> None:
         """The thinking time is the reader's wait: since the last word, or since the call."""
@@ -448,38 +433,5 @@ class RunningReply:
             before=self._before.text,
         )
 
-    # The log
-
-    async def _flush_as_text_comes(self) -> None:
-        noted: Model | None = None
-        while not self._ending.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._more.wait()
-            if not self._more.is_set():
-                for track in (self.thought, self.said):
-                    await track.look_after_log()
-                continue
-            self._more.clear()
-            if self._answering is not noted and self._answering is not None:
-                noted = self._answering
-                await self._note(model=noted.id)
-            await self._flush()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(FLUSH_SECONDS):
-                    await self._ending.wait()
-
-    async def _flush(self) -> None:
-        for track in (self.thought, self.said):
-            await track.flush()
-
     def _facts(self) -> tuple[str, Usage | None]:
         return (self._answering or self.admitted.models[0]).id, self._usage
-
-    async def _note(self, *, model: str | None = None, usage: Usage | None = None) -> None:
-        try:
-            await self._parts.log.note(self.message_id, model=model, usage=usage)
-        except DependencyError:
-            log.warning("reply %s goes on without its log", self.message_id)
-        except Exception:
-            log.exception("facts of reply %s could not be logged", self.message_id)

@@ -22,8 +22,8 @@ from aisaas.chat.ports import Admitted, Finish, LanguageModel, ReplyLog, Text, T
 from aisaas.chat.prompt import MESSAGE_OVERHEAD, count
 from aisaas.chat.settle import Produced, ProviderFailure, Settler
 from aisaas.chat.title_text import READ_CHARS, first_words, title_of
-from aisaas.chat.track import Track, thinking_id
-from aisaas.errors import DependencyError, ModelUnavailable, ProviderError, Refusal
+from aisaas.chat.track import Track, close, flush, thinking_id
+from aisaas.errors import ModelUnavailable, ProviderError, Refusal
 from aisaas.language_models import Effort, Model, Usage
 from aisaas.observe.metrics import PROVIDER_ERRORS
 from aisaas.observe.tracing import span
@@ -140,8 +140,8 @@ class _Answer:
         self.model = model
         self.usage: Usage | None = None
         self.finished = False
-        self.said = Track(parts.log, admitted.request_id, self._facts)
-        self.thought = Track(parts.log, thinking_id(admitted.request_id), self._facts)
+        self.said = Track(admitted.request_id, self._facts)
+        self.thought = Track(thinking_id(admitted.request_id), self._facts)
         self.beyond = ""
         self.grant = Grant(admitted.max_tokens, parts.model.count_tokens)
         self.pace = Pace()
@@ -188,16 +188,12 @@ class _Answer:
         fits = self.grant.take(text)
         track.text += fits
         self.beyond += text[len(fits) :]
-        await track.flush()
+        await flush(self._parts.log, [track])
 
     async def _note(self) -> None:
         """Log the answering model and its usage, for the recovery in case this process dies."""
-        try:
-            await self._parts.log.note(
-                self._admitted.request_id, model=self.model.id, usage=self.usage
-            )
-        except DependencyError:
-            log.warning("title %s goes on without its log", self._admitted.request_id)
+        self.said.wants_facts = True
+        await flush(self._parts.log, [self.said])
 
     def _facts(self) -> tuple[str, Usage | None]:
         return self.model.id, self.usage
@@ -248,8 +244,5 @@ def _first_to_ask(circuits: Circuits, admitted: Admitted) -> Model:
 
 
 async def _forget(reply_log: ReplyLog, request_id: UUID) -> None:
-    try:
-        for log_id in (request_id, thinking_id(request_id)):
-            await reply_log.close(log_id)
-    except DependencyError:
-        log.warning("log of title %s left to expire", request_id)
+    for log_id in (request_id, thinking_id(request_id)):
+        await close(reply_log, log_id)

@@ -6,17 +6,20 @@ it was appended to the log: what a user saw survives this process.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from asyncio import Event
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID, uuid5
 
 from aisaas.chat.models import Segment
-from aisaas.chat.ports import LogEntry, ReplyLog
+from aisaas.chat.ports import LogEntry, LogWrite, ReplyLog
 from aisaas.errors import DependencyError
 from aisaas.language_models import Usage
 
 log = logging.getLogger(__name__)
+
+Facts = tuple[str, Usage | None]
 
 
 def thinking_id(message_id: UUID) -> UUID:
@@ -27,27 +30,22 @@ def thinking_id(message_id: UUID) -> UUID:
 class Track:
     """Followers may see `text[:visible]`."""
 
-    def __init__(
-        self,
-        reply_log: ReplyLog,
-        log_id: UUID,
-        facts: Callable[[], tuple[str, Usage | None]],
-        *,
-        before: str = "",
-    ) -> None:
+    def __init__(self, log_id: UUID, facts: Callable[[], Facts], *, before: str = "") -> None:
         """Args:
-        facts: the model that answers and its usage so far, for a log that lost them.
+        facts: the model that answers and its usage so far.
         before: the existing text; followers may see it, and it is logged with the new text.
         """
+        self.log_id = log_id
         self.text = before
+        self.facts = facts
+        # The facts in the log, whether they are wanted there without text, and how much of the text is.
+        self.noted: Facts | None = None
+        self.wants_facts = False
+        self.logged = 0
         self._before = len(before)
-        self._log = reply_log
-        self._log_id = log_id
-        self._facts = facts
         self._visible = len(before)
-        self._logged: int = 0
         self._over = False
-        self._changed = asyncio.Event()
+        self._changed = Event()
 
     @property
     def fresh(self) -> str:
@@ -75,56 +73,99 @@ class Track:
                 return
             await changed.wait()
 
-    async def flush(self) -> None:
-        end = len(self.text)
-        if end == self._logged:
-            return
-        if await self._write([LogEntry(self._logged, self.text[self._logged : end])], end):
-            self._logged = end
-        # Text missing from the log is added by the next flush that succeeds.
-        self._visible = end
-        self._wake()
-
-    async def look_after_log(self) -> None:
-        """Write all of it again if the log has lost it."""
-        if self._logged:
-            await self._write([], self._logged)
+    def show(self, end: int) -> None:
+        """Let followers see the text up to `end`."""
+        if end > self._visible:
+            self._visible = end
+            self._wake()
 
     def end(self) -> None:
         """No more text: end the followers."""
         self._over = True
         self._wake()
 
-    async def close_log(self) -> None:
-        try:
-            await self._log.close(self._log_id)
-        except DependencyError:
-            log.warning("log %s left to expire", self._log_id)
-        except Exception:
-            log.exception("log %s could not be closed", self._log_id)
-
-    async def _write(self, entries: Sequence[LogEntry], end: int) -> bool:
-        """Add to the log; returns whether it now has all of the text up to `end`.
-
-        Redis may have lost earlier data: then this process writes all of its text again, with the
-        facts beside it.
-        """
-        try:
-            if not await self._log.append(self._log_id, entries):
-                if self._logged:
-                    log.warning("log %s is gone; it is written again", self._log_id)
-                model, usage = self._facts()
-                await self._log.note(self._log_id, model=model, usage=usage)
-                await self._log.append(self._log_id, [LogEntry(0, self.text[:end])])
-        except DependencyError:
-            log.warning("text goes on without its log %s", self._log_id)
-            return False
-        except Exception:
-            # The text can't be shown; keep following.
-            log.exception("text could not be logged as %s", self._log_id)
-            return False
-        return True
-
     def _wake(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
+        changed, self._changed = self._changed, Event()
         changed.set()
+
+
+async def flush(reply_log: ReplyLog, tracks: Iterable[Track], *, look: bool = False) -> None:
+    """Log what is new of each track, in one round trip, and show it.
+
+    A log that has lost earlier data gets all of its text again. Text that couldn't be logged is shown
+    too, and the next flush that succeeds adds it.
+
+    Args:
+        look: check also the logs of tracks without news.
+    """
+    writes = [_Write(track, track.logged, len(track.text), track.facts()) for track in tracks]
+    writes = [each for each in writes if each.has_news or (look and each.end)]
+    lost = await _write(reply_log, writes)
+    if lost:
+        for each in lost:
+            if each.start:
+                log.warning("log %s is gone; it is written again", each.track.log_id)
+            each.track.noted = None
+        await _write(reply_log, [replace(each, start=0) for each in lost])
+    for each in writes:
+        each.track.show(each.end)
+
+
+async def close(reply_log: ReplyLog, log_id: UUID) -> None:
+    """End a log; one that can't be ended expires."""
+    try:
+        await reply_log.close(log_id)
+    except DependencyError:
+        log.warning("log %s left to expire", log_id)
+    except Exception:
+        log.exception("log %s could not be closed", log_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """A track's text from `start` to `end`, and its facts, on their way to the log."""
+
+    track: Track
+    start: int
+    end: int
+    facts: Facts
+
+    @property
+    def has_news(self) -> bool:
+        return self.start < self.end or (self.track.wants_facts and self._facts_changed)
+
+    @property
+    def _facts_changed(self) -> bool:
+        return self.facts != self.track.noted
+
+    def as_logged(self) -> LogWrite:
+        track, text = self.track, None
+        if self.start < self.end:
+            text = LogEntry(self.start, track.text[self.start : self.end])
+        if not self._facts_changed:
+            return LogWrite(track.log_id, text)
+        model, usage = self.facts
+        return LogWrite(track.log_id, text, model, usage)
+
+
+async def _write(reply_log: ReplyLog, writes: Sequence[_Write]) -> list[_Write]:
+    """Returns those whose log lacks earlier data."""
+    if not writes:
+        return []
+    try:
+        answers = await reply_log.write([each.as_logged() for each in writes])
+    except DependencyError:
+        log.warning("text of %d replies goes on without its log", len(writes))
+        return []
+    except Exception:
+        # The text can't be logged; keep showing it.
+        log.exception("text of %d replies could not be logged", len(writes))
+        return []
+    lost: list[_Write] = []
+    for each, is_whole in zip(writes, answers, strict=True):
+        each.track.noted = each.facts
+        if is_whole:
+            each.track.logged = each.end
+        elif each.end:
+            lost.append(each)
+    return lost

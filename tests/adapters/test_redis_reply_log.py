@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 import pytest
 from redis.asyncio import Redis
 
 from aisaas.adapters.redis_reply_log import RedisReplyLog
-from aisaas.chat.ports import LogEntry, LoggedReply
+from aisaas.chat.ports import LogEntry, LoggedReply, LogWrite
 from aisaas.errors import DependencyError
 from aisaas.language_models import Usage
 from devstack.stack import Stack
@@ -37,6 +38,18 @@ def _cut(text: str, dice: random.Random) -> list[LogEntry]:
     return entries
 
 
+async def _append(log: RedisReplyLog, log_id: UUID, entries: Sequence[LogEntry]) -> bool:
+    """Whether the log is whole afterwards; without entries it is only checked."""
+    writes = [LogWrite(log_id, entry) for entry in entries] or [LogWrite(log_id)]
+    return (await log.write(writes))[-1]
+
+
+async def _note(
+    log: RedisReplyLog, log_id: UUID, *, model: str | None = None, usage: Usage | None = None
+) -> None:
+    await log.write([LogWrite(log_id, None, model, usage)])
+
+
 async def _followed(log: RedisReplyLog, message_id: UUID, offset: int) -> str:
     """What a follower from `offset` gets, in one piece and without a gap."""
     text = ""
@@ -58,7 +71,7 @@ async def test_text_cut_anywhere_comes_back_whole(
     dice = random.Random(seed)
     text = SPEECH * 4
     for entry in _cut(text, dice):
-        await reply_log.append(message_id, [entry])
+        await _append(reply_log, message_id, [entry])
     assert await reply_log.read(message_id) == LoggedReply(text, None, None, closed=False)
     await reply_log.close(message_id)
     assert await reply_log.read(message_id) == LoggedReply(text, None, None, closed=True)
@@ -76,8 +89,10 @@ async def test_entries_that_were_sent_again_are_read_once(
     for entry in _cut(text, dice):
         again = max(entry.offset - dice.randint(0, 12), 0)
         for start in (again, entry.offset):
-            await reply_log.append(
-                message_id, [LogEntry(start, text[start : entry.offset + len(entry.text)])]
+            await _append(
+                reply_log,
+                message_id,
+                [LogEntry(start, text[start : entry.offset + len(entry.text)])],
             )
     await reply_log.close(message_id)
     read = await reply_log.read(message_id)
@@ -93,7 +108,7 @@ async def test_followers_get_the_text_as_it_comes_and_end_with_it(
     text = SPEECH * 20
     early = [asyncio.create_task(_followed(reply_log, message_id, 0)) for _ in range(5)]
     for entry in _cut(text, random.Random(1)):
-        await reply_log.append(message_id, [entry])
+        await _append(reply_log, message_id, [entry])
     late = asyncio.create_task(_followed(reply_log, message_id, 40))
     await reply_log.close(message_id)
     assert await asyncio.gather(*early) == [text] * 5
@@ -104,7 +119,7 @@ async def test_reply_of_more_entries_than_a_page_is_followed_to_its_end(
     reply_log: RedisReplyLog, message_id: UUID
 ) -> None:
     entries = [LogEntry(number, chr(97 + number % 26)) for number in range(1300)]
-    await reply_log.append(message_id, entries)
+    await _append(reply_log, message_id, entries)
     await reply_log.close(message_id)
     text = "".join(entry.text for entry in entries)
     assert await _followed(reply_log, message_id, 0) == text
@@ -114,20 +129,44 @@ async def test_reply_of_more_entries_than_a_page_is_followed_to_its_end(
 
 
 async def test_facts_are_kept_beside_the_text(reply_log: RedisReplyLog, message_id: UUID) -> None:
-    await reply_log.note(message_id, model="demo")
+    await _note(reply_log, message_id, model="demo")
     assert await reply_log.read(message_id) == LoggedReply("", "demo", None, closed=False)
-    await reply_log.note(message_id, usage=Usage(12, 0))
-    await reply_log.append(message_id, [LogEntry(0, "Hi")])
-    await reply_log.note(message_id, usage=Usage(12, 34, 5, 6, 4, 3, "us"))
+    await _note(reply_log, message_id, usage=Usage(12, 0))
+    await _append(reply_log, message_id, [LogEntry(0, "Hi")])
+    await _note(reply_log, message_id, usage=Usage(12, 34, 5, 6, 4, 3, "us"))
     assert await reply_log.read(message_id) == LoggedReply(
         "Hi", "demo", Usage(12, 34, 5, 6, 4, 3, "us"), closed=False
     )
 
 
+async def test_several_logs_are_written_at_once_and_each_answers_for_itself(
+    reply_log: RedisReplyLog,
+) -> None:
+    whole, beginning_lost, facts_lost = uuid4(), uuid4(), uuid4()
+    usage = Usage(12, 34)
+    assert await reply_log.write(
+        [
+            LogWrite(whole, LogEntry(0, "one"), "demo", usage),
+            LogWrite(beginning_lost, LogEntry(3, "two"), "demo"),
+            LogWrite(facts_lost, LogEntry(0, "three")),
+        ]
+    ) == [True, False, False]
+    assert await reply_log.read(whole) == LoggedReply("one", "demo", usage, closed=False)
+    assert await reply_log.write(
+        [
+            LogWrite(whole),
+            LogWrite(beginning_lost, LogEntry(0, "but two")),
+            LogWrite(facts_lost, None, "demo"),
+        ]
+    ) == [True, True, True]
+    assert await reply_log.read(beginning_lost) == LoggedReply("but two", "demo", None, False)
+    assert await reply_log.read(facts_lost) == LoggedReply("three", "demo", None, False)
+
+
 async def test_replies_do_not_mix(reply_log: RedisReplyLog) -> None:
     first, second = uuid4(), uuid4()
-    await reply_log.append(first, [LogEntry(0, "one")])
-    await reply_log.append(second, [LogEntry(0, "two")])
+    await _append(reply_log, first, [LogEntry(0, "one")])
+    await _append(reply_log, second, [LogEntry(0, "two")])
     await reply_log.close(first)
     assert await reply_log.read(first) == LoggedReply("one", None, None, closed=True)
     assert await reply_log.read(second) == LoggedReply("two", None, None, closed=False)
@@ -136,8 +175,8 @@ async def test_replies_do_not_mix(reply_log: RedisReplyLog) -> None:
 async def test_text_is_kept_for_an_hour_at_most_and_shorter_once_it_is_over(
     reply_log: RedisReplyLog, probe: Redis, prefix: str, message_id: UUID
 ) -> None:
-    await reply_log.append(message_id, [LogEntry(0, "Hi")])
-    await reply_log.note(message_id, model="demo")
+    await _append(reply_log, message_id, [LogEntry(0, "Hi")])
+    await _note(reply_log, message_id, model="demo")
 
     async def longest() -> int:
         keys = [key async for key in probe.scan_iter(f"{prefix}:*")]
@@ -154,13 +193,13 @@ async def test_text_is_kept_for_an_hour_at_most_and_shorter_once_it_is_over(
 async def test_what_is_forgotten_is_gone_with_its_facts_and_its_end(
     reply_log: RedisReplyLog, message_id: UUID
 ) -> None:
-    await reply_log.note(message_id, model="demo", usage=Usage(9, 9))
-    await reply_log.append(message_id, [LogEntry(0, "before")])
+    await _note(reply_log, message_id, model="demo", usage=Usage(9, 9))
+    await _append(reply_log, message_id, [LogEntry(0, "before")])
     await reply_log.close(message_id)
     await reply_log.forget(message_id)
     assert await reply_log.read(message_id) is None
-    await reply_log.note(message_id, model="demo")
-    assert await reply_log.append(message_id, [LogEntry(0, "anew")])
+    await _note(reply_log, message_id, model="demo")
+    assert await _append(reply_log, message_id, [LogEntry(0, "anew")])
     assert await reply_log.read(message_id) == LoggedReply("anew", "demo", None, closed=False)
 
 
@@ -169,19 +208,19 @@ async def test_what_is_forgotten_is_gone_with_its_facts_and_its_end(
 async def test_outage_is_told_and_what_was_logged_before_is_still_there(
     kind: Outage, reply_log: RedisReplyLog, message_id: UUID, spare_stack: Stack
 ) -> None:
-    await answered(lambda: reply_log.append(message_id, [LogEntry(0, "before ")]))
+    await answered(lambda: _append(reply_log, message_id, [LogEntry(0, "before ")]))
     with outage(spare_stack, "valkey", kind):
         async with asyncio.timeout(HANGS_SECONDS):
             answers = await asyncio.gather(
-                reply_log.append(message_id, [LogEntry(7, "during ")]),
-                reply_log.note(message_id, model="demo"),
+                _append(reply_log, message_id, [LogEntry(7, "during ")]),
+                _note(reply_log, message_id, model="demo"),
                 reply_log.read(message_id),
                 reply_log.close(uuid4()),
                 return_exceptions=True,
             )
         assert {type(answer) for answer in answers} == {DependencyError}
     # Whoever could not append sends it again, with what came meanwhile.
-    await answered(lambda: reply_log.append(message_id, [LogEntry(7, "during and after")]))
+    await answered(lambda: _append(reply_log, message_id, [LogEntry(7, "during and after")]))
     read = await answered(lambda: reply_log.read(message_id))
     assert read is not None
     assert read.text == "before during and after"
@@ -190,7 +229,7 @@ async def test_outage_is_told_and_what_was_logged_before_is_still_there(
 async def test_follower_hears_of_an_outage(
     reply_log: RedisReplyLog, message_id: UUID, spare_stack: Stack
 ) -> None:
-    await reply_log.append(message_id, [LogEntry(0, "Hi")])
+    await _append(reply_log, message_id, [LogEntry(0, "Hi")])
     following = reply_log.follow(message_id, 0)
     assert await anext(aiter(following)) == LogEntry(0, "Hi")
     with (
@@ -203,22 +242,22 @@ async def test_follower_hears_of_an_outage(
 async def test_log_that_lost_its_beginning_says_so_and_shows_nothing_behind_the_gap(
     reply_log: RedisReplyLog, probe: Redis, prefix: str, message_id: UUID
 ) -> None:
-    await reply_log.note(message_id, model="demo")
-    assert await reply_log.append(message_id, [LogEntry(0, "So it ")])
-    assert await reply_log.append(message_id, [])
+    await _note(reply_log, message_id, model="demo")
+    assert await _append(reply_log, message_id, [LogEntry(0, "So it ")])
+    assert await _append(reply_log, message_id, [])
     async for key in probe.scan_iter(f"{prefix}:*"):
         await probe.delete(key)
-    assert not await reply_log.append(message_id, [])
-    assert not await reply_log.append(message_id, [LogEntry(6, "goes on")])
+    assert not await _append(reply_log, message_id, [])
+    assert not await _append(reply_log, message_id, [LogEntry(6, "goes on")])
     read = await reply_log.read(message_id)
     assert read is not None
     # What would be shown has no beginning.
     assert read.text == ""
     # Text alone is not enough: which model answered decides about the price.
-    assert not await reply_log.append(message_id, [LogEntry(0, "So it goes on")])
-    await reply_log.note(message_id, model="demo")
+    assert not await _append(reply_log, message_id, [LogEntry(0, "So it goes on")])
+    await _note(reply_log, message_id, model="demo")
     # From here on it is whole, and is added to as before.
-    assert await reply_log.append(message_id, [LogEntry(13, ".")])
+    assert await _append(reply_log, message_id, [LogEntry(13, ".")])
     await reply_log.close(message_id)
     read = await reply_log.read(message_id)
     assert read is not None
@@ -231,8 +270,8 @@ async def test_log_that_lost_its_beginning_says_so_and_shows_nothing_behind_the_
 async def test_what_comes_behind_a_gap_is_left_out(
     reply_log: RedisReplyLog, message_id: UUID
 ) -> None:
-    await reply_log.append(
-        message_id, [LogEntry(0, "one "), LogEntry(8, "three"), LogEntry(2, "e")]
+    await _append(
+        reply_log, message_id, [LogEntry(0, "one "), LogEntry(8, "three"), LogEntry(2, "e")]
     )
     read = await reply_log.read(message_id)
     assert read is not None

@@ -21,7 +21,7 @@ from aisaas.chat.models import ConversationPage, Message, Started
 from aisaas.errors import ModelRetired, NotFound
 from aisaas.ui import connection_draining, notices, payloads, routes
 from aisaas.ui.chat import view
-from aisaas.ui.chat.stream import Source, relay_to_tab
+from aisaas.ui.chat.stream import relay_to_tab
 from aisaas.ui.session import caller_of, principal_of, show_account
 from aisaas.wiring import services
 
@@ -333,7 +333,7 @@ async def follow_reply(
     start, thought_from = payloads.offset(offset), payloads.offset(thought)
     said = services().chat.follow(caller, message_id, start)
     thinking = services().chat.follow_thinking(caller, message_id, thought_from)
-    if not await relay_to_tab(said, message_id, start, Source(thinking, thought_from)):
+    if not await relay_to_tab(said, thinking, message_id):
         return
     message = await _settled(caller, message_id)
     async with chat:

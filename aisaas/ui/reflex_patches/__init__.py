@@ -10,6 +10,8 @@ then remove the patch.
 - How long a tab's state is kept (`tab_states`). Reflex keeps every state equally long after its last
   event: strangers cost memory, and a member who reads for a while loses the tab. Expiry by time
   came with reflex-dev/reflex#6201; nothing there checks who is connected.
+- Frames of running replies (`frames`). Reflex encodes each update field by field and starts a task
+  for it, which costs four times what the text itself does. No upstream issue is known.
 - Emptying a tab's state before any of it is sent. Only the root of the state tree can, and Reflex
   has no public API for it.
 

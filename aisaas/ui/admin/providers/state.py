@@ -19,7 +19,7 @@ from aisaas.ui import notices, routes
 from aisaas.ui.admin.providers import forms
 from aisaas.ui.admin.providers.view import HealthView, health_view
 from aisaas.ui.admin.shell import admin_of, entered
-from aisaas.ui.chat.stream import has_socket
+from aisaas.ui.reflex_patches.frames import has_socket
 from aisaas.wiring import services
 
 LOOK_SECONDS = 3.0

@@ -17,7 +17,7 @@ from aisaas.errors import TooSlow, Unavailable
 from aisaas.ui import notices, routes
 from aisaas.ui.admin.shell import admin_of
 from aisaas.ui.admin.usage.view import LiveView, live_view
-from aisaas.ui.chat.stream import has_socket
+from aisaas.ui.reflex_patches.frames import has_socket
 from aisaas.wiring import services
 
 LOOK_SECONDS = 2.0
