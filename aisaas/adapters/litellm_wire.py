@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
@@ -33,7 +34,11 @@ class Wire:
         # By the event loop's clock; None before the first byte.
         self.heard_at: float | None = None
         self.refused = False
+        # The newest answer of the call.
+        self.body: Body | None = None
         self._refusal = ""
+        # Complete lines that were not taken yet, for those who take them.
+        self._lines: list[bytes] | None = None
         # Parts of the incomplete line.
         self._parts: list[bytes] = []
         self._length = 0
@@ -52,10 +57,26 @@ class Wire:
         self._length += len(rest)
         if self._length > MAX_LINE_BYTES:
             raise httpx.ReadError("a line is longer than any is")
+        if self._lines is not None:
+            self._lines += lines
         for line in lines:
             # The first chunk of a stream often says `"refusal":null`.
             if b'"refusal"' in line:
                 self._look_for_refusal(line)
+
+    def keep_lines(self) -> None:
+        """From here on lines are kept until they are taken."""
+        self._lines = []
+
+    def take_lines(self) -> list[bytes]:
+        """The complete lines that arrived since the last time."""
+        taken, self._lines = self._lines or [], []
+        return taken
+
+    def take_rest(self) -> bytes:
+        """The end of an answer whose last line isn't ended."""
+        rest, self._parts, self._length = b"".join(self._parts), [], 0
+        return rest
 
     def refusal(self) -> str:
         """The unread part of a provider's refusal."""
@@ -131,16 +152,31 @@ class Reading:
         self._limit.reschedule(now)
 
 
-class _Watched(httpx.AsyncByteStream):
-    """A body that reports to its call what arrived, and fails when it is longer than any answer."""
+class Body(httpx.AsyncByteStream):
+    """An answer's body. It reports to its call what arrived, and fails when it is longer than any is."""
 
-    def __init__(self, body: httpx.AsyncByteStream, of: Wire) -> None:
-        self._body = body
+    def __init__(self, request: httpx.Request, response: httpx.Response, of: Wire) -> None:
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        self.path = request.url.path
+        headers = response.headers
+        # What is compressed is left to the client, which decompresses.
+        self.is_event_stream = (
+            response.is_success
+            and headers.get("content-type", "").startswith("text/event-stream")
+            and headers.get("content-encoding", "identity") == "identity"
+        )
+        self._stream = response.stream
         self._wire = of
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        async with aclosing(self.parts()) as parts:
+            async for part in parts:
+                yield part
+
+    async def parts(self) -> AsyncGenerator[bytes]:
+        """The body as it arrives."""
         total = 0
-        async for part in self._body:
+        async for part in self._stream:
             total += len(part)
             if total > MAX_BODY_BYTES:
                 raise httpx.ReadError("the answer is longer than any answer is")
@@ -148,7 +184,7 @@ class _Watched(httpx.AsyncByteStream):
             yield part
 
     async def aclose(self) -> None:
-        await self._body.aclose()
+        await self._stream.aclose()
 
 
 class _WatchedTransport(httpx.AsyncBaseTransport):
@@ -157,8 +193,8 @@ class _WatchedTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await self._transport.handle_async_request(request)
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _Watched(response.stream, wire.get() or Wire())
+        of = wire.get() or Wire()
+        response.stream = of.body = Body(request, response, of)
         return response
 
     async def aclose(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from aisaas.adapters import event_stream
 from aisaas.adapters.redis_client import make_listening_redis, make_redis
 from aisaas.adapters.redis_limiter import RedisLimiter
 from aisaas.adapters.redis_reply_log import RedisReplyLog
@@ -23,6 +24,16 @@ def real_deadlines() -> Generator[None]:
     """For tests of an outage that is made by other means than `outage`."""
     with production_limits():
         yield
+
+
+@pytest.fixture(params=["direct", "wrapper"])
+def lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each test runs twice: answers are read from the wire, and through LiteLLM's wrapper."""
+    if request.param == "wrapper":
+        monkeypatch.setattr(
+            event_stream, "VENDORS", dict.fromkeys(event_stream.VENDORS, frozenset())
+        )
+    return request.param
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -19,6 +19,8 @@ from aisaas.prices import Price
 from aisaas.settings import Settings
 from tests.adapters.providers import WORDS, Provider, provider
 
+pytestmark = pytest.mark.usefixtures("lane")
+
 PRICE = Price(Decimal(1), Decimal(2), Decimal(1), "test")
 UPSTREAM = {
     "openai": "openai/gpt-4o-mini",

@@ -115,6 +115,7 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
+@pytest.mark.usefixtures("lane")
 @pytest.mark.parametrize("kind", RUBBISH)
 async def test_rubbish_is_an_error_or_an_end_without_a_finish(kind: str) -> None:
     chunks, _ = await read(iter(RUBBISH[kind]))
@@ -122,6 +123,7 @@ async def test_rubbish_is_an_error_or_an_end_without_a_finish(kind: str) -> None
     assert all(isinstance(chunk.text, str) for chunk in chunks if isinstance(chunk, Text))
 
 
+@pytest.mark.usefixtures("lane")
 @pytest.mark.parametrize(
     ("prompt", "completion"), [(-5, -7), (10**15, 10**15), ("many", None), (1.5, True)]
 )

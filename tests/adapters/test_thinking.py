@@ -43,6 +43,8 @@ from tests.scripted_provider import (
     usage,
 )
 
+pytestmark = pytest.mark.usefixtures("lane")
+
 
 @pytest.fixture
 def short_silence(monkeypatch: pytest.MonkeyPatch) -> None:

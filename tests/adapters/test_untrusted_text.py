@@ -10,6 +10,8 @@ from aisaas.chat.ports import Chunk, Finish, Text
 from aisaas.language_models import Usage
 from tests.adapters.test_rubbish import event, read, usage
 
+pytestmark = pytest.mark.usefixtures("lane")
+
 DONE = b"data: [DONE]\n\n"
 FINISH = event({}, choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
 SPLIT = {
