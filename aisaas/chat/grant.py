@@ -26,6 +26,8 @@ class Grant:
         # Tokens that remain after the text counted for good; `_open` follows that text.
         self._left = tokens
         self._open = ""
+        # From this length on the open text is searched for such a place.
+        self._search_at = OPEN_CHARS
         # This many bytes can't pass the grant, whatever their tokens are.
         self._safe = tokens
         self._spent = False
@@ -55,7 +57,7 @@ class Grant:
             self._safe = self._left - counted + size
         self._safe -= size
         self._open += piece
-        if len(self._open) > OPEN_CHARS:
+        if len(self._open) > self._search_at:
             self._count_for_good()
         return len(piece)
 
@@ -73,7 +75,9 @@ class Grant:
     def _count_for_good(self) -> None:
         places = [place.start() for place in BETWEEN_WORDS.finditer(self._open)]
         if not places and len(self._open) <= OPEN_AT_MOST_CHARS:
+            self._search_at = len(self._open) + OPEN_CHARS
             return
+        self._search_at = OPEN_CHARS
         end = places[-1] if places else len(self._open)
         self._left -= self._count(self._open[:end])
         self._open = self._open[end:]
