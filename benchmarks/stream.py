@@ -1,177 +1,156 @@
-"""How many replies of 50 tokens a second stream at once without lagging, each to its own tab.
+"""How many replies stream at once without lagging, each to its own tab; and how many peers hold.
 
 The whole path: the demo model over HTTP, LiteLLM, the reply log in Redis, the tabs' states (also in
-Redis by default), the socket. Each token is the provider's clock when it was sent, so a tab knows
-how late it is. Each tab sends again when its reply has ended, so replies keep starting and
-settling. The number of replies is doubled while 95 % of the tokens arrive within the limit, and
-then narrowed.
+Redis by default), the socket. Peers get the same replies of the same provider on the same machine in the
+same run (`levels.py` says how they are measured).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import tempfile
-import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from benchmarks.instance import Instance, instance
+from benchmarks.levels import STAMP, Candidate, Level, Listener, Token, highest, prompt
+from benchmarks.peers.chainlit_peer import chainlit
+from benchmarks.peers.sse import bare_sse
 from benchmarks.tab import CHAT, Tab, open_tab, sign_up
 
-SPEED = 50
-LIMIT_MS = 200.0
-REPLIES_EACH = 2
 MARGIN_SECONDS = 15
-FIRST_GUESS = 8
-# Narrowed to within this part of the number found.
-PRECISION = 0.07
+# Tabs without a reply, for what one costs.
+IDLE_TABS = 100
+PEERS = {"sse": bare_sse, "chainlit": chainlit}
 
 
-# A token of the demo model's `ticks`: milliseconds on the machine's monotonic clock.
-_STAMP = re.compile(r"\d+")
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """When it arrived (seconds, monotonic), how late it was, and its bytes with the space."""
-
-    arrived: float
-    lag_ms: float
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """The measurements with so many replies."""
-
-    replies: int
-    complete: bool
-    p95_lag_ms: float
-    cpu_us_per_token: float
-    bytes_per_reply_byte: float
+class OurTab(Listener):
+    def __init__(self, tab: Tab) -> None:
+        self._tab = tab
 
     @property
-    def holds(self) -> bool:
-        return self.complete and self.p95_lag_ms < LIMIT_MS
+    def received(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._tab.received
+
+    async def greet(self) -> None:
+        """Begin the conversation, so that measured messages make no title: most messages don't."""
+        await self._tab.until(lambda: self._tab.var(CHAT, "models"))
+        await self._tab.send("long 5 speed 0")
+        await self._tab.until(lambda: self._tab.status() not in {"", "streaming"})
+
+    async def listen(self, seconds: int) -> list[Token]:
+        tab = self._tab
+        tab.begin_anew()
+        await tab.send(prompt(seconds), tab.var(CHAT, "current"))
+        await tab.until(
+            lambda: tab.status() not in {"", "streaming"}, seconds=MARGIN_SECONDS + seconds
+        )
+        return _tokens(tab)
 
 
-def measure(seconds: int, workers: int, tab_states: str) -> dict[str, float]:
+class Ours(Candidate):
+    def __init__(self, running: Instance) -> None:
+        self._running = running
+        self._cookies: list[str] = []
+
+    @property
+    def pids(self) -> Iterable[int]:
+        return [pid for pid in self._running.pids if pid is not None]
+
+    async def listeners(self, count: int) -> AsyncGenerator[Sequence[Listener]]:
+        async with self.tabs(count) as tabs:
+            found = [OurTab(tab) for tab in tabs]
+            await asyncio.gather(*(each.greet() for each in found))
+            yield found
+
+    @asynccontextmanager
+    async def tabs(self, count: int) -> AsyncGenerator[Sequence[Tab]]:
+        """Open tabs, dealt to the workers in turn, each of an account of its own."""
+        addresses = self._running.addresses
+        while len(self._cookies) < count:
+            email = f"stream-{uuid4().hex[:12]}@example.com"
+            self._cookies.append(await sign_up(self._running.url, email))
+        async with AsyncExitStack() as tabs:
+            yield [
+                await tabs.enter_async_context(
+                    open_tab(addresses[number % len(addresses)], self._cookies[number])
+                )
+                for number in range(count)
+            ]
+
+
+def measure(seconds: int, workers: int, tab_states: str, peers: Sequence[str]) -> dict[str, object]:
     """The highest level that holds, or the lowest one if none does.
 
     Args:
         seconds: how long each reply is.
         workers: processes of the app; tabs are dealt to them in turn.
         tab_states: where the tabs' states live, `redis` or `memory`.
+        peers: names in PEERS.
     """
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        instance(
-            Path(folder), workers=workers, MAX_REPLY_TOKENS="8192", TAB_STATES=tab_states
-        ) as running,
-    ):
-        level = asyncio.run(_highest(running, seconds))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with instance(
+            folder, workers=workers, MAX_REPLY_TOKENS="8192", TAB_STATES=tab_states
+        ) as running:
+            ours = Ours(running)
+            kb_per_tab = asyncio.run(_memory_of_tabs(ours))
+            level, reported = asyncio.run(highest(ours, seconds))
+            stack = running.stack
+            found: dict[str, dict[str, object]] = {}
+            for peer in peers:
+                with PEERS[peer](folder, stack) as candidate:
+                    theirs, on_the_way = asyncio.run(highest(candidate, seconds))
+                found[peer] = _figures(theirs) | {"lags": _lags(on_the_way)}
     return {
-        "replies": level.replies,
-        "p95_lag_ms": round(level.p95_lag_ms, 1),
-        "cpu_us_per_token": round(level.cpu_us_per_token, 1),
+        **_figures(level),
         "bytes_per_reply_byte": round(level.bytes_per_reply_byte, 2),
+        "lags": _lags(reported),
+        "kb_per_tab": round(kb_per_tab),
+        "peers": found,
     }
 
 
-async def _highest(running: Instance, seconds: int) -> Level:
-    cookies: list[str] = []
-
-    async def at(replies: int) -> Level:
-        while len(cookies) < replies:
-            cookies.append(await sign_up(running.url, f"stream-{uuid4().hex[:12]}@example.com"))
-        return await _level(running, cookies[:replies], seconds)
-
-    await at(1)
-    best = found = await at(FIRST_GUESS)
-    replies = FIRST_GUESS
-    while found.holds:
-        best, replies = found, replies * 2
-        found = await at(replies)
-    if not best.holds:
-        return best
-    low, high = best.replies, replies
-    while high - low > max(1, low * PRECISION):
-        middle = (low + high) // 2
-        found = await at(middle)
-        if found.holds:
-            best, low = found, middle
-        else:
-            high = middle
-    return best
+def _figures(level: Level) -> dict[str, object]:
+    return {
+        "replies": level.replies,
+        "p50_lag_ms": round(level.p50_lag_ms, 1),
+        "p95_lag_ms": round(level.p95_lag_ms, 1),
+        "cpu_us_per_token": round(level.cpu_us_per_token, 1),
+    }
 
 
-async def _level(running: Instance, cookies: Sequence[str], seconds: int) -> Level:
-    """Each tab asks for two replies, one after the other; the tabs begin evenly spread over the
-    length of a reply. While the second ones begin, all of them stream: that phase is measured."""
-    async with AsyncExitStack() as tabs:
-        opened = [
-            await tabs.enter_async_context(
-                open_tab(running.addresses[number % len(running.addresses)], cookie)
-            )
-            for number, cookie in enumerate(cookies)
-        ]
-        await asyncio.gather(*(_greet(tab) for tab in opened))
-        talks = [
-            asyncio.create_task(_talk(tab, seconds, delay=seconds * number / len(opened)))
-            for number, tab in enumerate(opened)
-        ]
-        await asyncio.sleep(seconds)
-        since, received, cpu = time.monotonic(), _received(opened), _cpu_seconds(running)
-        await asyncio.sleep(seconds)
-        until, received, cpu = (
-            time.monotonic(),
-            _received(opened) - received,
-            _cpu_seconds(running) - cpu,
-        )
-        heard = [token for talk in talks for token in await talk]
-    lags = sorted(each.lag_ms for each in heard if since <= each.arrived < until)
-    size = sum(each.size for each in heard if since <= each.arrived < until)
-    expected = SPEED * seconds * REPLIES_EACH
-    return Level(
-        replies=len(opened),
-        complete=len(heard) == expected * len(opened),
-        p95_lag_ms=lags[int(len(lags) * 0.95)] if lags else float("inf"),
-        cpu_us_per_token=cpu * 1e6 / max(len(lags), 1),
-        bytes_per_reply_byte=received / max(size, 1),
-    )
+def _lags(levels: dict[int, Level]) -> dict[str, Any]:
+    return {str(replies): _figures(found) for replies, found in levels.items()}
 
 
-def _received(tabs: Sequence[Tab]) -> int:
-    return sum(tab.received for tab in tabs)
+async def _memory_of_tabs(ours: Ours) -> float:
+    """KB of the app's processes for each open tab on the chat page."""
+    async with ours.tabs(1):
+        before = _resident_kb(ours.pids)
+    async with ours.tabs(IDLE_TABS) as tabs:
+        await asyncio.gather(*(tab.until(lambda tab=tab: tab.var(CHAT, "models")) for tab in tabs))
+        return max(_resident_kb(ours.pids) - before, 0) / IDLE_TABS
 
 
-async def _greet(tab: Tab) -> None:
-    """Begin the conversation, so that measured messages make no title: most messages don't."""
-    await tab.until(lambda: tab.var(CHAT, "models"))
-    await tab.send("long 5 speed 0")
-    await tab.until(lambda: tab.status() not in {"", "streaming"})
-
-
-async def _talk(tab: Tab, seconds: int, *, delay: float) -> list[Token]:
-    await asyncio.sleep(delay)
-    heard: list[Token] = []
-    for _ in range(REPLIES_EACH):
-        tab.begin_anew()
-        await tab.send(f"ticks {SPEED * seconds} speed {SPEED}", tab.var(CHAT, "current"))
+def _resident_kb(pids: Iterable[int]) -> int:
+    """Of processes and their children."""
+    roots, total = set(pids), 0
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
         try:
-            await tab.until(
-                lambda: tab.status() not in {"", "streaming"}, seconds=MARGIN_SECONDS + seconds
-            )
-        except TimeoutError:
-            # Far beyond what this machine holds: the level counts as incomplete.
-            return heard
-        heard += _tokens(tab)
-    return heard
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if int(folder.name) in roots or parent in roots:
+                lines = (folder / "status").read_text().splitlines()
+                total += sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+        except OSError:
+            # It has ended since.
+            continue
+    return total
 
 
 def _tokens(tab: Tab) -> list[Token]:
@@ -179,26 +158,8 @@ def _tokens(tab: Tab) -> list[Token]:
     ends = [(at, offset + len(text)) for at, offset, text in tab.windows]
     found: list[Token] = []
     window = 0
-    for stamp in _STAMP.finditer(tab.text):
+    for stamp in STAMP.finditer(tab.text):
         while ends[window][1] < stamp.end():
             window += 1
-        arrived = ends[window][0]
-        found.append(Token(arrived, arrived * 1000 - int(stamp[0]), len(stamp[0]) + 1))
+        found.append(Token.of(stamp[0], ends[window][0]))
     return found
-
-
-def _cpu_seconds(running: Instance) -> float:
-    """Processor time of the app's processes so far, user and system."""
-    roots = {pid for pid in running.pids if pid is not None}
-    ticks = 0
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            # It has ended since.
-            continue
-        if int(folder.name) in roots or int(fields[1]) in roots:
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")

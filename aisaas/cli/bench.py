@@ -28,6 +28,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     stream.add_argument("--seconds", type=int, default=10, help="length of each reply (10)")
     stream.add_argument("--workers", type=int, default=1, help="processes of the app (1)")
     stream.add_argument("--tab-states", choices=("redis", "memory"), default="redis")
+    stream.add_argument(
+        "--peers",
+        nargs="*",
+        choices=("sse", "chainlit"),
+        default=["sse"],
+        help="who else is measured in the same run (sse); chainlit is installed for it",
+    )
     usage = kinds.add_parser("usage", help="how quickly a usage page loads with a long ledger")
     usage.add_argument("--records", type=int, default=100_000, help="ledger rows (100,000)")
     metering = kinds.add_parser(
@@ -126,7 +133,13 @@ def _guard(arguments: argparse.Namespace) -> Figures:
 def _stream(arguments: argparse.Namespace) -> Figures:
     from benchmarks.stream import measure  # noqa: PLC0415
 
-    return measure(arguments.seconds, arguments.workers, arguments.tab_states)
+    return measure(arguments.seconds, arguments.workers, arguments.tab_states, arguments.peers)
+
+
+def _flow(_: argparse.Namespace) -> Figures:
+    from benchmarks.flow import measure  # noqa: PLC0415
+
+    return measure()
 
 
 def _usage(arguments: argparse.Namespace) -> Figures:
@@ -183,6 +196,7 @@ ALONE: dict[str, Callable[[argparse.Namespace], Figures]] = {
     "stop": _stop,
     "guard": _guard,
     "stream": _stream,
+    "flow": _flow,
     "usage": _usage,
     "webhooks": _webhooks,
     "metering": _metering,

@@ -157,6 +157,8 @@ def answer(model: str, messages: Messages, command: Command | None) -> str:
         return long_answer(command.length or 0)
     if command and command.subject == "ticks":
         return " ".join(["0"] * (command.length or 0))
+    if command and command.subject == "lines":
+        return _program(command.length or 0)
     if command and command.subject:
         return _about(SUBJECTS[command.subject], model)
     if command and command.after is not None:
@@ -167,6 +169,12 @@ def answer(model: str, messages: Messages, command: Command | None) -> str:
     if not said:
         return _about(GREETING, model)
     return _look_back(said) or _topical(said[-1], model)
+
+
+def _program(lines: int) -> str:
+    """A block of so many lines of Python."""
+    written = (f"total += price({n}) * {n % 7 + 1}  # line {n}" for n in range(1, lines + 1))
+    return "\n".join(("```python", *written, "```"))
 
 
 def explain(error: CommandError) -> str:

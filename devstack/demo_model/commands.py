@@ -4,11 +4,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 LONGEST = 20_000
+MOST_LINES = 2_000
 FASTEST = 100_000
 LONGEST_SILENCE = 600
 SLOW = 2.0
 
-Subject = Literal["help", "long", "ticks", "table", "code", "math"]
+Subject = Literal["help", "long", "ticks", "table", "code", "lines", "math"]
 # `limit`, `filter` and `refuse` say why they end; `linger` does, and then goes quiet.
 Ending = Literal["stop", "stall", "abort", "cut", "limit", "filter", "refuse", "linger"]
 
@@ -74,6 +75,9 @@ def _step(command: Command, words: list[str]) -> tuple[Command, int] | None:
         case ["ticks", number, *_] if _is_number(number):
             length = _number("ticks", number, 1, LONGEST)
             return replace(command, subject="ticks", length=length), 2
+        case ["code", number, *_] if _is_number(number):
+            length = _number("code", number, 1, MOST_LINES)
+            return replace(command, subject="lines", length=length), 2
         case ["speed", number, *_] if _is_number(number):
             return replace(command, speed=_number("speed", number, 0, FASTEST)), 2
         case ["silent", number, *_] if _is_number(number):

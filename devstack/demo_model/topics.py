@@ -42,6 +42,7 @@ HELP = Topic(
 | `long N` | write exactly N tokens of markdown (up to 20,000) |
 | `ticks N` | send N tokens, each of them the time at which it is sent, in milliseconds |
 | `table`, `code`, `math` | show a table, code, formulas |
+| `code N` | write N lines of Python (up to 2,000) |
 | `slow` | write about 2 tokens a second |
 | `speed N` | write N tokens a second, 0 for all at once |
 | `silent N` | wait N seconds before the first token |

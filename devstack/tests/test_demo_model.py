@@ -266,6 +266,8 @@ async def test_answers_say_that_they_are_canned_and_how_to_get_real_ones(
         ("can you render markdown lists", "- [x]"),
         ("What is the capital of France?", "> What is the capital of France?"),
         ("long 999999", "20,000"),
+        ("code 3", "# line 3\n```"),
+        ("code 2001", "2,000"),
     ],
 )
 async def test_topic_follows_from_the_message(

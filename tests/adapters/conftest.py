@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import AsyncGenerator, Generator
 from uuid import uuid4
 
@@ -17,6 +19,17 @@ from aisaas.adapters.supabase_identity import SupabaseIdentity
 from aisaas.chat.rates import Rates
 from devstack.stack import Stack
 from tests.parts import AuthAdmin, Mailbox, production_limits
+
+
+@pytest_asyncio.fixture(autouse=True, scope="module", loop_scope="session")
+async def closed_clients() -> AsyncGenerator[None]:
+    """LiteLLM keeps a client for each address, and lets go of the oldest without closing it."""
+    yield
+    litellm = sys.modules.get("litellm")
+    if litellm is not None:
+        cleanup = importlib.import_module("litellm.llms.custom_httpx.async_client_cleanup")
+        await cleanup.close_litellm_async_clients()
+        litellm.in_memory_llm_clients_cache.flush_cache()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 // offset. Missing text is requested: React may skip a segment, a network may lose some.
 import { memo, useCallback, useEffect, useMemo, useReducer, useRef, useState } from "react";
 import { useAsked } from "$/components/own/asked.jsx";
+import { useFlow } from "$/components/own/flow.jsx";
 import { Markdown } from "$/components/own/markdown.jsx";
 import { useMessageWindow } from "$/components/own/message_window.jsx";
 
@@ -227,6 +228,10 @@ function Thought({ message, wordless }) {
   );
 }
 
+function ReplyText({ text, streaming }) {
+  return <Markdown text={useFlow(text, streaming)} streaming={streaming} />;
+}
+
 const Message = memo(function Message({ message, canRetry, retrying, onRetry, canContinue, onContinue }) {
   const [copied, copy] = useCopied();
   const user = message.role === "user";
@@ -247,7 +252,7 @@ const Message = memo(function Message({ message, canRetry, retrying, onRetry, ca
       ) : (
         <div>
           <Thought message={message} wordless={wordless} />
-          {message.text && <Markdown text={message.text} streaming={streaming} />}
+          {message.text && <ReplyText text={message.text} streaming={streaming} />}
         </div>
       )}
       {message.note && <p className="message-note">{message.note}</p>}

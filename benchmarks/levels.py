@@ -1,0 +1,184 @@
+"""How many replies of 50 tokens a second stream at once without lagging, whoever streams them.
+
+Each token is the provider's clock when it was sent, so a listener knows how late it is. Listeners ask
+again when their reply has ended, so replies keep starting and settling. The number of listeners is
+doubled while 95 % of the tokens arrive within the limit, and then narrowed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SPEED = 50
+LIMIT_MS = 200.0
+REPLIES_EACH = 2
+# Levels whose lag is reported, on the way up.
+REPORTED = (8, 32, 100)
+# Narrowed to within this part of the number found.
+PRECISION = 0.07
+
+# A token of the demo model's `ticks`: milliseconds on the machine's monotonic clock.
+STAMP = re.compile(r"\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """When it arrived (seconds, monotonic), how late it was, and its bytes with the space."""
+
+    arrived: float
+    lag_ms: float
+    size: int
+
+    @classmethod
+    def of(cls, stamp: str, arrived: float) -> Token:
+        return cls(arrived, arrived * 1000 - int(stamp), len(stamp) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The measurements with so many replies."""
+
+    replies: int
+    complete: bool
+    p50_lag_ms: float
+    p95_lag_ms: float
+    cpu_us_per_token: float
+    bytes_per_reply_byte: float
+
+    @property
+    def holds(self) -> bool:
+        return self.complete and self.p95_lag_ms < LIMIT_MS
+
+
+class Listener(ABC):
+    """Someone who asks for replies and reads them."""
+
+    # Bytes that arrived so far.
+    received = 0
+
+    @abstractmethod
+    async def listen(self, seconds: int) -> list[Token]:
+        """Ask for a reply that takes so long, and read all of it."""
+
+
+class Candidate(ABC):
+    """Something that streams replies of the demo model to listeners."""
+
+    @abstractmethod
+    def listeners(self, count: int) -> AsyncGenerator[Sequence[Listener]]:
+        """So many of them, ready to ask; for one level."""
+
+    @property
+    @abstractmethod
+    def pids(self) -> Iterable[int]:
+        """Of the processes that are measured; their children count as well."""
+
+
+def prompt(seconds: int) -> str:
+    return f"ticks {SPEED * seconds} speed {SPEED}"
+
+
+async def highest(candidate: Candidate, seconds: int) -> tuple[Level, dict[int, Level]]:
+    """The highest level that holds, or the lowest one if none does; and those of REPORTED.
+
+    Args:
+        seconds: how long each reply is.
+    """
+    await level(candidate, 1, seconds)
+    seen: dict[int, Level] = {}
+    best: Level | None = None
+    replies = 0
+    for replies in (*REPORTED, *(REPORTED[-1] * 2**power for power in range(1, 6))):
+        seen[replies] = found = await level(candidate, replies, seconds)
+        if not found.holds:
+            break
+        best = found
+    else:
+        return seen[replies], _reported(seen)
+    low, high = best.replies if best else 1, replies
+    while high - low > max(1, low * PRECISION):
+        middle = (low + high) // 2
+        found = await level(candidate, middle, seconds)
+        if found.holds:
+            best, low = found, middle
+        else:
+            high = middle
+    return best or seen[REPORTED[0]], _reported(seen)
+
+
+def _reported(seen: dict[int, Level]) -> dict[int, Level]:
+    return {replies: found for replies, found in seen.items() if replies in REPORTED}
+
+
+async def level(candidate: Candidate, count: int, seconds: int) -> Level:
+    """Each listener asks for two replies, one after the other; they begin evenly spread over the
+    length of a reply. While the second ones begin, all of them stream: that phase is measured."""
+    async with asynccontextmanager(candidate.listeners)(count) as opened:
+        talks = [
+            asyncio.create_task(_talk(each, seconds, delay=seconds * number / count))
+            for number, each in enumerate(opened)
+        ]
+        await asyncio.sleep(seconds)
+        since, received, cpu = time.monotonic(), _received(opened), cpu_seconds(candidate.pids)
+        await asyncio.sleep(seconds)
+        until, received, cpu = (
+            time.monotonic(),
+            _received(opened) - received,
+            cpu_seconds(candidate.pids) - cpu,
+        )
+        heard = [token for talk in talks for token in await talk]
+    lags = sorted(each.lag_ms for each in heard if since <= each.arrived < until)
+    size = sum(each.size for each in heard if since <= each.arrived < until)
+    return Level(
+        replies=count,
+        complete=len(heard) == SPEED * seconds * REPLIES_EACH * count,
+        p50_lag_ms=_quantile(lags, 0.5),
+        p95_lag_ms=_quantile(lags, 0.95),
+        cpu_us_per_token=cpu * 1e6 / max(len(lags), 1),
+        bytes_per_reply_byte=received / max(size, 1),
+    )
+
+
+def _quantile(ordered: Sequence[float], part: float) -> float:
+    return ordered[int(len(ordered) * part)] if ordered else float("inf")
+
+
+def _received(listeners: Sequence[Listener]) -> int:
+    return sum(each.received for each in listeners)
+
+
+async def _talk(listener: Listener, seconds: int, *, delay: float) -> list[Token]:
+    await asyncio.sleep(delay)
+    heard: list[Token] = []
+    for _ in range(REPLIES_EACH):
+        try:
+            heard += await listener.listen(seconds)
+        except TimeoutError:
+            # Far beyond what this machine holds: the level counts as incomplete.
+            return heard
+    return heard
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Processor time of processes and their children so far, user and system."""
+    roots = set(pids)
+    ticks = 0
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            # It has ended since.
+            continue
+        if int(folder.name) in roots or int(fields[1]) in roots:
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
