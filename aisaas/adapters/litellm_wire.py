@@ -191,6 +191,12 @@ class _WatchedTransport(httpx.AsyncBaseTransport):
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         self._transport = transport
 
+    @property
+    def client(self) -> Any:
+        """The session behind it. LiteLLM looks there whether an answer is still being read before it
+        closes a client that it no longer keeps, some ten minutes after it made it."""
+        return getattr(self._transport, "client", None)
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await self._transport.handle_async_request(request)
         of = wire.get() or Wire()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import importlib
+import sys
 from contextlib import aclosing
 from decimal import Decimal
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -232,6 +235,23 @@ async def test_cancelling_the_reader_hangs_up_on_the_provider(protocol: str) -> 
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
             await server.aborted.wait()
+
+
+async def test_client_that_reads_an_answer_is_seen_to_be_in_use() -> None:
+    """LiteLLM lets go of a client after ten minutes, and closes it once it is idle."""
+    async with provider("openai", stall_after=4) as server:
+        model = model_of("openai")
+        door = adapter(server)
+        async with aclosing(door.stream(admitted_for(model), model)) as chunks:
+            await anext(chunks)
+            litellm: Any = sys.modules["litellm"]
+            closer = importlib.import_module("litellm.caching.evicted_client_closer")
+            kept = litellm.in_memory_llm_clients_cache.cache_dict.values()
+            (used,) = [
+                each for each in kept if str(getattr(each, "base_url", "")).startswith(server.url)
+            ]
+            assert closer._has_connection_in_flight(used)
+        assert not closer._has_connection_in_flight(used)
 
 
 async def test_model_that_was_not_admitted_is_never_called() -> None:

@@ -34,8 +34,8 @@ def test_a_frame_says_what_reflex_would_say(var: str, text: str) -> None:
         Packet(encoded_packet=sent_by_reflex({Tail.get_full_name(): window})),
     )
     assert (packet.packet_type, packet.namespace) == (EVENT, NAMESPACE)
-    name, update = packet.data or ()
-    their_name, their_update = theirs.data or ()
+    name, update = packet.data or (None, {})
+    their_name, their_update = theirs.data or (None, {})
     assert name == their_name
     assert update["delta"] == their_update["delta"]
     assert {key: value for key, value in their_update.items() if value} == update
