@@ -6,7 +6,7 @@ everything outside `public` and `private` to its owners.
 Each of them is one transaction, so that one may have steps outside of any (`aisaas.db.online`), and none
 holds its tables for as long as all of them take. The lock that keeps a second migrator waiting belongs
 to a transaction of its own beside them, which does nothing else: it can't be left behind, not even by a
-pooler that hands the session to somebody else.
+pooler that hands the session to another client.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def migrate(connection: Connection) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
-    # Whoever starts looks whether this schema is the one it was written for.
+    # A process that starts checks that this is the schema it was written for.
     connection.execute(text("grant select on private.alembic_version to service_role"))
     connection.commit()
 

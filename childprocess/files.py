@@ -71,8 +71,8 @@ def explained(path: Path) -> Generator[None]:
 
 def last_lines(log: Path, since: int = 0, count: int = 3) -> str:
     """The end of a log as one line, short enough to quote in a sentence."""
-    told = [line.strip() for line in _tail(log, since).splitlines() if line.strip()]
-    return " / ".join(told[-count:])[-600:]
+    lines = [line.strip() for line in _tail(log, since).splitlines() if line.strip()]
+    return " / ".join(lines[-count:])[-600:]
 
 
 def tells_of_full_disk(log: Path, since: int = 0) -> bool:

@@ -70,14 +70,14 @@ def _dropped(text: str) -> set[str]:
 
 def _users(name: str, base: str) -> list[str]:
     command = ["git", "grep", "--files-with-matches", "--word-regexp", name, base, "--", *CODE]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    return [line.removeprefix(f"{base}:") for line in told.stdout.splitlines()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return [line.removeprefix(f"{base}:") for line in done.stdout.splitlines()]
 
 
 def _added(base: str) -> list[str]:
-    told = ["diff", "--no-renames", "--name-only"]
-    added = _git(*told, "--diff-filter=A", base, "HEAD", "--", MIGRATIONS)
-    applied = _git(*told, "--diff-filter=AM", base, "HEAD", "--", *FILES)
+    diff = ["diff", "--no-renames", "--name-only"]
+    added = _git(*diff, "--diff-filter=A", base, "HEAD", "--", MIGRATIONS)
+    applied = _git(*diff, "--diff-filter=AM", base, "HEAD", "--", *FILES)
     return [*added.splitlines(), *applied.splitlines()]
 
 

@@ -250,15 +250,15 @@ def _manifest_of(archive: tarfile.TarFile, source: Path) -> Manifest:
     content = archive.extractfile(first) if first and first.name == MANIFEST else None
     if content is None:
         raise StartError(f"{source} is no backup of this product. Nothing was changed.")
-    told = cast("dict[str, Any]", json.loads(content.read()))
-    if told.get("format") != FORMAT:
+    fields = cast("dict[str, Any]", json.loads(content.read()))
+    if fields.get("format") != FORMAT:
         raise StartError(
-            f"{source} has the format {told.get('format')!r}, and this release reads {FORMAT}. Restore "
+            f"{source} has the format {fields.get('format')!r}, and this release reads {FORMAT}. Restore "
             "it with the release that made it. Nothing was changed."
         )
     try:
-        files = {name: Stored(**stored) for name, stored in told["files"].items()}
-        return Manifest(FORMAT, told["made_at"], told["postgres"], told["schema"], files)
+        files = {name: Stored(**stored) for name, stored in fields["files"].items()}
+        return Manifest(FORMAT, fields["made_at"], fields["postgres"], fields["schema"], files)
     except (AttributeError, KeyError, TypeError) as error:
         raise StartError(f"{source} is damaged: its manifest lacks {error}.") from error
 

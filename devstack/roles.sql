@@ -28,14 +28,14 @@ $$;
 grant anon, authenticated, service_role to postgres with admin option;
 grant anon, authenticated to app_rw;
 grant service_role to app_service;
--- Whoever connects with the service's address by hand sees what the service sees; our own
+-- A person who connects with the service's address by hand sees what the service sees; our own
 -- transactions say their role anyway.
 alter role app_service set role to 'service_role';
 
 alter database postgres owner to postgres;
 alter database postgres set search_path to "$user", public, extensions;
 
--- Public: whoever owns the database owns it (pg_database_owner), nobody else creates in it.
+-- Public: it belongs to the owner of the database (pg_database_owner); nobody else creates in it.
 alter schema public owner to pg_database_owner;
 revoke create on schema public from public;
 grant usage on schema public to anon, authenticated, service_role;

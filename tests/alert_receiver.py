@@ -1,4 +1,4 @@
-"""What takes alerts, in a test's hands: it remembers what was posted and answers as told."""
+"""An alert webhook for tests: it records what was posted and answers as configured."""
 
 from __future__ import annotations
 

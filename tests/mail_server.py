@@ -1,4 +1,4 @@
-"""A mail server in a test's hands: it takes mails, puts them off or refuses them, as told."""
+"""A mail server for tests: it accepts, defers, or refuses mails, as configured."""
 
 from __future__ import annotations
 

@@ -197,9 +197,9 @@ async def scripted_provider(
     answer: Callable[[dict[str, Any]], Answer] | Answer,
 ) -> AsyncGenerator[ScriptedProvider]:
     """Listens on loopback inside the block; `url` has no path."""
-    told = ScriptedProvider(answer if callable(answer) else lambda _: answer)
-    server = await asyncio.start_server(told.serve, "127.0.0.1", 0)
-    told.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    provider = ScriptedProvider(answer if callable(answer) else lambda _: answer)
+    server = await asyncio.start_server(provider.serve, "127.0.0.1", 0)
+    provider.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server:
-        yield told
-        await told.end()
+        yield provider
+        await provider.end()

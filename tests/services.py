@@ -1,4 +1,4 @@
-"""What tests do with the services: sign somebody up, follow a reply; and models beyond the bundled."""
+"""What tests do with the services: sign someone up, follow a reply; and models beyond the bundled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aisaas.chat.models import Message, Started
 from aisaas.wiring import Services
 
 EMBEDDED = "postgres,valkey,auth,demo_model"
-# Whoever wants payments or mails says so: a sender would take what other tests have put there.
+# Payments and mails are off unless a test asks: a sender would take other tests' rows.
 NO_SENDERS: dict[str, object] = {"stripe_secret_key": None, "smtp_url": None}
 # The caps of a day, which tests share like the database.
 HIGH_CAPS: dict[str, object] = {"free_tier_daily_usd": 1000, "total_daily_usd": 1000}
@@ -54,7 +54,7 @@ Database = Callable[..., list[tuple[object, ...]]]
 
 @dataclass(frozen=True)
 class Member:
-    """Somebody who signed up; `cookie` is what their browser sends."""
+    """Someone who signed up; `cookie` is what their browser sends."""
 
     principal: Caller
     cookie: str

@@ -64,8 +64,8 @@ async def test_rounds_go_on_after_trouble_of_any_kind(
     rounds = Rounds([None, DependencyError("database"), ValueError("no text of ours"), None])
     await run(rounds.job())
     assert rounds.rests == [EVERY] * 4
-    told = [(record.levelname, record.name, record.message) for record in caplog.records]
-    assert told == [
+    logged = [(record.levelname, record.name, record.message) for record in caplog.records]
+    assert logged == [
         ("WARNING", f"aisaas.jobs.{NAME}", f"it waits: {DependencyError('database')}"),
         ("ERROR", f"aisaas.jobs.{NAME}", "it failed"),
     ]

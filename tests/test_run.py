@@ -139,10 +139,10 @@ def test_what_the_operator_decided_about_accounts_reaches_the_sign_in_server(
     with run.stack_for(parts.plan(decided)) as stack:
         assert stack.parts == ("postgres", "auth")
         key = {"apikey": stack.env["SUPABASE_PUBLISHABLE_KEY"]}
-        told = httpx.get(f"{stack.env['SUPABASE_URL']}/auth/v1/settings", headers=key).json()
-    enabled = {name for name, there in told["external"].items() if there}
+        answered = httpx.get(f"{stack.env['SUPABASE_URL']}/auth/v1/settings", headers=key).json()
+    enabled = {name for name, there in answered["external"].items() if there}
     assert enabled == {"email", "google", "github"}
-    assert (told["disable_signup"], told["mailer_autoconfirm"]) == (True, False)
+    assert (answered["disable_signup"], answered["mailer_autoconfirm"]) == (True, False)
 
 
 def test_nothing_is_embedded_in_production(configure: Set) -> None:
@@ -175,9 +175,9 @@ def test_occupied_port_is_named_with_a_way_out(
         port = taken.getsockname()[1]
         configure(PORT=str(port), AISAAS_DATA_DIR=str(tmp_path / "data"))
         assert main(["run"]) == 1
-    told = capsys.readouterr().err
-    assert f"Port {port} is in use (pid {os.getpid()}" in told
-    assert f"PORT={port + 1} make run" in told
+    printed = capsys.readouterr().err
+    assert f"Port {port} is in use (pid {os.getpid()}" in printed
+    assert f"PORT={port + 1} make run" in printed
     assert not (tmp_path / "data" / "secrets.json").exists()
     assert DataFolder(tmp_path / "data").holder() is None
 
@@ -188,8 +188,8 @@ def test_second_start_names_the_first(
     configure(PORT=str(free_port()), AISAAS_DATA_DIR=str(tmp_path))
     first = running_in(tmp_path)
     assert main(["run"]) == 1
-    told = capsys.readouterr().err
-    assert f"already running at http://127.0.0.1:3000, pid {os.getpid()}" in told
+    printed = capsys.readouterr().err
+    assert f"already running at http://127.0.0.1:3000, pid {os.getpid()}" in printed
     first.unlock()
 
 
@@ -198,9 +198,9 @@ def test_malformed_settings_are_all_named_together(
 ) -> None:
     configure(PORT="many", REDIS_URL="http://x", SESSION_SECRET="short")
     assert main(["run"]) == 1
-    told = capsys.readouterr().err
-    assert all(f"  {name}: " in told for name in ("PORT", "REDIS_URL", "SESSION_SECRET"))
-    assert "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert all(f"  {name}: " in printed for name in ("PORT", "REDIS_URL", "SESSION_SECRET"))
+    assert "Traceback" not in printed
 
 
 def test_trouble_is_a_paragraph_and_its_trace_is_kept(
@@ -214,9 +214,9 @@ def test_trouble_is_a_paragraph_and_its_trace_is_kept(
     (tmp_path / "run.json").write_text("{")
     assert main(["status"]) == 1
     held.unlock()
-    told = capsys.readouterr().err
-    assert "run.json is damaged" in told
-    assert "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert "run.json is damaged" in printed
+    assert "Traceback" not in printed
     assert "Traceback" in (tmp_path / "logs" / "errors.log").read_text()
 
 
@@ -253,8 +253,8 @@ def test_status_tells_where_everything_is(
     held = running_in(tmp_path)
     assert main(["status", "--json"]) == 0
     held.unlock()
-    told = json.loads(capsys.readouterr().out)
-    assert told.keys() == {
+    printed = json.loads(capsys.readouterr().out)
+    assert printed.keys() == {
         *("url", "database_url", "service_database_url", "redis_url", "auth_url"),
         *("mailbox_url", "model_base", "payments_url", "data_dir", "pids"),
     }
@@ -309,7 +309,7 @@ def test_check_hands_no_mail_in_to_find_out_whether_it_could(
     assert "guess" not in wrong
 
 
-def test_production_is_warned_that_nobody_would_be_told(configure: Set) -> None:
+def test_production_is_warned_that_nobody_would_be_notified(configure: Set) -> None:
     real = {**REAL_DATABASE, **REAL_AUTH, "OPENAI_API_KEY": "k", "SESSION_SECRET": "x" * 40}
     real["REDIS_URL"] = "rediss://:pw@redis.example.com:6379/0"
     address = {"APP_ENV": "production", "APP_URL": "https://chat.example.com"}
@@ -318,7 +318,7 @@ def test_production_is_warned_that_nobody_would_be_told(configure: Set) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mailbox", "own", "told"),
+    ("mailbox", "own", "described"),
     [
         (True, "embedded", "http://127.0.0.1:4000/mailbox  (nothing is sent; read it there)"),
         (
@@ -332,7 +332,7 @@ def test_production_is_warned_that_nobody_would_be_told(configure: Set) -> None:
     ],
 )
 def test_start_says_truly_where_mails_go(
-    tmp_path: Path, configure: Set, mailbox: bool, own: str, told: str
+    tmp_path: Path, configure: Set, mailbox: bool, own: str, described: str
 ) -> None:
     stack = Stack(tmp_path / "data")
     stack.env["SMTP_URL"] = "smtp://127.0.0.1:4001"
@@ -343,7 +343,7 @@ def test_start_says_truly_where_mails_go(
     )
     settings = parts.plan(configured).settings
     app = Process(run._app(settings, stack.folder, {}))
-    assert run._Description(stack, settings, app)._mail() == told
+    assert run._Description(stack, settings, app)._mail() == described
 
 
 def test_help_needs_no_settings_and_no_heavy_imports() -> None:
@@ -551,9 +551,9 @@ def test_another_missing_module_is_one_sentence_without_a_trace(
     configure(AISAAS_DATA_DIR=str(tmp_path / "data"))
     monkeypatch.setattr(status, "execute", execute)
     assert main(["status"]) == 1
-    told = capsys.readouterr().err
-    assert "No module named 'gone'" in told
-    assert "Traceback" not in told
+    printed = capsys.readouterr().err
+    assert "No module named 'gone'" in printed
+    assert "Traceback" not in printed
     assert "Traceback" in (tmp_path / "data" / "logs" / "errors.log").read_text()
 
 

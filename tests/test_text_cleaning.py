@@ -54,5 +54,5 @@ def test_text_that_nobody_sees_is_blank(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a", ".", "👍", "漢", "\u200ba", "e\u0301", "\ufffd", "٣"])
-def test_text_that_somebody_sees_is_not(text: str) -> None:
+def test_text_that_someone_sees_is_not(text: str) -> None:
     assert not is_blank(text)

@@ -51,7 +51,7 @@ MAX_NAME = 120
 # Responses that could reveal whether an address has an account take this long, whatever the work.
 FLOOR_SECONDS = 0.8
 # Reasons for refusing a mail that reveal nothing about its address.
-TOLD_OF_MAILS = frozenset(
+SAFE_MAIL_ERRORS = frozenset(
     {"captcha_failed", "validation_failed", "email_address_invalid", "over_request_rate_limit"}
 )
 MAIL_LIMIT = "over_email_send_rate_limit"
@@ -465,7 +465,7 @@ class Accounts:
             await self._attempts.count("mail_to", account=email)
             await send()
         except AuthError as error:
-            if error.code in TOLD_OF_MAILS:
+            if error.code in SAFE_MAIL_ERRORS:
                 raise
             log.info("a mail was asked for and not sent: %s", error.code)
 

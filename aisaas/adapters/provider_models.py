@@ -245,10 +245,10 @@ def _own_price(provider: ModelProvider, listed: Mapping[str, Any]) -> Price | No
     pricing: Any = listed.get("pricing")
     if provider.prefix != "openrouter" or not isinstance(pricing, dict):
         return None
-    told = cast("dict[str, Any]", pricing)
+    rates = cast("dict[str, Any]", pricing)
     with suppress(InvalidOperation):
-        into, out = (Decimal(str(told.get(name))) * MILLION for name in ("prompt", "completion"))
-        cached = Decimal(str(told.get("input_cache_read", told.get("prompt")))) * MILLION
+        into, out = (Decimal(str(rates.get(name))) * MILLION for name in ("prompt", "completion"))
+        cached = Decimal(str(rates.get("input_cache_read", rates.get("prompt")))) * MILLION
         prices = (into, out, cached)
         if (
             all(usd.is_finite() and 0 <= usd <= MOST_USD_PER_MILLION for usd in prices)

@@ -73,8 +73,8 @@ def _translate(error: stripe.StripeError) -> PaymentsError | PaymentsRefused:
         answered = status >= SERVER_TROUBLE
         kind = "server" if answered else "unreadable"
         return PaymentsError(kind, retry_after=wait, answered=answered)
-    told: Any = error.error
-    code = error.code or getattr(told, "code", None) or getattr(told, "type", None)
+    details: Any = error.error
+    code = error.code or getattr(details, "code", None) or getattr(details, "type", None)
     return PaymentsRefused(str(code or status), error.user_message or "no reason given")
 
 

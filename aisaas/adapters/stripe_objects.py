@@ -447,8 +447,10 @@ class EventObject(BaseModel):
     @property
     def user_id(self) -> UUID | None:
         details = self._details
-        told = (self.metadata, details.metadata if details else None)
-        return self.client_reference_id or next((m.user_id for m in told if m and m.user_id), None)
+        sources = (self.metadata, details.metadata if details else None)
+        return self.client_reference_id or next(
+            (m.user_id for m in sources if m and m.user_id), None
+        )
 
     @property
     def _details(self) -> SubscriptionDetails | None:

@@ -105,7 +105,7 @@ def _money(
 def _stripe(config: Settings) -> StripePages | None:
     if config.stripe_secret_key is None:
         return None
-    return StripePages(live=config.stripe_is_live, stand_in=config.payments_url)
+    return StripePages(live=config.stripe_is_live, fake_url=config.payments_url)
 
 
 def _purge(config: Settings, databases: Databases) -> Purge:

@@ -198,7 +198,7 @@ class Entitlements:
         _, subscriptions = self._asks()
         changes: list[tuple[Entitlement, Entitlement]] = []
 
-        async def witness(
+        async def on_apply(
             session: AsyncSession, owner: UUID, before: Entitlement, has: Entitlement
         ) -> None:
             act = await intent.within(session)
@@ -219,11 +219,11 @@ class Entitlements:
                 raise NotFound(NOBODY)
             for customer_id in known.customer_ids:
                 await subscriptions.synchronise_customer(
-                    customer_id, user_id=user_id, witness=witness
+                    customer_id, user_id=user_id, on_apply=on_apply
                 )
             # Also covers a plan without any subscription.
             async with self._database.transaction() as session:
-                await subscriptions.derive(session, user_id, witness=witness)
+                await subscriptions.derive(session, user_id, on_apply=on_apply)
             if not changes:
                 compared = await self._compare(actor, user_id)
                 raise ActionInvalid(compared.note or "The plan matches Stripe.")

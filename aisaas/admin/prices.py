@@ -48,7 +48,7 @@ class Prices:
         self._database = database
         self._source = source
         self._map_price = map_price
-        self._told: frozenset[tuple[str, str, str]] = frozenset()
+        self._reported: frozenset[tuple[str, str, str]] = frozenset()
 
     async def versions(self, reader: Actor) -> Sequence[PriceVersion]:
         """Every price ever seen or booked, by model, the newest first.
@@ -103,16 +103,16 @@ class Prices:
                 session, [(model, price) for model, price in prices if price is not None]
             )
         found = await self.differences("job:record_prices")
-        told = frozenset((each.model, each.sold.digest, each.in_map.digest) for each in found)
+        differing = frozenset((each.model, each.sold.digest, each.in_map.digest) for each in found)
         for each in found:
-            if (each.model, each.sold.digest, each.in_map.digest) not in self._told:
+            if (each.model, each.sold.digest, each.in_map.digest) not in self._reported:
                 log.warning(
                     "%s is sold at the price %s, which isn't LiteLLM's (%s)",
                     each.model,
                     each.sold.version,
                     each.in_map.version,
                 )
-        self._told = told
+        self._reported = differing
         return found
 
 

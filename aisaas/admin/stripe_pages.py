@@ -10,20 +10,20 @@ DASHBOARD = "https://dashboard.stripe.com"
 
 @dataclass(frozen=True, slots=True)
 class StripePages:
-    """`live`: real money; other keys' objects are under /test/. `stand_in` is the address of the
+    """`live`: real money; other keys' objects are under /test/. `fake_url` is the address of the
     fake's page, if payments go to a fake Stripe."""
 
     live: bool
-    stand_in: str | None = None
+    fake_url: str | None = None
 
     def customer(self, customer_id: str) -> str:
-        if self.stand_in is not None:
-            return f"{self.stand_in}/#{quote(customer_id, safe='')}"
+        if self.fake_url is not None:
+            return f"{self.fake_url}/#{quote(customer_id, safe='')}"
         return self._page("customers", customer_id)
 
     def subscription(self, subscription_id: str, *, of: str) -> str:
         """`of` is the customer: the fake shows subscriptions on their customer's page."""
-        if self.stand_in is not None:
+        if self.fake_url is not None:
             return self.customer(of)
         return self._page("subscriptions", subscription_id)
 

@@ -50,7 +50,7 @@ PAGE_USERS = 25
 # Users of an export that are read at once.
 EXPORTED = 10_000
 # Most differences reported per table and day.
-TOLD = 20
+MAX_DIFFERENCES = 20
 YEAR_DAYS = 365
 MICRO_USD = Decimal("0.000001")
 HOURS = 24
@@ -220,19 +220,19 @@ class UsageReports:
         """Where the sums of a span differ from the ledger, to the last digit.
 
         A table and a day at a time, each in its own transaction, while the product keeps running. At
-        most TOLD of each.
+        most MAX_DIFFERENCES of each.
         """
         for number in range(span.days):
             for table in store.OF_A_DAY:
                 day = span.first + timedelta(days=number)
                 async with self._reading(reader) as session:
-                    found = await store.compare_day(session, table, day, TOLD)
+                    found = await store.compare_day(session, table, day, MAX_DIFFERENCES)
                 for each in found:
                     yield each
         for width in store.WIDTHS[:-1]:
             for starts in store.blocks_around(span, width):
                 async with self._reading(reader) as session:
-                    found = await store.compare_block(session, width, starts, TOLD)
+                    found = await store.compare_block(session, width, starts, MAX_DIFFERENCES)
                 for each in found:
                     yield each
 

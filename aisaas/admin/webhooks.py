@@ -74,7 +74,7 @@ class WebhookEvents:
             raise Unavailable("Stripe isn't set up, so the event can't be fetched.")
         failure = "no failure was noted"
 
-        async def witness(session: AsyncSession) -> None:
+        async def on_apply(session: AsyncSession) -> None:
             act = await intent.within(session)
             await act.note(
                 "webhook.replay",
@@ -90,11 +90,11 @@ class WebhookEvents:
             failure = known.error if known else failure
             if known is not None and known.type == METER_PROBLEM:
                 done = await self._events.process_meter_notice(
-                    event_id, self._payments.meter_problem, witness=witness
+                    event_id, self._payments.meter_problem, on_apply=on_apply
                 )
             else:
                 event = await self._payments.recall(event_id)
-                done = await self._events.process(event, witness=witness)
+                done = await self._events.process(event, on_apply=on_apply)
             async with self._database.transaction() as session:
                 outcome = await store.webhook_outcome(session, event_id)
         except DependencyError as error:

@@ -114,8 +114,8 @@ def page_of(path: str, built: Mapping[str, str]) -> str | None:
 def completed(page: str, root: Mapping[str, str], values: Mapping[str, object]) -> str:
     """A page with attributes at its root element, and `values` for scripts and links."""
     attributes = "".join(f' {name}="{html.escape(value)}"' for name, value in root.items())
-    told = f'<meta name="site" content="{html.escape(json.dumps(values))}"/>'
-    page = page.replace(ROOT, f"{ROOT}{attributes}", 1).replace("</head>", f"{told}</head>", 1)
+    meta = f'<meta name="site" content="{html.escape(json.dumps(values))}"/>'
+    page = page.replace(ROOT, f"{ROOT}{attributes}", 1).replace("</head>", f"{meta}</head>", 1)
     for placeholder, name in PLACEHOLDERS.items():
         page = page.replace(placeholder, html.escape(str(values[name])))
     return page

@@ -117,7 +117,7 @@ class Margin:
 
 
 @dataclass(frozen=True, slots=True)
-class OfferShown:
+class OfferDetails:
     """`margins` are for the plans it is sold on, in their order; none without a price."""
 
     offer: Offer
@@ -214,7 +214,7 @@ class ModelOffers:
         self._source = source
         self._plans = plans
 
-    async def seen_by(self, principal: Principal) -> Sequence[OfferShown]:
+    async def seen_by(self, principal: Principal) -> Sequence[OfferDetails]:
         """All of them, for an admin.
 
         Raises:
@@ -227,7 +227,7 @@ class ModelOffers:
         except DependencyError as error:
             raise Unavailable from error
 
-    async def all(self) -> Sequence[OfferShown]:
+    async def all(self) -> Sequence[OfferDetails]:
         """The same for an operator with database access. Raises DependencyError without it."""
         async with self._database.transaction() as session:
             lineup = await self._source.read(session)
@@ -297,10 +297,10 @@ class ModelOffers:
             if successor is None or not successor.for_new:
                 raise ActionInvalid("Choose a successor that is on and isn't retired.")
 
-    def _shown(self, offer: Offer) -> OfferShown:
+    def _shown(self, offer: Offer) -> OfferDetails:
         on_sale = [plan for plan in self._plans.values() if plan.id in offer.plans]
         found = [margin(offer, plan) for plan in on_sale]
-        return OfferShown(
+        return OfferDetails(
             offer=offer,
             margins=tuple(each for each in found if each is not None),
             changed_at=offer.own.changed_at if offer.own else None,

@@ -71,7 +71,7 @@ class SpendingAlerts:
         made = 0
         for use in uses:
             percent = line_reached(use)
-            if percent is None or percent <= use.told_percent:
+            if percent is None or percent <= use.recorded_percent:
                 continue
             try:
                 made += await self._record(use, percent)

@@ -97,7 +97,7 @@ async def cap_uses(session: AsyncSession, caps: Mapping[str, Decimal]) -> Sequen
         text(
             f"""
             select d.day, d.scope, u.cap_usd, d.spent_usd, d.reserved_usd,
-              d.refusing, coalesce(max(a.percent), 0) as told_percent
+              d.refusing, coalesce(max(a.percent), 0) as recorded_percent
             from {SPEND_DAYS} d
               join unnest(cast(:scopes as text[]), cast(:usd as numeric[])) s (scope, usd)
                 on s.scope = d.scope

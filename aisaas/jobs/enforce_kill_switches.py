@@ -24,7 +24,7 @@ async def enforce_kill_switches(switches: KillSwitches, running: RunningReplies)
 
     await run(
         Job(
-            name="heed_switches",
+            name="enforce_kill_switches",
             every=LOOK_SECONDS,
             once=once,
             waits="kill switches not looked at",

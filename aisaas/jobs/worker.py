@@ -19,14 +19,14 @@ async def work(these: Services, stopping: asyncio.Event) -> None:
     """Runs until `stopping` is set; then calls that are in flight end before it returns."""
     others = [asyncio.create_task(job) for job in anywhere(these)]
     payments = [asyncio.create_task(job) for job in paid(these)]
-    told = [
+    monitoring = [
         asyncio.create_task(job)
         for job in (
             share_job_runs(these.job_times),
             watch_process(these.running, these.pools),
         )
     ]
-    jobs = [*others, *payments, *told]
+    jobs = [*others, *payments, *monitoring]
     for job in jobs:
         job.add_done_callback(report)
     await stopping.wait()

@@ -30,7 +30,7 @@ class JobTimes(Protocol):
 EXPECTED_SECONDS: Mapping[str, float] = {
     "recover_replies": 120,
     "end_replies": 300,
-    "heed_switches": 120,
+    "enforce_kill_switches": 120,
     "alert_spending": 120,
     "alert_providers": 120,
     "record_refusals": 120,

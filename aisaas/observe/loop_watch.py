@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 1.0
 # Logged once each time the loop is blocked this long.
-TOLD_AFTER_SECONDS = 5.0
+LOG_AFTER_SECONDS = 5.0
 
 
 class _Watch(threading.Thread):
@@ -28,17 +28,17 @@ class _Watch(threading.Thread):
         super().__init__(name="loop watch", daemon=True)
         self._loop_thread = threading.get_ident()
         self._exit_after = exit_after
-        self._told = False
+        self._logged = False
         self.came_round = time.monotonic()
         self.over = threading.Event()
 
     def run(self) -> None:
         while not self.over.wait(EVERY_SECONDS):
             still = time.monotonic() - self.came_round
-            if still < TOLD_AFTER_SECONDS:
-                self._told = False
-            elif not self._told:
-                self._told = True
+            if still < LOG_AFTER_SECONDS:
+                self._logged = False
+            elif not self._logged:
+                self._logged = True
                 log.error("the event loop is blocked for %.0f s, in: %s", still, self._where())
             if self._exit_after is not None and still > self._exit_after:
                 log.critical("the event loop is blocked for %.0f s; this process ends", still)

@@ -32,7 +32,7 @@ PACKAGES = {"redis": "redis", "psycopg": "database", "sqlalchemy": "database"}
 class _Outage:
     began: float
     last: float
-    told: float
+    logged_at: float
     failed: int = 0
     left_out: int = 0
 
@@ -62,13 +62,13 @@ class Outages:
             log.info("%s has not answered in time", part)
             return
         if outage is None:
-            self._away[part] = _Outage(began=now, last=now, told=now, failed=1)
+            self._away[part] = _Outage(began=now, last=now, logged_at=now, failed=1)
             log.error("%s is away: an outage begins", part)
             return
         outage.failed += 1
         outage.last = now
-        if now - outage.told >= AGAIN_SECONDS:
-            outage.told = now
+        if now - outage.logged_at >= AGAIN_SECONDS:
+            outage.logged_at = now
             log.error(
                 "%s has been away for %.0f s: %d requests failed, %d lines left out",
                 *(part, now - outage.began, outage.failed, outage.left_out),

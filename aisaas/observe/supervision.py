@@ -40,13 +40,13 @@ def figures() -> bytes:
     if path is None or not Path(path).is_file():
         return b""
     registry = CollectorRegistry()
-    registry.register(_Told(json.loads(Path(path).read_text())))
+    registry.register(_SupervisionCollector(json.loads(Path(path).read_text())))
     return generate_latest(registry)
 
 
-class _Told(Collector):
-    def __init__(self, told: dict[str, Any]) -> None:
-        self._told = told
+class _SupervisionCollector(Collector):
+    def __init__(self, counts: dict[str, Any]) -> None:
+        self._counts = counts
 
     def collect(self) -> list[Metric]:
         restarts = CounterMetricFamily(
@@ -60,10 +60,10 @@ class _Told(Collector):
             labels=("reason",),
         )
         workers = GaugeMetricFamily(
-            "aisaas_workers", "Workers that serve.", value=self._told["workers"]
+            "aisaas_workers", "Workers that serve.", value=self._counts["workers"]
         )
-        for result, count in self._told["restarts"].items():
+        for result, count in self._counts["restarts"].items():
             restarts.add_metric((result,), count)
-        for reason, count in self._told["replaced"].items():
+        for reason, count in self._counts["replaced"].items():
             replaced.add_metric((reason,), count)
         return [restarts, replaced, workers]

@@ -1,9 +1,9 @@
--- Takes rows that are due, the oldest of each customer who has none in flight, and enters that they
--- may have been sent before anybody can send them. Time is the database's alone, and is looked at
--- behind the lock: a caller that waited for it must not use an older count.
+-- Claims due rows: for each customer without one in flight, the oldest. Records that a row may have been
+-- sent before its sender can send it. All times are the database's, read after taking the lock, because a
+-- caller that waited for the lock must not use an older count.
 create or replace function private.claim_meter_events(
   p_limit integer,
-  p_after text,               -- customers behind this one come first, so that all have their turn
+  p_after text,               -- customers after this name come first, so that each gets a turn
   p_lease_seconds double precision,
   p_per_second double precision,
   p_burst_seconds double precision,
@@ -11,7 +11,7 @@ create or replace function private.claim_meter_events(
 ) returns table (
   id uuid, claim uuid, identifier text, customer text, meter text, value bigint,
   event_at timestamptz, failures integer, attempts integer,
-  fresh boolean                -- it surely has not been sent before
+  fresh boolean                -- certainly not sent before
 ) language plpgsql set search_path = '' as $$
 #variable_conflict use_column
 declare
@@ -21,17 +21,17 @@ declare
   v_taken integer;
   v_from text;
 begin
-  -- One pace for all meters.
+  -- All meters share one rate.
   select * into strict v_sender from private.metering where meter = 'ai_tokens_used' for update;
   v_now := clock_timestamp();
 
-  -- A sender that never came back. Others of the same customer go first, in case it was the row.
+  -- Claims of senders that died. The customer's other rows go first, in case this row was the cause.
   update public.usage_outbox o
     set claim = null, claimed_until = null,
       next_attempt_at = v_now + make_interval(secs => least(300, 0.5 * 2 ^ least(o.attempts, 12)))
     where o.claim is not null and o.claimed_until < v_now;
-  -- The provider recognises an identifier for 24 hours only: what may have arrived is not sent again
-  -- after that, until the meter itself was asked.
+  -- The provider recognizes an identifier for 24 hours only. A row that may have arrived is not sent again
+  -- after that, until its total at the meter has been read.
   update public.usage_outbox o set state = 'parked'
     where o.state = 'pending' and o.claim is null and o.first_sent_at < v_now - interval '23 hours';
   update public.usage_outbox o set state = 'dead', last_error = 'too old for the meter'
@@ -46,7 +46,7 @@ begin
   foreach v_from in array case p_after when '' then array[''] else array[p_after, ''] end loop
     exit when v_room < 1;
     return query
-      -- One step of an index for each customer, however many rows wait.
+      -- One index step per customer, however many rows wait.
       with recursive customers as (
         (select o.stripe_customer_id as name from public.usage_outbox o
           where o.state = 'pending' and o.stripe_customer_id > v_from

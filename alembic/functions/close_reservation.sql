@@ -1,6 +1,5 @@
--- The last line of the bound: whoever settles, no more than was held is charged. The release before
--- doesn't bound its ledger line, so for as long as it runs, the two may differ where a provider reports
--- too much; the caps hold all the same.
+-- Never charges more than was reserved, whichever process settles. The previous release doesn't bound its
+-- ledger line, so while it runs the two may differ if a provider reports too much. The caps hold anyway.
 create or replace function private.close_reservation(
   p_id uuid,
   p_quota_tokens bigint,
@@ -39,8 +38,8 @@ begin
     where q.user_id = v.user_id and q.period_key = v.period_key
     returning * into v_quota;
 
-  -- What of this call goes beyond what is included, as far as credits reach: the one that expires
-  -- first pays first. Only the rest costs extra.
+  -- Credits pay for the tokens of this call beyond the included ones; the credit that expires first pays
+  -- first. Only the rest is charged as extra usage.
   v_beyond := least(v_quota.used - v_quota.credited - v_quota.included, p_quota_tokens);
   if v_beyond > 0 then
     for v_grant in

@@ -1,7 +1,7 @@
--- Locks, in this order always: the user's period, then credits, then the day's rows (free, total).
--- The shared rows come last, so that what all users wait for is held for the shortest time.
--- `refusal` is null when the call may go on. A refusal changes nothing but, at most, an empty row and
--- the moment at which a cap first refused somebody.
+-- Always locks in this order: the user's period, then credits, then the day's rows (free, total). The
+-- rows that all users share come last, so that they are locked for the shortest time.
+-- `refusal` is null when the call may proceed. A refusal writes at most an empty row and the time of a
+-- cap's first refusal.
 create or replace function private.reserve(
   p_id uuid,
   p_user uuid,
@@ -13,7 +13,7 @@ create or replace function private.reserve(
   p_prompt integer,             -- tokens, upper estimate
   p_prompt_count integer,       -- tokens, best count
   p_max integer,                -- completion tokens asked for
-  p_min integer,                -- fewer than these are not worth a call
+  p_min integer,                -- fewer aren't worth a call
   p_weight numeric,             -- quota tokens per token
   p_input_usd numeric,          -- per million tokens
   p_output_usd numeric,
@@ -21,18 +21,17 @@ create or replace function private.reserve(
   p_period_start timestamptz,
   p_period_end timestamptz,
   p_included bigint,            -- quota tokens of the period
-  p_overage bigint,             -- quota tokens beyond them that the user's cap would pay for
+  p_overage bigint,             -- quota tokens beyond those, up to the user's spending cap
   p_parallel integer,           -- null: not counted
   p_free boolean,
-  p_free_cap numeric,           -- USD a day, where no admin has set another
+  p_free_cap numeric,           -- USD per day, unless an admin has set another cap
   p_total_cap numeric,
   p_lease_seconds double precision,
-  p_scopes text[],              -- kill switches that would stop this call
-  -- Every model that may answer, with its weight and price: what the call settles at, whatever an
-  -- admin changes meanwhile. Null from a process of the release before.
+  p_scopes text[],              -- kill switches that apply to this call
+  -- Every model that may answer, with its weight and price. The call settles at these, even if an admin
+  -- changes them meanwhile. Null from a process of the previous release.
   p_models jsonb default null,
-  -- The newest change of any model that the caller knows; null from a process of the release before,
-  -- which knows of none.
+  -- The newest model change that the caller has seen; null from a process of the previous release.
   p_revision bigint default null,
   out refusal text,
   out max_tokens integer,
@@ -61,7 +60,7 @@ begin
       return;
     end if;
   elsif p_revision <> (select coalesce(max(revision), 0) from private.model_overrides) then
-    -- The caller's weight or price may be another by now: it looks again, then asks again.
+    -- The caller's weight or price may be outdated: it reads them again and retries.
     refusal := 'models_changed';
     return;
   end if;
@@ -115,7 +114,7 @@ begin
   if p_free then
     select spent_usd + reserved_usd into v_held from public.spend_days
       where day = v_day and scope = 'free' for update;
-    -- Behind the lock, which a change of the cap takes as well: no call goes by an older one.
+    -- Read after taking the lock, which a change of the cap takes too: no call uses an older cap.
     select usd into v_cap from private.spending_caps where scope = 'free';
     if v_held + v_cost > coalesce(v_cap, p_free_cap) then
       update public.spend_days set refused_at = now()

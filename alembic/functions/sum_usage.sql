@@ -1,5 +1,5 @@
--- Runs once per statement. Its rows are the last ones that a settlement locks, and users share some of
--- them. A settlement that gets here holds the row of the day's spending, so it has already had its turn.
+-- Runs once per statement. A settlement locks these rows last, and users share some of them. It already
+-- holds the day's spending row by then, so settlements don't deadlock here.
 create or replace function private.sum_usage() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin

@@ -1,4 +1,4 @@
--- The loss stays as it was; only what became of sending the alert is written down later.
+-- A row's contents never change; only the columns about sending it do.
 alter table private.loss_alerts enable row level security;
 revoke all on private.loss_alerts from public, anon, authenticated, service_role;
 grant select, insert, delete on private.loss_alerts to service_role;

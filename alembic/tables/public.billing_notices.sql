@@ -1,4 +1,4 @@
--- What a row says stays as it was; only what became of sending it is written down later.
+-- A row's contents never change; only the columns about sending it do.
 alter table public.billing_notices enable row level security;
 revoke all on public.billing_notices from public, anon, authenticated, service_role;
 grant select, insert, delete on public.billing_notices to service_role;

@@ -126,7 +126,7 @@ OPENAI_API_KEY=...
 ANTHROPIC_API_KEY=...
 ```
 
-Nothing else changes: the same checks stand before every call, whoever answers it.""",
+Nothing else changes: the same checks stand before every call, whichever model answers.""",
     """The catalogue of models is data with a price for each. A model without a known price is refused instead of being billed at some default. If one provider is down, another may step in before the first word, never after it.""",
 )
 

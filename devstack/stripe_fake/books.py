@@ -83,8 +83,8 @@ class Books:
             self.database.execute("rollback")
             raise
         self.database.execute("commit")
-        for told in self.after_commit:
-            told()
+        for notify in self.after_commit:
+            notify()
 
     # Objects
 

@@ -20,8 +20,8 @@ class PaymentsError(Exception):
         super().__init__(message)
         self.message = message
         self.status = int(status)
-        told = {"code": code, "message": message, "param": param, "type": kind, **more}
-        self.body = {"error": {name: value for name, value in told.items() if value is not None}}
+        details = {"code": code, "message": message, "param": param, "type": kind, **more}
+        self.body = {"error": {name: value for name, value in details.items() if value is not None}}
 
 
 class TriedError(PaymentsError):

@@ -13,23 +13,23 @@ SNAPSHOT, THIN = "event", "v2.core.event"
 
 
 def retrieve(call: Call) -> Object:
-    return _told(call.books, call.books.need(SNAPSHOT, call.path["id"]))
+    return _with_pending(call.books, call.books.need(SNAPSHOT, call.path["id"]))
 
 
 def list_all(call: Call) -> Object:
     only(call, *PAGING)
     answer = page(call, call.books.all(SNAPSHOT), "/v1/events")
-    return answer | {"data": [_told(call.books, event) for event in answer["data"]]}
+    return answer | {"data": [_with_pending(call.books, event) for event in answer["data"]]}
 
 
 def payload(books: Books, event: Object) -> str:
     """The delivered body: a snapshot in full, a thin event without its data."""
     if event["object"] == SNAPSHOT:
-        return json.dumps(shown(_told(books, event)), indent=2)
+        return json.dumps(shown(_with_pending(books, event)), indent=2)
     return json.dumps({name: value for name, value in event.items() if name != "data"})
 
 
-def _told(books: Books, event: Object) -> Object:
+def _with_pending(books: Books, event: Object) -> Object:
     (pending,) = books.database.execute(
         "select count(*) from deliveries where event = ? and not delivered", (event["id"],)
     ).fetchone()

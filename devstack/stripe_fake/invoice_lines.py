@@ -80,12 +80,12 @@ def lines(books: Books, invoice: Object) -> list[Object]:
             "period": {"start": part["start"], "end": part["end"]},
             "pretax_credit_amounts": [],
             "subscription": invoice["_subscription"],
-            "subtotal": told["amount"],
+            "subtotal": own_fields["amount"],
             "taxes": [],
-            **told,
+            **own_fields,
         }
         for part in invoice["_parts"]
-        for told in _told(books, invoice["customer"], part)
+        for own_fields in _charges(books, invoice["customer"], part)
     ]
 
 
@@ -116,7 +116,7 @@ def _by_tiers(price: Object, quantity: int) -> Iterator[Charge]:
             return
 
 
-def _told(books: Books, customer: str, part: Part) -> Iterator[Object]:
+def _charges(books: Books, customer: str, part: Part) -> Iterator[Object]:
     price = part["price"]
     name, each_period = name_of(books, price), _each_period(price)
     match part["kind"]:

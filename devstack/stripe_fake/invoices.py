@@ -227,8 +227,8 @@ def _paid(books: Books, invoice: Object, amount: int) -> None:
 
 def _work_out(books: Books, invoice: Object) -> Object:
     """Lines and sums as they are now. What the customer has to their credit is used up first."""
-    told = invoice_lines.lines(books, invoice)
-    subtotal = sum(line["amount"] for line in told)
+    listed_lines = invoice_lines.lines(books, invoice)
+    subtotal = sum(line["amount"] for line in listed_lines)
     off = discounts.amounts(books, invoice, subtotal)
     total = subtotal - sum(each["amount"] for each in off)
     balance: int = books.need("customer", invoice["customer"])["balance"]
@@ -237,7 +237,7 @@ def _work_out(books: Books, invoice: Object) -> Object:
         "amount_due": due,
         "amount_remaining": due,
         "ending_balance": None,
-        "lines": listed(told, f"/v1/invoices/{invoice['id']}/lines"),
+        "lines": listed(listed_lines, f"/v1/invoices/{invoice['id']}/lines"),
         "starting_balance": balance,
         "subtotal": subtotal,
         "subtotal_excluding_tax": subtotal,

@@ -73,12 +73,12 @@ class Page(HTMLParser):
 
 
 def typed(number: str = "4242 4242 4242 4242", **other: str) -> dict[str, str]:
-    """A card as somebody types it."""
+    """A card as someone types it."""
     return {"number": number, "expires": "12/40", "cvc": "123", "name": "Ada L."} | other
 
 
 class Visitor:
-    """Somebody with a browser. Redirects are left to whoever asks."""
+    """A person with a browser. The caller follows redirects."""
 
     def __init__(self, http: httpx.AsyncClient, base: str) -> None:
         self.http, self.base = http, base

@@ -140,7 +140,7 @@ def amounts(invoice: Any) -> list[int]:
     return [line.amount for line in invoice.lines.data]
 
 
-def in_order(wanted: Sequence[str], told: Sequence[str]) -> bool:
-    """Whether all that is wanted was told in this order, whatever else was told in between."""
-    rest = iter(told)
+def in_order(wanted: Sequence[str], seen: Sequence[str]) -> bool:
+    """Whether the wanted events came in this order, whatever came in between."""
+    rest = iter(seen)
     return all(kind in rest for kind in wanted)

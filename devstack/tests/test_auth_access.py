@@ -174,7 +174,7 @@ async def test_unknown_addresses_and_grants_are_refused_in_shape(http: httpx.Asy
     assert (await http.get("/settings")).json()["mailer_autoconfirm"] is True
 
 
-# What is kept, and what is told
+# What is stored, and what is returned
 
 
 async def test_nothing_secret_is_stored_or_logged(

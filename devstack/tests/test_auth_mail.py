@@ -166,7 +166,7 @@ async def test_mail_older_than_an_hour_is_worthless(
 
 
 async def changing(url: str, connect: Connect) -> tuple[AsyncClient, str, str]:
-    """Somebody signed in who asked for another address; the old one, and the new one."""
+    """Someone signed in who asked for another address; the old one, and the new one."""
     client, old, new = connect(url), new_email(), new_email()
     await connect(url, SECRET).auth.admin.create_user(
         {"email": old, "password": PASSWORD, "email_confirm": True}
@@ -309,7 +309,7 @@ async def test_link_leads_only_to_the_own_site(
     mail = await last_mail(careful, email)
     async with httpx.AsyncClient() as browser:
         followed = await browser.get(mail["link"])
-        # Whoever edits the link gets no further.
+        # An edited link leads nowhere.
         edited = await browser.get(f"{careful}/auth/v1/verify", params={"redirect_to": wanted})
     assert followed.headers["location"].startswith(lands + "#access_token=")
     assert edited.headers["location"].startswith(lands)
@@ -438,7 +438,7 @@ async def test_banned_person_gets_nowhere_by_mail(careful: str, connect: Connect
     assert "error_code=user_banned" in followed.headers["location"]
 
 
-async def test_recovery_takes_as_long_for_nobody_as_for_somebody(
+async def test_recovery_takes_as_long_for_nobody_as_for_someone(
     careful: str, connect: Connect
 ) -> None:
     known = new_email()
@@ -452,9 +452,9 @@ async def test_recovery_takes_as_long_for_nobody_as_for_somebody(
             times.append(time.perf_counter() - started)
         return min(times)
 
-    somebody = await quickest(*[known] * 7)
+    someone = await quickest(*[known] * 7)
     unknown = [new_email() for _ in range(7)]
-    assert await quickest(*unknown) > somebody * 0.5
+    assert await quickest(*unknown) > someone * 0.5
     for address in unknown:
         with pytest.raises(AssertionError, match="no mail"):
             await last_mail(careful, address)

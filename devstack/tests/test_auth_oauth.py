@@ -1,4 +1,4 @@
-"""Signing in with a third party: from the site to the provider's stand-in and back, with PKCE."""
+"""Signing in with a third party: from the site to the fake provider and back, with PKCE."""
 
 import asyncio
 import re
@@ -111,7 +111,7 @@ async def consented(
     to: str = CALLBACK,
     **more: str | None,
 ) -> dict[str, str]:
-    """What the site is told in the query once somebody consented, or whatever `more` says."""
+    """The query that the site receives after consent, or after what `more` says."""
     filled: dict[str, str | None] = {
         "email": email,
         "full_name": "Ada",
@@ -136,9 +136,9 @@ async def signed_in_with(client: AsyncClient, email: str, provider: Any = "googl
 
 async def test_consent_makes_an_account_of_that_provider(social: str, connect: Connect) -> None:
     client, email = connect(social), new_email()
-    told = await consented(client, email.upper(), to=f"{CALLBACK}?redirectTo=/chat")
-    assert set(told) == {"redirectTo", "code"}
-    code = {"auth_code": told["code"]}
+    answered = await consented(client, email.upper(), to=f"{CALLBACK}?redirectTo=/chat")
+    assert set(answered) == {"redirectTo", "code"}
+    code = {"auth_code": answered["code"]}
     session = session_of(await client.auth.exchange_code_for_session(code))  # type: ignore[arg-type]
     user = session.user
     assert user.email == email
@@ -196,8 +196,8 @@ async def test_implicit_flow_brings_the_session_in_the_fragment(
 
 
 async def test_cancelling_leads_back_with_the_refusal(social: str, connect: Connect) -> None:
-    told = await consented(connect(social), "", decision="deny", email_verified=None)
-    assert told == {
+    answered = await consented(connect(social), "", decision="deny", email_verified=None)
+    assert answered == {
         "error": "access_denied",
         "error_description": "The user denied the request",
     }
@@ -256,18 +256,18 @@ async def test_address_the_provider_has_not_verified_links_to_nothing(
     await connect(social, SECRET).auth.admin.create_user(
         {"email": email, "password": PASSWORD, "email_confirm": True}
     )
-    told = await consented(connect(social), email, email_verified=None)
-    assert told["error"] == "access_denied"
-    assert told["error_code"] == "provider_email_needs_verification"
+    answered = await consented(connect(social), email, email_verified=None)
+    assert answered["error"] == "access_denied"
+    assert answered["error_code"] == "provider_email_needs_verification"
     user = session_of(await sign_in(connect(social), email)).user
     assert user.app_metadata["providers"] == ["email"]
 
 
 async def test_unverified_newcomer_confirms_by_mail_first(social: str, connect: Connect) -> None:
     client, email = connect(social), new_email()
-    told = await consented(client, email, email_verified=None)
-    assert told["error_code"] == "provider_email_needs_verification"
-    assert "confirmation email has been sent" in told["error_description"]
+    answered = await consented(client, email, email_verified=None)
+    assert answered["error_code"] == "provider_email_needs_verification"
+    assert "confirmation email has been sent" in answered["error_description"]
     mail = await last_mail(social, email)
     confirmed = await client.auth.verify_otp({"token_hash": mail["token_hash"], "type": "signup"})
     assert session_of(confirmed).user.app_metadata["provider"] == "google"
@@ -292,15 +292,15 @@ async def test_banned_person_is_led_back_without_a_code(social: str, connect: Co
     pending = (await consented(client, email))["code"]
     admin = connect(social, SECRET).auth.admin
     await admin.update_user_by_id(session.user.id, {"ban_duration": "1h"})
-    told = await consented(connect(social), email)
-    assert (told["error"], told["error_code"]) == ("access_denied", "user_banned")
+    answered = await consented(connect(social), email)
+    assert (answered["error"], answered["error_code"]) == ("access_denied", "user_banned")
     late = client.auth.exchange_code_for_session({"auth_code": pending})  # type: ignore[typeddict-item]
     assert await refusal(late) == (403, "user_banned")
 
 
 async def test_closed_sign_up_lets_only_known_people_in(closed: str, connect: Connect) -> None:
-    told = await consented(connect(closed), new_email())
-    assert told == {
+    answered = await consented(connect(closed), new_email())
+    assert answered == {
         "error": "access_denied",
         "error_code": "signup_disabled",
         "error_description": "Signups not allowed for this instance",
@@ -395,7 +395,7 @@ async def test_malformed_address_is_asked_for_again_and_shown_as_text(
     assert f"form-action 'self' {SITE};" in f"{policy};"
 
 
-async def test_browser_without_script_signs_in_at_the_stand_in(
+async def test_browser_without_script_signs_in_at_the_fake_provider(
     social: str, site: str, connect: Connect
 ) -> None:
     client, email = connect(social), new_email()

@@ -20,7 +20,7 @@ PARTS = ("postgres", "auth")
 SITE = "http://127.0.0.1:3999"
 
 
-async def told(stack: Stack) -> dict[str, Any]:
+async def auth_settings(stack: Stack) -> dict[str, Any]:
     headers = {"apikey": stack.env["SUPABASE_PUBLISHABLE_KEY"]}
     async with httpx.AsyncClient(headers=headers) as http:
         return (await http.get(f"{stack.env['SUPABASE_URL']}/auth/v1/settings")).json()
@@ -61,7 +61,7 @@ async def test_mails_of_a_stack_lead_to_the_products_own_page(
 async def test_what_is_set_about_accounts_holds_in_the_server(
     tmp_path: Path, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What somebody's shell happens to have set decides nothing.
+    # What someone's shell happens to have set decides nothing.
     monkeypatch.setenv("AUTH_PROVIDERS", "github")
     monkeypatch.setenv("AUTH_MAIL_LINK", "http://127.0.0.1/elsewhere")
     nowhere = f"http://127.0.0.1:{free_port()}/siteverify"
@@ -72,7 +72,7 @@ async def test_what_is_set_about_accounts_holds_in_the_server(
         oauth_providers=["google", "apple"],
         captcha=Captcha(provider="hcaptcha", secret="s", verify_url=nowhere),
     ) as stack:
-        settings = await told(stack)
+        settings = await auth_settings(stack)
         enabled = {name for name, there in settings["external"].items() if there}
         assert enabled == {"email", "google", "apple"}
         assert settings["disable_signup"] is True

@@ -132,6 +132,6 @@ async def test_open_invoice_can_be_voided_and_not_paid_then(shop: Shop) -> None:
     await refused(stripe.InvalidRequestError, invoices.pay_async(made.latest_invoice))
 
 
-async def test_rejected_usage_is_told_of_when_a_test_says_so(shop: Shop) -> None:
+async def test_rejected_usage_is_reported_when_a_test_says_so(shop: Shop) -> None:
     wanted = {"event_name": shop.event_name, "identifiers": ["a", "b"]}
     assert (await shop.control.post("/meter-errors", json=wanted)).json() == {"events": 1}

@@ -50,8 +50,8 @@ def coupon(books: Books, name: str, **more: object) -> dict[str, object]:
 
 
 def test_what_raises_leaves_nothing_behind(books: Books, tmp_path: Path) -> None:
-    told: list[str] = []
-    books.after_commit.append(lambda: told.append("committed"))
+    committed: list[str] = []
+    books.after_commit.append(lambda: committed.append("committed"))
     with books.transaction():
         books.add(thing(books, "kept", size=1))
 
@@ -64,7 +64,7 @@ def test_what_raises_leaves_nothing_behind(books: Books, tmp_path: Path) -> None
 
     with pytest.raises(PaymentsError):
         fail_in_the_middle()
-    assert told == ["committed"]
+    assert committed == ["committed"]
     again = Books(tmp_path / "books.sqlite")
     for each in (books, again):
         assert [found["id"] for found in each.all("thing")] == ["kept"]
@@ -105,9 +105,9 @@ def test_answer_that_stripe_would_not_give_is_a_bug(
     with pytest.raises(WrongAnswerError) as in_list:
         check(listed, strict=True)
     assert wrong.replace("coupon.", "list.data.0.", 1) in str(in_list.value).split("; ")
-    with pytest.raises(WrongAnswerError) as told, books.transaction():
+    with pytest.raises(WrongAnswerError) as raised, books.transaction():
         books.emit("coupon.created", bad)
-    assert wrong.replace("coupon.", "event.data.object.", 1) in str(told.value).split("; ")
+    assert wrong.replace("coupon.", "event.data.object.", 1) in str(raised.value).split("; ")
     assert books.all("event") == []
     check(bad, strict=False)
 

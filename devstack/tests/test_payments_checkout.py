@@ -74,7 +74,7 @@ async def test_completed_session_begins_a_subscription_that_is_paid(shop: Shop) 
     assert (subscription.status, subscription.metadata.to_dict()) == ("active", {"user_id": "u1"})
     (invoice,) = await shop.invoices(customer)
     assert (done.invoice, invoice.status, amounts(invoice)) == (invoice.id, "paid", [2000])
-    told = await shop.events(customer)
+    seen = await shop.events(customer)
     assert in_order(
         [
             "payment_method.attached",
@@ -87,9 +87,9 @@ async def test_completed_session_begins_a_subscription_that_is_paid(shop: Shop) 
             "invoice.payment_succeeded",
             "customer.subscription.updated",
         ],
-        told,
+        seen,
     )
-    assert told[-1] == "checkout.session.completed"
+    assert seen[-1] == "checkout.session.completed"
     # The card is the customer's from now on.
     found: Any = await shop.client.v1.customers.retrieve_async(
         customer, {"expand": ["invoice_settings.default_payment_method"]}

@@ -191,7 +191,7 @@ async def test_an_unconfirmed_payment_can_be_tried_with_another_card(
     assert len(active) == 1
 
 
-async def test_a_promotion_code_is_taken_told_and_taken_back(
+async def test_a_promotion_code_is_taken_shown_and_taken_back(
     client: StripeClient, plan: Plan, visitor: Visitor
 ) -> None:
     coupon = await client.v1.coupons.create_async({"percent_off": 25, "duration": "once"})

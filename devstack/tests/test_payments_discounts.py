@@ -62,8 +62,8 @@ async def test_a_coupon_for_once_is_used_up_by_what_is_paid_first(shop: Shop) ->
     await shop.advance_to(period(made)[1], and_then=HOUR + 60)
     renewed = [(await shop.invoices(each))[0] for each in (once, ever)]
     assert [each.amount_paid for each in renewed] == [3000, 2500]
-    told = await shop.events(once)
-    assert told.count("customer.discount.created") == told.count("customer.discount.deleted") == 1
+    seen = await shop.events(once)
+    assert seen.count("customer.discount.created") == seen.count("customer.discount.deleted") == 1
 
 
 async def test_a_trial_does_not_use_up_a_coupon(shop: Shop) -> None:

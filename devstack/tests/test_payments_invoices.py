@@ -204,7 +204,7 @@ async def test_open_invoice_is_paid_by_hand_with_another_card(shop: Shop) -> Non
     assert invoice.invoice_pdf == f"{invoice.hosted_invoice_url}/print"
     error = await refused(stripe.CardError, shop.client.v1.invoices.pay_async(invoice.id))
     assert error.code == "card_declined"
-    # The refusal told of a charge that was tried: it stays on the books.
+    # The refused charge was attempted: it stays in the records.
     tried = await shop.client.v1.invoices.retrieve_async(invoice.id)
     assert (tried.status, tried.attempt_count) == ("open", 2)
     await shop.client.v1.invoices.pay_async(invoice.id, {"payment_method": "pm_card_visa"})
@@ -228,7 +228,7 @@ async def test_card_that_asks_for_its_owner_leaves_the_invoice_open(shop: Shop) 
     assert (await shop.invoices(customer))[0].status == "void"
 
 
-async def test_refund_and_dispute_are_told_of(shop: Shop) -> None:
+async def test_refund_and_dispute_are_reported(shop: Shop) -> None:
     customer = await shop.customer()
     await shop.subscribe(customer)
     (charge,) = (await shop.client.v1.charges.list_async({"customer": customer})).data

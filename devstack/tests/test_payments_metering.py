@@ -209,7 +209,7 @@ async def test_cancelled_usage_no_longer_counts(metered: Metered) -> None:
     await refused(stripe.InvalidRequestError, adjustments.create_async(cancel))
 
 
-async def test_usage_of_nobody_is_taken_and_told_of_later(
+async def test_usage_of_nobody_is_taken_and_reported_later(
     metered: Metered, thin: Receiver, client: StripeClient
 ) -> None:
     gone = await client.v1.customers.create_async()
@@ -219,10 +219,10 @@ async def test_usage_of_nobody_is_taken_and_told_of_later(
     accepted = await metered.use(7, payload=payload, identifier=identifier)
     assert accepted.identifier == identifier
 
-    def told() -> list[dict[str, Any]]:
+    def deliveries() -> list[dict[str, Any]]:
         return [e for e in thin.received if e["related_object"]["id"] == metered.meter]
 
-    (event,) = await until(told)
+    (event,) = await until(deliveries)
     assert event["type"] == "v1.billing.meter.error_report_triggered"
     assert "data" not in event
     notification: Any = client.parse_event_notification_without_verification(json.dumps(event))

@@ -44,7 +44,7 @@ def payments(tmp_path: Path) -> Iterator[Counterpart]:
 
 @pytest.fixture
 def addresses(payments: Counterpart, product: str) -> tuple[str, str]:
-    """Of a Checkout session with a trial, and of somebody's portal."""
+    """Of a Checkout session with a trial, and of someone's portal."""
     # Before a browser is there: while one is, its loop runs.
     return asyncio.run(_prepare(payments.url, product))
 
@@ -63,7 +63,7 @@ def page() -> Iterator[Page]:
     refused: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
-        # An answer that says what was wrong with a form is told of here too.
+        # An answer that names a form's errors is reported here too.
         if message.type == "error" and "422" not in message.text:
             refused.append(message.text)
 

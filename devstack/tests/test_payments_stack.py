@@ -11,9 +11,9 @@ async def test_a_stacks_payments_last_and_tell_the_product(tmp_path: Path) -> No
     with receiving() as product:
         site = product.url.removesuffix("/hook")
         with Stack(tmp_path, (PAYMENTS,), site_url=site) as stack:
-            told = dict(stack.env)
-            product.secret = told["STRIPE_WEBHOOK_SECRET"]
-            async with sdk(told["STRIPE_API_BASE"], told["STRIPE_SECRET_KEY"]) as client:
+            variables = dict(stack.env)
+            product.secret = variables["STRIPE_WEBHOOK_SECRET"]
+            async with sdk(variables["STRIPE_API_BASE"], variables["STRIPE_SECRET_KEY"]) as client:
                 made = await client.v1.customers.create_async({"name": "Ada"})
                 await until(lambda: product.types() == ["customer.created"])
                 assert product.paths == [WEBHOOK]
@@ -21,7 +21,7 @@ async def test_a_stacks_payments_last_and_tell_the_product(tmp_path: Path) -> No
                 stack.start(PAYMENTS)
                 assert (await client.v1.customers.retrieve_async(made.id)).name == "Ada"
 
-                product.secret = told["STRIPE_METER_WEBHOOK_SECRET"]
+                product.secret = variables["STRIPE_METER_WEBHOOK_SECRET"]
                 product.paths.clear()
                 meter = await client.v1.billing.meters.create_async(
                     {
@@ -36,6 +36,6 @@ async def test_a_stacks_payments_last_and_tell_the_product(tmp_path: Path) -> No
                 )
                 await until(lambda: METER_WEBHOOK in product.paths)
     with Stack(tmp_path, (PAYMENTS,), site_url=site) as again:
-        assert again.env == told
-        async with sdk(told["STRIPE_API_BASE"], told["STRIPE_SECRET_KEY"]) as client:
+        assert again.env == variables
+        async with sdk(variables["STRIPE_API_BASE"], variables["STRIPE_SECRET_KEY"]) as client:
             assert (await client.v1.customers.retrieve_async(made.id)).name == "Ada"

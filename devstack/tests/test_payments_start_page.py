@@ -96,7 +96,7 @@ async def test_what_goes_wrong_does_so_until_it_is_turned_off(
     await client.v1.customers.list_async()
 
 
-async def test_what_a_program_made_go_wrong_is_told_and_can_be_ended(
+async def test_what_a_program_made_go_wrong_is_reported_and_can_be_ended(
     payments: Counterpart, client: StripeClient, visitor: Visitor
 ) -> None:
     async with control(payments.url) as steer:

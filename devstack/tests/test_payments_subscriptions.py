@@ -50,8 +50,8 @@ async def test_whole_life_is_billed_to_the_cent(shop: Shop) -> None:
     await shop.use(customer, 5_000_000)
 
     await shop.advance_to(trial_end, and_then=-2 * DAY)
-    told = await shop.events(customer)
-    assert {"invoice.upcoming", "customer.subscription.trial_will_end"} <= set(told)
+    seen = await shop.events(customer)
+    assert {"invoice.upcoming", "customer.subscription.trial_will_end"} <= set(seen)
 
     await shop.advance_to(trial_end, and_then=60)
     active = await shop.subscription(made.id)
@@ -95,7 +95,7 @@ async def test_failed_payment_is_tried_again_until_it_succeeds(shop: Shop) -> No
     await shop.advance_to(tried, and_then=60)
     well = await shop.subscription(made.id)
     assert (well.status, well.latest_invoice.status) == ("active", "paid")
-    told = await shop.events(customer)
+    seen = await shop.events(customer)
     assert in_order(
         [
             "payment_method.attached",
@@ -117,7 +117,7 @@ async def test_failed_payment_is_tried_again_until_it_succeeds(shop: Shop) -> No
             "invoice.paid",
             "customer.subscription.updated",
         ],
-        told,
+        seen,
     )
 
 
@@ -206,10 +206,10 @@ async def test_deleted_customer_takes_their_subscriptions_along(shop: Shop) -> N
     await shop.use(customer, 9_000_000)
     await shop.client.v1.customers.delete_async(customer)
     assert (await shop.subscription(made.id)).status == "canceled"
-    told = await shop.events(customer)
-    assert told[-2:] == ["customer.subscription.deleted", "customer.deleted"]
+    seen = await shop.events(customer)
+    assert seen[-2:] == ["customer.subscription.deleted", "customer.deleted"]
     await shop.advance(60 * DAY)
-    assert await shop.events(customer) == told
+    assert await shop.events(customer) == seen
 
 
 async def test_list_leaves_out_what_has_ended_unless_it_is_asked_for(shop: Shop) -> None:

@@ -119,21 +119,21 @@ async def test_an_endpoint_that_is_away_does_not_hold_up_the_other(
             await until(lambda count=count: len(receiver.received) == count)
 
 
-async def test_delivery_misbehaves_as_told(
+async def test_delivery_misbehaves_as_configured(
     client: StripeClient, receiver: Receiver, steer: httpx.AsyncClient
 ) -> None:
     await steer.post("/webhooks", json={"paused": True, "duplicate": 1.0})
     for _ in range(3):
         await client.v1.customers.create_async()
     assert receiver.received == []
-    told = (await steer.post("/webhooks/deliver")).json()
-    assert told == {"delivered": 3, "failed": 0}
+    delivery = (await steer.post("/webhooks/deliver")).json()
+    assert delivery == {"delivered": 3, "failed": 0}
     assert len(receiver.received) == 6
     assert len({event["id"] for event in receiver.received}) == 3
     await steer.post("/webhooks", json={"duplicate": 0.0, "drop_answers": 1.0})
     await client.v1.customers.create_async()
-    told = (await steer.post("/webhooks/deliver")).json()
-    assert told == {"delivered": 0, "failed": 1}
+    delivery = (await steer.post("/webhooks/deliver")).json()
+    assert delivery == {"delivered": 0, "failed": 1}
     await steer.post("/webhooks", json={"drop_answers": 0.0, "shuffle": True, "paused": False})
     await until(lambda: len(receiver.received) == 8)
 
@@ -177,7 +177,7 @@ async def test_a_lost_answer_leaves_the_deed_done(
     await until(lambda: receiver.types() == ["customer.created"])
 
 
-async def test_calls_fail_as_told(
+async def test_calls_fail_as_configured(
     client: StripeClient, steer: httpx.AsyncClient, payments: Counterpart
 ) -> None:
     create = client.v1.customers.create_async

@@ -258,24 +258,24 @@ def test_paused_part_is_silent_until_it_is_resumed(parts: Stack) -> None:
 
 
 def test_killed_holder_leaves_no_process_and_loses_nothing(tmp_path: Path) -> None:
-    holder, told = hold(tmp_path)
-    with psycopg.connect(told["env"]["MIGRATION_DATABASE_URL"]) as connection:
+    holder, described = hold(tmp_path)
+    with psycopg.connect(described["env"]["MIGRATION_DATABASE_URL"]) as connection:
         connection.execute("create table public.kept as select 42 as n")
-    backends = _family(told["pids"]["postgres"])
+    backends = _family(described["pids"]["postgres"])
     kill(holder)
-    wait_until(lambda: all(is_gone(pid) for pid in [*told["pids"].values(), *backends]))
+    wait_until(lambda: all(is_gone(pid) for pid in [*described["pids"].values(), *backends]))
     with Stack(tmp_path, DATA_PARTS) as again:
-        assert again.env == told["env"]
+        assert again.env == described["env"]
         with as_role(again, "MIGRATION_DATABASE_URL") as connection:
             assert connection.execute("select n from public.kept").fetchone() == (42,)
 
 
 def test_holder_and_postmaster_killed_together_still_start_again(tmp_path: Path) -> None:
-    holder, told = hold(tmp_path)
-    os.kill(told["pids"]["postgres"], signal.SIGKILL)
+    holder, described = hold(tmp_path)
+    os.kill(described["pids"]["postgres"], signal.SIGKILL)
     kill(holder)
     with Stack(tmp_path, DATA_PARTS) as again:
-        assert again.pids.keys() == told["pids"].keys()
+        assert again.pids.keys() == described["pids"].keys()
 
 
 def test_pid_file_that_names_a_stranger_does_not_prevent_a_start(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def _family(pid: int) -> list[int]:
 # One at a time
 
 
-def test_second_holder_is_told_who_the_first_is(parts: Stack) -> None:
+def test_second_holder_learns_who_the_first_is(parts: Stack) -> None:
     second = Stack(parts.folder.path, DATA_PARTS)
     with pytest.raises(StartError, match=rf"already running, pid {os.getpid()}, with the data in"):
         second.start()

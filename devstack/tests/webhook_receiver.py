@@ -1,4 +1,4 @@
-"""A receiver of webhooks for tests: verifies with the SDK, answers as told, remembers."""
+"""A receiver of webhooks for tests: verifies with the SDK, answers as configured, records deliveries."""
 
 import json
 import threading

@@ -30,7 +30,7 @@ Sql = Callable[..., list[tuple[object, ...]]]
 
 @dataclass(frozen=True)
 class Member:
-    """Somebody who signed up, and what their browser holds."""
+    """Someone who signed up, and what their browser holds."""
 
     user_id: UUID
     email: str

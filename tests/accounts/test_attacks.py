@@ -1,4 +1,4 @@
-"""What somebody with bad intentions would try with sessions."""
+"""What someone with bad intentions would try with sessions."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ async def test_forged_access_token_in_our_store_ends_the_session(
     await _is_out(services, ada.cookie)
 
 
-async def test_somebody_elses_token_in_our_store_ends_the_session(
+async def test_someone_elses_token_in_our_store_ends_the_session(
     services: Services, ada: Member, sql: Sql, age: Age, spare_stack: Stack
 ) -> None:
     eve = await sign_up(services)
@@ -258,7 +258,7 @@ async def test_no_form_of_another_site_is_taken(browser: httpx.AsyncClient, path
 
 
 @pytest.mark.parametrize("path", EVERY_FORM)
-async def test_no_form_of_untold_size_is_read(browser: httpx.AsyncClient, path: str) -> None:
+async def test_no_form_of_unknown_size_is_read(browser: httpx.AsyncClient, path: str) -> None:
     await signed_up(browser)
     request = browser.build_request("POST", f"/api/{path}", headers=JSON)
     del request.headers["content-length"]
@@ -297,7 +297,7 @@ async def test_who_is_out_is_refused_everywhere_within_a_minute(
         "session": "00000000-0000-0000-0000-000000000000",
         "current_password": PASSWORD,
         "new_password": "quite another password",
-        "email": "somebody@example.com",
+        "email": "someone@example.com",
     }
     for method, path in ROUTES:
         # Each route is the first to be asked after that time.

@@ -32,13 +32,15 @@ def _invite(
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_invitation_is_sent_and_told(spare_stack: Stack, mailbox: Mailbox, tmp_path: Path) -> None:
+def test_invitation_is_sent_and_reported(
+    spare_stack: Stack, mailbox: Mailbox, tmp_path: Path
+) -> None:
     email = new_email()
     done = _invite(spare_stack, tmp_path, email, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["invited"] == email
     assert [mail["type"] for mail in mailbox.to(email)] == ["invite"]
-    # Whoever hasn't come yet gets another link.
+    # A person who hasn't accepted yet gets another link.
     again = _invite(spare_stack, tmp_path, email)
     assert (again.returncode, again.stdout) == (0, f"Invited {email}.\n")
 

@@ -298,7 +298,7 @@ async def test_mail_that_takes_long_is_answered_at_its_time_and_its_failure_logg
 
 
 @pytest.mark.parametrize("path", MAILS)
-async def test_auth_server_that_is_away_is_told(
+async def test_auth_server_that_is_away_is_reported(
     browser: httpx.AsyncClient, spare_stack: Stack, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setattr(identity, "FLOOR_SECONDS", 2.0)

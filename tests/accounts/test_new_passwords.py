@@ -136,7 +136,7 @@ def test_an_address_that_cannot_be_stored_is_explained(typed: str, sentence: str
         ascii_address(typed)
 
 
-async def test_somebody_with_an_international_domain_signs_up_and_in(
+async def test_someone_with_an_international_domain_signs_up_and_in(
     browser: httpx.AsyncClient,
 ) -> None:
     local = new_email().partition("@")[0]

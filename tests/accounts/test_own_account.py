@@ -66,7 +66,7 @@ async def test_password_is_not_changed_without_the_current_one(
         assert not await signed_in(elsewhere, email, NEW_PASSWORD)
 
 
-async def test_every_wrong_field_is_told(browser: httpx.AsyncClient) -> None:
+async def test_every_wrong_field_is_reported(browser: httpx.AsyncClient) -> None:
     await signed_up(browser)
     answer = await send(browser, "account/address", email="ada", current_password="")
     assert answer.status_code == 422
@@ -104,7 +104,7 @@ async def test_forms_work_without_scripts(browser: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["password", "address", "picture", "picture/remove"])
-async def test_nothing_changes_for_somebody_who_is_not_signed_in(
+async def test_nothing_changes_for_someone_who_is_not_signed_in(
     browser: httpx.AsyncClient, path: str
 ) -> None:
     form = {
@@ -196,7 +196,7 @@ async def test_one_session_is_ended_here_and_at_the_auth_server(
         await services.accounts.end_session(ada.cookie, ended)
 
 
-async def test_nobody_ends_the_session_of_somebody_else(services: Services, ada: Member) -> None:
+async def test_nobody_ends_the_session_of_someone_else(services: Services, ada: Member) -> None:
     eve = await sign_up(services)
     theirs = (await ask(services, ada)).session_id
     for session_id in (theirs, uuid4()):
@@ -464,7 +464,7 @@ async def test_picture_is_shown_to_nobody_else_but_an_admin(
     assert (await browser.get(f"/api/account/picture/{UUID(int=0)}")).status_code == 404
 
 
-async def test_picture_of_a_foreign_form_or_of_untold_size_is_not_taken(
+async def test_picture_of_a_foreign_form_or_of_unknown_size_is_not_taken(
     browser: httpx.AsyncClient,
 ) -> None:
     await signed_up(browser)

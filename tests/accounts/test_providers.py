@@ -125,7 +125,7 @@ async def test_code_works_once(visitor: httpx.AsyncClient, back: Back) -> None:
         assert services().cookie not in thief.cookies
 
 
-async def test_nobody_is_signed_in_by_a_link_with_somebody_elses_code(
+async def test_nobody_is_signed_in_by_a_link_with_someone_elses_code(
     visitor: httpx.AsyncClient, back: Back
 ) -> None:
     await visitor.get(VISIT)

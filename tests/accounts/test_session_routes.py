@@ -144,7 +144,7 @@ async def test_empty_form_is_refused(browser: httpx.AsyncClient, path: str) -> N
     assert (response.status_code, response.json()["code"]) == (422, "validation_failed")
 
 
-async def test_wrong_password_taken_address_and_weak_password_are_told(
+async def test_wrong_password_taken_address_and_weak_password_are_reported(
     browser: httpx.AsyncClient,
 ) -> None:
     email = new_email()
@@ -200,7 +200,7 @@ async def test_form_of_our_own_is_taken(browser: httpx.AsyncClient, origin: str)
 
 
 @pytest.mark.parametrize("length", [None, "", "-1", "1e3", "²", "99999999999999999999"])
-async def test_form_of_untold_or_too_large_size_is_not_read(
+async def test_form_of_unknown_or_too_large_size_is_not_read(
     browser: httpx.AsyncClient, length: str | None
 ) -> None:
     async def endless() -> AsyncGenerator[bytes]:
@@ -262,7 +262,7 @@ async def test_pages_can_not_be_fetched_where_forms_are_sent(
     assert (await browser.get(f"/api/session/{path}")).status_code == 405
 
 
-async def test_auth_server_that_is_away_is_told_as_unavailable(
+async def test_auth_server_that_is_away_is_reported_as_unavailable(
     browser: httpx.AsyncClient, spare_stack: Stack
 ) -> None:
     with outage(spare_stack, "auth", "stopped"):

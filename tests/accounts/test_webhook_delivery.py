@@ -1,4 +1,4 @@
-"""The payment provider's stand-in delivers to our routes, over HTTP, until it is believed."""
+"""The Stripe fake delivers to our routes over HTTP and retries until a delivery is accepted."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def payments(tmp_path_factory: pytest.TempPathFactory, door: Door) -> Generator[
 async def stripe(
     install: Install, payments: Counterpart, door: Door
 ) -> AsyncGenerator[StripeClient]:
-    """Stripe's SDK at the stand-in, whose events come to our routes."""
+    """Stripe's SDK connected to the Stripe fake, which sends its events to our routes."""
     variables = {
         "STRIPE_SECRET_KEY": KEY,
         "STRIPE_API_BASE": payments.url,
@@ -152,7 +152,7 @@ async def eventually(holds: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def customer_of(sql: Sql, stripe: StripeClient) -> tuple[UUID, str]:
-    """Somebody with an account here and a customer there."""
+    """Someone with an account here and a customer there."""
     user_id = uuid4()
     email = f"{user_id}@example.com"
     sql("insert into auth.users (id, email) values (%s, %s)", user_id, email)

@@ -384,7 +384,7 @@ async def test_event_that_failed_for_want_of_the_provider_is_noted_without_what_
         "object": "subscription",
         "id": f"sub_{uuid4().hex}",
         "customer": "cus_1",
-        "description": "what somebody wrote",
+        "description": "what someone wrote",
     }
     body = body_of("customer.subscription.updated", about=about)
     answer = await deliver(stripe, body)
@@ -395,7 +395,7 @@ async def test_event_that_failed_for_want_of_the_provider_is_noted_without_what_
         ("customer.subscription.updated", 1, "payments:unreachable", None)
     ]
     assert id_of(body) in caplog.text
-    for private in ("what somebody wrote", SECRET, "sk_test_of_the_tests"):
+    for private in ("what someone wrote", SECRET, "sk_test_of_the_tests"):
         assert private not in caplog.text + answer.text
 
 

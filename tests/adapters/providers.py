@@ -1,4 +1,4 @@
-"""Servers that speak the providers' streaming protocols, over real sockets, as told by a test.
+"""Servers that speak the providers' streaming protocols, over real sockets, as a test defines.
 
 The bodies follow the public API references of OpenAI (chat completions), Anthropic (messages), Ollama
 (chat) and Amazon Bedrock (ConverseStream, in AWS's binary event stream); `cut_after` closes the

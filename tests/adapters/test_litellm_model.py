@@ -153,7 +153,7 @@ async def test_prompt_count_is_known_before_an_anthropic_stream_ends(protocol: s
 
 
 @pytest.mark.parametrize("protocol", ["openai", "anthropic"])
-async def test_cached_prompt_tokens_are_told_apart(protocol: str) -> None:
+async def test_cached_prompt_tokens_are_distinguished(protocol: str) -> None:
     async with provider(protocol, cached=30) as server:
         chunks = await collect(server)
     usage = [chunk for chunk in chunks if isinstance(chunk, Usage)][-1]
@@ -162,7 +162,7 @@ async def test_cached_prompt_tokens_are_told_apart(protocol: str) -> None:
     assert usage.prompt_tokens == (70 if protocol == "anthropic" else 40)
 
 
-async def test_cache_writes_and_the_region_are_told_apart() -> None:
+async def test_cache_writes_and_the_region_are_distinguished() -> None:
     async with provider(
         "anthropic", cached=30, cache_write=20, cache_write_1h=8, region="us"
     ) as server:
@@ -178,7 +178,7 @@ async def test_cache_writes_and_the_region_are_told_apart() -> None:
     )
 
 
-async def test_automatic_cache_writes_of_openai_are_told_apart() -> None:
+async def test_automatic_cache_writes_of_openai_are_distinguished() -> None:
     async with provider("openai", cached=10, cache_write=25) as server:
         chunks = await collect(server)
     usage = [chunk for chunk in chunks if isinstance(chunk, Usage)][-1]

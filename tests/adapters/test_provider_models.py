@@ -134,7 +134,7 @@ async def test_each_provider_is_asked_in_its_own_way(
         assert names(await found_at(of(server, prefix))) == upstreams
         assert server.requests[0].startswith(asked)
         assert key in server.requests[0]
-        # The key is in a header, never in an address that somebody may log.
+        # The key is in a header, never in an address that someone may log.
         assert KEY not in server.requests[0].split("\r\n")[0]
 
 
@@ -280,14 +280,14 @@ async def test_the_command_needs_nothing_but_keys(
         monkeypatch.setenv("ANTHROPIC_API_BASE", refusing.url)
         environment.configured.cache_clear()
         assert await asyncio.to_thread(main, ["models", "discover", "--json"]) == 1
-        told = {each["provider"]: each for each in json.loads(capsys.readouterr().out)}
+        listed = {each["provider"]: each for each in json.loads(capsys.readouterr().out)}
         assert await asyncio.to_thread(main, ["models", "discover", "--provider", "openai"]) == 0
         lines = capsys.readouterr().out
         assert await asyncio.to_thread(main, ["models", "discover", "--provider", "nobody"]) == 2
     environment.configured.cache_clear()
-    assert told["anthropic"]["problem"] == "refuses the key in ANTHROPIC_API_KEY (status 401)"
-    model = told["openai"]["models"][0]
+    assert listed["anthropic"]["problem"] == "refuses the key in ANTHROPIC_API_KEY (status 401)"
+    model = listed["openai"]["models"][0]
     assert (model["upstream"], model["weight"]) == ("openai/gpt-6-luna", "1")
     assert (model["price"]["input_usd"], model["price"]["output_usd"]) == ("0.1", "0.5")
     assert "openai/gpt-6-luna  $0.1 in, $0.5 out per 1M tokens" in lines
-    assert KEY not in f"{told} {lines}"
+    assert KEY not in f"{listed} {lines}"

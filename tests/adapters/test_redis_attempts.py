@@ -63,7 +63,7 @@ async def test_attempt_counts_in_all_windows_or_in_none(limiter: RedisLimiter) -
     assert (await _tries(limiter, 3, wide))[:2] == [None, None]
 
 
-async def test_the_longest_wait_is_told(limiter: RedisLimiter) -> None:
+async def test_the_longest_wait_is_reported(limiter: RedisLimiter) -> None:
     short, long = _window(1, 60), _window(1, 900)
     _, refused = await _tries(limiter, 2, short, long)
     assert refused is not None

@@ -246,7 +246,7 @@ async def test_nothing_is_kept_longer_than_it_counts(
 
 @pytest.mark.usefixtures("real_deadlines")
 @pytest.mark.parametrize("kind", ["stopped", "paused"])
-async def test_outage_is_told_at_once_and_forgotten_when_it_is_over(
+async def test_outage_is_reported_at_once_and_forgotten_when_it_is_over(
     kind: Outage, rates: Rates, windows: Windows, spare_stack: Stack, user_id: UUID
 ) -> None:
     limits = RateLimits(10, 100)

@@ -205,7 +205,7 @@ async def test_what_is_forgotten_is_gone_with_its_facts_and_its_end(
 
 @pytest.mark.usefixtures("real_deadlines")
 @pytest.mark.parametrize("kind", ["stopped", "paused"])
-async def test_outage_is_told_and_what_was_logged_before_is_still_there(
+async def test_outage_is_reported_and_what_was_logged_before_is_still_there(
     kind: Outage, reply_log: RedisReplyLog, message_id: UUID, spare_stack: Stack
 ) -> None:
     await answered(lambda: _append(reply_log, message_id, [LogEntry(0, "before ")]))
@@ -219,7 +219,7 @@ async def test_outage_is_told_and_what_was_logged_before_is_still_there(
                 return_exceptions=True,
             )
         assert {type(answer) for answer in answers} == {DependencyError}
-    # Whoever could not append sends it again, with what came meanwhile.
+    # A failed append is sent again, with what came meanwhile.
     await answered(lambda: _append(reply_log, message_id, [LogEntry(7, "during and after")]))
     read = await answered(lambda: reply_log.read(message_id))
     assert read is not None

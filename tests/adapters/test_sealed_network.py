@@ -137,7 +137,7 @@ def test_nothing_but_the_provider_is_ever_asked() -> None:
 
 
 @pytest.mark.parametrize("name", ["llama-3-8b"])
-def test_the_seal_sees_what_the_library_does_unless_it_is_told_not_to(name: str) -> None:
+def test_the_seal_sees_what_the_library_does_unless_allowed(name: str) -> None:
     """Without our settings LiteLLM asks a model hub for the tokenizer: the other test would fail."""
     assert run([("hosted_vllm", name, "openai")], "unsealed")["seen"]
 

@@ -1,4 +1,4 @@
-"""The account follows the plans, however it was left; by the real SDK against the stand-in."""
+"""The Stripe account follows the plans, whatever it had before; the real SDK against the Stripe fake."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ async def test_price_that_changed_takes_over_the_lookup_key(
         await client.v1.prices.list_async({"lookup_keys": ["pro_base"], "active": True})
     ).data
     assert after.unit_amount == 2550
-    # Whoever has subscribed keeps the old one.
+    # Existing subscribers keep the old one.
     old = await client.v1.prices.retrieve_async(before.id)
     assert (old.active, old.unit_amount) == (False, 2000)
 
@@ -156,7 +156,7 @@ async def test_what_is_included_and_what_more_costs_is_in_no_price(
     assert set(_actions(await _sync(payments, changed)).values()) == {"kept"}
 
 
-async def test_product_that_was_renamed_by_hand_is_put_right(
+async def test_product_that_was_renamed_by_hand_is_corrected(
     payments: Counterpart, client: StripeClient
 ) -> None:
     await _sync(payments, PRO)
@@ -180,11 +180,11 @@ async def test_sync_that_was_cut_short_is_finished_by_the_next(
     assert len((await client.v1.billing.meters.list_async()).data) == 1
 
 
-def test_live_account_is_left_alone_unless_told_otherwise(
+def test_live_account_is_left_alone_unless_allowed(
     settings_of: Set, capsys: pytest.CaptureFixture[str]
 ) -> None:
     live = {"APP_ENV": "production", "APP_URL": "https://chat.example.com"}
-    # Nobody is asked: whoever is would not answer.
+    # No request is made: the address wouldn't answer.
     settings_of(
         PARTS | live | {"STRIPE_SECRET_KEY": "sk_live_x", "STRIPE_API_BASE": "https://127.0.0.1:1"}
     )

@@ -1,4 +1,4 @@
-"""The port to the payment provider, by the real SDK against the stand-in."""
+"""The port to the payment provider: the real SDK against the Stripe fake."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ async def test_a_name_that_changed_is_no_error(payments: StripePayments) -> None
 
 
 @pytest.mark.parametrize(
-    ("kind", "told", "undone", "answered"),
+    ("kind", "kind_raised", "undone", "answered"),
     [
         ("conflict", "conflict", False, False),
         ("rate_limit", "rate_limited", True, False),
@@ -147,7 +147,7 @@ async def test_failures_say_what_is_known_of_the_call(
     payments: StripePayments,
     faults: httpx.AsyncClient,
     kind: str,
-    told: str,
+    kind_raised: str,
     undone: bool,
     answered: bool,
 ) -> None:
@@ -156,7 +156,7 @@ async def test_failures_say_what_is_known_of_the_call(
     with pytest.raises(PaymentsError) as caught:
         await payments.report_usage(usage(customer))
     error = caught.value
-    assert (error.kind, error.undone, error.answered) == (told, undone, answered)
+    assert (error.kind, error.undone, error.answered) == (kind_raised, undone, answered)
 
 
 async def test_silence_ends_in_time(
@@ -186,7 +186,7 @@ async def test_revoked_key_is_no_refusal_of_what_was_asked(server: Server) -> No
     assert (caught.value.kind, caught.value.undone) == ("not_allowed", True)
 
 
-async def test_passing_trouble_is_not_told(
+async def test_passing_trouble_is_not_reported(
     payments: StripePayments, faults: httpx.AsyncClient
 ) -> None:
     await fault(faults, CUSTOMERS, "conflict")
@@ -262,7 +262,7 @@ async def test_usage_too_old_is_refused_with_the_providers_code(payments: Stripe
     assert "35 days" in caught.value.message
 
 
-async def test_meter_that_is_missing_is_told(server: Server) -> None:
+async def test_meter_that_is_missing_is_reported(server: Server) -> None:
     async with sdk(server.url) as client:
         (meter,) = (await client.v1.billing.meters.list_async({"status": "active"})).data
         await client.v1.billing.meters.deactivate_async(meter.id)
@@ -425,8 +425,8 @@ async def test_problem_of_the_meter_is_fetched_and_read(
     payments: StripePayments, server: Server, faults: httpx.AsyncClient
 ) -> None:
     identifiers = [f"usage-{uuid4()}", f"usage-{uuid4()}.2"]
-    told = {"event_name": EXTRA_USAGE_METER, "code": "no_meter", "identifiers": identifiers}
-    (await faults.post("/meter-errors", json=told)).raise_for_status()
+    meter_error = {"event_name": EXTRA_USAGE_METER, "code": "no_meter", "identifiers": identifiers}
+    (await faults.post("/meter-errors", json=meter_error)).raise_for_status()
     body, header = await until(lambda: server.thin.raw[-1] if server.thin.raw else None)
     event_id = payments.meter_notice(body, header)
     assert event_id is not None
@@ -455,8 +455,8 @@ def test_thin_event_of_another_type_is_none_of_ours(payments: StripePayments) ->
 async def test_problem_that_can_not_be_fetched_is_to_be_delivered_again(
     payments: StripePayments, server: Server, faults: httpx.AsyncClient
 ) -> None:
-    told = {"event_name": EXTRA_USAGE_METER, "identifiers": ["usage-x"]}
-    (await faults.post("/meter-errors", json=told)).raise_for_status()
+    meter_error = {"event_name": EXTRA_USAGE_METER, "identifiers": ["usage-x"]}
+    (await faults.post("/meter-errors", json=meter_error)).raise_for_status()
     body, header = await until(lambda: server.thin.raw[-1] if server.thin.raw else None)
     event_id = payments.meter_notice(body, header)
     assert event_id is not None

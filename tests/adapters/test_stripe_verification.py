@@ -161,7 +161,7 @@ def test_wrong_meter_is_a_difference(
     assert _differing(said) == {"invoice 2, extra usage", "invoice 3, extra usage"}
 
 
-def test_account_without_prices_is_told_what_is_missing(
+def test_account_without_prices_is_reported_what_is_missing(
     payments: Counterpart, settings_of: Set, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings_of(PARTS | {"STRIPE_SECRET_KEY": KEY, "STRIPE_API_BASE": payments.url})
@@ -176,7 +176,7 @@ def test_live_key_is_refused(
     settings_of: Set, capsys: pytest.CaptureFixture[str], key: str
 ) -> None:
     live = {"APP_ENV": "production", "APP_URL": "https://chat.example.com"}
-    # Nobody is asked: whoever is would not answer.
+    # No request is made: the address wouldn't answer.
     settings_of(PARTS | live | {"STRIPE_SECRET_KEY": key, "STRIPE_API_BASE": "https://127.0.0.1:1"})
     assert main(["stripe", "verify"]) == 2
     assert "test key" in capsys.readouterr().err
@@ -210,7 +210,7 @@ async def test_what_a_killed_run_left_is_deleted_by_the_next(
 ) -> None:
     clocks = client.v1.test_helpers.test_clocks
     now = int(time.time())
-    for name in ("aisaas verify: cancel", "somebody else's"):
+    for name in ("aisaas verify: cancel", "someone else's"):
         await clocks.create_async({"frozen_time": now, "name": name})
     # One that has just begun may belong to a run beside this one.
     assert await delete_leftovers(client) == 0
@@ -223,4 +223,4 @@ async def test_what_a_killed_run_left_is_deleted_by_the_next(
         )
     connection.close()
     assert await delete_leftovers(client) == 1
-    assert [each.name for each in (await clocks.list_async()).data] == ["somebody else's"]
+    assert [each.name for each in (await clocks.list_async()).data] == ["someone else's"]

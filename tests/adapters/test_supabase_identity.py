@@ -98,7 +98,7 @@ async def test_unknown_and_known_address_get_the_same_answer(
     assert answers[0] == answers[1]
 
 
-async def test_taken_address_and_weak_password_are_told_apart(
+async def test_taken_address_and_weak_password_are_distinguished(
     identity: SupabaseIdentity, email: str
 ) -> None:
     await _signed_up(identity, email)
@@ -132,7 +132,7 @@ async def test_banned_user_is_refused_everywhere(
     assert caught.value.code == "user_banned"
     with pytest.raises(AuthError):
         await identity.refresh(session.refresh_token)
-    # Whoever tries passwords is not even told that there is such an account.
+    # Trying passwords doesn't reveal that the account exists.
     with pytest.raises(AuthError) as caught:
         await identity.sign_in(email, PASSWORD)
     assert caught.value.code == "invalid_credentials"
@@ -246,7 +246,7 @@ async def test_sign_up_that_has_to_be_confirmed(
     session = await confirming.verify(await confirming_mailbox.token(email, "signup"), "signup")
     assert session is not None
     assert session.user.email_confirmed
-    # A taken address is not told, and its owner's password stays.
+    # The answer doesn't reveal a taken address, and its owner's password stays.
     assert await confirming.sign_up(email, "another long password", "Eve") is None
     assert (await confirming.sign_in(email, PASSWORD)).user.id == session.user.id
 
@@ -286,7 +286,7 @@ async def test_changed_password_is_the_one_that_counts(
 @pytest.mark.parametrize(
     ("password", "code"), [(PASSWORD, "same_password"), ("x", "weak_password")]
 )
-async def test_password_that_is_no_change_or_too_weak_is_told(
+async def test_password_that_is_no_change_or_too_weak_is_reported(
     identity: SupabaseIdentity, email: str, password: str, code: str
 ) -> None:
     session = await _signed_up(identity, email)
@@ -460,7 +460,7 @@ async def test_answer_that_is_not_the_servers_is_an_outage(content: str) -> None
     ("reasons", "word"),
     [(["length"], "8 characters"), (["characters", "length"], "symbols"), (["pwned"], "leak")],
 )
-async def test_weak_password_is_told_with_what_it_lacks(reasons: list[str], word: str) -> None:
+async def test_weak_password_is_reported_with_what_it_lacks(reasons: list[str], word: str) -> None:
     refusal = {"code": "weak_password", "message": "", "weak_password": {"reasons": reasons}}
     with pytest.raises(AuthError) as caught:
         await _answering(422, json.dumps(refusal), []).sign_up("ada@example.com", "x", "Ada")
@@ -483,7 +483,7 @@ CAPTCHA_CALLS: list[Callable[[SupabaseIdentity], Awaitable[object]]] = [
 
 
 @pytest.mark.parametrize("call", CAPTCHA_CALLS)
-async def test_captcha_is_passed_on_and_its_refusal_told(
+async def test_captcha_is_passed_on_and_its_refusal_reported(
     call: Callable[[SupabaseIdentity], Awaitable[object]],
 ) -> None:
     seen: list[httpx.Request] = []

@@ -51,8 +51,8 @@ def short_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(litellm_wire, "FINISH_SECONDS", 0.3)
 
 
-def adapter_to(told: ScriptedProvider, protocol: str) -> LiteLLMModel:
-    return adapter(Provider(protocol, url=told.url))
+def adapter_to(provider: ScriptedProvider, protocol: str) -> LiteLLMModel:
+    return adapter(Provider(protocol, url=provider.url))
 
 
 def asking(protocol: str, effort: Effort | None = None, max_tokens: int = 321) -> Admitted:
@@ -71,13 +71,13 @@ def asking(protocol: str, effort: Effort | None = None, max_tokens: int = 321) -
 
 async def collect(protocol: str, answer: Answer) -> list[Chunk]:
     admitted = asking(protocol)
-    async with scripted_provider(answer) as told:
-        stream = adapter_to(told, protocol).stream(admitted, admitted.models[0])
+    async with scripted_provider(answer) as provider:
+        stream = adapter_to(provider, protocol).stream(admitted, admitted.models[0])
         async with aclosing(stream) as chunks:
             return [each async for each in chunks]
 
 
-def told_apart(chunks: list[Chunk]) -> tuple[str, str, str]:
+def split(chunks: list[Chunk]) -> tuple[str, str, str]:
     text = "".join(each.text for each in chunks if isinstance(each, Text))
     thinking = "".join(each.text for each in chunks if isinstance(each, Thinking))
     return thinking, text, "".join(each.reason for each in chunks if isinstance(each, Finish))
@@ -102,9 +102,9 @@ THINKING: dict[str, tuple[str, Answer]] = {
 
 
 @pytest.mark.parametrize("wire", THINKING)
-async def test_thinking_is_told_from_text_and_cleaned(wire: str) -> None:
+async def test_thinking_is_distinguished_from_text_and_cleaned(wire: str) -> None:
     protocol, answer = THINKING[wire]
-    assert told_apart(await collect(protocol, answer)) == ("Let me see.", "Yes.", "stop")
+    assert split(await collect(protocol, answer)) == ("Let me see.", "Yes.", "stop")
 
 
 async def test_thinking_that_is_hidden_is_a_sign_without_words() -> None:
@@ -113,7 +113,7 @@ async def test_thinking_that_is_hidden_is_a_sign_without_words() -> None:
         [anthropic_starts(), *anthropic_hides(), *anthropic_says("Yes."), *anthropic_ends()],
     )
     assert Thinking("") in chunks
-    assert told_apart(chunks) == ("", "Yes.", "stop")
+    assert split(chunks) == ("", "Yes.", "stop")
 
 
 async def test_thinking_tokens_are_part_of_the_usage() -> None:
@@ -146,15 +146,15 @@ REFUSALS: dict[str, tuple[str, Answer, str]] = {
 
 
 @pytest.mark.parametrize("wire", REFUSALS)
-async def test_refusal_is_told_from_a_filter_and_from_an_answer(wire: str) -> None:
+async def test_refusal_is_distinguished_from_a_filter_and_from_an_answer(wire: str) -> None:
     protocol, answer, text = REFUSALS[wire]
-    assert told_apart(await collect(protocol, answer)) == ("", text, "refusal")
+    assert split(await collect(protocol, answer)) == ("", text, "refusal")
 
 
 async def test_text_about_a_refusal_is_no_refusal() -> None:
     said = 'A "refusal" is {"delta": {"refusal": "x"}, "stop_reason":"refusal"}.'
     first = chunk({"role": "assistant", "content": "", "refusal": None})
-    assert told_apart(await collect("openai", [first, *says(said), *ends()])) == ("", said, "stop")
+    assert split(await collect("openai", [first, *says(said), *ends()])) == ("", said, "stop")
 
 
 @pytest.mark.parametrize("protocol", ["openai", "anthropic"])
@@ -169,7 +169,7 @@ async def test_content_filter_and_length_keep_their_reasons(protocol: str) -> No
         ],
     }
     for reason, answer in answers[protocol]:
-        assert told_apart(await collect(protocol, answer)) == ("", "So ", reason)
+        assert split(await collect(protocol, answer)) == ("", "So ", reason)
 
 
 @pytest.mark.usefixtures("short_silence")
@@ -184,7 +184,7 @@ async def test_finish_reason_and_then_silence_is_the_end(protocol: str) -> None:
             HANG,
         ],
     }
-    assert told_apart(await collect(protocol, answers[protocol])) == ("", "Yes.", "stop")
+    assert split(await collect(protocol, answers[protocol])) == ("", "Yes.", "stop")
 
 
 @pytest.mark.usefixtures("short_silence")
@@ -198,8 +198,8 @@ async def test_usage_that_comes_after_the_finish_reason_is_waited_for() -> None:
 async def test_silence_without_a_finish_reason_is_no_end() -> None:
     goes_on = asyncio.Event()
     admitted = asking("openai")
-    async with scripted_provider([*says("Yes"), goes_on, *says("."), *ends()]) as told:
-        model = adapter_to(told, "openai")
+    async with scripted_provider([*says("Yes"), goes_on, *says("."), *ends()]) as provider:
+        model = adapter_to(provider, "openai")
         async with aclosing(model.stream(admitted, admitted.models[0])) as chunks:
             assert await anext(chunks) == Text("Yes")
             # Three times what a silence may be after the end.
@@ -218,12 +218,12 @@ async def test_silence_without_a_finish_reason_is_no_end() -> None:
 async def test_whatever_comes_is_heard_also_what_makes_no_chunk(protocol: str, ping: bytes) -> None:
     admitted = asking(protocol)
     first, second = asyncio.Event(), asyncio.Event()
-    async with scripted_provider([first, ping, second, ping, HANG]) as told:
-        model = adapter_to(told, protocol)
+    async with scripted_provider([first, ping, second, ping, HANG]) as provider:
+        model = adapter_to(provider, protocol)
         stream = model.stream(admitted, admitted.models[0])
         waiting = asyncio.ensure_future(anext(stream))
         try:
-            while not told.requests:
+            while not provider.requests:
                 await asyncio.sleep(0.01)
             assert model.heard_at(admitted.request_id) is None
             first.set()
@@ -251,11 +251,11 @@ async def requested(
         "anthropic": [anthropic_starts(), *anthropic_says("Yes."), *anthropic_ends()],
     }
     admitted = asking(protocol, effort, max_tokens)
-    async with scripted_provider(answers[protocol]) as told:
-        stream = adapter_to(told, protocol).stream(admitted, admitted.models[0])
+    async with scripted_provider(answers[protocol]) as provider:
+        stream = adapter_to(provider, protocol).stream(admitted, admitted.models[0])
         async with aclosing(stream) as chunks:
             assert [each async for each in chunks]
-    (request,) = told.requests
+    (request,) = provider.requests
     return request
 
 

@@ -83,7 +83,7 @@ async def test_nobody_else_reads_it(services: Services) -> None:
 @pytest.mark.parametrize(
     "change", ["role = 'user'", "suspended_at = now()"], ids=["removed", "suspended"]
 )
-async def test_whoever_is_no_admin_any_more_acts_no_more(
+async def test_former_admin_can_no_longer_act(
     services: Services, service: ServiceDatabase, database: Database, admin: Member, change: str
 ) -> None:
     async with service.transaction() as session:

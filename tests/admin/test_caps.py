@@ -82,7 +82,7 @@ async def test_cap_below_what_is_spent_lets_nothing_through_and_running_calls_st
         *(_outcome(services, each) for each in early),
         services.caps.set("free", Decimal("0.01"), actor=OPERATOR, reason="too much"),
     )
-    # Whoever asks after the change is refused, whatever raced with it.
+    # Requests after the change are refused, whatever raced with it.
     asked = await asyncio.gather(*(_outcome(services, each) for each in late))
     assert Counter(asked) == {"refused": 20}
     through = [each for each, said in zip(early, outcomes, strict=True) if said == "held"]

@@ -122,11 +122,11 @@ def test_prices_are_listed_with_their_versions_and_dates(
     lines = command("models prices")
     number = lines.index(f"{name}  list-7  since 2026-11-01 10:30 UTC")
     assert lines[number + 1] == "    $1 in, $2 out, $0.50 cached per 1M tokens"
-    told = command("models prices --json")
-    (mine,) = [each for each in told["versions"] if each["model"] == name]
+    printed = command("models prices --json")
+    (mine,) = [each for each in printed["versions"] if each["model"] == name]
     assert mine["price"]["input_usd"] == "1"
     # No key of a provider is set, so the map knows none of the models on sale.
-    assert told["differences"] == []
+    assert printed["differences"] == []
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from aisaas.billing.plans.terms import plans
 from aisaas.callers import Caller
-from aisaas.controls.model_overrides import ModelChange, OfferShown, OwnPrice
+from aisaas.controls.model_overrides import ModelChange, OfferDetails, OwnPrice
 from aisaas.errors import (
     ActionInvalid,
     ConfigurationError,
@@ -70,7 +70,7 @@ async def _change(services: Services, model: str, wanted: ModelChange) -> bool:
     return await services.offers.change(model, wanted, actor=OPERATOR, reason="a test")
 
 
-async def _shown(services: Services, model: str) -> OfferShown:
+async def _shown(services: Services, model: str) -> OfferDetails:
     return next(each for each in await services.offers.all() if each.offer.listed.id == model)
 
 
@@ -97,7 +97,7 @@ def _booked(database: Database, message_id: object) -> tuple[Decimal, Decimal, s
 async def test_price_and_weight_hold_for_the_next_call_of_any_process_and_go_back(
     here: Services, there: Services, database: Database
 ) -> None:
-    # Read before the change, as by somebody who is at the door while it is made.
+    # Read before the change, as by a request that is admitted meanwhile.
     ada = await new_principal(here)
     before, _ = await _ask(there, ada)
     assert await _change(here, "demo", ModelChange(weight=Decimal("2.5"), price=DEAR))
@@ -225,7 +225,7 @@ def test_unpriced_model_that_is_on_in_the_file_keeps_the_instance_from_starting(
         build(load(**values))
 
 
-async def test_each_plan_keeps_a_model_whoever_changes_what_at_once(here: Services) -> None:
+async def test_each_plan_keeps_a_model_under_concurrent_changes(here: Services) -> None:
     await here.live_catalogue.read()
     names = [model.id for model in here.catalogue.for_plan("free")]
     changes = [_change(here, name, ModelChange(enabled=False)) for name in names]

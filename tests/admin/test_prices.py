@@ -11,7 +11,7 @@ import pytest
 
 from aisaas.admin.prices import PriceDifference, Prices, price_lines
 from aisaas.controls.lineup import ListedModel
-from aisaas.controls.model_overrides import ModelChange, OfferShown, OwnPrice, offer_of
+from aisaas.controls.model_overrides import ModelChange, OfferDetails, OwnPrice, offer_of
 from aisaas.errors import ActionInvalid, NotFound
 from aisaas.prices import Price, Rates, Tier
 from aisaas.ui.admin.controls import view
@@ -168,7 +168,7 @@ def test_price_in_words_has_its_kinds_and_tiers() -> None:
 
 def test_controls_tab_shows_kinds_tiers_and_the_maps_price(services: Services) -> None:
     (listed,) = [line for line in services.catalogue.lines if line.id == "demo"]
-    shown = OfferShown(offer_of(replace(listed, price=TIERED), None), (), None, None)
+    shown = OfferDetails(offer_of(replace(listed, price=TIERED), None), (), None, None)
     other = Price(usd("1"), usd("2"), usd("1"), "litellm-9")
     row = view.model_view(shown, {}, PriceDifference("demo", TIERED, other, None))
     assert row.price == "$0.10 / $0.50"

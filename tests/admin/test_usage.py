@@ -440,7 +440,7 @@ async def differences(reports: UsageReports, span: Span) -> dict[str, tuple[str,
     }
 
 
-async def test_sums_are_the_ledger_of_every_day_and_a_changed_one_is_told(
+async def test_sums_are_the_ledger_of_every_day_and_a_changed_one_is_reported(
     reports: UsageReports, database: Database, begin: date
 ) -> None:
     user_id = uuid4()

@@ -272,15 +272,15 @@ def test_receipts_are_computed_again_at_the_command_line(
     wrong = Line(user_id=uuid4(), at=at(begin), cached=0, cost=Decimal("0.000008"))
     append(database, [wrong])
     assert main(["usage", "recompute", *span, "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert (told["same"], told["differs"], told["unknown"]) == (1, 1, 1)
-    (difference,) = told["differences"]
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["same"], printed["differs"], printed["unknown"]) == (1, 1, 1)
+    (difference,) = printed["differences"]
     assert (difference["cost_usd"], difference["computed_usd"]) == ("0.000008", "0.000007")
     assert main(["usage", "recompute", "--from", "2026-01-02", "--to", "2026-01-01"]) == 2
 
 
 @pytest.mark.usefixtures("own_environment")
-def test_days_the_wrong_way_round_are_told(
+def test_days_the_wrong_way_round_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "usage.csv"

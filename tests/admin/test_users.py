@@ -38,7 +38,7 @@ def word() -> str:
 
 
 def add(database: Database, name: str, **columns: object) -> UUID:
-    """Somebody who never signed in, as quick as that."""
+    """Someone who never signed in, as quick as that."""
     user_id = uuid4()
     database(
         "insert into auth.users (id, email, raw_user_meta_data) values (%s, %s, '{}')",
@@ -282,14 +282,14 @@ def test_no_statement_for_admins_reads_what_was_written() -> None:
 # Stripe's pages
 
 
-def test_link_leads_to_the_mode_of_the_key_or_to_the_stand_in() -> None:
+def test_link_leads_to_the_mode_of_the_key_or_to_the_fake() -> None:
     live, test = StripePages(live=True), StripePages(live=False)
     assert live.customer("cus_1") == "https://dashboard.stripe.com/customers/cus_1"
     assert test.customer("cus_1") == "https://dashboard.stripe.com/test/customers/cus_1"
     assert test.subscription("sub_1", of="cus_1") == (
         "https://dashboard.stripe.com/test/subscriptions/sub_1"
     )
-    stand_in = StripePages(live=False, stand_in="http://127.0.0.1:9999")
-    assert stand_in.subscription("sub_1", of="cus_1") == "http://127.0.0.1:9999/#cus_1"
+    fake = StripePages(live=False, fake_url="http://127.0.0.1:9999")
+    assert fake.subscription("sub_1", of="cus_1") == "http://127.0.0.1:9999/#cus_1"
     # An id is never more than an id.
     assert test.customer("../x?y#z").endswith("/customers/..%2Fx%3Fy%23z")

@@ -375,8 +375,8 @@ async def test_credits_count_at_once_and_say_which_admin_gave_them(
     assert database("select granted_by, reason from credit_grants where id = %s", grant) == [
         (name, WHY)
     ]
-    told = {"grant": str(grant), "tokens": 500, "expires_at": end.isoformat()}
-    assert audit(database, ada.user_id) == [(name, "credits.grant", None, told, WHY)]
+    noted = {"grant": str(grant), "tokens": 500, "expires_at": end.isoformat()}
+    assert audit(database, ada.user_id) == [(name, "credits.grant", None, noted, WHY)]
 
 
 @pytest.mark.parametrize(
@@ -432,7 +432,7 @@ async def test_own_role_is_given_up_only_by_saying_so(
     assert not (await services.accounts.principal(admin.cookie)).is_admin
 
 
-async def test_of_the_last_two_admins_one_stays_whoever_gives_up_at_once(
+async def test_of_the_last_two_admins_one_stays_when_both_resign_at_once(
     services: Services, database: Database
 ) -> None:
     ada, bob = await new_admin(services, database), await new_admin(services, database)

@@ -52,7 +52,7 @@ def run(
 
 
 class Terminal(io.StringIO):
-    """Somebody who types an answer."""
+    """Someone who types an answer."""
 
     def isatty(self) -> bool:
         return True
@@ -60,7 +60,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 async def another_admin(services: Services, database: Database) -> None:
-    """So that whoever a test is about is neither the first account nor the last admin."""
+    """So that a test's user is neither the first account nor the last admin."""
     await new_admin(services, database)
 
 
@@ -177,8 +177,8 @@ def test_credits_are_there_at_once_and_kept_with_their_reason(
     )
     end = "2999-01-31 23:59:59+00"
     assert rows == [(50000, "told us so", WHO, None), (50000, "told us so", WHO, end)]
-    told = {"grant": granted["grant"], "tokens": 50000, "expires_at": "2999-01-31T23:59:59+00:00"}
-    assert audit(database, email)[1] == (WHO, "credits.grant", None, told, "told us so")
+    noted = {"grant": granted["grant"], "tokens": 50000, "expires_at": "2999-01-31T23:59:59+00:00"}
+    assert audit(database, email)[1] == (WHO, "credits.grant", None, noted, "told us so")
 
 
 async def used(services: Services, secret: str) -> str:
@@ -190,7 +190,7 @@ async def used(services: Services, secret: str) -> str:
 
 @pytest.fixture
 async def talkative(services: Services) -> tuple[str, str]:
-    """Somebody's address, and what they wrote."""
+    """Someone's address, and what they wrote."""
     secret = f"secret {uuid4().hex}"
     return await used(services, secret), secret
 

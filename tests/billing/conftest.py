@@ -172,5 +172,5 @@ async def signals(stack: Stack) -> AsyncGenerator[RedisSignals]:
 
 
 @pytest.fixture
-def somebody() -> UUID:
+def someone() -> UUID:
     return uuid4()

@@ -1,4 +1,4 @@
-"""The mails of notices, as the tests of whoever records one see them."""
+"""The mails of notices, for tests of the code that records them."""
 
 from __future__ import annotations
 

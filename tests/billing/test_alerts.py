@@ -32,7 +32,7 @@ from tests.services import new_principal
         (0, 5, 0, None),
     ],
 )
-def test_highest_line_that_was_crossed_is_told(
+def test_highest_line_that_was_crossed_is_reported(
     before: int, after: int, limit: int, percent: int | None
 ) -> None:
     assert crossed(before, after, limit) == percent
@@ -57,7 +57,9 @@ def _noted(sql: Sql, user_id: UUID) -> Sequence[object]:
     return [kind for (kind,) in rows]
 
 
-async def test_each_line_is_told_once_in_a_period(billing: Billing, sql: Sql, member: UUID) -> None:
+async def test_each_line_is_reported_once_in_a_period(
+    billing: Billing, sql: Sql, member: UUID
+) -> None:
     mine = claim(member, prompt=0, limit=100, overage=50, free=False)
     for tokens in (79, 1, 5, 6, 9, 39, 1, 10):
         await _use(billing, mine, tokens)
@@ -80,8 +82,8 @@ async def test_one_long_reply_tells_of_the_allowance_and_of_the_cap(
         "select values from billing_notices where kind = 'cap_90' and user_id = %s", member
     )
     assert isinstance(values, dict)
-    told = {name: values[name] for name in ("plan", "used", "included", "beyond", "overage")}
-    assert told == {"plan": "pro", "used": 146, "included": 100, "beyond": 46, "overage": 50}
+    reported = {name: values[name] for name in ("plan", "used", "included", "beyond", "overage")}
+    assert reported == {"plan": "pro", "used": 146, "included": 100, "beyond": 46, "overage": 50}
 
 
 async def test_credits_are_no_part_of_the_cap(billing: Billing, sql: Sql, member: UUID) -> None:
@@ -95,7 +97,7 @@ async def test_credits_are_no_part_of_the_cap(billing: Billing, sql: Sql, member
     assert _noted(sql, member) == ["allowance_100", "cap_80"]
 
 
-async def test_alert_that_was_rolled_back_is_told_by_the_next_reply(
+async def test_alert_that_was_rolled_back_is_reported_by_the_next_reply(
     billing: Billing, sql: Sql, member: UUID
 ) -> None:
     mine = claim(member, prompt=0, max_tokens=85, limit=100)

@@ -1,4 +1,4 @@
-"""Paying, by the real SDK against the stand-in for Stripe, with real accounts in the real database."""
+"""Paying, by the real SDK against the Stripe fake, with real accounts in the real database."""
 
 from __future__ import annotations
 

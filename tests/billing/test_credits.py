@@ -28,13 +28,13 @@ async def test_grant_counts_at_once_and_says_who_gave_it_and_why(
         " where user_id = %s",
         ada.user_id,
     ) == [(grant, 5_000, 0, "an outage", "admin:eve", end)]
-    ((actor, action, told, reason),) = database(
+    ((actor, action, noted, reason),) = database(
         "select actor, action, after, reason from audit_log"
         " where subject = %s and action = 'credits.grant'",
         f"user:{ada.user_id}",
     )
     assert (actor, action, reason) == ("admin:eve", "credits.grant", "an outage")
-    assert told == {"grant": str(grant), "tokens": 5_000, "expires_at": end.isoformat()}
+    assert noted == {"grant": str(grant), "tokens": 5_000, "expires_at": end.isoformat()}
 
 
 @pytest.mark.parametrize(

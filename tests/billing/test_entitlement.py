@@ -1,4 +1,4 @@
-"""What follows from somebody's subscriptions, whatever they are."""
+"""What follows from someone's subscriptions, whatever they are."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def of(*subscriptions: PaidSubscription, now: datetime = NOW) -> Entitlement:
 
 
 @pytest.mark.parametrize(
-    ("status", "plan", "told"),
+    ("status", "plan", "shown"),
     [
         ("trialing", "pro", "trialing"),
         ("active", "pro", "active"),
@@ -70,9 +70,9 @@ def of(*subscriptions: PaidSubscription, now: datetime = NOW) -> Entitlement:
         ("something new", "free", "free"),
     ],
 )
-def test_status_decides_what_one_subscription_grants(status: str, plan: str, told: str) -> None:
+def test_status_decides_what_one_subscription_grants(status: str, plan: str, shown: str) -> None:
     has = of(subscription(status, unpaid_since=NOW - DAY))
-    assert (has.plan, has.status) == (plan, told)
+    assert (has.plan, has.status) == (plan, shown)
 
 
 def test_nobody_without_a_subscription_has_anything() -> None:
@@ -203,7 +203,7 @@ SECOND = timedelta(seconds=1)
     [
         (timedelta(0), True),
         (3 * DAY - SECOND, True),
-        # What has been there for three days is somebody's intention.
+        # What has been there for three days is someone's intention.
         (3 * DAY, False),
         (3 * DAY + SECOND, False),
         (40 * DAY - SECOND, False),

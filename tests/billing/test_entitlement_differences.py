@@ -1,4 +1,4 @@
-"""Users whose plan isn't what follows from their subscriptions: found, listed, put right, written down."""
+"""Users whose plan isn't what follows from their subscriptions: found, listed, corrected, recorded."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def plans(entitlements: Entitlements, user_id: object) -> list[tuple[str, 
     ]
 
 
-async def test_lost_upgrade_is_found_listed_and_put_right_with_its_reason(
+async def test_lost_upgrade_is_found_listed_and_corrected_with_its_reason(
     shop: Shop, entitlements: Entitlements
 ) -> None:
     user_id, sold = shop.subscriber()
@@ -100,7 +100,7 @@ async def test_without_the_provider_nothing_is_compared_or_corrected(
     assert shop.profile(user_id).plan == "pro"
 
 
-async def test_daily_look_notes_what_it_put_right(shop: Shop, entitlements: Entitlements) -> None:
+async def test_daily_look_notes_what_it_corrected(shop: Shop, entitlements: Entitlements) -> None:
     shop.sql("update profiles set billing_look_at = now() + interval '1 day'")
     user_id, sold = shop.subscriber()
     await shop.deliver(event(UPDATED, sold))
@@ -111,14 +111,14 @@ async def test_daily_look_notes_what_it_put_right(shop: Shop, entitlements: Enti
 
 
 async def test_only_admins_look_and_correct(services: Services, sql: Sql) -> None:
-    somebody = (await new_user(services, sql)).principal
+    someone = (await new_user(services, sql)).principal
     entitlements = services.money.entitlements
     with pytest.raises(NotFound):
-        await entitlements.page(somebody)
+        await entitlements.page(someone)
     with pytest.raises(NotFound):
-        await entitlements.compare_one(somebody, somebody.user_id)
+        await entitlements.compare_one(someone, someone.user_id)
     with pytest.raises(NotFound):
-        await entitlements.correct(somebody, somebody.user_id, reason=WHY)
+        await entitlements.correct(someone, someone.user_id, reason=WHY)
 
 
 async def test_of_two_admins_one_corrects_and_it_is_written_down_once(
@@ -157,7 +157,7 @@ async def test_without_the_database_nothing_is_corrected_and_it_can_be_afterward
     assert shop.profile(user_id).plan == "business"
 
 
-async def test_subscription_that_is_not_shown_is_told_and_takes_nobodys_plan(
+async def test_subscription_that_is_not_shown_is_reported_and_takes_nobodys_plan(
     shop: Shop, entitlements: Entitlements
 ) -> None:
     user_id, sold = shop.subscriber()

@@ -83,7 +83,7 @@ def test_an_error_is_named_and_never_quoted() -> None:
     assert name_of(Odd("secret words")) == "Odd so_\ufffd"
 
 
-def test_a_part_that_is_away_is_told_from_items_without_an_answer() -> None:
+def test_a_part_that_is_away_is_distinguished_from_items_without_an_answer() -> None:
     patience = Patience()
     for _ in range(5):
         patience.unanswered(DependencyError("one"))
@@ -288,12 +288,12 @@ async def test_what_a_mail_server_says_can_be_noted_whatever_it_is(office: mails
 class Sink:
     def __init__(self) -> None:
         self.broken = True
-        self.told: list[UUID] = []
+        self.alerted: list[UUID] = []
 
     async def send(self, alert: Alert) -> None:
         if self.broken:
             raise ValueError
-        self.told.append(alert.id)
+        self.alerted.append(alert.id)
 
 
 async def test_alert_that_cannot_be_sent_is_set_aside_and_retried(desk: alerts.Desk) -> None:
@@ -311,10 +311,10 @@ async def test_alert_that_cannot_be_sent_is_set_aside_and_retried(desk: alerts.D
     await failed.retry(OPERATOR, "alert_spending", str(alert_id), reason="tests")
     sink.broken = False
     assert await sender.deliver_once() == 1
-    assert sink.told == [alert_id]
+    assert sink.alerted == [alert_id]
 
 
-async def test_cap_whose_alert_cannot_be_recorded_keeps_no_other_cap_from_being_told(
+async def test_cap_whose_alert_cannot_be_recorded_keeps_no_other_cap_from_being_reported(
     desk: alerts.Desk,
 ) -> None:
     desk.spend("6")
@@ -326,7 +326,7 @@ async def test_cap_whose_alert_cannot_be_recorded_keeps_no_other_cap_from_being_
         assert await desk.alerts().look_once() == 1
     finally:
         desk.owner.execute("alter table private.spending_alerts drop constraint tests")
-    assert desk.told() == [("total", 50)]
+    assert desk.sent() == [("total", 50)]
     assert await desk.alerts().look_once() == 1
 
 

@@ -54,7 +54,7 @@ def _booked(database: Database, ada: Member) -> list[tuple[object, ...]]:
     )
 
 
-async def test_whoever_upgrades_is_metered_from_that_moment_in_the_new_period(
+async def test_user_who_upgrades_is_metered_from_that_moment_in_the_new_period(
     services: Services, database: Database, ada: Member
 ) -> None:
     await _reply(services, ada.principal)
@@ -78,7 +78,7 @@ async def test_reply_that_began_before_the_upgrade_is_free_to_its_end(
     assert int(str(tokens)) > 0
 
 
-async def test_whoever_cancelled_is_metered_to_the_plans_end_and_not_beyond(
+async def test_user_who_cancelled_is_metered_to_the_plans_end_and_not_beyond(
     services: Services, database: Database, ada: Member
 ) -> None:
     key = _subscribe(database, ada, datetime.now(UTC) - timedelta(days=3))

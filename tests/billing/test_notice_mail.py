@@ -188,7 +188,7 @@ def _said(mail: Mail) -> str:
 
 
 class _Read(HTMLParser):
-    """What somebody hears who has a page read to them, and what would not be fit to be read."""
+    """The text that a screen reader reads, and what it must not contain."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -222,9 +222,9 @@ def test_every_kind_that_is_recorded_has_a_text_and_a_sample() -> None:
 
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_mail_tells_what_was_recorded_for_people(kind: str, mail_context: MailContext) -> None:
-    values, told = SAMPLES[kind]
+    values, wanted = SAMPLES[kind]
     mail = write(NOTICE, kind, values, "ada@example.com", mail_context)
-    assert [part for part in told if part not in _said(mail)] == []
+    assert [part for part in wanted if part not in _said(mail)] == []
     assert not re.search(r"[{}]|None|T\d\d:|\byes\b", _said(mail))
     assert mail.subject.isprintable()
     assert (mail.to, mail.message_id) == ("ada@example.com", f"<{NOTICE}@chat.example.com>")
@@ -288,7 +288,7 @@ def test_unknown_kind_is_a_bug(mail_context: MailContext) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told", "untold"),
+    ("changes", "present", "absent"),
     [
         ({"plan": "free", "overage": 0}, "upgrade to a paid plan", "extra usage costs"),
         ({"overage": 0}, "while an invoice is unpaid", "extra usage costs"),
@@ -296,15 +296,15 @@ def test_unknown_kind_is_a_bug(mail_context: MailContext) -> None:
     ],
 )
 def test_what_comes_after_the_allowance_depends_on_the_plan(
-    changes: Recorded, told: str, untold: str, mail_context: MailContext
+    changes: Recorded, present: str, absent: str, mail_context: MailContext
 ) -> None:
     mail = write(NOTICE, "allowance_100", {**USE, **changes}, "ada@example.com", mail_context)
-    assert told in mail.text
-    assert untold not in mail.text
+    assert present in mail.text
+    assert absent not in mail.text
 
 
 @pytest.mark.parametrize(
-    ("kind", "changes", "untold"),
+    ("kind", "changes", "absent"),
     [
         (notices.TRIAL_WILL_END, {"plan": None}, "a month"),
         (notices.PAYMENT_FAILED, {"until": None, "url": None}, "free plan"),
@@ -315,11 +315,11 @@ def test_what_comes_after_the_allowance_depends_on_the_plan(
     ],
 )
 def test_what_nobody_knows_is_left_out_with_its_sentence(
-    kind: str, changes: Recorded, untold: str, mail_context: MailContext
+    kind: str, changes: Recorded, absent: str, mail_context: MailContext
 ) -> None:
     values = {**SAMPLES[kind][0], **changes}
     mail = write(NOTICE, kind, values, "ada@example.com", mail_context)
-    assert untold not in _said(mail)
+    assert absent not in _said(mail)
     assert "None" not in _said(mail)
 
 

@@ -42,7 +42,7 @@ class Office:
     owner: psycopg.Connection
 
     def member(self, *, domain: str = "example.com", role: str = "user") -> tuple[UUID, str]:
-        """Somebody with a profile: their id and address."""
+        """Someone with a profile: their id and address."""
         user_id = uuid4()
         email = f"{user_id.hex}@{domain}"
         self.owner.execute("insert into auth.users (id, email) values (%s, %s)", [user_id, email])
@@ -79,7 +79,7 @@ async def office(spare_stack: Stack) -> AsyncGenerator[Office]:
     login = DatabasePool(spare_stack.env["SERVICE_DATABASE_URL"])
     url = spare_stack.env["MIGRATION_DATABASE_URL"]
     with psycopg.connect(url, autocommit=True) as owner:
-        # Whoever else used this install has left nobody who would be written to.
+        # Other tests on this install have left no recipients.
         owner.execute("delete from billing_notices")
         owner.execute("delete from auth.users")
         yield Office(ServiceDatabase(login), owner)
@@ -247,8 +247,8 @@ async def test_shutdown_lets_the_mail_in_flight_arrive_and_takes_no_other(
     assert await to_mailbox.deliver_once() == 1
 
 
-async def test_whoever_was_too_slow_takes_nothing_back(office: Office) -> None:
-    """Its lease ended while the mail server dawdled; somebody else has sent the mail since."""
+async def test_sender_that_was_too_slow_takes_nothing_back(office: Office) -> None:
+    """Its lease ended while the mail server dawdled; someone else has sent the mail since."""
     user_id, _ = office.member()
     notice_id = await office.ended(user_id)
     with MailServer() as server:
@@ -383,5 +383,7 @@ async def test_without_a_mail_server_nothing_fails_and_notices_wait(
     async with build_services() as alone:
         assert alone.notice_mails is None
         await asyncio.sleep(0)
-    told = [record.getMessage() for record in caplog.records if "SMTP_URL" in record.getMessage()]
-    assert told == ["SMTP_URL is not set: mails about billing are off, and notices wait"]
+    warnings = [
+        record.getMessage() for record in caplog.records if "SMTP_URL" in record.getMessage()
+    ]
+    assert warnings == ["SMTP_URL is not set: mails about billing are off, and notices wait"]

@@ -133,7 +133,7 @@ def test_free_plan_counts_by_the_calendar_month() -> None:
     [
         (NOV_5, NOV_5, DEC_5),
         (DEC_5 - timedelta(microseconds=1), NOV_5, DEC_5),
-        # Nobody has told us of the renewal yet.
+        # No event has announced the renewal yet.
         (DEC_5, DEC_5, datetime(2027, 1, 5, 8, 30, tzinfo=UTC)),
         (
             datetime(2027, 2, 5, 8, 30, tzinfo=UTC),
@@ -218,15 +218,15 @@ async def test_trials_end_begins_a_period_with_nothing_used(till: Till) -> None:
     await till.use(paying, 1_200)
 
 
-async def test_renewal_begins_with_nothing_used_also_before_we_are_told(till: Till) -> None:
+async def test_renewal_begins_with_nothing_used_also_before_the_event_arrives(till: Till) -> None:
     ada = subscriber()
     await till.use(ada, 1_200)
     renewed = replace(ada, read_at=DEC_5)
     await till.use(renewed, 900)
-    told = replace(
+    renewing = replace(
         renewed, subscription=GrantingSubscription("sub_1", DEC_5, DEC_5 + timedelta(days=31))
     )
-    assert (await till.allowance(told)).used == 900
+    assert (await till.allowance(renewing)).used == 900
     # What began before midnight still belongs to the period that paid for it.
     assert (await till.allowance(ada)).used == 1_200
 

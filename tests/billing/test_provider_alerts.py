@@ -1,4 +1,4 @@
-"""A provider that refuses our key, or doesn't know a model, is told to the operator once a day."""
+"""A provider that refuses our key, or doesn't know a model, is reported to the operator once a day."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Desk:
         async with self.service.transaction() as session:
             await add_provider_errors(session, [(at, model, kind)])
 
-    def told(self) -> list[tuple[object, ...]]:
+    def sent(self) -> list[tuple[object, ...]]:
         return self.owner.execute(
             "select kind, values ->> 'provider', values ->> 'variable' from billing_notices"
             " where user_id is null order by created_at, key"
@@ -70,7 +70,7 @@ def _receiver() -> Generator[AlertReceiver]:
 
 
 @pytest.mark.parametrize("kind", KEY_REFUSED)
-async def test_a_refused_key_is_told_once_by_its_variable(
+async def test_a_refused_key_is_reported_once_by_its_variable(
     kind: str, desk: Desk, receiver: AlertReceiver
 ) -> None:
     alerts = desk.alerts(receiver.url)
@@ -78,21 +78,21 @@ async def test_a_refused_key_is_told_once_by_its_variable(
         await desk.fail(kind, model)
         await alerts.look_once()
         await alerts.deliver_once()
-    assert desk.told() == [("key_refused", "Groq, EU", "GROQ_EU_KEY")]
+    assert desk.sent() == [("key_refused", "Groq, EU", "GROQ_EU_KEY")]
     said = [posted.said for posted in receiver.posted]
     assert len(said) == 1
     assert said[0]["text"] == f"Chat: Groq, EU refuses the key in GROQ_EU_KEY. {PAGE}"
     assert KEY not in str(said)
 
 
-async def test_each_model_that_is_gone_is_told(desk: Desk, receiver: AlertReceiver) -> None:
+async def test_each_model_that_is_gone_is_reported(desk: Desk, receiver: AlertReceiver) -> None:
     alerts = desk.alerts(receiver.url)
     for model in ("one", "two", "one"):
         await desk.fail(MODEL_GONE, model)
     assert await alerts.look_once() == 2
     assert await alerts.look_once() == 0
     await alerts.deliver_once()
-    assert [kind for kind, *_ in desk.told()] == ["model_gone", "model_gone"]
+    assert [kind for kind, *_ in desk.sent()] == ["model_gone", "model_gone"]
     assert "the model one" in receiver.posted[0].said["text"]
 
 
@@ -100,7 +100,7 @@ async def test_other_failures_are_nobodys_mail(desk: Desk) -> None:
     for kind in ("timeout", "RateLimitError", "InternalServerError", "BadRequestError"):
         await desk.fail(kind)
     assert await desk.alerts().look_once() == 0
-    assert desk.told() == []
+    assert desk.sent() == []
 
 
 async def test_processes_that_look_at_once_tell_it_once(
@@ -114,7 +114,9 @@ async def test_processes_that_look_at_once_tell_it_once(
     assert len(receiver.posted) == 1
 
 
-async def test_a_webhook_that_is_away_is_told_later(desk: Desk, receiver: AlertReceiver) -> None:
+async def test_a_webhook_that_is_away_is_reported_later(
+    desk: Desk, receiver: AlertReceiver
+) -> None:
     alerts = desk.alerts(receiver.url)
     await desk.fail(KEY_REFUSED[0])
     await alerts.look_once()
@@ -137,10 +139,10 @@ async def test_a_webhook_that_refuses_one_gets_the_next(
     assert await alerts.deliver_once() == 1
 
 
-async def test_a_provider_that_left_the_settings_is_told_by_its_id(desk: Desk) -> None:
+async def test_a_provider_that_left_the_settings_is_reported_by_its_id(desk: Desk) -> None:
     await desk.fail(KEY_REFUSED[0], at="gone")
     await desk.alerts().look_once()
-    assert desk.told() == [("key_refused", "gone", "MODEL_PROVIDERS")]
+    assert desk.sent() == [("key_refused", "gone", "MODEL_PROVIDERS")]
 
 
 def test_it_is_looked_for_well_within_a_minute() -> None:

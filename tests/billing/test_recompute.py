@@ -64,7 +64,7 @@ async def receipts(billing: Billing, user_id: UUID) -> list[Receipt]:
     return [recompute(line) for line in lines if line.id in mine]
 
 
-async def test_every_line_comes_to_what_it_says(billing: Billing, somebody: UUID) -> None:
+async def test_every_line_comes_to_what_it_says(billing: Billing, someone: UUID) -> None:
     chance = random.Random(11)
     for upstream in UPSTREAMS:
         of = sold(upstream)
@@ -74,7 +74,7 @@ async def test_every_line_comes_to_what_it_says(billing: Billing, somebody: UUID
             completion = chance.randint(0, 50_000)
             await booked(
                 billing,
-                somebody,
+                someone,
                 of,
                 prompt_tokens=size,
                 cached_prompt_tokens=cached,
@@ -84,17 +84,17 @@ async def test_every_line_comes_to_what_it_says(billing: Billing, somebody: UUID
                 thinking_tokens=completion // 3,
                 region=chance.choice(["", "us"]),
             )
-    found = await receipts(billing, somebody)
+    found = await receipts(billing, someone)
     assert len(found) == len(UPSTREAMS) * 4
     assert {each.state for each in found} == {"same"}
 
 
 async def test_line_is_booked_by_the_tier_that_its_prompt_reached(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
     await booked(
         billing,
-        somebody,
+        someone,
         sold("anthropic/claude-haiku-5-5"),
         prompt_tokens=150_000,
         completion_tokens=100,
@@ -102,18 +102,18 @@ async def test_line_is_booked_by_the_tier_that_its_prompt_reached(
     assert billing.sql(
         "select cost_usd, input_usd_per_million, output_usd_per_million from usage_records"
         " where user_id = %s",
-        somebody,
+        someone,
     ) == [(Decimal("0.075250"), Decimal("0.500000"), Decimal("2.500000"))]
 
 
 async def test_edited_price_of_the_same_version_leaves_earlier_receipts_as_they_were(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
-    cheap = replace(model(usd="1"), id=f"edited-{somebody}")
+    cheap = replace(model(usd="1"), id=f"edited-{someone}")
     dear = replace(cheap, price=replace(cheap.price, cached_input_usd=Decimal("0.5")))
     for of in (cheap, dear, cheap):
-        await booked(billing, somebody, of, prompt_tokens=1000, cached_prompt_tokens=1000)
-    found = await receipts(billing, somebody)
+        await booked(billing, someone, of, prompt_tokens=1000, cached_prompt_tokens=1000)
+    found = await receipts(billing, someone)
     assert [each.computed_usd for each in found] == [
         Decimal("0.001000"),
         Decimal("0.000500"),
@@ -138,12 +138,12 @@ async def test_edited_price_of_the_same_version_leaves_earlier_receipts_as_they_
     ids=lambda other: next(iter(other)),
 )
 async def test_line_that_says_something_else_is_found(
-    billing: Billing, somebody: UUID, other: dict[str, Any]
+    billing: Billing, someone: UUID, other: dict[str, Any]
 ) -> None:
     price = replace(model(usd="0.3").price, thinking_usd=Decimal(3), regions=(("us", Decimal(2)),))
-    of = replace(model(), id=f"other-{somebody}", price=price)
-    await booked(billing, somebody, of, prompt_tokens=100, completion_tokens=100)
-    (receipt,) = await receipts(billing, somebody)
+    of = replace(model(), id=f"other-{someone}", price=price)
+    await booked(billing, someone, of, prompt_tokens=100, completion_tokens=100)
+    (receipt,) = await receipts(billing, someone)
     assert receipt.state == "same"
     # Not in the ledger itself, which others sum.
     assert recompute(replace(receipt.line, **other)).state == "differs"
@@ -151,22 +151,22 @@ async def test_line_that_says_something_else_is_found(
 
 @pytest.mark.parametrize(("cached", "state"), [(0, "same"), (1, "unknown")])
 async def test_line_from_before_prices_were_stored(
-    billing: Billing, somebody: UUID, cached: int, state: str
+    billing: Billing, someone: UUID, cached: int, state: str
 ) -> None:
     await booked(
         billing,
-        somebody,
-        replace(model(usd="2"), id=f"old-{somebody}"),
+        someone,
+        replace(model(usd="2"), id=f"old-{someone}"),
         prompt_tokens=100,
         cached_prompt_tokens=cached,
     )
-    billing.sql("update usage_records set price_digest = null where user_id = %s", somebody)
-    (receipt,) = await receipts(billing, somebody)
+    billing.sql("update usage_records set price_digest = null where user_id = %s", someone)
+    (receipt,) = await receipts(billing, someone)
     assert receipt.state == state
 
 
 async def test_kinds_beyond_what_they_are_part_of_are_booked_as_far_as_they_fit(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
     price = Price(
         Decimal(1),
@@ -178,8 +178,8 @@ async def test_kinds_beyond_what_they_are_part_of_are_booked_as_far_as_they_fit(
     )
     await booked(
         billing,
-        somebody,
-        replace(model(), id=f"kinds-{somebody}", price=price),
+        someone,
+        replace(model(), id=f"kinds-{someone}", price=price),
         prompt_tokens=50,
         cached_prompt_tokens=20,
         cache_write_tokens=900,
@@ -190,16 +190,16 @@ async def test_kinds_beyond_what_they_are_part_of_are_booked_as_far_as_they_fit(
     assert billing.sql(
         "select cached_prompt_tokens, cache_write_tokens, cache_write_1h_tokens, thinking_tokens"
         " from usage_records where user_id = %s",
-        somebody,
+        someone,
     ) == [(20, 30, 30, 5)]
-    (receipt,) = await receipts(billing, somebody)
+    (receipt,) = await receipts(billing, someone)
     assert receipt.state == "same"
 
 
 async def test_line_that_was_cut_to_its_reservation_still_explains_its_cost(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
-    wanted = claim(somebody, prompt=100, max_tokens=400, of=sold(UPSTREAMS[0]), free=False)
+    wanted = claim(someone, prompt=100, max_tokens=400, of=sold(UPSTREAMS[0]), free=False)
     await billing.quota().reserve(wanted)
     beyond = replace(
         charge(wanted, 50_000),
@@ -214,5 +214,5 @@ async def test_line_that_was_cut_to_its_reservation_still_explains_its_cost(
         done = await book(session, beyond)
     assert done is not None
     assert done.cost_usd <= done.held.cost_usd
-    (receipt,) = await receipts(billing, somebody)
+    (receipt,) = await receipts(billing, someone)
     assert (receipt.state, receipt.computed_usd) == ("same", done.cost_usd)

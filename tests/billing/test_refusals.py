@@ -28,7 +28,7 @@ from tests.parts import answered, outage
 
 @pytest.fixture
 def account(sql: Sql) -> UUID:
-    """Somebody with an account: nobody else has refusals."""
+    """Someone with an account: nobody else has refusals."""
     user_id = uuid4()
     sql("insert into auth.users (id, email) values (%s, %s)", user_id, f"{user_id}@example.com")
     return user_id

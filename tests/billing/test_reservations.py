@@ -40,29 +40,29 @@ async def _book(billing: Billing, what: Charge) -> Decimal | None:
 
 
 async def test_200_parallel_calls_on_an_allowance_for_20_are_granted_20_times(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
     quota = billing.quota()
-    claims = [claim(somebody, limit=20 * 500, min_tokens=400) for _ in range(200)]
+    claims = [claim(someone, limit=20 * 500, min_tokens=400) for _ in range(200)]
     outcomes = await asyncio.gather(*(_outcome(quota.reserve(each)) for each in claims))
     assert Counter(outcomes) == {"granted": 20, "quota_exceeded": 180}
-    assert billing.held(somebody) == (0, 20 * 500)
+    assert billing.held(someone) == (0, 20 * 500)
     granted = [each for each, outcome in zip(claims, outcomes, strict=True) if outcome == "granted"]
     await asyncio.gather(*(_book(billing, charge(each, 150, prompt=50)) for each in granted))
-    assert billing.held(somebody) == (20 * 200, 0)
+    assert billing.held(someone) == (20 * 200, 0)
     assert billing.sql(
-        "select count(*), sum(quota_tokens) from usage_records where user_id = %s", somebody
+        "select count(*), sum(quota_tokens) from usage_records where user_id = %s", someone
     ) == [(20, 20 * 200)]
 
 
 async def test_reserving_and_settling_at_once_never_gets_above_the_allowance(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
     quota = billing.quota()
     limit = 20 * 500
 
     async def call() -> int:
-        mine = claim(somebody, limit=limit)
+        mine = claim(someone, limit=limit)
         try:
             granted = await quota.reserve(mine)
         except QuotaExceeded:
@@ -73,26 +73,26 @@ async def test_reserving_and_settling_at_once_never_gets_above_the_allowance(
 
     used = sum(await asyncio.gather(*(call() for _ in range(200))))
     assert used <= limit
-    assert billing.held(somebody) == (used, 0)
+    assert billing.held(someone) == (used, 0)
     # What is left would not have been worth a call.
     assert limit - used < 100 + 16
 
 
-async def test_completion_is_clamped_to_what_is_left(billing: Billing, somebody: UUID) -> None:
+async def test_completion_is_clamped_to_what_is_left(billing: Billing, someone: UUID) -> None:
     quota = billing.quota()
-    assert await quota.reserve(claim(somebody, limit=1000)) == 400
-    assert await quota.reserve(claim(somebody, limit=1000, max_tokens=900)) == 400
-    assert billing.held(somebody) == (0, 1000)
+    assert await quota.reserve(claim(someone, limit=1000)) == 400
+    assert await quota.reserve(claim(someone, limit=1000, max_tokens=900)) == 400
+    assert billing.held(someone) == (0, 1000)
 
 
 async def test_clamp_stops_where_an_answer_is_not_worth_starting(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
     quota = billing.quota()
     with pytest.raises(QuotaExceeded) as caught:
-        await quota.reserve(claim(somebody, limit=115))
+        await quota.reserve(claim(someone, limit=115))
     assert "115 tokens you have left this month. Shorten it." in caught.value.sentence
-    assert await quota.reserve(claim(somebody, limit=116)) == 16
+    assert await quota.reserve(claim(someone, limit=116)) == 16
 
 
 @pytest.mark.parametrize(
@@ -109,9 +109,9 @@ async def test_clamp_stops_where_an_answer_is_not_worth_starting(
     ],
 )
 async def test_refusal_says_what_can_be_done_now_or_when_to_come_back(
-    billing: Billing, somebody: UUID, left: int, conversation: UUID | None, advice: str
+    billing: Billing, someone: UUID, left: int, conversation: UUID | None, advice: str
 ) -> None:
-    wanted = replace(claim(somebody, limit=left), conversation_id=conversation)
+    wanted = replace(claim(someone, limit=left), conversation_id=conversation)
     with pytest.raises(QuotaExceeded) as caught:
         await billing.quota().reserve(wanted)
     assert caught.value.sentence.endswith(advice)
@@ -120,45 +120,45 @@ async def test_refusal_says_what_can_be_done_now_or_when_to_come_back(
 
 
 async def test_short_answer_that_was_asked_for_is_not_too_short(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
-    assert await billing.quota().reserve(claim(somebody, limit=105, max_tokens=5)) == 5
+    assert await billing.quota().reserve(claim(someone, limit=105, max_tokens=5)) == 5
 
 
-async def test_refusal_leaves_nothing_behind(billing: Billing, somebody: UUID) -> None:
+async def test_refusal_leaves_nothing_behind(billing: Billing, someone: UUID) -> None:
     before = billing.day("free"), billing.day("total")
     with pytest.raises(QuotaExceeded):
-        await billing.quota().reserve(claim(somebody, limit=10, of=model(usd="1000")))
-    assert billing.held(somebody) == (0, 0)
+        await billing.quota().reserve(claim(someone, limit=10, of=model(usd="1000")))
+    assert billing.held(someone) == (0, 0)
     assert (billing.day("free"), billing.day("total")) == before
-    assert billing.sql("select id from reservations where user_id = %s", somebody) == []
+    assert billing.sql("select id from reservations where user_id = %s", someone) == []
 
 
-async def test_allowance_of_nothing_grants_nothing(billing: Billing, somebody: UUID) -> None:
+async def test_allowance_of_nothing_grants_nothing(billing: Billing, someone: UUID) -> None:
     with pytest.raises(QuotaExceeded):
-        await billing.quota().reserve(claim(somebody, limit=0))
+        await billing.quota().reserve(claim(someone, limit=0))
 
 
 async def test_lowered_limit_holds_at_once_and_a_raised_one_frees_at_once(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
     quota = billing.quota()
-    await quota.reserve(claim(somebody, limit=1000))
+    await quota.reserve(claim(someone, limit=1000))
     with pytest.raises(QuotaExceeded):
-        await quota.reserve(claim(somebody, limit=500))
-    assert await quota.reserve(claim(somebody, limit=1001)) == 400
+        await quota.reserve(claim(someone, limit=500))
+    assert await quota.reserve(claim(someone, limit=1001)) == 400
 
 
 @pytest.mark.parametrize("weight", ["0.1", "0.3333", "1", "1.5", "7", "15.0001"])
 @pytest.mark.parametrize("limit", [130, 997, 4999])
 async def test_weighted_reservation_takes_all_it_can_and_never_more(
-    billing: Billing, somebody: UUID, weight: str, limit: int
+    billing: Billing, someone: UUID, weight: str, limit: int
 ) -> None:
     asked = claim(
-        somebody, prompt=7, max_tokens=100_000, min_tokens=1, limit=limit, of=model(weight)
+        someone, prompt=7, max_tokens=100_000, min_tokens=1, limit=limit, of=model(weight)
     )
     granted = await billing.quota().reserve(asked)
-    _, reserved = billing.held(somebody)
+    _, reserved = billing.held(someone)
     assert granted * Decimal(weight) <= reserved <= limit
     one_more = (7 + granted + 1) * Decimal(weight)
     assert granted == 100_000 or one_more > limit
@@ -168,57 +168,57 @@ async def test_weighted_reservation_takes_all_it_can_and_never_more(
 
 
 async def test_no_more_than_three_replies_run_at_once_however_many_start(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
     quota = billing.quota()
-    claims = [claim(somebody, parallel=3) for _ in range(30)]
+    claims = [claim(someone, parallel=3) for _ in range(30)]
     outcomes = await asyncio.gather(*(_outcome(quota.reserve(each)) for each in claims))
     assert Counter(outcomes) == {"granted": 3, "busy": 27}
-    assert billing.held(somebody) == (0, 3 * 500)
+    assert billing.held(someone) == (0, 3 * 500)
 
 
 async def test_fourth_reply_is_refused_and_consumes_nothing_until_one_ends(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
     quota = billing.quota()
-    running = [claim(somebody, parallel=3) for _ in range(3)]
+    running = [claim(someone, parallel=3) for _ in range(3)]
     for each in running:
         await quota.reserve(each)
-    fourth = claim(somebody, parallel=3)
+    fourth = claim(someone, parallel=3)
     with pytest.raises(Busy):
         await quota.reserve(fourth)
-    assert billing.held(somebody) == (0, 1500)
+    assert billing.held(someone) == (0, 1500)
     await quota.release(running[0].request_id)
     assert await quota.reserve(fourth) == 400
 
 
-async def test_title_is_not_one_of_the_parallel_replies(billing: Billing, somebody: UUID) -> None:
+async def test_title_is_not_one_of_the_parallel_replies(billing: Billing, someone: UUID) -> None:
     quota = billing.quota()
-    await quota.reserve(claim(somebody, purpose="title"))
-    assert await quota.reserve(claim(somebody, parallel=1)) == 400
-    assert await quota.reserve(claim(somebody, purpose="title")) == 400
+    await quota.reserve(claim(someone, purpose="title"))
+    assert await quota.reserve(claim(someone, parallel=1)) == 400
+    assert await quota.reserve(claim(someone, purpose="title")) == 400
 
 
 # The kill switch
 
 
 async def test_engaged_switch_stops_the_reservation_and_a_lifted_one_does_not(
-    billing: Billing, somebody: UUID, signals: RedisSignals
+    billing: Billing, someone: UUID, signals: RedisSignals
 ) -> None:
     scope = f"model:{uuid4()}"
     quota = billing.quota()
     switches = KillSwitches(billing.service, signals, lambda: [scope])
-    asked = claim(somebody, switches=frozenset({"all", scope}))
+    asked = claim(someone, switches=frozenset({"all", scope}))
     assert await switches.engage(scope, actor="tests", reason="drill")
     try:
         with pytest.raises(SpendingPaused):
             await quota.reserve(asked)
         # A model that the switch doesn't name goes on.
-        assert await quota.reserve(claim(somebody, switches=frozenset({"all"}))) == 400
+        assert await quota.reserve(claim(someone, switches=frozenset({"all"}))) == 400
     finally:
         assert await switches.lift(scope, actor="tests", reason="drill over")
     assert await quota.reserve(asked) == 400
-    assert billing.held(somebody) == (0, 1000)
+    assert billing.held(someone) == (0, 1000)
     assert billing.sql(
         "select action from audit_log where subject = %s order by created_at", scope
     ) == [("kill_switch.engage",), ("kill_switch.lift",)]
@@ -249,34 +249,34 @@ async def _reserve_in(
     return request_id, row.scalar_one()
 
 
-async def test_each_period_has_its_own_allowance(billing: Billing, somebody: UUID) -> None:
-    _, refusal = await _reserve_in(billing, somebody, "month:2026-01", tokens=90, limit=100)
+async def test_each_period_has_its_own_allowance(billing: Billing, someone: UUID) -> None:
+    _, refusal = await _reserve_in(billing, someone, "month:2026-01", tokens=90, limit=100)
     assert refusal is None
-    _, refusal = await _reserve_in(billing, somebody, "month:2026-01", tokens=90, limit=100)
+    _, refusal = await _reserve_in(billing, someone, "month:2026-01", tokens=90, limit=100)
     assert refusal == "quota_exceeded"
-    _, refusal = await _reserve_in(billing, somebody, "month:2026-02", tokens=90, limit=100)
+    _, refusal = await _reserve_in(billing, someone, "month:2026-02", tokens=90, limit=100)
     assert refusal is None
 
 
 async def test_reply_that_ends_in_the_next_period_is_booked_in_its_own(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
-    request_id, _ = await _reserve_in(billing, somebody, "month:2026-01", tokens=90, limit=100)
-    await _reserve_in(billing, somebody, "month:2026-02", tokens=50, limit=100)
-    await _book(billing, replace(charge(claim(somebody), 60), request_id=request_id))
+    request_id, _ = await _reserve_in(billing, someone, "month:2026-01", tokens=90, limit=100)
+    await _reserve_in(billing, someone, "month:2026-02", tokens=50, limit=100)
+    await _book(billing, replace(charge(claim(someone), 60), request_id=request_id))
     assert billing.sql(
         "select period_key, used, reserved from quota_periods where user_id = %s order by 1",
-        somebody,
+        someone,
     ) == [("month:2026-01", 60, 0), ("month:2026-02", 0, 50)]
-    assert billing.sql("select period_key from usage_records where user_id = %s", somebody) == [
+    assert billing.sql("select period_key from usage_records where user_id = %s", someone) == [
         ("month:2026-01",)
     ]
 
 
 async def test_period_is_the_calendar_month_by_the_databases_clock(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
-    await billing.quota().reserve(claim(somebody))
+    await billing.quota().reserve(claim(someone))
     assert billing.sql(
         """
         select period_key = 'month:' || to_char(now() at time zone 'UTC', 'YYYY-MM'),
@@ -285,82 +285,82 @@ async def test_period_is_the_calendar_month_by_the_databases_clock(
           period_end at time zone 'UTC' = (period_start at time zone 'UTC') + interval '1 month'
         from quota_periods where user_id = %s
         """,
-        somebody,
+        someone,
     ) == [(True, True, 1, True)]
 
 
 # Closing
 
 
-async def test_closing_twice_books_once(billing: Billing, somebody: UUID) -> None:
-    mine = claim(somebody, of=model(usd="1000"))
+async def test_closing_twice_books_once(billing: Billing, someone: UUID) -> None:
+    mine = claim(someone, of=model(usd="1000"))
     await billing.quota().reserve(mine)
     assert await _book(billing, charge(mine, 100, prompt=100)) == Decimal("0.2")
     assert await _book(billing, charge(mine, 399, prompt=100)) is None
-    assert billing.held(somebody) == (200, 0)
-    assert len(billing.sql("select id from usage_records where user_id = %s", somebody)) == 1
+    assert billing.held(someone) == (200, 0)
+    assert len(billing.sql("select id from usage_records where user_id = %s", someone)) == 1
 
 
-async def test_many_settlers_at_once_book_once(billing: Billing, somebody: UUID) -> None:
-    mine = claim(somebody, free=False, limit=0, overage=1_000, of=model(usd="1000"))
+async def test_many_settlers_at_once_book_once(billing: Billing, someone: UUID) -> None:
+    mine = claim(someone, free=False, limit=0, overage=1_000, of=model(usd="1000"))
     await billing.quota().reserve(mine)
     spent, reserved = billing.day("total")
     booked = await asyncio.gather(
         *(_book(billing, charge(mine, 100, prompt=100, customer="cus_1")) for _ in range(20))
     )
     assert sorted(booked, key=str) == [Decimal("0.2"), *[None] * 19]
-    assert billing.held(somebody) == (200, 0)
+    assert billing.held(someone) == (200, 0)
     assert billing.day("total") == (spent + Decimal("0.2"), reserved - Decimal("0.5"))
     assert billing.sql(
         "select o.micro_usd, o.stripe_customer_id, o.identifier = 'usage-' || u.id"
         " from usage_outbox o join usage_records u on u.id = o.usage_record_id"
         " where o.user_id = %s",
-        somebody,
+        someone,
     ) == [(200, "cus_1", True)]
 
 
 async def test_release_and_settling_at_once_end_in_one_of_them(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
     quota = billing.quota()
     for _ in range(10):
-        mine = claim(somebody)
+        mine = claim(someone)
         await quota.reserve(mine)
         await asyncio.gather(quota.release(mine.request_id), _book(billing, charge(mine, 10)))
-    used, reserved = billing.held(somebody)
+    used, reserved = billing.held(someone)
     assert reserved == 0
-    ((lines,),) = billing.sql("select count(*) from usage_records where user_id = %s", somebody)
+    ((lines,),) = billing.sql("select count(*) from usage_records where user_id = %s", someone)
     assert used == 10 * int(str(lines))
 
 
 async def test_call_that_used_nothing_gives_everything_back_and_writes_no_line(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
-    mine = claim(somebody, of=model(usd="1000"))
+    mine = claim(someone, of=model(usd="1000"))
     before = billing.day("free"), billing.day("total")
     await billing.quota().reserve(mine)
     assert await _book(billing, charge(mine, 0)) == 0
-    assert billing.held(somebody) == (0, 0)
+    assert billing.held(someone) == (0, 0)
     assert (billing.day("free"), billing.day("total")) == before
     assert billing.sql("select state from reservations where id = %s", mine.request_id) == [
         ("released",)
     ]
-    assert billing.sql("select id from usage_records where user_id = %s", somebody) == []
+    assert billing.sql("select id from usage_records where user_id = %s", someone) == []
 
 
-async def test_unknown_request_books_nothing(billing: Billing, somebody: UUID) -> None:
-    assert await _book(billing, charge(claim(somebody), 100)) is None
-    assert billing.sql("select id from usage_records where user_id = %s", somebody) == []
+async def test_unknown_request_books_nothing(billing: Billing, someone: UUID) -> None:
+    assert await _book(billing, charge(claim(someone), 100)) is None
+    assert billing.sql("select id from usage_records where user_id = %s", someone) == []
 
 
 async def test_ledger_line_that_can_not_be_written_leaves_the_reservation_open(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
-    mine = claim(somebody)
+    mine = claim(someone)
     await billing.quota().reserve(mine)
     with pytest.raises(Exception, match="usage_records_counted_by_check"):
         await _book(billing, replace(charge(mine, 10), counted_by="guess"))
-    assert billing.held(somebody) == (0, 500)
+    assert billing.held(someone) == (0, 500)
     assert await _book(billing, charge(mine, 10)) is not None
 
 
@@ -421,7 +421,7 @@ async def test_reservation_of_a_deleted_account_is_still_recovered(billing: Bill
 async def test_recovered_reply_goes_to_the_meter_only_if_its_plan_does(
     billing: Billing, free: bool
 ) -> None:
-    """Whoever was a customer once still has a customer id, on the free plan too."""
+    """A former customer still has a customer id, on the free plan too."""
     user_id = uuid4()
     billing.sql(
         "insert into auth.users (id, email) values (%s, %s)", user_id, f"{user_id}@example.com"
@@ -458,23 +458,21 @@ async def test_daily_cap_holds_over_all_users_under_100_parallel_calls(
     assert billing.day(scope) == (spent + Decimal("1.2"), reserved)
 
 
-async def test_refusal_by_the_cap_says_when_it_opens_again(
-    billing: Billing, somebody: UUID
-) -> None:
+async def test_refusal_by_the_cap_says_when_it_opens_again(billing: Billing, someone: UUID) -> None:
     quota = billing.quota(free_cap=Decimal(0))
     with pytest.raises(SpendingPaused) as caught:
-        await quota.reserve(claim(somebody, of=model(usd="1000")))
+        await quota.reserve(claim(someone, of=model(usd="1000")))
     assert "free plan" in caught.value.sentence
     ((midnight,),) = billing.sql(
         "select ((now() at time zone 'UTC')::date + 1)::timestamp at time zone 'UTC'"
     )
     assert caught.value.retry_at == midnight
-    assert billing.held(somebody) == (0, 0)
+    assert billing.held(someone) == (0, 0)
 
 
-async def test_free_tiers_cap_does_not_stop_those_who_pay(billing: Billing, somebody: UUID) -> None:
+async def test_free_tiers_cap_does_not_stop_those_who_pay(billing: Billing, someone: UUID) -> None:
     quota = billing.quota(free_cap=Decimal(0))
-    paying = claim(somebody, free=False, of=model(usd="1000"))
+    paying = claim(someone, free=False, of=model(usd="1000"))
     assert await quota.reserve(paying) == 400
     await quota.release(paying.request_id)
 
@@ -485,14 +483,14 @@ async def test_free_tiers_cap_does_not_stop_those_who_pay(billing: Billing, some
     [(100_000, "0.020500"), (100_001, "0.102501")],
 )
 async def test_money_is_held_by_the_tier_that_the_prompt_reaches(
-    billing: Billing, somebody: UUID, prompt: int, held: str
+    billing: Billing, someone: UUID, prompt: int, held: str
 ) -> None:
     price = price_of("anthropic/claude-haiku-5-5")
     assert price is not None
     # As the map has it, answering anywhere.
     haiku = replace(model(), price=replace(price, regions=()), context_window=1_000_000)
     cheap = replace(model(usd="0.01"), id="cheap")
-    wanted = claim(somebody, prompt=prompt, max_tokens=1_000, of=haiku)
+    wanted = claim(someone, prompt=prompt, max_tokens=1_000, of=haiku)
     # The order of the models doesn't matter: any of them may answer.
     for models in ((haiku, cheap), (cheap, haiku)):
         once = replace(wanted, request_id=uuid4(), models=models)

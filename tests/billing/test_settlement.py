@@ -1,4 +1,4 @@
-"""What is charged never exceeds what was reserved: in tokens, in money, by whoever settles."""
+"""What is charged never exceeds what was reserved: in tokens, in money, whichever process settles."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ def test_charge_is_fitted_to_its_reservation_and_as_large_as_fits(
     ],
 )
 async def test_line_quota_and_outbox_have_the_same_and_no_more_than_was_held(
-    billing: Billing, somebody: UUID, prompt: int, completion: int, booked: tuple[int, int]
+    billing: Billing, someone: UUID, prompt: int, completion: int, booked: tuple[int, int]
 ) -> None:
     # Nothing is included: all of it costs extra.
-    mine = claim(somebody, free=False, limit=0, overage=500, of=model(usd="1"))
+    mine = claim(someone, free=False, limit=0, overage=500, of=model(usd="1"))
     assert await billing.quota().reserve(mine) == 400
     used = charge(mine, completion, prompt=prompt, customer="cus_1")
     async with billing.service.transaction() as session:
@@ -108,13 +108,13 @@ async def test_line_quota_and_outbox_have_the_same_and_no_more_than_was_held(
         "select u.prompt_tokens, u.completion_tokens, u.quota_tokens, o.tokens, q.used, q.reserved"
         " from usage_records u join usage_outbox o on o.usage_record_id = u.id"
         " join quota_periods q on q.user_id = u.user_id where u.user_id = %s",
-        somebody,
+        someone,
     ) == [(*booked, sum(booked), sum(booked), sum(booked), 0)]
 
 
-async def test_money_is_bounded_where_tokens_are_not(billing: Billing, somebody: UUID) -> None:
+async def test_money_is_bounded_where_tokens_are_not(billing: Billing, someone: UUID) -> None:
     of = replace(model(), price=Price(Decimal(1), Decimal(50), Decimal(1), "tests"))
-    mine = claim(somebody, of=of)
+    mine = claim(someone, of=of)
     await billing.quota().reserve(mine)
     before = billing.day("total")[0]
     async with billing.service.transaction() as session:
@@ -127,34 +127,36 @@ async def test_money_is_bounded_where_tokens_are_not(billing: Billing, somebody:
     assert billing.day("total")[0] - before == done.cost_usd
 
 
-async def test_database_holds_the_bound_whoever_settles(billing: Billing, somebody: UUID) -> None:
-    mine = claim(somebody, of=model(usd="1"))
+async def test_database_holds_the_bound_whichever_process_settles(
+    billing: Billing, someone: UUID
+) -> None:
+    mine = claim(someone, of=model(usd="1"))
     await billing.quota().reserve(mine)
     before = billing.day("free")[0], billing.day("total")[0]
     billing.sql("select * from private.close_reservation(%s, 5000000, 5000)", str(mine.request_id))
-    assert billing.held(somebody) == (500, 0)
+    assert billing.held(someone) == (500, 0)
     after = billing.day("free")[0], billing.day("total")[0]
     assert after == tuple(spent + Decimal("0.0005") for spent in before)
 
 
-async def test_credits_pay_no_more_than_was_held(billing: Billing, somebody: UUID) -> None:
+async def test_credits_pay_no_more_than_was_held(billing: Billing, someone: UUID) -> None:
     billing.sql(
         "insert into credit_grants (user_id, tokens, reason, granted_by)"
         " values (%s, 1000000, 'tests', 'tests')",
-        somebody,
+        someone,
     )
-    mine = claim(somebody, limit=0)
+    mine = claim(someone, limit=0)
     assert await billing.quota().reserve(mine) == 400
     async with billing.service.transaction() as session:
         await book(session, charge(mine, 5_000_000))
-    assert billing.sql("select spent from credit_grants where user_id = %s", somebody) == [(500,)]
+    assert billing.sql("select spent from credit_grants where user_id = %s", someone) == [(500,)]
 
 
 async def test_loss_is_what_may_be_billed_beyond_the_charge(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
     of = model(usd="10")
-    mine = claim(somebody, of=of)
+    mine = claim(someone, of=of)
     await billing.quota().reserve(mine)
     bill = ProviderBill(of, "reservation", 120, 0, 900, Usage(120, 900), 100, 30)
     async with billing.service.transaction() as session:
@@ -187,9 +189,9 @@ async def test_loss_is_what_may_be_billed_beyond_the_charge(
     ]
 
 
-async def test_what_is_charged_in_full_is_no_loss(billing: Billing, somebody: UUID) -> None:
+async def test_what_is_charged_in_full_is_no_loss(billing: Billing, someone: UUID) -> None:
     of = model(usd="10")
-    mine = claim(somebody, of=of)
+    mine = claim(someone, of=of)
     await billing.quota().reserve(mine)
     bill = ProviderBill(of, "reservation", 100, 0, 400, Usage(100, 400), 100, 400)
     async with billing.service.transaction() as session:
@@ -215,10 +217,10 @@ async def test_what_is_charged_in_full_is_no_loss(billing: Billing, somebody: UU
     ],
 )
 async def test_cap_bounds_what_is_invoiced_to_the_token(
-    billing: Billing, somebody: UUID, cap: str | None, charged: int
+    billing: Billing, someone: UUID, cap: str | None, charged: int
 ) -> None:
     """Of 500 tokens beyond what is included, at $10 per million, reserved before the cap was lowered."""
-    mine = claim(somebody, limit=0, overage=1_000_000, free=False)
+    mine = claim(someone, limit=0, overage=1_000_000, free=False)
     await billing.quota().reserve(mine)
     used = replace(
         charge(mine, 400, prompt=100, customer="cus_1"),
@@ -231,7 +233,7 @@ async def test_cap_bounds_what_is_invoiced_to_the_token(
     usd = charged * Decimal(10) / 1_000_000
     assert (booked.quota_tokens, booked.overage_usd) == (500, usd)
     assert billing.sql(
-        "select overage_tokens, overage_usd from usage_records where user_id = %s", somebody
+        "select overage_tokens, overage_usd from usage_records where user_id = %s", someone
     ) == [(charged, usd)]
-    sent = billing.sql("select tokens, micro_usd from usage_outbox where user_id = %s", somebody)
+    sent = billing.sql("select tokens, micro_usd from usage_outbox where user_id = %s", someone)
     assert sent == ([(charged, charged * 10)] if charged else [])

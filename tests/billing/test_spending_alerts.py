@@ -1,4 +1,4 @@
-"""Lines of the day's caps: each is told once, to every admin and to the webhook, and none is lost."""
+"""Lines of the day's caps: each is reported once, to every admin and to the webhook, and none is lost."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Desk:
             [scope, usd],
         )
 
-    def told(self) -> list[tuple[str, int]]:
+    def sent(self) -> list[tuple[str, int]]:
         """Scopes and percents of the mails, in order; those to the admins in one."""
         return self.owner.execute(
             "select values ->> 'scope', (values ->> 'percent')::int from billing_notices"
@@ -85,7 +85,7 @@ def _receiver() -> Generator[AlertReceiver]:
         yield receiver
 
 
-async def test_each_line_is_told_once(desk: Desk) -> None:
+async def test_each_line_is_reported_once(desk: Desk) -> None:
     alerts = desk.alerts()
     for usd in ("4.99", "5", "5", "7.99", "8", "9.99", "10", "12"):
         desk.spend(usd)
@@ -93,26 +93,26 @@ async def test_each_line_is_told_once(desk: Desk) -> None:
     desk.spend("80", "total")
     await alerts.look_once()
     await alerts.look_once()
-    assert desk.told() == [("free", 50), ("free", 80), ("free", 100), ("total", 80)]
+    assert desk.sent() == [("free", 50), ("free", 80), ("free", 100), ("total", 80)]
 
 
-async def test_lines_crossed_at_once_are_told_as_the_highest_and_never_after_it(
+async def test_lines_crossed_at_once_are_reported_as_the_highest_and_never_after_it(
     desk: Desk,
 ) -> None:
     alerts = desk.alerts()
     desk.spend("8.5")
     await alerts.look_once()
-    # A correction of what was spent doesn't begin it anew.
+    # A correction of what was spent doesn't start it again.
     desk.spend("5.5")
     await alerts.look_once()
-    assert desk.told() == [("free", 80)]
+    assert desk.sent() == [("free", 80)]
 
 
 async def test_processes_that_look_at_once_tell_it_once(desk: Desk) -> None:
     desk.spend("9")
     made = await asyncio.gather(*(desk.alerts().look_once() for _ in range(6)))
     assert sum(made) == 1
-    assert desk.told() == [("free", 80)]
+    assert desk.sent() == [("free", 80)]
 
 
 async def test_cap_that_is_changed_has_lines_of_its_own(desk: Desk) -> None:
@@ -125,10 +125,10 @@ async def test_cap_that_is_changed_has_lines_of_its_own(desk: Desk) -> None:
     await alerts.look_once()
     desk.owner.execute("delete from private.spending_caps")
     await alerts.look_once()
-    assert desk.told() == [("free", 80), ("free", 50)]
+    assert desk.sent() == [("free", 80), ("free", 50)]
 
 
-async def test_cap_that_refuses_somebody_is_told_whatever_is_spent(
+async def test_cap_that_refuses_someone_is_reported_whatever_is_spent(
     desk: Desk, spare_stack: Stack
 ) -> None:
     login = DatabasePool(spare_stack.env["DATABASE_URL"])
@@ -140,11 +140,11 @@ async def test_cap_that_refuses_somebody_is_told_whatever_is_spent(
     half_a_dollar = [claim(uuid4(), of=model(usd="1000")) for _ in range(2)]
     await quota.reserve(half_a_dollar[0])
     await desk.alerts().look_once()
-    assert desk.told() == []
+    assert desk.sent() == []
     with pytest.raises(SpendingPaused):
         await quota.reserve(half_a_dollar[1])
     await desk.alerts().look_once()
-    assert desk.told() == [("free", 100)]
+    assert desk.sent() == [("free", 100)]
     ((kind, values),) = desk.owner.execute("select kind, values from billing_notices").fetchall()
     assert (kind, values["spent_usd"], values["reserved_usd"]) == (
         "spending_refused",
@@ -197,7 +197,7 @@ async def test_alert_waits_while_the_webhook_is_away_and_is_the_same_when_it_is_
     assert len({posted.said["id"] for posted in receiver.posted}) == 1
     assert desk.states() == [("sent", 0)]
     # Mails don't wait for it.
-    assert desk.told() == [("free", 50)]
+    assert desk.sent() == [("free", 50)]
 
 
 @pytest.mark.parametrize("status", [302, 400, 404, 410])

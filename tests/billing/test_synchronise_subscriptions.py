@@ -91,7 +91,7 @@ async def test_outage_of_the_provider_costs_nobody_their_turn(shop: Shop) -> Non
     with pytest.raises(PaymentsError):
         await shop.subscriptions.look_again(10)
     shop.provider.away = None
-    # Whoever had claimed it may be gone; after a while it is anybody's again.
+    # The process that claimed it may be gone; after a while any process may claim it.
     assert shop.sql(
         "select billing_look_at <= now() + make_interval(secs => %s) from profiles where id = %s",
         store.CLAIMED_SECONDS,

@@ -171,11 +171,11 @@ async def test_sums_are_the_ledger_after_many_settlings_at_once(billing: Billing
 
 
 async def test_settling_in_any_order_in_one_transaction_waits_and_never_deadlocks(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
     quota = billing.quota()
     models = [replace(model(), id=f"m-{n}") for n in range(4)]
-    claims = [claim(somebody, of=each) for each in models for _ in range(10)]
+    claims = [claim(someone, of=each) for each in models for _ in range(10)]
     for each in claims:
         await quota.reserve(each)
     random.Random(7).shuffle(claims)
@@ -189,12 +189,12 @@ async def test_settling_in_any_order_in_one_transaction_waits_and_never_deadlock
     await asyncio.gather(
         *(settle_two(*pair) for pair in zip(claims[::2], claims[1::2], strict=True))
     )
-    assert billing.sql(DAYS, [somebody]) == billing.sql(LEDGER, [somebody])
-    assert len(billing.sql(DAYS, [somebody])) == 4
+    assert billing.sql(DAYS, [someone]) == billing.sql(LEDGER, [someone])
+    assert len(billing.sql(DAYS, [someone])) == 4
 
 
 async def test_one_statement_with_many_lines_is_summed_as_a_whole(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
     billing.sql(
         "insert into usage_records (reservation_id, user_id, purpose, plan, model, provider,"
@@ -203,21 +203,21 @@ async def test_one_statement_with_many_lines_is_summed_as_a_whole(
         " created_at) select gen_random_uuid(), %s, 'reply', 'free', 'm-' || n %% 3, 'demo', n, 1,"
         " 'estimate', 1, n + 1, 'p', 1, 1, 'tests', 0.000001 * n, 'done',"
         " now() - n * interval '5 hours' from generate_series(1, 500) n",
-        somebody,
+        someone,
     )
-    assert billing.sql(DAYS, [somebody]) == billing.sql(LEDGER, [somebody]) != []
+    assert billing.sql(DAYS, [someone]) == billing.sql(LEDGER, [someone]) != []
 
 
 async def test_call_that_was_reserved_yesterday_counts_when_it_settles_however_it_ended(
-    billing: Billing, somebody: UUID, today: date
+    billing: Billing, someone: UUID, today: date
 ) -> None:
-    claims = [claim(somebody) for _ in OUTCOMES]
+    claims = [claim(someone) for _ in OUTCOMES]
     for each in claims:
         await billing.quota().reserve(each)
     billing.sql(
         "update reservations set spend_day = spend_day - 1, created_at = now() - interval '1 day'"
         " where user_id = %s",
-        somebody,
+        someone,
     )
     # What they hold of the day before is given back there.
     billing.sql(
@@ -234,22 +234,22 @@ async def test_call_that_was_reserved_yesterday_counts_when_it_settles_however_i
     assert billing.sql(
         "select days::int, requests::int, stopped::int, interrupted::int, failed::int"
         " from private.usage_by_user where user_id = %s order by 1",
-        somebody,
+        someone,
     ) == [(days, 4, 1, 1, 1) for days in (1, 4, 16, 64)]
     assert await _all_sums_differ(billing) == []
 
 
 async def test_line_says_what_it_costs_beyond_what_is_included_and_credits_pay(
-    billing: Billing, somebody: UUID
+    billing: Billing, someone: UUID
 ) -> None:
     billing.sql(
         "insert into credit_grants (user_id, tokens, reason, granted_by)"
         " values (%s, 30, 'tests', 'tests')",
-        somebody,
+        someone,
     )
 
     async def line(tokens: int, *, customer: str | None = "cus") -> tuple[object, ...]:
-        mine = claim(somebody, prompt=0, max_tokens=tokens, limit=100, overage=500, free=False)
+        mine = claim(someone, prompt=0, max_tokens=tokens, limit=100, overage=500, free=False)
         await billing.quota().reserve(mine)
         priced = replace(charge(mine, tokens, customer=customer), overage_usd_per_million=PRICE)
         await _settle(billing, priced)
@@ -268,19 +268,19 @@ async def test_line_says_what_it_costs_beyond_what_is_included_and_credits_pay(
     assert await line(7, customer=None) == (0, 0, 0)
     ((micros,),) = billing.sql(
         "select overage_micros::int from private.usage_by_user where user_id = %s and days = 64",
-        somebody,
+        someone,
     )
     assert micros == 67 + 23
 
 
-async def test_line_that_is_rolled_back_is_not_summed(billing: Billing, somebody: UUID) -> None:
-    mine = claim(somebody)
+async def test_line_that_is_rolled_back_is_not_summed(billing: Billing, someone: UUID) -> None:
+    mine = claim(someone)
     await billing.quota().reserve(mine)
     with pytest.raises(DBAPIError):
         await _settle_and_fail(billing, charge(mine, 10))
-    assert billing.sql(DAYS, [somebody]) == []
+    assert billing.sql(DAYS, [someone]) == []
     await _settle(billing, charge(mine, 10))
-    assert billing.sql(DAYS, [somebody]) == billing.sql(LEDGER, [somebody]) != []
+    assert billing.sql(DAYS, [someone]) == billing.sql(LEDGER, [someone]) != []
 
 
 @pytest.mark.parametrize("who", ["owner", "service"])
@@ -297,9 +297,9 @@ async def test_line_that_is_rolled_back_is_not_summed(billing: Billing, somebody
     ],
 )
 async def test_nobody_but_the_ledger_writes_the_sums(
-    billing: Billing, somebody: UUID, who: str, change: str
+    billing: Billing, someone: UUID, who: str, change: str
 ) -> None:
-    acting = billing.user.as_user(somebody) if who == "owner" else billing.service.transaction()
+    acting = billing.user.as_user(someone) if who == "owner" else billing.service.transaction()
     with pytest.raises(ProgrammingError) as caught:
         async with acting as session:
             await session.execute(text(change))
@@ -309,46 +309,46 @@ async def test_nobody_but_the_ledger_writes_the_sums(
 # What a page reads
 
 
-async def test_page_of_somebody_without_any_use_is_empty(
-    billing: Billing, somebody: UUID, today: date
+async def test_page_of_someone_without_any_use_is_empty(
+    billing: Billing, someone: UUID, today: date
 ) -> None:
-    page = await _overview(billing, somebody)
+    page = await _overview(billing, someone)
     assert (page.allowance.used, page.allowance.left, page.today) == (0, 1000, today)
     assert (page.days, page.refused) == ((), ())
     assert page.calls == CallPage((), older=False, newer=False)
 
 
 async def test_page_is_ones_own_even_for_a_neighbour_in_the_same_database(
-    billing: Billing, somebody: UUID, add_record: AddRecord, today: date
+    billing: Billing, someone: UUID, add_record: AddRecord, today: date
 ) -> None:
-    add_record(somebody, _at(today))
+    add_record(someone, _at(today))
     async with billing.user.as_user(uuid4()) as session:
-        page = await ledger_store.overview(session, somebody, None, Limits(1000))
+        page = await ledger_store.overview(session, someone, None, Limits(1000))
     assert page.days == ()
     assert page.calls.calls == ()
 
 
 async def test_days_of_this_period_are_what_the_allowance_counts(
-    billing: Billing, somebody: UUID, add_record: AddRecord, today: date
+    billing: Billing, someone: UUID, add_record: AddRecord, today: date
 ) -> None:
-    mine = claim(somebody, of=replace(model("2"), id="m-small"))
+    mine = claim(someone, of=replace(model("2"), id="m-small"))
     await billing.quota().reserve(mine)
     await _settle(billing, charge(mine, 40, prompt=10))
     # The same day, but reserved before the period began.
-    add_record(somebody, _at(today, 0), tokens=7)
-    page = await _overview(billing, somebody)
+    add_record(someone, _at(today, 0), tokens=7)
+    page = await _overview(billing, someone)
     assert (page.allowance.used, page.allowance.reserved, page.allowance.limit) == (100, 0, 1000)
     found = {(use.model, use.in_period): (use.day, use.replies, use.tokens) for use in page.days}
     assert found == {("m-small", True): (today, 1, 100), ("m-large", False): (today, 1, 7)}
 
 
 async def test_days_go_back_thirty_and_titles_are_no_replies(
-    billing: Billing, somebody: UUID, add_record: AddRecord, today: date
+    billing: Billing, someone: UUID, add_record: AddRecord, today: date
 ) -> None:
-    add_record(somebody, _at(today - timedelta(days=29)), tokens=5)
-    add_record(somebody, _at(today - timedelta(days=29)), tokens=1, purpose="title")
-    add_record(somebody, _at(today - timedelta(days=30)), tokens=9)
-    page = await _overview(billing, somebody)
+    add_record(someone, _at(today - timedelta(days=29)), tokens=5)
+    add_record(someone, _at(today - timedelta(days=29)), tokens=1, purpose="title")
+    add_record(someone, _at(today - timedelta(days=30)), tokens=9)
+    page = await _overview(billing, someone)
     assert [(use.day, use.replies, use.tokens) for use in page.days] == [
         (today - timedelta(days=29), 1, 6)
     ]
@@ -356,10 +356,10 @@ async def test_days_go_back_thirty_and_titles_are_no_replies(
 
 
 async def test_receipt_names_who_was_asked_and_who_answered_and_keeps_every_digit(
-    billing: Billing, somebody: UUID, add_record: AddRecord, today: date
+    billing: Billing, someone: UUID, add_record: AddRecord, today: date
 ) -> None:
-    made = add_record(somebody, _at(today), asked="m-large", answered="m-small", tokens=12)
-    ((call),) = (await _overview(billing, somebody)).calls.calls
+    made = add_record(someone, _at(today), asked="m-large", answered="m-small", tokens=12)
+    ((call),) = (await _overview(billing, someone)).calls.calls
     assert call == Call(
         id=made,
         at=_at(today),
@@ -378,16 +378,16 @@ async def test_receipt_names_who_was_asked_and_who_answered_and_keeps_every_digi
 
 
 async def test_paging_meets_every_receipt_once_in_either_direction(
-    billing: Billing, somebody: UUID, add_record: AddRecord, today: date
+    billing: Billing, someone: UUID, add_record: AddRecord, today: date
 ) -> None:
     # Several of the same instant, around the ends of pages too.
-    made = [add_record(somebody, _at(today, 10 - n // 5)) for n in range(45)]
+    made = [add_record(someone, _at(today, 10 - n // 5)) for n in range(45)]
 
     async def page(turn: Turn, call: Call) -> CallPage:
-        async with billing.user.as_user(somebody) as session:
-            return await turn(session, somebody, Cursor(call.at, call.id))
+        async with billing.user.as_user(someone) as session:
+            return await turn(session, someone, Cursor(call.at, call.id))
 
-    first = (await _overview(billing, somebody)).calls
+    first = (await _overview(billing, someone)).calls
     second = await page(ledger_store.older_calls, first.calls[-1])
     third = await page(ledger_store.older_calls, second.calls[-1])
     assert [(p.newer, p.older, len(p.calls)) for p in (first, second, third)] == [

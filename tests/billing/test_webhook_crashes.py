@@ -26,7 +26,7 @@ def shop(billing: Billing, sql: Sql, signals: RedisSignals) -> Shop:
     return Shop(billing.service, sql, signals)
 
 
-async def _dies(stack: Stack, point: str, told: PaymentEvent, sold: PaidSubscription) -> None:
+async def _dies(stack: Stack, point: str, delivered: PaymentEvent, sold: PaidSubscription) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -35,7 +35,7 @@ async def _dies(stack: Stack, point: str, told: PaymentEvent, sold: PaidSubscrip
         stdin=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    said = json.dumps({"event": asdict(told), "subscription": asdict(sold)}, default=_json)
+    said = json.dumps({"event": asdict(delivered), "subscription": asdict(sold)}, default=_json)
     _, errors = await process.communicate(said.encode())
     assert process.returncode == GONE, errors.decode()
 
@@ -53,18 +53,21 @@ async def test_crash_at_any_point_and_the_next_delivery_leave_it_done_once(
         user_id, sold = shop.subscriber(status="past_due", unpaid_since=since)
         payload = {"id": f"in_{sold.id}", "attempt_count": 1, "amount_due": 2000}
         payload |= {"currency": "usd"}
-        told = event("invoice.payment_failed", sold, payload=payload)
-        deliveries[point] = user_id, sold, told
+        delivered = event("invoice.payment_failed", sold, payload=payload)
+        deliveries[point] = user_id, sold, delivered
     await asyncio.gather(
-        *(_dies(stack, point, told, sold) for point, (_, sold, told) in deliveries.items())
+        *(
+            _dies(stack, point, delivered, sold)
+            for point, (_, sold, delivered) in deliveries.items()
+        )
     )
-    for point, (user_id, sold, told) in deliveries.items():
+    for point, (user_id, sold, delivered) in deliveries.items():
         committed = point == COMMITTED
-        assert shop.outcome(told) == ("done" if committed else None), point
+        assert shop.outcome(delivered) == ("done" if committed else None), point
         assert (shop.stored(user_id) == {}) is not committed, point
         assert len(shop.notices(user_id)) == committed, point
-        await shop.deliver(told)
+        await shop.deliver(delivered)
         assert shop.plan(user_id) == ("pro", "past_due"), point
         assert shop.stored(user_id) == {sold.id: "past_due"}, point
         assert len(shop.notices(user_id)) == 1, point
-        assert shop.outcome(told) == "done", point
+        assert shop.outcome(delivered) == "done", point

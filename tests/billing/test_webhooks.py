@@ -86,7 +86,7 @@ async def test_checkout_never_takes_a_customer_from_its_owner(shop: Shop) -> Non
     assert shop.profile(somebody_else)[:4] == ("free", "free", None, None)
 
 
-async def test_cancelled_subscription_keeps_its_plan_until_the_end_it_was_told(shop: Shop) -> None:
+async def test_cancelled_subscription_keeps_its_plan_until_its_announced_end(shop: Shop) -> None:
     user_id, sold = shop.subscriber()
     shop.provider.change(sold, cancel_at=sold.period_end)
     await shop.deliver(event(UPDATED, sold))
@@ -116,7 +116,7 @@ async def test_subscription_that_has_ended_never_comes_back(shop: Shop) -> None:
     assert (shop.outcome(late), shop.plan(user_id)) == ("stale", ("free", "cancelled"))
 
 
-async def test_ended_subscription_stays_ended_whoever_writes_it(shop: Shop) -> None:
+async def test_ended_subscription_stays_ended_whichever_process_writes_it(shop: Shop) -> None:
     user_id, sold = shop.subscriber(status="canceled")
     await shop.deliver(event(UPDATED, sold))
     async with shop.service.transaction() as session:
@@ -139,7 +139,7 @@ async def test_second_subscription_under_another_customer_counts_for_its_user(sh
     other = shop.provider.put(new_subscription(user_id, new_customer(), plan="business"))
     await shop.deliver(event(UPDATED, sold), event(UPDATED, other))
     assert shop.plan(user_id) == ("business", "active")
-    # Usage goes to the meter of whoever pays for the plan.
+    # Usage goes to the meter of the customer who pays for the plan.
     assert shop.profile(user_id).customer_id == other.customer_id
     shop.provider.change(other, status="canceled")
     await shop.deliver(event(DELETED, other), event(UPDATED, sold))
@@ -167,7 +167,7 @@ async def test_one_invoice_under_two_event_ids_is_mailed_once(shop: Shop) -> Non
     assert len(shop.notices(user_id)) == 2
 
 
-async def test_payment_told_by_two_types_of_event_changes_nothing_twice(shop: Shop) -> None:
+async def test_payment_reported_by_two_types_of_event_changes_nothing_twice(shop: Shop) -> None:
     user_id, sold = shop.subscriber()
     await shop.deliver(invoice("paid", sold))
     once = shop.profile(user_id), shop.stored(user_id)
@@ -269,11 +269,11 @@ async def test_provider_that_hangs_is_given_up_before_the_transaction_is(
 
 async def test_failure_that_another_delivery_made_good_meanwhile_is_resolved(shop: Shop) -> None:
     _, sold = shop.subscriber()
-    told = event(UPDATED, sold)
-    await shop.deliver(told)
+    updated = event(UPDATED, sold)
+    await shop.deliver(updated)
     async with shop.service.transaction() as session:
-        await events_module.store.add_failure(session, told.id, told.type, "database")
-    assert shop.failure(told) == (1, "database", True)
+        await events_module.store.add_failure(session, updated.id, updated.type, "database")
+    assert shop.failure(updated) == (1, "database", True)
 
 
 async def test_without_a_database_the_delivery_fails_and_says_so(
@@ -296,15 +296,15 @@ async def test_lost_signal_is_no_failure(shop: Shop, caplog: pytest.LogCaptureFi
     deaf = Shop(
         shop.service, shop.sql, RedisSignals(redis, listening, prefix="tests"), shop.provider
     )
-    told = event(UPDATED, sold)
-    await deaf.deliver(told)
+    updated = event(UPDATED, sold)
+    await deaf.deliver(updated)
     await redis.aclose()
     await listening.aclose()
-    assert (shop.plan(user_id), shop.failure(told)) == (("pro", "active"), None)
+    assert (shop.plan(user_id), shop.failure(updated)) == (("pro", "active"), None)
     assert "tabs were not told" in caplog.text
 
 
-async def test_tabs_are_told_after_the_commit_with_nothing_but_the_users_id(shop: Shop) -> None:
+async def test_tabs_are_notified_after_the_commit_with_nothing_but_the_users_id(shop: Shop) -> None:
     user_id, sold = shop.subscriber()
 
     async def first() -> tuple[str, tuple[object, object]]:
@@ -313,8 +313,8 @@ async def test_tabs_are_told_after_the_commit_with_nothing_but_the_users_id(shop
         raise AssertionError
 
     heard = asyncio.create_task(first())
-    told = event(UPDATED, sold)
-    await shop.deliver(told)
+    updated = event(UPDATED, sold)
+    await shop.deliver(updated)
     async with asyncio.timeout(60):
         # What was sent before anybody listened is lost.
         while not heard.done():
@@ -482,7 +482,9 @@ async def test_end_of_a_trial_is_announced_once_and_only_to_whom_it_costs(shop: 
     assert shop.notices(leaving_user) == []
 
 
-async def test_end_of_a_subscription_is_mailed_once_whoever_notices_it(shop: Shop) -> None:
+async def test_end_of_a_subscription_is_mailed_once_whichever_process_notices_it(
+    shop: Shop,
+) -> None:
     user_id, sold = shop.subscriber()
     await shop.deliver(event(UPDATED, sold))
     shop.provider.change(sold, status="canceled")
@@ -500,7 +502,7 @@ async def test_ends_of_long_ago_that_nobody_knew_of_are_not_mailed(shop: Shop) -
     assert shop.notices(user_id) == []
 
 
-async def test_price_of_no_plan_grants_nothing_and_the_admins_are_told(shop: Shop) -> None:
+async def test_price_of_no_plan_grants_nothing_and_the_admins_are_notified(shop: Shop) -> None:
     user_id, sold = shop.subscriber(plan=None, price_id="price_odd")
     first, second = event(UPDATED, sold), event(UPDATED, sold)
     await shop.deliver(first, second)
@@ -512,7 +514,7 @@ async def test_price_of_no_plan_grants_nothing_and_the_admins_are_told(shop: Sho
     assert (values["user_id"], values["price"]) == (str(user_id), "price_odd")
 
 
-async def test_money_that_goes_back_is_told_to_the_admins_once_each(shop: Shop) -> None:
+async def test_money_that_goes_back_is_reported_to_the_admins_once_each(shop: Shop) -> None:
     user_id, sold = shop.subscriber()
     id_ = uuid4().hex
 
@@ -530,8 +532,8 @@ async def test_money_that_goes_back_is_told_to_the_admins_once_each(shop: Shop) 
         of("charge.dispute.closed", charge=f"ch_{id_}", status="lost", amount=2000),
     )
     found = shop.admin_notices(id_)
-    told = [(k, v["amount"], v["status"], v["user_id"]) for k, v in found if isinstance(v, dict)]
-    assert told == [
+    listed = [(k, v["amount"], v["status"], v["user_id"]) for k, v in found if isinstance(v, dict)]
+    assert listed == [
         ("refunded", 500, None, str(user_id)),
         ("refunded", 2000, None, str(user_id)),
         ("dispute_opened", 2000, None, str(user_id)),

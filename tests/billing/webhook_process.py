@@ -56,8 +56,8 @@ async def gone(user_id: UUID) -> None:
 
 
 async def main(point: str) -> None:
-    told = json.load(sys.stdin)
-    for value in (told["subscription"], told["event"]):
+    given = json.load(sys.stdin)
+    for value in (given["subscription"], given["event"]):
         for name, text in value.items():
             if text and name.endswith(("_at", "_since", "_start", "_end")):
                 value[name] = datetime.fromisoformat(text)
@@ -72,13 +72,13 @@ async def main(point: str) -> None:
         service,
         lambda *_: [],
         signals,
-        Provider(PaidSubscription(**told["subscription"])),
+        Provider(PaidSubscription(**given["subscription"])),
     )
     if point == COMMITTED:
         shop.subscriptions.tell = gone
     else:
         end_after(*POINTS[point])
-    await shop.deliver(PaymentEvent(**told["event"]))
+    await shop.deliver(PaymentEvent(**given["event"]))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def test_a_message_is_answered_piece_by_piece(member: Screen) -> None:
     until(lambda: member.attribute(field("Message"), "value") == "", "an empty box")
 
 
-def test_somebody_signs_out_and_in_again(member: Screen, url: str) -> None:
+def test_someone_signs_out_and_in_again(member: Screen, url: str) -> None:
     email = member.attribute(EMAIL, "textContent")
     member.click(button("Account"))
     member.click(button("Sign out"))

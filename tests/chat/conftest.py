@@ -11,7 +11,7 @@ from tests.services import Account, new_principal
 
 @pytest.fixture
 def account(services: Services) -> Account:
-    """A fresh account, as whoever asks."""
+    """A fresh account that asks."""
 
     async def make(using: Services | None = None) -> Caller:
         return await new_principal(using or services)

@@ -99,7 +99,7 @@ async def test_another_text_under_the_same_name_is_refused(
     assert _rows(database, ada) == (2, 1, 1)
 
 
-async def test_a_name_that_somebody_else_used_leads_nowhere(
+async def test_a_name_that_someone_else_used_leads_nowhere(
     services: Services, account: Account, database: Database
 ) -> None:
     ada, eve = await account(), await account()

@@ -1,4 +1,4 @@
-"""Replies of whoever was signed out or shut out: they end, are settled, and nothing follows."""
+"""Replies of users who were signed out or suspended: they end, are settled, and nothing follows."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from aisaas.jobs import lifespan
 from aisaas.jobs.lifespan import end
 
 
-async def test_job_that_loses_a_cancellation_is_told_again(
+async def test_job_that_loses_a_cancellation_is_cancelled_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(lifespan, "CANCEL_AGAIN_SECONDS", 0.05)

@@ -146,7 +146,7 @@ async def test_what_the_provider_says_of_its_end_is_stored_billed_and_can_be_ret
     build_services: Build, tmp_path: Path, database: Database, kind: str
 ) -> None:
     protocol, answer, status, ending, text, billed = ENDINGS[kind]
-    async with product(build_services, tmp_path, answer) as (services, told):
+    async with product(build_services, tmp_path, answer) as (services, provider):
         ada = await new_principal(services)
         model = MODELS[protocol]
         started = await services.chat.send(ada, "hello", conversation_id=None, model=model)
@@ -157,7 +157,7 @@ async def test_what_the_provider_says_of_its_end_is_stored_billed_and_can_be_ret
         again = await services.chat.retry(ada, started.reply.id)
         _, message = await whole(services, ada, again)
         assert (again.reply.id != started.reply.id, message.ending) == (True, ending)
-        assert len(told.requests) >= 2
+        assert len(provider.requests) >= 2
 
 
 async def test_end_without_the_providers_word_is_cut_stopped_or_failed(
@@ -215,7 +215,7 @@ def in_parts(request: dict[str, Any]) -> Answer:
 async def test_reply_at_its_limit_goes_on_in_the_same_message_under_its_own_reservation(
     build_services: Build, tmp_path: Path, database: Database
 ) -> None:
-    async with product(build_services, tmp_path, in_parts) as (services, told):
+    async with product(build_services, tmp_path, in_parts) as (services, provider):
         ada = await new_principal(services)
         started = await services.chat.send(ada, "count", conversation_id=None, model="demo")
         _, first = await whole(services, ada, started)
@@ -228,7 +228,7 @@ async def test_reply_at_its_limit_goes_on_in_the_same_message_under_its_own_rese
         assert text == message.content == "One and two."
         assert message.thinking == "Hm. On. "
         assert (message.status, message.ending, message.continued_from) == ("done", "complete", 4)
-        assert [turn["content"] for turn in told.requests[-1]["messages"][1:]] == [
+        assert [turn["content"] for turn in provider.requests[-1]["messages"][1:]] == [
             "count",
             "One ",
             CONTINUE_TEXT,

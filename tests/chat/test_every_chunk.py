@@ -23,7 +23,7 @@ AT = range(len(PIECES) + 1)
 
 
 class Scripted:
-    """A provider that sends PIECES, and does what it is told before the one at `at`."""
+    """A provider that sends PIECES, and runs the test's action before the one at `at`."""
 
     def __init__(self, real: Any, at: int, *, prompt_first: bool = True) -> None:
         self._real = real

@@ -46,10 +46,10 @@ async def test_lease_that_ran_out_in_an_outage_is_renewed_before_anybody_recover
 ) -> None:
     monkeypatch.setattr(running, "RENEW_SECONDS", 2.0)
     async with (
-        product(build_services, tmp_path) as (services, told),
+        product(build_services, tmp_path) as (services, provider),
         build_services(run_jobs=False) as other,
     ):
-        told.reply, told.hold = says("So ", "far."), asyncio.Event()
+        provider.reply, provider.hold = says("So ", "far."), asyncio.Event()
         ada = await new_principal(services)
         lives = await services.chat.send(ada, "one", conversation_id=None, model="demo")
         gone = await services.chat.send(ada, "two", conversation_id=None, model="demo")
@@ -81,7 +81,7 @@ async def test_lease_that_ran_out_in_an_outage_is_renewed_before_anybody_recover
             stored = await services.chat.message(ada, gone.reply.id)
             assert (stored.status, stored.content) == ("interrupted", "So far.")
             assert services.running.get(lives.reply.id) is not None
-            told.hold.set()
+            provider.hold.set()
             shown, stored = await whole(services, ada, lives)
             assert (shown, stored.status) == ("So far.", "done")
         finally:
@@ -91,8 +91,8 @@ async def test_lease_that_ran_out_in_an_outage_is_renewed_before_anybody_recover
 async def test_process_that_has_just_begun_recovers_nothing_yet(
     build_services: Build, tmp_path: Path, database: Database
 ) -> None:
-    async with product(build_services, tmp_path) as (services, told):
-        told.hold = asyncio.Event()
+    async with product(build_services, tmp_path) as (services, provider):
+        provider.hold = asyncio.Event()
         ada = await new_principal(services)
         started = await services.chat.send(ada, "one", conversation_id=None, model="demo")
         reply = services.running.get(started.reply.id)

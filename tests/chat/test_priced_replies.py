@@ -70,13 +70,13 @@ def reports(
 async def selling(
     build_services: Build, tmp_path: Path
 ) -> AsyncGenerator[tuple[Services, Provider]]:
-    async with product(build_services, tmp_path) as (services, told):
+    async with product(build_services, tmp_path) as (services, provider):
         path = tmp_path / "catalogue.json"
         path.write_text(json.dumps([*json.loads(path.read_text()), TIERED]))
         async with build_services(
             model_catalogue=path, demo_api_base=services.settings.demo_api_base, run_jobs=False
         ) as again:
-            yield again, told
+            yield again, provider
 
 
 async def receipt_of(services: Services, database: Database, message_id: object) -> Receipt:
@@ -97,8 +97,8 @@ async def receipt_of(services: Services, database: Database, message_id: object)
 async def test_each_kind_of_token_is_booked_at_its_own_price(
     build_services: Build, tmp_path: Path, database: Database, prompt: int, cost: str
 ) -> None:
-    async with selling(build_services, tmp_path) as (services, told):
-        told.reply = [
+    async with selling(build_services, tmp_path) as (services, provider):
+        provider.reply = [
             event({"content": "Once upon a time."}),
             finish(),
             reports(prompt, 12, cached=20, write=30, thinking=5),

@@ -19,8 +19,8 @@ from aisaas.wiring import Services
 from tests.adapters.test_rubbish import event, usage
 from tests.chat.test_untrusted_replies import DONE, finish, product, says
 from tests.scripted_provider import HANG, scripted_provider
-from tests.scripted_provider import finish as told_finish
-from tests.scripted_provider import says as told_says
+from tests.scripted_provider import finish as scripted_finish
+from tests.scripted_provider import says as scripted_says
 from tests.services import Build, Database, new_principal, recover, whole
 
 pytestmark = pytest.mark.usefixtures("patience")
@@ -77,8 +77,8 @@ def within(database: Database, user_id: UUID) -> None:
 async def test_report_of_millions_is_billed_as_what_came_and_the_rest_is_written_down(
     build_services: Build, tmp_path: Path, database: Database
 ) -> None:
-    async with product(build_services, tmp_path) as (services, told):
-        told.reply = [event({"content": WORDS}), finish(), usage(40, 5_000_000), DONE]
+    async with product(build_services, tmp_path) as (services, provider):
+        provider.reply = [event({"content": WORDS}), finish(), usage(40, 5_000_000), DONE]
         replaced = REPORTS_REPLACED.labels("dear", "demo")
         uncharged = UNCHARGED.labels("dear", "demo", "report")
         before = replaced._value.get(), uncharged._value.get()  # pyright: ignore[reportPrivateUsage]
@@ -107,9 +107,9 @@ async def test_report_of_millions_is_billed_as_what_came_and_the_rest_is_written
 async def test_provider_that_ignores_its_limit_is_cut_where_the_grant_ends(
     build_services: Build, tmp_path: Path, database: Database, pieces: int
 ) -> None:
-    async with product(build_services, tmp_path, max_reply_tokens=64) as (services, told):
+    async with product(build_services, tmp_path, max_reply_tokens=64) as (services, provider):
         words = " word" * 6000
-        told.reply = (
+        provider.reply = (
             [event({"content": words}), finish(), DONE]
             if pieces == 1
             else [event({"content": " word"})] * pieces
@@ -126,7 +126,7 @@ async def test_provider_that_ignores_its_limit_is_cut_where_the_grant_ends(
             assert (counted, costs) == (6000, True)
         else:
             # It was hung up on.
-            assert told.sent < pieces
+            assert provider.sent < pieces
         await services.chat.title_ready(ada, started.conversation_id)
         within(database, ada.user_id)
         assert prompt > 0
@@ -135,8 +135,8 @@ async def test_provider_that_ignores_its_limit_is_cut_where_the_grant_ends(
 async def test_reply_that_ends_where_its_grant_ends_is_not_cut(
     build_services: Build, tmp_path: Path, database: Database
 ) -> None:
-    async with product(build_services, tmp_path, max_reply_tokens=64) as (services, told):
-        told.reply = [event({"content": " word" * 64}), finish("length"), usage(40, 64), DONE]
+    async with product(build_services, tmp_path, max_reply_tokens=64) as (services, provider):
+        provider.reply = [event({"content": " word" * 64}), finish("length"), usage(40, 64), DONE]
         _, started = await answered(services)
         assert booked(database, started.reply.id) == (40, 64, "provider", None)
         assert lost(database, started.reply.id) == []
@@ -164,8 +164,8 @@ async def test_report_that_lacks_what_came_is_completed_by_our_own_count(
     completion: int | None,
     issue: str | None,
 ) -> None:
-    async with product(build_services, tmp_path) as (services, told):
-        told.reply = [event({"content": WORDS}), finish(), usage(*reported), DONE]
+    async with product(build_services, tmp_path) as (services, provider):
+        provider.reply = [event({"content": WORDS}), finish(), usage(*reported), DONE]
         ada, started = await answered(services)
         stored = await services.chat.message(ada, started.reply.id)
         assert (stored.content, stored.status) == (WORDS, "done")
@@ -187,9 +187,9 @@ async def test_report_that_lacks_what_came_is_completed_by_our_own_count(
 async def test_prompt_counted_beyond_the_reservation_is_the_houses(
     build_services: Build, tmp_path: Path, database: Database
 ) -> None:
-    async with product(build_services, tmp_path, max_reply_tokens=32) as (services, told):
+    async with product(build_services, tmp_path, max_reply_tokens=32) as (services, provider):
         # A provider may send a prompt of its own; that much was not held.
-        told.reply = [event({"content": "Hello."}), finish(), usage(900, 9), DONE]
+        provider.reply = [event({"content": "Hello."}), finish(), usage(900, 9), DONE]
         ada, started = await answered(services)
         ((tokens, charged, prompt, completion),) = database(
             "select r.tokens, u.quota_tokens, u.prompt_tokens, u.completion_tokens"
@@ -222,8 +222,8 @@ async def test_titles_are_bounded_like_replies(
     answer: list[bytes],
     completion: int,
 ) -> None:
-    async with product(build_services, tmp_path) as (services, told):
-        told.title = answer
+    async with product(build_services, tmp_path) as (services, provider):
+        provider.title = answer
         ada, started = await answered(services)
         title = await services.chat.title_ready(ada, started.conversation_id)
         assert title is not None
@@ -239,8 +239,8 @@ async def test_titles_are_bounded_like_replies(
 async def test_title_whose_process_dies_is_settled_with_what_had_come(
     build_services: Build, tmp_path: Path, database: Database
 ) -> None:
-    async with product(build_services, tmp_path) as (services, told):
-        told.title, told.hold_title = says("A title", " that is", " long"), asyncio.Event()
+    async with product(build_services, tmp_path) as (services, provider):
+        provider.title, provider.hold_title = says("A title", " that is", " long"), asyncio.Event()
         ada, started = await answered(services)
         open_title = (
             "select id from reservations where user_id = %s and purpose = 'title'"
@@ -281,15 +281,15 @@ async def test_title_whose_process_dies_is_settled_with_what_had_come(
 async def test_attempt_that_failed_without_a_word_is_free_and_what_it_reported_is_a_loss(
     build_services: Build, tmp_path: Path, database: Database
 ) -> None:
-    async with product(build_services, tmp_path) as (services, told):
+    async with product(build_services, tmp_path) as (services, provider):
         # It begins, reports, and hangs up; the model has no fallback.
-        told.reply = [event({"content": ""}, usage=COUNTS)]
+        provider.reply = [event({"content": ""}, usage=COUNTS)]
         ada, started = await answered(services)
         stored = await services.chat.message(ada, started.reply.id)
         assert stored.status == "failed"
         assert not database("select 1 from usage_records where user_id = %s", ada.user_id)
         assert lost(database, started.reply.id) == [("failed", "demo", "demo", 20, 0, 60, True)]
-        assert told.titles_asked == 0
+        assert provider.titles_asked == 0
         # That it is free is no surprise to anybody.
         assert not database(
             "select 1 from billing_notices where key like 'usage_lost:%%:failed:%%'"
@@ -300,7 +300,7 @@ async def test_finish_reason_and_then_silence_is_an_end(
     build_services: Build, tmp_path: Path, database: Database
 ) -> None:
     async with (
-        scripted_provider([*told_says(WORDS), told_finish(), HANG]) as provider,
+        scripted_provider([*scripted_says(WORDS), scripted_finish(), HANG]) as provider,
         build_services(
             demo_api_base=f"{provider.url}/v1", run_jobs=False, token_gap_timeout_seconds=60
         ) as services,
@@ -321,11 +321,11 @@ async def test_finish_reason_and_then_silence_is_an_end(
 async def test_titles_are_asked_of_the_cheapest_model_of_the_plan(
     build_services: Build, tmp_path: Path
 ) -> None:
-    async with product(build_services, tmp_path) as (services, told):
+    async with product(build_services, tmp_path) as (services, provider):
         ada, started = await answered(services, "dear")
         assert await services.chat.title_ready(ada, started.conversation_id) == "A title"
         # $0.15 and $0.60 a million tokens; the others cost more.
-        assert told.title_models == ["demo"]
+        assert provider.title_models == ["demo"]
 
 
 # The bounds at their edges ---------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Every refused call is recorded for whoever was refused, without what they had written."""
+"""Every refused call is recorded for its user, without what they had written."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ async def test_title_comes_through_the_door_and_into_the_ledger(
     assert title is not None
     page = await services.conversations.open(ada, started.conversation_id)
     assert page.conversation.title == title != "New Conversation"
-    # Whoever asks late, because the title was quicker, gets it too.
+    # A subscriber that comes late, because the title was quicker, gets it too.
     assert await services.chat.title_ready(ada, started.conversation_id) == title
     assert database(
         "select purpose, count(*) from usage_records where user_id = %s group by 1 order by 1",

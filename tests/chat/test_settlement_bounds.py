@@ -25,7 +25,7 @@ from aisaas.chat.titles import TITLE_TOKENS
 from aisaas.errors import Refusal
 from aisaas.wiring import Services
 from tests.scripted_provider import DONE, HANG, Answer, Part, ScriptedProvider, chunk, finish
-from tests.scripted_provider import scripted_provider as told
+from tests.scripted_provider import scripted_provider as scripted
 from tests.services import Build, Database, new_member, recover
 
 pytestmark = pytest.mark.usefixtures("patience")
@@ -163,7 +163,7 @@ def catalogue_of_bounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def firewall(build_services: Build, catalogue_of_bounds: Path) -> AsyncGenerator[Firewall]:
     async with (
-        told([]) as provider,
+        scripted([]) as provider,
         build_services(
             demo_api_base=f"{provider.url}/v1",
             model_catalogue=catalogue_of_bounds,

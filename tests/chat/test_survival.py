@@ -64,14 +64,14 @@ async def test_killed_process_loses_neither_shown_text_nor_usage(
     assert process.stdout is not None
     reply_id = UUID(json.loads(await process.stdout.readline()))
     shown = ""
-    while isinstance(told := json.loads(await process.stdout.readline()), str):
-        shown += told
+    while isinstance(line_said := json.loads(await process.stdout.readline()), str):
+        shown += line_said
         if point == "reply" and len(shown) > 300:
             break
     process.kill()
     async for line in process.stdout:
-        told = json.loads(line) if line.endswith(b"\n") else ""
-        shown += told if isinstance(told, str) else ""
+        line_said = json.loads(line) if line.endswith(b"\n") else ""
+        shown += line_said if isinstance(line_said, str) else ""
     await process.wait()
 
     ada = member.principal

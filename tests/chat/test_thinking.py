@@ -1,4 +1,4 @@
-"""Models that think: waited for, shown apart, counted, and never told what they thought before."""
+"""Models that think: waited for, shown apart, counted; earlier thinking is never sent back."""
 
 from __future__ import annotations
 
@@ -79,16 +79,16 @@ async def product(
             return TITLE[protocol]
         return answer(request) if callable(answer) else answer
 
-    async with scripted_provider(answered) as told:
+    async with scripted_provider(answered) as provider:
         settings = {
-            "demo_api_base": f"{told.url}/v1",
+            "demo_api_base": f"{provider.url}/v1",
             "anthropic_api_key": "sk-ant-test-key",
-            "anthropic_api_base": told.url,
+            "anthropic_api_base": provider.url,
             "model_catalogue": path,
             "run_jobs": False,
         } | settings
         async with build_services(**settings) as services:
-            yield services, told
+            yield services, provider
 
 
 async def thinking_of(services: Services, ada: Caller, started: Started) -> str:
@@ -143,7 +143,7 @@ async def test_thinking_is_shown_and_stored_apart_and_billed_as_reported(
 async def test_thinking_is_exported_and_never_sent_back(
     build_services: Build, tmp_path: Path, protocol: str
 ) -> None:
-    async with product(build_services, tmp_path, THINKS[protocol]) as (services, told):
+    async with product(build_services, tmp_path, THINKS[protocol]) as (services, provider):
         ada = await new_principal(services)
         started = await services.chat.send(
             ada, "hello", conversation_id=None, model=MODELS[protocol]
@@ -153,7 +153,7 @@ async def test_thinking_is_exported_and_never_sent_back(
             ada, "and now?", conversation_id=started.conversation_id, model=MODELS[protocol]
         )
         await whole(services, ada, again)
-        (request,) = [each for each in told.requests if "and now?" in json.dumps(each)]
+        (request,) = [each for each in provider.requests if "and now?" in json.dumps(each)]
         assert "Yes." in json.dumps(request["messages"])
         assert "Let me see." not in json.dumps(request)
         exported = "".join([line async for line in services.export.lines(ada)])
@@ -175,7 +175,7 @@ async def test_stop_while_it_thinks_is_paid_by_our_count_of_the_thinking(
         "openai": [*thinks("Let me ", "see."), HANG],
         "anthropic": [anthropic_starts(), *anthropic_thinks("Let me ", "see."), HANG],
     }
-    async with product(build_services, tmp_path, pieces[protocol]) as (services, told):
+    async with product(build_services, tmp_path, pieces[protocol]) as (services, provider):
         ada = await new_principal(services)
         started = await services.chat.send(
             ada, "hello", conversation_id=None, model=MODELS[protocol]
@@ -193,7 +193,7 @@ async def test_stop_while_it_thinks_is_paid_by_our_count_of_the_thinking(
         assert (completion, by, message.thinking_tokens) == (tokens, "estimate", tokens)
         assert isinstance(prompt, int)
         assert prompt > 0
-        await asyncio.wait_for(told.aborted.wait(), 5)
+        await asyncio.wait_for(provider.aborted.wait(), 5)
 
 
 @PROTOCOLS
@@ -205,7 +205,7 @@ async def test_cut_while_it_thinks_is_paid_and_asks_no_other_model(
         "anthropic": [anthropic_starts(), *anthropic_thinks("Let me ", "see.")],
     }
     model = {"openai": "thinker", "anthropic": MODELS["anthropic"]}[protocol]
-    async with product(build_services, tmp_path, pieces[protocol]) as (services, told):
+    async with product(build_services, tmp_path, pieces[protocol]) as (services, provider):
         ada = await new_principal(services)
         started = await services.chat.send(ada, "hello", conversation_id=None, model=model)
         _, message = await whole(services, ada, started)
@@ -213,7 +213,7 @@ async def test_cut_while_it_thinks_is_paid_and_asks_no_other_model(
         assert (message.thinking, message.content) == ("Let me see.", "")
         ((_, completion, by),) = ledger(database, started.reply.id)
         assert (completion, by) == (services.model.count_tokens("Let me see."), "estimate")
-        assert len(told.requests) == 1
+        assert len(provider.requests) == 1
 
 
 async def test_thinking_of_a_process_that_died_is_settled_from_its_log(
@@ -263,14 +263,17 @@ async def test_any_sign_of_life_is_waited_with(
         "anthropic": [anthropic_starts(), *slowly, *anthropic_says("Yes."), *anthropic_ends()],
     }
     settings = {"first_token_timeout_seconds": 2.5, "thinking_timeout_seconds": 60}
-    async with product(build_services, tmp_path, answers[protocol], **settings) as (services, told):
+    async with product(build_services, tmp_path, answers[protocol], **settings) as (
+        services,
+        provider,
+    ):
         ada = await new_principal(services)
         started = await services.chat.send(
             ada, "hello", conversation_id=None, model=MODELS[protocol]
         )
         text, message = await whole(services, ada, started)
         assert (text, message.status) == ("Yes.", "done")
-        assert sum("hello" in json.dumps(each["messages"]) for each in told.requests) >= 1
+        assert sum("hello" in json.dumps(each["messages"]) for each in provider.requests) >= 1
 
 
 async def test_time_in_which_this_process_was_held_up_is_not_the_providers_silence(
@@ -293,12 +296,12 @@ async def test_time_in_which_this_process_was_held_up_is_not_the_providers_silen
 async def test_thinking_has_a_limit_of_its_own(build_services: Build, tmp_path: Path) -> None:
     forever = [part for _ in range(600) for part in (PING, 0.1)]
     settings = {"first_token_timeout_seconds": 0.8, "thinking_timeout_seconds": 1.5}
-    async with product(build_services, tmp_path, forever, **settings) as (services, told):
+    async with product(build_services, tmp_path, forever, **settings) as (services, provider):
         ada = await new_principal(services)
         started = await services.chat.send(ada, "hello", conversation_id=None, model="demo")
         _, message = await whole(services, ada, started)
         assert (message.status, message.error_code) == ("failed", "thinking_timeout")
-        await asyncio.wait_for(told.aborted.wait(), 5)
+        await asyncio.wait_for(provider.aborted.wait(), 5)
 
 
 @pytest.mark.parametrize(
@@ -346,13 +349,16 @@ async def test_reservation_covers_thinking(
     thinking: int,
 ) -> None:
     settings = {"max_reply_tokens": 100, "free_tokens_per_month": 100_000}
-    async with product(build_services, tmp_path, THINKS["openai"], **settings) as (services, told):
+    async with product(build_services, tmp_path, THINKS["openai"], **settings) as (
+        services,
+        provider,
+    ):
         ada = await new_principal(services)
         started = await services.chat.send(
             ada, "hello", conversation_id=None, model=model, effort=effort
         )
         await whole(services, ada, started)
-        asked = told.requests[0]
+        asked = provider.requests[0]
         assert database(
             "select max_tokens from reservations where message_id = %s", started.reply.id
         ) == [(100 + thinking,)]
@@ -363,7 +369,7 @@ async def test_reservation_covers_thinking(
 async def test_effort_is_the_conversations_until_another_is_chosen(
     build_services: Build, tmp_path: Path
 ) -> None:
-    async with product(build_services, tmp_path, THINKS["openai"]) as (services, told):
+    async with product(build_services, tmp_path, THINKS["openai"]) as (services, provider):
         ada = await new_principal(services)
         started = await services.chat.send(
             ada, "hello", conversation_id=None, model="thinker", effort="low"
@@ -374,7 +380,7 @@ async def test_effort_is_the_conversations_until_another_is_chosen(
 
         async def retried() -> object:
             await whole(services, ada, await services.chat.retry(ada, started.reply.id))
-            return told.requests[-1].get("reasoning_effort")
+            return provider.requests[-1].get("reasoning_effort")
 
         await services.chat.title_ready(ada, conversation)
         assert await retried() == "low"
@@ -419,12 +425,12 @@ async def test_model_that_is_known_to_think_is_believed_what_it_reports_without_
 async def test_title_is_asked_for_with_the_least_thinking(
     build_services: Build, tmp_path: Path
 ) -> None:
-    async with product(build_services, tmp_path, THINKS["openai"]) as (services, told):
+    async with product(build_services, tmp_path, THINKS["openai"]) as (services, provider):
         ada = await new_principal(services)
         started = await services.chat.send(
             ada, "hello", conversation_id=None, model="demo", effort="high"
         )
         await whole(services, ada, started)
         assert await services.chat.title_ready(ada, started.conversation_id) == "A title"
-        (asked,) = [each for each in told.requests if each["max_tokens"] == TITLE_TOKENS]
+        (asked,) = [each for each in provider.requests if each["max_tokens"] == TITLE_TOKENS]
         assert asked["reasoning_effort"] == "none"

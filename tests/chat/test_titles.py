@@ -91,20 +91,20 @@ async def product(
         model("claude", "anthropic", "anthropic/claude-haiku-5-5", "5", reasoning=claude),
     ]
     catalogue.write_text(json.dumps(models))
-    async with scripted_provider(answer) as told:
+    async with scripted_provider(answer) as scripted:
         providers = folder / "providers.json"
-        entry = {"id": provider, "prefix": "openai", "key_variable": VARIABLE, "base": told.url}
+        entry = {"id": provider, "prefix": "openai", "key_variable": VARIABLE, "base": scripted.url}
         providers.write_text(json.dumps([entry]))
         monkeypatch.setenv(VARIABLE, "a key of the tests")
         async with build_services(
             model_providers=providers,
             anthropic_api_key="sk-ant-test-key",
-            anthropic_api_base=told.url,
+            anthropic_api_base=scripted.url,
             model_catalogue=catalogue,
             default_model="cheap",
             run_jobs=False,
         ) as services:
-            yield services, told, provider
+            yield services, scripted, provider
 
 
 async def converse(services: Services, name: str) -> tuple[str | None, str | None]:
@@ -125,28 +125,28 @@ def not_closed(services: Services) -> list[CircuitState]:
 async def test_titles_that_fail_open_the_circuit_for_replies(
     build_services: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with product(build_services, tmp_path, monkeypatch) as (services, told, provider):
-        told.status = lambda request: 500 if request["model"] == "cheap" else 200
+    async with product(build_services, tmp_path, monkeypatch) as (services, scripted, provider):
+        scripted.status = lambda request: 500 if request["model"] == "cheap" else 200
         for _ in range(FAILURES):
             assert not_closed(services) == []
             # Nobody but its title asks the cheap one.
             assert await converse(services, "claude") == ("claude", "hello there")
         assert [(each.provider, each.model) for each in not_closed(services)] == [(provider, "")]
-        told.requests.clear()
+        scripted.requests.clear()
         assert await converse(services, "cheap") == ("claude", "A title")
-        assert {each["model"] for each in told.requests} == {"claude-haiku-5-5"}
+        assert {each["model"] for each in scripted.requests} == {"claude-haiku-5-5"}
 
 
 async def test_a_title_that_succeeds_closes_it(
     build_services: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with product(build_services, tmp_path, monkeypatch) as (services, told, _):
-        told.status = lambda request: 500 if request["model"] == "cheap" else 200
+    async with product(build_services, tmp_path, monkeypatch) as (services, scripted, _):
+        scripted.status = lambda request: 500 if request["model"] == "cheap" else 200
         for _ in range(FAILURES - 1):
             await converse(services, "claude")
-        told.status = lambda _: 200
+        scripted.status = lambda _: 200
         assert await converse(services, "claude") == ("claude", "A title")
-        told.status = lambda request: 500 if request["model"] == "cheap" else 200
+        scripted.status = lambda request: 500 if request["model"] == "cheap" else 200
         await converse(services, "claude")
         assert not_closed(services) == []
 
@@ -154,7 +154,7 @@ async def test_a_title_that_succeeds_closes_it(
 async def test_no_title_is_asked_of_a_fallback_that_would_think(
     build_services: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with product(build_services, tmp_path, monkeypatch) as (services, told, _):
+    async with product(build_services, tmp_path, monkeypatch) as (services, scripted, _):
         catalogue = tmp_path / "catalogue.json"
         models = json.loads(catalogue.read_text())
         models[1]["reasoning"] = {"efforts": ["low"], "by_default": True}
@@ -167,11 +167,11 @@ async def test_no_title_is_asked_of_a_fallback_that_would_think(
             default_model="cheap",
             run_jobs=False,
         ) as thinking:
-            told.status = lambda request: 500 if request["model"] == "cheap" else 200
+            scripted.status = lambda request: 500 if request["model"] == "cheap" else 200
             for _ in range(FAILURES + 1):
                 await converse(thinking, "claude")
             assert not_closed(thinking)
-            titles = [each["model"] for each in told.requests if is_title(each)]
+            titles = [each["model"] for each in scripted.requests if is_title(each)]
             assert titles == ["cheap"] * (FAILURES + 1)
 
 
@@ -193,11 +193,11 @@ async def test_a_title_thinks_as_little_as_its_model_can(
 ) -> None:
     async with product(build_services, tmp_path, monkeypatch, reasoning=reasoning) as (
         services,
-        told,
+        scripted,
         _,
     ):
         await converse(services, "claude")
-        (asked,) = [each for each in told.requests if each["model"] == "cheap"]
+        (asked,) = [each for each in scripted.requests if each["model"] == "cheap"]
         assert asked.get("reasoning_effort") == effort
         assert asked["max_tokens"] == granted
 
@@ -205,8 +205,8 @@ async def test_a_title_thinks_as_little_as_its_model_can(
 async def test_a_key_that_fails_in_titles_alone_alerts_the_operator(
     build_services: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: Database
 ) -> None:
-    async with product(build_services, tmp_path, monkeypatch) as (services, told, provider):
-        told.status = lambda request: 401 if is_title(request) else 200
+    async with product(build_services, tmp_path, monkeypatch) as (services, scripted, provider):
+        scripted.status = lambda request: 401 if is_title(request) else 200
         assert await converse(services, "claude") == ("claude", "hello there")
         assert database(
             "select kind, times from private.provider_errors where provider = %s", provider
@@ -222,12 +222,12 @@ async def test_a_key_that_fails_in_titles_alone_alerts_the_operator(
 async def test_attempts_of_replies_and_titles_are_counted(
     build_services: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: Database
 ) -> None:
-    async with product(build_services, tmp_path, monkeypatch) as (services, told, provider):
+    async with product(build_services, tmp_path, monkeypatch) as (services, scripted, provider):
         await converse(services, "cheap")
-        told.status = lambda request: 500 if request["model"] == "cheap" else 200
+        scripted.status = lambda request: 500 if request["model"] == "cheap" else 200
         assert await converse(services, "cheap") == ("claude", "hello there")
-        told.status = lambda _: 200
-        told.answer = lambda _: [*says("An", " answer"), HANG]
+        scripted.status = lambda _: 200
+        scripted.answer = lambda _: [*says("An", " answer"), HANG]
         ada = await new_principal(services)
         started = await services.chat.send(ada, "hello", conversation_id=None, model="cheap")
         async for segment in services.chat.follow(ada, started.reply.id):
@@ -266,13 +266,13 @@ async def test_thinking_of_a_title_is_counted_although_its_process_was_killed(
     thinker = model("thinker", "demo", "openai/thinker", "0.1", reasoning=reasoning)
     catalogue.write_text(json.dumps([demo, thinker]))
     member = await new_member(services)
-    async with scripted_provider(answered) as told:
+    async with scripted_provider(answered) as scripted:
         settings: dict[str, object] = {name.lower(): value for name, value in stack.env.items()}
         settings |= {
             "embedded_parts": EMBEDDED,
             "model_catalogue": str(catalogue),
             "default_model": "demo",
-            "demo_api_base": f"{told.url}/v1",
+            "demo_api_base": f"{scripted.url}/v1",
             "run_jobs": False,
             "free_tokens_per_month": 1_000_000,
             **HIGH_CAPS,

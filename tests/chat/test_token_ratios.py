@@ -198,7 +198,7 @@ async def test_without_the_database_nothing_is_estimated() -> None:
 async def test_model_that_counts_more_reserves_more_from_its_next_call_on(
     build_services: Build, tmp_path: Path, database: Database
 ) -> None:
-    async with product(build_services, tmp_path) as (services, told):
+    async with product(build_services, tmp_path) as (services, scripted):
         path = tmp_path / "catalogue.json"
         entries = json.loads(path.read_text())
         name = named()
@@ -216,13 +216,13 @@ async def test_model_that_counts_more_reserves_more_from_its_next_call_on(
             held: list[tuple[int, int]] = []
             for factor in (2.0, 2.0):
                 counted = _counted(again, "hello")
-                told.reply = [
+                scripted.reply = [
                     event({"content": "Hello."}),
                     finish(),
                     usage(int(counted * factor), 2),
                     DONE,
                 ]
-                told.title = told.reply
+                scripted.title = scripted.reply
                 started = await again.chat.send(ada, "hello", conversation_id=None, model=name)
                 await whole(again, ada, started)
                 await again.chat.title_ready(ada, started.conversation_id)

@@ -50,7 +50,7 @@ def says(*pieces: object, reason: str = "stop") -> list[bytes]:
 
 @dataclass
 class Provider:
-    """Answers replies and titles as it is told; `hold` keeps an answer back before its end."""
+    """Answers replies and titles as configured; `hold` keeps an answer back before its end."""
 
     reply: list[bytes] = field(default_factory=lambda: says("Hello."))
     title: list[bytes] = field(default_factory=lambda: says("A title"))
@@ -113,13 +113,13 @@ async def product(
     """The product in front of a provider of the test's own."""
     path = write_catalogue(tmp_path / "catalogue.json")
     path.write_text(json.dumps([*json.loads(path.read_text()), DEAR]))
-    told = Provider()
-    server = await asyncio.start_server(told.serve, "127.0.0.1", 0)
+    provider = Provider()
+    server = await asyncio.start_server(provider.serve, "127.0.0.1", 0)
     base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     settings = {"demo_api_base": base, "model_catalogue": path, "run_jobs": False} | overrides
     async with server, build_services(**settings) as services:
-        yield services, told
-        await told.end()
+        yield services, provider
+        await provider.end()
 
 
 def booked(database: Database, message_id: UUID) -> list[tuple[object, ...]]:
@@ -144,8 +144,8 @@ def booked(database: Database, message_id: UUID) -> list[tuple[object, ...]]:
 async def test_text_is_shown_stored_and_billed(
     build_services: Build, tmp_path: Path, database: Database, pieces: list[str], stored: str
 ) -> None:
-    async with product(build_services, tmp_path) as (services, told):
-        told.reply = says("So: ", *pieces)
+    async with product(build_services, tmp_path) as (services, provider):
+        provider.reply = says("So: ", *pieces)
         ada = await new_principal(services)
         started = await services.chat.send(ada, "hello", conversation_id=None, model="demo")
         shown, message = await whole(services, ada, started)
@@ -171,8 +171,8 @@ async def test_text_is_shown_stored_and_billed(
 async def test_title_is_what_can_be_read_of_the_answer(
     build_services: Build, tmp_path: Path, database: Database, answer: list[str], title: str
 ) -> None:
-    async with product(build_services, tmp_path) as (services, told):
-        told.title = says(*answer)
+    async with product(build_services, tmp_path) as (services, provider):
+        provider.title = says(*answer)
         ada = await new_principal(services)
         started = await services.chat.send(
             ada, "What protects\u200b my bill?", conversation_id=None, model="demo"
@@ -199,8 +199,8 @@ async def test_every_bad_ending_has_a_name_and_can_be_retried(
     build_services: Build, tmp_path: Path, database: Database, kind: str
 ) -> None:
     parts, status, outcome, code = ENDINGS[kind]
-    async with product(build_services, tmp_path) as (services, told):
-        told.reply, told.status = parts, status
+    async with product(build_services, tmp_path) as (services, provider):
+        provider.reply, provider.status = parts, status
         ada = await new_principal(services)
         started = await services.chat.send(ada, "hello", conversation_id=None, model="demo")
         _, message = await whole(services, ada, started)
@@ -209,7 +209,7 @@ async def test_every_bad_ending_has_a_name_and_can_be_retried(
         assert code is None or message.error_code == code
         ((*_, state),) = booked(database, started.reply.id)
         assert state != "open"
-        told.reply, told.status = says("Better."), 200
+        provider.reply, provider.status = says("Better."), 200
         again = await services.chat.retry(ada, started.reply.id)
         _, message = await whole(services, ada, again)
         assert (message.content, message.status) == ("Better.", "done")
@@ -219,15 +219,15 @@ async def test_every_bad_ending_has_a_name_and_can_be_retried(
 async def test_reply_that_fails_before_any_text_asks_for_no_title_and_the_next_one_does(
     build_services: Build, tmp_path: Path, database: Database
 ) -> None:
-    async with product(build_services, tmp_path) as (services, told):
-        told.status = 500
+    async with product(build_services, tmp_path) as (services, provider):
+        provider.status = 500
         ada = await new_principal(services)
         started = await services.chat.send(ada, "hello", conversation_id=None, model="demo")
         await whole(services, ada, started)
         assert await services.chat.title_ready(ada, started.conversation_id) is None
-        assert told.titles_asked == 0
+        assert provider.titles_asked == 0
         assert not database("select 1 from usage_records where user_id = %s", ada.user_id)
-        told.status = 200
+        provider.status = 200
         again = await services.chat.retry(ada, started.reply.id)
         await whole(services, ada, again)
         assert await services.chat.title_ready(ada, started.conversation_id) == "A title"
@@ -267,13 +267,13 @@ async def test_reply_that_cannot_be_stored_still_ends_and_is_booked(
     status: str,
     code: str | None,
 ) -> None:
-    async with product(build_services, tmp_path) as (services, told):
-        told.reply, told.hold = says("a word ", "and another"), asyncio.Event()
+    async with product(build_services, tmp_path) as (services, provider):
+        provider.reply, provider.hold = says("a word ", "and another"), asyncio.Event()
         ada = await new_principal(services)
         started = await services.chat.send(ada, "hello", conversation_id=None, model="demo")
         reply_id = started.reply.id
         with refusing(database, "public.messages", when.format(id=reply_id)):
-            told.hold.set()
+            provider.hold.set()
             running_reply = services.running.get(reply_id)
             assert running_reply is not None
             # Its followers see it end, here and in other tabs.
@@ -298,8 +298,8 @@ async def test_reply_that_cannot_be_stored_still_ends_and_is_booked(
 async def test_report_that_no_ledger_can_hold_is_replaced_by_our_own_count(
     build_services: Build, tmp_path: Path, database: Database
 ) -> None:
-    async with product(build_services, tmp_path) as (services, told):
-        told.reply = [event({"content": "Hello."}), finish(), usage(9_999_999, 9_999_999), DONE]
+    async with product(build_services, tmp_path) as (services, provider):
+        provider.reply = [event({"content": "Hello."}), finish(), usage(9_999_999, 9_999_999), DONE]
         ada = await new_principal(services)
         started = await services.chat.send(ada, "hello", conversation_id=None, model="dear")
         _, message = await whole(services, ada, started)
@@ -319,8 +319,8 @@ async def test_title_that_takes_longer_than_a_lease_is_nobody_elses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(running, "RENEW_SECONDS", 0.05)
-    async with product(build_services, tmp_path) as (services, told):
-        told.hold_title = asyncio.Event()
+    async with product(build_services, tmp_path) as (services, provider):
+        provider.hold_title = asyncio.Event()
         ada = await new_principal(services)
         started = await services.chat.send(ada, "hello", conversation_id=None, model="demo")
         await whole(services, ada, started)
@@ -338,7 +338,7 @@ async def test_title_that_takes_longer_than_a_lease_is_nobody_elses(
         # Its own process renews it for as long as it takes.
         while database(held, ada.user_id) != [(True,)]:
             await asyncio.sleep(0.02)
-        told.hold_title.set()
+        provider.hold_title.set()
         assert await services.chat.title_ready(ada, started.conversation_id) == "A title"
         assert database(
             "select completion_tokens from usage_records where user_id = %s and purpose = 'title'",
@@ -361,9 +361,9 @@ Settled = Callable[[], bool]
 async def test_log_that_was_flushed_is_written_again_from_its_beginning(
     build_services: Build, tmp_path: Path, database: Database, goes_on: bool
 ) -> None:
-    async with product(build_services, tmp_path) as (services, told):
+    async with product(build_services, tmp_path) as (services, provider):
         words = [f"word{number} " for number in range(20)]
-        told.reply, told.hold = says(*words), asyncio.Event()
+        provider.reply, provider.hold = says(*words), asyncio.Event()
         ada = await new_principal(services)
         started = await services.chat.send(ada, "hello", conversation_id=None, model="demo")
         reply_id = started.reply.id
@@ -379,7 +379,7 @@ async def test_log_that_was_flushed_is_written_again_from_its_beginning(
             await asyncio.sleep(0.02)
         await _forget(services, reply_id)
         if goes_on:
-            told.hold.set()
+            provider.hold.set()
         else:
             while not (await logged()).startswith(before):
                 await asyncio.sleep(0.02)
@@ -404,8 +404,8 @@ async def test_log_that_was_flushed_is_written_again_from_its_beginning(
 async def test_call_that_cannot_be_booked_ends_for_its_readers_and_stops_no_other(
     build_services: Build, tmp_path: Path, database: Database
 ) -> None:
-    async with product(build_services, tmp_path) as (services, told):
-        told.reply, told.hold = says("so ", "far"), asyncio.Event()
+    async with product(build_services, tmp_path) as (services, provider):
+        provider.reply, provider.hold = says("so ", "far"), asyncio.Event()
         ada = await new_principal(services)
         poisoned, good = [
             await services.chat.send(ada, text, conversation_id=None, model="demo")
@@ -470,7 +470,7 @@ async def test_call_that_cannot_be_booked_ends_for_its_readers_and_stops_no_othe
         message = await services.chat.message(ada, poisoned.reply.id)
         assert (message.content, message.error_code) == ("so far", "process_lost")
         assert message.completion_tokens == tokens
-        # What a later prompt needs is counted by whoever settles.
+        # The process that settles counts what a later prompt needs.
         for started, text in ((poisoned, "one"), (good, "two")):
             counted = database(
                 "select token_count from messages where id = %s", started.question.id

@@ -1,4 +1,4 @@
-"""What went wrong, told apart: a database that is away, and one that answers and canceled us."""
+"""Two kinds of errors: the database is away, or it answers and canceled the statement."""
 
 from __future__ import annotations
 

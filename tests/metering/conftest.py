@@ -1,4 +1,4 @@
-"""A database with an outbox, the provider's stand-in with a meter, and senders between them."""
+"""A database with an outbox, the Stripe fake with a meter, and senders between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stand-in for the payment provider as the metering tests use it, and what they do to rows."""
+"""The Stripe fake as the metering tests use it, and helpers that change outbox rows."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _SEED = """
 
 @dataclass(frozen=True)
 class Provider:
-    """The stand-in: `control` makes it fail, `books` are its own."""
+    """The Stripe fake: `control` makes it fail, `books` holds its data."""
 
     counterpart: Counterpart
     payments: StripePayments
@@ -125,7 +125,7 @@ class Provider:
     # Time
 
     def hurry(self) -> None:
-        """What waits for its next try needn't any more, and whoever held a row is gone."""
+        """Rows that wait for their next try are due, and senders that held rows are gone."""
         self.sql("update private.metering set paused_until = now(), spent_until = now()")
         self.sql(
             "update usage_outbox set claimed_until = now() - interval '1 second'"
@@ -151,7 +151,7 @@ class Provider:
         raise AssertionError(f"still waiting: {self.states(customers)}")
 
     def hurry_backoff(self) -> None:
-        """As `hurry`, but whoever holds a row keeps it."""
+        """As `hurry`, but senders keep the rows that they hold."""
         self.sql("update private.metering set paused_until = now()")
         self.sql(
             "update usage_outbox set next_attempt_at = now()"

@@ -144,9 +144,9 @@ async def test_worker_delivers_and_ends_gently(stack: Stack, provider: Provider)
     with process(stack, provider, "aisaas", "worker", **variables) as worker:
         await until(lambda: provider.states(customers) == {"sent": 9})
         os.kill(worker.pid, signal.SIGTERM)
-        told, _ = worker.communicate(timeout=60)
+        printed, _ = worker.communicate(timeout=60)
     assert worker.returncode == 0
-    first, last = told.decode().splitlines()
+    first, last = printed.decode().splitlines()
     assert "metering" in first
     assert last == "Stopped."
     assert await provider.meter(customers) == provider.ledger(customers)

@@ -300,7 +300,7 @@ async def test_stopped_sender_finishes_its_calls_and_claims_no_more(
     assert provider.sql("select count(*) from usage_outbox where claim is not null") == [(0,)]
 
 
-async def test_late_usage_is_told(
+async def test_late_usage_is_reported(
     provider: Provider, outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     customer = await provider.customer()
@@ -318,10 +318,10 @@ async def test_late_usage_is_told(
         await outbox.warn_if_late()
     assert caplog.text.count("usage is late for the meter") == 2
     # The admins are mailed once a day.
-    ((told,),) = provider.sql("select values from billing_notices where kind = 'metering_late'")
-    assert isinstance(told, dict)
-    assert (told["pending"], told["parked"]) == (health.pending, 1)
-    assert told["minutes"] >= 16
+    ((values,),) = provider.sql("select values from billing_notices where kind = 'metering_late'")
+    assert isinstance(values, dict)
+    assert (values["pending"], values["parked"]) == (health.pending, 1)
+    assert values["minutes"] >= 16
 
 
 class Surprising:

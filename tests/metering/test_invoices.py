@@ -198,7 +198,7 @@ class Life:
         customer = (await self.account()).metered_customer
         if customer is None:
             return
-        # Which of two is the older is told by whole seconds.
+        # Creation times have whole seconds, so the two need different ones.
         await self.next_second()
         keys = [f"{plan}_base", "extra_usage"]
         prices = await self.client.v1.prices.list_async({"lookup_keys": keys, "active": True})
@@ -618,12 +618,12 @@ async def test_extra_usage_of_a_subscription_that_is_given_up_is_written_off(
         # The period before is on an invoice, which can still be paid.
         assert {k: v for k, v in (await life.invoiced()).items() if v} == dict([first])
         assert [each.status for each in await life.invoices()] == ["open", "paid"]
-        told = sql(
+        credited = sql(
             "select values ->> 'usd', values ->> 'tokens' from billing_notices"
             " where kind = 'written_off' and values ->> 'user_id' = %s",
             str(life.user_id),
         )
-        assert told == [("8.641975", "700")]
+        assert credited == [("8.641975", "700")]
         # However often the end is seen.
         await life.look()
         assert len(life.written_off()) == 1
@@ -655,7 +655,7 @@ async def test_cap_that_is_lowered_while_a_reply_is_written_bounds_its_invoice(
         assert asked == ([cents(charged)] if charged else [])
 
 
-async def test_second_subscription_is_ended_and_refunded_and_both_are_told(
+async def test_second_subscription_is_ended_and_refunded_and_both_are_reported(
     stack: Stack, payments: Counterpart, sql: Sql
 ) -> None:
     await _sell(payments)
@@ -734,12 +734,12 @@ async def test_payment_that_went_back_suspends_what_it_paid_for_until_the_next_i
         await life.step("subscribe pro")
         await life.release(how)
         assert (await life.account()).plan == "free"
-        ((told,),) = sql(
+        ((action,),) = sql(
             "select values ->> 'plan_change' from billing_notices where values ->> 'user_id' = %s"
             " and kind in ('refunded', 'dispute_closed') order by created_at desc limit 1",
             str(life.user_id),
         )
-        assert told == "suspend"
+        assert action == "suspend"
         # The daily look doesn't bring it back, the next paid period does.
         await life.look()
         assert (await life.account()).plan == "free"

@@ -193,13 +193,13 @@ async def test_nothing_is_billed_twice_or_lost_before_sync_has_run(
         assert "python -m aisaas stripe sync" in lines["Payments"]
         assert "python -m aisaas stripe sync" in lines["Usage"]
 
-        # A period ends before anybody has run it.
+        # A period ends before the command was run.
         await life.step("renew")
         newest = (await life.invoices())[0]
         (owed,) = life.ledger().values()
         billed = [line.amount for line in newest.lines.data if line.amount != 2_000]
         assert sum(billed) == owed * 100 == 617
-        # And then somebody does, in the middle of the next.
+        # Then it is run in the middle of the next period.
         await life.step("use 1500")
         assert (await _sync(old_account))[0].what == f"subscription {given}"
         await life.catch_up()

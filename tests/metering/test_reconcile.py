@@ -63,7 +63,7 @@ def state(provider: Provider, identifier: str) -> object:
 
 
 def may_have_arrived(provider: Provider, identifier: str) -> None:
-    """Whoever sent it never said what came of it, a day ago."""
+    """Its sender never recorded the outcome, a day ago."""
     provider.sql(
         "update usage_outbox set state = 'pending', sent_at = null, next_attempt_at = now(),"
         " first_sent_at = now() - interval '24 hours' where identifier = %s",

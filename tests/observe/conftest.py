@@ -32,7 +32,7 @@ async def until_idle(services: Services) -> None:
 
 @pytest.fixture
 def routes(spare_stack: Stack, patience: None) -> Routes:
-    """Services of a process and somebody who asks its routes from `peer`; settings by keyword."""
+    """Services of a process and someone who asks its routes from `peer`; settings by keyword."""
 
     @asynccontextmanager
     async def make(

@@ -160,9 +160,9 @@ def _text_line(message: str, *args: object, error: Exception | None = None) -> s
 def test_no_text_begins_a_line_of_its_own_or_moves_the_terminal(control: str) -> None:
     # Not the present, with which the log's own lines begin.
     forged = f"x{control}1999-12-31 12:00:00,000 ERROR aisaas.chat: forged"
-    for told in (_text_line("it says %s", forged), _text_line("x", error=ValueError(forged))):
-        assert control not in told.replace("\n    ", "")
-        assert not any(line.startswith("1999-12-31") for line in told.splitlines())
+    for logged in (_text_line("it says %s", forged), _text_line("x", error=ValueError(forged))):
+        assert control not in logged.replace("\n    ", "")
+        assert not any(line.startswith("1999-12-31") for line in logged.splitlines())
     line = _line("it says %s", forged)
     assert control.strip("\n") not in json.dumps(line, ensure_ascii=False) or control == "\n"
 
@@ -206,10 +206,10 @@ def test_a_library_that_strangers_can_make_talk_says_the_same_only_so_often(
 
 
 async def test_each_request_has_a_name_that_its_lines_carry_and_its_answer_tells() -> None:
-    async def told(_: Request) -> JSONResponse:
+    async def respond(_: Request) -> JSONResponse:
         return JSONResponse(_line("asked"))
 
-    app = RequestIds(Starlette(routes=[Route("/", told)]))
+    app = RequestIds(Starlette(routes=[Route("/", respond)]))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://x") as browser:
         first, second = await browser.get("/"), await browser.get("/")
@@ -228,7 +228,7 @@ async def test_each_request_has_a_name_that_its_lines_carry_and_its_answer_tells
 
 
 @pytest.mark.parametrize(
-    "told",
+    "secret_text",
     [
         f"connecting with {SECRET} failed",
         "key sk_test_0123456789abcdef refused",
@@ -238,8 +238,8 @@ async def test_each_request_has_a_name_that_its_lines_carry_and_its_answer_tells
         "Authorization: Bearer 0123456789abcdef",
     ],
 )
-def test_no_line_has_a_secret(told: str) -> None:
-    line = json.dumps(_line("%s", told))
+def test_no_line_has_a_secret(secret_text: str) -> None:
+    line = json.dumps(_line("%s", secret_text))
     for secret in (SECRET, "0123456789abcdef", "c2lnbmF0dXJl"):
         assert secret not in line
     assert logs.REDACTED in line

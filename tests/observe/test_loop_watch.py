@@ -17,7 +17,7 @@ BLOCKED = """
 import asyncio, logging, time
 from aisaas.observe import loop_watch
 loop_watch.EVERY_SECONDS = 0.05
-loop_watch.TOLD_AFTER_SECONDS = 0.2
+loop_watch.LOG_AFTER_SECONDS = 0.2
 logging.basicConfig(level="ERROR")
 
 async def main():
@@ -32,7 +32,7 @@ asyncio.run(main())
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_watch, "EVERY_SECONDS", 0.05)
-    monkeypatch.setattr(loop_watch, "TOLD_AFTER_SECONDS", 1.0)
+    monkeypatch.setattr(loop_watch, "LOG_AFTER_SECONDS", 1.0)
 
 
 def blocked_here(until: float) -> None:
@@ -40,15 +40,15 @@ def blocked_here(until: float) -> None:
         time.sleep(0.02)
 
 
-async def test_a_loop_that_stands_still_is_told_once_with_the_line(
+async def test_a_loop_that_stands_still_is_reported_once_with_the_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with loop_watched():
         await asyncio.sleep(0)
         blocked_here(time.monotonic() + 3)
-    told = [record for record in caplog.records if record.name == loop_watch.__name__]
-    assert [record.levelno for record in told] == [logging.ERROR]
-    assert "blocked_here" in told[0].getMessage()
+    logged = [record for record in caplog.records if record.name == loop_watch.__name__]
+    assert [record.levelno for record in logged] == [logging.ERROR]
+    assert "blocked_here" in logged[0].getMessage()
 
 
 async def test_a_loop_that_comes_round_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:

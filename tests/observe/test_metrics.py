@@ -73,7 +73,7 @@ def test_a_proxy_on_this_machine_makes_nobody_local(header: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost:3000", "127.0.0.1", "[::1]:3000", "LOCALHOST"])
-def test_whoever_asks_for_this_machine_may_read(host: str) -> None:
+def test_requests_for_this_machine_may_read(host: str) -> None:
     assert may_read(_request("127.0.0.1", host=host), _config(None, **LOCAL))
 
 
@@ -258,7 +258,7 @@ async def test_pools_tell_their_use_and_their_limit(served: tuple[Services, Scra
     assert value(found, "aisaas_db_pool_limit", **pool) == 30
 
 
-async def test_money_that_waits_or_is_lost_is_told(
+async def test_money_that_waits_or_is_lost_is_reported(
     served: tuple[Services, Scrape], database: Database
 ) -> None:
     _, scrape = served
@@ -354,7 +354,7 @@ async def test_a_job_that_never_succeeded_is_known_from_when_it_began(
 
 
 @pytest.mark.parametrize(("part", "source"), [("postgres", "database"), ("valkey", "redis")])
-async def test_without_a_part_the_rest_still_comes_and_nothing_is_told_as_zero(
+async def test_without_a_part_the_rest_still_comes_and_nothing_is_reported_as_zero(
     routes: Routes, spare_stack: Stack, part: str, source: str
 ) -> None:
     async with routes() as (_, browser):
@@ -387,7 +387,7 @@ async def test_nothing_tells_who_or_what(served: tuple[Services, Scrape]) -> Non
             principal, "hi", conversation_id=None, model="made-up-by-a-browser"
         )
     text = await scrape.text()
-    for told in (
+    for never in (
         str(principal.user_id),
         principal.user_id.hex,
         principal.email,
@@ -396,7 +396,7 @@ async def test_nothing_tells_who_or_what(served: tuple[Services, Scrape]) -> Non
         "made-up-by-a-browser",
         *(secret for _, secret in services.settings.secrets()),
     ):
-        assert told not in text
+        assert never not in text
     assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-", text)
 
 

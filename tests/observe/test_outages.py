@@ -79,10 +79,10 @@ async def test_an_outage_is_two_lines_and_a_count(
         while OUTAGES.is_away(named):
             await ask(services, named)
             await asyncio.sleep(0.05)
-    told = [line for line in lines if line.startswith(f"{named} ")]
-    begun = [line for line in told if "an outage begins" in line]
-    ended = [line for line in told if "is back" in line]
-    between = [line for line in told if "has been away for" in line]
+    logged = [line for line in lines if line.startswith(f"{named} ")]
+    begun = [line for line in logged if "an outage begins" in line]
+    ended = [line for line in logged if "is back" in line]
+    between = [line for line in logged if "has been away for" in line]
     assert (len(begun), len(ended)) == (1, 1)
     # Jobs ask meanwhile, too.
     assert between
@@ -137,11 +137,11 @@ def test_what_says_something_else_is_written_during_an_outage(
     try:
         raise DependencyError("redis")
     except DependencyError as error:
-        log.critical("what wakes somebody: %s", error)
+        log.critical("what wakes someone: %s", error)
         log.warning("left out: %s", error)
     assert lines[-4:] == [
         "a line of its own",
         "of another part: database",
         "a surprise",
-        "what wakes somebody: redis",
+        "what wakes someone: redis",
     ]

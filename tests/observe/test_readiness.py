@@ -99,7 +99,9 @@ async def test_an_answer_is_not_kept_for_long() -> None:
     assert "password" not in str(dependencies.as_json(found))
 
 
-async def test_a_part_that_hangs_is_told_within_its_time_and_the_others_are_told_too() -> None:
+async def test_a_part_that_hangs_is_reported_within_its_time_and_the_others_are_reported_too() -> (
+    None
+):
     async def hangs() -> None:
         await asyncio.Event().wait()
 

@@ -139,7 +139,7 @@ async def test_one_trace_leads_from_the_event_to_guards_provider_and_settling(
     assert of["reply"]["user"] == pseudonym(principal.user_id)
     assert {span.status.code for span in spans} == {Status.STATUS_CODE_UNSET}
     assert all(headers["authorization"] == "Bearer x" for headers in collector.headers)
-    told = b"".join(collector.bodies)
+    exported = b"".join(collector.bodies)
     for never in (
         b"Xanthippe",
         shown.encode()[:30],
@@ -147,7 +147,7 @@ async def test_one_trace_leads_from_the_event_to_guards_provider_and_settling(
         principal.email.encode(),
         *(secret.encode() for _, secret in services.settings.secrets()),
     ):
-        assert never not in told
+        assert never not in exported
 
 
 async def test_a_refusal_is_named_and_no_error(services: Services, collector: Collector) -> None:
@@ -162,7 +162,9 @@ async def test_a_refusal_is_named_and_no_error(services: Services, collector: Co
     assert not any(span.name == "guard.reservation" for span in spans)
 
 
-async def test_what_fails_is_told_by_its_type_and_never_by_its_text(collector: Collector) -> None:
+async def test_what_fails_is_reported_by_its_type_and_never_by_its_text(
+    collector: Collector,
+) -> None:
     _start(collector)
     with pytest.raises(ValueError, match="cat"), tracing.span("outer"):
         raise ValueError(CANARY)

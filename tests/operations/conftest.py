@@ -34,7 +34,7 @@ def install(folder: Path) -> Generator[Stack]:
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, install: Stack, folder: Path) -> Generator[Command]:
-    """Runs a command as somebody beside the install does; settings by variable."""
+    """Runs a command as someone beside the install does; settings by variable."""
 
     def run(*words: str, **variables: str) -> int:
         with pytest.MonkeyPatch.context() as patch:

@@ -75,7 +75,7 @@ def _counts(stack: Stack) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def saved(install: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-    """A backup of a running install with somebody in it; their address, and their customer."""
+    """A backup of a running install with someone in it; their address, and their customer."""
     email = f"{uuid4().hex}@example.com"
     user_id = _sign_up(install, email)
     sql = sql_at(install)
@@ -183,8 +183,8 @@ def test_what_is_replaced_is_put_aside_and_without_an_instance_it_is_backed_up_t
     assert json.loads(capsys.readouterr().out)["replaced"] is None
     again = tmp_path / "again.tar.gz"
     assert main(["db", "backup", str(again), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["bytes"] == again.stat().st_size
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["bytes"] == again.stat().st_size
     (data / "valkey").mkdir()
     (data / "valkey" / "rates.aof").write_text("of another past")
     assert main(["db", "restore", str(again), "--json"]) == 0

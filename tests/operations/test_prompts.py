@@ -63,7 +63,7 @@ def test_psql_without_a_running_instance_says_how_to_start_one(
     assert "Start one with `make run`" in capsys.readouterr().err
 
 
-def test_machine_without_psql_is_told_so(
+def test_machine_without_psql_is_reported(
     command: Command,
     described: Stack,
     monkeypatch: pytest.MonkeyPatch,

@@ -106,17 +106,17 @@ def seeded(install: Stack) -> dict[str, object]:
         for name, value in (install.env | named).items():
             patch.setenv(name, value)
         patch.setenv("AISAAS_DATA_DIR", str(install.folder.path / "elsewhere"))
-        told: list[str] = []
-        patch.setattr(seed, "say", told.append)
+        printed: list[str] = []
+        patch.setattr(seed, "say", printed.append)
         from aisaas.cli import environment, main
 
         environment.configured.cache_clear()
         assert main(["seed", "--demo", "--people", str(PEOPLE), "--yes", "--json"]) == 0
         environment.configured.cache_clear()
-    return json.loads(told[0])
+    return json.loads(printed[0])
 
 
-def test_what_is_told_is_what_is_there(seeded: dict[str, object], sql: Sql) -> None:
+def test_what_is_reported_is_what_is_there(seeded: dict[str, object], sql: Sql) -> None:
     [[people]] = sql("select count(*) from public.profiles where email like '%%@demo.example'")
     [[calls, tokens, cost]] = sql(
         "select count(*), sum(total_tokens), sum(cost_usd) from public.usage_records"
@@ -162,7 +162,7 @@ def test_the_people_can_sign_in_and_the_suspended_one_is(
     )
     assert answer.status_code == 200, answer.text
     assert sql("select count(*) from public.profiles where suspended_at is not null") == [(1,)]
-    # Whoever signs up first still becomes the admin.
+    # The first person to sign up still becomes the admin.
     assert sql("select count(*) from public.profiles where role = 'admin'") == [(0,)]
     [[audited]] = sql("select count(*) from public.audit_log where action = 'demo.seed'")
     assert audited == 1

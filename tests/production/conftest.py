@@ -58,7 +58,7 @@ def _elsewhere(url: str, database: str) -> str:
 @contextmanager
 def _made(stack: Stack, template: str) -> Generator[str]:
     name = f"launch_{uuid4().hex}"
-    # Connected anew for the end: tests of outages restart the server meanwhile.
+    # Reconnected for the end: tests of outages restart the server meanwhile.
     with psycopg.connect(_as_superuser(stack, "postgres"), autocommit=True) as connection:
         connection.execute(
             sql.SQL("create database {} template {} owner postgres").format(
@@ -105,7 +105,7 @@ def database_name(stack: Stack, migrated: str) -> Generator[str]:
 
 @pytest.fixture
 def configure(stack: Stack, request: pytest.FixtureRequest) -> Configure:
-    """Settings of the embedded install, with a database of its own for whoever breaks or fills it;
+    """Settings of the embedded install, with a database of its own for tests that break or fill it;
     others by keyword."""
     alters = OWNERS & set(request.fixturenames)
     database_name: str = request.getfixturevalue("database_name" if alters else "shared")

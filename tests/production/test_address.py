@@ -71,7 +71,7 @@ def test_address_with_a_certificate_and_hsts_is_well(tls: ssl.SSLContext) -> Non
         assert _look(f"https://localhost:{port}").state == "ok"
 
 
-def test_certificate_that_nobody_trusts_is_told(
+def test_certificate_that_nobody_trusts_is_reported(
     tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
@@ -81,7 +81,7 @@ def test_certificate_that_nobody_trusts_is_told(
     assert "browsers will warn" in found.said
 
 
-def test_certificate_for_another_name_is_told(
+def test_certificate_for_another_name_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context, trusted = certificate(tmp_path, "other.example")
@@ -94,7 +94,7 @@ def test_certificate_for_another_name_is_told(
     ("status", "headers", "said"),
     [(200, {}, "without Strict-Transport-Security"), (502, HSTS, "answers 502")],
 )
-def test_proxy_that_does_not_lead_to_the_app_is_told(
+def test_proxy_that_does_not_lead_to_the_app_is_reported(
     status: int, headers: dict[str, str], said: str, tls: ssl.SSLContext
 ) -> None:
     with serving(status, headers, tls) as port:

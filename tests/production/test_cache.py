@@ -1,4 +1,4 @@
-"""A Redis that anybody gets into, or that forgets, is told; on a server of these tests."""
+"""A Redis without a password, or that loses data, is reported; on a server of these tests."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_server_with_password_and_append_only_file_is_well(server: Valkey) -> No
     assert [each for each in found.values() if each.state != "ok"] == []
 
 
-def test_server_that_lets_everybody_in_is_told(server: Valkey, admin: Any) -> None:
+def test_server_that_lets_everybody_in_is_reported(server: Valkey, admin: Any) -> None:
     admin.config_set("requirepass", "")
     for url in (server.url, server.url.replace(f":{PASSWORD}@", "")):
         found = _look(url)["Redis password"]
@@ -64,7 +64,7 @@ def test_server_that_lets_everybody_in_is_told(server: Valkey, admin: Any) -> No
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
-def test_server_that_evicts_is_told(policy: str, server: Valkey, admin: Any) -> None:
+def test_server_that_evicts_is_reported(policy: str, server: Valkey, admin: Any) -> None:
     admin.config_set("maxmemory-policy", policy)
     found = _look(server.url)["Redis eviction"]
     assert found.state == "failed"
@@ -73,7 +73,7 @@ def test_server_that_evicts_is_told(policy: str, server: Valkey, admin: Any) -> 
 
 
 @pytest.mark.parametrize(("save", "said"), [("", "none"), ("3600 1", "snapshots only")])
-def test_server_that_forgets_at_a_restart_is_told(
+def test_server_that_forgets_at_a_restart_is_reported(
     save: str, said: str, server: Valkey, admin: Any
 ) -> None:
     admin.config_set("appendonly", "no")
@@ -114,7 +114,7 @@ def test_what_a_host_does_not_tell_is_skipped_with_where_to_look(
         assert "settings" in found[item].fix
 
 
-def test_wrong_password_and_absence_are_told_without_the_password(server: Valkey) -> None:
+def test_wrong_password_and_absence_are_reported_without_the_password(server: Valkey) -> None:
     wrong = _look(server.url.replace(PASSWORD, "another-password"))
     assert (wrong["Redis"].state, wrong["Redis password"].state) == ("failed", "ok")
     assert "another-password" not in str(wrong)
@@ -122,7 +122,7 @@ def test_wrong_password_and_absence_are_told_without_the_password(server: Valkey
     assert {each.state for each in away.values()} == {"failed"}
 
 
-def test_plain_connection_over_the_internet_is_told(
+def test_plain_connection_over_the_internet_is_reported(
     server: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "is_near", lambda _: False)

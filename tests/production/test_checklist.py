@@ -36,9 +36,9 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> Set:
 
 
 def _items(printed: str) -> dict[str, dict[str, str]]:
-    told = json.loads(printed)
-    assert told["ok"] is all(each["state"] != "failed" for each in told["findings"])
-    return {each["item"]: each for each in told["findings"]}
+    report = json.loads(printed)
+    assert report["ok"] is all(each["state"] != "failed" for each in report["findings"])
+    return {each["item"]: each for each in report["findings"]}
 
 
 def test_install_of_a_laptop_fails_without_saying_a_secret(
@@ -119,7 +119,7 @@ def test_settings_that_are_not_valid_are_lines_of_the_list(
     assert lines[-1] == f"{len(lines) - 1} failed"
 
 
-def test_embedded_parts_that_do_not_run_are_told(
+def test_embedded_parts_that_do_not_run_are_reported(
     variables: Set, capsys: pytest.CaptureFixture[str]
 ) -> None:
     variables({})

@@ -1,4 +1,4 @@
-"""A clock that is off is told; ours is the one that is moved."""
+"""A clock that is off is reported; the tests move ours."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_clocks_that_agree_are_well(configure: Configure, opened: Connections) -
     ("seconds", "state", "side"),
     [(-60, "failed", "ahead of"), (60, "failed", "behind"), (-10, "warning", "ahead of")],
 )
-def test_clock_that_is_off_is_told(
+def test_clock_that_is_off_is_reported(
     seconds: int,
     state: str,
     side: str,

@@ -56,7 +56,7 @@ def test_install_that_is_ready_has_nothing_to_mend() -> None:
         ("provider's own cap", "skipped", "openai", {"openai_api_key": "sk-x"}),
     ],
 )
-def test_what_is_not_ready_is_told(
+def test_what_is_not_ready_is_reported(
     item: str, state: str, said: str, others: dict[str, object]
 ) -> None:
     found = _found(**others)[item]

@@ -1,4 +1,4 @@
-"""A database that isn't fit for production is told: its logins, roles, schema and poolers."""
+"""A database that isn't fit for production is reported: its logins, roles, schema and poolers."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_login_made_as_it_should_be_is_fit(configure: Configure, login: str) -> 
         ("alter role {} inherit; grant authenticated to {} with inherit true", "is it noinherit"),
     ],
 )
-def test_login_of_requests_that_can_do_more_is_told(
+def test_login_of_requests_that_can_do_more_is_reported(
     too_much: LiteralString,
     said: str,
     configure: Configure,
@@ -91,7 +91,7 @@ def test_login_of_requests_that_can_do_more_is_told(
     assert PASSWORD not in str(found)
 
 
-def test_login_that_may_not_act_as_it_must_is_told(
+def test_login_that_may_not_act_as_it_must_is_reported(
     configure: Configure, superuser: psycopg.Connection, login: str
 ) -> None:
     superuser.execute(sql.SQL("revoke authenticated from {}").format(sql.Identifier(login)))
@@ -108,7 +108,7 @@ def test_requests_must_not_use_the_role_postgres(configure: Configure) -> None:
     assert "bypasses row level security" in found.said
 
 
-def test_one_login_for_both_is_told(configure: Configure, login: str) -> None:
+def test_one_login_for_both_is_reported(configure: Configure, login: str) -> None:
     found = _look(configure(service_database_url=None))["login of the service"]
     assert found.state == "failed"
     assert "SERVICE_DATABASE_URL is not set" in found.said
@@ -117,7 +117,7 @@ def test_one_login_for_both_is_told(configure: Configure, login: str) -> None:
 # Roles
 
 
-def test_role_of_transactions_that_can_do_more_is_told(
+def test_role_of_transactions_that_can_do_more_is_reported(
     configure: Configure, superuser: psycopg.Connection
 ) -> None:
     superuser.execute("alter role anon createdb")
@@ -129,7 +129,7 @@ def test_role_of_transactions_that_can_do_more_is_told(
     assert "anon may create databases" in found.said
 
 
-def test_role_that_owns_a_table_is_told(
+def test_role_that_owns_a_table_is_reported(
     configure: Configure, superuser: psycopg.Connection
 ) -> None:
     superuser.execute("alter table conversations owner to authenticated")
@@ -157,7 +157,7 @@ def test_role_that_owns_a_table_is_told(
         ),
     ],
 )
-def test_schema_of_another_release_is_told(
+def test_schema_of_another_release_is_reported(
     breaking: LiteralString, said: str, fix: str, configure: Configure, owner: psycopg.Connection
 ) -> None:
     owner.execute(breaking)
@@ -167,7 +167,7 @@ def test_schema_of_another_release_is_told(
     assert fix in found.fix
 
 
-def test_everything_is_told_without_the_owners_password(configure: Configure) -> None:
+def test_everything_is_reported_without_the_owners_password(configure: Configure) -> None:
     found = _look(configure(migration_database_url=None))
     assert [each for each in found.values() if each.state != "ok"] == []
 
@@ -191,7 +191,7 @@ def test_everything_is_told_without_the_owners_password(configure: Configure) ->
         ),
     ],
 )
-def test_address_of_the_wrong_pooler_is_told(
+def test_address_of_the_wrong_pooler_is_reported(
     addresses: dict[str, Any], state: str, said: str, configure: Configure
 ) -> None:
     found = database._pooler(configure(**addresses))
@@ -199,7 +199,7 @@ def test_address_of_the_wrong_pooler_is_told(
     assert said in found.said
 
 
-def test_driver_that_prepares_statements_is_told(
+def test_driver_that_prepares_statements_is_reported(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make = engine.create_async_engine
@@ -214,7 +214,7 @@ def test_driver_that_prepares_statements_is_told(
     assert "break behind a transaction pooler" in found.said
 
 
-def test_plain_connection_over_the_internet_is_told(
+def test_plain_connection_over_the_internet_is_reported(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "is_near", lambda _: False)

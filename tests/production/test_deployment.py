@@ -201,7 +201,7 @@ Run = Callable[..., "tuple[int, list[str]]"]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """A script, in a folder where `docker` only writes down what it was told."""
+    """A script, in a folder where `docker` only records its arguments."""
     shutil.copytree(DEPLOY, tmp_path / "deploy")
     (tmp_path / ".env").write_text("APP_NAME=x\nPREVIEW_DOMAIN=preview.example.org\n")
     calls = tmp_path / "calls"
@@ -376,10 +376,10 @@ def test_migrations_here_are_ones_that_an_older_release_can_live_with(tmp_path: 
         pytest.skip("no history here")
     newest = sorted((PROJECT_ROOT / "alembic" / "versions").glob("*.py"))[-1]
     added = ["git", "log", "--diff-filter=A", "--format=%H", "--", str(newest)]
-    told = subprocess.run(added, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
-    if not told.stdout.split():
+    listed = subprocess.run(added, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    if not listed.stdout.split():
         pytest.skip("the newest migration isn't committed, or the history is cut")
-    base = f"{told.stdout.split()[-1]}~1"
+    base = f"{listed.stdout.split()[-1]}~1"
     program = [sys.executable, str(DEPLOY / "backward_compatible.py"), base]
     done = subprocess.run(program, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -401,7 +401,7 @@ def test_workflow_may_do_nothing_that_it_does_not_say(path: Path) -> None:
         assert set(needed) <= set(jobs)
         steps = job["steps"]
         assert all(re.search(r"@v\d+$", step["uses"]) for step in steps if "uses" in step)
-        # What somebody else wrote, like a title, never becomes part of a command.
+        # What someone else wrote, like a title, never becomes part of a command.
         assert not any("${{" in step.get("run", "") for step in steps)
         # Keys are those of an environment, which can be protected.
         if "secrets.SSH_KEY" in str(job):

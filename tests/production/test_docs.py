@@ -1,4 +1,4 @@
-"""What somebody copies from the documents works, as far as this machine can tell."""
+"""Commands and files in the documents work, as far as this machine can tell."""
 
 from __future__ import annotations
 
@@ -291,7 +291,7 @@ def test_backup_of_the_guide_is_restored_as_it_says(
         subprocess.run(["sh", "-ec", script], cwd=tmp_path, env=environment, check=True)
 
     run(backup, database_name)
-    # Whoever lost everything has the schema of `migrate` and nobody in it.
+    # After losing everything there is the schema of `migrate` and no users.
     counted = "select (select count(*) from profiles), (select count(*) from conversations)"
     assert owner.execute(counted).fetchone() == (2, 1)
     people = owner.execute("select id from profiles order by id").fetchall()

@@ -1,4 +1,4 @@
-"""What is wrong with a Stripe account is told; the account is the stand-in's, by the real SDK."""
+"""The checklist names what is wrong with a Stripe account, read from the Stripe fake by the real SDK."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ def test_account_that_follows_the_plans_and_delivers_is_well(launch: Launch) -> 
     launch.add_snapshot(*HANDLERS)
     launch.add_thin(METER_PROBLEM)
     found = launch.look()
-    # The stand-in itself is what is wrong here.
+    # The fake itself is what is wrong here.
     assert [each.item for each in found.values() if each.state != "ok"] == ["Stripe"]
     assert "replaces Stripe" in found["Stripe"].said
 
 
-def test_empty_account_is_told_what_to_set_up(launch: Launch) -> None:
+def test_empty_account_is_reported_what_to_set_up(launch: Launch) -> None:
     config = launch.config.model_copy(update={"pro_base_usd": 4321, "app_name": uuid4().hex})
     found = by_item(payments.look(config))
     assert found["prices"].state == "failed"
@@ -104,7 +104,7 @@ def test_empty_account_is_told_what_to_set_up(launch: Launch) -> None:
         assert config.url in found[item].fix
 
 
-def test_endpoint_that_is_sent_too_little_is_told_what_it_lacks(launch: Launch) -> None:
+def test_endpoint_that_is_sent_too_little_is_reported_what_it_lacks(launch: Launch) -> None:
     dropped, *others = HANDLERS
     launch.add_snapshot(*others)
     launch.add_thin("v1.billing.meter.no_meter_found")

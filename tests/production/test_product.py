@@ -39,12 +39,12 @@ def test_models_with_prices_are_well(configure: Configure) -> None:
     assert "each with a price" in found["models"].said
 
 
-def test_demo_model_on_sale_is_told(configure: Configure) -> None:
+def test_demo_model_on_sale_is_reported(configure: Configure) -> None:
     found = by_item(product._services(configure()))["models"]
     assert (found.state, "OPENAI_API_KEY" in found.fix) == ("failed", True)
 
 
-def test_model_without_a_price_is_told(configure: Configure, tmp_path: Path) -> None:
+def test_model_without_a_price_is_reported(configure: Configure, tmp_path: Path) -> None:
     models = [each for each in json.loads(BUNDLED.read_text()) if each["provider"] == "openai"]
     unpriced = models[0] | {"upstream": "openai/no-such-model", "price": None, "fallback": None}
     path = tmp_path / "catalogue.json"
@@ -80,7 +80,7 @@ def test_model_for_nothing_is_a_warning(configure: Configure, tmp_path: Path) ->
     assert (found.state, free["id"] in found.said) == ("warning", True)
 
 
-def test_default_model_that_free_users_may_not_use_is_told(configure: Configure) -> None:
+def test_default_model_that_free_users_may_not_use_is_reported(configure: Configure) -> None:
     paid = next(m for m in json.loads(BUNDLED.read_text()) if "free" not in m["plans"])
     found = _services(configure, default_model=paid["id"], anthropic_api_key="sk-x")
     assert found["default model"].state == "failed"
@@ -89,7 +89,7 @@ def test_default_model_that_free_users_may_not_use_is_told(configure: Configure)
 
 
 @pytest.mark.parametrize(("scope", "state"), [("all", "failed"), ("plan:free", "warning")])
-def test_engaged_kill_switch_is_told_with_how_to_lift_it(
+def test_engaged_kill_switch_is_reported_with_how_to_lift_it(
     scope: str, state: str, configure: Configure, owner: psycopg.Connection
 ) -> None:
     owner.execute("insert into private.kill_switches (scope, reason) values (%s, 'test')", [scope])
@@ -107,7 +107,7 @@ def test_engaged_kill_switch_is_told_with_how_to_lift_it(
         (5, 50, "ok", "5 USD per day for the free tier, 50 USD for everyone"),
     ],
 )
-def test_caps_that_do_not_fit_are_told(
+def test_caps_that_do_not_fit_are_reported(
     free: int, total: int, state: str, said: str, configure: Configure
 ) -> None:
     found = _services(configure, free_tier_daily_usd=free, total_daily_usd=total)["caps"]
@@ -142,19 +142,19 @@ def test_sign_in_server_that_confirms_addresses_is_well(
     assert [each for each in found.values() if each.state != "ok"] == []
 
 
-def test_sign_in_server_that_is_set_up_otherwise_is_told(configure: Configure) -> None:
+def test_sign_in_server_that_is_set_up_otherwise_is_reported(configure: Configure) -> None:
     found = _sign_in(configure, oauth_providers="google", sign_up_mode="closed")
     assert "offers google, which Supabase doesn't" in found["sign-in"].said
     assert found["confirmed addresses"].state == "failed"
     assert found["sign-up server"].state == "warning"
 
 
-def test_sign_in_server_that_is_away_is_told(configure: Configure) -> None:
+def test_sign_in_server_that_is_away_is_reported(configure: Configure) -> None:
     found = _sign_in(configure, supabase_url=f"http://127.0.0.1:{free_port()}")["sign-in"]
     assert (found.state, "SUPABASE_URL" in found.fix) == ("failed", True)
 
 
-def test_key_that_the_sign_in_server_does_not_know_is_told(configure: Configure) -> None:
+def test_key_that_the_sign_in_server_does_not_know_is_reported(configure: Configure) -> None:
     found = _sign_in(configure, supabase_publishable_key="sb_publishable_wrong")["sign-in"]
     assert found.state == "failed"
     assert "401" in found.said
@@ -196,14 +196,14 @@ def test_mail_server_that_offers_starttls_is_well(
 
 
 @pytest.mark.usefixtures("mailer")
-def test_mail_server_without_starttls_is_told(configure: Configure) -> None:
+def test_mail_server_without_starttls_is_reported(configure: Configure) -> None:
     with MailServer() as server:
         config = configure(smtp_url=f"smtp://{MAILER}:{server.port}", mail_from=FROM)
         found = product._mail(config)
     assert (found.state, "STARTTLS" in found.fix) == ("failed", True)
 
 
-def test_wrong_password_for_mails_is_told_without_it(configure: Configure) -> None:
+def test_wrong_password_for_mails_is_reported_without_it(configure: Configure) -> None:
     with MailServer(login=("ada", "right")) as server:
         config = configure(smtp_url=f"smtp://ada:wrong-one@{HOST}:{server.port}", mail_from=FROM)
         found = product._mail(config)
@@ -211,7 +211,7 @@ def test_wrong_password_for_mails_is_told_without_it(configure: Configure) -> No
     assert "wrong-one" not in str(found)
 
 
-def test_mails_from_nobody_are_told(configure: Configure) -> None:
+def test_mails_from_nobody_are_reported(configure: Configure) -> None:
     with MailServer() as server:
         config = configure(
             smtp_url=f"smtp://{HOST}:{server.port}", mail_from="Chat <mail@example.com>"
@@ -237,14 +237,14 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_pages_that_are_not_built_are_told(configure: Configure, client: Path) -> None:
+def test_pages_that_are_not_built_are_reported(configure: Configure, client: Path) -> None:
     found = by_item(product._pages(configure()))
     assert (found["front end"].state, client.exists()) == ("failed", True)
     assert "aisaas build" in found["front end"].fix
 
 
 @pytest.mark.parametrize("how", ["value", "pattern", "none"])
-def test_secret_in_the_pages_is_told_and_not_repeated(
+def test_secret_in_the_pages_is_reported_and_not_repeated(
     how: str, configure: Configure, client: Path
 ) -> None:
     config = configure()

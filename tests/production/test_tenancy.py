@@ -1,4 +1,4 @@
-"""What is wrong with the walls between tenants is told, with the statement that mends it."""
+"""What is wrong with the walls between tenants is reported, with the statement that fixes it."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ BROKEN: list[tuple[LiteralString, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("breaking", "item", "said", "fix"), BROKEN)
-def test_break_is_told_with_what_mends_it(
+def test_break_is_reported_with_what_mends_it(
     breaking: LiteralString,
     item: str,
     said: str,
@@ -129,7 +129,7 @@ def test_break_is_told_with_what_mends_it(
 
 
 @pytest.mark.parametrize("verb", ["select", "insert", "update"])
-def test_dropped_policy_keeps_owners_out_and_is_told(
+def test_dropped_policy_keeps_owners_out_and_is_reported(
     verb: str, owner: psycopg.Connection, opened: Connections
 ) -> None:
     dropped = owner.execute(

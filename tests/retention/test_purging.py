@@ -1,4 +1,4 @@
-"""Old rows go, a batch at a time; what still waits for somebody, and what is young, stays."""
+"""Old rows go, a batch at a time; what still waits for someone, and what is young, stays."""
 
 from __future__ import annotations
 
@@ -338,7 +338,7 @@ async def test_batch_that_takes_too_long_is_tried_with_fewer_rows(
     assert count("messages", f"conversation_id = '{conversation}'") == 0
 
 
-async def test_rows_that_somebody_holds_are_left_for_later(
+async def test_rows_that_someone_holds_are_left_for_later(
     database: Database, purge: Purge, service: ServiceDatabase
 ) -> None:
     _add(database, "public.processed_webhook_events", id="evt_h", type="t", created_at="2000-01-01")

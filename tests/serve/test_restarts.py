@@ -45,7 +45,7 @@ def watched(page: Page, text: str) -> Locator:
 
 
 def went_on(page: Page, replies: int) -> None:
-    """Nothing was blank, loaded anew or lost; what was typed is sent by whoever serves now."""
+    """Nothing was blank, reloaded, or lost; the new process sends what was typed."""
     found = seen(page)
     assert (found.blank < 1000, found.shrunk) == (True, [])
     box = page.get_by_role("textbox", name="Message")

@@ -1,4 +1,4 @@
-"""A process with nothing to finish ends at once, whoever is connected and whatever is away."""
+"""A process with nothing to finish ends at once, even with clients connected or a part away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`reload`, workers that hang, and what an operator is told of both, with real workers."""
+"""`reload`, workers that hang, and what an operator reads about both, with real workers."""
 
 from __future__ import annotations
 
@@ -71,9 +71,11 @@ def systemd(tmp_path_factory: pytest.TempPathFactory) -> Generator[Systemd]:
 def two(
     stack: Stack, tmp_path_factory: pytest.TempPathFactory, systemd: Systemd
 ) -> Generator[Served]:
-    told = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "2000000"}
+    variables = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "2000000"}
     folder = tmp_path_factory.mktemp("two")
-    with served(folder, stack, "--workers", "2", SHUTDOWN_GRACE_SECONDS="4", **told) as running:
+    with served(
+        folder, stack, "--workers", "2", SHUTDOWN_GRACE_SECONDS="4", **variables
+    ) as running:
         yield running
 
 
@@ -101,7 +103,9 @@ def serving(two: Served) -> float:
         return 0
 
 
-def test_systemd_is_told_when_it_serves_and_that_it_lives(two: Served, systemd: Systemd) -> None:
+def test_systemd_is_notified_when_it_serves_and_that_it_lives(
+    two: Served, systemd: Systemd
+) -> None:
     systemd.hears("READY=1")
     systemd.hears("WATCHDOG=1", systemd.count("WATCHDOG=1") + 2)
     # Only the supervisor speaks to it.

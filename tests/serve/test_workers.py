@@ -38,7 +38,7 @@ def two(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Generator[Ser
 
 @asynccontextmanager
 async def on_each(two: Served) -> AsyncGenerator[list[Tab]]:
-    """Somebody's tabs, one on each worker."""
+    """Someone's tabs, one on each worker."""
     cookie = await sign_up(two.url, f"each-{uuid4().hex[:10]}@example.com")
     async with AsyncExitStack() as tabs:
         found: dict[int, Tab] = {}
@@ -147,10 +147,10 @@ async def test_what_a_killed_worker_leaves_is_settled_once_and_it_is_started_aga
 
 async def test_whichever_worker_prometheus_meets_answers_for_both(two: Served) -> None:
     async def running() -> float:
-        # A connection of its own each time, so the kernel chooses anew.
+        # A connection of its own each time, so the kernel chooses again.
         async with httpx.AsyncClient(base_url=two.url) as prometheus:
             text = (await prometheus.get("/metrics")).raise_for_status().text
-        # Each has a series of its own, told apart by its pid.
+        # Each has a series of its own, labeled with its pid.
         return sum(map(float, re.findall(r'(?m)^aisaas_replies_here\{pid="\d+"\} (\S+)', text)))
 
     async with on_each(two) as tabs:

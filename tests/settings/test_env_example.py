@@ -38,13 +38,13 @@ def test_every_variable_is_explained_right_above_it() -> None:
             assert not above.endswith("---"), line
 
 
-def test_example_has_nothing_set_until_somebody_sets_it() -> None:
+def test_example_has_nothing_set_until_someone_sets_it() -> None:
     lines = EXAMPLE.read_text().splitlines()
     assert [line for line in lines if line and not line.startswith("#")] == []
 
 
 def test_values_in_the_example_are_the_defaults(tmp_path: Path) -> None:
-    """Whoever removes every # gets the instance they had before."""
+    """Removing every # leaves the instance as it was."""
     env_file = tmp_path / ".env"
     env_file.write_text(re.sub(r"(?m)^#(?=[A-Z][A-Z0-9_]*=)", "", EXAMPLE.read_text()))
     assert "\nPORT=3000\n" in env_file.read_text()

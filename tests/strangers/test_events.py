@@ -188,11 +188,11 @@ def test_where_a_page_is_takes_bounded_space(sent: object, seen: dict[str, Any] 
 
 
 def test_errors_of_pages_end_here() -> None:
-    told: list[object] = []
+    reported: list[object] = []
     for packet in (
         ["event", {"name": REPORTED, "payload": {"info": "TypeError: x", "component_stack": ""}}],
         ["client_error", {"message": "RangeError: y", "error_type": "z"}],
     ):
         with pytest.raises(FrameRefused):
-            events.checked(EVENT + json.dumps(packet), report=told.append)
-    assert told == ["TypeError: x", "RangeError: y"]
+            events.checked(EVENT + json.dumps(packet), report=reported.append)
+    assert reported == ["TypeError: x", "RangeError: y"]

@@ -36,7 +36,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def test_an_error_is_told_by_its_kind_and_its_place_in_our_build() -> None:
+def test_an_error_is_reported_by_its_kind_and_its_place_in_our_build() -> None:
     assert described(STACK, ASSETS) == ("TypeError", "chat-6shUsDau.js:12:345")
     assert described(f"Uncaught {STACK}", ASSETS)[0] == "TypeError"
 
@@ -56,7 +56,7 @@ def test_an_error_is_told_by_its_kind_and_its_place_in_our_build() -> None:
         {"a": 1},
     ],
 )
-def test_what_else_it_says_is_not_told(text: object) -> None:
+def test_what_else_it_says_is_not_reported(text: object) -> None:
     assert described(text, ASSETS) == (OTHER, "")
 
 

@@ -166,7 +166,7 @@ async def test_the_oldest_unfinished_body_of_an_address_gives_way(routes: Routes
     await asyncio.gather(*held[:2])
     assert [client.status for client in stranger[:2]] == [503, 503]
     assert all(not task.done() for task in held[2:])
-    # Whoever sends a whole form from there gets through, and so does everybody elsewhere.
+    # A complete form from there gets through, and so do forms from elsewhere.
     for address in ("203.0.113.7", "203.0.113.8"):
         someone = Client(address=address, headers=length(2))
         someone.brings(b"ok")

@@ -56,7 +56,7 @@ async def test_turns_within_the_burst_are_at_once() -> None:
     assert await turns.take("another address")
 
 
-async def test_whoever_comes_last_is_let_in_first_and_the_oldest_is_turned_away() -> None:
+async def test_newest_is_let_in_first_and_the_oldest_is_turned_away() -> None:
     turns = Turns(per_second=20, at_once=1, most_waiting=2)
     assert await turns.take("a")
     order: list[int] = []

@@ -51,7 +51,7 @@ class Page:
             "extensions": {"websocket.http.response": {}},
         }
         self.coming: asyncio.Queue[Message] = asyncio.Queue()
-        self.told: list[Message] = []
+        self.received: list[Message] = []
         self.task: asyncio.Task[None] | None = None
         self.changed = asyncio.Event()
 
@@ -62,17 +62,17 @@ class Page:
         return await self.coming.get()
 
     async def send(self, message: Message) -> None:
-        self.told.append(message)
+        self.received.append(message)
 
     @property
     def code(self) -> int | None:
         """Why it was closed."""
-        return next((m["code"] for m in self.told if m["type"] == "websocket.close"), None)
+        return next((m["code"] for m in self.received if m["type"] == "websocket.close"), None)
 
     @property
     def status(self) -> int | None:
         """How it was refused."""
-        return next((m["status"] for m in self.told if "status" in m), None)
+        return next((m["status"] for m in self.received if "status" in m), None)
 
     async def ended(self) -> None:
         assert self.task is not None
@@ -396,7 +396,7 @@ async def test_sockets_of_an_address_are_let_in_at_a_pace(monkeypatch: pytest.Mo
         waiting, newer = at.connects(), at.connects()
         await waiting.ended()
         assert waiting.status == 503
-        assert newer.told == []
+        assert newer.received == []
         # Everybody else comes in at once.
         await at.opened("203.0.113.8")
         assert newer.task is not None
@@ -416,7 +416,7 @@ async def test_a_session_that_was_seen_signed_in_does_not_wait_behind_strangers(
         await at.opened(cookie=f"{COOKIE}=mine")
         forged = at.connects(cookie=f"{COOKIE}=forged")
         await at.opened(cookie=f"{COOKIE}=mine")
-        assert forged.told == []
+        assert forged.received == []
         assert forged.task is not None
         forged.task.cancel()
         await asyncio.gather(forged.task, return_exceptions=True)

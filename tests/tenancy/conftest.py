@@ -95,7 +95,7 @@ async def cast(stack: Stack, schema_owner: psycopg.Connection) -> AsyncGenerator
 
 
 def seed(connection: psycopg.Connection) -> Person:
-    """Sign somebody up and give them a row in every table."""
+    """Sign someone up and give them a row in every table."""
     person = Person()
     sign_up(connection, person)
     fixed: dict[str, Row] = {

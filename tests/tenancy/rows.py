@@ -1,4 +1,4 @@
-"""A valid row for each table, belonging to somebody: for seeding, and for trying to insert."""
+"""A valid row for each table, belonging to someone: for seeding, and for trying to insert."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
         "reserved_usd": Decimal(0),
         "refusing": False,
         "told": True,
-        # Not due, so that nothing is ever told.
+        # Not due, so that nothing is ever sent.
         "state": "none",
     },
     "private.spending_caps": lambda _: {"scope": str(uuid4()), "usd": 1, "changed_by": "tests"},
@@ -288,7 +288,7 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
         "kind": "tests",
         "times": 1,
     },
-    # Of somebody who has no account, so that nothing of Ada's is removed.
+    # Of someone who has no account, so that nothing of Ada's is removed.
     "private.removed_accounts": lambda _: {"user_id": uuid4()},
     "private.usage_by_user": usage_by_user,
     "private.usage_losses": usage_loss,

@@ -56,7 +56,7 @@ async def _is_refused(cast: Cast, who: str, sql: str, **values: object) -> None:
     assert isinstance(caught.value.orig, psycopg.errors.InsufficientPrivilege)
 
 
-# What is somebody else's
+# What is someone else's
 
 
 @pytest.mark.parametrize(
@@ -74,12 +74,12 @@ async def test_aggregates_count_only_ones_own(cast: Cast) -> None:
         assert (await session.execute(text("select count(*) from profiles"))).scalar() == 1
 
 
-async def test_message_in_somebody_elses_conversation_is_refused(cast: Cast) -> None:
+async def test_message_in_someone_elses_conversation_is_refused(cast: Cast) -> None:
     own_name = _message(cast.bob, conversation=cast.ada.conversation)
     await _is_refused(cast, "stranger", NEW_MESSAGE, **own_name)
 
 
-async def test_message_in_somebody_elses_name_is_refused(cast: Cast) -> None:
+async def test_message_in_someone_elses_name_is_refused(cast: Cast) -> None:
     await _is_refused(cast, "stranger", NEW_MESSAGE, **_message(cast.bob, user=cast.ada.id))
 
 
@@ -369,7 +369,7 @@ async def test_identity_does_not_leak_between_pooled_transactions(stack: Stack, 
     finally:
         await login.close()
         # A connection that was cancelled while it was being made is closed by the collector; the
-        # server would wait a minute for its password, and with it whoever drops a database.
+        # server would wait a minute for its password, and with it everything that drops a database.
         gc.collect()
 
 

@@ -118,7 +118,7 @@ def test_a_migrator_that_is_killed_leaves_neither_half_a_schema_nor_the_lock(
 ) -> None:
     program = "import sys; from aisaas.db.migrate import upgrade; upgrade(sys.argv[1])"
     with own_database(stack, SUPABASE) as url:
-        # Somebody who holds a table that a migration changes keeps the migrator waiting there.
+        # Someone who holds a table that a migration changes keeps the migrator waiting there.
         with psycopg.connect(url) as holder:
             holder.execute("lock table auth.users in access exclusive mode")
             process = subprocess.Popen([sys.executable, "-c", program, url])
@@ -135,7 +135,7 @@ def test_a_migrator_that_is_killed_leaves_neither_half_a_schema_nor_the_lock(
             assert {row[0] for row in connection.execute(RELATIONS)} == set(catalog)
 
 
-def test_what_a_database_lacks_is_told_by_the_login_of_the_server(stack: Stack) -> None:
+def test_what_a_database_lacks_is_reported_by_the_login_of_the_server(stack: Stack) -> None:
     script = alembic_config()
     ours = [found.revision for found in ScriptDirectory.from_config(script).walk_revisions()][::-1]
     assert missing(stack.env["SERVICE_DATABASE_URL"]) == ()

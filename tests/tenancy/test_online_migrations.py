@@ -136,7 +136,9 @@ def test_an_index_goes_the_same_way(url: str, scripts: Path) -> None:
         assert connection.execute(VALID).fetchall() == []
 
 
-def test_whoever_waits_for_a_table_lets_the_others_through_before_theirs_would_fail() -> None:
+def test_migration_that_waits_for_a_table_lets_the_others_through_before_theirs_would_fail() -> (
+    None
+):
     assert migrate.TABLE_LOCK_SECONDS < engine.STATEMENT_SECONDS
 
 

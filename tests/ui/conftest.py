@@ -230,7 +230,7 @@ def sign_up(context: BrowserContext) -> SignUp:
 
 
 def signed_up(context: BrowserContext) -> Page:
-    """A tab of somebody new, on the chat page. Its account was made without the form, which has tests of
+    """A tab of someone new, on the chat page. Its account was made without the form, which has tests of
     its own."""
     page = context.new_page()
     answer = context.request.post(

@@ -74,7 +74,7 @@ def url(folder: Path) -> Generator[str]:
 def instance(folder: Path, url: str) -> Running:
     deadline = time.monotonic() + NOTE_SECONDS
     while time.monotonic() < deadline:
-        # Written when the app answers, so a moment after somebody could find that out.
+        # Written when the app answers, a moment after a caller can see the answer.
         found = running_in(DataFolder(folder / "data"))
         if found is not None:
             assert found.url == url
@@ -115,7 +115,7 @@ def other(chromium: Browser, url: str) -> Generator[BrowserContext]:
     context.close()
 
 
-def somebody() -> str:
+def someone() -> str:
     return f"ada-{uuid4().hex[:10]}@example.com"
 
 
@@ -128,8 +128,8 @@ def post(context: BrowserContext, path: str, **fields: str) -> APIResponse:
 
 
 def member(context: BrowserContext, mailbox: Mailbox) -> str:
-    """Somebody who signed up a moment ago and is signed in here; their address."""
-    address = somebody()
+    """Someone who signed up a moment ago and is signed in here; their address."""
+    address = someone()
     post(
         context, "/api/session/sign-up", email=address, password=PASSWORD, full_name="Ada Lovelace"
     )
@@ -168,7 +168,7 @@ def on(path: str) -> re.Pattern[str]:
 
 
 def test_an_address_is_confirmed_by_mail(context: BrowserContext, mailbox: Mailbox) -> None:
-    address, page = somebody(), context.new_page()
+    address, page = someone(), context.new_page()
     page.goto("/signup?redirectTo=/settings")
     page.get_by_label("Full name").fill("Ada Lovelace")
     fill_in(page, address)
@@ -256,7 +256,7 @@ def test_a_forgotten_password_is_replaced_and_ends_other_sessions(
 def test_an_invitation_is_accepted(
     context: BrowserContext, mailbox: Mailbox, instance: Running
 ) -> None:
-    address, key = somebody(), instance.env["SUPABASE_SECRET_KEY"]
+    address, key = someone(), instance.env["SUPABASE_SECRET_KEY"]
     headers = {"apikey": key, "authorization": f"Bearer {key}"}
     invited = httpx.post(f"{instance.auth_url}/invite", json={"email": address}, headers=headers)
     invited.raise_for_status()
@@ -272,13 +272,13 @@ def test_an_invitation_is_accepted(
 def test_a_mail_is_sent_again_after_a_minute(context: BrowserContext) -> None:
     page = context.new_page()
     page.goto("/reset")
-    page.get_by_label("Email").fill(somebody())
+    page.get_by_label("Email").fill(someone())
     page.get_by_role("button", name="Send reset link").click()
     expect(page.get_by_role("button", name=re.compile("Resend in"))).to_be_visible()
     # The browser's clock only: nobody else's moves.
     page.clock.install()
     page.get_by_role("button", name="Use a different email address").click()
-    page.get_by_label("Email").fill(somebody())
+    page.get_by_label("Email").fill(someone())
     page.get_by_role("button", name="Send reset link").click()
     expect(page.get_by_role("button", name=re.compile("Resend in"))).to_be_visible()
     page.clock.fast_forward(61_000)
@@ -297,7 +297,7 @@ def test_a_provider_signs_in(context: BrowserContext) -> None:
     page = context.new_page()
     page.goto("/login?redirectTo=/settings")
     page.get_by_role("link", name="Continue with Google").click()
-    page.get_by_label("Email").fill(somebody())
+    page.get_by_label("Email").fill(someone())
     page.get_by_label("Name").fill("Grace Hopper")
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(on("/settings"))
@@ -319,7 +319,7 @@ def test_a_visit_to_a_provider_is_cancelled(context: BrowserContext) -> None:
 
 
 def test_too_many_wrong_passwords_have_to_wait(context: BrowserContext) -> None:
-    address, page = somebody(), context.new_page()
+    address, page = someone(), context.new_page()
     page.goto("/login")
     alert = page.get_by_role("alert")
     for _ in range(TRIES):
@@ -343,7 +343,7 @@ def test_words_in_the_address_are_never_shown(context: BrowserContext) -> None:
     expect(page.get_by_role("status").filter(has_text="signed out everywhere")).to_be_visible()
 
 
-def test_pages_lead_where_somebody_belongs(context: BrowserContext, mailbox: Mailbox) -> None:
+def test_pages_lead_where_someone_belongs(context: BrowserContext, mailbox: Mailbox) -> None:
     page = context.new_page()
     page.goto("/")
     expect(page.get_by_role("link", name="mailbox")).to_be_visible()
@@ -375,7 +375,7 @@ def test_the_name_is_changed(context: BrowserContext, mailbox: Mailbox) -> None:
 
 
 def test_a_new_address_needs_both_mailboxes(context: BrowserContext, mailbox: Mailbox) -> None:
-    old, new = member(context, mailbox), somebody()
+    old, new = member(context, mailbox), someone()
     page = settings_of(context)
     form = card(page, "Email")
     page.get_by_label("New email").fill(new)
@@ -555,7 +555,7 @@ def with_captcha(instance: Running, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def answers_sent(page: Page) -> Callable[[str], list[str]]:
-    """With a stand-in for the vendor, whom nothing here asks: a script from its address, which our
+    """With a fake of the vendor, which nothing here calls: a script from its address, which our
     policy lets in. What came with the forms to a route."""
     sent = list[Request]()
     page.route(
@@ -578,7 +578,7 @@ def test_the_answer_of_a_captcha_goes_along(context: BrowserContext, with_captch
     expect(page.get_by_text("I am human, says the-site-key")).to_be_visible()
     answer = page.locator("input[name=captcha]")
     expect(answer).to_have_value("answer-1")
-    sign_in(page, somebody(), "wrong")
+    sign_in(page, someone(), "wrong")
     expect(page.get_by_role("alert")).to_have_attribute("data-code", "invalid_credentials")
     # It was good for one form; the next has one of its own, and so has a form that waited too long.
     expect(answer).to_have_value("answer-2")
@@ -588,13 +588,13 @@ def test_the_answer_of_a_captcha_goes_along(context: BrowserContext, with_captch
     expect(page.get_by_role("heading", name="Check your email")).to_be_visible()
     page.goto(f"{with_captcha}/reset")
     expect(answer).to_have_value("answer-1")
-    page.get_by_label("Email").fill(somebody())
+    page.get_by_label("Email").fill(someone())
     page.get_by_role("button", name="Send reset link").click()
     expect(page.get_by_role("heading", name="Check your email")).to_be_visible()
     page.goto(f"{with_captcha}/signup")
     expect(answer).to_have_value("answer-1")
     page.get_by_label("Full name").fill("Ada")
-    fill_in(page, somebody())
+    fill_in(page, someone())
     page.get_by_role("button", name="Create account").click()
     expect(page.get_by_role("heading", name="Check your email")).to_be_visible()
     assert answers("session/sign-in") == ["answer-1"]
@@ -617,7 +617,7 @@ def test_the_answer_goes_along_where_a_password_is_asked_for(
         answered[title] = form.locator("input[name=captcha]").input_value()
         form.get_by_label("Current password", exact=True).fill("wrong")
         new = "New email" if title == "Email" else "New password"
-        form.get_by_label(new, exact=True).fill(somebody())
+        form.get_by_label(new, exact=True).fill(someone())
         form.get_by_role("button", name=button).click()
         expect(form.get_by_role("alert")).to_have_text("Your current password is incorrect.")
     assert answers("account/address") == [answered["Email"]]
@@ -631,5 +631,5 @@ def test_a_captcha_that_does_not_load_is_no_riddle(
     page.route("https://challenges.cloudflare.com/**", lambda route: route.fulfill(status=404))
     page.goto(f"{with_captcha}/login")
     expect(page.get_by_text("We couldn't load the check that you're human")).to_be_visible()
-    sign_in(page, somebody())
+    sign_in(page, someone())
     expect(page.get_by_text("Complete the check that you're human first.")).to_be_visible()

@@ -1,4 +1,4 @@
-"""Paying and its limits, in a real Chromium, against the stand-in for Stripe."""
+"""Paying and its limits, in a real Chromium, against the Stripe fake."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def instance(folder: Path, url: str) -> Running:
 
 @contextmanager
 def provider(instance: Running) -> Generator[httpx.Client]:
-    """The control of the stand-in."""
+    """The control API of the Stripe fake."""
     key = instance.env["STRIPE_SECRET_KEY"]
     with httpx.Client(
         base_url=f"{instance.env['STRIPE_API_BASE']}/_control",
@@ -334,7 +334,7 @@ def test_the_address_of_the_way_back_grants_nothing(sign_up: SignUp) -> None:
     expect(plan(page)).to_have_text("Free")
 
 
-def test_whoever_leaves_checkout_is_told_that_nothing_happened(sign_up: SignUp) -> None:
+def test_user_who_leaves_checkout_sees_that_nothing_happened(sign_up: SignUp) -> None:
     page = sign_up()
     choose(page, "Choose Pro")
     page.get_by_role("link", name="Back").click()

@@ -106,7 +106,7 @@ async def test_nobody_gets_anywhere_without_a_session(domain: Services, handler:
 
 
 @pytest.mark.parametrize("handler", HANDLERS, ids=by_name)
-async def test_somebody_elses_page_is_not_used(
+async def test_someone_elses_page_is_not_used(
     domain: Services, database: Database, handler: Any
 ) -> None:
     ada, eve = await on_pro(domain, database), await new_member(domain)

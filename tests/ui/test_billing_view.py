@@ -210,7 +210,7 @@ def test_included_tokens_come_before_those_that_cost_extra() -> None:
     assert (shown.beyond, shown.spent, shown.overage.percent) == (True, "$0.00", 0)
 
 
-def test_what_is_beyond_is_told_in_tokens_and_money() -> None:
+def test_what_is_beyond_is_reported_in_tokens_and_money() -> None:
     found = billing(allowance=used(1_701_000), spent_usd=Decimal("17.00"))
     shown = view.usage_view(found)
     assert (shown.used, shown.left, shown.included.words) == (
@@ -432,7 +432,7 @@ def test_a_period_that_was_upgraded_says_what_it_includes() -> None:
     assert shown.includes[0] == "1,500 tokens this period, then 1,000 tokens a month"
 
 
-def test_whoever_owes_pays_first() -> None:
+def test_user_who_owes_pays_first() -> None:
     over = replace(PAYING, plan="free", subscription=None, subscription_status="past_due")
     for found, account in (
         (billing(status="past_due"), PAYING),
@@ -442,7 +442,7 @@ def test_whoever_owes_pays_first() -> None:
         assert buttons(found, account)["free"] == ("", "")
 
 
-def test_whoever_has_cancelled_resumes_before_anything_else() -> None:
+def test_user_who_has_cancelled_resumes_before_anything_else() -> None:
     assert buttons(billing(ends_at=END), PAYING) == {
         "free": ("", ""),
         "pro": ("portal", "Resume plan"),

@@ -253,7 +253,7 @@ class Held:
         socket.connect_to_server().on_message(pass_on)
 
     def said(self, message: str | bytes) -> None:
-        """For whoever wants to hold what comes after a message."""
+        """For a test that holds what follows a message."""
 
     def wait(self) -> None:
         """Until something is held."""

@@ -439,7 +439,7 @@ def test_a_reply_that_runs_elsewhere_holds_up_no_new_chat(sign_up: SignUp) -> No
 
 
 @pytest.mark.parametrize("size", [LIMIT + 1, 1_200_000, 3_000_000])
-def test_a_text_too_long_to_send_is_told_before_it_is_sent(sign_up: SignUp, size: int) -> None:
+def test_a_text_too_long_to_send_is_reported_before_it_is_sent(sign_up: SignUp, size: int) -> None:
     page = sign_up()
     sent: list[str | bytes] = []
 

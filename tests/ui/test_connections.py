@@ -52,7 +52,7 @@ def browser_context(chromium: Browser, network: Network) -> Generator[BrowserCon
 
 @pytest.fixture
 def running(browser_context: BrowserContext) -> tuple[Page, Locator]:
-    """Somebody's page with a reply in progress, watched."""
+    """Someone's page with a reply in progress, watched."""
     return start(signed_up(browser_context))
 
 

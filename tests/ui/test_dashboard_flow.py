@@ -72,7 +72,7 @@ def in_the_database(instance: Running, statement: str, *values: object) -> None:
 
 
 def grow_the_ledger(page: Page, instance: Running, records: int) -> None:
-    """Lines of the last days, a minute apart, for whoever is signed in."""
+    """Lines of the last days, a minute apart, for the signed-in user."""
     email = page.locator(".account-email").text_content()
     in_the_database(
         instance,
@@ -194,7 +194,7 @@ def test_pages_are_turned_in_either_direction(sign_up: SignUp, instance: Running
     expect(pages).to_contain_text("Page 3")
     expect(receipts(page)).to_have_count(5)
     expect(older).to_have_attribute("aria-disabled", "true")
-    # It is still there for whoever has the focus on it, and does nothing.
+    # It stays, so that it keeps the focus, and does nothing.
     older.press("Enter")
     newer.click()
     expect(pages).to_contain_text("Page 2")

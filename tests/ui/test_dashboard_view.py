@@ -170,7 +170,7 @@ def test_a_reply_within_the_plan_costs_nothing_extra() -> None:
     assert view.call_view(replace(CALL, overage_usd=Decimal(0)), LABELS).charge == "Included"
 
 
-def test_a_stand_in_is_named_with_the_model_it_stood_in_for() -> None:
+def test_a_fallback_is_named_with_the_model_it_replaced() -> None:
     shown = view.call_view(replace(CALL, model="m-small"), LABELS)
     assert (shown.model, shown.instead_of) == ("Small", "Large")
 

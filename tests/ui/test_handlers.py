@@ -68,7 +68,7 @@ pytestmark = pytest.mark.usefixtures("app")
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody with a conversation; `words` stand in nobody else's."""
+    """Someone with a conversation; `words` stand in nobody else's."""
 
     principal: Caller
     cookie: str
@@ -227,7 +227,7 @@ async def test_nobody_gets_anywhere_without_a_session(
 
 @pytest.mark.parametrize("handler", WITH_IDS, ids=by_name)
 @pytest.mark.usefixtures("domain", "untouched")
-async def test_ids_of_somebody_else_lead_nowhere(ada: Person, eve: Person, handler: Any) -> None:
+async def test_ids_of_someone_else_lead_nowhere(ada: Person, eve: Person, handler: Any) -> None:
     async with open_tab(eve.cookie) as tab:
         await tab.call(Chat.load, path=f"/chat/{eve.conversation}")
         await tab.call(handler, **ada.payload(handler))
@@ -237,7 +237,7 @@ async def test_ids_of_somebody_else_lead_nowhere(ada: Person, eve: Person, handl
 
 
 @pytest.mark.usefixtures("domain", "untouched")
-async def test_the_address_of_somebody_elses_conversation_shows_nothing(
+async def test_the_address_of_someone_elses_conversation_shows_nothing(
     ada: Person, eve: Person
 ) -> None:
     async with open_tab(eve.cookie) as tab:
@@ -247,7 +247,7 @@ async def test_the_address_of_somebody_elses_conversation_shows_nothing(
 
 
 @pytest.mark.usefixtures("domain")
-async def test_a_state_is_emptied_before_somebody_else_sees_it(ada: Person, eve: Person) -> None:
+async def test_a_state_is_emptied_before_someone_else_sees_it(ada: Person, eve: Person) -> None:
     async with open_tab(ada.cookie) as tab:
         await tab.call(Chat.load, path=f"/chat/{ada.conversation}")
         assert ada.words in str(tab.vars)

@@ -375,7 +375,7 @@ def test_start_page_knows_who_is_signed_in(sign_up: SignUp, plain: BrowserContex
     member.wait_for_url(re.compile("/chat$"))
 
 
-def test_sign_in_is_not_shown_to_somebody_who_is_signed_in(sign_up: SignUp, url: str) -> None:
+def test_sign_in_is_not_shown_to_someone_who_is_signed_in(sign_up: SignUp, url: str) -> None:
     member = sign_up()
     cookies = {c.get("name", ""): c.get("value", "") for c in member.context.cookies()}
     for path in ("/login", "/signup?redirectTo=/billing"):

@@ -1,4 +1,4 @@
-"""What somebody's settings show of what is known about them."""
+"""What someone's settings show of what is known about them."""
 
 from __future__ import annotations
 

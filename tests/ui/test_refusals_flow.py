@@ -1,4 +1,4 @@
-"""What a person is told when the answer is no, or another than they asked for; and what a foreign
+"""What a person reads when a request is refused, or answered differently; and what a foreign
 page gets. In a real Chromium, against an instance with the limits of the free plan as they are sold.
 """
 
@@ -122,7 +122,7 @@ def test_the_eleventh_message_of_a_minute_waits_where_it_was_typed(sign_up: Sign
     expect(page.locator("article[data-role=user]")).to_have_count(10)
 
 
-def test_a_suspended_account_is_told_so(sign_up: SignUp, instance: Running) -> None:
+def test_a_suspended_account_is_reported(sign_up: SignUp, instance: Running) -> None:
     page = sign_up()
     answered(page, QUICK)
     email = page.locator(".account-email").text_content()
@@ -166,7 +166,7 @@ def test_a_cut_history_is_said_where_it_was_cut(sign_up: SignUp) -> None:
     expect(page.locator("article").last.locator(".message-cut")).to_contain_text(note)
 
 
-def test_a_stand_in_is_named_with_the_model_it_stands_in_for(sign_up: SignUp) -> None:
+def test_a_fallback_is_named_with_the_model_it_replaces(sign_up: SignUp) -> None:
     page = sign_up()
     choose(page, "Broken")
     reply = answered(page, QUICK)
@@ -231,7 +231,7 @@ def a_foreign_site(folder: Path) -> Generator[str]:
 def foreign(
     chromium: Browser, sign_up: SignUp, context: BrowserContext, url: str, tmp_path: Path
 ) -> Generator[Page]:
-    """A foreign page in a browser with somebody's session; its console is its own business."""
+    """A foreign page in a browser with someone's session; its console is its own business."""
     sign_up()
     forms = [
         f'<form id="{name}" method="post" action="{url}/api/session/{name}">'

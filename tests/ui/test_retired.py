@@ -36,7 +36,7 @@ async def _retire(services: Services, successor: str | None) -> None:
 
 
 async def _talked(services: Services) -> tuple[Member, str]:
-    """Somebody with a conversation of the model, and its address."""
+    """Someone with a conversation of the model, and its address."""
     ada = await new_member(services)
     started = await services.chat.send(
         ada.principal, "hello", conversation_id=None, model="small-window"
@@ -94,7 +94,7 @@ async def test_a_model_that_is_retired_while_the_page_is_open_is_said_when_it_is
         assert (tab.refused, tab.vars["chat.retired"]) == ("", view.RetiredView())
 
 
-async def test_somebody_elses_conversation_says_nothing(domain: Services) -> None:
+async def test_someone_elses_conversation_says_nothing(domain: Services) -> None:
     _, path = await _talked(domain)
     await _retire(domain, "demo")
     eve = await new_member(domain)

@@ -58,7 +58,7 @@ def browser_context(chromium: Browser, two: Two) -> Generator[BrowserContext]:
 
 @pytest.fixture
 def on_a(two: Two, browser_context: BrowserContext) -> tuple[Page, Locator]:
-    """Somebody's page with a reply in progress in process A."""
+    """Someone's page with a reply in progress in process A."""
     two.only(two.a)
     return start(signed_up(browser_context))
 

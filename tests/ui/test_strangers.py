@@ -48,12 +48,12 @@ def test_strangers_lose_their_connections_and_others_get_what_they_ask_for(
 
 
 @pytest.mark.usefixtures("front_end")
-def test_only_an_origin_that_is_allowed_is_told_that_it_may_send_cookies(
+def test_only_an_origin_that_is_allowed_learns_that_it_may_send_cookies(
     tmp_path: Path, stack: Stack
 ) -> None:
     friend = "https://friend.example.com"
 
-    def told(url: str, origin: str) -> set[str | None]:
+    def allowed_origins(url: str, origin: str) -> set[str | None]:
         paths = ("/", "/ping", "/api/site", "/login", "/_event/?EIO=4&transport=polling")
         answers = [httpx.get(url + path, headers={"origin": origin}) for path in paths]
         asked = {"origin": origin, "access-control-request-method": "POST"}
@@ -62,7 +62,7 @@ def test_only_an_origin_that_is_allowed_is_told_that_it_may_send_cookies(
 
     with server(tmp_path, stack, ALLOWED_ORIGINS="") as running:
         for origin in (running.url, friend, "null"):
-            assert told(running.url, origin) == {None}
+            assert allowed_origins(running.url, origin) == {None}
     with server(tmp_path, stack, ALLOWED_ORIGINS=friend) as running:
         allowed = httpx.get(f"{running.url}/ping", headers={"origin": friend}).headers
         assert allowed["access-control-allow-origin"] == friend

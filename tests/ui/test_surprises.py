@@ -1,4 +1,4 @@
-"""What a user is told when something goes wrong: only what is away is called away."""
+"""The message when something goes wrong: only an unavailable part is called unavailable."""
 
 from __future__ import annotations
 

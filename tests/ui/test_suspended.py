@@ -117,7 +117,7 @@ def test_what_is_allowed_exists() -> None:
 
 OPEN_TO_ALL = {"/health", "/ready", "/metrics", "/robots.txt", "/manifest.webmanifest"} | {*MOVED}
 BY_SIGNATURE = {"/api/webhooks/stripe", "/api/webhooks/stripe/meters"}
-# Of whoever has, or wants, a session: signing in and out and what mails lead to.
+# About having a session: signing in and out, and the links in mails.
 SESSIONS = "/api/session/"
 MAY = {routes.EXPORT}
 

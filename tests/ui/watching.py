@@ -42,7 +42,7 @@ def watch(page: Page) -> None:
 
 def seen(page: Page) -> Seen:
     found = page.evaluate("() => window.__seen ?? null")
-    assert found is not None, "the page was loaded anew"
+    assert found is not None, "the page was reloaded"
     return Seen(found["blank"], found["shrunk"], found["length"])
 
 

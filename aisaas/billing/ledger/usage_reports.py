@@ -531,12 +531,12 @@ async def _differences(
     rows = await session.execute(text(query), {**values, "most": most})
     found: list[Difference] = []
     for row in rows.mappings():
-        ledger, sums = _told(names, row["ledger"], row["sums"])
+        ledger, sums = _difference(names, row["ledger"], row["sums"])
         found.append(Difference(table, row["key"], ledger, sums))
     return found
 
 
-def _told(
+def _difference(
     names: Sequence[str], ledger: Sequence[str] | None, sums: Sequence[str] | None
 ) -> tuple[str, str]:
     """Only what differs, by name."""

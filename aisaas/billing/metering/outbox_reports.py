@@ -152,7 +152,7 @@ async def resend(session: AsyncSession, ids: Sequence[UUID]) -> Sequence[Moved]:
         text(
             f"""
             with wanted as (
-              select o.id, o.state, o.last_error, o.state = 'parked' or o.attempts <= 1 as anew
+              select o.id, o.state, o.last_error, o.state = 'parked' or o.attempts <= 1 as fresh
               from public.usage_outbox o
               where o.id = any(:ids) and o.state in ('dead', 'parked')
                 and not coalesce({_FINAL}, false)
@@ -160,10 +160,10 @@ async def resend(session: AsyncSession, ids: Sequence[UUID]) -> Sequence[Moved]:
             )
             update public.usage_outbox o
             set state = 'pending', last_error = null, next_attempt_at = now(),
-              -- The provider repeats its answers to a key for a day: what it lacks is asked as if anew.
+              -- The provider repeats its answers to a key for a day: a row that it lacks is sent as if for the first time.
               failures = o.failures + (w.state = 'parked')::integer,
-              attempts = case when w.anew then 0 else o.attempts end,
-              first_sent_at = case when w.anew then null else o.first_sent_at end
+              attempts = case when w.fresh then 0 else o.attempts end,
+              first_sent_at = case when w.fresh then null else o.first_sent_at end
             from wanted w where o.id = w.id
             returning o.id, o.stripe_customer_id as customer,
               (o.event_at at time zone 'UTC')::date as day, o.tokens, w.state as was,

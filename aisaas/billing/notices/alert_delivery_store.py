@@ -123,7 +123,7 @@ async def retry_alert(session: AsyncSession, item: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CapUse:
-    """A cap on a day, in USD. `told_percent` is the highest line that is recorded for it, or 0."""
+    """A cap on a day, in USD. `recorded_percent` is the highest line that is recorded for it, or 0."""
 
     day: date
     scope: str
@@ -131,7 +131,7 @@ class CapUse:
     spent_usd: Decimal
     reserved_usd: Decimal
     refusing: bool
-    told_percent: int = 0
+    recorded_percent: int = 0
 
 
 async def add_spending(

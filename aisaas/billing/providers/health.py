@@ -88,7 +88,7 @@ class ProviderHealth:
         self._sums: dict[_Key, _Sum] = {}
         self._dropped = 0
         # Whether the database may have rows of circuits of this process.
-        self._told = False
+        self._circuits_stored = False
 
     def record(self, attempt: Attempt) -> None:
         now = time.monotonic()
@@ -109,10 +109,10 @@ class ProviderHealth:
             log.warning("%d attempts at providers were not recorded: too many", self._dropped)
             self._dropped = 0
         circuits = self._circuits()
-        if not self._sums and not circuits and not self._told:
+        if not self._sums and not circuits and not self._circuits_stored:
             return 0
         taken, self._sums = self._sums, {}
-        self._told = True
+        self._circuits_stored = True
         try:
             async with self._service.transaction(durable=False) as session:
                 for counted in _by_minute(taken):
@@ -124,7 +124,7 @@ class ProviderHealth:
                 self._add(key, more)
             self._drop_oldest()
             raise
-        self._told = bool(circuits)
+        self._circuits_stored = bool(circuits)
         return len(taken)
 
     async def leave(self) -> None:

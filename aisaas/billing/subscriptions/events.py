@@ -51,7 +51,7 @@ class Handled:
     note: str | None = None
 
 
-Witness = Callable[[AsyncSession], Awaitable[None]]
+OnApply = Callable[[AsyncSession], Awaitable[None]]
 Handler = Callable[[AsyncSession, Subscriptions, PaymentEvent], Awaitable[Handled]]
 
 
@@ -63,11 +63,11 @@ class StripeEvents:
         self._subscriptions = subscriptions
         self._room = Bulkhead("webhooks", places=AT_ONCE)
 
-    async def process(self, event: PaymentEvent, *, witness: Witness | None = None) -> bool:
+    async def process(self, event: PaymentEvent, *, on_apply: OnApply | None = None) -> bool:
         """Handle the event; False when it was handled before.
 
         Args:
-            witness: called first in the transaction that handles it. If it raises, the transaction
+            on_apply: called first in the transaction that handles it. If it raises, the transaction
                 rolls back; a refusal isn't a failure of the event.
 
         Raises:
@@ -83,7 +83,7 @@ class StripeEvents:
             event.id,
             event.type,
             handled,
-            witness,
+            on_apply,
             customer_id=event.customer_id,
             subscription_id=event.subscription_id,
         )
@@ -93,7 +93,7 @@ class StripeEvents:
         event_id: str,
         fetch: Callable[[str], Awaitable[MeterProblem]],
         *,
-        witness: Witness | None = None,
+        on_apply: OnApply | None = None,
     ) -> bool:
         """Fetch what a thin event is about, and handle it; as `process`."""
         try:
@@ -101,10 +101,10 @@ class StripeEvents:
         except Exception as error:
             await self._note_failure(event_id, METER_PROBLEM, error)
             raise
-        return await self.process_meter_problem(problem, witness=witness)
+        return await self.process_meter_problem(problem, on_apply=on_apply)
 
     async def process_meter_problem(
-        self, problem: MeterProblem, *, witness: Witness | None = None
+        self, problem: MeterProblem, *, on_apply: OnApply | None = None
     ) -> bool:
         """Notify the admins of usage that was accepted but not counted; False if they already were.
         Raises DependencyError."""
@@ -112,14 +112,14 @@ class StripeEvents:
         async def handled(session: AsyncSession) -> Handled:
             return await _meter_problem(session, problem)
 
-        return await self._once(problem.event_id, METER_PROBLEM, handled, witness)
+        return await self._once(problem.event_id, METER_PROBLEM, handled, on_apply)
 
     async def _once(
         self,
         event_id: str,
         kind: str,
         handle: Callable[[AsyncSession], Awaitable[Handled]],
-        witness: Witness | None,
+        on_apply: OnApply | None,
         *,
         customer_id: str | None = None,
         subscription_id: str | None = None,
@@ -128,8 +128,8 @@ class StripeEvents:
             async with self._room.place(), self._service.transaction() as session:
                 if not await store.add_event(session, event_id, kind):
                     return False
-                if witness is not None:
-                    await witness(session)
+                if on_apply is not None:
+                    await on_apply(session)
                 handled = await handle(session)
                 await store.close_event(
                     session,

@@ -54,7 +54,7 @@ DAILY_LOOK = f"job:{store.LOOK_JOB}"
 
 # Called in the transaction that corrects a user's plan, with the old and the new one. If it raises,
 # the transaction rolls back.
-PlanWitness = Callable[[AsyncSession, UUID, Entitlement, Entitlement], Awaitable[None]]
+OnPlanApply = Callable[[AsyncSession, UUID, Entitlement, Entitlement], Awaitable[None]]
 
 
 # The rules
@@ -215,7 +215,7 @@ class Subscriptions:
         *,
         user_id: UUID | None = None,
         deleted: bool = False,
-        witness: PlanWitness | None = None,
+        on_apply: OnPlanApply | None = None,
     ) -> Synced:
         """Look at a subscription and write its state, in the caller's transaction.
 
@@ -245,7 +245,7 @@ class Subscriptions:
         if owner is None or await held_plans.lock(session, owner) is None:
             return Synced("unknown_customer")
         await store.put(session, owner, seen)
-        has = await self.derive(session, owner, witness=witness)
+        has = await self.derive(session, owner, on_apply=on_apply)
         assert has is not None
         if seen.schedule_done:
             await store.add_task(session, "release_schedule", seen.id, owner)
@@ -263,9 +263,9 @@ class Subscriptions:
         customer_id: str,
         *,
         user_id: UUID | None = None,
-        witness: PlanWitness | None = None,
+        on_apply: OnPlanApply | None = None,
     ) -> UUID | None:
-        """Look at everything a customer has, afresh; returns its owner, or None if it has none here.
+        """Look at everything a customer has at the provider; returns its owner, or None if it has none here.
 
         `user_id` is the owner to use if none is known yet.
 
@@ -278,12 +278,12 @@ class Subscriptions:
         for subscription_id in sorted({each.id for each in listed} | set(stored)):
             # A transaction each: a lock is held no longer than for one look.
             async with self._service.transaction() as session:
-                await self.sync(session, subscription_id, user_id=user_id, witness=witness)
+                await self.sync(session, subscription_id, user_id=user_id, on_apply=on_apply)
         async with self._service.transaction() as session:
             owner = await store.owner(session, customer_id=customer_id, user_id=user_id)
             if owner is None:
                 return None
-            await self.derive(session, owner, witness=witness)
+            await self.derive(session, owner, on_apply=on_apply)
             await held_plans.look_later(session, owner, store.LOOK_AGAIN_SECONDS)
         await self.tell(owner)
         return owner
@@ -312,7 +312,7 @@ class Subscriptions:
         try:
             for customer_id in look.customer_ids:
                 await self.synchronise_customer(
-                    customer_id, user_id=look.user_id, witness=_note_repair
+                    customer_id, user_id=look.user_id, on_apply=_note_repair
                 )
         except DependencyError:
             raise
@@ -351,20 +351,20 @@ class Subscriptions:
         return self._after_refund, owner
 
     async def derive(
-        self, session: AsyncSession, user_id: UUID, *, witness: PlanWitness | None = None
+        self, session: AsyncSession, user_id: UUID, *, on_apply: OnPlanApply | None = None
     ) -> Entitlement | None:
         """Write the plan that follows from all of a user's subscriptions; None without a user."""
         now = await held_plans.lock(session, user_id)
         if now is None:
             return None
-        before = await entitlement_store.written(session, user_id) if witness else None
+        before = await entitlement_store.written(session, user_id) if on_apply else None
         found = await store.subscriptions_of(session, user_id)
         for each in duplicates(found, plans=self._plans, now=now):
             await store.add_task(session, "end_duplicate", each.id, user_id)
         has = self.follows(found, now)
         await store.write_entitlement(session, user_id, has)
-        if witness is not None and before is not None and differs(before, has, now=now):
-            await witness(session, user_id, before, has)
+        if on_apply is not None and before is not None and differs(before, has, now=now):
+            await on_apply(session, user_id, before, has)
         return has
 
     def follows(self, subscriptions: Sequence[PaidSubscription], now: datetime) -> Entitlement:

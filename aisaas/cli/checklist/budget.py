@@ -73,15 +73,15 @@ def of_redis(config: Settings, workers: int = WORKERS) -> Generator[Finding]:
     client = cache.connect(config.redis_url.get_secret_value())
     each = REDIS_CONNECTIONS + (TAB_CONNECTIONS if config.tab_states == "redis" else 0)
     try:
-        told: Any = client.info("clients")  # pyright: ignore[reportUnknownMemberType]
+        clients_info: Any = client.info("clients")  # pyright: ignore[reportUnknownMemberType]
     except redis.ResponseError:
-        told = {}
+        clients_info = {}
     except redis.RedisError:
         # Already reported, with its reason.
         return
     finally:
         client.close()
-    if "maxclients" not in told:
+    if "maxclients" not in clients_info:
         most = _at_most(each, workers, jobs=REDIS_CONNECTIONS)
         yield skipped(
             item,
@@ -90,7 +90,9 @@ def of_redis(config: Settings, workers: int = WORKERS) -> Generator[Finding]:
         )
         return
     fix = "raise maxclients at your Redis host"
-    yield _compared(item, int(told["maxclients"]), each, REDIS_CONNECTIONS, workers, fix=fix)
+    yield _compared(
+        item, int(clients_info["maxclients"]), each, REDIS_CONNECTIONS, workers, fix=fix
+    )
 
 
 def _at_most(each: int, workers: int, *, jobs: int) -> int:

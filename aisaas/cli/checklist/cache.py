@@ -90,14 +90,14 @@ def _to_dict(client: redis.Redis) -> Mapping[str, str]:
 def _from_info(client: redis.Redis) -> Mapping[str, str]:
     """Hosts that block CONFIG often allow INFO."""
     try:
-        told: Any = client.info()  # pyright: ignore[reportUnknownMemberType]
+        info: Any = client.info()  # pyright: ignore[reportUnknownMemberType]
     except redis.ResponseError:
         return {}
     found: dict[str, str] = {}
-    if "maxmemory_policy" in told:
-        found["maxmemory-policy"] = str(told["maxmemory_policy"])
-    if "aof_enabled" in told:
-        found["appendonly"] = "yes" if told["aof_enabled"] else "no"
+    if "maxmemory_policy" in info:
+        found["maxmemory-policy"] = str(info["maxmemory_policy"])
+    if "aof_enabled" in info:
+        found["appendonly"] = "yes" if info["aof_enabled"] else "no"
     return found
 
 

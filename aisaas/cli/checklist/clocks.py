@@ -29,7 +29,7 @@ WORTH_A_LOOK = 2.0
 TOO_MUCH = 30.0
 SYNC = "turn on NTP (chrony or systemd-timesyncd) on the machine whose clock is wrong"
 
-Told = Callable[[], float]
+ReadClock = Callable[[], float]
 
 
 def now() -> float:
@@ -49,10 +49,10 @@ def of_database(to: Connections) -> Finding:
     return _compared("clock: database", lambda: _database(to))
 
 
-def _compared(item: str, told: Told) -> Finding:
+def _compared(item: str, read: ReadClock) -> Finding:
     before = now()
     try:
-        theirs = told()
+        theirs = read()
     except (
         psycopg.Error,
         redis.RedisError,
@@ -81,10 +81,10 @@ def _database(to: Connections) -> float:
 def _redis(url: str) -> float:
     client = cache.connect(url)
     try:
-        told: Any = client.time()  # pyright: ignore[reportUnknownMemberType]
+        reply: Any = client.time()  # pyright: ignore[reportUnknownMemberType]
     finally:
         client.close()
-    seconds, micros = told
+    seconds, micros = reply
     return float(seconds) + float(micros) / 1_000_000
 
 

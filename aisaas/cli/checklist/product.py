@@ -166,7 +166,7 @@ def _sign_in(config: Settings) -> Generator[Finding]:
     )
     try:
         with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310
-            told: Any = json.loads(answer.read())
+            auth: Any = json.loads(answer.read())
     except (OSError, ValueError, http.client.HTTPException) as error:
         yield fail(
             "sign-in",
@@ -174,7 +174,7 @@ def _sign_in(config: Settings) -> Generator[Finding]:
             "check SUPABASE_URL and SUPABASE_PUBLISHABLE_KEY",
         )
         return
-    external: Any = told.get("external") or {}
+    external: Any = auth.get("external") or {}
     if missing := [name for name in config.oauth_providers if not external.get(name)]:
         yield fail(
             "sign-in",
@@ -183,7 +183,7 @@ def _sign_in(config: Settings) -> Generator[Finding]:
         )
     else:
         yield ok("sign-in", f"answers; offers {', '.join(config.oauth_providers) or 'email'}")
-    if told.get("mailer_autoconfirm"):
+    if auth.get("mailer_autoconfirm"):
         yield fail(
             "confirmed addresses",
             "anyone can create any number of accounts, even with other people's addresses",
@@ -191,13 +191,13 @@ def _sign_in(config: Settings) -> Generator[Finding]:
         )
     else:
         yield ok("confirmed addresses", "addresses are confirmed by mail")
-    if config.sign_up_mode == "open" and told.get("disable_signup"):
+    if config.sign_up_mode == "open" and auth.get("disable_signup"):
         yield fail(
             "sign-up server",
             "SIGN_UP_MODE is open, but sign-up is disabled in Supabase",
             "Supabase dashboard > Authentication: turn on Allow new users to sign up, or change SIGN_UP_MODE",
         )
-    elif config.sign_up_mode != "open" and not told.get("disable_signup"):
+    elif config.sign_up_mode != "open" and not auth.get("disable_signup"):
         yield warn(
             "sign-up server",
             f"SIGN_UP_MODE is {config.sign_up_mode}, but Supabase itself lets anyone sign up",

@@ -14,7 +14,7 @@ from aisaas.cli.environment import adopt, configured, running
 from aisaas.cli.operate.operator import DONE, FAILED, USAGE, acted, operator
 from aisaas.cli.parts import plan
 from aisaas.cli.screen import complain, say
-from aisaas.controls.model_overrides import KEEP, Keep, Margin, ModelChange, OfferShown, OwnPrice
+from aisaas.controls.model_overrides import KEEP, Keep, Margin, ModelChange, OfferDetails, OwnPrice
 from aisaas.controls.ports import Discovery
 from aisaas.prices import weight_of
 from aisaas.settings import load
@@ -167,7 +167,7 @@ async def _prices(services: Services, *, as_json: bool) -> None:
     versions = await services.prices.versions(operator())
     differences = await services.prices.differences(operator())
     if as_json:
-        told = [
+        rows = [
             {
                 "model": each.model,
                 "since": each.since.isoformat(),
@@ -185,7 +185,7 @@ async def _prices(services: Services, *, as_json: bool) -> None:
             }
             for each in differences
         ]
-        say(json.dumps({"versions": told, "differences": differing}))
+        say(json.dumps({"versions": rows, "differences": differing}))
         return
     for each in versions:
         say(f"{each.model}  {each.price.version}  since {each.since:%Y-%m-%d %H:%M} UTC")
@@ -199,7 +199,7 @@ async def _prices(services: Services, *, as_json: bool) -> None:
         )
 
 
-def _list(found: Sequence[OfferShown], *, as_json: bool) -> None:
+def _list(found: Sequence[OfferDetails], *, as_json: bool) -> None:
     if as_json:
         say(json.dumps([_to_dict(shown) for shown in found]))
         return
@@ -212,7 +212,7 @@ def _list(found: Sequence[OfferShown], *, as_json: bool) -> None:
             say(f"    {_margin(margin)}")
 
 
-def _line(shown: OfferShown) -> str:
+def _line(shown: OfferDetails) -> str:
     offer = shown.offer
     price = offer.price
     priced = "no price"
@@ -233,7 +233,7 @@ def _margin(margin: Margin) -> str:
     return f"{margin.plan}: margin {included}{margin.overage:.0%} on overage"
 
 
-def _to_dict(shown: OfferShown) -> dict[str, object]:
+def _to_dict(shown: OfferDetails) -> dict[str, object]:
     offer, price = shown.offer, shown.offer.price
     return {
         "model": offer.listed.id,

@@ -125,9 +125,11 @@ async def _check(
             if len(found) == SHOWN:
                 break
     if arguments.json:
-        told = [{"table": d.table, "row": d.row, "ledger": d.ledger, "sums": d.sums} for d in found]
+        listed = [
+            {"table": d.table, "row": d.row, "ledger": d.ledger, "sums": d.sums} for d in found
+        ]
         days = {"from": str(span.first), "to": str(span.last)}
-        to.write(json.dumps({**days, "differences": told}) + "\n")
+        to.write(json.dumps({**days, "differences": listed}) + "\n")
         return 1 if found else 0
     for each in found:
         to.write(f"{each.table} {each.row}: ledger {each.ledger}; sums {each.sums}\n")
@@ -149,11 +151,11 @@ async def _recompute(services: Services, arguments: argparse.Namespace, reader: 
             if each.state == "differs" and len(differing) < SHOWN:
                 differing.append(each)
     if arguments.json:
-        told = [_receipt(each) for each in differing]
+        listed = [_receipt(each) for each in differing]
         states = {state: counts[state] for state in ("same", "differs", "unknown")}
         say(
             json.dumps(
-                {"from": str(span.first), "to": str(span.last), **states, "differences": told}
+                {"from": str(span.first), "to": str(span.last), **states, "differences": listed}
             )
         )
         return 1 if differing else 0

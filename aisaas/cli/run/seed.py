@@ -102,13 +102,13 @@ def _seed(config: Settings, url: str, arguments: argparse.Namespace) -> int:
     key = config.supabase_secret_key.get_secret_value()
     with demo_store.accounts(config.supabase_url, key, month.people, password):
         demo_store.write(url, month, sold, actor=operator(), seed=arguments.seed)
-    told = _to_dict(month, arguments.seed) | {"password": password}
+    summary = _to_dict(month, arguments.seed) | {"password": password}
     if arguments.json:
-        say(json.dumps(told))
+        say(json.dumps(summary))
         return 0
     say(
-        f"{told['people']} people, {told['conversations']} conversations, {told['calls']} calls with "
-        f"{told['tokens']:,} tokens for ${told['cost_usd']}, {told['refusals']} refusals."
+        f"{summary['people']} people, {summary['conversations']} conversations, {summary['calls']} calls with "
+        f"{summary['tokens']:,} tokens for ${summary['cost_usd']}, {summary['refusals']} refusals."
     )
     say(f"Sign in as {month.people[0].email} with the password {password}")
     return 0

@@ -100,15 +100,15 @@ def reload(folder: Path, port: int) -> Outcome:
         with _reachable(folder, port) as path, socket.socket(socket.AF_UNIX) as connection:
             connection.connect(path)
             connection.sendall(RELOAD)
-            told = b"".join(iter(lambda: connection.recv(4096), b""))
+            received = b"".join(iter(lambda: connection.recv(4096), b""))
     except OSError as error:
         raise StartError(
             f"No `serve` can be reached for port {port} ({_path(folder, port)}: {error.strerror}). It has "
             "to run on this machine as the same user, with the same AISAAS_DATA_DIR and PORT."
         ) from error
-    if not told:
+    if not received:
         raise StartError("`serve` ended before the restart did.")
-    return Outcome(**json.loads(told))
+    return Outcome(**json.loads(received))
 
 
 def _path(folder: Path, port: int) -> Path:

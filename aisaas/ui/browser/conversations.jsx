@@ -1,7 +1,7 @@
 // The list of conversations by date. Renaming happens in place, deleting can be taken back.
 import { useEffect, useMemo, useRef, useState } from "react";
 import { Link, useNavigate } from "react-router";
-import { useAsked } from "$/components/own/asked.jsx";
+import { usePending } from "$/components/own/pending.jsx";
 import { grouped, useToday } from "$/components/own/days.jsx";
 import { isComposing } from "$/components/own/keys.jsx";
 
@@ -177,19 +177,19 @@ function useList(owner, newest, older, changes) {
 }
 
 function ShowOlder({ end, refusal, onMore }) {
-  const [asked, setAsked] = useAsked(refusal);
+  const [pending, setPending] = usePending(refusal);
   return (
     <button
       type="button"
       className="text-button"
-      aria-disabled={asked === end}
+      aria-disabled={pending === end}
       onClick={() => {
-        if (asked === end) return;
-        setAsked(end);
+        if (pending === end) return;
+        setPending(end);
         onMore(end);
       }}
     >
-      {asked === end ? "Loading…" : "Show older conversations"}
+      {pending === end ? "Loading…" : "Show older conversations"}
     </button>
   );
 }

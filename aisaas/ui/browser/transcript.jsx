@@ -2,8 +2,8 @@
 // stored messages, then short overlapping segments of the running reply, which are merged by their
 // offset. Missing text is requested: React may skip a segment, a network may lose some.
 import { memo, useCallback, useEffect, useMemo, useReducer, useRef, useState } from "react";
-import { useAsked } from "$/components/own/asked.jsx";
 import { useFlow } from "$/components/own/flow.jsx";
+import { usePending } from "$/components/own/pending.jsx";
 import { Markdown } from "$/components/own/markdown.jsx";
 import { useMessageWindow } from "$/components/own/message_window.jsx";
 
@@ -330,19 +330,19 @@ function Announcer({ reply }) {
 }
 
 function Older({ first, refusal, onOlder }) {
-  const [asked, setAsked] = useAsked(refusal);
+  const [pending, setPending] = usePending(refusal);
   return (
     <button
       type="button"
       className="button button-small load-older"
-      aria-disabled={asked === first}
+      aria-disabled={pending === first}
       onClick={() => {
-        if (asked === first) return;
-        setAsked(first);
+        if (pending === first) return;
+        setPending(first);
         onOlder(first);
       }}
     >
-      {asked === first ? "Loading…" : "Load earlier"}
+      {pending === first ? "Loading…" : "Load earlier"}
     </button>
   );
 }
@@ -356,20 +356,20 @@ export function Transcript({ onGap, onRetry, onContinue, onOlder, refusal, child
   const { conversation, reply } = props;
   useGap(gap, onGap);
   const view = useMessageWindow(messages, conversation);
-  const [asked, setAsked] = useAsked(refusal);
+  const [pending, setPending] = usePending(refusal);
   const retry = useCallback(
     (id) => {
-      setAsked(id);
+      setPending(id);
       onRetry(id);
     },
-    [onRetry, setAsked],
+    [onRetry, setPending],
   );
   const goOn = useCallback(
     (id) => {
-      setAsked(id);
+      setPending(id);
       onContinue(id);
     },
-    [onContinue, setAsked],
+    [onContinue, setPending],
   );
   const last = messages.at(-1);
   return (
@@ -386,7 +386,7 @@ export function Transcript({ onGap, onRetry, onContinue, onOlder, refusal, child
               key={message.id}
               message={message}
               canRetry={message.retry && message === last}
-              retrying={asked === message.id}
+              retrying={pending === message.id}
               onRetry={retry}
               canContinue={message.go_on && message === last}
               onContinue={goOn}

@@ -16,7 +16,7 @@ from aisaas.formats import count
 from aisaas.ui import amounts, routes
 
 DAYS = 30
-# More colours than these can't be told apart; the rest is one.
+# More colors than these can't be distinguished; the rest share one.
 COLOURS = 5
 OTHER = "Other models"
 DELETED = "Deleted conversation"

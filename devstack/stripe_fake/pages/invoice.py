@@ -19,7 +19,7 @@ from devstack.stripe_fake.services import Services
 PORTAL = re.compile(r"bps_[A-Za-z0-9]+")
 ON_FILE = "on_file"
 PAID = "paid"
-TOLD = {
+NOTICES = {
     PAID: Notice("The invoice is paid. Thank you."),
     "failed": Notice("The card was declined. Use another one.", wrong=True),
     "unconfirmed": Notice(confirm.REFUSED, wrong=True),
@@ -33,8 +33,8 @@ def routes(services: Services) -> list[BaseRoute]:
         return books.need(invoices.KIND, request.path_params["invoice"])
 
     async def show(request: Request) -> Response:
-        told = request.query_params.get("told", "")
-        return _shown(books, invoice_of(request), _visited(request), {}, {}, told)
+        notice = request.query_params.get("notice", "")
+        return _shown(books, invoice_of(request), _visited(request), {}, {}, notice)
 
     async def show_for_printing(request: Request) -> Response:
         return page("invoice_print", **_sheet(books, invoice_of(request)))
@@ -102,10 +102,10 @@ def _address(invoice: Object, visited: str, below: str = "", **query: str) -> st
     return f"/invoice/{invoice['id']}{below}{'?' if given else ''}{urlencode(given)}"
 
 
-def _go_on(invoice: Object, visited: str, told: str) -> Response:
+def _go_on(invoice: Object, visited: str, notice: str) -> Response:
     if visited:
-        return see(f"/portal/{visited}?{urlencode({'told': told})}")
-    return see(_address(invoice, visited, told=told))
+        return see(f"/portal/{visited}?{urlencode({'notice': notice})}")
+    return see(_address(invoice, visited, notice=notice))
 
 
 def _method(books: Books, request: Request, invoice: Object) -> Object | None:
@@ -122,7 +122,7 @@ def _shown(
     visited: str,
     typed: Fields,
     wrong: Mapping[str, str],
-    told: str = "",
+    notice: str = "",
 ) -> Response:
     return page(
         "invoice",
@@ -131,7 +131,7 @@ def _shown(
         cards=card.to_try(),
         on_file=invoices.method_of(books, invoice),
         portal=visited,
-        told=TOLD.get(told),
+        notice_shown=NOTICES.get(notice),
         typed=typed,
         wrong=wrong,
     )

@@ -21,7 +21,7 @@ from devstack.stripe_fake.services import Services
 from devstack.stripe_fake.subscription_items import metered
 
 INVOICES = 24
-TOLD = {
+NOTICES = {
     "canceled": Notice("The plan is canceled."),
     "resumed": Notice("The plan is resumed."),
     "card": Notice("The new card is used from now on."),
@@ -41,7 +41,7 @@ def routes(services: Services) -> list[BaseRoute]:
         return page(
             "portal",
             visit=visit,
-            told=TOLD.get(request.query_params.get("told", "")),
+            notice_shown=NOTICES.get(request.query_params.get("notice", "")),
             plans=[_plan(books, each) for each in visit.subscriptions()],
             on_file=card.on_file(books, visit.customer),
             invoices=_invoices(books, visit.customer),

@@ -61,5 +61,5 @@ class Visit:
             raise missing_resource("payment_method", found["id"], "payment_method")
         return found
 
-    def back(self, told: str) -> Response:
-        return see(f"{self.path}?told={told}")
+    def back(self, notice: str) -> Response:
+        return see(f"{self.path}?notice={notice}")

@@ -13,7 +13,7 @@ from devstack.stripe_fake.subscription_items import metered
 CENTS = Decimal(100)
 MILLION = 1_000_000
 # Below this a price for one isn't meaningful; it is shown per million.
-SMALLEST_TOLD = Decimal(1)
+SMALLEST_SHOWN = Decimal(1)
 SIGNS = {"usd": "$", "eur": "€", "gbp": "£"}
 
 
@@ -104,7 +104,7 @@ def usage_terms(books: Books, price: Object) -> list[str]:
 def each(cents: Decimal | int | str | None, noun: str, currency: str) -> str:
     """`$10 per million tokens`, or `$2 per seat` where the price of one is large enough to show."""
     cost = Decimal(cents or 0)
-    if 0 < cost < SMALLEST_TOLD:
+    if 0 < cost < SMALLEST_SHOWN:
         return f"{round_money(cost * MILLION, currency)} per million {noun}s"
     return f"{round_money(cost, currency)} per {noun}"
 

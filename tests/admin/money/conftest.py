@@ -1,4 +1,4 @@
-"""Money's health beside an outbox that is tended by nobody else, and the provider's stand-in."""
+"""Services for billing operations, an outbox that no other process empties, and the Stripe fake."""
 
 from __future__ import annotations
 

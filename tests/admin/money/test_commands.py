@@ -66,7 +66,7 @@ async def test_failed_events_are_listed_and_replayed(
 
 
 @pytest.mark.usefixtures("_environment")
-async def test_event_that_is_nowhere_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_event_that_is_nowhere_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert await typed("webhooks", "replay", f"evt_{uuid4().hex}", "--reason", "tests") == 2
     assert "30 days" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Ledger and meter that differ: found, and put right as far as the provider lets us, once."""
+"""Ledger and meter that differ: found, and corrected once, as far as the provider allows."""
 
 from __future__ import annotations
 
@@ -131,10 +131,10 @@ async def test_days_that_agree_are_left_alone(
 
 
 async def test_only_admins_compare_and_correct(services: Services, customer: str) -> None:
-    somebody, ledger = await new_principal(services), services.money.ledger
+    someone, ledger = await new_principal(services), services.money.ledger
     with pytest.raises(NotFound):
-        await ledger.health(somebody)
+        await ledger.health(someone)
     with pytest.raises(NotFound):
-        await ledger.correct(somebody, customer, the_day(), reason=WHY)
+        await ledger.correct(someone, customer, the_day(), reason=WHY)
     with pytest.raises(NotFound):
-        await ledger.settle(somebody, customer, the_day(), reason=WHY)
+        await ledger.settle(someone, customer, the_day(), reason=WHY)

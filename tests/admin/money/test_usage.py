@@ -38,7 +38,7 @@ def kill(provider: Provider, identifier: str, attempts: int = 1) -> UUID:
 
 
 def park(provider: Provider, identifier: str) -> UUID:
-    """Whoever sent it never said what came of it, a day ago."""
+    """Its sender never recorded the outcome, a day ago."""
     ((row,),) = provider.sql(
         "update usage_outbox set state = 'parked', sent_at = null, attempts = 3,"
         " first_sent_at = now() - interval '24 hours' where identifier = %s returning id",
@@ -256,13 +256,13 @@ async def test_only_admins_with_a_reason_act(
     customer = await provider.customer()
     (bad,) = provider.seed(customer, [10])
     row, usage = kill(provider, bad), services.money.usage
-    somebody = await new_principal(services)
+    someone = await new_principal(services)
     with pytest.raises(NotFound):
-        await usage.health(somebody)
+        await usage.health(someone)
     with pytest.raises(NotFound):
-        await usage.page(somebody)
+        await usage.page(someone)
     with pytest.raises(NotFound):
-        await usage.resolve(somebody, [row], "waived", reason=WHY)
+        await usage.resolve(someone, [row], "waived", reason=WHY)
     with pytest.raises(ActionInvalid):
         await usage.resend(admin.principal, [row], reason="  ")
     with pytest.raises(ActionInvalid):

@@ -1,4 +1,4 @@
-"""Events of the provider as admins see them, and failed ones handled anew, once."""
+"""Stripe's events as admins see them, and failed ones replayed, once."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_failed_event_is_handled_anew_once(
     assert sorted(str(type(outcome).__name__) for outcome in outcomes) == ["ActionInvalid", "str"]
     assert len(audited(sql, event)) == 1
     (shown,) = (await webhooks.page(admin.principal, search=event)).found
-    # What it was is still told.
+    # The failure is still shown.
     assert (shown.status, shown.failures, shown.error) == ("ignored", 3, "database")
     assert not (await webhooks.page(admin.principal, failed=True, search=event)).found
 
@@ -66,8 +66,8 @@ async def test_failed_event_is_handled_anew_once(
 async def test_problem_of_the_meter_is_fetched_anew(
     services: Services, provider: Provider, admin: Member
 ) -> None:
-    told = {"event_name": EXTRA_USAGE_METER, "identifiers": [uuid4().hex]}
-    (await provider.control.post("/meter-errors", json=told)).raise_for_status()
+    meter_error = {"event_name": EXTRA_USAGE_METER, "identifiers": [uuid4().hex]}
+    (await provider.control.post("/meter-errors", json=meter_error)).raise_for_status()
     rows = provider.books("select id from objects where kind = 'v2.core.event'")
     event_id = rows[-1][0]
     fail(provider.sql, event_id, "v1.billing.meter.error_report_triggered")
@@ -87,7 +87,7 @@ async def test_while_the_provider_is_away_the_failure_stays(
     assert not audited(provider.sql, event)
 
 
-async def test_event_that_the_provider_does_not_show_is_told_so(
+async def test_event_that_the_provider_does_not_show_is_reported(
     services: Services, admin: Member, sql: Sql
 ) -> None:
     gone = f"evt_{uuid4().hex}"
@@ -122,16 +122,16 @@ async def test_pages_show_failed_and_handled_events_once_in_order(
 async def test_only_admins_with_a_reason_replay(
     services: Services, admin: Member, event: str, sql: Sql
 ) -> None:
-    webhooks, somebody = services.money.webhooks, await new_principal(services)
+    webhooks, someone = services.money.webhooks, await new_principal(services)
     with pytest.raises(NotFound):
-        await webhooks.page(somebody)
+        await webhooks.page(someone)
     with pytest.raises(NotFound):
-        await webhooks.health(somebody)
+        await webhooks.health(someone)
     with pytest.raises(ActionInvalid):
         await webhooks.replay(admin.principal, event, reason=" ")
     sql("update profiles set role = 'user' where id = %s", admin.principal.user_id)
     with pytest.raises(NotFound):
         await webhooks.replay(admin.principal, event, reason=WHY)
     assert not audited(sql, event)
-    # Whoever may not is no failure of the event.
+    # A replay that isn't allowed is no failure of the event.
     assert sql("select attempts from webhook_failures where event_id = %s", event) == [(3,)]

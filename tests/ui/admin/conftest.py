@@ -1,4 +1,4 @@
-"""An admin and somebody else in a Chromium each, and a way to put things into their database."""
+"""An admin and someone else in a Chromium each, and a way to put things into their database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.ui.conftest import Execute, SignUp, browsing, make_admin, signed_up
 
 @pytest.fixture
 def member(chromium: Browser, url: str) -> Generator[Page]:
-    """Somebody else, at a device of theirs."""
+    """Someone else, at a device of theirs."""
     with browsing(chromium, url) as device:
         yield signed_up(device)
 

@@ -57,9 +57,7 @@ async def test_an_admin_finds_pages_and_turns_them(admin: Member, database: Data
 
 
 @pytest.mark.parametrize("handler", HANDLERS, ids=by_name)
-async def test_for_somebody_else_there_is_nothing_here(
-    domain: Services, database: Database, handler: Any
-) -> None:
+async def test_others_find_nothing_here(domain: Services, database: Database, handler: Any) -> None:
     member = await new_user(domain, database)
     entries(database, "not for everybody")
     async with open_tab(member.cookie) as tab:

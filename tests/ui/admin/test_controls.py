@@ -154,9 +154,7 @@ async def test_an_admin_changes_a_model_and_gives_it_back(
 
 
 @pytest.mark.parametrize("handler", HANDLERS, ids=by_name)
-async def test_for_somebody_else_there_is_nothing_here(
-    domain: Services, database: Database, handler: Any
-) -> None:
+async def test_others_find_nothing_here(domain: Services, database: Database, handler: Any) -> None:
     member = await new_member(domain)
     async with open_tab(member.cookie) as tab:
         await tab.call(handler, path=PAGE, **HANDLERS[handler])
@@ -338,7 +336,7 @@ async def test_an_added_model_that_is_not_sold_is_shown_and_can_be_removed(
         assert tab.vars["controls.left_out"] == []
 
 
-def test_page_says_who_is_told_and_when_nobody_is() -> None:
+def test_page_names_who_is_notified_and_says_when_nobody_is() -> None:
     assert "set SMTP_URL" in view.alert_channels(mails=False, webhook=False)
     assert "by email and by webhook" in view.alert_channels(mails=True, webhook=True)
     assert "by email at" in view.alert_channels(mails=True, webhook=False)

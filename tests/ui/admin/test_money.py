@@ -262,7 +262,7 @@ async def test_day_that_differs_is_compared_and_corrected(
         assert tab.vars["days.shown"].rows == []
 
 
-async def test_what_was_put_right_elsewhere_is_settled(
+async def test_what_was_corrected_elsewhere_is_settled(
     admin: Member, provider: Provider, customer: str
 ) -> None:
     provider.books("update meter_events set value = 16 where customer = ? and value = 10", customer)
@@ -317,9 +317,7 @@ def test_every_handler_of_the_page_is_tried() -> None:
 
 
 @pytest.mark.parametrize("handler", HANDLERS, ids=by_name)
-async def test_for_somebody_else_there_is_nothing_here(
-    services: Services, sql: Sql, handler: Any
-) -> None:
+async def test_others_find_nothing_here(services: Services, sql: Sql, handler: Any) -> None:
     member = await new_user(services, sql)
     async with open_tab(member.cookie) as tab:
         await tab.call(handler, path=PAGE, **HANDLERS[handler])

@@ -1,4 +1,4 @@
-"""The page of money's health in a real Chromium: what is stuck is decided, and a plan put right."""
+"""The billing operations page in a real Chromium: stuck usage is resolved, and a plan corrected."""
 
 from __future__ import annotations
 

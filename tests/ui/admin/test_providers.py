@@ -55,9 +55,7 @@ def test_every_handler_of_the_page_is_tried() -> None:
 
 
 @pytest.mark.parametrize("handler", HANDLERS)
-async def test_for_somebody_else_there_is_nothing_here(
-    domain: Services, database: Database, handler: str
-) -> None:
+async def test_others_find_nothing_here(domain: Services, database: Database, handler: str) -> None:
     member = await new_user(domain, database)
     async with open_tab(member.cookie) as tab:
         await tab.call(HANDLERS[handler][0], path=PAGE, **HANDLERS[handler][1])

@@ -113,9 +113,7 @@ def test_every_handler_of_the_page_is_tried() -> None:
 
 
 @pytest.mark.parametrize("handler", HANDLERS, ids=by_name)
-async def test_for_somebody_else_there_is_nothing_here(
-    domain: Services, database: Database, handler: Any
-) -> None:
+async def test_others_find_nothing_here(domain: Services, database: Database, handler: Any) -> None:
     member = await new_user(domain, database)
     async with open_tab(member.cookie) as tab:
         await tab.call(handler, path=PAGE, **HANDLERS[handler])
@@ -318,7 +316,7 @@ def test_tiles_tell_what_a_figure_is_made_of() -> None:
     assert found["Free accounts"] == ("$0.75", "Up to 50% of the daily cap")
 
 
-def test_a_loss_is_told_as_one() -> None:
+def test_a_loss_is_reported_as_one() -> None:
     found = tiles(report(total=Earned(Figures(cost_usd=Decimal("0.0004")))))
     assert found["Margin"] == ("−<$0.01", "")
     assert found["Cost"][0] == "<$0.01"

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def be(role: str, page: Page, execute: Execute) -> str:
-    """Give whoever is signed in that role; their address."""
+    """Give the signed-in user that role; returns their address."""
     email = page.locator(".account-email").text_content() or ""
     execute("update profiles set role = %s where email = %s", role, email)
     return email
@@ -41,7 +41,7 @@ def column(table: Locator, name: str) -> list[str]:
     return table.locator(f'[data-label="{name}"]').all_text_contents()
 
 
-def test_an_admin_looks_at_a_day_and_whoever_used_it(sign_up: SignUp, execute: Execute) -> None:
+def test_an_admin_looks_at_a_day_and_who_used_it(sign_up: SignUp, execute: Execute) -> None:
     page = sign_up()
     email = be("admin", page, execute)
     execute(LEDGER, email, USERS - 1)

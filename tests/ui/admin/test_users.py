@@ -134,7 +134,7 @@ async def test_page_shows_a_user_without_a_word_of_theirs(
         assert secret not in repr(tab.deltas)
 
 
-async def test_each_action_is_done_told_and_shown(
+async def test_each_action_is_done_reported_and_shown(
     tab: Tab, ada: Member, database: Database
 ) -> None:
     path = page_of(ada)
@@ -200,7 +200,7 @@ async def test_own_role_is_given_up_only_by_saying_so_and_the_page_is_gone_with_
         assert tab.vars["one_user.user"].mine
         await tab.call(OneUser.end_admin, path=path, form=form(admin))
         assert "own role" in tab.vars["notices.refusal"].sentence
-        # Somebody has to stay one.
+        # Someone has to stay one.
         database("update profiles set role = 'admin' where email = %s", ada.principal.email)
         await tab.call(OneUser.end_admin, path=path, form=form(admin, own="yes"))
         assert tab.vars["area.nowhere"] is True
@@ -213,9 +213,7 @@ async def test_own_role_is_given_up_only_by_saying_so_and_the_page_is_gone_with_
 
 
 @pytest.mark.parametrize("handler", HANDLERS, ids=by_name)
-async def test_for_somebody_else_there_is_nothing_here(
-    ada: Member, database: Database, handler: Any
-) -> None:
+async def test_others_find_nothing_here(ada: Member, database: Database, handler: Any) -> None:
     database("update profiles set role = 'user' where email = %s", ada.principal.email)
     fields = HANDLERS[handler]
     if handler in ACTING:

@@ -1,4 +1,4 @@
-"""An admin suspends somebody and lifts it again, each in a Chromium of their own."""
+"""An admin suspends someone and lifts it again, each in a Chromium of their own."""
 
 from __future__ import annotations
 

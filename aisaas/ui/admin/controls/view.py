@@ -12,7 +12,7 @@ from aisaas.admin.prices import PriceDifference, price_lines
 from aisaas.billing.plans.terms import Plan
 from aisaas.controls.found_models import Found, FoundList
 from aisaas.controls.kill_switch import EVERYTHING
-from aisaas.controls.model_overrides import Margin, Offer, OfferShown
+from aisaas.controls.model_overrides import Margin, Offer, OfferDetails
 from aisaas.controls.models import KillSwitch
 from aisaas.controls.spending_caps import CapToday
 from aisaas.prices import Price, window_within
@@ -179,10 +179,10 @@ def switch_fields(names: Mapping[str, str]) -> list[Field]:
 
 
 def model_view(
-    shown: OfferShown,
+    shown: OfferDetails,
     plans: Mapping[str, Plan],
     difference: PriceDifference | None = None,
-    offers: Sequence[OfferShown] = (),
+    offers: Sequence[OfferDetails] = (),
 ) -> ModelRowView:
     """`offers` are all of them, for what may follow this one."""
     offer = shown.offer
@@ -209,7 +209,7 @@ def model_view(
     )
 
 
-def _about(offer: Offer, offers: Sequence[OfferShown]) -> list[str]:
+def _about(offer: Offer, offers: Sequence[OfferDetails]) -> list[str]:
     labels = {each.offer.listed.id: each.offer.listed.label for each in offers}
     about = ["Added by an admin"] if offer.listed.added else []
     if offer.retired and offer.successor:
@@ -217,11 +217,11 @@ def _about(offer: Offer, offers: Sequence[OfferShown]) -> list[str]:
     return about
 
 
-def retire_fields(offers: Sequence[OfferShown]) -> list[Field]:
+def retire_fields(offers: Sequence[OfferDetails]) -> list[Field]:
     return [_model_field("successor", "Successor", "No successor", offers)]
 
 
-def _model_field(name: str, label: str, none: str, offers: Sequence[OfferShown]) -> Field:
+def _model_field(name: str, label: str, none: str, offers: Sequence[OfferDetails]) -> Field:
     """A choice among the models that new conversations can start with."""
     lines = [each.offer.listed for each in offers if each.offer.for_new]
     options = [{"value": line.id, "label": line.label} for line in lines]
@@ -247,7 +247,9 @@ def found_words(found: FoundList) -> str:
     return f"{found.fitting} {'model' if found.fitting == 1 else 'models'} found."
 
 
-def found_view(found: Found, plans: Mapping[str, Plan], offers: Sequence[OfferShown]) -> FoundView:
+def found_view(
+    found: Found, plans: Mapping[str, Plan], offers: Sequence[OfferDetails]
+) -> FoundView:
     model = found.model
     price = model.price
     window = window_within(model.context_window, price)
@@ -267,7 +269,7 @@ def _sizes(window: int | None, longest: int | None) -> Sequence[tuple[int | None
 
 
 def _add_fields(
-    found: Found, window: int | None, plans: Mapping[str, Plan], offers: Sequence[OfferShown]
+    found: Found, window: int | None, plans: Mapping[str, Plan], offers: Sequence[OfferDetails]
 ) -> list[Field]:
     model = found.model
     longest = min((size for size in (model.max_output, window) if size), default=None)
