@@ -4,7 +4,7 @@ spans of time, and a question before each action."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import reflex as rx
@@ -28,24 +28,32 @@ class Column:
 
 def table(
     columns: Sequence[Column],
-    rows: rx.Component,
+    rows: Any,
+    draw: Callable[[Any], rx.Component],
     label: str,
     *,
+    empty: str = "",
     order: OrderView | None = None,
     on_sort: Any = None,
 ) -> rx.Component:
-    """`on_sort` is a handler that takes a column's key: pressed again, the direction turns. Where
-    there is no room rows become cards under their first cell."""
-    return rx.el.table(
+    """A table of `rows`, each drawn by `draw`. On narrow screens rows become cards under their first
+    cell.
+
+    Args:
+        empty: the sentence shown instead of a table without rows.
+        on_sort: a handler that takes a column's key: pressed again, the direction turns.
+    """
+    found = rx.el.table(
         rx.el.thead(
             rx.el.tr(*(_head(column, order, on_sort) for column in columns), role="row"),
             role="rowgroup",
         ),
-        rx.el.tbody(rows, role="rowgroup"),
+        rx.el.tbody(rx.foreach(rows, draw), role="rowgroup"),
         class_name="ledger ledger-named ledger-sorted" if on_sort else "ledger ledger-named",
         role="table",
         aria_label=label,
     )
+    return rx.cond(rows, found, rx.el.p(empty, class_name="quiet") if empty else rx.fragment())
 
 
 def _head(column: Column, order: OrderView | None, on_sort: Any) -> rx.Component:
@@ -70,6 +78,15 @@ def row(
     return layout.row(
         tuple((column.name, column.kind) for column in columns), first, *boxed, key=key
     )
+
+
+def lines(texts: Any) -> rx.Component:
+    """Each text on a line of its own."""
+    return rx.foreach(texts, _line)
+
+
+def _line(text: layout.Text) -> rx.Component:
+    return rx.el.div(text)
 
 
 def pager(view: PagerView, on_earlier: Any, on_later: Any, label: str) -> rx.Component:

@@ -46,14 +46,14 @@ async def test_an_admin_finds_pages_and_turns_them(admin: Member, database: Data
         await tab.call(Audit.load, path=PAGE)
         assert tab.vars["audit.ready"] is True
         await tab.call(Audit.find, path=PAGE, form={"search": f"  {word}  "})
-        assert [entry.reason for entry in tab.vars["audit.log"].rows] == [word] * 50
+        assert [entry.reason for entry in tab.vars["audit.shown"].rows] == [word] * 50
         await tab.call(Audit.older, path=PAGE)
-        assert len(tab.vars["audit.log"].rows) == 1
+        assert len(tab.vars["audit.shown"].rows) == 1
         # There is nothing behind the last page.
         await tab.call(Audit.older, path=PAGE)
-        assert tab.vars["audit.log"].page == 2
+        assert tab.vars["audit.shown"].page == 2
         await tab.call(Audit.newer, path=PAGE)
-        assert len(tab.vars["audit.log"].rows) == 50
+        assert len(tab.vars["audit.shown"].rows) == 50
 
 
 @pytest.mark.parametrize("handler", HANDLERS, ids=by_name)

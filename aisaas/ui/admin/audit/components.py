@@ -21,15 +21,11 @@ COLUMNS = (
 
 
 def entries() -> rx.Component:
-    log = Audit.log
+    log = Audit.shown
     return rx.el.section(
         shared.search_box("Search by actor, action, account, or reason", Audit.find),
         rx.cond(log.narrow, rx.el.p(log.narrow, role="status")),
-        rx.cond(
-            log.rows,
-            shared.table(COLUMNS, rx.foreach(log.rows, _entry), "Audit log"),
-            rx.el.p("No matching entries.", class_name="quiet"),
-        ),
+        shared.table(COLUMNS, log.rows, _entry, "Audit log", empty="No matching entries."),
         shared.turns(log.page, log.older, Audit.newer, Audit.older, "Pages of the audit log"),
         class_name="card card-wide",
     )
@@ -42,11 +38,7 @@ def _entry(entry: EntryView) -> rx.Component:
         entry.who,
         rx.el.code(entry.action),
         entry.subject,
-        rx.foreach(entry.changes, _change),
+        shared.lines(entry.changes),
         entry.reason,
         key=entry.id,
     )
-
-
-def _change(change: layout.Text) -> rx.Component:
-    return rx.el.div(change)

@@ -98,10 +98,8 @@ def switches() -> rx.Component:
             ),
             class_name="card-head",
         ),
-        rx.cond(
-            Controls.switches,
-            shared.table(SWITCHES, rx.foreach(Controls.switches, _switch), "Stopped calls"),
-            rx.el.p("All calls are allowed.", class_name="quiet"),
+        shared.table(
+            SWITCHES, Controls.switches, _switch, "Stopped calls", empty="All calls are allowed."
         ),
         class_name="card card-wide",
     )
@@ -128,7 +126,7 @@ def _switch(switch: SwitchView) -> rx.Component:
 def models() -> rx.Component:
     return rx.el.section(
         rx.el.h2("Models"),
-        shared.table(MODELS, rx.foreach(Controls.models, _model), "Models"),
+        shared.table(MODELS, Controls.models, _model, "Models"),
         rx.foreach(Controls.left_out, _left_out),
         rx.el.p(MIX, class_name="quiet"),
         class_name="card card-wide",
@@ -141,16 +139,16 @@ def _model(model: ModelRowView) -> rx.Component:
         rx.el.div(
             rx.el.div(model.name),
             rx.el.div(model.provider, class_name="quiet"),
-            rx.el.div(rx.foreach(model.about, _line), class_name="quiet"),
+            rx.el.div(shared.lines(model.about), class_name="quiet"),
         ),
         shared.badge(model.state, model.tone),
         model.plans,
         model.weight,
         rx.el.div(
             rx.el.div(model.price),
-            rx.el.div(rx.foreach(model.price_notes, _line), class_name="quiet"),
+            rx.el.div(shared.lines(model.price_notes), class_name="quiet"),
         ),
-        rx.el.div(rx.foreach(model.margins, _line)),
+        rx.el.div(shared.lines(model.margins)),
         rx.el.div(
             shared.ask_first(
                 "Change",
@@ -251,10 +249,7 @@ def found_models() -> rx.Component:
             aria_label="Found models",
         ),
         rx.el.p(FoundModels.said, class_name="quiet", role="status"),
-        rx.cond(
-            FoundModels.rows,
-            shared.table(FOUND, rx.foreach(FoundModels.rows, _found), "Found models"),
-        ),
+        shared.table(FOUND, FoundModels.rows, _found, "Found models"),
         class_name="card card-wide",
     )
 
@@ -284,7 +279,3 @@ def _found(found: FoundView) -> rx.Component:
         ),
         key=found.subject,
     )
-
-
-def _line(line: rx.Var[str]) -> rx.Component:
-    return rx.el.div(line)

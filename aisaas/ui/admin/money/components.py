@@ -88,11 +88,7 @@ def outbox() -> rx.Component:
             ),
             shared.search_box("Search by customer ID, email, or record ID", OutboxRows.find),
             shared.choice(WHICH_ROWS, found.which, OutboxRows.choose, "Filter records"),
-            rx.cond(
-                found.rows,
-                shared.table(ROWS, rx.foreach(found.rows, _stuck), "Usage records"),
-                rx.el.p("No matching records.", class_name="quiet"),
-            ),
+            shared.table(ROWS, found.rows, _stuck, "Usage records", empty="No matching records."),
             shared.turns(
                 found.page, found.older, OutboxRows.newer, OutboxRows.older, "Pages of usage"
             ),
@@ -174,11 +170,7 @@ def webhooks() -> rx.Component:
             ),
             shared.search_box("Search by event ID, type, or customer ID", WebhookRows.find),
             shared.choice(WHICH_EVENTS, found.which, WebhookRows.choose, "Filter events"),
-            rx.cond(
-                found.rows,
-                shared.table(EVENTS, rx.foreach(found.rows, _event), "Webhook events"),
-                rx.el.p("No matching events.", class_name="quiet"),
-            ),
+            shared.table(EVENTS, found.rows, _event, "Webhook events", empty="No matching events."),
             shared.turns(
                 found.page, found.older, WebhookRows.newer, WebhookRows.older, "Pages of events"
             ),
@@ -194,7 +186,7 @@ def _event(event: EventView) -> rx.Component:
         layout.when(event.at, "minute"),
         shared.badge(event.status, event.tone),
         event.error,
-        rx.foreach(event.about, _line),
+        shared.lines(event.about),
         rx.cond(
             event.failed & Money.sold,
             shared.ask_first(
@@ -252,10 +244,8 @@ def days() -> rx.Component:
                 ),
                 class_name="filters",
             ),
-            rx.cond(
-                found.rows,
-                shared.table(DAYS, rx.foreach(found.rows, _day), "Usage by customer and day"),
-                rx.el.p("No matching days.", class_name="quiet"),
+            shared.table(
+                DAYS, found.rows, _day, "Usage by customer and day", empty="No matching days."
             ),
             shared.turns(found.page, found.older, Days.newer, Days.older, "Pages of days"),
             rx.el.p(
@@ -277,7 +267,7 @@ def _day(day: DayView) -> rx.Component:
         day.theirs,
         rx.fragment(
             shared.badge(day.drift, day.tone),
-            rx.foreach(day.hints, _line),
+            shared.lines(day.hints),
         ),
         layout.when(day.checked_at, "minute"),
         rx.cond(Money.sold, _actions(day)),
@@ -318,7 +308,3 @@ def _actions(day: DayView) -> rx.Component:
         ),
         class_name="row-of-buttons",
     )
-
-
-def _line(line: rx.Var[str]) -> rx.Component:
-    return rx.el.div(line)

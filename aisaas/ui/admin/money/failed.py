@@ -86,11 +86,7 @@ def _view(each: FailedItem) -> FailedView:
 def failed() -> rx.Component:
     return rx.el.section(
         rx.el.div(rx.el.h2("Failed jobs"), class_name="card-head"),
-        rx.cond(
-            FailedJobs.rows,
-            shared.table(COLUMNS, rx.foreach(FailedJobs.rows, _row), "Failed jobs"),
-            rx.el.p("No failed jobs.", class_name="quiet"),
-        ),
+        shared.table(COLUMNS, FailedJobs.rows, _row, "Failed jobs", empty="No failed jobs."),
         rx.cond(
             FailedJobs.more,
             rx.el.p("Older items aren't shown. Retry these first.", class_name="quiet"),

@@ -81,11 +81,7 @@ def _view(each: UsageLost) -> LossView:
 def losses() -> rx.Component:
     return rx.el.section(
         rx.el.div(rx.el.h2("Uncharged usage"), class_name="card-head"),
-        rx.cond(
-            Losses.rows,
-            shared.table(COLUMNS, rx.foreach(Losses.rows, _row), "Uncharged usage"),
-            rx.el.p("No uncharged usage.", class_name="quiet"),
-        ),
+        shared.table(COLUMNS, Losses.rows, _row, "Uncharged usage", empty="No uncharged usage."),
         rx.cond(Losses.more, rx.el.p("Older calls aren't shown.", class_name="quiet")),
         rx.el.p(
             "Customers never pay more than was reserved for a call. What a provider may bill beyond "

@@ -46,11 +46,7 @@ def plans() -> rx.Component:
             ),
             shared.search_box("Search by email or customer ID", Plans.find),
             shared.choice(WHICH_PLANS, found.which, Plans.choose, "Filter plans"),
-            rx.cond(
-                found.rows,
-                shared.table(PLANS, rx.foreach(found.rows, _plan), "Plans that differ"),
-                rx.el.p("No differences.", class_name="quiet"),
-            ),
+            shared.table(PLANS, found.rows, _plan, "Plans that differ", empty="No differences."),
             shared.turns(
                 found.page, found.older, Plans.newer, Plans.older, "Pages of plans that differ"
             ),

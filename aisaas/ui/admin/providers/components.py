@@ -49,10 +49,8 @@ def models() -> rx.Component:
 def _statuses(name: str, columns: tuple[Column, ...], rows: list[StatusView]) -> rx.Component:
     return rx.el.section(
         rx.el.h2(name),
-        rx.cond(
-            rows,
-            shared.table(columns, rx.foreach(rows, lambda row: _status(columns, row)), name),
-            rx.el.p("No attempts yet.", class_name="quiet"),
+        shared.table(
+            columns, rows, lambda row: _status(columns, row), name, empty="No attempts yet."
         ),
         class_name="card card-wide",
     )
@@ -98,11 +96,7 @@ def errors() -> rx.Component:
     found = ProviderStatuses.health.errors
     return rx.el.section(
         rx.el.h2("Errors"),
-        rx.cond(
-            found,
-            shared.table(ERRORS, rx.foreach(found, _error), "Errors"),
-            rx.el.p("No errors in this range.", class_name="quiet"),
-        ),
+        shared.table(ERRORS, found, _error, "Errors", empty="No errors in this range."),
         rx.el.p(
             "Attempts include titles and attempts after which a fallback answered. Percentiles of the "
             "first token are accurate to about 10%. Tokens per second are measured from the first token "

@@ -128,16 +128,14 @@ def shares() -> rx.Component:
             _export("model", "Download by model"),
             class_name="card-head",
         ),
-        rx.cond(
+        shared.table(
+            SHARES,
             Usage.report.shares,
-            shared.table(
-                SHARES,
-                rx.foreach(Usage.report.shares, _share),
-                "Shares",
-                order=Usage.share_order,
-                on_sort=Usage.sort_shares,
-            ),
-            rx.el.p("No usage in this range.", class_name="quiet"),
+            _share,
+            "Shares",
+            empty="No usage in this range.",
+            order=Usage.share_order,
+            on_sort=Usage.sort_shares,
         ),
         rx.el.p(
             "Revenue is plan prices, spread over the days of the period, plus extra usage. Plan prices "
@@ -168,10 +166,12 @@ def _share(share: ShareView) -> rx.Component:
 def refusals() -> rx.Component:
     return rx.el.section(
         rx.el.h2("Refusals"),
-        rx.cond(
+        shared.table(
+            REFUSED,
             Usage.report.refused,
-            shared.table(REFUSED, rx.foreach(Usage.report.refused, _refused), "Refusals by code"),
-            rx.el.p("No refused messages in this range.", class_name="quiet"),
+            _refused,
+            "Refusals by code",
+            empty="No refused messages in this range.",
         ),
         class_name="card",
     )
@@ -190,10 +190,12 @@ def _refused(refused: RefusedView) -> rx.Component:
 def errors() -> rx.Component:
     return rx.el.section(
         rx.el.h2("Provider errors"),
-        rx.cond(
+        shared.table(
+            ERRORS,
             Usage.report.errors,
-            shared.table(ERRORS, rx.foreach(Usage.report.errors, _error), "Errors by provider"),
-            rx.el.p("No provider errors in this range.", class_name="quiet"),
+            _error,
+            "Errors by provider",
+            empty="No provider errors in this range.",
         ),
         class_name="card",
     )
@@ -219,16 +221,14 @@ def users() -> rx.Component:
             class_name="card-head",
         ),
         shared.search_box("Search by email or user ID", Usage.find),
-        rx.cond(
+        shared.table(
+            USERS,
             view.rows,
-            shared.table(
-                USERS,
-                rx.foreach(view.rows, _user),
-                "Users",
-                order=view.order,
-                on_sort=Usage.sort_users,
-            ),
-            rx.el.p("No matching users in this range.", class_name="quiet"),
+            _user,
+            "Users",
+            empty="No matching users in this range.",
+            order=view.order,
+            on_sort=Usage.sort_users,
         ),
         shared.pager(view.pages, Usage.earlier, Usage.later, "Pages of users"),
         class_name="card card-wide",

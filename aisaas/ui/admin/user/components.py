@@ -139,8 +139,12 @@ def subscriptions() -> rx.Component:
     user = OneUser.user
     return rx.el.section(
         rx.el.h2("Subscriptions"),
-        _lines(
-            SUBSCRIPTIONS, user.subscriptions, _subscription, "Subscriptions", "No subscriptions."
+        shared.table(
+            SUBSCRIPTIONS,
+            user.subscriptions,
+            _subscription,
+            "Subscriptions",
+            empty="No subscriptions.",
         ),
         rx.cond(
             user.customer_page,
@@ -249,14 +253,10 @@ def _done(line: LineView) -> rx.Component:
         rx.el.code(line.what),
         layout.when(line.at, "minute"),
         line.by,
-        rx.el.span(rx.foreach(line.lines, _change)),
+        rx.el.span(shared.lines(line.lines)),
         line.detail,
         key=line.id,
     )
-
-
-def _change(change: layout.Text) -> rx.Component:
-    return rx.el.div(change)
 
 
 def _card(
@@ -268,20 +268,6 @@ def _card(
 ) -> rx.Component:
     return rx.el.section(
         rx.el.h2(title),
-        _lines(columns, lines, row, title, empty),
+        shared.table(columns, lines, row, title, empty=empty),
         class_name="card card-wide",
-    )
-
-
-def _lines(
-    columns: Sequence[Column],
-    lines: Any,
-    row: Callable[[LineView], rx.Component],
-    label: str,
-    empty: str,
-) -> rx.Component:
-    return rx.cond(
-        lines,
-        shared.table(columns, rx.foreach(lines, row), label),
-        rx.el.p(empty, class_name="quiet"),
     )

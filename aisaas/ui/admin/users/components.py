@@ -30,16 +30,14 @@ def users() -> rx.Component:
             shared.choice(PLANS, found.plan, Users.choose_plan, "Which plan"),
             class_name="filters",
         ),
-        rx.cond(
+        shared.table(
+            COLUMNS,
             found.rows,
-            shared.table(
-                COLUMNS,
-                rx.foreach(found.rows, _user),
-                "Users",
-                order=found.order,
-                on_sort=Users.sort,
-            ),
-            rx.el.p("No matching users.", class_name="quiet"),
+            _user,
+            "Users",
+            empty="No matching users.",
+            order=found.order,
+            on_sort=Users.sort,
         ),
         shared.pager(found.pages, Users.earlier, Users.later, "Pages of users"),
         rx.el.p(
