@@ -1,4 +1,5 @@
-"""A real Postgres for the embedded auth server, and the server in its two usual configurations.
+"""A real Postgres for the embedded auth server, the server in its two usual configurations, and a Stripe
+fake.
 
 `auth_database_url` is the address of a database in which the role `supabase_auth_admin` owns schema
 `auth`.
@@ -19,10 +20,16 @@ import httpx
 import psycopg
 import pytest
 from playwright import sync_api as playwright
+from stripe import StripeClient
 from supabase import AsyncClient, AsyncClientOptions
 
 from childprocess.ports import free_port
-from devstack.tests.auth_client import PUBLISHABLE, Connect, serving, variables_for
+from devstack.tests.auth_client import PUBLISHABLE, Connect, serving
+from devstack.tests.auth_client import variables_for as auth_variables_for
+from devstack.tests.payments_client import Counterpart, control, counterpart, sdk, variables_for
+from devstack.tests.payments_pages import Visitor
+from devstack.tests.payments_plan import Plan, offer_plan
+from devstack.tests.payments_shop import Shop, open_shop
 
 # A page is waited for, however busy the machine is.
 playwright.expect.set_options(timeout=60_000)
@@ -97,7 +104,7 @@ def auth_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server_variables(auth_database_url: str) -> dict[str, str]:
-    return variables_for(auth_database_url)
+    return auth_variables_for(auth_database_url)
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +117,9 @@ def server(server_variables: dict[str, str], auth_log: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def careful(auth_database_url: str, auth_log: Path) -> Iterator[str]:
     """Accounts have to be confirmed by mail; mails as often as one likes."""
-    variables = variables_for(auth_database_url, AUTH_AUTOCONFIRM="false", AUTH_MAIL_INTERVAL="0")
+    variables = auth_variables_for(
+        auth_database_url, AUTH_AUTOCONFIRM="false", AUTH_MAIL_INTERVAL="0"
+    )
     with serving(variables, auth_log):
         yield variables["AUTH_PUBLIC_URL"]
 
@@ -137,3 +146,37 @@ async def http(server: str) -> AsyncIterator[httpx.AsyncClient]:
 def auth_database(auth_database_url: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(auth_database_url, autocommit=True) as connection:
         yield connection
+
+
+# The Stripe fake
+
+
+@pytest.fixture(scope="module")
+def payments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counterpart]:
+    """With books of its own for each file."""
+    with counterpart(variables_for(tmp_path_factory.mktemp("payments") / "books")) as running:
+        yield running
+
+
+@pytest.fixture
+async def shop(payments: Counterpart) -> AsyncIterator[Shop]:
+    async with sdk(payments.url) as client, control(payments.url) as controlled:
+        yield await open_shop(client, controlled)
+
+
+@pytest.fixture
+async def client(payments: Counterpart) -> AsyncIterator[StripeClient]:
+    async with sdk(payments.url) as made:
+        yield made
+
+
+@pytest.fixture
+async def visitor(payments: Counterpart) -> AsyncIterator[Visitor]:
+    async with httpx.AsyncClient(timeout=60) as http:
+        yield Visitor(http, payments.url)
+
+
+@pytest.fixture(scope="module")
+async def plan(payments: Counterpart) -> Plan:
+    async with sdk(payments.url) as client:
+        return await offer_plan(client)

@@ -1,33 +1,14 @@
 """An account at the Stripe fake that is set up, changed, and looked through as an operator does."""
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import uuid4
 
-import pytest
 import stripe
 
 from devstack.tests.payments_client import (
-    Counterpart,
-    control,
-    counterpart,
     refused,
-    sdk,
-    variables_for,
 )
-from devstack.tests.payments_shop import Shop, amounts, open_shop
-
-
-@pytest.fixture(scope="module")
-def payments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counterpart]:
-    with counterpart(variables_for(tmp_path_factory.mktemp("payments") / "books")) as running:
-        yield running
-
-
-@pytest.fixture
-async def shop(payments: Counterpart) -> AsyncIterator[Shop]:
-    async with sdk(payments.url) as client, control(payments.url) as controlled:
-        yield await open_shop(client, controlled)
+from devstack.tests.payments_shop import Shop, amounts
 
 
 async def test_product_is_renamed_and_an_archived_price_is_not_listed(shop: Shop) -> None:

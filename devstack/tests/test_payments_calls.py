@@ -1,12 +1,10 @@
 """How the Stripe fake takes calls: strictly, once, whole, and so that it survives."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import stripe
 from stripe import StripeClient
 
@@ -19,18 +17,6 @@ from devstack.tests.payments_client import (
     until,
     variables_for,
 )
-
-
-@pytest.fixture(scope="module")
-def payments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counterpart]:
-    with counterpart(variables_for(tmp_path_factory.mktemp("payments") / "books")) as running:
-        yield running
-
-
-@pytest.fixture
-async def client(payments: Counterpart) -> AsyncIterator[StripeClient]:
-    async with sdk(payments.url) as made:
-        yield made
 
 
 async def test_a_customer_is_kept_changed_found_and_deleted(client: StripeClient) -> None:

@@ -1,21 +1,15 @@
 """Checkout at the Stripe fake: subscribing on its page, and the events that follow."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 import stripe
 
 from devstack.tests.payments_client import (
-    Counterpart,
-    control,
-    counterpart,
     refused,
-    sdk,
-    variables_for,
 )
-from devstack.tests.payments_shop import DAY, Shop, amounts, in_order, open_shop
+from devstack.tests.payments_shop import DAY, Shop, amounts, in_order
 
 VISA, DECLINED, FAILING, ASKING = (
     "4242424242424242",
@@ -23,18 +17,6 @@ VISA, DECLINED, FAILING, ASKING = (
     "4000000000000341",
     "4000002500003155",
 )
-
-
-@pytest.fixture(scope="module")
-def payments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counterpart]:
-    with counterpart(variables_for(tmp_path_factory.mktemp("payments") / "books")) as running:
-        yield running
-
-
-@pytest.fixture
-async def shop(payments: Counterpart) -> AsyncIterator[Shop]:
-    async with sdk(payments.url) as client, control(payments.url) as controlled:
-        yield await open_shop(client, controlled)
 
 
 async def _open(shop: Shop, customer: str, **more: Any) -> Any:

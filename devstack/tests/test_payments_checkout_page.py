@@ -1,48 +1,20 @@
 """Checkout at the Stripe fake: what a card does, and what is left of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
-import httpx
 import pytest
 from stripe import StripeClient
 from stripe.checkout import Session
 
 from devstack.stripe_fake.pages.card import MEANINGS
 from devstack.stripe_fake.payment_methods import BEHAVIOURS
-from devstack.tests.payments_client import Counterpart, counterpart, sdk, variables_for
 from devstack.tests.payments_pages import Page, Visitor, typed
-from devstack.tests.payments_plan import APP, Plan, checkout, offer_plan, subscribe, subscriptions
+from devstack.tests.payments_plan import APP, Plan, checkout, subscribe, subscriptions
 
 GOOD, DECLINED, POOR = "4242 4242 4242 4242", "4000 0000 0000 0002", "4000 0000 0000 9995"
 CONFIRM, DECLINED_LATER = "4000 0025 0000 3155", "4000 0000 0000 0341"
 OTHER = "5555 5555 5555 4444"
 PAY, TRIAL = "Pay and subscribe", "Start trial"
-
-
-@pytest.fixture(scope="module")
-def payments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counterpart]:
-    folder: Path = tmp_path_factory.mktemp("payments") / "books"
-    with counterpart(variables_for(folder)) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def client(payments: Counterpart) -> AsyncIterator[StripeClient]:
-    async with sdk(payments.url) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-async def plan(client: StripeClient) -> Plan:
-    return await offer_plan(client)
-
-
-@pytest.fixture
-async def visitor(payments: Counterpart) -> AsyncIterator[Visitor]:
-    async with httpx.AsyncClient(timeout=60) as http:
-        yield Visitor(http, payments.url)
 
 
 def success(session: Session) -> str:

@@ -1,33 +1,14 @@
 """Coupons and promotion codes at the Stripe fake, and what they take off to the cent."""
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import uuid4
 
-import pytest
 from stripe import InvalidRequestError, StripeClient
 
 from devstack.tests.payments_client import (
-    Counterpart,
-    control,
-    counterpart,
     refused,
-    sdk,
-    variables_for,
 )
-from devstack.tests.payments_shop import HOUR, INCLUDED, Shop, amounts, open_shop, period
-
-
-@pytest.fixture(scope="module")
-def payments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counterpart]:
-    with counterpart(variables_for(tmp_path_factory.mktemp("payments") / "books")) as running:
-        yield running
-
-
-@pytest.fixture
-async def shop(payments: Counterpart) -> AsyncIterator[Shop]:
-    async with sdk(payments.url) as client, control(payments.url) as controlled:
-        yield await open_shop(client, controlled)
+from devstack.tests.payments_shop import HOUR, INCLUDED, Shop, amounts, period
 
 
 async def code_for(client: StripeClient, coupon: str, **more: Any) -> str:

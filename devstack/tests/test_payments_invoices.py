@@ -1,33 +1,15 @@
 """Invoices at the Stripe fake: what they ask for, and how they are paid."""
 
 import time
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 import stripe
 
 from devstack.tests.payments_client import (
-    Counterpart,
-    control,
-    counterpart,
     refused,
-    sdk,
-    variables_for,
 )
-from devstack.tests.payments_shop import DAY, HOUR, INCLUDED, Shop, amounts, open_shop, period
-
-
-@pytest.fixture(scope="module")
-def payments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counterpart]:
-    with counterpart(variables_for(tmp_path_factory.mktemp("payments") / "books")) as running:
-        yield running
-
-
-@pytest.fixture
-async def shop(payments: Counterpart) -> AsyncIterator[Shop]:
-    async with sdk(payments.url) as client, control(payments.url) as controlled:
-        yield await open_shop(client, controlled)
+from devstack.tests.payments_shop import DAY, HOUR, INCLUDED, Shop, amounts, period
 
 
 async def _next_invoice(shop: Shop, subscription: Any) -> Any:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -17,7 +17,6 @@ from devstack.tests.payments_client import (
     control,
     counterpart,
     refused,
-    sdk,
     until,
     variables_for,
 )
@@ -41,12 +40,6 @@ def payments(tmp_path_factory: pytest.TempPathFactory, thin: Receiver) -> Iterat
     )
     with counterpart(variables) as running:
         yield running
-
-
-@pytest.fixture
-async def client(payments: Counterpart) -> AsyncIterator[StripeClient]:
-    async with sdk(payments.url) as made:
-        yield made
 
 
 @dataclass

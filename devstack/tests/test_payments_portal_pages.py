@@ -1,19 +1,14 @@
 """The billing portal and the pages of invoices at the Stripe fake."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-
-import httpx
 import pytest
 from stripe import Invoice, StripeClient
 
-from devstack.tests.payments_client import Counterpart, control, counterpart, sdk, variables_for
+from devstack.tests.payments_client import Counterpart, control
 from devstack.tests.payments_pages import Page, Visitor, typed
 from devstack.tests.payments_plan import (
     APP,
     METER_EVENT,
     Plan,
-    offer_plan,
     portal,
     subscribe,
     subscriptions,
@@ -21,30 +16,6 @@ from devstack.tests.payments_plan import (
 
 GOOD, DECLINED, DECLINED_LATER = "pm_card_visa", "4000 0000 0000 0002", "pm_card_chargeCustomerFail"
 CONFIRM, OTHER = "4000 0025 0000 3155", "5555 5555 5555 4444"
-
-
-@pytest.fixture(scope="module")
-def payments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counterpart]:
-    folder: Path = tmp_path_factory.mktemp("payments") / "books"
-    with counterpart(variables_for(folder)) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def client(payments: Counterpart) -> AsyncIterator[StripeClient]:
-    async with sdk(payments.url) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-async def plan(client: StripeClient) -> Plan:
-    return await offer_plan(client)
-
-
-@pytest.fixture
-async def visitor(payments: Counterpart) -> AsyncIterator[Visitor]:
-    async with httpx.AsyncClient(timeout=60) as http:
-        yield Visitor(http, payments.url)
 
 
 async def billing(client: StripeClient, visitor: Visitor, customer: str) -> Page:

@@ -1,9 +1,5 @@
 """The fake's start page: what it tells of, and what its buttons do."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-
-import httpx
 import pytest
 import stripe
 from stripe import StripeClient
@@ -11,31 +7,9 @@ from stripe import StripeClient
 from devstack.tests.payments_client import (
     Counterpart,
     control,
-    counterpart,
     refused,
-    sdk,
-    variables_for,
 )
 from devstack.tests.payments_pages import Visitor
-
-
-@pytest.fixture(scope="module")
-def payments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counterpart]:
-    folder: Path = tmp_path_factory.mktemp("payments") / "books"
-    with counterpart(variables_for(folder)) as running:
-        yield running
-
-
-@pytest.fixture
-async def client(payments: Counterpart) -> AsyncIterator[StripeClient]:
-    async with sdk(payments.url) as made:
-        yield made
-
-
-@pytest.fixture
-async def visitor(payments: Counterpart) -> AsyncIterator[Visitor]:
-    async with httpx.AsyncClient(timeout=60) as http:
-        yield Visitor(http, payments.url)
 
 
 async def test_it_says_what_it_is_and_lets_nothing_in(visitor: Visitor) -> None:

@@ -1,15 +1,12 @@
 """Subscriptions at the Stripe fake, from their first day to their last."""
 
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
 import stripe
 
 from devstack.tests.payments_client import (
-    Counterpart,
     control,
     counterpart,
     refused,
@@ -25,18 +22,6 @@ from devstack.tests.payments_shop import (
     open_shop,
     period,
 )
-
-
-@pytest.fixture(scope="module")
-def payments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counterpart]:
-    with counterpart(variables_for(tmp_path_factory.mktemp("payments") / "books")) as running:
-        yield running
-
-
-@pytest.fixture
-async def shop(payments: Counterpart) -> AsyncIterator[Shop]:
-    async with sdk(payments.url) as client, control(payments.url) as controlled:
-        yield await open_shop(client, controlled)
 
 
 async def test_whole_life_is_billed_to_the_cent(shop: Shop) -> None:

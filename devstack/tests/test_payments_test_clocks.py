@@ -1,7 +1,6 @@
 """Test clocks of the Stripe fake: months for some customers, while nothing happens to the others."""
 
 import time
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -9,26 +8,9 @@ import stripe
 from stripe import StripeClient
 
 from devstack.tests.payments_client import (
-    Counterpart,
-    control,
-    counterpart,
     refused,
-    sdk,
-    variables_for,
 )
-from devstack.tests.payments_shop import DAY, HOUR, Shop, open_shop, period
-
-
-@pytest.fixture(scope="module")
-def payments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counterpart]:
-    with counterpart(variables_for(tmp_path_factory.mktemp("clocks") / "books")) as running:
-        yield running
-
-
-@pytest.fixture
-async def shop(payments: Counterpart) -> AsyncIterator[Shop]:
-    async with sdk(payments.url) as client, control(payments.url) as controlled:
-        yield await open_shop(client, controlled)
+from devstack.tests.payments_shop import DAY, HOUR, Shop, period
 
 
 async def new_clock(client: StripeClient, *, frozen: int) -> str:

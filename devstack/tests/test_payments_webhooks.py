@@ -42,12 +42,6 @@ def payments(tmp_path: Path, receiver: Receiver) -> Iterator[Counterpart]:
 
 
 @pytest.fixture
-async def client(payments: Counterpart) -> AsyncIterator[StripeClient]:
-    async with sdk(payments.url) as made:
-        yield made
-
-
-@pytest.fixture
 async def steer(payments: Counterpart) -> AsyncIterator[httpx.AsyncClient]:
     async with control(payments.url) as made:
         yield made
