@@ -11,13 +11,12 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from aisaas.db.migrate import upgrade
 from aisaas.settings import load
 from aisaas.wiring import Services, build
 from benchmarks.grown import Sizes, fill
 from devstack.stack import Stack
 from tests.services import EMBEDDED, NO_SENDERS
-from tests.tenancy.test_migrations import SUPABASE, own_database
+from tests.tenancy.databases import migrated_database
 
 SIZES = Sizes(
     days=30,
@@ -39,8 +38,7 @@ SIZES = Sizes(
 
 @pytest.fixture(scope="session")
 def grown_url(stack: Stack) -> Generator[str]:
-    with own_database(stack, SUPABASE) as url:
-        upgrade(url)
+    with migrated_database(stack) as url:
         fill(url, SIZES, datetime.now(UTC).date())
         _fill_write_offs(url)
         yield url

@@ -11,18 +11,16 @@ import pytest
 import pytest_asyncio
 
 from aisaas.db.engine import DatabasePool
-from aisaas.db.migrate import upgrade
 from aisaas.db.service import ServiceDatabase
 from devstack.stack import Stack
 from tests.services import Database
-from tests.tenancy.test_migrations import SUPABASE, own_database
+from tests.tenancy.databases import migrated_database
 
 
 @pytest.fixture(scope="session")
 def own_url(stack: Stack) -> Generator[str]:
     """Its address as the owner of the schema."""
-    with own_database(stack, SUPABASE) as url:
-        upgrade(url)
+    with migrated_database(stack) as url:
         yield url
 
 

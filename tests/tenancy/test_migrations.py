@@ -5,17 +5,12 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from datetime import date
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import psycopg
 import pytest
 from alembic.script import ScriptDirectory
-from psycopg import sql
 
 from aisaas.admin.usage import UsageReports
 from aisaas.billing.ledger.usage_models import Difference, Span
@@ -26,15 +21,8 @@ from aisaas.errors import ConfigurationError, DependencyError
 from alembic import command
 from devstack.stack import Stack
 from tests.tenancy.conftest import RELATIONS, Catalog
+from tests.tenancy.databases import SUPABASE, own_database
 
-# The least that a Supabase database has.
-SUPABASE = """
-    create schema auth;
-    create table auth.users (id uuid primary key, email text, raw_user_meta_data jsonb);
-    create function auth.uid() returns uuid language sql stable as $$
-      select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid $$;
-    grant usage on schema auth to anon, authenticated, service_role;
-"""
 SNAPSHOT = """
     select c.oid::text, c.relname, c.relacl::text, c.relrowsecurity::text from pg_class c
       where c.relnamespace in ('public'::regnamespace, 'private'::regnamespace)
@@ -45,39 +33,6 @@ SNAPSHOT = """
     select oid::text, polname, polqual::text, polwithcheck::text from pg_policy
     order by 1
 """
-
-
-@contextmanager
-def own_database(stack: Stack, prepare: str = "") -> Generator[str]:
-    """One more database on the same server; its address as the owner of the schema."""
-    url = stack.env["MIGRATION_DATABASE_URL"]
-    name = f"tests_{uuid4().hex}"
-    other = urlsplit(url)._replace(path=f"/{name}").geturl()
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-    try:
-        if prepare:
-            with psycopg.connect(other, autocommit=True) as inside:
-                inside.execute(prepare)  # pyright: ignore[reportArgumentType, reportCallIssue]
-        yield other
-    finally:
-        # The server may have been away meanwhile, and an old connection with it.
-        with psycopg.connect(url, autocommit=True) as connection:
-            # The owner of the schema may end its own sessions only; those of others are on their way.
-            others = "select 1 from pg_stat_activity where datname = %s and usename <> current_user"
-            while connection.execute(others, [name]).fetchall():
-                time.sleep(0.02)
-            drop = sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
-            deadline = time.monotonic() + 60
-            while True:
-                try:
-                    connection.execute(drop)
-                    break
-                except psycopg.errors.InsufficientPrivilege:
-                    # One that came since, like autovacuum's.
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.02)
 
 
 def test_migrating_twice_changes_nothing(stack: Stack, schema_owner: psycopg.Connection) -> None:

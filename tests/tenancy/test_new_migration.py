@@ -19,7 +19,7 @@ from aisaas.db.schema_files import unapplied
 from aisaas.settings import PROJECT_ROOT
 from alembic import command
 from devstack.stack import Stack
-from tests.tenancy.test_migrations import SUPABASE, own_database
+from tests.tenancy.databases import migrated_database
 from tests.tenancy.test_online_migrations import scripts  # noqa: F401  (a fixture)
 from tests.tenancy.test_schema_files import snapshot
 
@@ -27,8 +27,7 @@ from tests.tenancy.test_schema_files import snapshot
 @pytest.fixture
 def url(stack: Stack, scripts: Path) -> Generator[str]:  # noqa: F811
     """A database with all migrations, to which a test may add one."""
-    with own_database(stack, SUPABASE) as address:
-        upgrade(address)
+    with migrated_database(stack) as address:
         yield address
 
 

@@ -17,7 +17,7 @@ from aisaas.db import engine, migrate
 from aisaas.db.migrate import SCRIPTS, upgrade
 from aisaas.errors import DependencyError
 from devstack.stack import Stack
-from tests.tenancy.test_migrations import SUPABASE, own_database
+from tests.tenancy.databases import migrated_database
 
 NEXT = """
 from __future__ import annotations
@@ -51,8 +51,7 @@ VALID = "select indisvalid from pg_index where indexrelid = to_regclass('public.
 @pytest.fixture
 def url(stack: Stack) -> Generator[str]:
     """A migrated database with a table that has grown."""
-    with own_database(stack, SUPABASE) as address:
-        upgrade(address)
+    with migrated_database(stack) as address:
         with psycopg.connect(address) as connection:
             connection.execute("create table things (name text)")
             connection.execute("insert into things select n::text from generate_series(1, 1000) n")

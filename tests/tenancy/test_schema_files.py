@@ -13,7 +13,7 @@ from aisaas.db.schema_files import digests, unapplied
 from alembic import command
 from devstack.stack import Stack
 from tests.tenancy.conftest import Catalog
-from tests.tenancy.test_migrations import SUPABASE, own_database
+from tests.tenancy.databases import SUPABASE, own_database
 from tests.tenancy.test_online_migrations import scripts  # noqa: F401  (a fixture)
 
 # With no migration, with those of long ago, of the release before the files, and with the files themselves.
