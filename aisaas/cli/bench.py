@@ -35,6 +35,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=["sse"],
         help="who else is measured in the same run (sse); chainlit is installed for it",
     )
+    reconnect = kinds.add_parser(
+        "reconnect", help="how soon a page shows more of a reply after a broken connection"
+    )
+    reconnect.add_argument("--rounds", type=int, default=20, help="breaks of each kind (20)")
     usage = kinds.add_parser("usage", help="how quickly a usage page loads with a long ledger")
     usage.add_argument("--records", type=int, default=100_000, help="ledger rows (100,000)")
     metering = kinds.add_parser(
@@ -88,7 +92,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         kind.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = (
         "`wire` needs the demo model of a running instance. The others start their own services; "
-        "`overload`, `stream`, `strangers`, and `webhooks` also need a built front end."
+        "`overload`, `reconnect`, `stream`, `strangers`, and `webhooks` also need a built front end."
     )
 
 
@@ -140,6 +144,12 @@ def _flow(_: argparse.Namespace) -> Figures:
     from benchmarks.flow import measure  # noqa: PLC0415
 
     return measure()
+
+
+def _reconnect(arguments: argparse.Namespace) -> Figures:
+    from benchmarks.reconnect import measure  # noqa: PLC0415
+
+    return measure(arguments.rounds)
 
 
 def _usage(arguments: argparse.Namespace) -> Figures:
@@ -197,6 +207,7 @@ ALONE: dict[str, Callable[[argparse.Namespace], Figures]] = {
     "guard": _guard,
     "stream": _stream,
     "flow": _flow,
+    "reconnect": _reconnect,
     "usage": _usage,
     "webhooks": _webhooks,
     "metering": _metering,

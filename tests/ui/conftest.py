@@ -36,12 +36,12 @@ from aisaas.ui import routes
 from aisaas.ui.session import OwnerOnly
 from aisaas.wiring import Services
 from benchmarks.instance import Instance, instance
+from benchmarks.network import Network
 from childprocess.folder import DataFolder
 from childprocess.ports import free_port
 from devstack.chromium import chromium_path
 from devstack.stack import Stack
 from tests.front_end import kept
-from tests.network import Network
 from tests.services import EMBEDDED
 
 # The first start builds the front end.

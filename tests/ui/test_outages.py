@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
 from benchmarks.instance import Instance
+from benchmarks.network import Network
 from devstack.stack import Stack
-from tests.network import Network
 from tests.parts import Outage, outage
 from tests.ui.conftest import browsing, serving, signed_up
 from tests.ui.pages import ends, refused, say

@@ -8,14 +8,14 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from benchmarks.instance import Instance
+from benchmarks.network import Network
 from childprocess.processes import Process
 from devstack.stack import Stack
-from tests.network import Network
 from tests.services import Database
 from tests.ui.conftest import browsing, serving, signed_up
 from tests.ui.pages import ends
-from tests.ui.test_connections import BACK_MS, came_back, start, type_meanwhile
-from tests.ui.watching import ms_until_it_grows, seen, watch
+from tests.ui.test_connections import came_back, start, type_meanwhile
+from tests.ui.watching import grows, seen, watch
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.usefixtures("front_end")]
 
@@ -69,12 +69,12 @@ def test_a_tab_that_comes_to_another_process_follows_on_and_stops_it_there(
     page, reply = on_a
     type_meanwhile(page)
     two.only(two.b)
-    assert ms_until_it_grows(page) < BACK_MS
+    grows(page)
     # Each of them once more, while the tab's state is in both hands.
     two.only(two.a)
-    assert ms_until_it_grows(page) < BACK_MS
+    grows(page)
     two.only(two.b)
-    assert ms_until_it_grows(page) < BACK_MS
+    grows(page)
     came_back(page, reply)
 
 
@@ -107,11 +107,11 @@ def test_a_tab_of_a_killed_process_finds_its_reply_running_elsewhere(
 ) -> None:
     page, reply = on_a
     two.only(two.b)
-    assert ms_until_it_grows(page) < BACK_MS
+    grows(page)
     type_meanwhile(page)
     two.network.targets = [two.a.service.port]
     two.b.kill()
-    assert ms_until_it_grows(page) < BACK_MS
+    grows(page)
     came_back(page, reply)
 
 

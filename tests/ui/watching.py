@@ -46,15 +46,14 @@ def seen(page: Page) -> Seen:
     return Seen(found["blank"], found["shrunk"], found["length"])
 
 
-def ms_until_it_grows(page: Page, timeout: float = 30_000) -> float:
+def grows(page: Page, timeout: float = 60_000) -> None:
     """Until the last reply is longer than now."""
-    return page.evaluate(
+    page.evaluate(
         """(timeout) => new Promise((resolve, reject) => {
           const begun = performance.now(), length = window.__seen.length;
           const look = () => {
-            const waited = performance.now() - begun;
-            if (window.__seen.length > length) resolve(waited);
-            else if (waited > timeout) reject(new Error("it did not grow"));
+            if (window.__seen.length > length) resolve();
+            else if (performance.now() - begun > timeout) reject(new Error("it did not grow"));
             else setTimeout(look, 10);
           };
           look();

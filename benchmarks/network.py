@@ -1,4 +1,4 @@
-"""The network between a browser and the product, in a test's hands: cut, refused, silent, back."""
+"""The network between a browser and the product, which can be cut, refused, silenced, and restored."""
 
 from __future__ import annotations
 
