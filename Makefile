@@ -31,7 +31,7 @@ cmp -s $(1).txt $(VENV)/$(subst /,-,$(1)).installed || { \
 	cp $(1).txt $(VENV)/$(subst /,-,$(1)).installed; }
 endef
 
-.PHONY: run dev shell db test test-browsers migration check fix lock clean venv venv-run venv-dev help
+.PHONY: run dev shell db test test-browsers coverage migration check fix lock clean venv venv-run venv-dev help
 
 help:
 	@echo 'make run     start everything at http://127.0.0.1:3000 (PORT=3001 make run for another port)'
@@ -39,6 +39,8 @@ help:
 	@echo 'make shell   a Python prompt with the services of the running instance'
 	@echo 'make db      psql on the database of the running instance'
 	@echo 'make test    run the tests; make test k=words runs those whose names contain the words'
+	@echo 'make test SEED=random   the same in a random order, which SEED=number repeats'
+	@echo 'make coverage   run the tests, and list the lines that none of them reached'
 	@echo 'make test-browsers   run the main flows in Firefox and WebKitGTK'
 	@echo 'make check   check style, types, and architecture; changes nothing'
 	@echo 'make fix     fix what can be fixed automatically'
@@ -62,9 +64,19 @@ db: venv-run
 # `make test k=words` runs the tests whose names contain the words.
 WORKERS ?= 2
 
+PYTEST := pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 test: venv-dev
 	@$(PY) -m devstack.chromium
-	@$(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(if $(k),-k '$(k)')
+	@$(PY) -m $(PYTEST) $(if $(k),-k '$(k)')
+
+# Lines reached by any test, in this process or one that it starts.
+coverage: venv-dev
+	@$(PY) -m devstack.chromium
+	@$(PY) -m coverage erase
+	@$(PY) -m coverage run -m $(PYTEST) $(if $(k),-k '$(k)')
+	@$(PY) -m coverage combine --quiet
+	@$(PY) -m coverage report --skip-covered --show-missing
 
 # The main flows in Firefox and WebKitGTK, which the machine must have.
 test-browsers: venv-dev
@@ -93,7 +105,7 @@ lock: venv-dev
 	done
 
 clean:
-	rm -rf $(VENV) .web .states .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .web .states .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Recreates the environment if an earlier attempt was interrupted or its Python isn't supported.

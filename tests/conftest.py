@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from itertools import zip_longest
@@ -42,9 +43,20 @@ SLOW_FIRST = (
 # Tests with a browser, or with several processes of the app, keep more than one core busy.
 HEAVY = ("tests/ui/", "tests/serve/")
 
+# SEED=42 runs files, and the tests in each, in the random order of that seed; SEED=random chooses one.
+if os.environ.get("SEED") == "random":
+    os.environ["SEED"] = str(random.randrange(1_000_000))
+SEED = os.environ.get("SEED")
+
+
+def pytest_report_header() -> str | None:
+    return f"random order: SEED={SEED}" if SEED else None
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Heavy files and others take turns, so that workers don't all have a heavy one at once."""
+    if SEED:
+        random.Random(SEED).shuffle(items)
 
     def rank(item: pytest.Item) -> int:
         slow = (i for i, start in enumerate(SLOW_FIRST) if item.nodeid.startswith(start))
