@@ -1,4 +1,4 @@
-"""A round that fails is counted, said, and stops none of the later ones."""
+"""A run that fails is counted and logged, and stops none of the later ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`run --reload`: what a change of a source file restarts, and what becomes of one that doesn't work.
+"""`run --reload`: what a changed source file restarts, and what happens if it doesn't work.
 
 The app is a real process here, one whose only source file is short.
 """

@@ -1,4 +1,4 @@
-"""What users change about their account by forms: password, address, picture."""
+"""Forms that change a user's own account: password, address, picture."""
 
 from __future__ import annotations
 

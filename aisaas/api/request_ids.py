@@ -1,6 +1,6 @@
-"""Each request gets a name, which its log lines carry and its answer tells.
+"""Each request gets an ID, which its log lines and the response's `x-request-id` header carry.
 
-A name that came along, from a proxy or a script, is kept if it looks like one: it only ever names.
+An ID that a proxy or a script sends is kept if it has the right form; it is only used as a name.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aisaas.observe import context
 
 HEADER = "x-request-id"
-_NAME = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
+_FORM = re.compile(r"[A-Za-z0-9._-]{8,64}\Z")
 
 
 class RequestIds:
-    """ASGI middleware around everything. What comes over a socket is named event by event."""
+    """ASGI middleware around everything. Events on a web socket get an ID each, elsewhere."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -27,12 +27,12 @@ class RequestIds:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get(HEADER, "")
-        name = given if _NAME.match(given) else context.new_request()
+        request_id = given if _FORM.match(given) else context.new_request()
 
-        async def send_with_name(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[HEADER] = name
+                MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
-        with context.entered(request=name):
-            await self._app(scope, receive, send_with_name)
+        with context.entered(request=request_id):
+            await self._app(scope, receive, send_with_id)

@@ -1,4 +1,4 @@
-"""Getting in and out over HTTP: forms for sign-up, sign-in, mails and their links, and sign-out."""
+"""Signing up, in, and out over HTTP, and the links in mails."""
 
 from __future__ import annotations
 

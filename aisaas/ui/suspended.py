@@ -1,4 +1,4 @@
-"""What a suspended account sees instead of its pages, and all that it may still do."""
+"""What a suspended account sees instead of its pages, and what it may still do."""
 
 from __future__ import annotations
 

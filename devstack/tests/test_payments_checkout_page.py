@@ -1,4 +1,4 @@
-"""Checkout at the Stripe fake: what a card does, and what is left of it."""
+"""Checkout at the Stripe fake: what each card does, and what it leaves behind."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The fake's start page: what it tells of, and what its buttons do."""
+"""The fake's start page: what it shows, and what its buttons do."""
 
 import pytest
 import stripe

@@ -1,4 +1,4 @@
-"""How the Stripe fake tells of what happened, and what can be made to go wrong."""
+"""How the Stripe fake delivers events, and which faults can be injected."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""Guessing and flooding: how often, from where, and what is left when Redis is away."""
+"""Guessing and flooding: the limits, per address and account, and the ones that hold without Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An event loop that stands still is noticed from outside it, and where it stands is said."""
+"""A blocked event loop is noticed from a thread, which logs where it is blocked."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What goes after a while, and what stays."""
+"""What is deleted after a while, and what stays."""

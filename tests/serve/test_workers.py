@@ -1,4 +1,4 @@
-"""Two workers behind one port: what one does holds for the other, and one that is gone is made up for."""
+"""Two workers behind one port: what one does applies to the other, and one that ends is replaced."""
 
 from __future__ import annotations
 

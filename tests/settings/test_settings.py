@@ -1,4 +1,4 @@
-"""The environment is fit as a whole, or nothing starts; and it is said what is wrong with it."""
+"""The environment is valid as a whole, or nothing starts, and the error names every problem."""
 
 from __future__ import annotations
 

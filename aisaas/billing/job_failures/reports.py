@@ -1,4 +1,4 @@
-"""The SQL of what jobs have set aside: their own list, mails and alerts that were given up."""
+"""The SQL of items that jobs set aside: their own list, and mails and alerts that were given up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What prices said, and the ledger's lines that name them: SQL."""
+"""The SQL of price versions, and of the ledger lines that name them."""
 
 from __future__ import annotations
 

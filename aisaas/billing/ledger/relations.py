@@ -1,4 +1,4 @@
-"""What statements of others join of the ledger: relations in parentheses, each with its columns.
+"""The ledger data that other domains' queries join: relations in parentheses, each with its columns.
 
 Like a view, a relation hides the table; unlike one
 it is no part of the schema, so it changes without a migration (docs/decisions/0034).

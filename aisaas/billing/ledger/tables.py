@@ -1,4 +1,4 @@
-"""The ledger, what it is summed to, and what it explains itself by."""
+"""The ledger, its sums, and the price versions that explain it."""
 
 from __future__ import annotations
 

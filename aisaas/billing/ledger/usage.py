@@ -1,4 +1,4 @@
-"""What a user used, as they may read it: under their own identity, row level security decides.
+"""What a user used, as they may read it: queries run as the user, so row level security applies.
 
 Days come from a sum that the ledger keeps itself (docs/decisions/0008), so that a page costs the
 same after a hundred thousand replies as after ten.

@@ -1,12 +1,12 @@
-"""Mails what was noted: claim, write, hand in, note what became of it.
+"""Mails notices: claims one, writes the mail, hands it to the mail server, and records the outcome.
 
-Any number of processes may do it at once: a claim is a lease that is longer than a mail can take,
-and no transaction is open while the mail server is awaited. Invariant: a mail is sent at least once;
-a crash after it was accepted and before that was noted sends it again, with the same Message-ID.
+Any number of processes may do it at once: a claim is a lease that lasts longer than sending a mail
+can take, and no transaction is open during that. Invariant: a mail is sent at least once. A crash
+between its acceptance and the record sends it again, with the same Message-ID.
 
-Outage: while the mail server is away notices wait, however long; only a server that looked at a mail
-and put it off REFUSALS times, or said no for good, ends the trying. Without an admin, what is for
-the admins waits too.
+Outages: while the mail server is away notices wait, however long. A notice is given up only after
+the server deferred its mail REFUSALS times or refused it for good. Without an admin, notices for
+admins wait too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What statements of others join of notices: relations in parentheses, each with its columns.
+"""The notices that other domains' queries join: relations in parentheses, each with its columns.
 
 Like a view, a relation hides the table; unlike one
 it is no part of the schema, so it changes without a migration (docs/decisions/0034).

@@ -1,4 +1,4 @@
-"""SQL of how providers do: what a process has counted, and its circuits."""
+"""The SQL of provider health: a process's counts, and its circuits."""
 
 from __future__ import annotations
 

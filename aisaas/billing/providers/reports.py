@@ -1,4 +1,4 @@
-"""The SQL of how providers do. All of it runs as the service."""
+"""The SQL of provider health for admins. All of it runs as the service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that are stuck on their way to the meter: seen, sent again, decided; once, and written down."""
+"""Rows that are stuck on their way to the meter: shown, resent, and resolved once, with an audit line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The controls page: what it shows, to whom, and what it does with what is asked."""
+"""The controls page: what it shows, to whom, and what its actions do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of money's health: what it shows, to whom, and what it does with what is asked."""
+"""The billing operations page: what it shows, to whom, and what its actions do."""
 
 from __future__ import annotations
 

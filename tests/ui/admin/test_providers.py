@@ -1,4 +1,4 @@
-"""The page of how providers do: what it shows, to whom, and what it does with what is asked."""
+"""The page of provider health: what it shows, to whom, and what its actions do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of how providers do, in a real Chromium."""
+"""The page of provider health, in a real Chromium."""
 
 from __future__ import annotations
 

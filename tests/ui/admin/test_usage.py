@@ -1,4 +1,4 @@
-"""The page of everybody's usage: what it shows, to whom, and what it does with what is asked."""
+"""The page of all users' usage: what it shows, to whom, and what its actions do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of everybody's usage, in a real Chromium."""
+"""The page of all users' usage, in a real Chromium."""
 
 from __future__ import annotations
 
