@@ -36,6 +36,7 @@ SLOW_FIRST = (
     "tests/install/test_lock.py",
     "tests/chat/test_survival.py",
     "tests/metering/test_invoices.py",
+    "tests/metering/test_subscription_changes.py",
     "tests/adapters/test_sealed_network.py",
     "devstack/tests/",
     "tests/chat/",

@@ -18,6 +18,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aisaas.accounts.admin_access import Actor, admin_read
+from aisaas.billing.ledger import usage_comparison
 from aisaas.billing.ledger import usage_reports as store
 from aisaas.billing.ledger.usage_models import (
     MOST_HOURLY_DAYS,
@@ -223,16 +224,18 @@ class UsageReports:
         most MAX_DIFFERENCES of each.
         """
         for number in range(span.days):
-            for table in store.OF_A_DAY:
+            for table in usage_comparison.OF_A_DAY:
                 day = span.first + timedelta(days=number)
                 async with self._reading(reader) as session:
-                    found = await store.compare_day(session, table, day, MAX_DIFFERENCES)
+                    found = await usage_comparison.compare_day(session, table, day, MAX_DIFFERENCES)
                 for each in found:
                     yield each
         for width in store.WIDTHS[:-1]:
-            for starts in store.blocks_around(span, width):
+            for starts in usage_comparison.blocks_around(span, width):
                 async with self._reading(reader) as session:
-                    found = await store.compare_block(session, width, starts, MAX_DIFFERENCES)
+                    found = await usage_comparison.compare_block(
+                        session, width, starts, MAX_DIFFERENCES
+                    )
                 for each in found:
                     yield each
 

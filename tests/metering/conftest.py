@@ -37,6 +37,13 @@ def running_provider(tmp_path_factory: pytest.TempPathFactory) -> Generator[Coun
         yield running
 
 
+@pytest.fixture(scope="module")
+def payments(tmp_path_factory: pytest.TempPathFactory) -> Generator[Counterpart]:
+    """A fake of its own for each file, because files move its clock."""
+    with counterpart(variables_for(tmp_path_factory.mktemp("payments") / "books")) as running:
+        yield running
+
+
 @pytest.fixture
 def sql(stack: Stack) -> Sql:
     """Runs a statement as the schema's owner."""

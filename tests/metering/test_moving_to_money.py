@@ -18,14 +18,8 @@ from aisaas.cli import environment, main
 from aisaas.errors import Unavailable
 from devstack.stack import Stack
 from devstack.tests.payments_client import KEY, Counterpart, counterpart, variables_for
+from tests.metering.life import PLANS, PRO, Life, living
 from tests.metering.provider import Sql
-from tests.metering.test_invoices import PLANS, PRO, Life, living
-
-
-@pytest.fixture(scope="module")
-def payments(tmp_path_factory: pytest.TempPathFactory) -> Generator[Counterpart]:
-    with counterpart(variables_for(tmp_path_factory.mktemp("moving") / "books")) as running:
-        yield running
 
 
 async def _sync(payments: Counterpart, *, dry_run: bool = False) -> list[Step]:

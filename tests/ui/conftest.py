@@ -229,6 +229,15 @@ def sign_up(context: BrowserContext) -> SignUp:
     return lambda: signed_up(context)
 
 
+@pytest.fixture
+def phone(chromium: Browser, url: str) -> Generator[Page]:
+    context = chromium.new_context(
+        base_url=url, viewport={"width": 390, "height": 740}, has_touch=True, is_mobile=True
+    )
+    yield signed_up(context)
+    context.close()
+
+
 def signed_up(context: BrowserContext) -> Page:
     """A tab of someone new, on the chat page. Its account was made without the form, which has tests of
     its own."""

@@ -5,16 +5,11 @@ early or jumps. In a real Chromium, on rows written by hand.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from pathlib import Path
 
-import psycopg
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from aisaas.cli.instance import running_in
-from childprocess.folder import DataFolder
-from tests.ui.conftest import SignUp
+from tests.ui.conftest import Execute, SignUp
 from tests.ui.pages import ends, say
 
 MESSAGES = 930
@@ -25,18 +20,6 @@ MOST_ELEMENTS = 2500
 MARKED = "**bold** and `code` and a [link](https://example.com)"
 
 pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture
-def database(shared_folder: Path, url: str) -> Callable[..., None]:
-    running = running_in(DataFolder(shared_folder / "data"))
-    assert running is not None
-
-    def run(statement: str, *values: object) -> None:
-        with psycopg.connect(running.env["MIGRATION_DATABASE_URL"], autocommit=True) as connection:
-            connection.execute(statement, values)  # pyright: ignore[reportArgumentType]
-
-    return run
 
 
 class Wire:
@@ -66,9 +49,9 @@ def rows(page: Page) -> Locator:
     return page.get_by_role("navigation", name="Conversations").get_by_role("link")
 
 
-def lengthen(database: Callable[..., None], conversation: str) -> None:
+def lengthen(execute: Execute, conversation: str) -> None:
     """Questions and replies before those that are there; `MESSAGES` with them."""
-    database(
+    execute(
         """
         insert into messages (conversation_id, user_id, role, content, model, created_at)
         select c.id, c.user_id, case n %% 2 when 1 then 'user' else 'assistant' end,
@@ -141,10 +124,10 @@ def load_earlier(page: Page) -> tuple[str, float]:
 
 
 def test_a_long_conversation_is_read_to_its_beginning_in_a_bounded_page(
-    sign_up: SignUp, database: Callable[..., None]
+    sign_up: SignUp, execute: Execute
 ) -> None:
     page = sign_up()
-    lengthen(database, a_conversation(page))
+    lengthen(execute, a_conversation(page))
     wire = Wire(page)
     page.reload()
     transcript = page.locator(".transcript")
@@ -194,11 +177,9 @@ def test_a_long_conversation_is_read_to_its_beginning_in_a_bounded_page(
     assert elements(page) < MOST_ELEMENTS
 
 
-def test_what_is_selected_stays_while_the_view_moves(
-    sign_up: SignUp, database: Callable[..., None]
-) -> None:
+def test_what_is_selected_stays_while_the_view_moves(sign_up: SignUp, execute: Execute) -> None:
     page = sign_up()
-    lengthen(database, a_conversation(page))
+    lengthen(execute, a_conversation(page))
     page.reload()
     transcript = page.locator(".transcript")
     load_earlier(page)
@@ -216,11 +197,9 @@ def test_what_is_selected_stays_while_the_view_moves(
     assert page.evaluate("() => getSelection().toString()") == selected
 
 
-def test_coming_back_from_another_page_leaves_no_hole(
-    sign_up: SignUp, database: Callable[..., None]
-) -> None:
+def test_coming_back_from_another_page_leaves_no_hole(sign_up: SignUp, execute: Execute) -> None:
     page = sign_up()
-    lengthen(database, a_conversation(page))
+    lengthen(execute, a_conversation(page))
     address = page.url
     page.reload()
     for _ in range(2):
@@ -236,11 +215,11 @@ def test_coming_back_from_another_page_leaves_no_hole(
 
 
 def test_the_list_goes_on_beyond_a_thousand_and_sends_only_what_is_new(
-    sign_up: SignUp, database: Callable[..., None]
+    sign_up: SignUp, execute: Execute
 ) -> None:
     page = sign_up()
     conversation = a_conversation(page)
-    database(
+    execute(
         "insert into conversations (user_id, model, title, last_message_at)"
         " select user_id, 'demo', 'number ' || n, last_message_at - make_interval(mins => n)"
         " from conversations, generate_series(1, %s) n where id = %s",
