@@ -1,5 +1,7 @@
 """Bars over time, which `bars.jsx` draws, with the same numbers as a table below."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from typing import Any

@@ -129,6 +129,6 @@ async def _refuse(scope: Scope, send: Send) -> None:
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": SERVICE_RESTART})
         return
-    start = {"type": "websocket.http.response.start", "status": 503, "headers": []}
+    start: Message = {"type": "websocket.http.response.start", "status": 503, "headers": []}
     await send(start)
     await send({"type": "websocket.http.response.body", "body": SAID.encode()})

@@ -8,6 +8,8 @@ values, so nothing unknown gets through.
 Errors that pages report end here too (`page_errors.py`): Reflex would write their text into the log.
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import inspect

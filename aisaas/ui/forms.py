@@ -3,6 +3,8 @@
 `Sending` (in `browser`) goes around one or more of them, and around whatever shows the vars of this module.
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import dataclasses

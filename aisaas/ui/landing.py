@@ -1,5 +1,7 @@
 """The public page: what the chat can do, and how it keeps a bill from running away."""
 
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import reflex as rx

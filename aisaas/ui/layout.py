@@ -1,5 +1,7 @@
 """What pages share: the brand, the bar at the top, the menu, the gate before protected pages."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from typing import Any

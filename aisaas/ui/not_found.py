@@ -1,5 +1,7 @@
 """The page for unknown addresses."""
 
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import reflex as rx

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, cast
 from uuid import UUID
 
 from pydantic import StringConstraints, TypeAdapter, ValidationError
@@ -130,7 +130,7 @@ def is_plain_number(typed: str) -> bool:
 
 def search(form: object) -> str:
     """What a form's field `search` holds; anything else is no search."""
-    words = form.get("search") if isinstance(form, dict) else None
+    words = _field(form, "search")
     if not isinstance(words, str):
         return ""
     return "".join(filter(str.isprintable, words)).strip()[:MAX_SEARCH]
@@ -138,8 +138,12 @@ def search(form: object) -> str:
 
 def form_field(form: object, name: str) -> str:
     """What a form's field holds, without what no database stores; nothing when it isn't text."""
-    found = form.get(name) if isinstance(form, dict) else None
+    found = _field(form, name)
     return _UNSTORABLE.sub("", found).strip() if isinstance(found, str) else ""
+
+
+def _field(form: object, name: str) -> object:
+    return cast("dict[object, object]", form).get(name) if isinstance(form, dict) else None
 
 
 def nonce(value: object) -> str:

@@ -3,6 +3,8 @@
 Vars, whose values the browser has; `site.js` says how they come about.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import dataclasses

@@ -1,5 +1,7 @@
 """What a suspended account sees instead of its pages, and what it may still do."""
 
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import reflex as rx

@@ -4,6 +4,8 @@ Pages and components name styles by class; no module holds a styling dictionary.
 custom properties in `theme.css`, each with its light and its dark value side by side.
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import reflex as rx
@@ -14,7 +16,7 @@ from aisaas.ui.settings import APP_NAME
 
 FONT = "/fonts/inter-5.3.0-latin.woff2"
 # Reflex makes a style of `media`, so here it is an attribute by its name.
-HEAD = [
+HEAD: list[rx.Component] = [
     rx.el.link(rel="icon", href="/favicon.svg", type="image/svg+xml"),
     rx.el.link(rel="apple-touch-icon", href="/icons/touch.png"),
     rx.el.link(rel="manifest", href="/manifest.webmanifest"),

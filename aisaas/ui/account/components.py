@@ -1,5 +1,7 @@
 """The cards of the pages for getting in."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import dataclasses

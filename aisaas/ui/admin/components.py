@@ -1,6 +1,8 @@
 """What the pages for admins are made of: tables sorted on the server, pages, searches, tiles, badges,
 spans of time, and a question before each action."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import dataclasses

@@ -5,6 +5,8 @@ checks it once more: a revoked role is gone with the next click. For a user who 
 page of the area looks like "not found".
 """
 
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import reflex as rx

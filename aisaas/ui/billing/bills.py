@@ -33,7 +33,7 @@ class BillView:
     """A bill to come: our own estimate, or the provider's preview in one of its stages."""
 
     stage: str = NONE
-    lines: list[LineView] = dataclasses.field(default_factory=list)
+    lines: list[LineView] = dataclasses.field(default_factory=list[LineView])
     total: str = ""
     due_at: str = ""
 
@@ -52,7 +52,7 @@ class InvoiceView:
 @dataclasses.dataclass(frozen=True)
 class InvoicesView:
     stage: str = LOADING
-    rows: list[InvoiceView] = dataclasses.field(default_factory=list)
+    rows: list[InvoiceView] = dataclasses.field(default_factory=list[InvoiceView])
 
 
 def estimate_view(found: Billing) -> BillView:

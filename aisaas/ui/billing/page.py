@@ -1,5 +1,7 @@
 """The plan, what it costs, and how it is paid."""
 
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import reflex as rx

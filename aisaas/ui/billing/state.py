@@ -3,6 +3,8 @@
 No plan is ever granted here. A page that comes back from paying waits until the database says so.
 """
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio

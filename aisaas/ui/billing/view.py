@@ -33,7 +33,7 @@ class PlanView:
     price: str = ""
     status: DatedView = DatedView()
     standing: str = "calm"
-    includes: list[str] = dataclasses.field(default_factory=list)
+    includes: list[str] = dataclasses.field(default_factory=list[str])
     manageable: bool = False
     # Whether it costs something, so that there is something to cap.
     paid: bool = False

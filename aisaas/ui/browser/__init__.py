@@ -4,6 +4,8 @@ They exist for what must not wait for the server: typing, growing text, scrollin
 Each is a file beside this one; `own_components` copies them into the front end's sources.
 """
 
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 from typing import Any

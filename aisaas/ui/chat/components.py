@@ -1,5 +1,7 @@
 """The parts of the chat page, wired to its state."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import dataclasses

@@ -1,5 +1,7 @@
 """The chat page: list, transcript, composer."""
 
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import reflex as rx

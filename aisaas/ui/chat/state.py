@@ -5,6 +5,8 @@ the turn in progress, and the text of a running reply passes through `stream.Tai
 puts them together, so text it already has isn't sent again.
 """
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio

@@ -96,7 +96,7 @@ class PageView:
 
     conversation: str = ""
     before: str = ""
-    items: list[MessageView] = dataclasses.field(default_factory=list)
+    items: list[MessageView] = dataclasses.field(default_factory=list[MessageView])
     older: bool = False
 
 
@@ -115,7 +115,7 @@ class ListView:
     """
 
     before: str = ""
-    items: list[ConversationView] = dataclasses.field(default_factory=list)
+    items: list[ConversationView] = dataclasses.field(default_factory=list[ConversationView])
     more: bool = False
 
 
@@ -142,7 +142,7 @@ class ModelView:
     id: str
     label: str
     # How much it can be asked to think, least first.
-    efforts: list[str] = dataclasses.field(default_factory=list)
+    efforts: list[str] = dataclasses.field(default_factory=list[str])
     # Listed because the open conversation has it; it can't be chosen.
     retired: bool = False
 

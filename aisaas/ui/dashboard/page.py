@@ -1,5 +1,7 @@
 """What you used, and when it renews."""
 
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import reflex as rx

@@ -1,5 +1,7 @@
 """The dashboard's state: loads the whole page once, and sends only the changes."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import reflex as rx

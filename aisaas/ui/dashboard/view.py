@@ -82,10 +82,10 @@ class SeriesView:
 class ChartView:
     """Days (UTC, ISO 8601, the last is today) and what was used on them. Without use: no series."""
 
-    days: list[str] = dataclasses.field(default_factory=list)
-    series: list[SeriesView] = dataclasses.field(default_factory=list)
+    days: list[str] = dataclasses.field(default_factory=list[str])
+    series: list[SeriesView] = dataclasses.field(default_factory=list[SeriesView])
     # What each model was used for on each day, newest first.
-    rows: list[list[str]] = dataclasses.field(default_factory=list)
+    rows: list[list[str]] = dataclasses.field(default_factory=list[list[str]])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +122,7 @@ class CallView:
 class CallsView:
     """A page of receipts, newest first; `page` counts from 1."""
 
-    rows: list[CallView] = dataclasses.field(default_factory=list)
+    rows: list[CallView] = dataclasses.field(default_factory=list[CallView])
     older: bool = False
     newer: bool = False
     page: int = 1

@@ -1,5 +1,7 @@
 """The settings of one's own account."""
 
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import reflex as rx

@@ -4,6 +4,8 @@ Reflex's `emit_delta` costs 0.3 ms: it builds an update, encodes it field by fie
 waits for it. A running reply sends two dozen frames a second, and all that differs is a piece of text.
 """
 
+# pyright: reportMissingTypeStubs=false, reportPrivateUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from engineio.async_socket import AsyncSocket

@@ -1,5 +1,7 @@
 """What we change in Reflex at run time; the package says why."""
 
+# pyright: reportPrivateUsage=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import logging

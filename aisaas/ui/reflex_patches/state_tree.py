@@ -1,5 +1,7 @@
 """What only the root of a tab's states can do; the package says why."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from reflex.state import BaseState

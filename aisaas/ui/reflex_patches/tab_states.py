@@ -6,6 +6,8 @@ isn't signed in is forgotten with its socket, or after a while without events; a
 kept while it is connected, and a moment longer, so that a reload finds its running reply.
 """
 
+# pyright: reportMissingTypeArgument=false, reportPrivateUsage=false, reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownParameterType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import dataclasses

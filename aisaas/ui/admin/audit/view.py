@@ -27,12 +27,12 @@ class EntryView:
     action: str = ""
     subject: str = ""
     reason: str = ""
-    changes: list[str] = dataclasses.field(default_factory=list)
+    changes: list[str] = dataclasses.field(default_factory=list[str])
 
 
 @dataclasses.dataclass(frozen=True)
 class AuditView:
-    rows: list[EntryView] = dataclasses.field(default_factory=list)
+    rows: list[EntryView] = dataclasses.field(default_factory=list[EntryView])
     page: int = 1
     older: bool = False
     # Shown above the entries; blank when the search covered everything.

@@ -35,7 +35,7 @@ class CapView:
     percent: int = 0
     level: str = "calm"
     hint: str = ""
-    fields: list[Field] = dataclasses.field(default_factory=list)
+    fields: list[Field] = dataclasses.field(default_factory=list[Field])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +60,11 @@ class ModelRowView:
     weight: str = ""
     price: str = ""
     # The kinds of tokens and the tiers that cost something else, and where LiteLLM's map differs.
-    price_notes: list[str] = dataclasses.field(default_factory=list)
-    margins: list[str] = dataclasses.field(default_factory=list)
-    fields: list[Field] = dataclasses.field(default_factory=list)
+    price_notes: list[str] = dataclasses.field(default_factory=list[str])
+    margins: list[str] = dataclasses.field(default_factory=list[str])
+    fields: list[Field] = dataclasses.field(default_factory=list[Field])
     # What else there is to know of it: who added it, what follows it.
-    about: list[str] = dataclasses.field(default_factory=list)
+    about: list[str] = dataclasses.field(default_factory=list[str])
     added: bool = False
     retired: bool = False
 
@@ -91,7 +91,7 @@ class FoundView:
     price: str = ""
     size: str = ""
     listed: str = ""
-    fields: list[Field] = dataclasses.field(default_factory=list)
+    fields: list[Field] = dataclasses.field(default_factory=list[Field])
 
 
 def cap_view(cap: CapToday) -> CapView:

@@ -1,5 +1,7 @@
 """The parts of the admin page about billing."""
 
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import reflex as rx

@@ -1,5 +1,7 @@
 """What jobs have set aside: shown, and retried."""
 
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import dataclasses

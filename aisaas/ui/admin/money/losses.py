@@ -1,5 +1,7 @@
 """Usage that a provider may bill but no customer is charged for."""
 
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import dataclasses

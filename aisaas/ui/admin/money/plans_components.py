@@ -1,5 +1,7 @@
 """The part of the page that is about users' plans."""
 
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import reflex as rx

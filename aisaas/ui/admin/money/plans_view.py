@@ -41,8 +41,8 @@ class PlanView:
 @dataclasses.dataclass(frozen=True)
 class PlansView:
     which: str = "differing"
-    tiles: list[TileView] = dataclasses.field(default_factory=list)
-    rows: list[PlanView] = dataclasses.field(default_factory=list)
+    tiles: list[TileView] = dataclasses.field(default_factory=list[TileView])
+    rows: list[PlanView] = dataclasses.field(default_factory=list[PlanView])
     page: int = 1
     older: bool = False
 

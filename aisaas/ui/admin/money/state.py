@@ -1,5 +1,7 @@
 """Loading the page: checks who may see it, and loads its parts."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import reflex as rx

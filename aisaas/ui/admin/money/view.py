@@ -77,7 +77,7 @@ class StuckView:
     tries: str = ""
     resend: bool = False
     resolve: bool = False
-    fields: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    fields: list[dict[str, Any]] = dataclasses.field(default_factory=list[dict[str, Any]])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +86,8 @@ class OutboxView:
     `sending` how many."""
 
     which: str = "stuck"
-    tiles: list[TileView] = dataclasses.field(default_factory=list)
-    rows: list[StuckView] = dataclasses.field(default_factory=list)
+    tiles: list[TileView] = dataclasses.field(default_factory=list[TileView])
+    rows: list[StuckView] = dataclasses.field(default_factory=list[StuckView])
     sendable: str = ""
     sending: int = 0
     page: int = 1
@@ -102,15 +102,15 @@ class EventView:
     status: str = ""
     tone: str = ""
     error: str = ""
-    about: list[str] = dataclasses.field(default_factory=list)
+    about: list[str] = dataclasses.field(default_factory=list[str])
     failed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class EventsView:
     which: str = "failed"
-    tiles: list[TileView] = dataclasses.field(default_factory=list)
-    rows: list[EventView] = dataclasses.field(default_factory=list)
+    tiles: list[TileView] = dataclasses.field(default_factory=list[TileView])
+    rows: list[EventView] = dataclasses.field(default_factory=list[EventView])
     page: int = 1
     older: bool = False
 
@@ -128,7 +128,7 @@ class DayView:
     drift: str = ""
     unit: str = ""
     tone: str = ""
-    hints: list[str] = dataclasses.field(default_factory=list)
+    hints: list[str] = dataclasses.field(default_factory=list[str])
     checked_at: str = ""
     open: bool = False
 
@@ -139,8 +139,8 @@ class DaysView:
 
     which: str = "differing"
     day: str = ""
-    tiles: list[TileView] = dataclasses.field(default_factory=list)
-    rows: list[DayView] = dataclasses.field(default_factory=list)
+    tiles: list[TileView] = dataclasses.field(default_factory=list[TileView])
+    rows: list[DayView] = dataclasses.field(default_factory=list[DayView])
     page: int = 1
     older: bool = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import date
-from typing import get_args
+from typing import cast, get_args
 
 from aisaas.billing.ledger.usage_models import Span, Step, UserSort
 from aisaas.errors import ActionInvalid
@@ -24,7 +24,7 @@ def days(value: object) -> int:
 
 def span(form: object) -> Span:
     """Two days, `first` and `last`."""
-    fields = form if isinstance(form, dict) else {}
+    fields = cast("dict[object, object]", form) if isinstance(form, dict) else {}
     try:
         return Span(_day(fields.get("first")), _day(fields.get("last")))
     except ValueError as error:

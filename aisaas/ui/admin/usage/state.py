@@ -1,6 +1,8 @@
 """The usage page: a span, its figures, and the users who made them. Sorted, searched and paged where
 the data is."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from datetime import date

@@ -3,6 +3,8 @@
 Days and hours are UTC; an admin anywhere sees the days that the caps are counted by.
 """
 
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import dataclasses
@@ -83,15 +85,15 @@ class MeasureView:
 class ChartView:
     """Bars begin at `points` (ISO 8601), the last ends at `end`."""
 
-    points: list[str] = dataclasses.field(default_factory=list)
+    points: list[str] = dataclasses.field(default_factory=list[str])
     end: str = ""
     by: str = "day"
     every: int = 1
     today: bool = False
-    measures: list[MeasureView] = dataclasses.field(default_factory=list)
+    measures: list[MeasureView] = dataclasses.field(default_factory=list[MeasureView])
     # The sums of all measures, newest first.
-    heads: list[str] = dataclasses.field(default_factory=list)
-    rows: list[list[str]] = dataclasses.field(default_factory=list)
+    heads: list[str] = dataclasses.field(default_factory=list[str])
+    rows: list[list[str]] = dataclasses.field(default_factory=list[list[str]])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,11 +127,11 @@ class ErrorView:
 
 @dataclasses.dataclass(frozen=True)
 class ReportView:
-    tiles: list[TileView] = dataclasses.field(default_factory=list)
+    tiles: list[TileView] = dataclasses.field(default_factory=list[TileView])
     chart: ChartView = ChartView()
-    shares: list[ShareView] = dataclasses.field(default_factory=list)
-    refused: list[RefusedView] = dataclasses.field(default_factory=list)
-    errors: list[ErrorView] = dataclasses.field(default_factory=list)
+    shares: list[ShareView] = dataclasses.field(default_factory=list[ShareView])
+    refused: list[RefusedView] = dataclasses.field(default_factory=list[RefusedView])
+    errors: list[ErrorView] = dataclasses.field(default_factory=list[ErrorView])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +149,7 @@ class UserView:
 
 @dataclasses.dataclass(frozen=True)
 class UsersView:
-    rows: list[UserView] = dataclasses.field(default_factory=list)
+    rows: list[UserView] = dataclasses.field(default_factory=list[UserView])
     order: OrderView = dataclasses.field(default_factory=OrderView)
     pages: PagerView = dataclasses.field(default_factory=PagerView)
 
@@ -167,7 +169,7 @@ class LiveView:
     """`at` is ISO 8601."""
 
     at: str = ""
-    tiles: list[TileView] = dataclasses.field(default_factory=list)
+    tiles: list[TileView] = dataclasses.field(default_factory=list[TileView])
     free: SpentView = SpentView()
     total: SpentView = SpentView()
 

@@ -1,5 +1,7 @@
 """Admin actions on a user: one button each, which asks for the details and a reason."""
 
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,5 +1,7 @@
 """The parts of a user's page."""
 
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

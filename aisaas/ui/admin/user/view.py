@@ -42,7 +42,7 @@ class LineView:
     href: str = ""
     by: str = ""
     possible: bool = False
-    lines: list[str] = dataclasses.field(default_factory=list)
+    lines: list[str] = dataclasses.field(default_factory=list[str])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,17 +73,17 @@ class OneUserView:
     ends_at: str = ""
     renews_at: str = ""
     customer_page: str = ""
-    tiles: list[TileView] = dataclasses.field(default_factory=list)
+    tiles: list[TileView] = dataclasses.field(default_factory=list[TileView])
     chart: ChartView = dataclasses.field(default_factory=ChartView)
-    limits: list[LimitView] = dataclasses.field(default_factory=list)
-    limit_fields: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    refused: list[LineView] = dataclasses.field(default_factory=list)
-    failed: list[LineView] = dataclasses.field(default_factory=list)
-    sessions: list[LineView] = dataclasses.field(default_factory=list)
-    subscriptions: list[LineView] = dataclasses.field(default_factory=list)
-    credits: list[LineView] = dataclasses.field(default_factory=list)
-    mails: list[LineView] = dataclasses.field(default_factory=list)
-    done: list[LineView] = dataclasses.field(default_factory=list)
+    limits: list[LimitView] = dataclasses.field(default_factory=list[LimitView])
+    limit_fields: list[dict[str, Any]] = dataclasses.field(default_factory=list[dict[str, Any]])
+    refused: list[LineView] = dataclasses.field(default_factory=list[LineView])
+    failed: list[LineView] = dataclasses.field(default_factory=list[LineView])
+    sessions: list[LineView] = dataclasses.field(default_factory=list[LineView])
+    subscriptions: list[LineView] = dataclasses.field(default_factory=list[LineView])
+    credits: list[LineView] = dataclasses.field(default_factory=list[LineView])
+    mails: list[LineView] = dataclasses.field(default_factory=list[LineView])
+    done: list[LineView] = dataclasses.field(default_factory=list[LineView])
 
 
 def one_user_view(found: OneUser, *, looking: UUID, models: Mapping[str, str]) -> OneUserView:

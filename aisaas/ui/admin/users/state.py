@@ -1,5 +1,7 @@
 """The list of users, a page at a time."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -53,7 +53,7 @@ class UserView:
 class UsersView:
     """`plan` and `standing` are keys of PLANS and STANDINGS."""
 
-    rows: list[UserView] = dataclasses.field(default_factory=list)
+    rows: list[UserView] = dataclasses.field(default_factory=list[UserView])
     pages: PagerView = dataclasses.field(default_factory=PagerView)
     order: OrderView = dataclasses.field(default_factory=lambda: OrderView("joined"))
     plan: str = ""
