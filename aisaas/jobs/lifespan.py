@@ -4,6 +4,7 @@ connections."""
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -48,9 +49,23 @@ async def lifespan(services: Callable[[], Services]) -> AsyncGenerator[None]:
         these = services()
         async with running(these), answered(os.environ.get(PULSE)), loop_watched():
             _end_gently(these)
+            settling = asyncio.create_task(_keep_for_good(these))
+            settling.add_done_callback(report)
             yield
+            settling.cancel()
     finally:
         await observing.end()
+
+
+async def _keep_for_good(these: Services) -> None:
+    """Once everything is loaded, take what is there out of garbage collection.
+
+    A full collection walks half a million objects of libraries, which stay until the end anyway. It
+    holds all replies up for 0.2 to 0.4 s each time.
+    """
+    await these.model.warm()
+    gc.collect()
+    gc.freeze()
 
 
 def _end_gently(these: Services) -> None:
