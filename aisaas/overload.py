@@ -60,9 +60,7 @@ class Bulkhead:
         if self._taken < self._places and not self._waiting:
             self._taken += 1
             return
-        expected = self._mean * (len(self._waiting) + 1) / self._places
-        if expected > WAIT_SECONDS:
-            raise self._refused(expected)
+        expected = self.check()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
@@ -74,6 +72,14 @@ class Bulkhead:
         except asyncio.CancelledError:
             self._withdraw(turn)
             raise
+
+    def check(self) -> float:
+        """Seconds that the next one waits when all places are taken; raises as `enter` if that is too
+        long. For work that would have to be done before it can enter."""
+        expected = self._mean * (len(self._waiting) + 1) / self._places
+        if self._taken >= self._places and expected > WAIT_SECONDS:
+            raise self._refused(expected)
+        return expected
 
     def leave(self, seconds: float) -> None:
         """Give a place back that was held so long."""

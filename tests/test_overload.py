@@ -99,6 +99,21 @@ async def test_who_would_wait_too_long_is_refused_before_waiting(
     await waiting[2]
 
 
+async def test_who_would_be_refused_is_told_before_it_enters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bulkhead = Bulkhead("tests", places=1)
+    await bulkhead.enter()
+    bulkhead.leave(20.0)
+    monkeypatch.setattr(overload, "WAIT_SECONDS", 10.0)
+    bulkhead.check()
+    await bulkhead.enter()
+    with pytest.raises(Overloaded):
+        bulkhead.check()
+    bulkhead.leave(20.0)
+    bulkhead.check()
+
+
 async def test_who_has_waited_too_long_is_refused_and_leaves_the_queue(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

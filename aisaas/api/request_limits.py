@@ -204,6 +204,8 @@ def _refused(scope: Scope, status: int, message: str, reason: str) -> Response:
     REFUSED_EARLY.labels(reason).inc()
     # What is still on its way isn't read any more.
     headers = {"connection": "close"}
+    if status in {429, 503}:
+        headers["retry-after"] = "1"
     if "application/json" in Headers(scope=scope).get("accept", ""):
         body = {"code": "form_refused", "message": message}
         return JSONResponse(body, status, headers=headers)

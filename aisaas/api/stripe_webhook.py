@@ -25,7 +25,7 @@ from starlette.routing import Route
 from aisaas.api.serving import services_of
 from aisaas.billing.ports import Payments
 from aisaas.billing.subscriptions.events import StripeEvents, failure_code
-from aisaas.errors import AisaasError, Overloaded, WebhookInvalid
+from aisaas.errors import AisaasError, Overloaded, Unavailable, WebhookInvalid
 from aisaas.observe.metrics import WEBHOOKS
 
 log = logging.getLogger(__name__)
@@ -99,6 +99,8 @@ async def _answer(request: Request, secrets: tuple[str, ...], take: Take) -> Res
             raise HTTPException(404, "payments are not set up")
         if not secrets:
             raise HTTPException(503, "this endpoint is off: it has no secret")
+        # Before the signature, which takes most of the time of what is refused.
+        events.check_room()
         body = await _body(request)
         await take(payments, events, body, request.headers.get(SIGNATURE, ""))
     except WebhookInvalid as error:
@@ -109,6 +111,9 @@ async def _answer(request: Request, secrets: tuple[str, ...], take: Take) -> Res
         return PlainTextResponse(
             f"{error.sentence}\n", 503, headers={"retry-after": str(error.retry_after)}
         )
+    except Unavailable as error:
+        WEBHOOKS.labels("failed").inc()
+        return PlainTextResponse(f"{error.sentence}\n", FAILED)
     except HTTPException as error:
         WEBHOOKS.labels("failed" if error.status_code >= FAILED else "invalid").inc()
         return PlainTextResponse(f"{error.detail}\n", error.status_code)

@@ -62,6 +62,11 @@ class Client:
         return self.answer[0]["status"]
 
     @property
+    def comes_back(self) -> bool:
+        """Whether it is told when to try again."""
+        return (b"retry-after", b"1") in self.answer[0]["headers"]
+
+    @property
     def closes(self) -> bool:
         return (b"connection", b"close") in self.answer[0]["headers"]
 
@@ -165,6 +170,7 @@ async def test_the_oldest_unfinished_body_of_an_address_gives_way(routes: Routes
     held = [asyncio.create_task(asked(app, client)) for client in stranger]
     await asyncio.gather(*held[:2])
     assert [client.status for client in stranger[:2]] == [503, 503]
+    assert all(client.comes_back for client in stranger[:2])
     assert all(not task.done() for task in held[2:])
     # A complete form from there gets through, and so do forms from elsewhere.
     for address in ("203.0.113.7", "203.0.113.8"):
@@ -247,6 +253,7 @@ async def test_a_flood_waits_for_itself_and_its_oldest_is_refused(routes: Routes
         while not all(client.answer for client in flood[:3]):
             await asyncio.sleep(0.01)
     assert [client.status for client in flood[:3]] == [429, 429, 429]
+    assert all(client.comes_back for client in flood[:3])
     assert flood[0].closes
     assert [client.answer for client in flood[3:]] == [[], []]
     # Other addresses and webhooks aren't kept waiting.

@@ -63,6 +63,10 @@ class StripeEvents:
         self._subscriptions = subscriptions
         self._room = Bulkhead("webhooks", places=AT_ONCE)
 
+    def check_room(self) -> None:
+        """Raises Overloaded when an event that came now would be refused."""
+        self._room.check()
+
     async def process(self, event: PaymentEvent, *, on_apply: OnApply | None = None) -> bool:
         """Handle the event; False when it was handled before.
 
