@@ -412,12 +412,13 @@ def test_diagrams_are_pictures_with_their_source_a_click_away(
     reply = replied(chat, model, f"See:\n\n{DIAGRAM}\n\nThat.")
     picture = reply.get_by_role("img", name="Diagram")
     expect(picture).to_be_visible(timeout=60_000)
-    light = unquote(picture.get_attribute("src") or "")
+    in_light = picture.get_attribute("src") or ""
+    light = unquote(in_light)
     assert light.startswith("data:image/svg+xml,<svg")
     assert "Start" in light
     assert picture.evaluate("element => element.decode().then(() => element.naturalWidth)") > 50
     chat.emulate_media(color_scheme="dark")
-    expect(picture).not_to_have_attribute("src", picture.get_attribute("src") or "")
+    expect(picture).not_to_have_attribute("src", in_light, timeout=60_000)
     chat.emulate_media(color_scheme="light")
     reply.get_by_role("button", name="Show source").click()
     expect(reply.locator("pre")).to_contain_text("A[Start] --> B[End]")
