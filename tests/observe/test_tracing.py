@@ -95,8 +95,10 @@ def _path(span: Span, spans: list[Span]) -> list[str]:
 
 
 async def test_one_trace_leads_from_the_event_to_guards_provider_and_settling(
-    services: Services, collector: Collector
+    services: Services, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Where the event finds its place among others.
+    monkeypatch.setattr(notices, "services", lambda: services)
     principal = await new_principal(services)
     _start(collector)
 
