@@ -116,10 +116,10 @@ def _watched(page: Page, text: str) -> Frames:
 def _lags(frames: Frames) -> Generator[float]:
     """Of each token of `ticks`: milliseconds from the provider's clock to the frame that shows it."""
     offset = (time.time() - time.monotonic()) * 1000
-    seen = 0
+    seen, width = 0, len(str(int(time.monotonic() * 1000)))
     for at, text in frames:
         # The last one may not be complete.
-        stamps = re.findall(r"(\d+) ", text)
+        stamps = [stamp for stamp in re.findall(r"\d+", text) if len(stamp) == width]
         for stamp in stamps[seen:]:
             yield at - (int(stamp) + offset)
         seen = max(seen, len(stamps))

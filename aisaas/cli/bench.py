@@ -39,6 +39,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "reconnect", help="how soon a page shows more of a reply after a broken connection"
     )
     reconnect.add_argument("--rounds", type=int, default=20, help="breaks of each kind (20)")
+    kinds.add_parser(
+        "flow", help="how steadily a reply grows in Chromium, and how soon a key shows"
+    )
     usage = kinds.add_parser("usage", help="how quickly a usage page loads with a long ledger")
     usage.add_argument("--records", type=int, default=100_000, help="ledger rows (100,000)")
     metering = kinds.add_parser(

@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "react";
 
 // What arrives is shown after this time at the latest. Pieces come every 40 ms, and later when the
 // network or the server is busy.
-const SPREAD_MS = 100;
+const SPREAD_MS = 60;
 // A tab that was in the background has no frames; it continues with one of this length.
 const LONGEST_FRAME_MS = 100;
 
