@@ -12,6 +12,9 @@ const BESIDE = 24;
 const FEWEST_BESIDE = 8;
 // So near the end counts as there; and so little is no scrolling but rounding.
 const LINE_PX = 24;
+// A reader who scrolls to the end reaches the one of the frame before: text may have grown by a
+// paragraph since.
+const GROWN_PX = 72;
 const STILL_PX = 1;
 const UP = ["ArrowUp", "PageUp", "Home"];
 
@@ -114,7 +117,7 @@ export function useMessageWindow(messages, conversation) {
     const bottom = box.scrollHeight - box.clientHeight;
     if (was.pinned) {
       if (top < was.top - STILL_PX && top < bottom - STILL_PX) pin(false);
-    } else if (top > was.top && top >= Math.min(bottom, was.end) - LINE_PX) {
+    } else if (top > was.top && top >= Math.min(bottom, was.end) - GROWN_PX) {
       pin(true);
     }
     // While pinned, small steps up add up.
