@@ -104,6 +104,16 @@ def test_a_reply_at_its_limit_goes_on_in_the_same_message(sign_up: SignUp) -> No
     expect(reply).to_contain_text("This reply reached its length limit.")
     expect(page.get_by_role("button", name="Retry")).to_be_visible()
     before = reply.locator(".prose").text_content() or ""
+    page.evaluate(
+        """() => {
+          const article = document.querySelector("article[data-role=assistant]");
+          window.shortest = Infinity;
+          new MutationObserver(() => {
+            const length = article.querySelector(".prose")?.textContent.length ?? 0;
+            window.shortest = Math.min(window.shortest, length);
+          }).observe(article, { subtree: true, childList: true, characterData: true });
+        }"""
+    )
     page.get_by_role("button", name="Continue").click()
     expect(reply.locator(".message-note")).to_have_count(0)
     expect(page.get_by_role("button", name="Continue")).to_have_count(0)
@@ -112,6 +122,8 @@ def test_a_reply_at_its_limit_goes_on_in_the_same_message(sign_up: SignUp) -> No
     after = reply.locator(".prose").text_content() or ""
     assert len(after) > len(before) + 100
     assert after.startswith(before[:100])
+    # What was there before stays in view all the time.
+    assert page.evaluate("window.shortest") > 100
     is_as_stored(page, reply)
 
 

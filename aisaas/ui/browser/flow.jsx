@@ -23,7 +23,8 @@ export function useFlow(text, flowing) {
   const flow = useRef({ end: text.length, waiting: [], frame: 0, last: 0 }).current;
   useEffect(() => {
     if (!flowing || wantsNoMotion()) {
-      Object.assign(flow, { end: text.length, waiting: [] });
+      cancelAnimationFrame(flow.frame);
+      Object.assign(flow, { end: text.length, waiting: [], frame: 0 });
       setEnd(text.length);
       return;
     }
