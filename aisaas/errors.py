@@ -81,7 +81,7 @@ class DependencyError(AisaasError):
 
 class PoolExhausted(DependencyError):
     """All of our own connections to a part are in use. Like an outage for work that is retried later,
-    but users are told that it is busy (`overload.as_overload`)."""
+    but users see `busy` (`overload.as_overload`)."""
 
 
 # Kinds of ProviderError that are the operator's matter: nothing gets better by waiting.

@@ -1,8 +1,8 @@
 """At most so many at once, and only those wait who are served soon.
 
 A queue without a bound turns a burst into an outage: all wait until their time is up, and what was done
-for them is lost. So whoever would wait too long is refused at once, before any work, with the time to come
-back (docs/decisions/0037). The rest is served in the order in which it came.
+for them is lost. So a request that would wait too long is refused at once, before any work, with the time to
+come back (docs/decisions/0037). The rest is served in the order in which it came.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aisaas.errors import DependencyError, Overloaded, PoolExhausted, Unavailabl
 from aisaas.observe.metrics import REFUSED_EARLY
 from aisaas.observe.outages import OUTAGES
 
-# Nobody waits longer for a place.
+# The longest wait for a place.
 WAIT_SECONDS = 1.0
 # How much the newest time counts in the mean.
 NEWEST = 0.1

@@ -1,4 +1,4 @@
-"""How many replies of 50 tokens a second stream at once without lagging, whoever streams them.
+"""How many replies of 50 tokens per second stream at once without lagging, for any candidate.
 
 Each token is the provider's clock when it was sent, so a listener knows how late it is. Listeners ask
 again when their reply has ended, so replies keep starting and settling. The number of listeners is

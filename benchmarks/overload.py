@@ -3,7 +3,7 @@
 Four kinds of work, alone and together: messages sent from open tabs, tabs that open, webhooks, and
 sign-ins. First as many clients as keep the process busy ask again as soon as they have an answer: that is
 the most it does. Then requests start at twice that rate, whatever comes back. Each ends as done, busy
-(refused with the time to come back), unavailable (what users are told of an outage), or failed. Two
+(refused with the time to come back), unavailable (the error for an outage), or failed. Two
 seconds after the load is gone, each kind is asked once more.
 
 One process of the app, and the clients in another, on the same machine.
@@ -180,7 +180,7 @@ class Clients:
     async def call(self) -> str:
         """A message, until its reply has ended."""
         if not self.idle:
-            # All tabs wait for the process: nobody is there who could send more.
+            # Every tab waits for its reply, so none can send another message.
             await asyncio.sleep(0.01)
             return BUSY
         tab = self.idle.pop()

@@ -92,7 +92,7 @@ def _refused(kind: str) -> Callable[[Page, Network], float]:
 
 
 def _half_open(page: Page, network: Network) -> float:
-    """The connection is dead and nobody has noticed when the browser says that it is online."""
+    """The connection is dead but not closed when the browser fires its `online` event."""
     network.forget()
     elapsed = _until_it_grows(
         page, lambda: page.evaluate("window.dispatchEvent(new Event('online'))")

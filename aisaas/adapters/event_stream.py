@@ -161,7 +161,7 @@ class Lines:
             if data == DONE:
                 self.done = True
                 continue
-            # Nobody breaks an event into several lines, but the format allows it.
+            # The format allows an event to span several lines, although no provider does that.
             self._incomplete += data
             try:
                 event: object = json.loads(self._incomplete.decode(errors="replace"))
@@ -209,7 +209,10 @@ def _parsed(parse: Parser, event: Event) -> Any:
     try:
         return parse(event)
     except _UNREADABLE:
-        pass
+        return _without_usage(parse, event)
+
+
+def _without_usage(parse: Parser, event: Event) -> Any:
     try:
         return parse({**event, "usage": None})
     except _UNREADABLE:

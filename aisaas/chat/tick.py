@@ -40,7 +40,7 @@ class Tick:
         self._changed.add(track)
         self._more.set()
         if self._task is None:
-            # Nobody cancels it: a canceled write leaves open whether it was written.
+            # It is never canceled: after a canceled write, it is unknown whether the text was written.
             self._task = asyncio.create_task(self._run())
 
     def note(self, track: Track) -> None:

@@ -88,7 +88,7 @@ class ConnectionPool:
             self._leave()
 
     async def close(self) -> None:
-        """Close those that nobody uses now, and the others when they are given back."""
+        """Close the idle connections now, and the others when they are given back."""
         self._closed = True
         while self._idle:
             await self._idle.pop().driver.close()

@@ -14,8 +14,8 @@ from reflex_base.registry import RegistrationContext
 
 
 def has_socket(token: str) -> bool:
-    """Whether the tab with that token is connected; True where there are no sockets at all. Reflex's own
-    list of them is built anew each time."""
+    """Whether the tab with that token is connected; True where there are no sockets at all. Reflex's
+    public list is copied on every access, so it isn't used here."""
     namespace = RegistrationContext.get().app.event_namespace
     return namespace is None or token in namespace._token_manager.token_to_socket
 
