@@ -16,8 +16,9 @@ from uuid import uuid4
 from websockets.asyncio.client import ClientConnection, connect
 
 from benchmarks.levels import Candidate, Listener, Token, prompt
-from childprocess.ports import HOST, answers_http, free_port
-from childprocess.processes import Process, Service
+from benchmarks.peers.endpoint import endpoint
+from childprocess.ports import HOST
+from childprocess.processes import Process
 from devstack.stack import Stack
 
 REQUIREMENTS = ("chainlit==2.12.0", "openai==2.8.1")
@@ -109,31 +110,13 @@ def chainlit(folder: Path, stack: Stack) -> Generator[Chainlit]:
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)  # noqa: S603
     python = environment / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)  # noqa: S603
-    port = free_port()
-    service = Service(
-        name="chainlit",
-        title="Chainlit",
-        port=port,
-        argv=[
-            *(str(python), "-m", "chainlit", "run", str(APP), "--headless"),
-            *("--host", HOST, "--port", str(port)),
-        ],
-        env={
-            "OPENAI_API_BASE": stack.env["DEMO_API_BASE"],
-            "OPENAI_API_KEY": stack.env["DEMO_API_KEY"],
-            "CHAINLIT_APP_ROOT": str(environment),
-            "HOME": str(environment),
-        },
-        cwd=environment,
-        log=folder / "chainlit.log",
-        answers=lambda: answers_http(port, "/"),
-        stop_seconds=5.0,
-        start_seconds=120.0,
-    )
-    process = Process(service)
-    process.spawn()
-    try:
-        process.wait_until_it_answers()
-        yield Chainlit(port, process)
-    finally:
-        process.stop()
+
+    def command(port: int) -> list[str]:
+        address = ("--host", HOST, "--port", str(port))
+        return [str(python), "-m", "chainlit", "run", str(APP), "--headless", *address]
+
+    env = {"CHAINLIT_APP_ROOT": str(environment), "HOME": str(environment)}
+    with endpoint(
+        "chainlit", command, folder=folder, stack=stack, cwd=environment, env=env
+    ) as made:
+        yield Chainlit(*made)

@@ -12,8 +12,9 @@ from pathlib import Path
 import aiohttp
 
 from benchmarks.levels import Candidate, Listener, Token, prompt
-from childprocess.ports import HOST, answers_http, free_port
-from childprocess.processes import Process, Service
+from benchmarks.peers.endpoint import endpoint
+from childprocess.ports import HOST
+from childprocess.processes import Process
 from devstack.stack import Stack
 
 _EVENT = b"data: "
@@ -56,30 +57,13 @@ class BareSse(Candidate):
 @contextmanager
 def bare_sse(folder: Path, stack: Stack) -> Generator[BareSse]:
     """The endpoint runs inside the block."""
-    port = free_port()
-    service = Service(
-        name="sse",
-        title="The bare endpoint",
-        port=port,
-        argv=[
-            *(sys.executable, "-m", "granian", "--interface", "asgi"),
-            *("--host", HOST, "--port", str(port), "benchmarks.peers.bare_sse:app"),
-        ],
-        env={
-            "OPENAI_API_BASE": stack.env["DEMO_API_BASE"],
-            "OPENAI_API_KEY": stack.env["DEMO_API_KEY"],
-            "PYTHONPATH": str(ROOT),
-        },
-        cwd=ROOT,
-        log=folder / "sse.log",
-        answers=lambda: answers_http(port, "/"),
-        stop_seconds=5.0,
-        start_seconds=60.0,
-    )
-    process = Process(service)
-    process.spawn()
-    try:
-        process.wait_until_it_answers()
+
+    def command(port: int) -> list[str]:
+        address = ("--host", HOST, "--port", str(port))
+        app = "benchmarks.peers.bare_sse:app"
+        return [sys.executable, "-m", "granian", "--interface", "asgi", *address, app]
+
+    path = {"PYTHONPATH": str(ROOT)}
+    with endpoint("sse", command, folder=folder, stack=stack, cwd=ROOT, env=path) as made:
+        port, process = made
         yield BareSse(f"http://{HOST}:{port}", process)
-    finally:
-        process.stop()
