@@ -179,8 +179,9 @@ async def test_outage_delays_the_recording_and_loses_nothing(
         async with asyncio.timeout(60):
             while len(found := _stored(owner, user_id)) < 2:
                 await asyncio.sleep(0.05)
-    assert found == [("busy", 1, "demo"), ("unavailable", 2, "demo")]
-    assert await answered(refusals.flush) == 0
+        # While the job runs: counts are kept if it is canceled before its commit is answered.
+        assert found == [("busy", 1, "demo"), ("unavailable", 2, "demo")]
+        assert await answered(refusals.flush) == 0
 
 
 async def test_last_refusals_are_written_when_the_process_ends(
