@@ -10,23 +10,19 @@ import re
 import tempfile
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from uuid import uuid4
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from benchmarks.browser import WAIT_MS, chat_page, chromium, send, type_keys, wait_until_done
 from benchmarks.instance import instance
 from benchmarks.levels import SPEED
-from devstack.chromium import chromium_path
 
 SECONDS = 10
 SLOW_SPEED = 10
 # Its 400th line comes while the last keys are typed.
 CODE = "code 600 speed 500"
-KEYS = 60
-WAIT_MS = 120_000
 # Of each animation frame: when it was (ms since the epoch), and the text of the reply behind so many.
 WATCH = """(before) => {
   window.frames_seen = [];
@@ -39,13 +35,6 @@ WATCH = """(before) => {
   window.frame = requestAnimationFrame(look);
 }"""
 WATCHED = "() => { cancelAnimationFrame(window.frame); return window.frames_seen; }"
-# Of each key: milliseconds until the frame that shows it has been drawn.
-TIME_KEYS = """() => {
-  window.key_times = [];
-  addEventListener("keydown", ({ timeStamp }) => {
-    requestAnimationFrame(() => setTimeout(() => window.key_times.push(performance.now() - timeStamp)));
-  }, true);
-}"""
 Frames = Sequence[tuple[float, str]]
 
 
@@ -53,8 +42,9 @@ def measure() -> dict[str, float]:
     with (
         tempfile.TemporaryDirectory() as folder,
         instance(Path(folder), workers=1, MAX_REPLY_TOKENS="8192") as running,
-        _page(running.url) as page,
+        chromium() as browser,
     ):
+        page = chat_page(browser, running.url)
         steady = _watched(page, f"long {SPEED * SECONDS} speed {SPEED}")
         slow = _watched(page, f"ticks {SLOW_SPEED * SECONDS} speed {SLOW_SPEED}")
         keys = _typed(page)
@@ -72,44 +62,12 @@ def measure() -> dict[str, float]:
     }
 
 
-@contextmanager
-def _page(url: str) -> Generator[Page]:
-    """The chat page of a new account."""
-    path, arguments = chromium_path()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
-        page = browser.new_page(base_url=url, viewport={"width": 1280, "height": 800})
-        form: dict[str, str | float | bool] = {
-            "full_name": "Flow",
-            "email": f"flow-{uuid4().hex[:12]}@example.com",
-            "password": "a password for a measurement",
-        }
-        headers = {"Accept": "application/json", "Origin": url}
-        answer = page.request.post("/api/session/sign-up", form=form, headers=headers)
-        expect(answer).to_be_ok()
-        page.goto("/chat")
-        expect(page.get_by_role("combobox", name="Model")).to_be_visible(timeout=WAIT_MS)
-        yield page
-        browser.close()
-
-
-def _send(page: Page, text: str) -> None:
-    box = page.get_by_role("textbox", name="Message")
-    box.fill(text)
-    box.press("Enter")
-
-
-def _until_done(page: Page, replies: int) -> None:
-    done = page.locator('article[data-role=assistant][data-status="done"]')
-    expect(done).to_have_count(replies, timeout=WAIT_MS)
-
-
 def _watched(page: Page, text: str) -> Frames:
     """The frames of the browser while it shows a reply."""
     before = page.locator("article[data-role=assistant]").count()
     page.evaluate(WATCH, before)
-    _send(page, text)
-    _until_done(page, before + 1)
+    send(page, text)
+    wait_until_done(page, before + 1)
     return page.evaluate(WATCHED)
 
 
@@ -128,13 +86,8 @@ def _lags(frames: Frames) -> Generator[float]:
 def _typed(page: Page) -> list[float]:
     """Milliseconds from each key to the frame that shows it, while a long block of code streams."""
     before = page.locator("article[data-role=assistant]").count()
-    _send(page, CODE)
+    send(page, CODE)
     expect(page.locator("article[data-status=streaming] pre")).to_be_visible(timeout=WAIT_MS)
-    page.evaluate(TIME_KEYS)
-    box = page.get_by_role("textbox", name="Message")
-    for number in range(KEYS):
-        box.press("abcdefghij"[number % 10])
-        page.wait_for_timeout(100)
-    expect(page.locator("article[data-status=streaming]")).to_have_count(0, timeout=WAIT_MS)
+    keys = type_keys(page)
     assert page.locator("article[data-role=assistant]").count() == before + 1
-    return page.evaluate("() => window.key_times")
+    return keys

@@ -42,6 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     kinds.add_parser(
         "flow", help="how steadily a reply grows in Chromium, and how soon a key shows"
     )
+    kinds.add_parser("ui", help="how soon pages are painted, usable, and changed in Chromium")
     usage = kinds.add_parser("usage", help="how quickly a usage page loads with a long ledger")
     usage.add_argument("--records", type=int, default=100_000, help="ledger rows (100,000)")
     metering = kinds.add_parser(
@@ -149,6 +150,12 @@ def _flow(_: argparse.Namespace) -> Figures:
     return measure()
 
 
+def _ui(_: argparse.Namespace) -> Figures:
+    from benchmarks.ui import measure  # noqa: PLC0415
+
+    return measure()
+
+
 def _reconnect(arguments: argparse.Namespace) -> Figures:
     from benchmarks.reconnect import measure  # noqa: PLC0415
 
@@ -210,6 +217,7 @@ ALONE: dict[str, Callable[[argparse.Namespace], Figures]] = {
     "guard": _guard,
     "stream": _stream,
     "flow": _flow,
+    "ui": _ui,
     "reconnect": _reconnect,
     "usage": _usage,
     "webhooks": _webhooks,
