@@ -1,18 +1,19 @@
 """How many replies of 50 tokens per second stream at once without lagging, for any candidate.
 
 Each token is the provider's clock when it was sent, so a listener knows how late it is. Listeners ask
-again when their reply has ended, so replies keep starting and settling. The number of listeners is
-doubled while 95 % of the tokens arrive within the limit, and then narrowed.
+again when their reply has ended, so replies keep starting and settling. The number of listeners grows
+while 95 % of the tokens arrive within the limit, and is then narrowed for as long as there is time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,13 @@ from pathlib import Path
 SPEED = 50
 LIMIT_MS = 200.0
 REPLIES_EACH = 2
-# Levels whose lag is reported, on the way up.
-REPORTED = (8, 32, 100)
+# On the way up; the lag of the first three is reported.
+LEVELS = (8, 32, 100, 200, 400)
+REPORTED = LEVELS[:3]
 # Narrowed to within this part of the number found.
-PRECISION = 0.07
+PRECISION = 0.1
+# No level is begun that would end later than this after the first.
+BUDGET_SECONDS = 240
 
 # A token of the demo model's `ticks`: milliseconds on the machine's monotonic clock.
 STAMP = re.compile(r"\d+")
@@ -57,6 +61,16 @@ class Level:
     def holds(self) -> bool:
         return self.complete and self.p95_lag_ms < LIMIT_MS
 
+    @property
+    def summary(self) -> str:
+        """For the screen."""
+        if not self.complete:
+            return f"{self.replies} replies: not all were complete"
+        lag = f"{self.p50_lag_ms:.0f} / {self.p95_lag_ms:.0f} ms"
+        return (
+            f"{self.replies} replies: lag p50 / p95 {lag}, {self.cpu_us_per_token:.0f} us per token"
+        )
+
 
 class Listener(ABC):
     """Someone who asks for replies and reads them."""
@@ -86,32 +100,44 @@ def prompt(seconds: int) -> str:
     return f"ticks {SPEED * seconds} speed {SPEED}"
 
 
-async def highest(candidate: Candidate, seconds: int) -> tuple[Level, dict[int, Level]]:
-    """The highest level that holds, or the lowest one if none does; and those of REPORTED.
+async def highest(
+    candidate: Candidate, seconds: int, progress: Callable[[str], None]
+) -> tuple[Level, dict[int, Level]]:
+    """The highest level that holds, or the lowest one if none does; and those of REPORTED. The time is
+    BUDGET_SECONDS, and what the last level takes longer than expected.
 
     Args:
         seconds: how long each reply is.
+        progress: is called with a line after each level.
     """
-    await level(candidate, 1, seconds)
+    began = ended = time.monotonic()
+    took = 0.0
     seen: dict[int, Level] = {}
-    best: Level | None = None
-    replies = 0
-    for replies in (*REPORTED, *(REPORTED[-1] * 2**power for power in range(1, 6))):
+
+    async def holds(replies: int) -> bool:
+        nonlocal ended, took
         seen[replies] = found = await level(candidate, replies, seconds)
-        if not found.holds:
+        now = time.monotonic()
+        took, ended = now - ended, now
+        progress(f"{found.summary} ({now - began:.0f} s of at most about {BUDGET_SECONDS})")
+        return found.holds
+
+    low, high = 1, None
+    for replies in LEVELS:
+        if not await holds(replies):
+            high = replies
             break
-        best = found
-    else:
-        return seen[replies], _reported(seen)
-    low, high = best.replies if best else 1, replies
-    while high - low > max(1, low * PRECISION):
-        middle = (low + high) // 2
-        found = await level(candidate, middle, seconds)
-        if found.holds:
-            best, low = found, middle
+        low = replies
+    while high is not None and high - low > max(1, low * PRECISION):
+        if ended + took > began + BUDGET_SECONDS:
+            progress(f"The time is up: {low} or more, but fewer than {high}")
+            break
+        middle = math.isqrt(low * high)
+        if await holds(middle):
+            low = middle
         else:
             high = middle
-    return best or seen[REPORTED[0]], _reported(seen)
+    return seen.get(low, seen[LEVELS[0]]), _reported(seen)
 
 
 def _reported(seen: dict[int, Level]) -> dict[int, Level]:
@@ -121,6 +147,14 @@ def _reported(seen: dict[int, Level]) -> dict[int, Level]:
 async def level(candidate: Candidate, count: int, seconds: int) -> Level:
     """Each listener asks for two replies, one after the other; they begin evenly spread over the
     length of a reply. While the second ones begin, all of them stream: that phase is measured."""
+    try:
+        return await _level(candidate, count, seconds)
+    except TimeoutError:
+        # The listeners didn't even get ready.
+        return Level(count, False, math.inf, math.inf, math.inf, math.inf)
+
+
+async def _level(candidate: Candidate, count: int, seconds: int) -> Level:
     async with asynccontextmanager(candidate.listeners)(count) as opened:
         talks = [
             asyncio.create_task(_talk(each, seconds, delay=seconds * number / count))
@@ -148,7 +182,7 @@ async def level(candidate: Candidate, count: int, seconds: int) -> Level:
 
 
 def _quantile(ordered: Sequence[float], part: float) -> float:
-    return ordered[int(len(ordered) * part)] if ordered else float("inf")
+    return ordered[int(len(ordered) * part)] if ordered else math.inf
 
 
 def _received(listeners: Sequence[Listener]) -> int:

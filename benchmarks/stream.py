@@ -8,8 +8,9 @@ same run (`levels.py` says how they are measured).
 from __future__ import annotations
 
 import asyncio
+import math
 import tempfile
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,13 @@ class Ours(Candidate):
             ]
 
 
-def measure(seconds: int, workers: int, tab_states: str, peers: Sequence[str]) -> dict[str, object]:
+def measure(
+    seconds: int,
+    workers: int,
+    tab_states: str,
+    peers: Sequence[str],
+    progress: Callable[[str], None],
+) -> dict[str, object]:
     """The highest level that holds, or the lowest one if none does.
 
     Args:
@@ -94,6 +101,7 @@ def measure(seconds: int, workers: int, tab_states: str, peers: Sequence[str]) -
         workers: processes of the app; tabs are dealt to them in turn.
         tab_states: where the tabs' states live, `redis` or `memory`.
         peers: names in PEERS.
+        progress: is called with a line for each step, since the whole takes minutes.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -101,17 +109,20 @@ def measure(seconds: int, workers: int, tab_states: str, peers: Sequence[str]) -
             folder, workers=workers, MAX_REPLY_TOKENS="8192", TAB_STATES=tab_states
         ) as running:
             ours = Ours(running)
+            progress(f"Open {IDLE_TABS} tabs")
             kb_per_tab = asyncio.run(_memory_of_tabs(ours))
-            level, reported = asyncio.run(highest(ours, seconds))
+            progress("Our replies")
+            level, reported = asyncio.run(highest(ours, seconds, progress))
             stack = running.stack
             found: dict[str, dict[str, object]] = {}
             for peer in peers:
+                progress(f"Replies of {peer}")
                 with PEERS[peer](folder, stack) as candidate:
-                    theirs, on_the_way = asyncio.run(highest(candidate, seconds))
+                    theirs, on_the_way = asyncio.run(highest(candidate, seconds, progress))
                 found[peer] = _figures(theirs) | {"lags": _lags(on_the_way)}
     return {
         **_figures(level),
-        "bytes_per_reply_byte": round(level.bytes_per_reply_byte, 2),
+        "bytes_per_reply_byte": _rounded(level.bytes_per_reply_byte),
         "lags": _lags(reported),
         "kb_per_tab": round(kb_per_tab),
         "peers": found,
@@ -121,10 +132,15 @@ def measure(seconds: int, workers: int, tab_states: str, peers: Sequence[str]) -
 def _figures(level: Level) -> dict[str, object]:
     return {
         "replies": level.replies,
-        "p50_lag_ms": round(level.p50_lag_ms, 1),
-        "p95_lag_ms": round(level.p95_lag_ms, 1),
-        "cpu_us_per_token": round(level.cpu_us_per_token, 1),
+        "p50_lag_ms": _rounded(level.p50_lag_ms),
+        "p95_lag_ms": _rounded(level.p95_lag_ms),
+        "cpu_us_per_token": _rounded(level.cpu_us_per_token),
     }
+
+
+def _rounded(figure: float) -> float | None:
+    """None where nothing arrived: JSON has no infinity."""
+    return round(figure, 1) if math.isfinite(figure) else None
 
 
 def _lags(levels: dict[int, Level]) -> dict[str, Any]:
@@ -133,7 +149,8 @@ def _lags(levels: dict[int, Level]) -> dict[str, Any]:
 
 async def _memory_of_tabs(ours: Ours) -> float:
     """KB of the app's processes for each open tab on the chat page."""
-    async with ours.tabs(1):
+    # A first reply, so that all is loaded that is only loaded once.
+    async with asynccontextmanager(ours.listeners)(1):
         before = _resident_kb(ours.pids)
     async with ours.tabs(IDLE_TABS) as tabs:
         await asyncio.gather(*(tab.until(lambda tab=tab: tab.var(CHAT, "models")) for tab in tabs))

@@ -141,7 +141,9 @@ def _guard(arguments: argparse.Namespace) -> Figures:
 def _stream(arguments: argparse.Namespace) -> Figures:
     from benchmarks.stream import measure  # noqa: PLC0415
 
-    return measure(arguments.seconds, arguments.workers, arguments.tab_states, arguments.peers)
+    return measure(
+        arguments.seconds, arguments.workers, arguments.tab_states, arguments.peers, complain
+    )
 
 
 def _flow(_: argparse.Namespace) -> Figures:
