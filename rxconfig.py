@@ -17,6 +17,7 @@ import reflex as rx
 from aisaas.errors import ConfigurationError
 from aisaas.settings import Settings, settings
 from aisaas.ui.own_components import OwnComponents
+from aisaas.ui.reflex_patches.bundling import Bundling
 from aisaas.ui.reflex_patches.one_origin import PLACEHOLDER, OneOrigin
 from aisaas.ui.reflex_patches.prerendering import Prerendering
 from aisaas.ui.reflex_patches.reconnecting import Reconnecting
@@ -65,7 +66,8 @@ config = rx.Config(
     backend_host="127.0.0.1",
     telemetry_enabled=False,
     show_built_with_reflex=False,
-    plugins=[OwnComponents(), Prerendering(), Reconnecting(), OneOrigin()],
+    frontend_compression_formats=["brotli", "gzip"],
+    plugins=[OwnComponents(), Prerendering(), Reconnecting(), Bundling(), OneOrigin()],
     disable_plugins=[rx.plugins.SitemapPlugin],
     **_server_or_build(),  # pyright: ignore[reportArgumentType]
 )

@@ -24,6 +24,7 @@ import aisaas.aisaas
 import aisaas.ui
 from aisaas.ui import reflex_patches
 from aisaas.ui.reflex_patches import server
+from aisaas.ui.reflex_patches.bundling import bundled
 from aisaas.ui.reflex_patches.one_origin import PLACEHOLDER
 from aisaas.ui.reflex_patches.tab_states import KEPT_SECONDS
 
@@ -46,6 +47,11 @@ def test_reflex_sockets_say_that_cookies_may_come() -> None:
     source = inspect.getsource(rx.App)
     assert 'cors_credentials=config.transport == "websocket"' in source
     assert get_config().transport == "websocket"
+
+
+def test_reflex_leaves_it_to_vite_how_the_framework_is_split() -> None:
+    written = frontend_skeleton._compile_vite_config(get_config())  # pyright: ignore[reportPrivateUsage]
+    assert bundled(written) != written
 
 
 async def test_reflex_forgets_a_tab_that_is_connected_and_keeps_one_that_is_not() -> None:
