@@ -47,6 +47,16 @@ CATALOGUE = [
     },
 ]
 
+# After rows were added that came before others: a conversation's messages follow each other in time.
+IN_TIME = """
+    update messages m set parent_id = p.parent_id, depth = p.depth
+    from (
+      select id, lag(id) over line as parent_id, row_number() over line - 1 as depth
+      from messages where conversation_id = %s window line as (order by created_at, id)
+    ) p
+    where m.id = p.id
+"""
+
 Build = Callable[..., AbstractAsyncContextManager[Services]]
 Account = Callable[..., Awaitable[Caller]]
 Database = Callable[..., list[tuple[object, ...]]]

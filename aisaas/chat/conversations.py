@@ -66,7 +66,7 @@ class Conversations:
         before: UUID | None = None,
         limit: int = 30,
     ) -> ConversationPage:
-        """The newest messages, or those before a message.
+        """The last messages of the path in view, or those before a message.
 
         Raises:
             NotFound: it doesn't exist, is deleted, or belongs to another user: the same error.
@@ -78,11 +78,13 @@ class Conversations:
             )
             if conversation is None:
                 raise NotFound
+            if before is None:
+                end = await store.end_in_view(session, conversation)
+            else:
+                end = await store.parent_of(session, conversation_id, before)
             # One more than requested shows whether there is an older page.
-            newest = await store.newest_messages(
-                session, conversation_id, before=before, limit=limit + 1
-            )
-        messages, older = first(newest, limit)
+            path = await store.read_path(session, conversation_id, end, limit=limit + 1)
+        messages, older = first(path, limit)
         return ConversationPage(conversation, tuple(reversed(messages)), has_older=older)
 
     async def rename(self, principal: Principal, conversation_id: UUID, title: str) -> str:

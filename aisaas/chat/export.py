@@ -1,7 +1,8 @@
 """A user's export of their own data: their account and all their conversations.
 
 JSON Lines: one object per line, each with its `kind` (`account`, `conversation`, `message`). A
-conversation comes before its messages, which are in order.
+conversation comes before its messages, in the order they were sent: all versions of each, told apart
+by what they follow, `parent_id`.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Export:
         return await self._read(
             user_id,
             """
-            select id, role, content, status, model, created_at, ending, thinking
+            select id, parent_id, role, content, status, model, created_at, ending, thinking
             from public.messages
             where conversation_id = :conversation_id and user_id = :user_id
               and (cast(:at as timestamptz) is null or (created_at, id) > (:at, :id))

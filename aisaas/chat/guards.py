@@ -23,7 +23,7 @@ from aisaas.chat import prompt as prompts
 from aisaas.chat import store
 from aisaas.chat.catalogue import Catalogue
 from aisaas.chat.live_catalogue import LiveCatalogue
-from aisaas.chat.models import Thread
+from aisaas.chat.models import IN_VIEW, Position, Thread
 from aisaas.chat.ports import Admitted, Turn
 from aisaas.chat.rates import Rates
 from aisaas.chat.token_ratios import TokenRatios, prompt_estimate, window
@@ -89,8 +89,11 @@ class ReplyRequest:
     text: str
     model_id: str
     conversation_id: UUID | None
-    # The question to answer again; None for a new one.
+    # What comes before `text`.
+    position: Position = IN_VIEW
+    # The question to answer again, and what the new answer follows; None for a new question.
     question_id: UUID | None = None
+    reply_after: UUID | None = None
     message_id: UUID | None = None
     max_tokens: int | None = None
     turns: tuple[Turn, ...] | None = None
@@ -130,24 +133,14 @@ async def conversation_is_theirs(context: AdmissionContext, call: ReplyRequest) 
     if call.conversation_id is None:
         return call
     user_id = call.caller.user_id
-    conversation_id, question_id = call.conversation_id, call.question_id
-    # One more than needed shows whether there are others.
-    wanted = store.read_thread(user_id, conversation_id, question_id, limit=HISTORY_MESSAGES + 1)
+    wanted = store.read_thread(user_id, call.conversation_id, call.position, limit=HISTORY_MESSAGES)
     try:
         thread = await context.user.fetch_as(user_id, wanted)
-        if thread is not None and len(thread.said) > HISTORY_MESSAGES:
-            all_of_it = store.count_thread(user_id, conversation_id, question_id)
-            messages = await context.user.fetch_as(user_id, all_of_it)
-            thread = replace(
-                thread,
-                said=thread.said[-HISTORY_MESSAGES:],
-                earlier=messages - HISTORY_MESSAGES,
-            )
     except DependencyError as error:
         raise Unavailable from error
     if thread is None:
         raise NotFound
-    if not thread.question_found:
+    if not thread.position_found:
         raise NotFound("That message no longer exists.")
     effort = thread.effort if call.effort_as_stored else call.effort
     return replace(call, thread=thread, effort=effort)

@@ -63,6 +63,9 @@ class Conversation(Table, table=True):
     # The requested thinking effort; None leaves it to the model.
     effort: str | None = None
     last_message_at: datetime = Field(sa_column_kwargs=NOW)
+    # The last message of the path in view; None for the newest. No foreign key: messages are only ever
+    # deleted together with their conversation.
+    leaf_id: UUID | None = None
     deleted_at: datetime | None = None
     created_at: datetime = Field(sa_column_kwargs=NOW)
     updated_at: datetime = Field(sa_column_kwargs=NOW)
@@ -73,12 +76,20 @@ class Message(Table, table=True):
 
     `cost_usd` is what the reply cost the operator, for admins only. What it takes from its owner's
     plan is `quota_tokens` and, beyond what is included, `overage_usd`.
+
+    The messages of a conversation are a tree: each follows its parent, and messages with the same
+    parent are versions of each other. `private.place_message` fills in `depth`.
     """
 
     __tablename__ = "messages"
     __table_args__ = (
         sa.ForeignKeyConstraint(
             ["reply_to", "conversation_id"],
+            ["messages.id", "messages.conversation_id"],
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["parent_id", "conversation_id"],
             ["messages.id", "messages.conversation_id"],
             ondelete="CASCADE",
         ),
@@ -89,6 +100,7 @@ class Message(Table, table=True):
             ondelete="CASCADE",
         ),
         check_named("messages_check", "status <> 'streaming' or role = 'assistant'"),
+        check("(parent_id is null) = (depth = 0)", "root"),
         length("content", 2_000_000, least=0),
         one_of("ending", Ending),
         check("role in ('user', 'assistant', 'system')", "role"),
@@ -98,6 +110,7 @@ class Message(Table, table=True):
             "completion_tokens",
             "continued_from",
             "cost_usd",
+            "depth",
             "history_cut",
             "overage_usd",
             "prompt_tokens",
@@ -108,6 +121,7 @@ class Message(Table, table=True):
         ),
         index("conversation", "conversation_id", "created_at desc", "id desc"),
         index("owner", "conversation_id", "user_id"),
+        index("parent", "conversation_id", "parent_id"),
         index("reply_to", "reply_to", "conversation_id"),
         index("streaming", "created_at", where="status = 'streaming'"),
     )
@@ -118,7 +132,12 @@ class Message(Table, table=True):
     role: str
     content: str = ""
     status: str = "done"
+    # The question it answers.
     reply_to: UUID | None = None
+    # The message before it on its path; None for the first.
+    parent_id: UUID | None = None
+    # How many messages come before it on its path.
+    depth: int
     model: str | None = None
     answered_by: str | None = None
     token_count: int = 0
@@ -171,26 +190,47 @@ class HistoryMessage:
     content: str
     reply_to: UUID | None
     token_count: int
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where in a conversation's tree a call stands: after a message, or where another one stands. With
+    neither, at the end of the path in view."""
+
+    after: UUID | None = None
+    instead_of: UUID | None = None
+
+
+IN_VIEW = Position()
 
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """What a call continues: messages oldest first, up to the question that is answered again.
+    """What a call continues: the messages of its path, oldest first.
 
-    `question_found` is False when that question isn't one of this conversation; `earlier` counts the
+    `position_found` is False when the position isn't one of this conversation; `earlier` counts the
     messages before `said`, which are never read.
     """
 
     title: str
     effort: Effort | None
-    question_found: bool
+    position_found: bool
     said: tuple[HistoryMessage, ...]
-    earlier: int = 0
+
+    @property
+    def earlier(self) -> int:
+        return self.said[0].depth if self.said else 0
+
+    @property
+    def last(self) -> UUID | None:
+        """What a new message follows; None for the first."""
+        return self.said[-1].id if self.said else None
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationPage:
-    """The newest messages of a conversation, oldest first; `has_older` when there are more above."""
+    """The last messages of a path, oldest first; `has_older` when there are more above."""
 
     conversation: Conversation
     messages: Sequence[Message]

@@ -24,7 +24,7 @@ from aisaas.callers import Caller
 from aisaas.chat import store
 from aisaas.chat.circuits import Circuits
 from aisaas.chat.guards import AdmissionContext, ReplyRequest, admit, release
-from aisaas.chat.models import Message, Segment, Started
+from aisaas.chat.models import Message, Position, Segment, Started
 from aisaas.chat.ports import LanguageModel, ReplyLog
 from aisaas.chat.reply import NOTHING_BEFORE, Before, RunningReply
 from aisaas.chat.running import RunningReplies
@@ -168,7 +168,9 @@ class Chat:
             text=question.content,
             model_id=model or earlier.model or "",
             conversation_id=earlier.conversation_id,
+            position=Position(instead_of=question.id),
             question_id=question.id,
+            reply_after=earlier.id,
             message_id=uuid4(),
             effort_as_stored=True,
         )
@@ -204,6 +206,7 @@ class Chat:
             text=question.content,
             model_id=reply.model or "",
             conversation_id=reply.conversation_id,
+            position=Position(instead_of=question.id),
             question_id=question.id,
             message_id=reply.id,
             effort_as_stored=True,
@@ -408,6 +411,9 @@ class Chat:
     async def _store(self, call: ReplyRequest, names: _Names) -> Started:
         assert call.message_id is not None
         conversation_id = call.conversation_id or names.conversation
+        after = call.reply_after
+        if call.question_id is None:
+            after = call.thread.last if call.thread is not None else None
         async with self._parts.user.as_user(call.caller.user_id) as session:
             question, reply = await store.start_reply(
                 session,
@@ -419,6 +425,7 @@ class Chat:
                 question_id=call.question_id or names.question,
                 question=call.text if call.question_id is None else None,
                 reply_id=call.message_id,
+                after=after,
             )
         return Started(
             conversation_id=conversation_id,

@@ -10,14 +10,14 @@ from typing import LiteralString
 from uuid import UUID
 
 from psycopg.errors import UniqueViolation
-from sqlalchemy import text
+from sqlalchemy import ColumnElement, literal, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select, tuple_
 
 from aisaas.billing.job_failures.relations import NOT_DUE
 from aisaas.billing.reservations.relations import RESERVATIONS
-from aisaas.chat.models import Conversation, HistoryMessage, Message, Thread
+from aisaas.chat.models import Conversation, HistoryMessage, Message, Position, Thread
 from aisaas.db.engine import PipelinedQuery, Row
 from aisaas.db.paging import Cursor, Keyset, Moment, Page
 from aisaas.language_models import Effort
@@ -121,52 +121,86 @@ async def set_deleted(
 # Messages -----------------------------------------------------------------------------------------
 
 
-async def newest_messages(
-    session: AsyncSession, conversation_id: UUID, *, before: UUID | None, limit: int
-) -> Sequence[Message]:
-    """Newest first."""
-    query = (
-        select(Message)
-        .where(col(Message.conversation_id) == conversation_id)
+async def end_in_view(session: AsyncSession, conversation: Conversation) -> UUID | None:
+    """The last message of the path in view; None for a conversation without messages."""
+    if conversation.leaf_id is not None:
+        return conversation.leaf_id
+    newest = (
+        select(col(Message.id))
+        .where(col(Message.conversation_id) == conversation.id)
         .order_by(col(Message.created_at).desc(), col(Message.id).desc())
-        .limit(limit)
+        .limit(1)
     )
-    if before is not None:
-        edge = (
-            select(col(Message.created_at), col(Message.id))
-            .where(col(Message.id) == before, col(Message.conversation_id) == conversation_id)
-            .subquery()
-        )
-        query = query.where(
-            tuple_(col(Message.created_at), col(Message.id))
-            < select(edge.c.created_at, edge.c.id).scalar_subquery()
-        )
+    return await session.scalar(newest)
+
+
+async def parent_of(session: AsyncSession, conversation_id: UUID, message_id: UUID) -> UUID | None:
+    query = select(col(Message.parent_id)).where(
+        col(Message.id) == message_id, col(Message.conversation_id) == conversation_id
+    )
+    return await session.scalar(query)
+
+
+async def read_path(
+    session: AsyncSession, conversation_id: UUID, end: UUID | None, *, limit: int
+) -> Sequence[Message]:
+    """The last `limit` messages of the path that ends with `end`, which is the first of them."""
+    step: ColumnElement[int] = literal(1).label("step")
+    path = (
+        select(col(Message.id), col(Message.parent_id), step)
+        .where(col(Message.id) == end, col(Message.conversation_id) == conversation_id)
+        .cte("path", recursive=True)
+    )
+    above = (
+        select(col(Message.id), col(Message.parent_id), path.c.step + 1)
+        .join(path, col(Message.id) == path.c.parent_id)
+        .where(path.c.step < limit)
+    )
+    path = path.union_all(above)
+    query = select(Message).join(path, col(Message.id) == path.c.id).order_by(path.c.step)
     return (await session.scalars(query)).all()
 
 
 _THREAD: LiteralString = """
-    select c.title, c.effort, %(question_id)s::uuid is null or exists (
-      select 1 from public.messages m
-      where m.id = %(question_id)s and m.conversation_id = c.id and m.role = 'user'
-    ) as question_found
+    select c.title, c.effort, %(position)s::uuid is null or exists (
+      select 1 from public.messages m where m.id = %(position)s and m.conversation_id = c.id
+    ) as position_found
     from public.conversations c
     where c.id = %(id)s and c.user_id = %(user_id)s and c.deleted_at is null
     """
+# A walk from the end of the path, message by message.
 _SAID: LiteralString = """
-    select id, role, content, reply_to, token_count from public.messages
-    where conversation_id = %(id)s and (%(question_id)s::uuid is null or (created_at, id) < (
-      select created_at, id from public.messages
-      where id = %(question_id)s and conversation_id = %(id)s
-    ))
-    order by created_at desc, id desc limit %(limit)s
+    with recursive path as (
+      select id, role, content, reply_to, token_count, depth, parent_id, 1 as step
+      from public.messages
+      where conversation_id = %(id)s and id = (
+        select case
+          when %(instead_of)s::uuid is not null
+            then (select parent_id from public.messages where id = %(instead_of)s)
+          else coalesce(%(after)s, c.leaf_id, (
+            select id from public.messages where conversation_id = c.id
+            order by created_at desc, id desc limit 1)) end
+        from public.conversations c where c.id = %(id)s
+      )
+      union all
+      select m.id, m.role, m.content, m.reply_to, m.token_count, m.depth, m.parent_id, step + 1
+      from path join public.messages m on m.id = path.parent_id
+      where step < %(limit)s
+    )
+    select id, role, content, reply_to, token_count, depth from path order by step
     """
 
 
 def read_thread(
-    user_id: UUID, conversation_id: UUID, question_id: UUID | None, *, limit: int
+    user_id: UUID, conversation_id: UUID, position: Position, *, limit: int
 ) -> PipelinedQuery[Thread | None]:
-    """The newest `limit` messages of a conversation; None when it isn't the user's, or is deleted."""
-    ids = {"id": conversation_id, "user_id": user_id, "question_id": question_id}
+    """The last `limit` messages of a path; None when the conversation isn't the user's, or is deleted."""
+    ids = {
+        "id": conversation_id,
+        "user_id": user_id,
+        "position": position.after or position.instead_of,
+    }
+    places = {"id": conversation_id, "after": position.after, "instead_of": position.instead_of}
 
     def read(answers: Sequence[Sequence[Row]]) -> Thread | None:
         found, said = answers
@@ -174,23 +208,7 @@ def read_thread(
             return None
         return Thread(**found[0], said=tuple(HistoryMessage(**row) for row in reversed(said)))
 
-    return PipelinedQuery(((_THREAD, ids), (_SAID, ids | {"limit": limit})), read)
-
-
-def count_thread(
-    user_id: UUID, conversation_id: UUID, question_id: UUID | None
-) -> PipelinedQuery[int]:
-    """How many messages a conversation has, up to a question."""
-    query: LiteralString = """
-        select count(*) as messages from public.messages
-        where conversation_id = %(id)s and user_id = %(user_id)s
-          and (%(question_id)s::uuid is null or (created_at, id) < (
-            select created_at, id from public.messages
-            where id = %(question_id)s and conversation_id = %(id)s
-          ))
-        """
-    ids = {"id": conversation_id, "user_id": user_id, "question_id": question_id}
-    return PipelinedQuery(((query, ids),), lambda answers: answers[0][0]["messages"])
+    return PipelinedQuery(((_THREAD, ids), (_SAID, places | {"limit": limit})), read)
 
 
 async def find_message(session: AsyncSession, user_id: UUID, message_id: UUID) -> Message | None:
@@ -213,10 +231,12 @@ async def start_reply(
     question_id: UUID,
     question: str | None,
     reply_id: UUID,
+    after: UUID | None,
 ) -> tuple[Message, Message]:
     """The user's message and the empty reply, in one transaction under the user's identity.
 
-    `question` is None when an existing message is answered again.
+    `question` is None when an existing message is answered again. What is stored follows the message
+    `after`, or is the first of the conversation, and comes into view.
 
     Raises:
         StoredMeanwhileError: nothing was stored by this call.
@@ -229,6 +249,7 @@ async def start_reply(
             question_id=question_id,
             question=question,
             reply_id=reply_id,
+            after=after,
         )
     except IntegrityError as error:
         if isinstance(error.orig, UniqueViolation):
@@ -249,6 +270,7 @@ async def _insert_turn(
     question_id: UUID,
     question: str | None,
     reply_id: UUID,
+    after: UUID | None,
 ) -> None:
     if new_conversation:
         await session.execute(
@@ -262,30 +284,34 @@ async def _insert_turn(
         await session.execute(
             text(
                 "update public.conversations"
-                " set model = :model, effort = :effort, last_message_at = now()"
+                " set model = :model, effort = :effort, last_message_at = now(), leaf_id = null"
                 " where id = :id and user_id = :user_id"
             ),
             ids,
         )
+    # `depth` tells the first message from one that doesn't say what it follows.
     if question is not None:
         await session.execute(
             text(
                 """
-                insert into public.messages (id, conversation_id, user_id, role, content, status, model)
-                values (:message_id, :id, :user_id, 'user', :content, 'done', :model)
+                insert into public.messages (id, conversation_id, user_id, role, content, status, model,
+                  parent_id, depth)
+                values (:message_id, :id, :user_id, 'user', :content, 'done', :model, :parent_id, 0)
                 """
             ),
-            ids | {"message_id": question_id, "content": question},
+            ids | {"message_id": question_id, "content": question, "parent_id": after},
         )
+        after = question_id
     await session.execute(
         text(
             """
             insert into public.messages (id, conversation_id, user_id, role, content, status,
-              model, reply_to)
-            values (:message_id, :id, :user_id, 'assistant', '', 'streaming', :model, :reply_to)
+              model, reply_to, parent_id, depth)
+            values (:message_id, :id, :user_id, 'assistant', '', 'streaming', :model, :reply_to,
+              :parent_id, 0)
             """
         ),
-        ids | {"message_id": reply_id, "reply_to": question_id},
+        ids | {"message_id": reply_id, "reply_to": question_id, "parent_id": after},
     )
 
 

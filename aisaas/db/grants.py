@@ -73,7 +73,7 @@ COLUMNS = {
     ),
     ("public.conversations", "authenticated", "insert"): "id user_id title model effort",
     ("public.conversations", "authenticated", "update"): (
-        "title model effort last_message_at deleted_at"
+        "title model effort last_message_at deleted_at leaf_id"
     ),
     ("public.credit_grants", "authenticated", "select"): (
         "id user_id tokens spent expires_at created_at"
@@ -83,7 +83,7 @@ COLUMNS = {
         "ours theirs note found_by found_at corrected_at"
     ),
     ("public.messages", "authenticated", "insert"): (
-        "id conversation_id user_id role content status reply_to model"
+        "id conversation_id user_id role content status reply_to model parent_id depth"
     ),
     ("public.processed_webhook_events", "service_role", "update"): (
         "outcome customer_id subscription_id note"
@@ -111,6 +111,7 @@ FUNCTIONS: dict[str, frozenset[str]] = {
     "private.claim_usage": frozenset({"service_role"}),
     "private.close_reservation": frozenset({"service_role"}),
     "private.note_removed_account": frozenset(),
+    "private.place_message": frozenset(),
     "private.profile_follows_email": frozenset(),
     "private.profile_for_new_user": frozenset(),
     "private.require_profile": frozenset(),

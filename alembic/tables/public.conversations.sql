@@ -2,7 +2,7 @@ alter table public.conversations enable row level security;
 revoke all on public.conversations from public, anon, authenticated, service_role;
 grant select on public.conversations to authenticated;
 grant insert (id, user_id, title, model, effort) on public.conversations to authenticated;
-grant update (title, model, last_message_at, deleted_at, effort)
+grant update (title, model, last_message_at, deleted_at, effort, leaf_id)
   on public.conversations to authenticated;
 grant select, delete on public.conversations to service_role;
 

@@ -1,7 +1,7 @@
 alter table public.messages enable row level security;
 revoke all on public.messages from public, anon, authenticated, service_role;
 grant select on public.messages to authenticated;
-grant insert (id, conversation_id, user_id, role, content, status, reply_to, model)
+grant insert (id, conversation_id, user_id, role, content, status, reply_to, model, parent_id, depth)
   on public.messages to authenticated;
 grant select, update, delete on public.messages to service_role;
 
@@ -25,5 +25,7 @@ create policy own_messages_add on public.messages for insert to authenticated
     )
   );
 
+create or replace trigger messages_place before insert on public.messages
+  for each row execute function private.place_message();
 create or replace trigger messages_touch before update on public.messages
   for each row execute function private.touch_updated_at();

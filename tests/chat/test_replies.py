@@ -15,7 +15,7 @@ from aisaas.errors import Busy, NotFound
 from aisaas.language_models import Usage
 from aisaas.wiring import Services
 from devstack.demo_model.tokens import count_prompt, split_tokens
-from tests.services import Account, Build, Database, new_principal, whole
+from tests.services import IN_TIME, Account, Build, Database, new_principal, whole
 
 
 async def test_finished_reply_is_stored_as_shown_and_booked_by_the_providers_counts(
@@ -419,6 +419,7 @@ async def test_reply_says_when_messages_are_older_than_what_is_read(
         ada.user_id,
         before // 2 - 1,
     )
+    database(IN_TIME, started.conversation_id)
     again = await services.chat.send(
         ada, "and now?", conversation_id=started.conversation_id, model="demo"
     )

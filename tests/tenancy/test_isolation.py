@@ -25,8 +25,8 @@ from tests.tenancy.conftest import Cast, Catalog
 from tests.tenancy.rows import Person
 
 NEW_MESSAGE = (
-    "insert into messages (id, conversation_id, user_id, role, content, status, reply_to)"
-    " values (:id, :conversation, :user, :role, :content, :status, :reply_to)"
+    "insert into messages (id, conversation_id, user_id, role, content, status, reply_to, parent_id)"
+    " values (:id, :conversation, :user, :role, :content, :status, :reply_to, :parent_id)"
 )
 
 
@@ -40,6 +40,7 @@ def _message(person: Person, **changed: object) -> Mapping[str, object]:
         "content": "And then?",
         "status": "done",
         "reply_to": None,
+        "parent_id": None,
     } | changed
 
 
@@ -99,14 +100,15 @@ async def test_message_in_a_deleted_conversation_is_refused(cast: Cast) -> None:
     await _is_refused(cast, "owner", NEW_MESSAGE, **_message(cast.ada))
 
 
-async def test_reply_to_a_message_of_another_conversation_is_refused(cast: Cast) -> None:
+@pytest.mark.parametrize("link", ["reply_to", "parent_id"])
+async def test_link_to_a_message_of_another_conversation_is_refused(cast: Cast, link: str) -> None:
     second = uuid4()
     async with cast.acting("owner") as session:
         await session.execute(
             text("insert into conversations (id, user_id, model) values (:id, :user, 'demo')"),
             {"id": second, "user": cast.ada.id},
         )
-    forged = _message(cast.ada, conversation=second, reply_to=cast.ada.question)
+    forged = _message(cast.ada, conversation=second, **{link: cast.ada.question})
     with pytest.raises(IntegrityError):
         async with cast.acting("owner") as session:
             await session.execute(text(NEW_MESSAGE), forged)

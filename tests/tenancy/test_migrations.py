@@ -170,6 +170,40 @@ def test_sums_by_day_begin_with_what_is_in_the_ledger(stack: Stack) -> None:
             assert asyncio.run(_differ(stack, url)) == []
 
 
+def test_messages_that_exist_follow_each_other_in_time(stack: Stack) -> None:
+    script = alembic_config()
+    before = ScriptDirectory.from_config(script).get_revision("0029").down_revision
+    assert isinstance(before, str)
+    grown = """
+        insert into auth.users (id, email) values (md5('0')::uuid, 'ada@example.com');
+        insert into conversations (id, user_id, model)
+          select md5(c::text)::uuid, md5('0')::uuid, 'demo' from generate_series(1, 120) c;
+        insert into messages (conversation_id, user_id, role, created_at)
+          select md5(c::text)::uuid, md5('0')::uuid, 'user', now() - n * interval '1 second'
+          from generate_series(1, 120) c, generate_series(1, 1 + c % 4) n
+    """
+    out_of_line = """
+        select count(*) from (
+          select parent_id, depth, lag(id) over line as before, row_number() over line - 1 as place
+          from messages window line as (partition by conversation_id order by created_at, id)
+        ) m where parent_id is distinct from before or depth is distinct from place
+    """
+    with own_database(stack, SUPABASE) as url:
+        script.attributes["url"] = url
+        command.upgrade(script, before)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(grown)
+            # While the release before is still in use, it adds messages that don't say what they follow.
+            command.upgrade(script, "0029")
+            added = (
+                "insert into messages (conversation_id, user_id, role) select id, user_id, 'user'"
+            )
+            connection.execute(f"{added} from conversations where id < md5('0')::uuid")
+            upgrade(url)
+            connection.execute(f"{added} from conversations")
+            assert connection.execute(out_of_line).fetchall() == [(0,)]
+
+
 async def _differ(stack: Stack, url: str) -> list[Difference]:
     """Where the sums over all users and for each aren't the ledger."""
     service = urlsplit(stack.env["SERVICE_DATABASE_URL"])._replace(path=urlsplit(url).path)

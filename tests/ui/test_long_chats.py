@@ -9,6 +9,7 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.services import IN_TIME
 from tests.ui.conftest import Execute, SignUp
 from tests.ui.pages import ends, say
 
@@ -65,6 +66,7 @@ def lengthen(execute: Execute, conversation: str) -> None:
         MESSAGES - 2,
         conversation,
     )
+    execute(IN_TIME, conversation)
 
 
 # Shown messages on the way from where the view is to the top, and the most elements on it.

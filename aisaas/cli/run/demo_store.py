@@ -8,7 +8,7 @@ written are removed again.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
@@ -184,29 +184,31 @@ def _conversations(connection: Connection, month: Month) -> None:
     )
     _copy(
         connection,
-        "public.messages (id, conversation_id, user_id, role, content, created_at)",
-        (
-            (turn.question_id, turn.chat, turn.person, "user", turn.question, turn.at)
-            for turn in month.turns
-        ),
-    )
-    _copy(
-        connection,
-        "public.messages (id, conversation_id, user_id, role, content, status, reply_to, model,"
-        " answered_by, token_count, prompt_tokens, completion_tokens, cost_usd, error_code,"
+        "public.messages (id, conversation_id, user_id, role, content, status, parent_id, reply_to,"
+        " model, answered_by, token_count, prompt_tokens, completion_tokens, cost_usd, error_code,"
         " created_at)",
-        (
-            (
-                *(turn.reply_id, turn.chat, turn.person, "assistant", turn.answer, turn.status),
-                *(turn.question_id, turn.model, call.model.id if call else None),
-                *(call.completion if call else 0, call.prompt if call else None),
-                *(call.completion if call else None, call.cost_usd if call else None),
-                *(turn.error, call.at if call else turn.at),
-            )
-            for turn in month.turns
-            for call in (turn.call,)
-        ),
+        _messages(month),
     )
+
+
+def _messages(month: Month) -> Iterator[Sequence[object]]:
+    """Each after the one it follows."""
+    last: dict[UUID, UUID] = {}
+    nothing = (None, None, None, 0, None, None, None, None)
+    for turn in month.turns:
+        call, parent = turn.call, last.get(turn.chat)
+        yield (
+            *(turn.question_id, turn.chat, turn.person, "user", turn.question, "done", parent),
+            *(*nothing, turn.at),
+        )
+        yield (
+            *(turn.reply_id, turn.chat, turn.person, "assistant", turn.answer, turn.status),
+            *(turn.question_id, turn.question_id, turn.model, call.model.id if call else None),
+            *(call.completion if call else 0, call.prompt if call else None),
+            *(call.completion if call else None, call.cost_usd if call else None),
+            *(turn.error, call.at if call else turn.at),
+        )
+        last[turn.chat] = turn.reply_id
 
 
 def _ledger(connection: Connection, month: Month) -> None:
