@@ -21,7 +21,7 @@ from aisaas.jobs.lifespan import running
 from aisaas.settings import Settings, load
 from aisaas.wiring import Services, build
 from devstack.stack import Stack
-from tests.parts import LIMITS, PATIENT_SECONDS
+from tests.parts import LIMITS, PATIENT, PATIENT_SECONDS
 from tests.services import EMBEDDED, HIGH_CAPS, NO_SENDERS, Build, Database, write_catalogue
 
 # How long an example takes is the machine's.
@@ -128,7 +128,7 @@ def patience() -> Generator[None]:
     """A machine that is busy with something else must not look like an outage; `outage` ends this."""
     with pytest.MonkeyPatch.context() as patch:
         for module, name in LIMITS:
-            patch.setattr(module, name, PATIENT_SECONDS)
+            patch.setattr(module, name, PATIENT.get((module, name), PATIENT_SECONDS))
         yield
 
 

@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Literal, TypeVar
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
@@ -37,6 +38,8 @@ LIMITS = {
     )
 }
 PATIENT_SECONDS = 30
+# Pools keep it for good, so `outage` can't change it: whoever meets a hanging server waits for it.
+PATIENT: dict[tuple[ModuleType, str], int] = {(engine, "CONNECT_SECONDS"): 8}
 # Mails are sent in the background, after the answer.
 MAIL_SECONDS = 30.0
 

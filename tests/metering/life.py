@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
-from stripe import StripeClient, StripeError
+from stripe import Event, StripeClient, StripeError
 
 from aisaas.accounts import people
 from aisaas.adapters.redis_client import make_listening_redis, make_redis
@@ -89,7 +89,8 @@ class Life:
     quota: Quota
     subscriptions: Subscriptions
     user_id: UUID = field(default_factory=uuid4)
-    known: set[str] = field(default_factory=set[str])
+    # Of events that have arrived; those of others, before this life, are among them.
+    newest_event: str | None = None
     # Replies that have begun: what settles them, whatever has changed meanwhile.
     flying: list[tuple[Plan, Charge]] = field(default_factory=list[tuple[Plan, Charge]])
     did: list[str] = field(default_factory=list[str])
@@ -141,12 +142,9 @@ class Life:
 
     async def catch_up(self) -> None:
         """Webhooks arrive, usage goes out."""
-        page = await self.client.v1.events.list_async({"limit": 100})
-        new = [each for each in page.data if each.id not in self.known]
-        assert len(new) < 100, "one page isn't all of it"
-        for each in reversed(new):
-            self.known.add(each.id)
-            await self.events.process(read_event(str(each).encode()))
+        for event in reversed(await self._new_events()):
+            self.newest_event = event.id
+            await self.events.process(read_event(str(event).encode()))
         if await self.tasks.run_once():
             return await self.catch_up()
         self.sql("update private.metering set paused_until = now(), spent_until = now()")
@@ -154,6 +152,17 @@ class Life:
         self.sql("update usage_outbox set next_attempt_at = now() where state = 'pending'")
         await self.outbox.deliver_due()
         return None
+
+    async def _new_events(self) -> list[Event]:
+        """Newest first."""
+        found: list[Event] = []
+        # A few are new each time, and an event is large.
+        listed = await self.client.v1.events.list_async({"limit": 10})
+        async for event in listed.auto_paging_iter():
+            if event.id == self.newest_event:
+                break
+            found.append(event)
+        return found
 
     async def subscribe_beside(self, plan: str) -> None:
         """As another tab that nobody knows of, or a page that was open since yesterday."""
@@ -428,8 +437,7 @@ async def living(
     limiter = RedisLimiter(redis, prefix="tests:invoices")
     try:
         async with sdk(payments.url) as client, control(payments.url) as till:
-            # Events of others are none of this life's.
-            before = await client.v1.events.list_async({"limit": 100})
+            before = (await client.v1.events.list_async({"limit": 1})).data
             yield Life(
                 sql,
                 service,
@@ -450,7 +458,7 @@ async def living(
                 Outbox(service, provider),
                 quota,
                 subscriptions,
-                known={each.id for each in before.data},
+                newest_event=before[0].id if before else None,
             )
     finally:
         await provider.close()
