@@ -79,5 +79,5 @@ class Usage:
     # Includes those that are kept for an hour.
     cache_write_tokens: int = 0
     cache_write_1h_tokens: int = 0
-    # Where the provider says that it answered; empty if it doesn't.
+    # The region that answered, by the provider's account; empty if it doesn't say.
     region: str = ""

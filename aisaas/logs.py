@@ -35,11 +35,11 @@ _TOKEN_LIKE = re.compile(
     r"(eyJ[\w-]+\.[\w-]+\.[\w-]+|\b(?:sk|rk|whsec|sb_secret)[-_][\w-]{8,}|(?<=[?&]token=)[\w-]+"
     r"|(?<=Bearer )[\w.~+/=-]{8,})"
 )
-# What ends a line, moves a cursor or turns text around, somewhere; and halves of surrogate pairs.
+# Characters that end a line, move a cursor, or reverse text in some terminal, and halves of surrogate pairs.
 _CONTROLS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
-# Of a place in a library that strangers can make talk.
+# Repeated lines of a library that strangers can make log.
 LINES_PER_WINDOW = 10
 WINDOW_SECONDS = 60.0
 # The server, the framework and its libraries: their messages about a connection may contain any

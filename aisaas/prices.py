@@ -19,7 +19,7 @@ MICRO_USD = Decimal("0.000001")
 ONE = Decimal(1)
 # The prompt's share of a call's tokens, roughly as in real conversations.
 PROMPT_SHARE = Decimal("0.75")
-# What a quota token is worth, in USD per million: a model's weight makes its tokens cost no more.
+# The value of a quota token, in USD per million: a model's weight makes its tokens cost no more.
 QUOTA_TOKEN_USD = Decimal("0.30")
 
 
@@ -248,7 +248,7 @@ def _digest(base: Rates, tiers: tuple[Tier, ...], regions: tuple[tuple[str, Deci
 
 
 RATES = tuple(field.name for field in fields(Rates))
-# Which of a price's three plain rates the others keep their proportion to.
+# The plain rate to which each of the other rates keeps its proportion.
 _LED_BY = {
     name: "output_usd" if name.startswith(("output", "thinking", "audio_output")) else "input_usd"
     for name in RATES

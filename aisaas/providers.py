@@ -53,7 +53,7 @@ class KnownProvider:
     base_variable: str | None = None
     # More variables, by the name of LiteLLM's parameter.
     parameters: Mapping[str, str] = field(default_factory=dict[str, str])
-    # What switches it on, where that isn't the key.
+    # The variable that turns it on, where that isn't the key.
     switch: str | None = None
     required: tuple[str, ...] = ()
     # It charges for usage, so it has a spending limit of its own to set.

@@ -41,7 +41,7 @@ class Services(
 
     settings: Settings
     callers: Callers
-    # What this process takes on at once.
+    # Limits on what this process takes on at once.
     bulkheads: Bulkheads
     model: LanguageModel
     # None: nothing is sold here, and nothing metered.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-# Where programs, homes and temporary files are; how time and text are written; how code is loaded.
+# Paths of programs, homes, and temporary files; formats of time and text; loading of code.
 MACHINE = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TMP", "TEMP", "TZ", "TERM"),
     *("LANG", "LANGUAGE", "LC_*"),

@@ -112,7 +112,7 @@ class DataFolder:
         finally:
             os.close(descriptor)
 
-    # What the holder says of itself, for other commands
+    # The holder's description of itself, for other commands
 
     def describe(self, description: Mapping[str, Any]) -> None:
         self.write_json(DESCRIPTION, description)

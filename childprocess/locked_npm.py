@@ -23,7 +23,7 @@ REMEDY = (
 )
 ADDING = {"add", "install", "i"}
 REMOVING = {"remove", "uninstall", "rm"}
-# What npm says when manifest and lock don't belong together.
+# npm's message when manifest and lock don't belong together.
 OUT_OF_STEP = "EUSAGE"
 
 

@@ -42,7 +42,7 @@ DUMP = "postgres.dump"
 SECRETS = "secrets.json"
 PORTS = "ports.json"
 PAYMENTS = "payments"
-# What a restore replaces, in the data folder.
+# Entries of the data folder that a restore replaces.
 REPLACED = (postgres.NAME, PAYMENTS, valkey.NAME, SECRETS, PORTS)
 SQLITE = b"SQLite format 3\x00"
 CHUNK = 1 << 20
@@ -238,7 +238,7 @@ def _opened(source: Path) -> Generator[tarfile.TarFile]:
         raise StartError(f"{source} is no whole backup: {error}. Nothing was changed.") from error
     except OSError as error:
         if error.errno is None:
-            # What gzip says of bytes that are none of its own.
+            # gzip's errors for bytes that aren't gzip.
             raise StartError(
                 f"{source} is no whole backup: {error}. Nothing was changed."
             ) from error
@@ -359,7 +359,7 @@ def _move(source: Path, target: Path, moved: list[tuple[Path, Path]]) -> None:
     moved.append((source, target))
 
 
-# What both need
+# Shared by both
 
 
 @contextmanager

@@ -43,7 +43,7 @@ MAIL_FROM = "mail@example.com"
 # Mails lead to the product's own page, which asks before it uses the link up: mail scanners follow
 # links too. Supabase's mail templates can be set to the same.
 MAIL_LINK = "{site_url}/confirm?token_hash={token_hash}&type={type}&redirectTo={redirect_path}"
-# Where the product takes events, and thin events about its meter.
+# The product's routes for events and for thin events about its meter.
 WEBHOOK = "/api/webhooks/stripe"
 METER_WEBHOOK = "/api/webhooks/stripe/meters"
 # Variables that each part may get from our environment besides the stack's. APP_ENV, because none

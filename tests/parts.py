@@ -38,7 +38,7 @@ LIMITS = {
     )
 }
 PATIENT_SECONDS = 30
-# Pools keep it for good, so `outage` can't change it: whoever meets a hanging server waits for it.
+# Pools keep it for good, so `outage` can't change it, and tests with a hanging server wait this long.
 PATIENT: dict[tuple[ModuleType, str], int] = {(engine, "CONNECT_SECONDS"): 8}
 # Mails are sent in the background, after the answer.
 MAIL_SECONDS = 30.0

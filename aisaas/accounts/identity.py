@@ -238,7 +238,7 @@ class Accounts:
             address,
         )
 
-    # Who is asking
+    # The caller's identity
 
     async def principal(self, cookie_header: str | None) -> Principal:
         """Who is asking, as of now.

@@ -36,7 +36,7 @@ from aisaas.observe import context
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-# What another domain asks of the user whose session has a token with this hash.
+# Another domain's query about the user whose session has a token with this hash.
 AskedAlong = Callable[[bytes], PipelinedQuery[T]]
 
 RECHECK_SECONDS = 30
@@ -96,7 +96,7 @@ class LiveSessions:
             )
         return token
 
-    # Who is asking
+    # The caller's identity
 
     async def principal(self, cookie_header: str | None) -> Principal:
         """Who is asking, as of now.

@@ -306,7 +306,7 @@ async def find_picture(session: AsyncSession, user_id: UUID) -> tuple[bytes, str
 
 async def make_first_admin(session: AsyncSession, user_id: UUID) -> bool:
     """Make this account an admin if none ever was. True when it became one."""
-    # Of simultaneous sign-ups the lock's first holder wins. Counting accounts instead would leave
+    # The lock's first holder wins among simultaneous sign-ups. Counting accounts instead would leave
     # none: by now, each of them may see the other's.
     await session.execute(text("select pg_advisory_xact_lock(hashtext('aisaas.first_admin'))"))
     if await audit_store.has_reason(session, FIRST_ACCOUNT):

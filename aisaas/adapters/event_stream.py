@@ -41,12 +41,12 @@ VENDORS: dict[WireProtocol, frozenset[str]] = {
 }
 DATA = b"data:"
 DONE = b"[DONE]"
-# What a piece of text may have beside it: it says nothing more.
+# Fields beside a piece of text that carry no further information.
 PLAIN = frozenset({"role", "content", "reasoning_content", "reasoning"})
-# What is only there to close the answer comes with the announcement that nothing more follows.
+# Events that only close the answer come with the announcement that nothing more follows.
 DONE_SECONDS = 0.2
 RUBBISH = "rubbish"
-# What parsers raise for events of another shape than they expect.
+# Errors that parsers raise for events of an unexpected shape.
 _UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 

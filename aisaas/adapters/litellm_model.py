@@ -113,7 +113,7 @@ class LiteLLMModel:
     def __init__(self, settings: Settings) -> None:
         self._loading: Future[Any] | None = None
         self._providers = settings.provider_access()
-        # Of running calls, by request id.
+        # Running calls, by request id.
         self._wires: dict[UUID, Wire] = {}
 
     async def warm(self) -> None:

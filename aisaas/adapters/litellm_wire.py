@@ -159,7 +159,7 @@ class Body(httpx.AsyncByteStream):
         assert isinstance(response.stream, httpx.AsyncByteStream)
         self.path = request.url.path
         headers = response.headers
-        # What is compressed is left to the client, which decompresses.
+        # A compressed body is left to the client, which decompresses it.
         self.is_event_stream = (
             response.is_success
             and headers.get("content-type", "").startswith("text/event-stream")

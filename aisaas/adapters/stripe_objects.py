@@ -65,11 +65,11 @@ class OurMetadata(BaseModel):
 
     user_id: UserId = None
     plan: str | None = None
-    # Of a Checkout session: what was requested, and by which user.
+    # On a Checkout session: the attempt and the user it was opened for.
     attempt: str | None = None
-    # Of the metered price of all plans.
+    # On the metered price of all plans.
     meter: str | None = None
-    # Of a subscription that was upgraded: what the period that begins then includes.
+    # On an upgraded subscription: the start of the period that includes the new allowance.
     period_start: Whole = None
     period_tokens: Whole = None
 
@@ -424,7 +424,7 @@ class EventObject(BaseModel):
     object: str = ""
     id: str | None = None
     customer: Id | None = None
-    # Of a Checkout session or a schedule; of an invoice in versions before `parent`.
+    # On a Checkout session or a schedule, and on invoices of API versions before `parent`.
     subscription: Id | None = None
     # A schedule's former subscription, once it is released.
     released_subscription: Id | None = None

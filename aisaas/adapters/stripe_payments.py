@@ -498,7 +498,7 @@ class StripePayments:
             found = await self._client.v1.events.retrieve_async(event_id)
             return read(found, StripeEvent).payment_event()
 
-    # What is looked up once in a while
+    # Occasional lookups
 
     async def _prices_of(self, plan: str) -> _Prices:
         known = self._prices.get(plan)

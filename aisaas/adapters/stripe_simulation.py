@@ -272,7 +272,7 @@ async def _make_customer(client: StripeClient, clock_id: str, name: str) -> str:
             {
                 "name": name,
                 "email": "aisaas-verify@example.com",
-                # Where tax can be worked out.
+                # An address for which tax can be calculated.
                 "address": {
                     "line1": "354 Oyster Point Blvd",
                     "city": "South San Francisco",

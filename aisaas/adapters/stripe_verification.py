@@ -117,7 +117,7 @@ class Case:
     rows: list[Row]
     expected: list[Mapping[str, int]] = field(default_factory=list[Mapping[str, int]])
     run: str = field(default_factory=lambda: uuid4().hex[:12])
-    # Of the subscription, from when there is one.
+    # The subscription's, once there is one.
     id: str = field(init=False)
     plan: Plan = field(init=False)
     ledger: Ledger = field(init=False)

@@ -59,7 +59,7 @@ SENTENCES = {
     BUSY: "Too many attempts. Wait a minute and try again.",
     "over_email_send_rate_limit": "You've requested too many emails. Wait a minute and try again.",
 }
-# What a password lacks, by the auth server's own reasons; the first that applies is shown.
+# Messages by the auth server's reasons for a weak password; the first that applies is shown.
 WEAK = {
     "pwned": "That password has appeared in a data leak. Choose another one.",
     "characters": "Use uppercase and lowercase letters, numbers, and symbols in your password.",

@@ -195,7 +195,7 @@ class ReconciliationAdmin:
         except PaymentsRefused as refused:
             # By the provider's clock, the day to cancel it is over.
             async with self._database.transaction() as session:
-                # What was done is recorded even if its actor is no longer an admin.
+                # The action is recorded even if its actor is no longer an admin.
                 await replace(act, session=session).note(
                     "meter.correct",
                     f"meter:{customer}:{day}",

@@ -32,7 +32,7 @@ from aisaas.api.paths import EXPORT, SETTINGS
 from aisaas.api.serving import services_of
 from aisaas.errors import DependencyError, Suspended, TooSlow, Unauthenticated, Unavailable
 
-# What a multipart form needs around a file.
+# Bytes that a multipart form needs around a file.
 ENVELOPE = 4096
 YEAR = 31_536_000
 CHANGED = "Your password has been changed. You're signed out of all other sessions."
@@ -137,7 +137,7 @@ async def export(request: Request) -> Response:
     try:
         caller = await services_of(request).callers.resolve(request.headers.get("cookie"))
         lines = services_of(request).export.lines(caller)
-        # What goes wrong at the beginning still has an answer of its own.
+        # An error at the beginning can still be answered as one.
         first = await anext(lines)
     except Unauthenticated as error:
         raise HTTPException(401) from error

@@ -60,7 +60,7 @@ MAX_FIELDS = 20
 SEE_OTHER = 303
 UNPROCESSABLE = 422
 TOO_LARGE = 413
-# Where `read` keeps the form's target in the request's scope.
+# The key under which `read` keeps the form's target in the request's scope.
 _TARGET = "aisaas.target"
 UNREAD = "That form is too large."
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote
 
-# What a build has in the place of the site's own address.
+# A build's placeholder for the site's own address.
 BUILD_ORIGIN = "http://same-origin.invalid"
 
 HOME = "/"
@@ -24,7 +24,7 @@ ADMIN_USERS = f"{ADMIN}/users"
 # Open to all: a signed-in user may follow a mail's link.
 RESET = "/reset"
 CONFIRM = "/confirm"
-# What a suspended account sees instead of the pages.
+# The page that a suspended account sees instead of all others.
 SUSPENDED = "/suspended"
 EXPORT = "/api/account/export"
 AUTH_PAGES = (LOGIN, SIGNUP)

@@ -24,7 +24,7 @@ from aisaas.observe.metrics import REFUSED_EARLY
 
 MAX_HEADERS = 32_768
 MAX_TARGET = 8_192
-# What a multipart form needs around a file.
+# Bytes that a multipart form needs around a file.
 ENVELOPE = 4_096
 MAX_FORM = 16_384
 MAX_WEBHOOK = 256 * 1024
@@ -202,7 +202,7 @@ def _head_refused(scope: Scope) -> Response | None:
 
 def _refused(scope: Scope, status: int, message: str, reason: str) -> Response:
     REFUSED_EARLY.labels(reason).inc()
-    # What is still on its way isn't read any more.
+    # The rest of the body isn't read any more.
     headers = {"connection": "close"}
     if status in {429, 503}:
         headers["retry-after"] = "1"

@@ -34,7 +34,7 @@ PERMISSIONS = ", ".join(
     f"{feature}=()"
     for feature in ("camera", "microphone", "geolocation", "payment", "usb", "browsing-topics")
 )
-# Where a captcha's script, frames and calls come from.
+# The origins of a captcha's script, frames, and calls.
 CAPTCHAS = {
     "turnstile": ["https://challenges.cloudflare.com"],
     "hcaptcha": ["https://hcaptcha.com", "https://*.hcaptcha.com"],
@@ -47,7 +47,7 @@ class SecurityHeaders:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._for_pages = headers(settings(), inline_scripts(BUILT_PAGES))
-        # What is no page runs no script, and the hashes are long.
+        # Only pages run scripts, and the hashes are long.
         self._for_others = headers(settings(), [])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

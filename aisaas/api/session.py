@@ -40,7 +40,7 @@ CONFIRM_SENT = "We sent you a link. Open it to confirm your email address."
 LINK_SENT = "If that address has an account, we've sent it a link. The link works for an hour."
 ONE_MORE = "One more step: open the link we sent to your other address."
 CHOOSE_PASSWORD = f"{RESET}?choose=1"
-# Where a mail's link leads; the others lead on to where the visitor was going.
+# The targets of links in email; the others lead on to where the visitor was going.
 AFTER: dict[LinkKind, str] = {
     "recovery": CHOOSE_PASSWORD,
     "invite": CHOOSE_PASSWORD,

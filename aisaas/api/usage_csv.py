@@ -36,7 +36,7 @@ async def usage_csv(request: Request) -> Response:
         require_admin(principal)
         span, by = _asked(request)
         text = csv_text(services_of(request).usage_reports.rows(principal, span, by=by), by)
-        # What goes wrong at the beginning still has an answer of its own.
+        # An error at the beginning can still be answered as one.
         first = await anext(text)
     except Unauthenticated as error:
         raise HTTPException(401) from error

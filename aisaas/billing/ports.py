@@ -53,7 +53,7 @@ class PaidSubscription:
     # when what saw to that at the provider has done so, and still holds the subscription.
     next_plan: str | None = None
     schedule_done: bool = False
-    # Which meters its metered prices bill.
+    # The meters that its metered prices bill.
     bills_money: bool = True
     bills_tokens: bool = False
     # Canceled by the provider because no payment succeeded.

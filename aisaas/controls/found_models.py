@@ -35,7 +35,7 @@ from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid
 
 MOST_SHOWN = 50
-# Of a model's id, as browsers send it.
+# The longest model id that a browser may send.
 LONGEST_ID = 120
 LONGEST_LABEL = 80
 SMALLEST_WINDOW = 256

@@ -39,7 +39,7 @@ class ListedModel:
     reasoning: Reasoning = NO_REASONING
     map_name: str | None = None
     abilities: frozenset[Ability] = frozenset()
-    # What may answer in its place, in order.
+    # The models that may answer in its place, in order.
     fallbacks: tuple[str, ...] = ()
     retired: bool = False
     successor: str | None = None

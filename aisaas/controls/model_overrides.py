@@ -28,7 +28,7 @@ from aisaas.prices import Price, usual_usd, weight_of
 
 T = TypeVar("T")
 
-# What a call of the longest context may cost must fit the ledger.
+# The cost of a call of the longest context must fit the ledger.
 MOST_USD_PER_MILLION = Decimal(10_000)
 MOST_WEIGHT = Decimal(10_000)
 SMALLEST_USD = Decimal("0.000001")
@@ -42,7 +42,7 @@ class Keep(enum.Enum):
 
 
 KEEP = Keep.KEEP
-# Of an override: whether on, plans, weight, the price, whether retired, and the successor.
+# An override's fields: whether on, plans, weight, the price, whether retired, and the successor.
 NOTHING_SAID = (None,) * 6
 
 
@@ -64,7 +64,7 @@ class ModelChange:
     weight: Decimal | Keep | None = KEEP
     price: OwnPrice | Keep | None = KEEP
     retired: bool | Keep | None = KEEP
-    # What conversations of a retired model are offered; None: nothing. Said together with `retired`.
+    # The model that conversations of a retired one are offered, or None. Set together with `retired`.
     successor: str | None = None
 
 

@@ -45,7 +45,7 @@ class KillSwitch(Table, table=True):
     scope: str = Field(primary_key=True)
     reason: str = ""
     engaged_at: datetime = Field(sa_column_kwargs=NOW)
-    # What runs is stopped as well, wherever it runs.
+    # Running calls are stopped as well, in every process.
     stop_running: bool = False
     engaged_by: str = ""
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-# Where a supervisor tells the worker to listen.
+# The variable by which a supervisor passes the socket's path to the worker.
 VARIABLE = "AISAAS_PULSE"
 ASK_EVERY_SECONDS = 1.0
 ANSWER = b"turning\n"
@@ -53,7 +53,7 @@ class Pulse:
     def begin(self) -> None:
         """Of a process that has just been started, and has said nothing yet."""
         self._close()
-        # What a former process left would refuse its successor.
+        # A socket left by a former process would refuse its successor.
         Path(self.path).unlink(missing_ok=True)
         self.heard = False
         self._since = time.monotonic()

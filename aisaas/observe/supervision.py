@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-# Where the supervisor writes, and its workers read.
+# The file that the supervisor writes and its workers read.
 VARIABLE = "AISAAS_SUPERVISION"
 
 

@@ -37,7 +37,7 @@ class NameFields(FieldGroup):
 class InstanceFields(NameFields):
     app_env: AppEnv = "development"
     port: Annotated[int, Field(ge=1, le=65535)] = 3000
-    # Where `worker` serves its figures and its health.
+    # The port on which `worker` serves its metrics and health.
     worker_port: Annotated[int, Field(ge=1, le=65535)] = 9464
     app_url: Annotated[str | None, ORIGIN_URL] = None
     # Linked at the foot of the public pages, where they are set.
@@ -56,7 +56,7 @@ class InstanceFields(NameFields):
     otel_exporter_otlp_endpoint: Annotated[str | None, BASE_URL] = None
     otel_exporter_otlp_headers: Annotated[SecretStr | None, HEADERS] = None
     otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
-    # Where the states of open tabs live. Either way they are rebuilt from cookie and database.
+    # The store of open tabs' states. Either way they are rebuilt from cookie and database.
     tab_states: Literal["memory", "redis"] = "memory"
     # Whether this process does the jobs that any process may do for all the others.
     run_jobs: bool = True

@@ -26,7 +26,7 @@ class PaymentFields(FieldGroup):
     stripe_webhook_secret: Annotated[SecretStr | None, WEBHOOK_SECRETS] = None
     stripe_meter_webhook_secret: Annotated[SecretStr | None, WEBHOOK_SECRETS] = None
     past_due_grace_days: Annotated[int, Field(ge=0, le=90)] = 7
-    # What a full refund or a lost dispute does to the plan that was paid with it.
+    # The effect of a full refund or a lost dispute on the plan that was paid with it.
     after_full_refund: Literal["suspend", "cancel", "nothing"] = "suspend"
     # The start page of the embedded fake.
     payments_url: str | None = None

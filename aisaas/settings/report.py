@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from aisaas.errors import ConfigurationError
 from aisaas.settings.whole import Settings
 
-# Where to get each value; `.env.example` says the same in prose, the error report quotes these.
+# The place to get each value; `.env.example` says the same in prose, the error report quotes these.
 WHERE_TO_GET_IT = {
     "DATABASE_URL": "Supabase dashboard > Connect > Transaction pooler; postgresql://user:password@host:port/db",
     "SERVICE_DATABASE_URL": "like DATABASE_URL, for the login that may act as service_role",

@@ -49,7 +49,7 @@ def listed(secret: SecretStr | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-# Where a URL points to ------------------------------------------------------------------------------
+# Targets of URLs ------------------------------------------------------------------------------------
 
 
 def is_local(url: str) -> bool:

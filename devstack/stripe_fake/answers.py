@@ -176,7 +176,7 @@ def _union(members: tuple[Any, ...]) -> Check:
             tried.append(list(each(value, path)))
             if not tried[-1]:
                 return
-        # Of an id or an object, what was meant to be an object differs in detail.
+        # For a value that may be an id or an object, a mapping was meant to be the object.
         yield from tried[-1 if isinstance(value, Mapping) else 0]
 
     return check

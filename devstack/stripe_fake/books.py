@@ -62,13 +62,13 @@ class Books:
         self.strict = strict
         self.at_due: list[Due] = []
         self.after_commit: list[Callable[[], None]] = []
-        # What ends with a customer, done before they are deleted and in the same transaction.
+        # Cleanup before a customer is deleted, in the same transaction.
         self.at_customer_deleted: list[Callable[[Books, Object], None]] = []
         # Whose doing an event is: the request's id and its idempotency key.
         self.request: tuple[str | None, str | None] = (None, None)
         # The test clock in effect; None for the books' own.
         self.clocked: str | None = None
-        # Where this is served, for the addresses of pages.
+        # The server's own address, for links to its pages.
         self.base_url = ""
 
     def close(self) -> None:

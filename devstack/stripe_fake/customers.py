@@ -84,7 +84,7 @@ def erase(books: Books, customer: Object) -> None:
 
 def list_all(call: Call) -> Object:
     params = only(call, "email", "test_clock", *PAGING)
-    # What belongs to a test clock is only listed for it.
+    # Objects of a test clock are only listed for it.
     equal: Object = {
         "test_clock": None,
         **{n: params[n] for n in ("email", "test_clock") if n in params},

@@ -7,7 +7,7 @@ from devstack.stripe_fake.books import Books, Object, shown
 from devstack.stripe_fake.errors import PaymentsError
 
 DEEPEST = 4
-# What an id stands for, by how it begins.
+# Kinds of objects by the prefix of their id.
 KINDS = {
     "ch": "charge",
     "clock": "test_helpers.test_clock",

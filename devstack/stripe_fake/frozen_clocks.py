@@ -29,7 +29,7 @@ LIVES_SECONDS = 30 * DAY
 LONGEST_NAME = 300
 MOST_INTERVALS = 2
 YEARS_WITHOUT_SUBSCRIPTIONS = 2
-# What a call may name whose clock counts for it.
+# Parameters naming an object whose clock counts for the call.
 NAMES = ("customer", "subscription", "from_subscription", "charge", "payment_intent", "invoice")
 
 

@@ -61,7 +61,7 @@ class CardDeclined(PaymentsError):
     """A card that was refused. `code` is why: `insufficient_funds`, `generic_decline`, ..."""
 
     def __init__(self, code: str, message: str, **more: Any) -> None:
-        # What its holder typed wrong has a code of its own; the rest is the bank's no.
+        # A typing error has a code of its own; any other decline is the bank's.
         mistyped = code.startswith(("incorrect_", "invalid_"))
         super().__init__(
             message,

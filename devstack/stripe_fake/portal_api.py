@@ -26,7 +26,7 @@ from devstack.stripe_fake.operations import (
 
 CONFIGURATION, SESSION = "billing_portal.configuration", "billing_portal.session"
 CHANGEABLE = ("default_return_url", "features")
-# What Stripe fills in where a feature isn't mentioned, or only in part.
+# Stripe's defaults for features that aren't mentioned, or only in part.
 FEATURES: Object = {
     "customer_update": {"allowed_updates": [], "enabled": False},
     "invoice_history": {"enabled": False},

@@ -14,7 +14,7 @@ create table if not exists clock_moves (
     ahead integer not null
 );
 
--- What was answered to a request with an idempotency key.
+-- Answers to requests with an idempotency key.
 create table if not exists answers (
     key text primary key,
     request text not null,

@@ -13,7 +13,7 @@ from devstack.stripe_fake.periods import DAY
 
 KIND = "subscription"
 FINAL = frozenset({"canceled", "incomplete_expired"})
-# Of these a new period begins when one ends.
+# A subscription in one of these states begins a new period when one ends.
 RUNNING = frozenset({"trialing", "active", "past_due"})
 NOTICE_SECONDS = 3 * DAY
 # How long a first payment may take.

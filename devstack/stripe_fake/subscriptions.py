@@ -114,7 +114,7 @@ def list_all(call: Call) -> Object:
     """Subscriptions that have not ended; or those of a status, or `all`, on request."""
     params = only(call, "customer", "status", "test_clock", *PAGING)
     books, status = call.books, params.get("status")
-    # What belongs to a test clock is only listed for it, or for its customer.
+    # Objects of a test clock are only listed for it, or for its customer.
     equal: Object = {"test_clock": params.get("test_clock")}
     if params.get("customer"):
         books.need("customer", params["customer"], "customer")

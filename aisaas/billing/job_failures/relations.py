@@ -10,7 +10,7 @@ from typing import LiteralString
 
 # Items that failed and haven't succeeded since.
 FAILED: LiteralString = "(select job, item from private.job_failures)"
-# Those that aren't due: their next try is later, or they are set aside.
+# Failures that aren't due: their next try is later, or they are set aside.
 NOT_DUE: LiteralString = """(
   select job, item from private.job_failures
   where next_attempt_at is null or next_attempt_at > now()

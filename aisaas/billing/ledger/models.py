@@ -121,7 +121,7 @@ class Call:
     prompt_tokens: int
     completion_tokens: int
     quota_tokens: int
-    # What it costs its owner beyond what the plan includes, and what it cost the operator.
+    # The price to its owner beyond what the plan includes, and the operator's cost.
     overage_usd: Decimal
     cost_usd: Decimal
     outcome: Outcome

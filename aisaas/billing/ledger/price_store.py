@@ -49,7 +49,7 @@ class PricedLine:
     price: dict[str, Any] | None
 
 
-# Where it is known already, nothing changes.
+# A price that is already known stays as it is.
 async def add_versions(session: AsyncSession, prices: Sequence[tuple[str, Price]]) -> int:
     """Store these models' prices; returns how many are new."""
     added = 0

@@ -89,7 +89,7 @@ async def add_usage(
             "credit_tokens": credit_tokens,
             "overage_tokens": overage_tokens,
             "overage_usd": overage_usd,
-            # Those of the tier that the prompt reached.
+            # The rates of the tier that the prompt reached.
             "input_usd": rates.input_usd,
             "output_usd": rates.output_usd,
             "price_version": price.version,

@@ -86,7 +86,7 @@ class UsageRecord(Table, table=True):
     weight: Decimal = Field(sa_type=sa.Numeric(10, 4))
     quota_tokens: int = Field(sa_type=sa.BigInteger)
     credit_tokens: int = Field(default=0, sa_type=sa.BigInteger)
-    # Of the quota tokens, those that cost extra, and what they cost.
+    # The part of the quota tokens that costs extra, and its price.
     overage_tokens: int = Field(default=0, sa_type=sa.BigInteger)
     overage_usd: Decimal = Field(default=Decimal(0), sa_type=sa.Numeric(12, 6))
     period_key: str

@@ -27,9 +27,9 @@ from aisaas.db.columns import (
 )
 
 Step = Literal["day", "hour"]
-# What a row of an export is.
+# The kinds of rows that an export can have.
 By = Literal["user", "model", "day", "hour"]
-# What the heaviest users are ranked by.
+# The measures that the heaviest users are ranked by.
 UserAmount = Literal["requests", "tokens", "cost"]
 UserSort = Literal["requests", "tokens", "cost", "overage", "errors", "email"]
 Direction = Literal["up", "down"]

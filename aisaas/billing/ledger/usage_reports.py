@@ -243,7 +243,7 @@ def _wanted(search: str, values: dict[str, object]) -> str:
     )
 
 
-# What each user comes to, by what they are ranked by.
+# Each user's sum of the measure they are ranked by.
 _AMOUNTS: Mapping[UserAmount, str] = {
     "requests": "sum(requests)",
     "tokens": "sum(quota_tokens)",

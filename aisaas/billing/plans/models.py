@@ -54,7 +54,7 @@ class Entitlement:
     period_start: datetime | None = None
     period_end: datetime | None = None
     ends_at: datetime | None = None
-    # What the running period includes, where an upgrade has made it another number than the plan's.
+    # The running period's allowance, where an upgrade has made it differ from the plan's.
     period_tokens: int | None = None
     # The plan that begins when the period ends, where it is another one.
     next_plan: str | None = None

@@ -46,7 +46,7 @@ MICRO_USD = Decimal("0.000001")
 
 FREE_TIER_SPENT = "The free plan has reached its shared limit for today."
 TOTAL_SPENT = "This site has reached its spending limit for today."
-# What any prompt has at least, in tokens.
+# The fewest tokens that any prompt has.
 SMALLEST_PROMPT = 8
 
 
@@ -93,7 +93,7 @@ class Booked:
     held: Held
     cost_usd: Decimal
     quota_tokens: int
-    # What it costs its owner beyond what the plan includes.
+    # The price to its owner beyond what the plan includes.
     overage_usd: Decimal
 
 
@@ -135,7 +135,7 @@ class Quota:
         included, spent = plan.tokens_per_month, Decimal(0)
         found, period = account.subscription, running(account)
         if found is not None and period is not None and period.start == found.period_start:
-            # What an upgrade in this very period has made of it.
+            # The allowance after an upgrade in this period.
             included = found.period_tokens if found.period_tokens is not None else included
             spent = found.spent_usd
         billable = found is not None and account.metered_customer is not None

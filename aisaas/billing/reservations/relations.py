@@ -12,12 +12,12 @@ RESERVATIONS: LiteralString = """(
   select id, user_id, message_id, purpose, model, period_key, state, created_at
   from public.reservations
 )"""
-# What a call was made to, as its user may read it.
+# The model that a call was made to, as its user may read it.
 ASKED: LiteralString = "(select id, model from public.reservations)"
 PERIODS: LiteralString = "(select user_id, period_key, period_start from public.quota_periods)"
 # How often one reason refused a user in one minute.
 REFUSALS: LiteralString = "(select user_id, code, minute, times, model from public.refusals)"
-# What a day came to, by scope of the caps; `refusing` once a cap refused a call.
+# A day's spending by scope of the caps; `refusing` once a cap refused a call.
 SPEND_DAYS: LiteralString = """(
   select day, scope, spent_usd, reserved_usd, refused_at is not null as refusing
   from public.spend_days

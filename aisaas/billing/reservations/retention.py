@@ -34,5 +34,5 @@ RULES = (
     ),
 )
 
-# What of an account that is gone, `r`, has to go before its note.
+# Rows of a deleted account, `r`, that have to go before its note.
 LEFT: LiteralString = "select from public.refusals f where f.user_id = r.user_id"

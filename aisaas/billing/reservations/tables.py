@@ -99,7 +99,7 @@ class ReservationRow(Table, table=True):
     weight: Decimal = Field(sa_type=sa.Numeric(10, 4))
     spend_day: date
     free_tier: bool
-    # What it settles at: every model that may answer, with weight and price.
+    # The terms it settles at: every model that may answer, with weight and price.
     models: list[dict[str, Any]] | None = Field(default=None, sa_type=JSONB)
     state: str = "open"
     lease_expires_at: datetime

@@ -31,7 +31,7 @@ async def note_alerts(
     session: AsyncSession, user_id: UUID, plan: str, closed: Closed, *, tokens: int
 ) -> None:
     """Record what a call of `tokens` crossed; `closed` is the period after it."""
-    # What was charged before an upgrade isn't used of the new allowance.
+    # Usage before an upgrade doesn't count against the new allowance.
     used = closed.used - closed.carried
     beyond = closed.used - closed.period_credited - closed.included
     lines = {

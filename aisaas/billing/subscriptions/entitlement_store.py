@@ -39,7 +39,7 @@ def _read(stored: Mapping[str, Any]) -> Entitlement:
     return Entitlement(**values)
 
 
-# What is here -------------------------------------------------------------------------------------
+# Subscriptions stored here -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from aisaas.overload import Bulkhead
 log = logging.getLogger(__name__)
 
 METER_PROBLEM = "v1.billing.meter.error_report_triggered"
-# Of this process's connections to the database, most are for users.
+# Few of this process's database connections; most are for users.
 AT_ONCE = 8
 # Statuses with an invoice to confirm: the user need do nothing else.
 UNCONFIRMED = OWING | {"incomplete"}
@@ -203,7 +203,7 @@ async def _trial_will_end(
 ) -> Handled:
     synced = await _sync(session, subscriptions, event)
     seen = synced.seen
-    # Who has cancelled already isn't going to be charged.
+    # A user who has already canceled isn't going to be charged.
     if seen and seen.status == "trialing" and seen.trial_end and seen.cancel_at is None:
         await add_notice(
             session,

@@ -195,7 +195,7 @@ async def subscriptions_of(session: AsyncSession, user_id: UUID) -> Sequence[Pai
     return [PaidSubscription(**row) for row in rows.mappings()]
 
 
-# What a user has because of them ------------------------------------------------------------------
+# Entitlements that follow from them ------------------------------------------------------------------
 
 
 async def write_entitlement(session: AsyncSession, user_id: UUID, has: Entitlement) -> None:

@@ -58,7 +58,7 @@ class Subscription(Table, table=True):
     trial_end: datetime | None = None
     past_due_since: datetime | None = None
     cancel_at: datetime | None = None
-    # Of the running period, where an upgrade has made it another number than the plan's.
+    # The running period's allowance, where an upgrade has made it differ from the plan's.
     period_tokens: int | None = Field(default=None, sa_type=sa.BigInteger)
     next_plan: str | None = None
     # The period whose payment was refunded: the subscription grants nothing in it.

@@ -76,7 +76,7 @@ def _only_builder() -> Generator[bool]:
 
 
 def _build(settings: Settings, folder: DataFolder, *, update_lock: bool) -> None:
-    # Of the sources as they are before the build, so that an edit during it leads to another.
+    # The sources as they are before the build, so that an edit during it leads to another build.
     sources = _sources(settings)
     log = folder.log("build")
     with explained(PROJECT_ROOT / ".web"):

@@ -19,7 +19,7 @@ from aisaas.cli.checklist.findings import Finding, fail, ok, skipped, warn
 from aisaas.db.engine import ASKING_POOL_SIZE, POOL_OVERFLOW, POOL_SIZE
 from aisaas.settings import Settings
 
-# What compose.yaml and the systemd units start.
+# The processes that compose.yaml and the systemd units start.
 WORKERS = 2
 JOBS_WORKERS = 1
 LOGINS = 2

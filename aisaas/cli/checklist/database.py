@@ -28,7 +28,7 @@ CONNECT_SECONDS = 5
 TRANSACTION_POOLER = 6543
 # More repetitions than a driver needs before it prepares a statement automatically.
 REPETITIONS = 8
-# What each login may become; everything else is more than it needs.
+# The roles that each login may become; any other is more than it needs.
 REQUESTS_MAY_BE = frozenset({"anon", "authenticated"})
 SERVICE_MAY_BE = frozenset({"service_role"})
 ATTRIBUTES = {

@@ -50,7 +50,7 @@ _TABLES_GRANTED = """
     where n.nspname in ('public', 'private') and c.relkind in ('r', 'p', 'v', 'm', 'f')
       and has_table_privilege(%(role)s, c.oid, %(verb)s)
 """
-# What an extension brought isn't ours.
+# Objects of an extension aren't ours.
 _FUNCTIONS = """
     select n.nspname || '.' || p.proname,
       array(select r from unnest(%s::text[]) r where has_function_privilege(r, p.oid, 'execute'))

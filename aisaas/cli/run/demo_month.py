@@ -23,7 +23,7 @@ DAYS = 30
 DOMAIN = "demo.example"
 Outcome = Literal["done", "stopped", "interrupted", "failed"]
 
-# Of a hundred people: by plan. And how many messages each sends on a usual day.
+# Percent of people by plan, and how many messages each sends on a usual day.
 SHARES = {"free": 70, "pro": 23, "business": 7}
 A_DAY = {"free": 1.1, "pro": 6.0, "business": 18.0}
 # By hour (UTC): quiet nights, two humps, less at weekends.

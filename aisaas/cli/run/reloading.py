@@ -17,7 +17,7 @@ from childprocess.errors import StartError
 from childprocess.processes import Process
 from childprocess.supervisor import LOOK_SECONDS, Supervisor
 
-# What a process of the app is made of. Settings and the other parts need a new start of `run`.
+# The sources of a process of the app. Settings and the other parts need a new start of `run`.
 FOLDERS = ("aisaas", "childprocess", "assets")
 FILES = ("rxconfig.py",)
 # Reflex links components into assets/external while it builds.

@@ -38,7 +38,7 @@ from childprocess.supervisor import Supervisor, impatient, interruptible
 from devstack.stack import Stack
 
 APP = "app"
-# What `migrate` takes from the environment.
+# Variables that `migrate` takes from the environment.
 MIGRATE_READS = ("MIGRATION_DATABASE_URL", "AISAAS_DATA_DIR")
 
 

@@ -43,7 +43,7 @@ from childprocess.supervisor import LOOK_SECONDS, interruptible
 # Variables that a worker's supervisor sets, not the operator.
 _PORT, _JOBS = "PORT", "RUN_JOBS"
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
-# Where the supervisor writes its counts.
+# The file to which the supervisor writes its counts.
 COUNTED = "supervision.json"
 # Characters quoted from a failed check's output.
 QUOTED = 800

@@ -16,7 +16,7 @@ LONGEST_NAME = 100
 EXPIRES = re.compile(r"(\d{1,2})\s*/\s*(?:20)?(\d{2})")
 CENTURY = 2000
 LAST_MONTH = 12
-# Which field a refusal is about, by the code that Stripe gives it; the others are about the card.
+# The field that a decline is about, by Stripe's code; all others are about the card.
 ABOUT = {
     "incorrect_number": "number",
     "invalid_expiry_month": "expires",

@@ -18,7 +18,7 @@ from devstack.stripe_fake.pages import words
 from devstack.stripe_fake.periods import DAY
 from devstack.stripe_fake.subscription_items import metered
 
-# What the address to come back to may have in it.
+# A placeholder that the return address may contain.
 SESSION_ID = "{CHECKOUT_SESSION_ID}"
 
 
