@@ -43,7 +43,7 @@ def allowance() -> rx.Component:
             _fact("Reserved for running replies", view.held),
             rx.cond(view.beyond, _fact("Extra usage", view.beyond)),
             rx.cond(view.extra, _fact("Cost of extra usage", view.extra)),
-            _fact("Renews", layout.when(view.renews_at)),
+            _fact("Period ends", layout.when(view.renews_at)),
             class_name="facts-list",
         ),
         rx.el.div(
