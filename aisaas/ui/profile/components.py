@@ -150,7 +150,7 @@ def password() -> rx.Component:
             forms.password(id="password-password"),
             forms.new_password(id="new-password"),
             rx.el.p(
-                "All other sessions are signed out. If you don't have a password yet or forgot it, ",
+                "Changing your password signs out all other sessions. If you don't have a password yet or forgot it, ",
                 forms.link("email yourself a reset link", routes.RESET),
                 ".",
                 class_name="hint",
