@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
-from sqlalchemy.exc import SQLAlchemyError
 
 from aisaas.errors import DependencyError
 
@@ -45,7 +44,10 @@ def upgrade(url: str, *, wait_seconds: float = WAIT_SECONDS) -> None:
         ConfigurationError: the database isn't a Supabase database.
         DependencyError: it did not answer, refused a statement, or another migration didn't finish.
     """
-    from alembic import command  # noqa: PLC0415  # slow to import
+    # Slow to import, and most who import this module don't migrate.
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    from alembic import command  # noqa: PLC0415
 
     config = alembic_config()
     config.attributes.update(url=url, wait_seconds=wait_seconds)
@@ -66,6 +68,19 @@ def upgrade(url: str, *, wait_seconds: float = WAIT_SECONDS) -> None:
             time.sleep(TABLE_LOCK_PAUSE_SECONDS)
         else:
             return
+
+
+def is_current(url: str) -> bool:
+    """Whether the database has this release's newest migration. Needs no Alembic, which is slow to import.
+
+    Args:
+        url: a connection as a login that may act as service_role.
+
+    Raises:
+        DependencyError: the database did not answer.
+    """
+    newest = max(path.name.partition("_")[0] for path in (SCRIPTS / "versions").glob("*.py"))
+    return _version(url) == newest
 
 
 def missing(url: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from aisaas.admin.usage import UsageReports
 from aisaas.billing.ledger.usage_models import Difference, Span
 from aisaas.db.engine import DatabasePool
-from aisaas.db.migrate import alembic_config, missing, upgrade
+from aisaas.db.migrate import alembic_config, is_current, missing, upgrade
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ConfigurationError, DependencyError
 from alembic import command
@@ -97,11 +97,14 @@ def test_what_a_database_lacks_is_reported_by_the_login_of_the_server(stack: Sta
     with own_database(stack, SUPABASE) as url:
         service = urlsplit(stack.env["SERVICE_DATABASE_URL"])._replace(path=urlsplit(url).path)
         assert missing(service.geturl()) == tuple(ours)
+        assert not is_current(service.geturl())
         script.attributes["url"] = url
         command.upgrade(script, ours[-2])
         assert missing(service.geturl()) == tuple(ours[-1:])
+        assert not is_current(service.geturl())
         upgrade(url)
         assert missing(service.geturl()) == ()
+        assert is_current(service.geturl())
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("update private.alembic_version set version_num = 'of tomorrow'")
         # A newer release has migrated: this one is still served beside it for a moment.

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from aisaas.adapters.stripe_catalogue import sync
 from aisaas.cli.build import frontend
 from aisaas.cli.environment import configured, data_dir
 from aisaas.cli.instance import Running
@@ -25,6 +24,8 @@ from aisaas.cli.parts import AUTH, PAYMENTS, POSTGRES, TITLES, VALKEY, Plan, pla
 from aisaas.cli.run import reloading
 from aisaas.cli.run.reloading import Reloader
 from aisaas.cli.screen import say, step
+from aisaas.db.migrate import is_current
+from aisaas.errors import DependencyError
 from aisaas.process.server import app_process
 from aisaas.settings import PROJECT_ROOT, Settings, load
 from childprocess.environment import for_python
@@ -107,13 +108,15 @@ def _start_and_watch(stack: Stack, *, reload: bool) -> int:
             started += stack.processes.values()
             env = _environment(stack)
             settings = load()
-            _migrate(stack.folder, env)
-            _sell(settings, stack)
+            _migrate(stack.folder, env, settings)
             _build(settings, stack.folder)
             app = Process(_app(settings, stack.folder, env))
             started.append(app)
+            app.spawn()
+            # While it loads.
+            _sell(settings, stack)
             with step("App"):
-                app.start()
+                app.wait_until_it_answers()
             described = _Description(stack, settings, app)
             described.write()
             described.show()
@@ -143,9 +146,11 @@ def _environment(stack: Stack) -> dict[str, str]:
     return dict(os.environ)
 
 
-def _migrate(folder: DataFolder, env: Mapping[str, str]) -> None:
+def _migrate(folder: DataFolder, env: Mapping[str, str], settings: Settings) -> None:
     if "MIGRATION_DATABASE_URL" not in env and "MIGRATION_DATABASE_URL" not in configured():
         say("  Database schema: not migrated, because MIGRATION_DATABASE_URL isn't set.")
+        return
+    if _is_migrated(settings):
         return
     log = folder.log("migrate")
     with step("Database schema"):
@@ -157,9 +162,19 @@ def _migrate(folder: DataFolder, env: Mapping[str, str]) -> None:
             )
 
 
+def _is_migrated(settings: Settings) -> bool:
+    try:
+        return is_current(_reveal(settings.service_database_url))
+    except DependencyError:
+        # Migrating explains it.
+        return False
+
+
 def _sell(settings: Settings, stack: Stack) -> None:
     """Put the plans on sale at the Stripe fake; a real account is only touched on request."""
     if PAYMENTS in stack.parts:
+        from aisaas.adapters.stripe_catalogue import sync  # noqa: PLC0415  # slow to import
+
         with step("Plans on sale"):
             asyncio.run(sync(settings))
 
