@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -11,15 +11,23 @@ from psycopg.errors import UniqueViolation
 from starlette.responses import JSONResponse, Response
 
 from devstack.auth import email_change, mail, one_time, sessions, users
-from devstack.auth.call import Body, Call
+from devstack.auth.call import Body, Call, SignedIn
 from devstack.auth.database import Connection
-from devstack.auth.errors import EMAIL_EXISTS, SIGNUP_DISABLED, AuthError, invalid
+from devstack.auth.errors import (
+    EMAIL_EXISTS,
+    SIGNUP_DISABLED,
+    USER_NOT_FOUND,
+    AuthError,
+    invalid,
+)
 from devstack.auth.one_time import Challenge
 from devstack.auth.passwords import check_new_password
 from devstack.auth.services import Services
 from devstack.auth.users import User
 
 SCOPES = ("global", "local", "others")
+# As on hosted: who signed in within this time may change the password without a code.
+RECENT = timedelta(days=1)
 
 
 class SignUp(Body):
@@ -35,6 +43,7 @@ class Changes(Body):
     email: str | None = None
     phone: str | None = None
     password: str | None = None
+    nonce: str | None = None
     data: dict[str, Any] | None = None
     code_challenge: str | None = None
     code_challenge_method: str | None = None
@@ -55,7 +64,7 @@ async def sign_up(services: Services, call: Call) -> Response:
     challenge = one_time.read_challenge(body.code_challenge, body.code_challenge_method)
     if not body.password:
         raise invalid("Signup requires a valid password")
-    check_new_password(body.password)
+    check_new_password(body.password, minimum=services.config.password_minimum)
     encrypted = await services.passwords.hash(body.password)
     try:
         async with services.database.transaction() as connection:
@@ -172,6 +181,7 @@ def _made_up(email: str, data: Mapping[str, Any]) -> dict[str, Any]:
         email_change=None,
         email_change_sent_at=None,
         email_change_confirm_status=0,
+        reauthentication_sent_at=None,
         last_sign_in_at=None,
         raw_app_meta_data=users.APP_METADATA,
         raw_user_meta_data=_own_metadata(user_id, email, data, verified=False),
@@ -200,15 +210,15 @@ async def change(services: Services, call: Call) -> Response:
         raise phones_refused("Phone numbers can't be changed here")
     email = users.clean_email(body.email) if body.email else None
     challenge = one_time.read_challenge(body.code_challenge, body.code_challenge_method)
-    encrypted = await _changed_password(services, caller.user, body.password)
+    encrypted = await _changed_password(services, caller, body)
     try:
         async with services.database.transaction() as connection:
             user = await users.by_id(connection, caller.user.id, lock=True)
             if user is None:
-                raise AuthError(HTTPStatus.FORBIDDEN, "user_not_found", "User not found")
+                raise AuthError(HTTPStatus.FORBIDDEN, *USER_NOT_FOUND)
             if encrypted:
                 await users.set_password(connection, user.id, encrypted)
-                await sessions.end(connection, user.id, but=caller.session_id)
+                await sessions.end(connection, user.id, but=caller.session.id)
             if body.data:
                 await users.set_metadata(connection, user, user_metadata=body.data)
             if email and email != user.email:
@@ -222,10 +232,32 @@ async def change(services: Services, call: Call) -> Response:
         raise AuthError(HTTPStatus.UNPROCESSABLE_ENTITY, *EMAIL_EXISTS) from error
 
 
-async def _changed_password(services: Services, user: User, password: str | None) -> str | None:
+async def reauthenticate(services: Services, call: Call) -> Response:
+    """Mails a code that lets an older session change the password."""
+    caller = await call.signed_in()
+    async with services.database.transaction() as connection:
+        user = await users.by_id(connection, caller.user.id, lock=True)
+        if user is None:
+            raise AuthError(HTTPStatus.FORBIDDEN, *USER_NOT_FOUND)
+        email = user.email or ""
+        issued = await one_time.issue(
+            connection,
+            user,
+            "reauthentication",
+            relates_to=email,
+            interval=services.config.mail_interval,
+        )
+        await mail.send_code(connection, to=email, kind="reauthentication", code=issued.code)
+    return JSONResponse({})
+
+
+async def _changed_password(services: Services, caller: SignedIn, body: Changes) -> str | None:
+    user, password = caller.user, body.password
     if password is None:
         return None
-    check_new_password(password)
+    check_new_password(password, minimum=services.config.password_minimum)
+    # First of all: whoever has only an old session's token shouldn't get to guess the password.
+    await _check_nonce(services, caller, body.nonce)
     if await services.passwords.verify(user.encrypted_password, password):
         raise AuthError(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -233,6 +265,30 @@ async def _changed_password(services: Services, user: User, password: str | None
             "New password should be different from the old password.",
         )
     return await services.passwords.hash(password)
+
+
+async def _check_nonce(services: Services, caller: SignedIn, nonce: str | None) -> None:
+    """Raises `AuthError` 400 reauthentication_needed or 422 reauthentication_not_valid."""
+    recent = datetime.now(UTC) - caller.session.created_at < RECENT
+    if recent or not services.config.secure_password_change:
+        return
+    if not nonce:
+        raise AuthError(
+            HTTPStatus.BAD_REQUEST,
+            "reauthentication_needed",
+            "Password update requires reauthentication",
+        )
+    async with services.database.transaction() as connection:
+        redeemed = await one_time.redeem_code(
+            connection, ("reauthentication",), caller.user.email or "", nonce
+        )
+    # Raised outside, so that the wrong guess is counted.
+    if redeemed is None:
+        raise AuthError(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "reauthentication_not_valid",
+            "Nonce has expired or is invalid",
+        )
 
 
 async def _change_email(
@@ -268,7 +324,7 @@ async def sign_out(services: Services, call: Call) -> Response:
         await sessions.end(
             connection,
             caller.user.id,
-            only=caller.session_id if scope == "local" else None,
-            but=caller.session_id if scope == "others" else None,
+            only=caller.session.id if scope == "local" else None,
+            but=caller.session.id if scope == "others" else None,
         )
     return Response(status_code=HTTPStatus.NO_CONTENT)

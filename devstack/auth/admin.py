@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from devstack.auth import mail, one_time, sessions, users
 from devstack.auth.call import Body, Call
 from devstack.auth.database import Connection
-from devstack.auth.errors import EMAIL_EXISTS, AuthError, invalid
+from devstack.auth.errors import EMAIL_EXISTS, USER_NOT_FOUND, AuthError, invalid
 from devstack.auth.one_time import Purpose
 from devstack.auth.passwords import check_foreign_hash, check_new_password
 from devstack.auth.services import Services
@@ -205,7 +205,7 @@ async def generate_link(services: Services, call: Call) -> Response:
     if kind in PASSWORD_KINDS:
         if not body.password:
             raise invalid("Signup requires a valid password")
-        check_new_password(body.password)
+        check_new_password(body.password, minimum=services.config.password_minimum)
         encrypted = await services.passwords.hash(body.password)
     if kind == "email_change_current" and not services.config.secure_email_change:
         raise invalid("Enable secure email change to generate link for current email")
@@ -282,7 +282,7 @@ async def _named(connection: Connection, call: Call) -> User:
         raise invalid("user_id must be an UUID", HTTPStatus.NOT_FOUND) from error
     user = await users.by_id(connection, user_id, lock=True)
     if user is None:
-        raise AuthError(HTTPStatus.NOT_FOUND, "user_not_found", "User not found")
+        raise AuthError(HTTPStatus.NOT_FOUND, *USER_NOT_FOUND)
     return user
 
 
@@ -293,7 +293,7 @@ async def _encrypted(services: Services, body: Attributes) -> str | None:
         check_foreign_hash(body.password_hash)
         return body.password_hash
     if body.password:
-        check_new_password(body.password)
+        check_new_password(body.password, minimum=services.config.password_minimum)
         return await services.passwords.hash(body.password)
     return None
 

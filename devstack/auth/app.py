@@ -66,6 +66,7 @@ KEYED: tuple[tuple[str, str, Action], ...] = (
     ("POST", "/token", grants.token),
     ("GET", "/user", account.show),
     ("PUT", "/user", account.change),
+    ("GET", "/reauthenticate", account.reauthenticate),
     ("POST", "/logout", account.sign_out),
     ("POST", "/recover", guarded(links.recover)),
     ("POST", "/otp", guarded(links.one_time_password)),

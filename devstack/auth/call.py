@@ -15,6 +15,7 @@ from starlette.responses import Response
 from devstack.auth import redirects, sessions, users
 from devstack.auth.errors import USER_BANNED, AuthError, GatewayError, bad_jwt
 from devstack.auth.services import Services
+from devstack.auth.sessions import Session
 from devstack.auth.tokens import same
 from devstack.auth.users import User
 
@@ -34,7 +35,7 @@ SomeBody = TypeVar("SomeBody", bound=Body)
 @dataclass(frozen=True, slots=True)
 class SignedIn:
     user: User
-    session_id: UUID
+    session: Session
 
 
 class Call:
@@ -139,20 +140,20 @@ class Call:
             raise bad_jwt("invalid claims") from error
         async with self._services.database.transaction() as connection:
             user = await users.by_id(connection, user_id)
-            alive = await sessions.exists(connection, session_id, user_id)
+            session = await sessions.find(connection, session_id, user_id)
         if user is None or user.deleted_at:
             raise AuthError(
                 HTTPStatus.FORBIDDEN, "user_not_found", "User from sub claim in JWT does not exist"
             )
         if user.banned:
             raise AuthError(HTTPStatus.FORBIDDEN, *USER_BANNED)
-        if not alive:
+        if session is None:
             raise AuthError(
                 HTTPStatus.FORBIDDEN,
                 "session_not_found",
                 "Session from session_id claim in JWT does not exist",
             )
-        return SignedIn(user, session_id)
+        return SignedIn(user, session)
 
     def _bearer(self) -> str:
         scheme, _, token = self.request.headers.get("authorization", "").partition(" ")

@@ -14,6 +14,9 @@ FALSE_WORDS = ("0", "false", "no", "off")
 # What hashing one password takes; argon2 takes no less than 8.
 PASSWORD_KIB = 19 * 1024
 PASSWORD_KIB_BOUNDS = (8, 1024 * 1024)
+# Supabase recommends no less than 8 characters, and accepts no less than 6.
+PASSWORD_MINIMUM = 8
+PASSWORD_MINIMUM_BOUNDS = (6, 72)
 CAPTCHA_VENDORS = ("turnstile", "hcaptcha")
 # Supabase's own default: its server verifies, then leads to the site.
 CONFIRMATION_URL = "{confirmation_url}"
@@ -50,6 +53,10 @@ class Config:
     disable_signup: bool = False
     # Whether a new address has to be confirmed from the old one too.
     secure_email_change: bool = True
+    # Whether a session older than a day needs a code by mail to set a new password.
+    secure_password_change: bool = False
+    # In characters.
+    password_minimum: int = PASSWORD_MINIMUM
     providers: tuple[str, ...] = ()
     captcha: Captcha | None = None
     jwt_ttl: int = 3600
@@ -90,11 +97,15 @@ def read_config(environment: Mapping[str, str]) -> Config:
         autoconfirm=read.truth("AUTH_AUTOCONFIRM", default=True),
         disable_signup=read.truth("AUTH_DISABLE_SIGNUP", default=False),
         secure_email_change=read.truth("AUTH_SECURE_EMAIL_CHANGE", default=True),
+        secure_password_change=read.truth("AUTH_SECURE_PASSWORD_CHANGE", default=False),
+        password_minimum=read.number(
+            "AUTH_PASSWORD_MINIMUM", PASSWORD_MINIMUM, PASSWORD_MINIMUM_BOUNDS
+        ),
         providers=read.providers("AUTH_PROVIDERS"),
         captcha=read.captcha(),
         jwt_ttl=read.seconds("AUTH_JWT_TTL", 3600),
         mail_interval=read.seconds("AUTH_MAIL_INTERVAL", 60),
-        password_kib=read.password_kib("AUTH_PASSWORD_KIB"),
+        password_kib=read.number("AUTH_PASSWORD_KIB", PASSWORD_KIB, PASSWORD_KIB_BOUNDS),
         mail_link=read.mail_link("AUTH_MAIL_LINK"),
     )
     if read.wrong:
@@ -152,12 +163,12 @@ class _Reader:
             return default
         return int(text)
 
-    def password_kib(self, name: str) -> int:
-        text = self.text(name) or str(PASSWORD_KIB)
-        least, most = PASSWORD_KIB_BOUNDS
+    def number(self, name: str, default: int, bounds: tuple[int, int]) -> int:
+        text = self.text(name) or str(default)
+        least, most = bounds
         if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
             self.wrong.append(f"{name} is not a whole number from {least} to {most}")
-            return PASSWORD_KIB
+            return default
         return int(text)
 
     def names(self, name: str) -> tuple[str, ...]:

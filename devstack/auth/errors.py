@@ -68,6 +68,7 @@ INVALID_CREDENTIALS = ("invalid_credentials", "Invalid login credentials")
 EMAIL_NOT_CONFIRMED = ("email_not_confirmed", "Email not confirmed")
 SIGNUP_DISABLED = ("signup_disabled", "Signups not allowed for this instance")
 USER_BANNED = ("user_banned", "User is banned")
+USER_NOT_FOUND = ("user_not_found", "User not found")
 EMAIL_EXISTS = (
     "email_exists",
     "A user with this email address has already been registered",

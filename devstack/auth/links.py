@@ -188,7 +188,9 @@ async def verify(services: Services, call: Call) -> Response:
         if email is None:
             redeemed = await one_time.redeem_link(connection, body.type, body.token_hash or "")
         else:
-            redeemed = await one_time.redeem_code(connection, body.type, email, body.token or "")
+            redeemed = await one_time.redeem_code(
+                connection, one_time.PURPOSES[body.type], email, body.token or ""
+            )
         done = redeemed is not None and await _prove(services, connection, redeemed)
         session = await _open(services, call, connection, redeemed) if done and redeemed else None
     # Raised outside, so that the wrong guess is counted.

@@ -54,7 +54,9 @@ TEMPLATES = {
         "Confirm your change of email address",
         "Open this link to allow your account to use a different email address.",
     ),
+    "reauthentication": Template("Confirm that it's you", "Enter this code to set a new password."),
 }
+IGNORE = "If you didn't ask for this, ignore this email."
 # The kind of a mail received by SMTP.
 RECEIVED = "received"
 RAW = ("confirmation_url", "site_url")
@@ -113,16 +115,26 @@ async def send(
     """`redirect_to` is where the asker wants to be led, where that is allowed."""
     words = TEMPLATES[template or kind]
     link = mail_link(config, kind, issued, redirect_to)
-    body = (
-        f"{words.text}\n\n{link}\n\nOr enter this code: {issued.code}\n\n"
-        "If you didn't ask for this, ignore this email."
-    )
+    body = f"{words.text}\n\n{link}\n\nOr enter this code: {issued.code}\n\n{IGNORE}"
     await connection.execute(
         """
         insert into auth.mailbox (recipient, kind, subject, body, code, token_hash, link)
         values (%s, %s, %s, %s, %s, %s, %s)
         """,
         [to, kind, words.subject, body, issued.code, issued.token_hash, link],
+    )
+
+
+async def send_code(connection: Connection, *, to: str, kind: str, code: str) -> None:
+    """A code alone: for the site where the reader is signed in already."""
+    words = TEMPLATES[kind]
+    body = f"{words.text}\n\n{code}\n\n{IGNORE}"
+    await connection.execute(
+        """
+        insert into auth.mailbox (recipient, kind, subject, body, code, token_hash, link)
+        values (%s, %s, %s, %s, %s, '', '')
+        """,
+        [to, kind, words.subject, body, code],
     )
 
 
@@ -175,13 +187,9 @@ def _to_and_when(row: Row) -> str:
 
 
 def _link_and_code(row: Row) -> str:
-    if row["kind"] == RECEIVED:
-        return ""
-    link = escape(row["link"])
-    return (
-        f'<p><a href="{link}" rel="noreferrer">{link}</a></p>'
-        f"<p>Code: <code>{escape(row['code'])}</code></p>"
-    )
+    link, code = escape(row["link"]), escape(row["code"])
+    shown_link = f'<p><a href="{link}" rel="noreferrer">{link}</a></p>' if link else ""
+    return shown_link + (f"<p>Code: <code>{code}</code></p>" if code else "")
 
 
 BACK = '<p><a href="/mailbox">All mail</a></p>'

@@ -5,6 +5,7 @@ at most one for each purpose.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -17,13 +18,15 @@ from devstack.auth.errors import AuthError, invalid, too_soon
 from devstack.auth.tokens import challenge_of, digest, new_code, new_token, same
 from devstack.auth.users import User
 
-Purpose = Literal["confirmation", "recovery", "email_change_new", "email_change_current"]
+Purpose = Literal[
+    "confirmation", "recovery", "email_change_new", "email_change_current", "reauthentication"
+]
 
 LIFETIME_SECONDS = 3600
 FLOW_LIFETIME_SECONDS = 300
 WRONG_CODES = 5
 CHALLENGE = re.compile(r"[A-Za-z0-9._~-]{43,128}")
-# What a link or code of each kind may be used for. A magic link and a password recovery are the
+# What a link or code of each kind may be used for; that of a reauthentication opens no session. A magic link and a password recovery are the
 # same thing to the server: proof of who reads the mailbox.
 PURPOSES: dict[str, tuple[Purpose, ...]] = {
     "signup": ("confirmation",),
@@ -93,6 +96,7 @@ async def issue(
         "recovery": user.recovery_sent_at,
         "email_change_new": user.email_change_sent_at,
         "email_change_current": user.email_change_sent_at,
+        "reauthentication": user.reauthentication_sent_at,
     }[purpose]
     check_interval(sent_at, interval)
     issued = Issued(new_code(), ("pkce_" if challenge else "") + new_token())
@@ -123,7 +127,9 @@ async def issue(
             case when %(p)s = 'confirmation' then now() else confirmation_sent_at end,
           recovery_sent_at = case when %(p)s = 'recovery' then now() else recovery_sent_at end,
           email_change_sent_at =
-            case when %(p)s like 'email_change_%%' then now() else email_change_sent_at end
+            case when %(p)s like 'email_change_%%' then now() else email_change_sent_at end,
+          reauthentication_sent_at =
+            case when %(p)s = 'reauthentication' then now() else reauthentication_sent_at end
         where id = %(id)s
         """,
         {"p": purpose, "id": user.id},
@@ -150,7 +156,9 @@ async def redeem_link(connection: Connection, kind: str, token_hash: str) -> Red
     return Redeemed(row["user_id"], row["purpose"], row["relates_to"], challenge)
 
 
-async def redeem_code(connection: Connection, kind: str, email: str, code: str) -> Redeemed | None:
+async def redeem_code(
+    connection: Connection, purposes: Sequence[Purpose], email: str, code: str
+) -> Redeemed | None:
     """None for a wrong code, which is counted: the caller must commit."""
     cursor = await connection.execute(
         """
@@ -159,7 +167,7 @@ async def redeem_code(connection: Connection, kind: str, email: str, code: str) 
           and created_at > now() - make_interval(secs => %s)
         for update
         """,
-        [email, list(PURPOSES.get(kind, ())), LIFETIME_SECONDS],
+        [email, list(purposes), LIFETIME_SECONDS],
     )
     rows = await cursor.fetchall()
     for row in rows:

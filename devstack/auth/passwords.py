@@ -16,7 +16,6 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from devstack.auth.errors import AuthError, invalid, weak_password
 
-MINIMUM_CHARACTERS = 8
 # Hosted Supabase uses bcrypt, which reads no further. A password accepted here must work there.
 MAXIMUM_BYTES = 72
 PARALLEL_HASHES = 2
@@ -26,10 +25,10 @@ Arguments = TypeVarTuple("Arguments")
 Result = TypeVar("Result")
 
 
-def check_new_password(password: str) -> None:
+def check_new_password(password: str, *, minimum: int) -> None:
     """Raises `AuthError` (422 weak_password, or 400 when too long)."""
-    if len(password) < MINIMUM_CHARACTERS:
-        raise weak_password(MINIMUM_CHARACTERS)
+    if len(password) < minimum:
+        raise weak_password(minimum)
     if len(password.encode()) > MAXIMUM_BYTES:
         raise invalid(f"Password cannot be longer than {MAXIMUM_BYTES} bytes")
 

@@ -17,6 +17,7 @@ create table if not exists auth.users (
   email_change_sent_at timestamptz,
   email_change_confirm_status smallint not null default 0
                          check (email_change_confirm_status between 0 and 2),
+  reauthentication_sent_at timestamptz,
   last_sign_in_at      timestamptz,
   raw_app_meta_data    jsonb,
   raw_user_meta_data   jsonb,
@@ -36,6 +37,8 @@ create table if not exists auth.users (
 alter table auth.users add column if not exists
   email_change_confirm_status smallint not null default 0
     check (email_change_confirm_status between 0 and 2);
+-- Folders from before a new password could need a code.
+alter table auth.users add column if not exists reauthentication_sent_at timestamptz;
 create unique index if not exists users_email_key on auth.users (lower(email))
   where not is_sso_user;
 create index if not exists users_created_at_idx on auth.users (created_at desc);
@@ -96,7 +99,8 @@ create table if not exists auth.one_time_tokens (
 alter table auth.one_time_tokens drop constraint if exists one_time_tokens_purpose_check;
 delete from auth.one_time_tokens where purpose = 'email_change';
 alter table auth.one_time_tokens add constraint one_time_tokens_purpose_check
-  check (purpose in ('confirmation', 'recovery', 'email_change_current', 'email_change_new'));
+  check (purpose in ('confirmation', 'recovery', 'email_change_current', 'email_change_new',
+                     'reauthentication'));
 
 create table if not exists auth.flow_state (
   id             uuid primary key default gen_random_uuid(),

@@ -1,5 +1,7 @@
 """Sessions and their refresh tokens: opened, renewed, ended."""
 
+from dataclasses import dataclass, fields
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -15,6 +17,18 @@ from devstack.auth.users import User
 REUSE_SECONDS = 10
 # How often a token can have been renewed within that time, generously.
 LONGEST_CHAIN = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    id: UUID
+    user_id: UUID
+    method: str
+    created_at: datetime
+
+
+def _session(row: Row) -> Session:
+    return Session(**{field.name: row[field.name] for field in fields(Session)})
 
 
 def _refused(code: str, message: str) -> AuthError:
@@ -34,10 +48,10 @@ async def open_session(
         "insert into auth.sessions (user_id, method, user_agent) values (%s, %s, %s) returning *",
         [user_id, method, user_agent],
     )
-    session = await cursor.fetchone()
-    assert session
-    refresh_token = new_token()
-    await _keep_token(connection, session["id"], refresh_token)
+    row = await cursor.fetchone()
+    assert row
+    session, refresh_token = _session(row), new_token()
+    await _keep_token(connection, session.id, refresh_token)
     return await _session_json(services, connection, user, session, refresh_token)
 
 
@@ -64,10 +78,11 @@ async def _renew(
         """,
         [presented_hash],
     )
-    session = await cursor.fetchone()
-    if session is None:
+    row = await cursor.fetchone()
+    if row is None:
         return _refused("refresh_token_not_found", "Refresh Token Not Found")
-    user = await users.by_id(connection, session["user_id"])
+    session = _session(row)
+    user = await users.by_id(connection, session.user_id)
     if user is None or user.banned:
         return _refused(USER_BANNED[0], "User Banned")
     cursor = await connection.execute(
@@ -86,15 +101,15 @@ async def _renew(
             [token["id"]],
         )
         current = services.keyring.successor(presented)
-        await _keep_token(connection, session["id"], current)
+        await _keep_token(connection, session.id, current)
     elif token["just_used"]:
-        current = await _live_successor(services, connection, session["id"], presented)
+        current = await _live_successor(services, connection, session.id, presented)
     else:
-        await end(connection, session["user_id"], only=session["id"])
+        await end(connection, session.user_id, only=session.id)
         return _already_used()
     await connection.execute(
         "update auth.sessions set refreshed_at = now(), updated_at = now() where id = %s",
-        [session["id"]],
+        [session.id],
     )
     return await _session_json(services, connection, user, session, current)
 
@@ -115,11 +130,12 @@ async def _live_successor(
     raise _already_used()
 
 
-async def exists(connection: Connection, session_id: UUID, user_id: UUID) -> bool:
+async def find(connection: Connection, session_id: UUID, user_id: UUID) -> Session | None:
     cursor = await connection.execute(
-        "select 1 from auth.sessions where id = %s and user_id = %s", [session_id, user_id]
+        "select * from auth.sessions where id = %s and user_id = %s", [session_id, user_id]
     )
-    return await cursor.fetchone() is not None
+    row = await cursor.fetchone()
+    return _session(row) if row else None
 
 
 async def end(
@@ -148,7 +164,7 @@ async def _keep_token(connection: Connection, session_id: UUID, refresh_token: s
 
 
 async def _session_json(
-    services: Services, connection: Connection, user: User, session: Row, refresh_token: str
+    services: Services, connection: Connection, user: User, session: Session, refresh_token: str
 ) -> dict[str, Any]:
     claims = {
         "sub": str(user.id),
@@ -158,8 +174,8 @@ async def _session_json(
         "user_metadata": user.raw_user_meta_data or {},
         "role": user.role or "authenticated",
         "aal": "aal1",
-        "amr": [{"method": session["method"], "timestamp": int(session["created_at"].timestamp())}],
-        "session_id": str(session["id"]),
+        "amr": [{"method": session.method, "timestamp": int(session.created_at.timestamp())}],
+        "session_id": str(session.id),
         "is_anonymous": user.is_anonymous,
     }
     access_token, expires_at = services.keyring.sign(claims, ttl=services.config.jwt_ttl)

@@ -37,6 +37,7 @@ class User:
     email_change: str | None
     email_change_sent_at: datetime | None
     email_change_confirm_status: int
+    reauthentication_sent_at: datetime | None
     last_sign_in_at: datetime | None
     raw_app_meta_data: dict[str, Any] | None
     raw_user_meta_data: dict[str, Any] | None
@@ -391,6 +392,7 @@ def user_json(user: User, identities: list[dict[str, Any]]) -> dict[str, Any]:
         "confirmation_sent_at": instant(user.confirmation_sent_at),
         "recovery_sent_at": instant(user.recovery_sent_at),
         "email_change_sent_at": instant(user.email_change_sent_at),
+        "reauthentication_sent_at": instant(user.reauthentication_sent_at),
         "new_email": user.email_change,
         "invited_at": instant(user.invited_at),
         "last_sign_in_at": instant(user.last_sign_in_at),

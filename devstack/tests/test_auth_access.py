@@ -290,6 +290,7 @@ def test_private_tables_are_closed_to_migrations(auth_database_url: str) -> None
             ["AUTH_MAIL_LINK doesn't know {hash}", "doesn't begin with an address"],
         ),
         ({"AUTH_PASSWORD_KIB": "7"}, 2, ["AUTH_PASSWORD_KIB is not a whole number from 8"]),
+        ({"AUTH_PASSWORD_MINIMUM": "5"}, 2, ["AUTH_PASSWORD_MINIMUM is not a whole number from 6"]),
         ({"AUTH_PASSWORD_KIB": "8"}, 1, ["The database can't be reached"]),
         ({"AUTH_PUBLIC_URL": "http://10.0.0.1:9"}, 2, ["not a loopback address"]),
         ({"APP_ENV": "production"}, 1, ["development only"]),

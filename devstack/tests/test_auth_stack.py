@@ -107,7 +107,8 @@ def test_folder_from_before_secure_address_changes_is_brought_up_to_date(
         migrate()
         connection.execute(
             """
-            alter table auth.users drop column email_change_confirm_status;
+            alter table auth.users drop column email_change_confirm_status,
+              drop column reauthentication_sent_at;
             alter table auth.one_time_tokens drop constraint one_time_tokens_purpose_check;
             alter table auth.one_time_tokens add constraint one_time_tokens_purpose_check
               check (purpose in ('confirmation', 'recovery', 'email_change'));
