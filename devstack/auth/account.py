@@ -10,7 +10,7 @@ from uuid import UUID
 from psycopg.errors import UniqueViolation
 from starlette.responses import JSONResponse, Response
 
-from devstack.auth import email_change, mail, one_time, sessions, users
+from devstack.auth import email_change, factors, mail, one_time, sessions, users
 from devstack.auth.call import Body, Call, SignedIn
 from devstack.auth.database import Connection
 from devstack.auth.errors import (
@@ -193,7 +193,7 @@ def _made_up(email: str, data: Mapping[str, Any]) -> dict[str, Any]:
         created_at=now,
         updated_at=now,
     )
-    return users.user_json(user, [])
+    return users.user_json(user, [], [])
 
 
 async def show(services: Services, call: Call) -> Response:
@@ -210,6 +210,9 @@ async def change(services: Services, call: Call) -> Response:
         raise phones_refused("Phone numbers can't be changed here")
     email = users.clean_email(body.email) if body.email else None
     challenge = one_time.read_challenge(body.code_challenge, body.code_challenge_method)
+    if body.password is not None or (email and email != caller.user.email):
+        async with services.database.transaction() as connection:
+            await factors.check_level(connection, caller)
     encrypted = await _changed_password(services, caller, body)
     try:
         async with services.database.transaction() as connection:

@@ -11,7 +11,7 @@ from uuid import UUID
 from psycopg.errors import UniqueViolation
 from starlette.responses import JSONResponse, Response
 
-from devstack.auth import mail, one_time, sessions, users
+from devstack.auth import factors, mail, one_time, sessions, users
 from devstack.auth.call import Body, Call
 from devstack.auth.database import Connection
 from devstack.auth.errors import EMAIL_EXISTS, USER_NOT_FOUND, AuthError, invalid
@@ -170,6 +170,24 @@ async def delete_user(services: Services, call: Call) -> Response:
         else:
             await users.delete(connection, user.id)
     return JSONResponse({})
+
+
+async def list_factors(services: Services, call: Call) -> Response:
+    call.check_admin()
+    async with services.database.transaction() as connection:
+        user = await _named(connection, call)
+        rows = await users.factor_rows(connection, user.id)
+    return JSONResponse([users.factor_json(row) for row in rows])
+
+
+async def delete_factor(services: Services, call: Call) -> Response:
+    """For a person who has lost their app."""
+    call.check_admin()
+    async with services.database.transaction() as connection:
+        user = await _named(connection, call)
+        factor = await factors.named(connection, user.id, call.request.path_params["factor_id"])
+        await factors.remove(connection, factor["id"])
+    return JSONResponse(users.factor_json(factor))
 
 
 async def invite(services: Services, call: Call) -> Response:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from devstack.auth import account, admin, grants, links, mail, oauth
+from devstack.auth import account, admin, factors, grants, links, mail, oauth
 from devstack.auth.call import Action, Call
 from devstack.auth.captcha import guarded
 from devstack.auth.config import LOOPBACK_NAMES
@@ -35,7 +35,7 @@ async def settings(services: Services, _call: Call) -> Response:
             "mailer_autoconfirm": config.autoconfirm,
             "phone_autoconfirm": False,
             "sms_provider": "",
-            "mfa_enabled": False,
+            "mfa_enabled": True,
             "saml_enabled": False,
         }
     )
@@ -67,6 +67,10 @@ KEYED: tuple[tuple[str, str, Action], ...] = (
     ("GET", "/user", account.show),
     ("PUT", "/user", account.change),
     ("GET", "/reauthenticate", account.reauthenticate),
+    ("POST", "/factors", factors.enroll),
+    ("POST", "/factors/{factor_id}/challenge", factors.challenge),
+    ("POST", "/factors/{factor_id}/verify", factors.verify),
+    ("DELETE", "/factors/{factor_id}", factors.unenroll),
     ("POST", "/logout", account.sign_out),
     ("POST", "/recover", guarded(links.recover)),
     ("POST", "/otp", guarded(links.one_time_password)),
@@ -79,6 +83,8 @@ KEYED: tuple[tuple[str, str, Action], ...] = (
     ("GET", "/admin/users/{id}", admin.show_user),
     ("PUT", "/admin/users/{id}", admin.update_user),
     ("DELETE", "/admin/users/{id}", admin.delete_user),
+    ("GET", "/admin/users/{id}/factors", admin.list_factors),
+    ("DELETE", "/admin/users/{id}/factors/{factor_id}", admin.delete_factor),
     ("POST", "/admin/generate_link", admin.generate_link),
 )
 # Reached by browsers, launchers and token readers, which have no key.

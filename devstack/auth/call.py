@@ -13,7 +13,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from devstack.auth import redirects, sessions, users
-from devstack.auth.errors import USER_BANNED, AuthError, GatewayError, bad_jwt
+from devstack.auth.errors import (
+    SESSION_NOT_FOUND,
+    USER_BANNED,
+    AuthError,
+    GatewayError,
+    bad_jwt,
+)
 from devstack.auth.services import Services
 from devstack.auth.sessions import Session
 from devstack.auth.tokens import same
@@ -148,11 +154,7 @@ class Call:
         if user.banned:
             raise AuthError(HTTPStatus.FORBIDDEN, *USER_BANNED)
         if session is None:
-            raise AuthError(
-                HTTPStatus.FORBIDDEN,
-                "session_not_found",
-                "Session from session_id claim in JWT does not exist",
-            )
+            raise AuthError(HTTPStatus.FORBIDDEN, *SESSION_NOT_FOUND)
         return SignedIn(user, session)
 
     def _bearer(self) -> str:

@@ -69,6 +69,10 @@ EMAIL_NOT_CONFIRMED = ("email_not_confirmed", "Email not confirmed")
 SIGNUP_DISABLED = ("signup_disabled", "Signups not allowed for this instance")
 USER_BANNED = ("user_banned", "User is banned")
 USER_NOT_FOUND = ("user_not_found", "User not found")
+SESSION_NOT_FOUND = (
+    "session_not_found",
+    "Session from session_id claim in JWT does not exist",
+)
 EMAIL_EXISTS = (
     "email_exists",
     "A user with this email address has already been registered",

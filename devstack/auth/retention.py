@@ -21,6 +21,7 @@ BATCH = 1000
 OLD: tuple[tuple[LiteralString, LiteralString], ...] = (
     ("auth.one_time_tokens", "created_at < now() - interval '1 day'"),
     ("auth.flow_state", "created_at < now() - interval '1 day'"),
+    ("auth.mfa_challenges", "created_at < now() - interval '1 day'"),
     ("auth.mailbox", "created_at < now() - interval '7 days'"),
     ("auth.refresh_tokens", "revoked_at < now() - interval '7 days'"),
     ("auth.sessions", "coalesce(refreshed_at, created_at) < now() - interval '60 days'"),

@@ -67,6 +67,30 @@ create table if not exists auth.sessions (
 );
 create index if not exists sessions_user_id_idx on auth.sessions (user_id);
 
+create table if not exists auth.mfa_factors (
+  id            uuid primary key default gen_random_uuid(),
+  user_id       uuid not null references auth.users on delete cascade,
+  friendly_name text not null,
+  secret        text not null,
+  status        text not null default 'unverified' check (status in ('unverified', 'verified')),
+  created_at    timestamptz not null default now(),
+  updated_at    timestamptz not null default now(),
+  unique (user_id, friendly_name)
+);
+
+create table if not exists auth.mfa_challenges (
+  id         uuid primary key default gen_random_uuid(),
+  factor_id  uuid not null references auth.mfa_factors on delete cascade,
+  created_at timestamptz not null default now()
+);
+create index if not exists mfa_challenges_factor_id_idx on auth.mfa_challenges (factor_id);
+
+-- Which second factor a session has shown; without one it's at aal1. Added later, like the tables.
+alter table auth.sessions
+  add column if not exists factor_id uuid references auth.mfa_factors on delete set null,
+  add column if not exists factor_verified_at timestamptz;
+create index if not exists sessions_factor_id_idx on auth.sessions (factor_id);
+
 create table if not exists auth.refresh_tokens (
   id         bigint generated always as identity primary key,
   token_hash bytea not null unique,
@@ -138,7 +162,7 @@ create table if not exists auth.embedded_signing_keys (
 );
 
 -- As on hosted, migrations (which run as `postgres`) may refer to users and hang triggers on them.
--- Keys and mail are nobody else's.
+-- Keys, secrets, and mail are nobody else's.
 do $$
 begin
   if exists (select from pg_catalog.pg_roles where rolname = 'postgres') then
@@ -146,7 +170,7 @@ begin
     grant select, insert, update, delete, references, trigger
       on auth.users, auth.identities, auth.sessions to postgres;
     revoke all on auth.refresh_tokens, auth.one_time_tokens, auth.flow_state, auth.mailbox,
-      auth.embedded_signing_keys from postgres;
+      auth.mfa_factors, auth.mfa_challenges, auth.embedded_signing_keys from postgres;
   end if;
 end
 $$;

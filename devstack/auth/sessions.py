@@ -8,7 +8,7 @@ from uuid import UUID
 
 from devstack.auth import users
 from devstack.auth.database import Connection, Row
-from devstack.auth.errors import USER_BANNED, AuthError
+from devstack.auth.errors import SESSION_NOT_FOUND, USER_BANNED, AuthError
 from devstack.auth.services import Services
 from devstack.auth.tokens import digest, new_token
 from devstack.auth.users import User
@@ -25,6 +25,19 @@ class Session:
     user_id: UUID
     method: str
     created_at: datetime
+    factor_id: UUID | None
+    factor_verified_at: datetime | None
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        """How sure the server is of who this is, and from what; the latest proof first."""
+        proofs = [(self.method, self.created_at)]
+        if self.factor_id and self.factor_verified_at:
+            proofs.insert(0, ("totp", self.factor_verified_at))
+        return {
+            "aal": "aal2" if self.factor_id else "aal1",
+            "amr": [{"method": method, "timestamp": int(at.timestamp())} for method, at in proofs],
+        }
 
 
 def _session(row: Row) -> Session:
@@ -53,6 +66,31 @@ async def open_session(
     session, refresh_token = _session(row), new_token()
     await _keep_token(connection, session.id, refresh_token)
     return await _session_json(services, connection, user, session, refresh_token)
+
+
+async def lift(
+    services: Services, connection: Connection, user: User, session_id: UUID, *, factor_id: UUID
+) -> dict[str, Any]:
+    """The session at aal2, with new tokens; its earlier refresh token is used up.
+
+    Raises `AuthError` 403 when the session has ended meanwhile.
+    """
+    cursor = await connection.execute(
+        "update auth.sessions set factor_id = %s, factor_verified_at = now(), updated_at = now()"
+        " where id = %s returning *",
+        [factor_id, session_id],
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise AuthError(HTTPStatus.FORBIDDEN, *SESSION_NOT_FOUND)
+    await connection.execute(
+        "update auth.refresh_tokens set revoked_at = clock_timestamp()"
+        " where session_id = %s and revoked_at is null",
+        [session_id],
+    )
+    refresh_token = new_token()
+    await _keep_token(connection, session_id, refresh_token)
+    return await _session_json(services, connection, user, _session(row), refresh_token)
 
 
 async def renew(services: Services, presented: str) -> dict[str, Any]:
@@ -173,8 +211,7 @@ async def _session_json(
         "app_metadata": user.raw_app_meta_data or {},
         "user_metadata": user.raw_user_meta_data or {},
         "role": user.role or "authenticated",
-        "aal": "aal1",
-        "amr": [{"method": session.method, "timestamp": int(session.created_at.timestamp())}],
+        **session.claims,
         "session_id": str(session.id),
         "is_anonymous": user.is_anonymous,
     }

@@ -322,6 +322,7 @@ async def delete_softly(connection: Connection, user_id: UUID) -> None:
     """Keeps the row and its id; the person is gone from it and the address is free again."""
     await connection.execute("delete from auth.identities where user_id = %s", [user_id])
     await connection.execute("delete from auth.one_time_tokens where user_id = %s", [user_id])
+    await connection.execute("delete from auth.mfa_factors where user_id = %s", [user_id])
     await connection.execute(
         """
         update auth.users set deleted_at = coalesce(deleted_at, now()), updated_at = now(),
@@ -341,7 +342,7 @@ def instant(value: datetime | None) -> str | None:
 
 
 async def shown(connection: Connection, *users: User) -> list[dict[str, Any]]:
-    """The users as the API shows them, with their identities."""
+    """The users as the API shows them, with their identities and second factors."""
     cursor = await connection.execute(
         "select * from auth.identities where user_id = any(%s) order by created_at",
         [[user.id for user in users]],
@@ -349,7 +350,12 @@ async def shown(connection: Connection, *users: User) -> list[dict[str, Any]]:
     identities: dict[UUID, list[dict[str, Any]]] = {}
     for row in await cursor.fetchall():
         identities.setdefault(row["user_id"], []).append(_identity_json(row))
-    return [user_json(user, identities.get(user.id, [])) for user in users]
+    factors: dict[UUID, list[dict[str, Any]]] = {}
+    for row in await factor_rows(connection, *(user.id for user in users)):
+        factors.setdefault(row["user_id"], []).append(factor_json(row))
+    return [
+        user_json(user, identities.get(user.id, []), factors.get(user.id, [])) for user in users
+    ]
 
 
 async def reload_shown(connection: Connection, user_id: UUID) -> dict[str, Any]:
@@ -372,7 +378,29 @@ def _identity_json(row: Row) -> dict[str, Any]:
     }
 
 
-def user_json(user: User, identities: list[dict[str, Any]]) -> dict[str, Any]:
+async def factor_rows(connection: Connection, *user_ids: UUID) -> list[Row]:
+    """The second factors of these users, oldest first."""
+    cursor = await connection.execute(
+        "select * from auth.mfa_factors where user_id = any(%s) order by created_at, id",
+        [list(user_ids)],
+    )
+    return await cursor.fetchall()
+
+
+def factor_json(row: Row) -> dict[str, Any]:
+    return {
+        "id": str(row["id"]),
+        "friendly_name": row["friendly_name"],
+        "factor_type": "totp",
+        "status": row["status"],
+        "created_at": instant(row["created_at"]),
+        "updated_at": instant(row["updated_at"]),
+    }
+
+
+def user_json(
+    user: User, identities: list[dict[str, Any]], factors: list[dict[str, Any]]
+) -> dict[str, Any]:
     always = {
         "id": str(user.id),
         "aud": user.aud or "authenticated",
@@ -399,4 +427,5 @@ def user_json(user: User, identities: list[dict[str, Any]]) -> dict[str, Any]:
         "banned_until": instant(user.banned_until),
         "deleted_at": instant(user.deleted_at),
     }
-    return always | {key: value for key, value in when_set.items() if value is not None}
+    shown = always | {key: value for key, value in when_set.items() if value is not None}
+    return shown | ({"factors": factors} if factors else {})

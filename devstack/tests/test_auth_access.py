@@ -251,7 +251,10 @@ def test_private_tables_are_closed_to_migrations(auth_database_url: str) -> None
         pytest.skip("the other role's password is not known here")
     with psycopg.connect(as_postgres, autocommit=True) as connection:
         connection.execute("select id, email from auth.users limit 1")
-        for table in ("embedded_signing_keys", "refresh_tokens", "one_time_tokens", "mailbox"):
+        for table in (
+            *("embedded_signing_keys", "refresh_tokens", "one_time_tokens", "mailbox"),
+            *("mfa_factors", "mfa_challenges"),
+        ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(f"select * from auth.{table}")  # type: ignore[arg-type]
 

@@ -26,6 +26,13 @@ _ROWS = {
         1,
         "auth_code_hash",
     ),
+    "auth.mfa_challenges": (
+        "with factor as (insert into auth.mfa_factors (user_id, friendly_name, secret)"
+        " values (%(user)s, '', '') returning id) insert into auth.mfa_challenges"
+        " (id, factor_id, created_at) select encode(%(key)s, 'hex')::uuid, id, %(then)s from factor",
+        1,
+        "uuid_send(id)",
+    ),
     "auth.mailbox": (
         "insert into auth.mailbox (recipient, kind, subject, body, code, token_hash, link, created_at)"
         " values (encode(%(key)s, 'hex'), 'x', 'x', 'x', '', '', '', %(then)s)",

@@ -109,6 +109,8 @@ def test_folder_from_before_secure_address_changes_is_brought_up_to_date(
             """
             alter table auth.users drop column email_change_confirm_status,
               drop column reauthentication_sent_at;
+            drop table auth.mfa_factors, auth.mfa_challenges cascade;
+            alter table auth.sessions drop column factor_id, drop column factor_verified_at;
             alter table auth.one_time_tokens drop constraint one_time_tokens_purpose_check;
             alter table auth.one_time_tokens add constraint one_time_tokens_purpose_check
               check (purpose in ('confirmation', 'recovery', 'email_change'));
