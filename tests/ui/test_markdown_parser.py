@@ -301,6 +301,49 @@ def test_what_is_not_closed_yet_is_held_back() -> None:
     assert "It costs $5, t" in price
 
 
+DRAWN = """
+import { blocksOf } from "own/markdown_parser.js";
+const found = (nodes) =>
+  nodes.flatMap((node) => (["formula", "image"].includes(node.type) ? [node] : found(node.children ?? [])));
+const answer = (all) => all.map((whole) => {
+  const seen = [];
+  let grown;
+  for (let end = 1; end <= whole.length; end += 1) {
+    grown = blocksOf(whole.slice(0, end), true, grown);
+    const [node] = found(grown.blocks.flatMap(({ nodes }) => nodes));
+    if (node && node.text !== seen.at(-1)) seen.push(node.text);
+  }
+  return seen;
+});
+"""
+
+
+def test_formula_and_name_of_a_picture_are_drawn_while_they_are_written() -> None:
+    lines = "\\[\n\\begin{aligned}\na &= \\left(b\\right) \\\\\nc &= \\frac{d}{e}\n\\end{aligned}\n\\]\n"
+    texts = [lines, "$$x^{12}$$\n", "So \\(a + b\\) is", "a ![big cat](https://a.example/a.png) b"]
+    aligned, power, inline, picture = run(DRAWN, texts)
+    begin, end = "\\begin{aligned}", "\\end{aligned}"
+    row = f"{begin}\na &= \\left(b\\right)"
+    assert aligned == [
+        f"{begin}{end}",
+        f"{begin}\na{end}",
+        f"{begin}\na &={end}",
+        f"{begin}\na &= \\left(\\right.{end}",
+        f"{begin}\na &= \\left(b\\right.{end}",
+        f"{row}{end}",
+        f"{row} \\\\\nc{end}",
+        f"{row} \\\\\nc &={end}",
+        f"{row} \\\\\nc &= \\frac{{}}{end}",
+        f"{row} \\\\\nc &= \\frac{{d}}{end}",
+        f"{row} \\\\\nc &= \\frac{{d}}{{}}{end}",
+        f"{row} \\\\\nc &= \\frac{{d}}{{e}}{end}",
+        f"{row} \\\\\nc &= \\frac{{d}}{{e}}\n{end}",
+    ]
+    assert power == ["x", "x^{}", "x^{1}", "x^{12}"]
+    assert inline == ["a", "a +", "a + b"]
+    assert picture == ["b", "bi", "big", "big c", "big ca", "big cat"]
+
+
 def test_markup_that_is_not_closed_yet_does_not_flash() -> None:
     texts = [
         "**bold** and *more* of it",

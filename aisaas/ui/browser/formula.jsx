@@ -1,5 +1,5 @@
 // A formula, drawn by KaTeX; its source where that can't be done.
-import { memo, useEffect, useState } from "react";
+import { memo, useEffect, useRef, useState } from "react";
 import { known, offload } from "$/components/own/offload.js";
 
 // What KaTeX makes of more than this takes a page too long to lay out.
@@ -9,28 +9,31 @@ const MAX_DRAWN = 200_000;
 let styles;
 const loadStyles = () => (styles ??= import("katex/dist/katex.min.css"));
 
-// KaTeX's markup, null where there is none, undefined while it is being made.
-function useDrawn(tex, display) {
-  const [drawn, setDrawn] = useState(() =>
-    tex.length > MAX_LENGTH ? null : known("formula", tex, display),
-  );
+// KaTeX's markup, null where there is none, undefined while the first is being made. While a formula grows,
+// the part before is shown until the next is drawn, which a part that ends anywhere may not be.
+function useDrawn(tex, display, growing) {
+  const tooLong = tex.length > MAX_LENGTH;
+  const [shown, setShown] = useState(() => {
+    const html = tooLong ? null : known("formula", tex, display);
+    return { html, tex: html === undefined ? undefined : tex };
+  });
+  const asking = useRef(false);
+  // After each render: several pieces may have come while one was drawn.
   useEffect(() => {
-    if (drawn !== undefined) return undefined;
-    let wanted = true;
-    Promise.all([offload("formula", tex, display), loadStyles()]).then(
-      ([html]) => wanted && setDrawn(html),
-      () => wanted && setDrawn(null),
-    );
-    return () => {
-      wanted = false;
-    };
-  }, []);
-  return drawn;
+    if (tooLong || asking.current || shown.tex === tex) return;
+    asking.current = true;
+    Promise.all([offload("formula", tex, display), loadStyles()])
+      .then(([html]) => html, () => null)
+      .then((html) => {
+        asking.current = false;
+        setShown((before) => ({ tex, html: html === null && growing ? before.html : html }));
+      });
+  });
+  return tooLong ? null : shown.html;
 }
 
-// Another formula is another component: give each its source as key.
-export const Formula = memo(function Formula({ tex, display = false }) {
-  const drawn = useDrawn(tex, display);
+export const Formula = memo(function Formula({ tex, display = false, growing = false }) {
+  const drawn = useDrawn(tex, display, growing);
   if (drawn === null || drawn?.length > MAX_DRAWN) {
     return (
       <code className="formula-source" dir="ltr">

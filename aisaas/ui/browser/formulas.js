@@ -2,6 +2,8 @@
 // code, links and tables keep their dollars, and what a formula holds is nothing but TeX.
 
 const MAX_INLINE = 1000;
+// Of a formula that is drawn while it is written.
+const MAX_GROWING = 1000;
 const PENDING = { pending: true };
 const OPENERS = { "(": "\\)", "[": "\\]" };
 
@@ -85,10 +87,31 @@ function single(state, pos, open) {
   return { tex: inner, display: false, next: end + 1 };
 }
 
+// What may still become a command, a script, or the formula's end.
+const UNDECIDED = /(?:\\(?:begin|end)\{[^}]*|\\+[A-Za-z]*|[\s_^&$]+)$/;
+const OPENED = /\\begin\{([^}]*)\}|\\end\{[^}]*\}|\\(?:left|right)(?![A-Za-z])|\\.|[{}]/gs;
+
+// A formula so far, with everything in it closed: it is drawn while it is written.
+function soFar(source) {
+  const text = source.slice(0, MAX_GROWING).trim().replace(UNDECIDED, "").trimEnd();
+  const closers = [];
+  for (const [sign, environment] of text.matchAll(OPENED)) {
+    if (environment) closers.unshift(`\\end{${environment}}`);
+    else if (sign === "{") closers.unshift("}");
+    else if (sign === "\\left") closers.unshift("\\right.");
+    else if (sign === "}" || sign === "\\right" || sign.startsWith("\\end")) closers.shift();
+  }
+  return text + closers.join("");
+}
+
 function between(state, pos, closer, display, open) {
   const { src, posMax } = state;
   const end = findOnce(state, closer, pos + 2);
-  if (end < 0 || end + 2 > posMax) return open && end < 0 ? PENDING : null;
+  if (end < 0 || end + 2 > posMax) {
+    if (!open || end >= 0) return null;
+    const tex = soFar(src.slice(pos + 2));
+    return tex ? { tex, display, growing: true, next: posMax } : PENDING;
+  }
   const tex = src.slice(pos + 2, end).trim();
   return tex ? { tex, display, next: end + 2 } : null;
 }
@@ -115,7 +138,7 @@ function inline(state, silent) {
   if (!silent) {
     const token = state.push(found.pending ? "pending" : "formula", "", 0);
     token.content = found.tex ?? "";
-    token.meta = { display: found.display };
+    token.meta = { display: found.display, growing: found.growing };
   }
   state.pos = found.pending ? posMax : found.next;
   return true;
@@ -152,7 +175,13 @@ function block(state, startLine, endLine, silent) {
     // Everything up to the end of what has come is the formula's beginning.
     if (!state.env.streaming || line < state.bMarks.length - 1) return false;
     if (silent) return true;
-    state.push("pending", "", 0).map = [startLine, line];
+    const written = [first.slice(2)];
+    for (let at = startLine + 1; at < line; at += 1) written.push(text(at));
+    const tex = soFar(written.join("\n"));
+    const token = state.push(tex ? "formula" : "pending", "", 0);
+    token.content = tex;
+    token.meta = { display: true, growing: true };
+    token.map = [startLine, line];
     state.line = line;
     return true;
   }

@@ -155,7 +155,9 @@ const NODES = {
   code_block: ({ text }, key, { streaming }) => (
     <CodeBlock key={key} text={text ?? ""} closed={!streaming} />
   ),
-  formula: ({ text, display }, key) => <Formula key={`${key} ${display} ${text}`} tex={text} display={display} />,
+  formula: ({ text, display, growing }, key) => (
+    <Formula key={`${key} ${display}`} tex={text} display={display} growing={growing} />
+  ),
   pending: (_, key) => <span key={key} className="pending" aria-hidden="true" />,
   plain: ({ text }, key) => (
     <span key={key} className="plain-text" dir="auto">

@@ -136,8 +136,8 @@ function endOf(state, closing, from) {
   return end;
 }
 
-// Unclosed markup at the end of the text so far: code already shows as code, a link as its text,
-// and an image waits.
+// Unclosed markup at the end of the text so far: code already shows as code, a link as its text, and a
+// picture as its name.
 function unfinished(state, silent) {
   const { src, pos, posMax } = state;
   if (!state.env.open || silent || posMax !== src.length) return false;
@@ -157,7 +157,7 @@ function unfinished(state, silent) {
   const target = src.slice(end + 1);
   if (end >= 0 && target && (target[0] !== "(" || /[)\n]/.test(target))) return false;
   if (picture) {
-    state.push("pending", "", 0);
+    state.push("image", "", 0).content = src.slice(label + 1, end < 0 ? posMax : end);
     state.pos = posMax;
   } else if (end < 0) {
     state.pos += 1;
@@ -269,6 +269,7 @@ function nodeOf(token, lines) {
     node.closed = token.map[1] - token.map[0] === drawn + 2;
   } else if (type === "formula") {
     node.display = token.meta.display;
+    if (token.meta.growing) node.growing = true;
   } else if (type.startsWith("footnote")) {
     node.meta = token.meta;
   }
