@@ -30,6 +30,8 @@ from aisaas.language_models import Effort
 
 # Rows of one page, at most.
 PAGE_LIMIT = 100
+# Messages of a page before the one it was opened at.
+ABOVE = 4
 TITLE_CHARS = 200
 
 
@@ -64,28 +66,49 @@ class Conversations:
         conversation_id: UUID,
         *,
         before: UUID | None = None,
+        through: UUID | None = None,
         limit: int = 30,
     ) -> ConversationPage:
         """The last messages of the path in view, or those before a message.
 
+        Args:
+            through: a message whose path comes into view. The page begins above it, if it isn't too
+                far from the end.
+
         Raises:
             NotFound: it doesn't exist, is deleted, or belongs to another user: the same error.
         """
-        limit = min(limit, PAGE_LIMIT)
         async with self._as(principal) as session:
             conversation = await store.find_conversation(
                 session, principal.user_id, conversation_id
             )
             if conversation is None:
                 raise NotFound
-            if before is None:
-                end = await store.end_in_view(session, conversation)
-            else:
+            if through is not None:
+                end, below = await self._show(session, principal, conversation_id, through)
+                limit = max(limit, below + ABOVE)
+            elif before is not None:
                 end = await store.parent_of(session, conversation_id, before)
+            else:
+                end = await store.end_in_view(session, conversation)
+            limit = min(limit, PAGE_LIMIT)
             # One more than requested shows whether there is an older page.
             path = await store.read_path(session, conversation_id, end, limit=limit + 1)
-        messages, older = first(path, limit)
-        return ConversationPage(conversation, tuple(reversed(messages)), has_older=older)
+            messages, older = first(path, limit)
+            versions = await store.versions_of(session, messages)
+        shown = tuple(reversed(messages))
+        return ConversationPage(conversation, shown, has_older=older, versions=versions)
+
+    async def _show(
+        self, session: AsyncSession, principal: Principal, conversation_id: UUID, message_id: UUID
+    ) -> tuple[UUID, int]:
+        """The end of the path that comes into view, and how many messages from the given one on."""
+        message = await store.find_message(session, principal.user_id, message_id)
+        end = await store.last_below(session, conversation_id, message_id)
+        if message is None or end is None:
+            raise NotFound("That message no longer exists.")
+        await store.show_path(session, principal.user_id, conversation_id, end.id)
+        return end.id, end.depth - message.depth + 1
 
     async def rename(self, principal: Principal, conversation_id: UUID, title: str) -> str:
         """The title as stored: one line, 200 characters at most."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
@@ -228,6 +228,10 @@ class Thread:
         return self.said[-1].id if self.said else None
 
 
+# Of messages that have other versions, by their id: all of them, oldest first.
+Versions = Mapping[UUID, Sequence[UUID]]
+
+
 @dataclass(frozen=True, slots=True)
 class ConversationPage:
     """The last messages of a path, oldest first; `has_older` when there are more above."""
@@ -235,6 +239,7 @@ class ConversationPage:
     conversation: Conversation
     messages: Sequence[Message]
     has_older: bool
+    versions: Versions = field(default_factory=dict[UUID, Sequence[UUID]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +250,7 @@ class Started:
     new_conversation: bool
     question: Message
     reply: Message
+    versions: Versions = field(default_factory=dict[UUID, Sequence[UUID]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,27 +123,65 @@ class Chat:
         model: str,
         effort: Effort | None = None,
         attempt: str = "",
+        after: UUID | None = None,
     ) -> Started:
         """Send a message and start its reply; a new conversation when no id is given.
 
         Args:
             effort: the requested thinking effort; None leaves it to the model.
+            after: the message it follows, which the sender sees last; None for the last in view.
             attempt: the sender's name for this attempt. A client without a response may send it
                 again: a repeat with the same name is the same call, whenever and wherever it arrives.
 
         Raises:
             Refusal: nothing was stored and nothing was consumed.
         """
-        names = _Names.of(caller.user_id, attempt) if attempt else _Names()
         call = ReplyRequest(
             caller=caller,
             purpose="reply",
             text=text,
             model_id=model,
             conversation_id=conversation_id,
-            message_id=names.reply,
+            position=Position(after=after),
             effort=effort,
         )
+        return await self._send(call, attempt)
+
+    async def edit(
+        self,
+        caller: Caller,
+        message_id: UUID,
+        text: str,
+        *,
+        model: str | None = None,
+        attempt: str = "",
+    ) -> Started:
+        """Send another version of a question; the earlier one stays, with all that follows it.
+
+        Args:
+            model: None asks the same one.
+            attempt: as for `send`.
+
+        Raises:
+            Refusal: nothing was stored and nothing was consumed.
+        """
+        question = await self.message(caller, message_id)
+        if question.role != "user":
+            raise NotFound("That message can't be edited.")
+        call = ReplyRequest(
+            caller=caller,
+            purpose="reply",
+            text=text,
+            model_id=model or question.model or "",
+            conversation_id=question.conversation_id,
+            position=Position(instead_of=question.id),
+            effort_as_stored=True,
+        )
+        return await self._send(call, attempt)
+
+    async def _send(self, call: ReplyRequest, attempt: str) -> Started:
+        names = _Names.of(call.caller.user_id, attempt) if attempt else _Names()
+        call = replace(call, message_id=names.reply)
         if not attempt:
             return await self._shielded(self._admit_or_count(call, names))
         flight = self._sending.get(names.reply)
@@ -152,13 +190,27 @@ class Chat:
             self._sending[names.reply] = flight
             flight.add_done_callback(lambda _: self._sending.pop(names.reply, None))
         started: Started = await asyncio.shield(flight)
-        if started.question.content != text:
+        if started.question.content != call.text:
             raise MessageInvalid("Your message changed after it was sent. Send it again.")
         return started
 
     async def retry(self, caller: Caller, message_id: UUID, *, model: str | None = None) -> Started:
-        """Answer the same question again; the earlier reply stays, and stays charged."""
+        """Answer the same question again, below the earlier reply, which stays charged."""
         earlier = await self.message(caller, message_id)
+        return await self._answer_again(caller, earlier, earlier.id, model)
+
+    async def regenerate(
+        self, caller: Caller, message_id: UUID, *, model: str | None = None
+    ) -> Started:
+        """Generate another version of a reply; the earlier one stays, and stays charged."""
+        earlier = await self.message(caller, message_id)
+        if earlier.status == "streaming":
+            raise NotFound("That reply is still running. Stop it first, or wait until it ends.")
+        return await self._answer_again(caller, earlier, earlier.parent_id, model)
+
+    async def _answer_again(
+        self, caller: Caller, earlier: Message, after: UUID | None, model: str | None
+    ) -> Started:
         if earlier.role != "assistant" or earlier.reply_to is None:
             raise NotFound("That message can't be retried.")
         question = await self.message(caller, earlier.reply_to)
@@ -170,7 +222,7 @@ class Chat:
             conversation_id=earlier.conversation_id,
             position=Position(instead_of=question.id),
             question_id=question.id,
-            reply_after=earlier.id,
+            reply_after=after,
             message_id=uuid4(),
             effort_as_stored=True,
         )
@@ -415,7 +467,7 @@ class Chat:
         if call.question_id is None:
             after = call.thread.last if call.thread is not None else None
         async with self._parts.user.as_user(call.caller.user_id) as session:
-            question, reply = await store.start_reply(
+            question, reply, versions = await store.start_reply(
                 session,
                 user_id=call.caller.user_id,
                 conversation_id=conversation_id,
@@ -432,6 +484,7 @@ class Chat:
             new_conversation=call.conversation_id is None,
             question=question,
             reply=reply,
+            versions=versions,
         )
 
     def _title_when_answered(

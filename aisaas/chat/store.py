@@ -17,7 +17,7 @@ from sqlmodel import col, select, tuple_
 
 from aisaas.billing.job_failures.relations import NOT_DUE
 from aisaas.billing.reservations.relations import RESERVATIONS
-from aisaas.chat.models import Conversation, HistoryMessage, Message, Position, Thread
+from aisaas.chat.models import Conversation, HistoryMessage, Message, Position, Thread, Versions
 from aisaas.db.engine import PipelinedQuery, Row
 from aisaas.db.paging import Cursor, Keyset, Moment, Page
 from aisaas.language_models import Effort
@@ -141,6 +141,63 @@ async def parent_of(session: AsyncSession, conversation_id: UUID, message_id: UU
     return await session.scalar(query)
 
 
+async def last_below(
+    session: AsyncSession, conversation_id: UUID, message_id: UUID
+) -> Message | None:
+    """The last message of a path through a message, which goes on with the newest version of each
+    next one; None when the conversation has no such message."""
+    row = await session.execute(
+        text(
+            """
+            with recursive path as (
+              select id, 1 as step from public.messages
+              where id = :message_id and conversation_id = :id
+              union all
+              select next.id, step + 1 from path cross join lateral (
+                select m.id from public.messages m
+                where m.conversation_id = :id and m.parent_id = path.id
+                order by m.created_at desc, m.id desc limit 1
+              ) next
+            )
+            select id from path order by step desc limit 1
+            """
+        ),
+        {"id": conversation_id, "message_id": message_id},
+    )
+    end = row.scalar()
+    return None if end is None else await session.get(Message, end)
+
+
+async def show_path(session: AsyncSession, user_id: UUID, conversation_id: UUID, end: UUID) -> None:
+    """Bring the path that ends with a message into view."""
+    await session.execute(
+        text(
+            "update public.conversations set leaf_id = :end where id = :id and user_id = :user_id"
+        ),
+        {"id": conversation_id, "user_id": user_id, "end": end},
+    )
+
+
+async def versions_of(session: AsyncSession, messages: Sequence[Message]) -> Versions:
+    """Those of messages of one conversation that have any."""
+    if not messages:
+        return {}
+    parents = [message.parent_id for message in messages if message.parent_id is not None]
+    same = col(Message.parent_id).in_(parents)
+    if len(parents) < len(messages):
+        same |= col(Message.parent_id).is_(None)
+    query = (
+        select(col(Message.id), col(Message.parent_id))
+        .where(col(Message.conversation_id) == messages[0].conversation_id, same)
+        .order_by(col(Message.created_at), col(Message.id))
+    )
+    found: dict[UUID | None, list[UUID]] = {}
+    for message_id, parent_id in (await session.execute(query)).all():
+        found.setdefault(parent_id, []).append(message_id)
+    each = {message.id: found.get(message.parent_id, []) for message in messages}
+    return {message_id: ids for message_id, ids in each.items() if len(ids) > 1}
+
+
 async def read_path(
     session: AsyncSession, conversation_id: UUID, end: UUID | None, *, limit: int
 ) -> Sequence[Message]:
@@ -232,8 +289,9 @@ async def start_reply(
     question: str | None,
     reply_id: UUID,
     after: UUID | None,
-) -> tuple[Message, Message]:
-    """The user's message and the empty reply, in one transaction under the user's identity.
+) -> tuple[Message, Message, Versions]:
+    """The user's message, the empty reply, and their versions, in one transaction under the user's
+    identity.
 
     `question` is None when an existing message is answered again. What is stored follows the message
     `after`, or is the first of the conversation, and comes into view.
@@ -259,7 +317,9 @@ async def start_reply(
     reply = await find_message(session, user_id, reply_id)
     if asked is None or reply is None:
         raise AssertionError("a message that was just inserted is not visible to its owner")
-    return asked, reply
+    if new_conversation:
+        return asked, reply, {}
+    return asked, reply, await versions_of(session, (asked, reply))
 
 
 async def _insert_turn(

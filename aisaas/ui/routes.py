@@ -83,6 +83,7 @@ __all__ = [
     "conversation",
     "conversation_in",
     "login_for",
+    "message",
     "own_path",
 ]
 
@@ -99,6 +100,11 @@ def conversation(conversation_id: object) -> str:
 def conversation_in(path: str) -> str:
     """The id in a chat page's address, unchecked; empty for a new conversation."""
     return path.removeprefix(CHAT).strip("/")
+
+
+def message(conversation_id: object, message_id: object) -> str:
+    """Opens the conversation at one of its messages."""
+    return f"{conversation(conversation_id)}?message={message_id}"
 
 
 def admin_user(user_id: object) -> str:

@@ -37,7 +37,9 @@ TABLES = ("conversations", "messages", "reservations", "usage_records")
 FIRST = {"nonce": "n1", "model": "demo"}
 HANDLERS: dict[Any, tuple[str, ...]] = {
     Chat.send: ("text", "conversation", "nonce", "model"),
+    Chat.edit: ("message_id", "text", "nonce"),
     Chat.retry: ("message_id",),
+    Chat.regenerate: ("message_id", "model"),
     Chat.go_on: ("message_id",),
     Chat.stop: ("message_id",),
     Chat.choose_model: ("model",),

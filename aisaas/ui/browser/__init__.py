@@ -154,8 +154,13 @@ class Transcript(rx.Component):
     missing: rx.Var[Any]
     refusal: rx.Var[Any]
 
+    models: rx.Var[Any]
+    owner: rx.Var[str]
+
     on_gap: rx.EventHandler[lambda message_id, offset, thinking: [message_id, offset, thinking]]
+    on_edit: rx.EventHandler[lambda message_id, text, nonce: [message_id, text, nonce]]
     on_retry: rx.EventHandler[lambda message_id: [message_id]]
+    on_regenerate: rx.EventHandler[lambda message_id, model: [message_id, model]]
     on_continue: rx.EventHandler[lambda message_id: [message_id]]
     on_older: rx.EventHandler[lambda message_id: [message_id]]
 
@@ -172,18 +177,22 @@ class Composer(rx.Component):
     models: rx.Var[Any]
     effort: rx.Var[str]
     limit: rx.Var[int]
+    # The last message of the conversation `current`, as the server shows it.
+    current: rx.Var[str]
+    last: rx.Var[str]
     reply: rx.Var[Any]
     accepted: rx.Var[str]
     refusal: rx.Var[Any]
     errors: rx.Var[Any]
 
     on_send: rx.EventHandler[
-        lambda text, conversation, nonce, model, effort: [
+        lambda text, conversation, nonce, model, effort, after: [
             text,
             conversation,
             nonce,
             model,
             effort,
+            after,
         ]
     ]
     on_stop: rx.EventHandler[lambda message_id: [message_id]]

@@ -227,7 +227,9 @@ export function Composer(props) {
     const nonce = again ? before.nonce : crypto.getRandomValues(new Uint32Array(4)).join("-");
     pending.current = { text, conversation, nonce };
     setSending(true);
-    props.onSend(text, conversation, nonce, model, effort);
+    // What is read here is what it follows, whatever another tab shows.
+    const after = props.current === conversation ? props.last : "";
+    props.onSend(text, conversation, nonce, model, effort, after);
     box.current.focus();
   };
 

@@ -87,13 +87,16 @@ const selects = (box) => {
   return selection && !selection.isCollapsed && box.contains(selection.anchorNode);
 };
 
-export function useMessageWindow(messages, conversation) {
+// `page` is what the server sent last; its `at` is the message that it was opened at.
+export function useMessageWindow(messages, conversation, page) {
   const frame = useRef(null);
   const content = useRef(null);
   const heights = useRef(null);
   heights.current ??= new Heights();
   // `anchor` is the first message in view and its distance from the top of the content.
   const place = useRef({ pinned: true, top: 0, end: 0, height: 0, anchor: null });
+  // The message to bring into view.
+  const goal = useRef("");
   const [away, setAway] = useState(false);
   // The first message that is rendered and how many are; null for the newest.
   const [range, setRange] = useState(null);
@@ -160,6 +163,19 @@ export function useMessageWindow(messages, conversation) {
     remember();
   }, [look, remember]);
 
+  // A message that is in view stays where it is.
+  const reach = useCallback(() => {
+    const article = articlesOf(content.current).find(({ dataset }) => dataset.id === goal.current);
+    if (!article) return;
+    goal.current = "";
+    const box = frame.current;
+    const [seen, own] = [box.getBoundingClientRect(), article.getBoundingClientRect()];
+    if (own.bottom < seen.top + LINE_PX || own.top > seen.bottom - LINE_PX) box.scrollTop += own.top - seen.top;
+    place.current.top = box.scrollTop;
+    if (box.scrollHeight - box.clientHeight - box.scrollTop <= LINE_PX) pin(true);
+    remember();
+  }, [pin, remember]);
+
   // Render the view and some more, when little rendered content remains on one side.
   const move = useCallback(() => {
     const box = frame.current;
@@ -198,7 +214,17 @@ export function useMessageWindow(messages, conversation) {
   }, [running, toEnd]);
 
   useLayoutEffect(() => {
+    const index = page?.at ? messages.findIndex(({ id }) => id === page.at) : -1;
+    if (index < 0) return;
+    goal.current = page.at;
+    pin(false);
+    setRange({ from: messages[Math.max(0, index - BESIDE)].id, size: 2 * BESIDE + 1 });
+    // Later the reader goes where they like.
+  }, [page, pin]);
+
+  useLayoutEffect(() => {
     settle();
+    if (goal.current) reach();
     heights.current.measure(content.current);
     move();
   });

@@ -1,10 +1,14 @@
 // The messages of one conversation. The whole text of each lives here; the server sends a page of
 // stored messages, then short overlapping segments of the running reply, which are merged by their
 // offset. Missing text is requested: React may skip a segment, a network may lose some.
+//
+// The messages are a tree, of which one path is shown: from its last message up, as far as we hold it.
 import { memo, useCallback, useEffect, useMemo, useReducer, useRef, useState } from "react";
+import { useNavigate } from "react-router";
 import { useFlow } from "$/components/own/flow.jsx";
 import { usePending } from "$/components/own/pending.jsx";
 import { Markdown } from "$/components/own/markdown.jsx";
+import { dropEdit, MessageEditor } from "$/components/own/message_editor.jsx";
 import { useMessageWindow } from "$/components/own/message_window.jsx";
 
 const ASK_AGAIN_MS = 1500;
@@ -26,9 +30,9 @@ const THINKING = { field: "thinking", length: "thoughtLength", size: "thinking_s
 class Store {
   constructor() {
     this.messages = new Map();
-    this.order = null;
+    this.last = "";
+    this.path = null;
     this.added = new WeakSet();
-    this.older = false;
   }
 
   // A message grows and ends; an older version than the one held changes neither its text nor its
@@ -37,7 +41,7 @@ class Store {
     if (!view?.id || this.added.has(view)) return;
     this.added.add(view);
     const held = this.messages.get(view.id);
-    const { text, thinking, ...rest } = view;
+    const { text, thinking, versions, ...rest } = view;
     // A continued reply has more text before it than when it ended.
     const older = held && view.since < held.since;
     const ended = held && view.since === held.since && held.status !== "streaming";
@@ -49,24 +53,29 @@ class Store {
       const length = whole ? points(whole) : 0;
       if (length > message[kind.length]) Object.assign(message, { [kind.field]: whole, [kind.length]: length });
     }
-    if (!held) this.order = null;
+    if (versions) message.versions = versions;
+    if (!held) this.path = null;
     this.messages.set(view.id, message);
   }
 
-  // Pages follow each other without a hole: an older one is added where it was asked for, and a newest
-  // one that meets nothing we hold starts over.
+  // The end of a path comes into view; an older page continues the one in view.
   addPage(page) {
     if (!page?.items || this.added.has(page)) return;
-    const [oldest] = this.inOrder();
-    if (page.before && page.before !== oldest?.id) return;
     this.added.add(page);
-    if (!page.before && page.older && !page.items.some((view) => this.messages.has(view.id))) {
-      this.messages.clear();
-      this.order = null;
-    }
     for (const view of page.items) this.add(view);
-    const reached = page.items[0]?.id ?? page.before;
-    if (this.inOrder()[0]?.id === reached) this.older = page.older;
+    if (!page.before) this.show(page.items.at(-1)?.id);
+  }
+
+  // A reply that has begun comes into view. Later there may be another path.
+  addReply(reply) {
+    const isNew = !this.messages.has(reply.id);
+    this.add(reply);
+    if (isNew) this.show(reply.id);
+  }
+
+  show(id) {
+    this.last = id;
+    this.path = null;
   }
 
   // Returns [message id, offset, whether of thinking] when text between what we hold and the segment is
@@ -104,14 +113,13 @@ class Store {
   }
 
   inOrder() {
-    this.order ??= [...this.messages.values()].sort(inTime).map((message) => message.id);
-    return this.order.map((id) => this.messages.get(id));
+    if (!this.path) {
+      this.path = [];
+      for (let id = this.last; this.messages.has(id); id = this.messages.get(id).parent) this.path.push(id);
+      this.path.reverse();
+    }
+    return this.path.map((id) => this.messages.get(id));
   }
-}
-
-function inTime(a, b) {
-  if (a.at !== b.at) return a.at < b.at ? -1 : 1;
-  return Number(a.role !== "user") - Number(b.role !== "user");
 }
 
 function useStore({ conversation, page, question, reply, segment, thought, missing }) {
@@ -123,11 +131,12 @@ function useStore({ conversation, page, question, reply, segment, thought, missi
     const { store } = held.current;
     if (page?.conversation === conversation) store.addPage(page);
     if (question?.conversation === conversation) store.add(question);
-    if (reply?.conversation === conversation) store.add(reply);
+    if (reply?.conversation === conversation) store.addReply(reply);
     store.merge(missing ?? []);
     const lost = [store.merge(segment ?? []), store.merge(thought ?? [])];
     const gap = lost[0] ?? lost[1] ?? store.unfinished();
-    return { messages: store.inOrder(), older: store.older, gap };
+    const messages = store.inOrder();
+    return { messages, older: Boolean(messages[0]?.parent), gap };
   }, [conversation, page, question, reply, segment, thought, missing]);
 }
 
@@ -232,11 +241,87 @@ function ReplyText({ text, streaming }) {
   return <Markdown text={useFlow(text, streaming)} streaming={streaming} />;
 }
 
-const Message = memo(function Message({ message, canRetry, retrying, onRetry, canContinue, onContinue }) {
+function Action({ label, icon, ...props }) {
+  return (
+    <button type="button" className="icon-button" aria-label={label} title={label} {...props}>
+      <span className={`icon icon-${icon}`} aria-hidden="true" />
+    </button>
+  );
+}
+
+// A link, so that each version has an address; one without an address keeps the focus.
+function Step({ to, label, icon }) {
+  const navigate = useNavigate();
+  const go = (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    if (to) navigate(to, { replace: true });
+  };
+  return (
+    <a
+      href={to || undefined}
+      role="link"
+      tabIndex={0}
+      aria-disabled={!to}
+      aria-label={label}
+      title={label}
+      className="icon-button"
+      onClick={go}
+    >
+      <span className={`icon icon-${icon}`} aria-hidden="true" />
+    </a>
+  );
+}
+
+function Versions({ versions }) {
+  if (!versions) return null;
+  return (
+    <span className="versions" role="group" aria-label="Versions">
+      <Step to={versions.previous} label="Previous version" icon="left" />
+      <span>
+        {versions.number} / {versions.count}
+      </span>
+      <Step to={versions.next} label="Next version" icon="right" />
+    </span>
+  );
+}
+
+const OTHER_MODELS = "regenerate-with";
+
+// One for all messages: it opens at the button that was pressed.
+function OtherModels({ models, onChoose }) {
+  return (
+    <div id={OTHER_MODELS} popover="auto" className="popup" role="group" aria-label="Regenerate with">
+      {models.map(({ id, label }) => (
+        <button
+          key={id}
+          type="button"
+          className="popup-item"
+          popoverTarget={OTHER_MODELS}
+          popoverTargetAction="hide"
+          onClick={() => onChoose(id)}
+        >
+          {label}
+        </button>
+      ))}
+    </div>
+  );
+}
+
+const Message = memo(function Message({ message, last, idle, pending, owner, several, act }) {
   const [copied, copy] = useCopied();
+  // The id of the message that is edited: what is shown here may become another version.
+  const [editing, setEditing] = useState("");
+  useEffect(() => {
+    if (!editing || editing === message.id) return;
+    dropEdit(owner, editing);
+    setEditing("");
+  }, [editing, message.id, owner]);
   const user = message.role === "user";
   const streaming = message.status === "streaming";
   const wordless = streaming && message.length <= (message.since ?? 0);
+  const retrying = pending === message.id;
+  const canRetry = message.retry && last;
   return (
     <article
       className={user ? "message message-user" : "message"}
@@ -247,35 +332,55 @@ const Message = memo(function Message({ message, canRetry, retrying, onRetry, ca
       aria-busy={streaming}
     >
       {message.cut && <p className="message-cut">{message.cut}</p>}
-      {user ? (
+      {user && editing === message.id ? (
+        <MessageEditor
+          message={message}
+          owner={owner}
+          pending={retrying}
+          onSave={act.edit}
+          onClose={() => setEditing("")}
+        />
+      ) : user ? (
         <div className="bubble">{message.text}</div>
       ) : (
-        <div>
+        <div key={message.id}>
           <Thought message={message} wordless={wordless} />
           {message.text && <ReplyText text={message.text} streaming={streaming} />}
         </div>
       )}
       {message.note && <p className="message-note">{message.note}</p>}
-      {(!streaming || message.text) && (
+      {(!streaming || message.text || message.versions) && editing !== message.id && (
         <footer className="message-foot">
           {!user && !streaming && <Facts message={message} />}
           <span className="message-actions">
+            <Versions versions={message.versions} />
             {message.text && (
-              <button
-                type="button"
-                className="icon-button"
-                aria-label={user ? "Copy message" : "Copy reply"}
+              <Action
+                label={user ? "Copy message" : "Copy reply"}
+                icon={copied ? "check" : "copy"}
                 onClick={() => copy(message.text)}
-              >
-                <span className={copied ? "icon icon-check" : "icon icon-copy"} aria-hidden="true" />
-              </button>
+              />
             )}
-            {canContinue && (
+            {user && idle && <Action label="Edit" icon="pencil" onClick={() => setEditing(message.id)} />}
+            {!user && idle && !canRetry && (
+              <>
+                <Action label="Regenerate" icon="retry" aria-disabled={retrying} onClick={() => act.regenerate(message.id)} />
+                {several && (
+                  <Action
+                    label="Regenerate with another model"
+                    icon="more"
+                    popoverTarget={OTHER_MODELS}
+                    onClick={() => act.choose(message.id)}
+                  />
+                )}
+              </>
+            )}
+            {message.go_on && last && (
               <button
                 type="button"
                 className="button button-small button-primary"
                 aria-disabled={retrying}
-                onClick={() => retrying || onContinue(message.id)}
+                onClick={() => act.goOn(message.id)}
               >
                 Continue
               </button>
@@ -285,7 +390,7 @@ const Message = memo(function Message({ message, canRetry, retrying, onRetry, ca
                 type="button"
                 className="button button-small"
                 aria-disabled={retrying}
-                onClick={() => retrying || onRetry(message.id)}
+                onClick={() => act.retry(message.id)}
               >
                 <span className="icon icon-retry" aria-hidden="true" /> Retry
               </button>
@@ -351,50 +456,66 @@ function Older({ first, refusal, onOlder }) {
 const Gap = ({ height }) =>
   height > 0 && <div className="transcript-gap" style={{ height }} aria-hidden="true" />;
 
-export function Transcript({ onGap, onRetry, onContinue, onOlder, refusal, children, ...props }) {
+// What can be done with a message, each once until it is answered.
+function useActions(pending, setPending, { onEdit, onRetry, onRegenerate, onContinue }) {
+  const chosen = useRef("");
+  const busy = useRef("");
+  busy.current = pending;
+  return useMemo(() => {
+    const once = (request) => (id, ...values) => {
+      if (busy.current === id) return;
+      setPending(id);
+      request(id, ...values);
+    };
+    const regenerate = once((id, model) => onRegenerate(id, model ?? ""));
+    return {
+      edit: once(onEdit),
+      retry: once(onRetry),
+      goOn: once(onContinue),
+      regenerate,
+      // The message for which a model is chosen next.
+      choose: (id) => {
+        chosen.current = id;
+      },
+      regenerateWith: (model) => regenerate(chosen.current, model),
+    };
+  }, [setPending, onEdit, onRetry, onRegenerate, onContinue]);
+}
+
+export function Transcript({ onGap, onOlder, refusal, children, ...props }) {
   const { messages, older, gap } = useStore(props);
-  const { conversation, reply } = props;
+  const { conversation, page, reply, owner } = props;
   useGap(gap, onGap);
-  const view = useMessageWindow(messages, conversation);
+  const view = useMessageWindow(messages, conversation, page?.conversation === conversation ? page : null);
   const [pending, setPending] = usePending(refusal);
-  const retry = useCallback(
-    (id) => {
-      setPending(id);
-      onRetry(id);
-    },
-    [onRetry, setPending],
-  );
-  const goOn = useCallback(
-    (id) => {
-      setPending(id);
-      onContinue(id);
-    },
-    [onContinue, setPending],
-  );
+  const act = useActions(pending, setPending, props);
+  const models = props.models?.filter((model) => !model.retired) ?? [];
   const last = messages.at(-1);
+  const idle = last?.status !== "streaming";
   return (
     <div className="transcript-frame">
       <div ref={view.frame} className="transcript" role="region" aria-label="Messages" tabIndex={0} {...view.handlers}>
         <div ref={view.content} className="transcript-column">
-          {older && messages.length > 0 && (
-            <Older first={messages[0].id} refusal={refusal} onOlder={onOlder} />
-          )}
+          {older && <Older first={messages[0].id} refusal={refusal} onOlder={onOlder} />}
           {messages.length === 0 && !conversation && children}
           <Gap height={view.above} />
           {view.shown.map((message) => (
+            // By the place in the path, so that the focus stays when another version takes it.
             <Message
-              key={message.id}
+              key={message.parent || "first"}
               message={message}
-              canRetry={message.retry && message === last}
-              retrying={pending === message.id}
-              onRetry={retry}
-              canContinue={message.go_on && message === last}
-              onContinue={goOn}
+              last={message === last}
+              idle={idle}
+              pending={pending === message.id ? pending : ""}
+              owner={owner}
+              several={models.length > 1}
+              act={act}
             />
           ))}
           <Gap height={view.below} />
         </div>
       </div>
+      <OtherModels models={models} onChoose={act.regenerateWith} />
       {view.away && (
         <button type="button" className="button jump" onClick={view.jump}>
           <span className="icon icon-down" aria-hidden="true" /> Jump to latest

@@ -19,7 +19,7 @@ from reflex.event import EventSpec, EventType
 from aisaas.accounts.models import Principal
 from aisaas.billing.plans.terms import plans
 from aisaas.callers import Caller
-from aisaas.chat.models import ConversationPage, Message, Started
+from aisaas.chat.models import ConversationPage, Message, Started, Versions
 from aisaas.errors import ModelRetired, NotFound
 from aisaas.ui import connection_draining, notices, payloads, routes
 from aisaas.ui.chat import view
@@ -106,6 +106,8 @@ class Chat(rx.State):
     page: view.PageView = view.PageView()
     question: view.MessageView | None = None
     reply: view.MessageView | None = None
+    # The last message in view, which the next one follows.
+    last: str = ""
     accepted: str = ""
     # The conversation that `send` just created, and the connection it moves there: a reloaded page
     # has to be filled again.
@@ -129,7 +131,13 @@ class Chat(rx.State):
         await show_models(self, caller)
         self.limit = services().settings.max_message_chars
         self.ready = True
-        return await open_conversation(self, caller, payloads.identifier_or_new(asked))
+        through = self.router.url.query_parameters.get("message", "")
+        return await open_conversation(
+            self,
+            caller,
+            payloads.identifier_or_new(asked),
+            through=payloads.identifier_or_new(through),
+        )
 
     @rx.event
     @notices.handle_errors
@@ -145,7 +153,13 @@ class Chat(rx.State):
     @rx.event
     @notices.handle_errors
     async def send(
-        self, text: str, conversation: str, nonce: str, model: str, effort: str = ""
+        self,
+        text: str,
+        conversation: str,
+        nonce: str,
+        model: str,
+        effort: str = "",
+        after: str = "",
     ) -> list[EventType[()]]:
         await notices.clear(self)
         caller = await caller_of(self)
@@ -159,6 +173,7 @@ class Chat(rx.State):
                 model=named,
                 effort=payloads.effort(effort),
                 attempt=payloads.nonce(nonce),
+                after=payloads.identifier_or_new(after),
             )
         except ModelRetired:
             # Since the page was loaded, perhaps.
@@ -169,12 +184,35 @@ class Chat(rx.State):
 
     @rx.event
     @notices.handle_errors
+    async def edit(self, message_id: str, text: str, nonce: str) -> list[EventType[()]]:
+        await notices.clear(self)
+        started = await services().chat.edit(
+            await caller_of(self),
+            payloads.identifier(message_id),
+            payloads.message_text(text),
+            model=self._chosen(),
+            attempt=payloads.nonce(nonce),
+        )
+        return show_started(self, started)
+
+    @rx.event
+    @notices.handle_errors
     async def retry(self, message_id: str) -> list[EventType[()]]:
         await notices.clear(self)
-        earlier = payloads.identifier(message_id)
-        # Before the state is loaded no model is selected; keep the previous one.
-        model = payloads.model_id(self.model) if self.models else None
+        earlier, model = payloads.identifier(message_id), self._chosen()
         started = await services().chat.retry(await caller_of(self), earlier, model=model)
+        return show_started(self, started)
+
+    @rx.event
+    @notices.handle_errors
+    async def regenerate(self, message_id: str, model: str = "") -> list[EventType[()]]:
+        await notices.clear(self)
+        earlier = payloads.identifier(message_id)
+        named = payloads.model_id(model) if model else self._chosen()
+        caller = await caller_of(self)
+        started = await services().chat.regenerate(caller, earlier, model=named)
+        # The conversation goes on with it.
+        await show_models(self, caller, started.reply.model or "")
         return show_started(self, started)
 
     @rx.event
@@ -212,6 +250,10 @@ class Chat(rx.State):
             conversation = payloads.identifier(self.current)
             await services().conversations.set_effort(principal, conversation, chosen)
         self.effort = chosen or ""
+
+    def _chosen(self) -> str | None:
+        """Before the state is loaded no model is selected: then the one that was asked before."""
+        return payloads.model_id(self.model) if self.models else None
 
     @rx.event(background=True)
     @notices.handle_background_errors
@@ -263,23 +305,29 @@ async def show_models(chat: Chat, caller: Caller, wanted: str = "") -> None:
 
 
 async def open_conversation(
-    chat: Chat, caller: Caller, conversation_id: UUID | None
+    chat: Chat, caller: Caller, conversation_id: UUID | None, *, through: UUID | None = None
 ) -> list[EventType[()]] | None:
-    """Show a conversation from the database, and follow the reply that runs in it."""
+    """Show a conversation from the database, and follow the reply that runs in it.
+
+    Args:
+        through: the message whose path comes into view.
+    """
     chat.current, chat.page, chat.question, chat.reply = "", view.PageView(), None, None
-    chat.title = chat.effort = ""
+    chat.title = chat.effort = chat.last = ""
     if conversation_id is None:
         return None
-    page = await services().conversations.open(caller, conversation_id)
+    page = await services().conversations.open(caller, conversation_id, through=through)
     running, thinking = await _running_texts(caller, page)
     chat.current, chat.title = str(conversation_id), page.conversation.title
     labels = services().catalogue.labels
     chat.effort = page.conversation.effort or ""
+    chat.last = str(page.messages[-1].id) if page.messages else ""
     chat.page = view.page_view(
         page,
         labels,
         running,
         running_thinking=thinking,
+        at=through,
         admin=caller.is_admin,
         thinks=_thinks(page.conversation.model, chat.effort),
     )
@@ -292,20 +340,24 @@ async def open_conversation(
 
 def show_started(chat: Chat, started: Started) -> list[EventType[()]]:
     labels = services().catalogue.labels
-    chat.question = view.message_view(started.question, labels)
+    chat.question = view.message_view(started.question, labels, versions=started.versions)
     reply = started.reply
-    events = [_follow(chat, reply, len(reply.content), len(reply.thinking))]
-    if started.new_conversation:
+    chat.last = str(reply.id)
+    events = [_follow(chat, reply, len(reply.content), len(reply.thinking), started.versions)]
+    # An address that names a message would lead back to the path through that one.
+    if started.new_conversation or chat.router.url.query:
         chat.current = str(started.conversation_id)
         chat._arriving = (chat.current, chat.router.session.session_id)
         events.append(rx.redirect(routes.conversation(chat.current), replace=True))
     return events
 
 
-def _follow(chat: Chat, reply: Message, offset: int, thought: int) -> EventType[()]:
+def _follow(
+    chat: Chat, reply: Message, offset: int, thought: int, versions: Versions = view.NO_VERSIONS
+) -> EventType[()]:
     labels = services().catalogue.labels
     thinks = _thinks(reply.model or "", chat.effort)
-    chat.reply = view.message_view(reply, labels, with_text=False, thinks=thinks)
+    chat.reply = view.message_view(reply, labels, with_text=False, thinks=thinks, versions=versions)
     return Chat.follow(str(reply.id), offset, thought)
 
 

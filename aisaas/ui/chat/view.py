@@ -15,11 +15,14 @@ from aisaas.chat.models import (
     Conversation,
     ConversationPage,
     Message,
+    Versions,
 )
 from aisaas.db.paging import Moment, Page
 from aisaas.language_models import Model
+from aisaas.ui import routes
 
 KEY_LENGTH = 8
+NO_VERSIONS: Versions = {}
 CUT = "This conversation is too long for the model, so this reply doesn't take its oldest messages into account."
 # By how it ended, if known.
 ENDINGS = {
@@ -47,6 +50,16 @@ REASONS = {
     "unstorable": "This reply couldn't be saved. Retry to get a new one.",
     "switched_off": "Replies were paused, so this one was stopped. Only the tokens generated so far count.",
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class VersionsView:
+    """Which version a message is, of how many, and the addresses of those beside it."""
+
+    number: int
+    count: int
+    previous: str = ""
+    next: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,17 +98,22 @@ class MessageView:
     go_on: bool = False
     # Whether another try may give a better reply.
     retry: bool = False
+    # The message it follows. Where there are others that follow the same: which of them it is; None
+    # where the browser has it.
+    parent: str = ""
+    versions: VersionsView | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class PageView:
-    """Stored messages, oldest first: the newest, or those before the message `before`.
+    """Stored messages, oldest first: the last ones of a path, or those before the message `before`.
 
-    `older` when there are more above.
+    `older` when there are more above; `at` is the message it was opened at.
     """
 
     conversation: str = ""
     before: str = ""
+    at: str = ""
     items: list[MessageView] = dataclasses.field(default_factory=list[MessageView])
     older: bool = False
 
@@ -175,6 +193,7 @@ def message_view(
     with_text: bool = True,
     admin: bool = False,
     thinks: bool = False,
+    versions: Versions = NO_VERSIONS,
 ) -> MessageView:
     """`thinks` when a running reply's model may think before its first word."""
     running = message.status == "streaming"
@@ -202,7 +221,22 @@ def message_view(
         since=message.continued_from,
         go_on=message.ending == "limit",
         retry=_is_lacking(message),
+        parent=str(message.parent_id or ""),
+        versions=versions_view(message, versions),
     )
+
+
+def versions_view(message: Message, versions: Versions) -> VersionsView | None:
+    ids = versions.get(message.id, ())
+    if message.id not in ids:
+        return None
+    at = ids.index(message.id)
+
+    def address(place: int) -> str:
+        there = 0 <= place < len(ids)
+        return routes.message(message.conversation_id, ids[place]) if there else ""
+
+    return VersionsView(at + 1, len(ids), address(at - 1), address(at + 1))
 
 
 def page_view(
@@ -212,15 +246,20 @@ def page_view(
     *,
     running_thinking: Mapping[UUID, str] = {},
     before: UUID | None = None,
+    at: UUID | None = None,
     admin: bool = False,
     thinks: bool = False,
 ) -> PageView:
     """`running_text` has the text so far of each running reply, by message id, and `running_thinking`
     what it has thought."""
-    items = [message_view(message, labels, admin=admin, thinks=thinks) for message in page.messages]
+    items = [
+        message_view(message, labels, admin=admin, thinks=thinks, versions=page.versions)
+        for message in page.messages
+    ]
     return PageView(
         conversation=str(page.conversation.id),
         before=str(before or ""),
+        at=str(at or ""),
         items=[
             dataclasses.replace(
                 item,
