@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aisaas.billing.ledger.models import Outcome
-from aisaas.chat.models import Ending
+from aisaas.chat.models import Ending, Message
+from aisaas.text_cleaning import is_blank
 
 # Finish reasons in LiteLLM's words; all others are a normal end.
 LENGTH = "length"
@@ -42,6 +43,22 @@ def ended(finish: str, *, has_text: bool, thought: bool) -> Ended:
     if thought:
         return Ended("only_thinking", "failed", "only_thinking")
     return Ended("empty", "failed", "empty")
+
+
+# Marks a reply that ended for its readers before its call was booked.
+UNBOOKED = "unbooked"
+# Replies with one of these endings can be continued; and the status that each has.
+CONTINUABLE: Mapping[str, Outcome] = {"limit": "done", "stopped": "stopped", "cut": "interrupted"}
+
+
+def can_continue(message: Message) -> bool:
+    """Whether a reply has text that ended before its model did."""
+    return (
+        message.status != "streaming"
+        and message.ending in CONTINUABLE
+        and message.error_code != UNBOOKED
+        and not is_blank(message.content)
+    )
 
 
 # Endings without a finish reason from the provider.

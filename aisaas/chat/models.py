@@ -148,7 +148,7 @@ class Message(Table, table=True):
     overage_usd: Decimal | None = Field(default=None, sa_type=sa.Numeric(12, 6))
     history_cut: int = 0
     error_code: str | None = None
-    # None for a question, a running reply, and one that ended before endings were stored.
+    # None for a question, a first call that runs, and a reply that ended before endings were stored.
     ending: str | None = None
     # What the model thought; never part of a prompt.
     thinking: str = ""

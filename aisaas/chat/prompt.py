@@ -22,11 +22,8 @@ SYSTEM_TEXT = (
     "You are a helpful assistant. Answer clearly and to the point, in the language of the "
     "question. Use Markdown where it helps; write formulas as LaTeX between $ or $$."
 )
-# Asks the model to continue a reply that reached its limit.
-CONTINUE_TEXT = (
-    "Your reply was cut off because it reached its length limit. Continue it exactly where it stopped: "
-    "repeat nothing, add no introduction, and close any list, table or code block that is still open."
-)
+# Asks the model to continue a reply that ended early.
+CONTINUE_TEXT = "Your reply was cut off. Continue it exactly where it stopped: repeat nothing, add no introduction, and close any list, table or code block that is still open."
 # What a message costs besides its text: role, separators.
 MESSAGE_OVERHEAD = 4
 PROMPT_OVERHEAD = 8

@@ -23,6 +23,7 @@ from aisaas.billing.reservations.refusals import Refusals
 from aisaas.callers import Caller
 from aisaas.chat import store
 from aisaas.chat.circuits import Circuits
+from aisaas.chat.endings import can_continue
 from aisaas.chat.guards import AdmissionContext, ReplyRequest, admit, release
 from aisaas.chat.models import Message, Position, Segment, Started
 from aisaas.chat.ports import LanguageModel, ReplyLog
@@ -229,8 +230,9 @@ class Chat:
         return await self._shielded(self._admit_or_count(call, _Names()))
 
     async def go_on(self, caller: Caller, message_id: UUID) -> Started:
-        """Continue a reply that reached its limit in the same message: a separate call, reserved and
-        charged in addition to the first. Returns the reply if it is running already.
+        """Continue a reply that was stopped, was cut, or reached its limit, in the same message: a
+        separate call, reserved and charged in addition to the first. Returns the reply if it is running
+        already.
 
         Raises:
             Refusal: nothing was consumed, and the reply is as it was.
@@ -250,7 +252,7 @@ class Chat:
         )
         if reply.status == "streaming":
             return started
-        if reply.ending != "limit":
+        if not can_continue(reply):
             raise NotFound("That reply is complete. Send a message to go on.")
         call = ReplyRequest(
             caller=caller,

@@ -31,7 +31,7 @@ from aisaas.billing.plans.terms import ExtraUsage
 from aisaas.billing.reservations.models import Purpose
 from aisaas.billing.reservations.quota import Booked, book, charged_weight
 from aisaas.chat import store
-from aisaas.chat.endings import UNANNOUNCED
+from aisaas.chat.endings import UNANNOUNCED, UNBOOKED
 from aisaas.chat.models import Ending
 from aisaas.chat.ports import Admitted
 from aisaas.chat.reports import Issue, issues_of
@@ -53,8 +53,6 @@ COUNTED_AT_ONCE = 20_000
 CHARS_PER_TOKEN = 4
 # Marks a message whose text was altered, or could not be stored.
 ALTERED, UNSTORABLE = "text_altered", "unstorable"
-# Marks a message that ended before its call was booked.
-UNBOOKED = "unbooked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -530,11 +528,11 @@ class _Try:
     with_message: bool = True
 
 
-def _end_of(produced: Produced) -> tuple[Outcome, Ending]:
-    """What its reader sees: a continuation without output keeps the previous ending."""
+def _end_of(produced: Produced) -> tuple[Outcome, Ending | None]:
+    """What its reader sees: a continuation without output keeps the previous ending, None here."""
     came = produced.text or produced.thinking
     if produced.before and not came and produced.outcome in {"failed", "interrupted"}:
-        return "done", "limit"
+        return produced.outcome, None
     return produced.outcome, produced.ending or UNANNOUNCED[produced.outcome]
 
 

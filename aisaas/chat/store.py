@@ -393,7 +393,8 @@ class Ending:
     overage_usd: Decimal
     history_cut: int | None
     error_code: str | None
-    ending: str
+    # None keeps the one before this call.
+    ending: str | None
     thinking: str
     thinking_seconds: int | None
     thinking_tokens: int
@@ -407,14 +408,17 @@ async def end_reply(session: AsyncSession, ending: Ending) -> None:
             """
             with ended as (
               update public.messages
-              set content = :content, status = :status, answered_by = :answered_by,
+              set content = :content, answered_by = :answered_by,
+                status = case when cast(:ending as text) is not null then :status
+                  when ending = 'stopped' then 'stopped' when ending = 'cut' then 'interrupted'
+                  else 'done' end,
                 token_count = :token_count,
                 prompt_tokens = coalesce(prompt_tokens, 0) + :prompt_tokens,
                 completion_tokens = coalesce(completion_tokens, 0) + :completion_tokens,
                 cost_usd = coalesce(cost_usd, 0) + :cost_usd,
                 quota_tokens = coalesce(quota_tokens, 0) + :quota_tokens,
                 overage_usd = coalesce(overage_usd, 0) + :overage_usd,
-                ending = :ending, thinking = left(thinking || :thinking, 2000000),
+                ending = coalesce(:ending, ending, 'limit'), thinking = left(thinking || :thinking, 2000000),
                 thinking_tokens = coalesce(thinking_tokens, 0) + :thinking_tokens,
                 thinking_seconds = case when cast(:thinking_seconds as integer) is null
                   then thinking_seconds
@@ -484,13 +488,15 @@ async def end_unbooked(
 
 
 async def resume_reply(session: AsyncSession, user_id: UUID, message_id: UUID, length: int) -> bool:
-    """Let a reply stream again only if it reached its limit with `length` characters."""
+    """Let a reply stream again only if it ended early with `length` characters. It keeps its ending,
+    in case nothing more comes."""
     row = await session.execute(
         text(
             """
             update public.messages
-            set status = 'streaming', ending = null, continued_from = :length
-            where id = :id and user_id = :user_id and status = 'done' and ending = 'limit'
+            set status = 'streaming', continued_from = :length
+            where id = :id and user_id = :user_id and status <> 'streaming'
+              and ending in ('limit', 'stopped', 'cut') and error_code is distinct from 'unbooked'
               and char_length(content) = :length
             returning 1
             """

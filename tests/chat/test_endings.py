@@ -256,6 +256,39 @@ async def test_reply_at_its_limit_goes_on_in_the_same_message_under_its_own_rese
             await services.chat.go_on(ada, started.reply.id)
 
 
+@pytest.mark.parametrize("ending", ["stopped", "cut"])
+async def test_reply_that_ended_early_goes_on_and_keeps_its_ending_if_nothing_comes(
+    build_services: Build, tmp_path: Path, database: Database, ending: str
+) -> None:
+    more = asyncio.Event()
+
+    def early(request: dict[str, Any]) -> Answer:
+        if request["messages"][-1]["content"] == CONTINUE_TEXT:
+            return in_parts(request) if more.is_set() else []
+        return [*says("One "), HANG] if ending == "stopped" else says("One ")
+
+    async with product(build_services, tmp_path, early) as (services, _):
+        ada = await new_principal(services)
+        started = await services.chat.send(ada, "count", conversation_id=None, model="demo")
+        if ending == "stopped":
+            async for _ in services.chat.follow(ada, started.reply.id):
+                await services.chat.stop(ada, started.reply.id)
+        _, first = await whole(services, ada, started)
+        await services.chat.title_ready(ada, started.conversation_id)
+        assert (first.ending, first.content) == (ending, "One ")
+        assert message_view(first, {}).go_on
+        resumed = await services.chat.go_on(ada, first.id)
+        assert message_view(resumed.reply, {}).note == ""
+        _, again = await whole(services, ada, resumed)
+        assert (again.status, again.ending, again.content) == (first.status, ending, "One ")
+        assert message_view(again, {}).note == NOT_CONTINUED
+        more.set()
+        _, last = await whole(services, ada, await services.chat.go_on(ada, first.id))
+        assert (last.status, last.ending, last.content) == ("done", "complete", "One and two.")
+        assert message_view(last, {}).note == ""
+        assert (await services.quota.allowance(ada.billing)).reserved == 0
+
+
 async def test_reply_goes_on_once_however_often_it_is_asked(
     build_services: Build, tmp_path: Path, database: Database
 ) -> None:

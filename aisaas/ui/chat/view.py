@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from aisaas import formats
 from aisaas.billing.plans.terms import Plan
 from aisaas.chat.catalogue import Succession
+from aisaas.chat.endings import can_continue
 from aisaas.chat.models import (
     Conversation,
     ConversationPage,
@@ -212,14 +213,14 @@ def message_view(
         cost=_cost(message) if admin and _has_receipt(message) else "",
         cut=CUT if message.history_cut > 0 else "",
         note=_note(message),
-        ending=message.ending or "",
+        ending="" if running else message.ending or "",
         thinking=message.thinking if with_text else None,
         thinking_size=None if running else len(message.thinking),
         thought=_thought(message.thinking_seconds),
         thinks=running and thinks,
         waited=_seconds_since(message.updated_at) if running else 0,
         since=message.continued_from,
-        go_on=message.ending == "limit",
+        go_on=can_continue(message),
         retry=_is_lacking(message),
         parent=str(message.parent_id or ""),
         versions=versions_view(message, versions),
@@ -331,9 +332,11 @@ def _is_lacking(message: Message) -> bool:
 
 
 def _note(message: Message) -> str:
+    if message.status == "streaming":
+        return ""
     if message.error_code in REASONS:
         return REASONS[message.error_code]
-    if message.ending == "limit" and message.error_code:
+    if message.error_code and 0 < message.continued_from == len(message.content):
         return NOT_CONTINUED
     if message.ending in ENDINGS:
         return ENDINGS[message.ending]
