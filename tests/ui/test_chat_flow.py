@@ -49,6 +49,26 @@ def test_markdown_is_shown_and_nothing_in_it_runs(sign_up: SignUp) -> None:
     ends(formulas, "done")
     expect(formulas.locator(".katex").first).to_be_visible()
 
+    # Into another program: its formatting and formulas, and none of the buttons.
+    formulas.get_by_role("button", name="Copy as rich text").click()
+    page.wait_for_function(
+        """async () => (await navigator.clipboard.read())[0].types.includes("text/html")"""
+    )
+    html = page.evaluate(
+        """async () => {
+          const [item] = await navigator.clipboard.read();
+          return (await item.getType("text/html")).text();
+        }"""
+    )
+    assert "<math" in html
+    assert "<button" not in html
+    # Aloud, as the browser is asked to: paragraph by paragraph, until it is told to stop.
+    page.evaluate("window.spoken = []; speechSynthesis.speak = ({text}) => spoken.push(text)")
+    formulas.get_by_role("button", name="Read aloud").click()
+    formulas.get_by_role("button", name="Stop reading").click()
+    expect(formulas.get_by_role("button", name="Read aloud")).to_be_visible()
+    assert len(page.evaluate("spoken")) > 1
+
 
 def test_a_reply_is_stopped_and_asked_for_again(sign_up: SignUp) -> None:
     page = sign_up()

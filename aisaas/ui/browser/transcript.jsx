@@ -3,8 +3,10 @@
 // offset. Missing text is requested: React may skip a segment, a network may lose some.
 //
 // The messages are a tree, of which one path is shown: from its last message up, as far as we hold it.
-import { memo, useCallback, useEffect, useMemo, useReducer, useRef, useState } from "react";
+import { Fragment, memo, useCallback, useEffect, useMemo, useReducer, useRef, useState } from "react";
 import { useNavigate } from "react-router";
+import { Action } from "$/components/own/action.jsx";
+import { CopyRichText, ReadAloud } from "$/components/own/drawn_reply.jsx";
 import { useFlow } from "$/components/own/flow.jsx";
 import { usePending } from "$/components/own/pending.jsx";
 import { Markdown } from "$/components/own/markdown.jsx";
@@ -241,14 +243,6 @@ function ReplyText({ text, streaming }) {
   return <Markdown text={useFlow(text, streaming)} streaming={streaming} />;
 }
 
-function Action({ label, icon, ...props }) {
-  return (
-    <button type="button" className="icon-button" aria-label={label} title={label} {...props}>
-      <span className={`icon icon-${icon}`} aria-hidden="true" />
-    </button>
-  );
-}
-
 // A link, so that each version has an address; one without an address keeps the focus.
 function Step({ to, label, icon }) {
   const navigate = useNavigate();
@@ -360,6 +354,12 @@ const Message = memo(function Message({ message, last, idle, pending, owner, sev
                 icon={copied ? "check" : "copy"}
                 onClick={() => copy(message.text)}
               />
+            )}
+            {!user && !streaming && message.text && (
+              <Fragment key={message.id}>
+                <CopyRichText markdown={message.text} />
+                <ReadAloud />
+              </Fragment>
             )}
             {user && idle && <Action label="Edit" icon="pencil" onClick={() => setEditing(message.id)} />}
             {!user && idle && !canRetry && (
