@@ -63,7 +63,9 @@ def test_markdown_is_shown_and_nothing_in_it_runs(sign_up: SignUp) -> None:
     assert "<math" in html
     assert "<button" not in html
     # Aloud, as the browser is asked to: paragraph by paragraph, until it is told to stop.
-    page.evaluate("window.spoken = []; speechSynthesis.speak = ({text}) => spoken.push(text)")
+    page.evaluate(
+        "() => { window.spoken = []; speechSynthesis.speak = ({ text }) => spoken.push(text); }"
+    )
     formulas.get_by_role("button", name="Read aloud").click()
     formulas.get_by_role("button", name="Stop reading").click()
     expect(formulas.get_by_role("button", name="Read aloud")).to_be_visible()
@@ -74,6 +76,10 @@ def test_a_reply_is_stopped_and_asked_for_again(sign_up: SignUp) -> None:
     page = sign_up()
     reply = say(page, SLOW)
     expect(reply).to_contain_text("A long answer")
+    page.get_by_role("button", name="Stop").click()
+    ends(reply, "stopped")
+    page.get_by_role("button", name="Continue").click()
+    ends(reply, "streaming")
     page.get_by_role("button", name="Stop").click()
     ends(reply, "stopped")
     page.get_by_role("button", name="Retry").click()

@@ -242,10 +242,16 @@ async def test_ids_of_someone_else_lead_nowhere(ada: Person, eve: Person, handle
 async def test_the_address_of_someone_elses_conversation_shows_nothing(
     ada: Person, eve: Person
 ) -> None:
-    async with open_tab(eve.cookie) as tab:
-        await tab.call(Chat.load, path=f"/chat/{ada.conversation}")
-        assert tab.refused == "not_found"
-        assert ada.words not in str(tab.deltas)
+    for address in (
+        f"/chat/{ada.conversation}",
+        f"/chat/{ada.conversation}?message={ada.reply.id}",
+        f"/chat/{eve.conversation}?message={ada.reply.id}",
+        f"/chat/{eve.conversation}?message=1",
+    ):
+        async with open_tab(eve.cookie) as tab:
+            await tab.call(Chat.load, path=address)
+            assert tab.refused == "not_found"
+            assert ada.words not in str(tab.deltas)
 
 
 @pytest.mark.usefixtures("domain")

@@ -113,7 +113,7 @@ def test_each_ending_has_its_sentence_and_a_retry(ending: str, status: str, text
     shown = view.message_view(message(ending=ending, status=status), LABELS)
     assert text in shown.note
     assert shown.retry
-    assert shown.go_on == (ending == "limit")
+    assert shown.go_on == (ending in {"limit", "stopped", "cut"})
 
 
 def test_a_reply_that_is_complete_needs_no_note() -> None:
