@@ -34,7 +34,7 @@ from aisaas.adapters.event_stream import parser_of, protocol_of, read_events
 from aisaas.adapters.litellm_facts import facts_of
 from aisaas.adapters.litellm_prices import entry_of, package_dir, price_of
 from aisaas.adapters.litellm_reasoning import effort_for, reasoning_of
-from aisaas.adapters.litellm_request import request
+from aisaas.adapters.litellm_request import request, send_messages_as_they_are
 from aisaas.adapters.litellm_wire import Wire, watch_every_answer, wire
 from aisaas.chat.ports import Admitted, Chunk, Text, Thinking
 from aisaas.errors import KEY_REFUSED, MODEL_GONE, ProviderError
@@ -74,6 +74,7 @@ def _import_litellm() -> Any:
         # seconds on a busy machine, and the provider would seem silent.
         importlib.import_module("openai.resources")
         watch_every_answer()
+        send_messages_as_they_are()
     litellm.telemetry = False
     # It would end a reply at the hundredth identical chunk, which horizontal rules and table borders
     # produce. A reply's length is bounded by its grant.

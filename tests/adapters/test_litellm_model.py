@@ -271,3 +271,29 @@ async def test_price_is_from_the_bundled_map_and_unknown_models_have_none() -> N
     assert price is not None
     assert (price.input_usd, price.output_usd) == (Decimal("0.15"), Decimal("0.60"))
     assert door.price_of("openai/nobody-sells-this") is None
+
+
+async def test_openais_client_sends_messages_as_it_would_after_comparing_them_with_its_types() -> (
+    None
+):
+    completions: Any = importlib.import_module("openai.resources.chat.completions.completions")
+    params: Any = importlib.import_module("openai.types.chat.completion_create_params")
+    original: Any = importlib.import_module("openai._utils").async_maybe_transform
+    await LiteLLMModel(Settings.model_construct()).warm()
+    ours = completions.async_maybe_transform
+    assert ours is not original
+    body = {
+        "messages": [
+            {"role": "system", "content": "Be kind."},
+            {"role": "user", "content": "Tell me a story."},
+            {"role": "assistant", "content": "Once upon a time"},
+        ],
+        "model": "gpt-4o-mini",
+        "max_tokens": 5,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    expected = params.CompletionCreateParamsStreaming
+    assert await ours(body, expected) == await original(body, expected) == body
+    assert (await ours(body, expected))["messages"] is body["messages"]
+    assert await ours({"metadata": None}, params.CompletionCreateParams) == {"metadata": None}
