@@ -19,7 +19,7 @@ from aisaas.observe.metrics import REFUSED_EARLY
 from aisaas.observe.outages import OUTAGES
 
 # The longest wait for a place.
-WAIT_SECONDS = 1.0
+WAIT_SECONDS = 2.0
 # How much the newest time counts in the mean.
 NEWEST = 0.1
 
