@@ -5,12 +5,16 @@ again. As on hosted, a code can be used again while it lasts.
 """
 
 from http import HTTPStatus
+from io import BytesIO
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import segno
+from pyotp import random_base32
+from pyotp.totp import TOTP
 from starlette.responses import JSONResponse, Response
 
-from devstack.auth import qr, sessions, totp, users
+from devstack.auth import sessions, users
 from devstack.auth.call import Body, Call, SignedIn
 from devstack.auth.database import Connection, Row
 from devstack.auth.errors import USER_NOT_FOUND, AuthError, invalid
@@ -21,6 +25,8 @@ MOST_FACTORS = 10
 CHALLENGE_SECONDS = 300
 # One that was never confirmed gives way to the next after this time.
 UNVERIFIED_SECONDS = 300
+# Codes before and after the present one: for a clock that is off, and a code typed at its very end.
+NEIGHBORS = 1
 NO_STORE = {"cache-control": "no-store"}
 
 
@@ -41,12 +47,12 @@ async def enroll(services: Services, call: Call) -> Response:
     body = await call.read(Enrollment)
     _check_kind(body.factor_type)
     name = body.friendly_name or ""
-    secret = totp.new_secret()
+    secret = random_base32()
     issuer = body.issuer or urlsplit(services.config.site_url).netloc
-    uri = totp.uri(secret, issuer=issuer, account=caller.user.email or "")
+    uri = TOTP(secret).provisioning_uri(name=caller.user.email or "", issuer_name=issuer)
     try:
-        image = qr.svg(uri)
-    except ValueError as error:
+        image = segno.make_qr(uri)
+    except segno.DataOverflowError as error:
         raise invalid("The issuer is too long for a QR code") from error
     async with services.database.transaction() as connection:
         user = await _locked(connection, caller)
@@ -68,10 +74,18 @@ async def enroll(services: Services, call: Call) -> Response:
             "id": str(row["id"]),
             "type": "totp",
             "friendly_name": name,
-            "totp": {"qr_code": image, "secret": secret, "uri": uri},
+            "totp": {"qr_code": _svg(image), "secret": secret, "uri": uri},
         },
         headers=NO_STORE,
     )
+
+
+def _svg(image: segno.QRCode) -> str:
+    """Without `#` and double quotes: clients put it into a data URL as it is."""
+    written = BytesIO()
+    image.save(written, kind="svg", xmldecl=False, light="white")
+    text = written.getvalue().decode().strip()
+    return text.replace("#000", "black").replace("#fff", "white").replace('"', "'")
 
 
 def _check_kind(kind: str | None) -> None:
@@ -127,7 +141,7 @@ async def verify(services: Services, call: Call) -> Response:
         user = await _locked(connection, caller)
         factor = await named(connection, user.id, call.request.path_params["factor_id"])
         await _check_challenge(connection, factor["id"], challenge_id)
-        if not totp.is_right(factor["secret"], body.code):
+        if not TOTP(factor["secret"]).verify(body.code, valid_window=NEIGHBORS):
             raise AuthError(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
                 "mfa_verification_failed",
