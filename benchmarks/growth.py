@@ -124,9 +124,17 @@ def pages(services: Services, person: Caller) -> Mapping[str, Page]:
 
 def _of_users(services: Services, person: Caller) -> Mapping[str, Page]:
     conversation = UUID("00000000-0000-4000-a000-000000000001")
+    opened = services.conversations.open
+
+    async def at_a_message() -> None:
+        message = (await opened(person, conversation)).messages[0].id
+        await opened(person, conversation, before=message)
+        await opened(person, conversation, through=message)
+
     return {
         "conversations": lambda: services.conversations.list(person),
-        "conversation": lambda: services.conversations.open(person, conversation),
+        "conversation": lambda: opened(person, conversation),
+        "conversation at a message": at_a_message,
         "own usage": lambda: services.usage.overview(person.billing),
         "own sessions": lambda: services.accounts.sessions(person),
     }

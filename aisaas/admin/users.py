@@ -54,6 +54,7 @@ from aisaas.billing.subscriptions import user_reports as subscription_reports
 from aisaas.billing.subscriptions.checkout import HIGHEST_CAP_USD, cents
 from aisaas.billing.subscriptions.user_reports import HeldSubscription
 from aisaas.chat import failed_replies
+from aisaas.db.engine import fetch_in
 from aisaas.db.service import ServiceDatabase
 from aisaas.errors import ActionInvalid, AuthError, DependencyError, NotFound, Unavailable
 
@@ -113,7 +114,9 @@ class Users:
         async with self._reading(actor) as session:
             found = _known(await people.summary(session, user_id))
             plan, limits = self._parts.quota.plan_of(found), self._parts.quota.limits_of(found)
-            allowance = await reservations_store.allowance(session, user_id, running(found), limits)
+            allowance = await fetch_in(
+                session, reservations_store.allowance(user_id, running(found), limits)
+            )
             spent = await user_reports.spent(session, user_id, allowance.period_key)
             today, days = await user_reports.days(session, user_id)
             return OneUser(

@@ -12,11 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aisaas.accounts.models import Principal
 from aisaas.chat import store
 from aisaas.chat.guards import UNSENDABLE
-from aisaas.chat.models import (
-    Conversation,
-    ConversationPage,
-)
+from aisaas.chat.models import Conversation, ConversationPage, Position
 from aisaas.chat.title_text import typed_title
+from aisaas.db.engine import PipelinedQuery, T
 from aisaas.db.paging import Moment, Page, first
 from aisaas.db.user import UserDatabase
 from aisaas.errors import (
@@ -54,8 +52,7 @@ class Conversations:
         Raises:
             NotFound: it doesn't exist, is deleted, or belongs to another user: the same error.
         """
-        async with self._as(principal) as session:
-            found = await store.find_conversation(session, principal.user_id, conversation_id)
+        found = await self._fetch(principal, store.conversation(principal.user_id, conversation_id))
         if found is None:
             raise NotFound
         return found
@@ -78,37 +75,29 @@ class Conversations:
         Raises:
             NotFound: it doesn't exist, is deleted, or belongs to another user: the same error.
         """
-        async with self._as(principal) as session:
-            conversation = await store.find_conversation(
-                session, principal.user_id, conversation_id
-            )
-            if conversation is None:
-                raise NotFound
-            if through is not None:
-                end, below = await self._show(session, principal, conversation_id, through)
-                limit = max(limit, below + ABOVE)
-            elif before is not None:
-                end = await store.parent_of(session, conversation_id, before)
-            else:
-                end = await store.end_in_view(session, conversation)
-            limit = min(limit, PAGE_LIMIT)
-            # One more than requested shows whether there is an older page.
-            path = await store.read_path(session, conversation_id, end, limit=limit + 1)
-            messages, older = first(path, limit)
-            versions = await store.versions_of(session, messages)
-        shown = tuple(reversed(messages))
-        return ConversationPage(conversation, shown, has_older=older, versions=versions)
-
-    async def _show(
-        self, session: AsyncSession, principal: Principal, conversation_id: UUID, message_id: UUID
-    ) -> tuple[UUID, int]:
-        """The end of the path that comes into view, and how many messages from the given one on."""
-        message = await store.find_message(session, principal.user_id, message_id)
-        end = await store.last_below(session, conversation_id, message_id)
-        if message is None or end is None:
-            raise NotFound("That message no longer exists.")
-        await store.show_path(session, principal.user_id, conversation_id, end.id)
-        return end.id, end.depth - message.depth + 1
+        user_id, place = principal.user_id, Position(instead_of=before)
+        if through is not None:
+            shown = await self._fetch(principal, store.show_path(user_id, conversation_id, through))
+            if shown is None:
+                # What doesn't exist may be the conversation.
+                await self.find(principal, conversation_id)
+                raise NotFound("That message no longer exists.")
+            place, limit = Position(after=shown.end), max(limit, shown.below + ABOVE)
+        limit = min(limit, PAGE_LIMIT)
+        # One more than requested shows whether there is an older page.
+        found = await self._fetch(
+            principal, store.read_path(user_id, conversation_id, place, limit=limit + 1)
+        )
+        if found is None:
+            raise NotFound
+        conversation, path, versions = found
+        messages, older = first(path, limit)
+        return ConversationPage(
+            conversation,
+            tuple(reversed(messages)),
+            has_older=older,
+            versions={each.id: versions[each.id] for each in messages if each.id in versions},
+        )
 
     async def rename(self, principal: Principal, conversation_id: UUID, title: str) -> str:
         """The title as stored: one line, 200 characters at most."""
@@ -166,6 +155,12 @@ class Conversations:
                 session, principal.user_id, conversation_id, deleted=deleted
             ):
                 raise NotFound
+
+    async def _fetch(self, principal: Principal, wanted: PipelinedQuery[T]) -> T:
+        try:
+            return await self._user.fetch_as(principal.user_id, wanted)
+        except DependencyError as error:
+            raise Unavailable from error
 
     @asynccontextmanager
     async def _as(self, principal: Principal) -> AsyncGenerator[AsyncSession]:

@@ -17,6 +17,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4, uuid5
 
+from psycopg.errors import UniqueViolation
+
 from aisaas.accounts.models import Principal
 from aisaas.billing.providers.health import Attempt
 from aisaas.billing.reservations.refusals import Refusals
@@ -32,6 +34,7 @@ from aisaas.chat.running import RunningReplies
 from aisaas.chat.settle import Settler
 from aisaas.chat.titles import UNTITLED, TitleParts, make_title
 from aisaas.chat.track import Track, thinking_id
+from aisaas.db.engine import both
 from aisaas.db.user import UserDatabase
 from aisaas.errors import (
     DependencyError,
@@ -285,12 +288,12 @@ class Chat:
     async def _follow(
         self, principal: Principal, message_id: UUID, offset: int, kind: _Kind
     ) -> AsyncIterator[Segment]:
-        message = await self.message(principal, message_id)
-        running = self._parts.running.get(message_id)
+        running = self._running_of(principal, message_id)
         if running is not None:
             async for segment in kind.running(running).follow(offset):
                 yield segment
             return
+        message = await self.message(principal, message_id)
         while message.status == "streaming":
             try:
                 async for entry in self._parts.log.follow(kind.log_id(message_id), offset):
@@ -313,11 +316,11 @@ class Chat:
     async def _from(
         self, principal: Principal, message_id: UUID, offset: int, kind: _Kind
     ) -> Segment:
-        message = await self.message(principal, message_id)
         offset = max(offset, 0)
-        running = self._parts.running.get(message_id)
+        running = self._running_of(principal, message_id)
         if running is not None:
             return kind.running(running).visible_from(offset)
+        message = await self.message(principal, message_id)
         if message.status == "streaming":
             try:
                 logged = await self._parts.log.read(kind.log_id(message_id))
@@ -326,11 +329,18 @@ class Chat:
             return Segment(offset, logged.text[offset:] if logged else "")
         return Segment(offset, kind.stored(message)[offset:])
 
+    def _running_of(self, principal: Principal, message_id: UUID) -> RunningReply | None:
+        """The reply, if it is theirs and runs in this process."""
+        running = self._parts.running.get(message_id)
+        if running is None or running.admitted.user_id != principal.user_id:
+            return None
+        return running
+
     async def message(self, principal: Principal, message_id: UUID) -> Message:
         """The stored message. Raises NotFound when it isn't theirs."""
+        wanted = store.message(principal.user_id, message_id)
         try:
-            async with self._parts.user.as_user(principal.user_id) as session:
-                message = await store.find_message(session, principal.user_id, message_id)
+            message = await self._parts.user.fetch_as(principal.user_id, wanted)
         except DependencyError as error:
             raise Unavailable from error
         if message is None:
@@ -347,6 +357,10 @@ class Chat:
         except DependencyError as error:
             raise Unavailable from error
 
+    def makes_title(self, conversation_id: UUID) -> bool:
+        """Whether the conversation is about to get a title in this process."""
+        return conversation_id in self._titles
+
     async def title_ready(self, principal: Principal, conversation_id: UUID) -> str | None:
         """The conversation's title, once it has one that is not the first; None if none comes.
 
@@ -354,9 +368,9 @@ class Chat:
         """
         # Looked up before the database: a title that ends in between is then read from there.
         task = self._titles.get(conversation_id)
+        wanted = store.conversation(principal.user_id, conversation_id)
         try:
-            async with self._parts.user.as_user(principal.user_id) as session:
-                found = await store.find_conversation(session, principal.user_id, conversation_id)
+            found = await self._parts.user.fetch_as(principal.user_id, wanted)
         except DependencyError as error:
             raise Unavailable from error
         if found is None:
@@ -390,10 +404,13 @@ class Chat:
     async def _started_before(self, call: ReplyRequest, names: _Names) -> Started | None:
         """What an attempt with the same name started. Only finds the user's own."""
         user_id = call.caller.user_id
+        turn = both(
+            store.message(user_id, names.question),
+            store.message(user_id, names.reply),
+            lambda question, reply: (question, reply),
+        )
         try:
-            async with self._parts.user.as_user(user_id) as session:
-                question = await store.find_message(session, user_id, names.question)
-                reply = await store.find_message(session, user_id, names.reply)
+            question, reply = await self._parts.user.fetch_as(user_id, turn)
         except DependencyError as error:
             raise Unavailable from error
         if question is None or reply is None:
@@ -468,19 +485,22 @@ class Chat:
         after = call.reply_after
         if call.question_id is None:
             after = call.thread.last if call.thread is not None else None
-        async with self._parts.user.as_user(call.caller.user_id) as session:
-            question, reply, versions = await store.start_reply(
-                session,
-                user_id=call.caller.user_id,
-                conversation_id=conversation_id,
-                new_conversation=call.conversation_id is None,
-                model=call.models[0].id,
-                effort=call.effort,
-                question_id=call.question_id or names.question,
-                question=call.text if call.question_id is None else None,
-                reply_id=call.message_id,
-                after=after,
-            )
+        user_id = call.caller.user_id
+        start = store.start_reply(
+            user_id=user_id,
+            conversation_id=conversation_id,
+            new_conversation=call.conversation_id is None,
+            model=call.models[0].id,
+            effort=call.effort,
+            question_id=call.question_id or names.question,
+            question=call.text if call.question_id is None else None,
+            reply_id=call.message_id,
+            after=after,
+        )
+        try:
+            question, reply, versions = await self._parts.user.fetch_as(user_id, start)
+        except UniqueViolation as error:
+            raise store.StoredMeanwhileError from error
         return Started(
             conversation_id=conversation_id,
             new_conversation=call.conversation_id is None,

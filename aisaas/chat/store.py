@@ -6,21 +6,34 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import LiteralString
+from typing import LiteralString, TypeVar, cast
 from uuid import UUID
 
-from psycopg.errors import UniqueViolation
-from sqlalchemy import ColumnElement, literal, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select, tuple_
 
 from aisaas.billing.job_failures.relations import NOT_DUE
 from aisaas.billing.reservations.relations import RESERVATIONS
 from aisaas.chat.models import Conversation, HistoryMessage, Message, Position, Thread, Versions
-from aisaas.db.engine import PipelinedQuery, Row
+from aisaas.db.columns import Table
+from aisaas.db.engine import PipelinedQuery, Row, Statement
 from aisaas.db.paging import Cursor, Keyset, Moment, Page
 from aisaas.language_models import Effort
+
+_T = TypeVar("_T", bound=Table)
+
+
+def _columns(table: type[Table]) -> LiteralString:
+    """Of the class: a newer release of the product may have added others."""
+    return cast("LiteralString", ", ".join(table.model_fields))
+
+
+def _first(table: type[_T], rows: Sequence[Row]) -> _T | None:
+    return table(**rows[0]) if rows else None
+
+
+_CONVERSATION, _MESSAGE = _columns(Conversation), _columns(Message)
 
 # Conversations ------------------------------------------------------------------------------------
 
@@ -48,16 +61,14 @@ async def list_conversations(
     return _LISTED.cut((await session.scalars(query)).all(), limit)
 
 
-async def find_conversation(
-    session: AsyncSession, user_id: UUID, conversation_id: UUID
-) -> Conversation | None:
+def conversation(user_id: UUID, conversation_id: UUID) -> PipelinedQuery[Conversation | None]:
     """The user's own, not deleted. The user id check is in addition to row level security."""
-    query = select(Conversation).where(
-        col(Conversation.id) == conversation_id,
-        col(Conversation.user_id) == user_id,
-        col(Conversation.deleted_at).is_(None),
-    )
-    return (await session.scalars(query)).first()
+    query: LiteralString = f"""
+        select {_CONVERSATION} from public.conversations
+        where id = %(id)s and user_id = %(user_id)s and deleted_at is null
+        """  # noqa: S608  # columns of ours
+    ids = {"id": conversation_id, "user_id": user_id}
+    return PipelinedQuery(((query, ids),), lambda answers: _first(Conversation, answers[0]))
 
 
 async def titles_of(session: AsyncSession, conversation_ids: Collection[UUID]) -> dict[UUID, str]:
@@ -121,101 +132,103 @@ async def set_deleted(
 # Messages -----------------------------------------------------------------------------------------
 
 
-async def end_in_view(session: AsyncSession, conversation: Conversation) -> UUID | None:
-    """The last message of the path in view; None for a conversation without messages."""
-    if conversation.leaf_id is not None:
-        return conversation.leaf_id
-    newest = (
-        select(col(Message.id))
-        .where(col(Message.conversation_id) == conversation.id)
-        .order_by(col(Message.created_at).desc(), col(Message.id).desc())
-        .limit(1)
+# All versions of the message `m`, oldest first.
+_VERSIONS: LiteralString = """
+    case when m.parent_id is null then array(
+      select v.id from public.messages v
+      where v.conversation_id = m.conversation_id and v.parent_id is null
+      order by v.created_at, v.id
+    ) else array(
+      select v.id from public.messages v
+      where v.conversation_id = m.conversation_id and v.parent_id = m.parent_id
+      order by v.created_at, v.id
+    ) end as versions
+    """
+# The last message of the path at a position.
+_END: LiteralString = """
+    select case
+      when %(instead_of)s::uuid is not null
+        then (select parent_id from public.messages where id = %(instead_of)s)
+      else coalesce(%(after)s, c.leaf_id, (
+        select id from public.messages where conversation_id = c.id
+        order by created_at desc, id desc limit 1)) end
+    from public.conversations c where c.id = %(id)s
+    """
+
+
+def _with_versions(rows: Sequence[Row]) -> tuple[Sequence[Message], Versions]:
+    """Messages, and the versions of those that have others."""
+    messages = [Message(**{name: row[name] for name in Message.model_fields}) for row in rows]
+    return messages, {row["id"]: row["versions"] for row in rows if len(row["versions"]) > 1}
+
+
+# A walk from the end of the path, message by message.
+_PATH: LiteralString = f"""
+    with recursive path (message, above, step) as (
+      select id, parent_id, 1 from public.messages
+      where conversation_id = %(id)s and id = ({_END})
+      union all
+      select m.id, m.parent_id, step + 1 from path join public.messages m on m.id = above
+      where step < %(limit)s
     )
-    return await session.scalar(newest)
+    select {_MESSAGE}, {_VERSIONS} from path join public.messages m on m.id = message order by step
+    """  # noqa: S608  # columns of ours
 
 
-async def parent_of(session: AsyncSession, conversation_id: UUID, message_id: UUID) -> UUID | None:
-    query = select(col(Message.parent_id)).where(
-        col(Message.id) == message_id, col(Message.conversation_id) == conversation_id
+def read_path(
+    user_id: UUID, conversation_id: UUID, position: Position, *, limit: int
+) -> PipelinedQuery[tuple[Conversation, Sequence[Message], Versions] | None]:
+    """The last `limit` messages of a path, beginning with its end; None when the conversation isn't the
+    user's, or is deleted."""
+    found = conversation(user_id, conversation_id)
+    place = {"id": conversation_id, "after": position.after, "instead_of": position.instead_of}
+
+    def read(
+        answers: Sequence[Sequence[Row]],
+    ) -> tuple[Conversation, Sequence[Message], Versions] | None:
+        held = found.read(answers[:1])
+        return None if held is None else (held, *_with_versions(answers[1]))
+
+    return PipelinedQuery((*found.statements, (_PATH, place | {"limit": limit})), read)
+
+
+# From the message on, the newest version of each next one.
+_SHOW_PATH: LiteralString = """
+    with recursive path as (
+      select id, 1 as step from public.messages
+      where id = %(message_id)s and conversation_id = %(id)s
+      union all
+      select next.id, step + 1 from path cross join lateral (
+        select m.id from public.messages m
+        where m.conversation_id = %(id)s and m.parent_id = path.id
+        order by m.created_at desc, m.id desc limit 1
+      ) next
     )
-    return await session.scalar(query)
+    update public.conversations c set leaf_id = last.id
+    from (select id, step from path order by step desc limit 1) last
+    where c.id = %(id)s and c.user_id = %(user_id)s and c.deleted_at is null
+    returning last.id as end, last.step as below
+    """
 
 
-async def last_below(
-    session: AsyncSession, conversation_id: UUID, message_id: UUID
-) -> Message | None:
-    """The last message of a path through a message, which goes on with the newest version of each
-    next one; None when the conversation has no such message."""
-    row = await session.execute(
-        text(
-            """
-            with recursive path as (
-              select id, 1 as step from public.messages
-              where id = :message_id and conversation_id = :id
-              union all
-              select next.id, step + 1 from path cross join lateral (
-                select m.id from public.messages m
-                where m.conversation_id = :id and m.parent_id = path.id
-                order by m.created_at desc, m.id desc limit 1
-              ) next
-            )
-            select id from path order by step desc limit 1
-            """
-        ),
-        {"id": conversation_id, "message_id": message_id},
+@dataclass(frozen=True, slots=True)
+class ShownPath:
+    """The last message of a path, and how many there are from the message on that it was shown by."""
+
+    end: UUID
+    below: int
+
+
+def show_path(
+    user_id: UUID, conversation_id: UUID, message_id: UUID
+) -> PipelinedQuery[ShownPath | None]:
+    """Bring the path through a message into view; None when the conversation has no such message, isn't
+    the user's, or is deleted."""
+    ids = {"id": conversation_id, "user_id": user_id, "message_id": message_id}
+    return PipelinedQuery(
+        ((_SHOW_PATH, ids),),
+        lambda answers: ShownPath(**answers[0][0]) if answers[0] else None,
     )
-    end = row.scalar()
-    return None if end is None else await session.get(Message, end)
-
-
-async def show_path(session: AsyncSession, user_id: UUID, conversation_id: UUID, end: UUID) -> None:
-    """Bring the path that ends with a message into view."""
-    await session.execute(
-        text(
-            "update public.conversations set leaf_id = :end where id = :id and user_id = :user_id"
-        ),
-        {"id": conversation_id, "user_id": user_id, "end": end},
-    )
-
-
-async def versions_of(session: AsyncSession, messages: Sequence[Message]) -> Versions:
-    """Those of messages of one conversation that have any."""
-    if not messages:
-        return {}
-    parents = [message.parent_id for message in messages if message.parent_id is not None]
-    same = col(Message.parent_id).in_(parents)
-    if len(parents) < len(messages):
-        same |= col(Message.parent_id).is_(None)
-    query = (
-        select(col(Message.id), col(Message.parent_id))
-        .where(col(Message.conversation_id) == messages[0].conversation_id, same)
-        .order_by(col(Message.created_at), col(Message.id))
-    )
-    found: dict[UUID | None, list[UUID]] = {}
-    for message_id, parent_id in (await session.execute(query)).all():
-        found.setdefault(parent_id, []).append(message_id)
-    each = {message.id: found.get(message.parent_id, []) for message in messages}
-    return {message_id: ids for message_id, ids in each.items() if len(ids) > 1}
-
-
-async def read_path(
-    session: AsyncSession, conversation_id: UUID, end: UUID | None, *, limit: int
-) -> Sequence[Message]:
-    """The last `limit` messages of the path that ends with `end`, which is the first of them."""
-    step: ColumnElement[int] = literal(1).label("step")
-    path = (
-        select(col(Message.id), col(Message.parent_id), step)
-        .where(col(Message.id) == end, col(Message.conversation_id) == conversation_id)
-        .cte("path", recursive=True)
-    )
-    above = (
-        select(col(Message.id), col(Message.parent_id), path.c.step + 1)
-        .join(path, col(Message.id) == path.c.parent_id)
-        .where(path.c.step < limit)
-    )
-    path = path.union_all(above)
-    query = select(Message).join(path, col(Message.id) == path.c.id).order_by(path.c.step)
-    return (await session.scalars(query)).all()
 
 
 _THREAD: LiteralString = """
@@ -225,27 +238,18 @@ _THREAD: LiteralString = """
     from public.conversations c
     where c.id = %(id)s and c.user_id = %(user_id)s and c.deleted_at is null
     """
-# A walk from the end of the path, message by message.
-_SAID: LiteralString = """
+_SAID: LiteralString = f"""
     with recursive path as (
       select id, role, content, reply_to, token_count, depth, parent_id, 1 as step
       from public.messages
-      where conversation_id = %(id)s and id = (
-        select case
-          when %(instead_of)s::uuid is not null
-            then (select parent_id from public.messages where id = %(instead_of)s)
-          else coalesce(%(after)s, c.leaf_id, (
-            select id from public.messages where conversation_id = c.id
-            order by created_at desc, id desc limit 1)) end
-        from public.conversations c where c.id = %(id)s
-      )
+      where conversation_id = %(id)s and id = ({_END})
       union all
       select m.id, m.role, m.content, m.reply_to, m.token_count, m.depth, m.parent_id, step + 1
       from path join public.messages m on m.id = path.parent_id
       where step < %(limit)s
     )
     select id, role, content, reply_to, token_count, depth from path order by step
-    """
+    """  # noqa: S608  # fragments of ours
 
 
 def read_thread(
@@ -268,17 +272,50 @@ def read_thread(
     return PipelinedQuery(((_THREAD, ids), (_SAID, places | {"limit": limit})), read)
 
 
-async def find_message(session: AsyncSession, user_id: UUID, message_id: UUID) -> Message | None:
-    query = select(Message).where(col(Message.id) == message_id, col(Message.user_id) == user_id)
-    return (await session.scalars(query)).first()
+_FIND_MESSAGE: LiteralString = f"""
+    select {_MESSAGE} from public.messages where id = %(id)s and user_id = %(user_id)s
+    """  # noqa: S608  # columns of ours
+
+
+def message(user_id: UUID, message_id: UUID) -> PipelinedQuery[Message | None]:
+    """The user's own."""
+    ids = {"id": message_id, "user_id": user_id}
+    return PipelinedQuery(((_FIND_MESSAGE, ids),), lambda answers: _first(Message, answers[0]))
 
 
 class StoredMeanwhileError(Exception):
     """Messages with these ids exist already: the call arrived twice, and this is the second."""
 
 
-async def start_reply(
-    session: AsyncSession,
+_NEW_CONVERSATION: LiteralString = """
+    insert into public.conversations (id, user_id, model, effort)
+    values (%(id)s, %(user_id)s, %(model)s, %(effort)s)
+    """
+_USED_CONVERSATION: LiteralString = """
+    update public.conversations
+    set model = %(model)s, effort = %(effort)s, last_message_at = now(), leaf_id = null
+    where id = %(id)s and user_id = %(user_id)s
+    """
+# `depth` tells the first message from one that doesn't say what it follows.
+_QUESTION: LiteralString = """
+    insert into public.messages (id, conversation_id, user_id, role, content, status, model,
+      parent_id, depth)
+    values (%(question_id)s, %(id)s, %(user_id)s, 'user', %(question)s, 'done', %(model)s,
+      %(after)s, 0)
+    """
+_REPLY: LiteralString = """
+    insert into public.messages (id, conversation_id, user_id, role, content, status, model,
+      reply_to, parent_id, depth)
+    values (%(reply_id)s, %(id)s, %(user_id)s, 'assistant', '', 'streaming', %(model)s,
+      %(question_id)s, %(reply_after)s, 0)
+    """
+_TURN: LiteralString = f"""
+    select {_MESSAGE}, {_VERSIONS} from public.messages m
+    where m.id in (%(question_id)s, %(reply_id)s) and m.user_id = %(user_id)s
+    """  # noqa: S608  # columns of ours
+
+
+def start_reply(
     *,
     user_id: UUID,
     conversation_id: UUID,
@@ -289,89 +326,41 @@ async def start_reply(
     question: str | None,
     reply_id: UUID,
     after: UUID | None,
-) -> tuple[Message, Message, Versions]:
-    """The user's message, the empty reply, and their versions, in one transaction under the user's
-    identity.
+) -> PipelinedQuery[tuple[Message, Message, Versions]]:
+    """Store the user's message and the empty reply, under the user's identity; both as stored, and their
+    versions.
 
     `question` is None when an existing message is answered again. What is stored follows the message
-    `after`, or is the first of the conversation, and comes into view.
-
-    Raises:
-        StoredMeanwhileError: nothing was stored by this call.
+    `after`, or is the first of the conversation, and comes into view. A `UniqueViolation` means that the
+    call arrived twice: see `StoredMeanwhileError`.
     """
-    try:
-        await _insert_turn(
-            session,
-            {"id": conversation_id, "user_id": user_id, "model": model, "effort": effort},
-            new_conversation=new_conversation,
-            question_id=question_id,
-            question=question,
-            reply_id=reply_id,
-            after=after,
-        )
-    except IntegrityError as error:
-        if isinstance(error.orig, UniqueViolation):
-            raise StoredMeanwhileError from error
-        raise
-    asked = await find_message(session, user_id, question_id)
-    reply = await find_message(session, user_id, reply_id)
-    if asked is None or reply is None:
-        raise AssertionError("a message that was just inserted is not visible to its owner")
-    if new_conversation:
-        return asked, reply, {}
-    return asked, reply, await versions_of(session, (asked, reply))
+    parameters = {
+        "id": conversation_id,
+        "user_id": user_id,
+        "model": model,
+        "effort": effort,
+        "question_id": question_id,
+        "question": question,
+        "reply_id": reply_id,
+        "after": after,
+        "reply_after": after if question is None else question_id,
+    }
+    asked: tuple[Statement, ...] = () if question is None else ((_QUESTION, parameters),)
 
+    def read(answers: Sequence[Sequence[Row]]) -> tuple[Message, Message, Versions]:
+        messages, versions = _with_versions(answers[-1])
+        turn = {each.id: each for each in messages}
+        return turn[question_id], turn[reply_id], versions
 
-async def _insert_turn(
-    session: AsyncSession,
-    ids: dict[str, object],
-    *,
-    new_conversation: bool,
-    question_id: UUID,
-    question: str | None,
-    reply_id: UUID,
-    after: UUID | None,
-) -> None:
-    if new_conversation:
-        await session.execute(
-            text(
-                "insert into public.conversations (id, user_id, model, effort)"
-                " values (:id, :user_id, :model, :effort)"
-            ),
-            ids,
-        )
-    else:
-        await session.execute(
-            text(
-                "update public.conversations"
-                " set model = :model, effort = :effort, last_message_at = now(), leaf_id = null"
-                " where id = :id and user_id = :user_id"
-            ),
-            ids,
-        )
-    # `depth` tells the first message from one that doesn't say what it follows.
-    if question is not None:
-        await session.execute(
-            text(
-                """
-                insert into public.messages (id, conversation_id, user_id, role, content, status, model,
-                  parent_id, depth)
-                values (:message_id, :id, :user_id, 'user', :content, 'done', :model, :parent_id, 0)
-                """
-            ),
-            ids | {"message_id": question_id, "content": question, "parent_id": after},
-        )
-        after = question_id
-    await session.execute(
-        text(
-            """
-            insert into public.messages (id, conversation_id, user_id, role, content, status,
-              model, reply_to, parent_id, depth)
-            values (:message_id, :id, :user_id, 'assistant', '', 'streaming', :model, :reply_to,
-              :parent_id, 0)
-            """
+    return PipelinedQuery(
+        (
+            (_NEW_CONVERSATION if new_conversation else _USED_CONVERSATION, parameters),
+            *asked,
+            (_REPLY, parameters),
+            # An `insert` can't return versions: it doesn't see the row that it inserts.
+            (_TURN, parameters),
         ),
-        ids | {"message_id": reply_id, "reply_to": question_id, "parent_id": after},
+        read,
     )
 
 

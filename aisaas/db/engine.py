@@ -86,7 +86,8 @@ _SET_IDENTITY = text(re.sub(r"%\((\w+)\)s", r":\1", _IDENTITY))
 
 @dataclass(frozen=True, slots=True)
 class PipelinedQuery(Generic[T]):
-    """Statements that go together, and how to read the rows of each, in order."""
+    """Statements that go together, and how to read the rows of each, in order. One that returns no rows
+    has none."""
 
     statements: tuple[Statement, ...]
     read: Callable[[Sequence[Sequence[Row]]], T]
@@ -101,6 +102,16 @@ def both(
         (*first.statements, *second.statements),
         lambda answers: read(first.read(answers[:count]), second.read(answers[count:])),
     )
+
+
+async def fetch_in(session: AsyncSession, question: PipelinedQuery[T]) -> T:
+    """Ask in a transaction that is open already, statement by statement."""
+    connection = await session.connection()
+    answers: list[Sequence[Row]] = []
+    for query, parameters in question.statements:
+        rows = await connection.exec_driver_sql(query, dict(parameters))
+        answers.append([dict(row) for row in rows.mappings()] if rows.returns_rows else [])
+    return question.read(answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +260,9 @@ class DatabasePool:
                     for query, parameters in question.statements:
                         cursor: psycopg.AsyncCursor[Row] = connection.cursor(row_factory=dict_row)
                         cursors.append(await cursor.execute(query, parameters))
-                answers = [await cursor.fetchall() for cursor in cursors]
+                answers = [
+                    await cursor.fetchall() if cursor.description else [] for cursor in cursors
+                ]
             except BaseException as error:
                 lost = connection.closed
                 # The failure may have left any state; don't reuse this connection.

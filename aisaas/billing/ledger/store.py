@@ -26,6 +26,7 @@ from aisaas.billing.plans.models import Limits
 from aisaas.billing.plans.periods import Period
 from aisaas.billing.reservations.relations import ASKED, REFUSALS, RESERVATIONS
 from aisaas.billing.reservations.store import allowance
+from aisaas.db.engine import fetch_in
 from aisaas.db.paging import Moment, first
 
 
@@ -241,7 +242,7 @@ async def overview(
 ) -> Overview:
     """Two round trips: the allowance's period determines the rest. Receipts come without their
     conversations' titles."""
-    left = await allowance(session, user_id, period, limits)
+    left = await fetch_in(session, allowance(user_id, period, limits))
     row = await session.execute(
         _OVERVIEW,
         {

@@ -179,11 +179,11 @@ class Quota:
         raise _refusal(answer, claim)
 
     async def allowance(self, account: BillingAccount) -> Allowance:
+        wanted = reservations_store.allowance(
+            account.user_id, running(account), self.limits_of(account)
+        )
         try:
-            async with self._user.as_user(account.user_id) as session:
-                return await reservations_store.allowance(
-                    session, account.user_id, running(account), self.limits_of(account)
-                )
+            return await self._user.fetch_as(account.user_id, wanted)
         except DependencyError as error:
             raise Unavailable from error
 

@@ -268,12 +268,11 @@ async def chargeable(
     return Chargeable(found["tokens"], None if usd is None else max(usd, Decimal(0)))
 
 
-_ALLOWANCE = text(
-    """
+_ALLOWANCE: LiteralString = """
     with period as (
-      select coalesce(cast(:period_key as text), 'month:' || to_char(m.starts, 'YYYY-MM')) as key,
-        coalesce(cast(:period_start as timestamptz), m.starts at time zone 'UTC') as starts,
-        coalesce(cast(:period_end as timestamptz),
+      select coalesce(%(period_key)s::text, 'month:' || to_char(m.starts, 'YYYY-MM')) as key,
+        coalesce(%(period_start)s::timestamptz, m.starts at time zone 'UTC') as starts,
+        coalesce(%(period_end)s::timestamptz,
           (m.starts + interval '1 month') at time zone 'UTC') as ends
       from (select date_trunc('month', now() at time zone 'UTC') as starts) m
     )
@@ -283,21 +282,23 @@ _ALLOWANCE = text(
       coalesce(q.carried_usd, 0) as carried_usd,
       coalesce(q.credited - q.carried_tokens, 0) + coalesce((
         select sum(g.tokens - g.spent)::bigint from public.credit_grants g
-        where g.user_id = :user_id and g.spent < g.tokens
+        where g.user_id = %(user_id)s and g.spent < g.tokens
           and (g.expires_at is null or g.expires_at > now())
       ), 0) as credits
     from period p
-    left join public.quota_periods q on q.user_id = :user_id and q.period_key = p.key
+    left join public.quota_periods q on q.user_id = %(user_id)s and q.period_key = p.key
     """
-)
 
 
-async def allowance(
-    session: AsyncSession, user_id: UUID, period: Period | None, limits: Limits
-) -> Allowance:
+def allowance(user_id: UUID, period: Period | None, limits: Limits) -> PipelinedQuery[Allowance]:
     """The running period's allowance, by the database's clock."""
-    rows = await session.execute(_ALLOWANCE, {"user_id": user_id, **_period(period)})
-    return Allowance(**rows.mappings().one(), included=limits.included, overage=limits.overage)
+    parameters = {"user_id": user_id, **_period(period)}
+    return PipelinedQuery(
+        ((_ALLOWANCE, parameters),),
+        lambda answers: Allowance(
+            **answers[0][0], included=limits.included, overage=limits.overage
+        ),
+    )
 
 
 # Refusals -------------------------------------------------------------------------------------------

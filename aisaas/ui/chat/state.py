@@ -19,7 +19,8 @@ from reflex.event import EventSpec, EventType
 from aisaas.accounts.models import Principal
 from aisaas.billing.plans.terms import plans
 from aisaas.callers import Caller
-from aisaas.chat.models import ConversationPage, Message, Started, Versions
+from aisaas.chat.models import Conversation, ConversationPage, Message, Started, Versions
+from aisaas.chat.titles import UNTITLED
 from aisaas.errors import ModelRetired, NotFound
 from aisaas.ui import connection_draining, notices, payloads, routes
 from aisaas.ui.chat import view
@@ -279,9 +280,12 @@ async def list_conversations(state: rx.State, principal: Principal) -> None:
 
 async def show_changed(state: rx.State, principal: Principal, conversation_id: UUID) -> None:
     """Send the list's line of a conversation that is new or has changed."""
-    found = await services().conversations.find(principal, conversation_id)
+    await _show_changed(state, await services().conversations.find(principal, conversation_id))
+
+
+async def _show_changed(state: rx.State, changed: Conversation) -> None:
     sidebar = await state.get_state(Sidebar)
-    sidebar.changes = [*sidebar.changes, view.change_view(found)][-CHANGES:]
+    sidebar.changes = [*sidebar.changes, view.change_view(changed)][-CHANGES:]
 
 
 async def show_models(chat: Chat, caller: Caller, wanted: str = "") -> None:
@@ -390,18 +394,41 @@ async def follow_reply(
     if not await relay_to_tab(said, thinking, message_id):
         return
     message = await _settled(caller, message_id)
+    conversation = message.conversation_id
+    waits_for_title = services().chat.makes_title(conversation)
+    # Read before the state's lock is taken.
+    allowance = await services().quota.allowance(caller.billing)
+    named = None if waits_for_title else await _named(caller, conversation)
     async with chat:
         if chat.reply is not None and chat.reply.id == str(message_id):
             labels = services().catalogue.labels
             chat.reply = view.message_view(message, labels, admin=caller.is_admin, with_text=False)
-        await show_account(chat, caller)
-    title = await services().chat.title_ready(caller, message.conversation_id)
-    if title is not None:
+        await show_account(chat, caller, allowance)
+        if named is not None:
+            await _show_named(chat, named)
+    if waits_for_title and await services().chat.title_ready(caller, conversation) is not None:
+        # Its call is charged as well.
+        allowance = await services().quota.allowance(caller.billing)
+        named = await services().conversations.find(caller, conversation)
         async with chat:
-            await show_changed(chat, caller, message.conversation_id)
-            await show_account(chat, caller)
-            if chat.current == str(message.conversation_id):
-                chat.title = title
+            await show_account(chat, caller, allowance)
+            await _show_named(chat, named)
+
+
+async def _named(principal: Principal, conversation_id: UUID) -> Conversation | None:
+    """None if it has no title of its own, or was deleted while its reply ran."""
+    try:
+        found = await services().conversations.find(principal, conversation_id)
+    except NotFound:
+        return None
+    return found if found.title != UNTITLED else None
+
+
+async def _show_named(chat: Chat, named: Conversation) -> None:
+    """Send the list's line of a conversation, and its title where it is the open one."""
+    await _show_changed(chat, named)
+    if chat.current == str(named.id):
+        chat.title = named.title
 
 
 async def _settled(principal: Principal, message_id: UUID) -> Message:
