@@ -63,8 +63,13 @@ class RunningReplies:
         reply = RunningReply(self._parts, admitted, conversation_id, message_id, before)
         self._replies[message_id] = reply
         task = self.spawn(reply.run())
-        task.add_done_callback(lambda _: self._replies.pop(message_id, None))
+        task.add_done_callback(lambda _: self._forget(message_id, reply))
         return reply
+
+    def _forget(self, message_id: UUID, reply: RunningReply) -> None:
+        # It may have been continued after it was settled: that is another run of the same message.
+        if self._replies.get(message_id) is reply:
+            del self._replies[message_id]
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a task that must outlive the tab that caused it; a shutdown waits for it."""

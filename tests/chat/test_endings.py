@@ -6,10 +6,13 @@ import asyncio
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from aisaas.adapters import litellm_wire
+from aisaas.chat import reply as reply_module
+from aisaas.chat.ports import ReplyLog
 from aisaas.chat.prompt import CONTINUE_TEXT
 from aisaas.errors import NotFound, QuotaExceeded
 from aisaas.ui.chat.view import NOT_CONTINUED, message_view
@@ -313,6 +316,39 @@ async def test_reply_goes_on_once_however_often_it_is_asked(
         assert message.content == "One and two."
         assert len(ledger(database, started.reply.id)) == 2
         assert (await services.quota.allowance(ada.billing)).reserved == 0
+
+
+async def test_reply_that_goes_on_before_its_first_call_is_cleaned_up_can_still_be_found(
+    build_services: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold, redis_answers = asyncio.Event(), asyncio.Event()
+    close = reply_module.close
+
+    async def close_slowly(log: ReplyLog, log_id: UUID) -> None:
+        await redis_answers.wait()
+        await close(log, log_id)
+
+    def held(request: dict[str, Any]) -> Answer:
+        parts = list(in_parts(request))
+        return [*parts[:1], hold, *parts[1:]] if len(request["messages"]) > 2 else parts
+
+    async with product(build_services, tmp_path, held) as (services, _):
+        ada = await new_principal(services)
+        monkeypatch.setattr(reply_module, "close", close_slowly)
+        started = await services.chat.send(ada, "count", conversation_id=None, model="demo")
+        first = services.running.get(started.reply.id)
+        while (await services.chat.message(ada, started.reply.id)).status == "streaming":
+            await asyncio.sleep(0.02)
+        await services.chat.go_on(ada, started.reply.id)
+        going_on = services.running.get(started.reply.id)
+        assert going_on is not None
+        assert going_on is not first
+        redis_answers.set()
+        await asyncio.sleep(0.2)
+        assert services.running.get(started.reply.id) is going_on
+        hold.set()
+        _, message = await whole(services, ada, started)
+        assert message.content == "One and two."
 
 
 async def test_continuing_that_is_refused_leaves_the_reply_as_it_was(
