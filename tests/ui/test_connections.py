@@ -146,6 +146,15 @@ def test_a_half_open_connection_is_noticed(running: tuple[Page, Locator], networ
     came_back(page, reply)
 
 
+def test_a_stop_that_is_lost_with_its_connection_is_requested_again(
+    running: tuple[Page, Locator], network: Network
+) -> None:
+    page, reply = running
+    network.forget()
+    page.get_by_role("button", name="Stop").click()
+    ends(reply, "stopped")
+
+
 def test_a_half_open_connection_is_renewed_when_the_browser_is_back_online(
     browser_context: BrowserContext, network: Network
 ) -> None:

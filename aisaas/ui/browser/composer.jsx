@@ -64,6 +64,32 @@ function useChosen(value, conversation) {
   return [chosen ?? value, setChosen];
 }
 
+const STOP_AGAIN_MS = 3000;
+const STOP_UNTIL_MS = 30000;
+
+// A stop can be lost with its connection, and what is produced meanwhile costs money: it is requested until
+// the reply has ended. Stopping twice is the same as once.
+function useStop(reply, onStop) {
+  const [wanted, setWanted] = useState("");
+  const request = useRef(onStop);
+  request.current = onStop;
+  const ended = reply?.id === wanted && reply.status !== "streaming";
+  useEffect(() => {
+    if (ended) setWanted("");
+    if (ended || !wanted) return undefined;
+    const again = setInterval(() => request.current(wanted), STOP_AGAIN_MS);
+    const giveUp = setTimeout(() => setWanted(""), STOP_UNTIL_MS);
+    return () => {
+      clearInterval(again);
+      clearTimeout(giveUp);
+    };
+  }, [wanted, ended]);
+  return () => {
+    onStop(reply.id);
+    setWanted(reply.id);
+  };
+}
+
 // Chooses a model from elsewhere on the page, as if it had been chosen in the list.
 export function ModelButton({ model, label }) {
   const choose = () => {
@@ -137,6 +163,7 @@ export function Composer(props) {
   const starting = [pending.current, begun.current].some((each) => each?.nonce === accepted);
   const here = reply?.conversation === conversation || (!conversation && starting);
   const streaming = reply?.status === "streaming" && here;
+  const stop = useStop(reply, props.onStop);
   const [model, chooseModel] = useChosen(props.model, conversation);
   // A model without effort levels uses its default.
   const efforts = models?.find((each) => each.id === model)?.efforts ?? [];
@@ -298,7 +325,7 @@ export function Composer(props) {
               type="button"
               className="round-button"
               aria-label="Stop"
-              onClick={() => props.onStop(reply.id)}
+              onClick={stop}
             >
               <span className="icon icon-stop" aria-hidden="true" />
             </button>
