@@ -247,7 +247,9 @@ ROWS: Mapping[str, Callable[[Person], Row]] = {
         "model": str(uuid4()),
         "version": "tests",
         "digest": uuid4().hex[:16],
-        "price": Jsonb({}),
+        "price": Jsonb(
+            {"input_usd": "1", "output_usd": "2", "cached_input_usd": "1", "version": "tests"}
+        ),
     },
     "private.sessions": session,
     "private.token_ratios": lambda _: {"model": str(uuid4())},
