@@ -17,7 +17,7 @@ WAIT_MS = 120_000
 VIEWPORT: ViewportSize = {"width": 1280, "height": 800}
 # Typed into the message box, one key at a time.
 KEYS = 60
-# Of each key: milliseconds until the frame that shows it has been drawn.
+# Milliseconds from each key to the frame that shows it.
 TIME_KEYS = """() => {
   window.key_times = [];
   addEventListener("keydown", ({ timeStamp }) => {

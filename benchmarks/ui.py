@@ -27,7 +27,7 @@ from benchmarks.instance import MODEL, instance
 
 ROUNDS = 5
 PAGES = ("/", "/login", "/chat")
-# Of a cheap phone, as Lighthouse simulates it: bytes per second, and milliseconds per request.
+# A cheap phone, as Lighthouse simulates it: bytes per second, and milliseconds per request.
 SLOW_4G = {
     "offline": False,
     "latency": 562.5,

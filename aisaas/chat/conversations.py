@@ -79,7 +79,7 @@ class Conversations:
         if through is not None:
             shown = await self._fetch(principal, store.show_path(user_id, conversation_id, through))
             if shown is None:
-                # What doesn't exist may be the conversation.
+                # The conversation itself may not exist.
                 await self.find(principal, conversation_id)
                 raise NotFound("That message no longer exists.")
             place, limit = Position(after=shown.end), max(limit, shown.below + ABOVE)

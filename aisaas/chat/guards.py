@@ -89,7 +89,7 @@ class ReplyRequest:
     text: str
     model_id: str
     conversation_id: UUID | None
-    # What comes before `text`.
+    # The place of `text` in the conversation.
     position: Position = IN_VIEW
     # The question to answer again, and what the new answer follows; None for a new question.
     question_id: UUID | None = None

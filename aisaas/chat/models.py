@@ -228,7 +228,7 @@ class Thread:
         return self.said[-1].id if self.said else None
 
 
-# Of messages that have other versions, by their id: all of them, oldest first.
+# All versions of each message that has several, by its id, oldest first.
 Versions = Mapping[UUID, Sequence[UUID]]
 
 

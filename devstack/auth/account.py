@@ -259,7 +259,7 @@ async def _changed_password(services: Services, caller: SignedIn, body: Changes)
     if password is None:
         return None
     check_new_password(password, minimum=services.config.password_minimum)
-    # First of all: whoever has only an old session's token shouldn't get to guess the password.
+    # Checked first, so that the token of an old session can't be used to guess the password.
     await _check_nonce(services, caller, body.nonce)
     if await services.passwords.verify(user.encrypted_password, password):
         raise AuthError(

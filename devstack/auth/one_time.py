@@ -26,8 +26,8 @@ LIFETIME_SECONDS = 3600
 FLOW_LIFETIME_SECONDS = 300
 WRONG_CODES = 5
 CHALLENGE = re.compile(r"[A-Za-z0-9._~-]{43,128}")
-# What a link or code of each kind may be used for; that of a reauthentication opens no session. A magic link and a password recovery are the
-# same thing to the server: proof of who reads the mailbox.
+# Purposes that a link or code of each kind serves; a reauthentication's opens no session. To the server, a
+# magic link and a password recovery are the same: proof of who reads the mailbox.
 PURPOSES: dict[str, tuple[Purpose, ...]] = {
     "signup": ("confirmation",),
     "invite": ("confirmation",),

@@ -170,7 +170,7 @@ async def test_names_kinds_and_number_of_factors_are_checked(
     for number in range(9):
         await enroll(client, f"app {number}")
     assert await refusal(enroll(client, "eleventh")) == (422, "too_many_enrolled_mfa_factors")
-    # What was never confirmed makes room.
+    # A factor that was never confirmed makes room.
     auth_database.execute(
         "update auth.mfa_factors set created_at = created_at - interval '6 minutes'"
         " where user_id = %s",

@@ -44,7 +44,7 @@ async def test_prompt_is_the_path_of_the_question(services: Services, account: A
     assert "tea" in asked.content
     expected = ["tea", str(one.id), "more", str(two.id), FIRST, str(asked.id)]
     assert await in_view(services, ada, where) == expected
-    # Of an older page too, message by message.
+    # The same holds for an older page, message by message.
     found, before = [], None
     while older := await services.conversations.open(ada, where, before=before, limit=2):
         found = [message.content for message in older.messages] + found
@@ -69,7 +69,7 @@ async def test_versions_are_kept_and_come_into_view_by_any_message_of_theirs(
     later = await said(services, ada, "more", conversation_id=where)
     page = await services.conversations.open(ada, where)
     assert page.versions == {two.id: [one.id, two.id]}
-    # What is in view stays so, until something else is sent or opened.
+    # The path in view stays until a message is sent or another is opened.
     assert await in_view(services, ada, where, through=one.id) == ["tea", str(one.id)]
     assert await in_view(services, ada, where) == ["tea", str(one.id)]
     assert await in_view(services, ada, where, through=two.id) == [
@@ -117,7 +117,7 @@ async def test_only_what_is_theirs_and_fits_has_versions(
         lambda: regenerate(ada, asked),
         lambda: show(eve, where, through=one.id),
         lambda: show(ada, where, through=uuid4()),
-        # Of another conversation.
+        # A message of another conversation.
         lambda: show(ada, where, through=elsewhere.id),
         lambda: said(services, ada, "hi", conversation_id=where, after=elsewhere.id),
         lambda: said(services, eve, "hi", conversation_id=where, after=one.id),

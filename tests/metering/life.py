@@ -89,7 +89,7 @@ class Life:
     quota: Quota
     subscriptions: Subscriptions
     user_id: UUID = field(default_factory=uuid4)
-    # Of events that have arrived; those of others, before this life, are among them.
+    # The newest event that has arrived, of any customer.
     newest_event: str | None = None
     # Replies that have begun: what settles them, whatever has changed meanwhile.
     flying: list[tuple[Plan, Charge]] = field(default_factory=list[tuple[Plan, Charge]])

@@ -32,7 +32,7 @@ def test_versions_of_questions_and_replies_are_kept_and_stepped_between(
     question = questions(page).first
     edit_in_other_words(page, question)
     older = step_by_keyboard(page, question, context)
-    # What is sent next follows what is in view.
+    # The next message follows the path in view.
     ends(say(page, "long 8 speed 0"), "done")
     expect(page).to_have_url(PLAIN)
     expect(question.locator(".bubble")).to_have_text("code")

@@ -62,7 +62,7 @@ def test_markdown_is_shown_and_nothing_in_it_runs(sign_up: SignUp) -> None:
     )
     assert "<math" in html
     assert "<button" not in html
-    # Aloud, as the browser is asked to: paragraph by paragraph, until it is told to stop.
+    # The browser is asked to read it paragraph by paragraph, until Stop reading is clicked.
     page.evaluate(
         "() => { window.spoken = []; speechSynthesis.speak = ({ text }) => spoken.push(text); }"
     )

@@ -122,7 +122,7 @@ def test_a_reply_at_its_limit_goes_on_in_the_same_message(sign_up: SignUp) -> No
     after = reply.locator(".prose").text_content() or ""
     assert len(after) > len(before) + 100
     assert after.startswith(before[:100])
-    # What was there before stays in view all the time.
+    # The earlier text stays in view all the time.
     assert page.evaluate("window.shortest") > 100
     is_as_stored(page, reply)
 
@@ -147,7 +147,7 @@ def test_each_ending_has_its_sentence_and_its_retry(
     ends(reply, status)
     expect(reply.locator(".message-note")).to_contain_text(sentence)
     expect(page.get_by_role("button", name="Retry")).to_be_visible()
-    # What the model itself ended isn't continued.
+    # A reply that the model itself ended isn't continued.
     continues = int(command.startswith("cut"))
     expect(page.get_by_role("button", name="Continue")).to_have_count(continues)
 

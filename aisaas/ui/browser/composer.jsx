@@ -254,7 +254,7 @@ export function Composer(props) {
     const nonce = again ? before.nonce : crypto.getRandomValues(new Uint32Array(4)).join("-");
     pending.current = { text, conversation, nonce };
     setSending(true);
-    // What is read here is what it follows, whatever another tab shows.
+    // A message follows the last one shown here, whatever another tab shows.
     const after = props.current === conversation ? props.last : "";
     props.onSend(text, conversation, nonce, model, effort, after);
     box.current.focus();

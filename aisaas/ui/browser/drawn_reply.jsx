@@ -1,4 +1,4 @@
-// What is done with a reply as it is drawn: copied with its formatting, and read aloud.
+// Actions on a reply as it is drawn: copying it with its formatting, and reading it aloud.
 import { useEffect, useState } from "react";
 import { Action } from "$/components/own/action.jsx";
 

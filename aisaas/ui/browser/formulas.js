@@ -2,7 +2,7 @@
 // code, links and tables keep their dollars, and what a formula holds is nothing but TeX.
 
 const MAX_INLINE = 1000;
-// Of a formula that is drawn while it is written.
+// The longest formula that is drawn while it is written, in characters.
 const MAX_GROWING = 1000;
 const PENDING = { pending: true };
 const OPENERS = { "(": "\\)", "[": "\\]" };
@@ -87,7 +87,7 @@ function single(state, pos, open) {
   return { tex: inner, display: false, next: end + 1 };
 }
 
-// What may still become a command, a script, or the formula's end.
+// An ending that may still become a command, a script, or the formula's end.
 const UNDECIDED = /(?:\\(?:begin|end)\{[^}]*|\\+[A-Za-z]*|[\s_^&$]+)$/;
 const OPENED = /\\begin\{([^}]*)\}|\\end\{[^}]*\}|\\(?:left|right)(?![A-Za-z])|\\.|[{}]/gs;
 

@@ -456,7 +456,7 @@ function Older({ first, refusal, onOlder }) {
 const Gap = ({ height }) =>
   height > 0 && <div className="transcript-gap" style={{ height }} aria-hidden="true" />;
 
-// What can be done with a message, each once until it is answered.
+// Actions on a message, each sent once until it is answered.
 function useActions(pending, setPending, { onEdit, onRetry, onRegenerate, onContinue }) {
   const chosen = useRef("");
   const busy = useRef("");

@@ -21,6 +21,6 @@ In the pages that are built:
   would be tied to one address. No upstream issue is known.
 - `prerendering`: pages whose address has an ID are built as HTML, too. Reflex lets the router find
   the pages, and the router skips these. No upstream issue is known.
-- `bundling`: the framework's scripts are one file. Reflex leaves the split to Vite, and lets nobody add
-  to its configuration. No upstream issue is known.
+- `bundling`: the framework's scripts are one file. Reflex leaves the split to Vite and
+  offers no way to add to its configuration. No upstream issue is known.
 """

@@ -14,7 +14,7 @@ from reflex.plugins import Plugin
 from reflex_base import constants
 from reflex_base.plugins import PreCompileContext
 
-# What every page loads: these packages, and Reflex's client.
+# The packages that every page loads, besides Reflex's client.
 PACKAGES = (
     *("react", "react-dom", "react-router", "scheduler", "cookie", "@emotion"),
     *("socket.io-client", "socket.io-parser", "engine.io-client", "engine.io-parser"),
